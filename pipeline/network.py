@@ -1,0 +1,65 @@
+"""From settings to a stock Keras model: an image read step by step by recurrent layers.
+
+Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
+(T · I = H · W), U hidden units, D directions (1 or 2), C classes.
+
+    raw pixels (B, H, W), 0–255
+      → Rescaling 1/255, Reshape          (B, T, I), 0–1
+      → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step
+      → Dense                             (B, C) logits
+      → Softmax                           (B, C) probabilities
+"""
+
+import keras
+
+from pipeline.errors import UsageError
+from pipeline.settings import Settings
+
+CELLS: dict[str, type[keras.layers.RNN]] = {
+    "rnn": keras.layers.SimpleRNN,
+    "lstm": keras.layers.LSTM,
+    "gru": keras.layers.GRU,
+}
+
+
+def resolve_steps(steps: int, height: int, width: int) -> int:
+    """Return the number of time steps: ``steps``, or the rows of the image where it is 0.
+
+    Raises:
+        UsageError: ``steps`` does not divide the pixels of an image.
+    """
+    steps = steps or height
+    if (height * width) % steps:
+        raise UsageError(
+            f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
+            f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
+        )
+    return steps
+
+
+def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:
+    """Return the classifier: raw pixels (B, H, W) → probabilities (B, C), its weights drawn from the seed.
+
+    The recurrent layers are Keras's own with their defaults: tanh, a
+    forget-gate bias that starts at 1 (LSTM), reset after the product (GRU).
+
+    Raises:
+        UsageError: ``steps`` does not divide the pixels of an image.
+    """
+    steps = resolve_steps(settings.steps, height, width)
+    keras.utils.set_random_seed(settings.seed)
+    inputs = keras.Input((height, width), name="pixels")
+    x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+    x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
+    for number in range(1, settings.layers + 1):
+        x = _recurrent(settings, number)(x)
+    x = keras.layers.Dense(classes, name="logits")(x)
+    return keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell)
+
+
+def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
+    """Return recurrent layer ``number``, counted from 1; only the last gives its last output alone."""
+    last = number == settings.layers
+    name = f"{settings.cell}_{number}"
+    layer = CELLS[settings.cell](settings.hidden_units, return_sequences=not last, name=name)
+    return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer

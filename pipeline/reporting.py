@@ -1,0 +1,41 @@
+"""How a stage tells whoever watches it how far it is, without printing.
+
+Stages take a :class:`Reporter`. This one keeps silent; the command line passes
+one that draws (``terminal.py``), tests pass one that remembers.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of the history: what an epoch cost and reached.
+
+    Costs are mean cross-entropies in nats, accuracies fractions of 1,
+    ``epoch`` counts from 1, ``epoch_seconds`` is training alone.
+    """
+
+    epoch: int
+    cost: float
+    accuracy: float
+    val_cost: float
+    val_accuracy: float
+    learning_rate: float
+    epoch_seconds: float
+    samples_per_second: float
+
+
+class Reporter:
+    """Receives progress; does nothing with it."""
+
+    def note(self, text: str) -> None:
+        """Take one sentence for the user: what is done, skipped, or noteworthy."""
+
+    def transfer(self, name: str, done: int, total: int | None) -> None:
+        """Take that ``done`` of ``total`` bytes (None: not known) of file ``name`` have arrived."""
+
+    def batches(self, epoch: int, epochs: int, done: int, total: int) -> None:
+        """Take that ``done`` of ``total`` batches of an epoch are trained."""
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """Take that an epoch, of ``epochs``, has ended."""
