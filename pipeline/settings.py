@@ -1,17 +1,22 @@
 """Every parameter of the pipeline, declared once.
 
 A field here is a Typer option, a check, and an MLflow param: its name, type,
-default, range and help are read from this file by all three. Options are left
+range, help and default are read from this file by all three. Options stay
 ``None`` on the command line until the user gives one, so that what was given
 can be told from what is a default.
+
+The checks are pydantic's. It is imported when they run, not with this module:
+``pipeline --help`` reads the fields too, and should answer at once.
 """
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le, MinLen
 
 from pipeline.errors import UsageError
 
@@ -29,62 +34,58 @@ def default_shards() -> int:
     return min(cores, 4)
 
 
-class DataSettings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
     """Which data, from where, kept where: all that `download` and `preprocess` need."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
-    dataset: DatasetName = Field("mnist", description="Data set: three from mirrors, or scikit-learn's 8×8 digits.")
-    source: str = Field(MIRRORS, min_length=1, description="Folder or base URL with the four IDX files, or 'mirrors'.")
-    data_dir: Path = Field(Path("data"), description="Folder for raw and processed data.")
+    dataset: Annotated[DatasetName, Doc("Data set: three from mirrors, or scikit-learn's 8×8 digits.")] = "mnist"
+    source: Annotated[str, MinLen(1), Doc("Folder or base URL with the four IDX files.")] = MIRRORS
+    data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return settings with the ``given`` values, the rest at their defaults.
+        """Return checked settings: the ``given`` values, and the defaults of the rest.
 
         Raises:
             UsageError: names each parameter that is wrong, what it expects, and what came.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            return cls(**given)
+            return TypeAdapter(cls).validate_python(dict(given))
         except ValidationError as error:
             raise UsageError(" ".join(_explain(problem) for problem in error.errors())) from None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
     """All that a training needs. The defaults are the tutorial's."""
 
-    cell: Cell = Field("gru", description="Recurrent cell.")
-    steps: int = Field(0, ge=0, description="Time steps an image is read in; 0: its rows. Divides height × width.")
-    hidden_units: int = Field(128, ge=1, le=8_192, description="Units of each recurrent layer and direction.")
-    layers: int = Field(1, ge=1, le=64, description="Recurrent layers, one on top of the other.")
-    direction: Direction = Field("forward", description="Read the steps forward, or in both directions.")
-    learning_rate: float = Field(0.001, gt=0, description="Step size of Adam.")
-    epochs: int = Field(30, ge=1, description="Passes over the training images.")
-    batch_size: int = Field(128, ge=1, description="Images per update of the weights.")
-    seed: int = Field(1, ge=0, lt=2**31, description="Seed of the first weights and of the order of the images.")
-    shards: int = Field(
-        default_factory=default_shards,
-        ge=1,
-        le=64,
-        description="Parts of a batch trained side by side on a CPU. Costs repeat for the same number only.",
-        json_schema_extra={"default_text": "the cores, at most 4"},
-    )
+    cell: Annotated[Cell, Doc("Recurrent cell.")] = "gru"
+    steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
+    hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
+    layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
+    direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
+    learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam.")] = 0.001
+    epochs: Annotated[int, Ge(1), Doc("Passes over the training images.")] = 30
+    batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
+    seed: Annotated[int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights and of the order of the images.")] = 1
+    shards: Annotated[
+        int,
+        Ge(1),
+        Le(64),
+        Doc("Parts of a batch trained side by side; costs repeat for the same number only. Default: cores, at most 4."),
+    ] = field(default_factory=default_shards)
 
-    @model_validator(mode="after")
-    def _shards_fit_the_batch(self) -> Self:
-        # The default gives way to a small batch; a number that the user chose does not change silently.
-        if self.shards > self.batch_size:
-            if "shards" in self.model_fields_set:
-                raise ValueError(f"shards: expected at most batch_size ({self.batch_size}), received {self.shards}.")
-            object.__setattr__(self, "shards", self.batch_size)
-        return self
+    def __post_init__(self) -> None:
+        """Cut a batch into no more parts than it has images."""
+        object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
 
 def _explain(problem: Any) -> str:
-    """Return one sentence or two on a pydantic ``problem``: parameter, expectation, what came."""
-    if not problem["loc"]:
-        return str(problem["msg"]).removeprefix("Value error, ")
+    """Return a sentence on a pydantic ``problem``: the parameter, what it expects, what came."""
     name = ".".join(str(part) for part in problem["loc"])
     expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1)
     return f"{name}: {expectation}, received {problem['input']!r}."

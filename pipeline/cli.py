@@ -1,0 +1,152 @@
+"""The command line: ``pipeline <stage> --name value``; see ``pipeline --help``.
+
+Options are made from the fields of the settings; both ``--batch-size`` and
+``--batch_size`` work. Stages are imported when they run, because TensorFlow
+and MLflow take seconds to import and ``--help`` should not.
+"""
+
+import functools
+import inspect
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+from annotated_doc import Doc
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+from pipeline.reporting import Reporter
+from pipeline.settings import DataSettings, Settings
+from pipeline.terminal import TerminalReporter, print_error, quiet_native_start
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+app = typer.Typer(
+    help="Train, compare and serve RNN, LSTM and GRU image classifiers, tracked with MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="pipeline")
+
+
+def command(settings_class: type[DataSettings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a stage a command whose options are the fields of ``settings_class``.
+
+    The stage is called with the settings, a reporter, and any parameters of its own.
+    """
+
+    def register(stage: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(stage).parameters.values())[2:]
+
+        @functools.wraps(stage)
+        def run(**values: Any) -> None:
+            extra = {parameter.name: values.pop(parameter.name) for parameter in own}
+            given = {name: value for name, value in values.items() if value is not None}
+            with _outcome_as_exit_code(), TerminalReporter() as reporter:
+                stage(settings_class.of(given), reporter, **extra)
+
+        parameters = own + _options(settings_class)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return app.command()(run)
+
+    return register
+
+
+def _options(settings_class: type[DataSettings]) -> list[inspect.Parameter]:
+    """Return an option per field of the settings; it is None until the user gives it."""
+    hints = get_type_hints(settings_class, include_extras=True)
+    return [_option(field, *get_args(hints[field.name])) for field in fields(settings_class)]
+
+
+def _option(field: Field[Any], value_type: type, *constraints: Any) -> inspect.Parameter:
+    text = next(item.documentation for item in constraints if isinstance(item, Doc))
+    if field.default is not MISSING:
+        text += f" Default: {field.default}."
+    option = typer.Option(f"--{field.name.replace('_', '-')}", help=text, show_default=False)
+    annotation = Annotated[value_type | None, option]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+class _outcome_as_exit_code:  # noqa: N801 - reads as a function where it is used
+    """Turn a failure that a user can mend, and Ctrl-C or SIGTERM, into a message and an exit code."""
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is terminated ends as KILLED, too
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, PipelineError):
+            print_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, KeyboardInterrupt):
+            print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Quieten TensorFlow before a stage imports it; the user's own setting wins."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@command(DataSettings)
+def download(settings: DataSettings, reporter: Reporter) -> None:
+    """Fetch the four IDX files of a data set and verify them."""
+    from pipeline.stages import project_run
+    from pipeline.stages.download import download
+
+    raw = download(settings, reporter)
+    project_run.describe(f"download-{raw.name}")
+
+
+@command(DataSettings)
+def preprocess(settings: DataSettings, reporter: Reporter) -> None:
+    """Validate the files, split them, and write arrays that can be memory-mapped."""
+    from pipeline.stages.preprocess import preprocess
+
+    preprocess(settings, reporter)
+
+
+@command(Settings)
+def train(settings: Settings, reporter: Reporter) -> None:
+    """Train one network into an MLflow run, and log its model."""
+    with quiet_native_start():
+        from pipeline.stages.train import train
+    train(settings, reporter)
+
+
+@command(DataSettings)
+def evaluate(
+    settings: DataSettings,
+    reporter: Reporter,
+    run_id: Annotated[str, typer.Option("--run-id", help="The MLflow run whose model is tested.")],
+) -> None:
+    """Test the model of a run; the results go onto that run."""
+    with quiet_native_start():
+        from pipeline.stages.evaluate import evaluate
+    evaluate(run_id, settings.data_dir, reporter)
+
+
+@command(Settings)
+def run(settings: Settings, reporter: Reporter) -> None:
+    """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
+    with quiet_native_start():
+        from pipeline.stages.run import run
+    run(settings, reporter)
