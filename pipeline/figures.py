@@ -1,0 +1,300 @@
+"""Numbers to matplotlib figures, and figures to PNG files.
+
+Only ``Figure`` objects, never pyplot: nothing here is global, so figures can
+be drawn in any thread and without a display. The parts that draw onto given
+axes (``draw_``…) serve figures that show several runs side by side.
+
+Shapes: K images of H × W pixels, C classes.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from pipeline.reporting import EpochRecord
+from pipeline.settings import Cell
+
+# From the palette of Okabe and Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/. Of its triples
+# with a contrast of 3:1 on white, the one whose colours stay furthest apart in all kinds of colour blindness.
+CELL_COLOURS: dict[Cell, str] = {"rnn": "#CC79A7", "lstm": "#0072B2", "gru": "#D55E00"}
+
+INK = "#222222"
+FAINT = "#8A8A8A"
+
+DOTS_PER_INCH = 150
+WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
+GALLERY_LIMIT = 30
+"""Images that :func:`misclassified` is meant for: five rows of six."""
+
+_MARKED_EPOCHS = 40  # more markers than that run into one another
+_FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
+_SLANTED_FROM = 3  # letters; longer class names do not fit side by side under the cells
+_SHORT_NAME = 4  # letters; two such names fit into one line above an image
+_LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
+_ELONGATED = 4  # height to width, or width to height, beyond which pixels are not drawn square
+
+
+def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK, best_epoch: int | None = None) -> Figure:
+    """Draw cost and accuracy by epoch, of training and validation, and mark the best epoch.
+
+    Args:
+        records: at least one epoch.
+        title: heads the figure.
+        colour: of the lines, such as ``CELL_COLOURS[cell]``.
+        best_epoch: whose weights are kept; None: the first with the highest validation accuracy.
+
+    Raises:
+        ValueError: there are no records, or none of ``best_epoch``.
+    """
+    if not records:
+        raise ValueError("curves: expected the record of at least one epoch, received none.")
+    best = _record_of(records, best_epoch)
+    figure = _figure(WIDTH, 3.9)
+    left, right = figure.subplots(1, 2)
+    _draw_pair(left, records, best, colour=colour, measure=_costs)
+    _draw_pair(right, records, best, colour=colour, measure=_percents)
+    left.set_ylabel("cost (nats)")
+    left.set_ylim(bottom=0)
+    right.set_ylabel("accuracy (%)")
+    right.set_ylim(top=min(right.get_ylim()[1], 100.5))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    _head(figure, title, f"Best epoch {best.epoch}: validation accuracy {100 * best.val_accuracy:.2f} %")
+    return figure
+
+
+def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str], title: str) -> Figure:
+    """Draw the (C, C) counts of true (row) and predicted (column) classes; see :func:`draw_confusion`."""
+    side = min(max(2.6 + 0.44 * len(class_names), 4.5), 11.0)
+    figure = _figure(max(side + 0.9, 6.0), side)
+    axes = figure.subplots()
+    draw_confusion(axes, matrix, class_names)
+    bar = figure.colorbar(
+        axes.images[-1], ax=axes, fraction=0.04, pad=0.02, label="errors, share of the true class (%)"
+    )
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
+    total, right = int(matrix.sum()), int(np.trace(matrix))
+    _head(figure, title, f"{total - right:,} of {total:,} images misclassified", width=side)
+    return figure
+
+
+def draw_confusion(
+    axes: Axes, matrix: NDArray[np.integer[Any]], class_names: Sequence[str], *, full_share: float | None = None
+) -> None:
+    """Draw a confusion matrix (C, C) onto ``axes``, the counts in its cells.
+
+    Right answers (blue) and errors (orange) are coloured by their share of
+    the row, each on a scale of its own, so that errors show beside a diagonal
+    a hundred times larger.
+
+    Args:
+        axes: to draw onto; its last image is the one of the errors, for a colour bar.
+        matrix: counts, rows true, columns predicted.
+        class_names: C of them.
+        full_share: the share of the darkest orange, from 0 to 1; give one to matrices that stand side by side.
+            None: the largest error's, at least 5 %.
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(matrix), dtype=bool)
+    if full_share is None:
+        full_share = max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE)
+    # Half of the map's range: the counts on it stay legible in dark ink.
+    axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
+    # The square root spreads the small shares, which are the many.
+    errors = PowerNorm(0.5, vmin=0, vmax=full_share)
+    axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=errors)
+    _write_counts(axes, matrix, dark=~diagonal & (errors(shares) > 0.6))  # noqa: PLR2004
+    _name_classes(axes, class_names)
+
+
+def misclassified(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    predicted: NDArray[np.integer[Any]],
+    *,
+    probabilities: NDArray[np.floating[Any]],
+    class_names: Sequence[str],
+    total_wrong: int,
+    title: str,
+) -> Figure:
+    """Draw a gallery of wrong answers, in the order given.
+
+    Args:
+        images: (K, H, W), 0 to 255, drawn as dark ink on white; K may be 0.
+        labels: (K,) true classes.
+        predicted: (K,) predicted classes.
+        probabilities: (K,) of the predicted classes.
+        class_names: C of them.
+        total_wrong: all misclassified images of the split, of which these are the surest.
+        title: heads the figure.
+    """
+    if not len(images):
+        return _statement(
+            title, "No image was misclassified." if not total_wrong else f"{total_wrong:,} misclassified."
+        )
+    captions = [
+        _caption(class_names[label], class_names[said], float(probability))
+        for label, said, probability in zip(labels, predicted, probabilities, strict=True)
+    ]
+    figure = _draw_gallery(images, captions)
+    shown = f"The {len(images)} surest of" if len(images) < total_wrong else "All"
+    _head(figure, title, f"{shown} {total_wrong:,} misclassified images")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``figure`` to ``path``, as PNG on white, at 150 dots per inch.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+
+
+def epoch_axis(axes: Axes, first: int, last: int) -> None:
+    """Make the horizontal axis one of whole epochs, from ``first`` to ``last``."""
+    axes.set_xlabel("epoch")
+    axes.set_xlim(first - 0.5, last + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+Measure = Callable[[EpochRecord], tuple[float, float]]
+"""What a record holds of one measure: (training, validation)."""
+
+
+def _costs(record: EpochRecord) -> tuple[float, float]:
+    return record.cost, record.val_cost
+
+
+def _percents(record: EpochRecord) -> tuple[float, float]:
+    return 100 * record.accuracy, 100 * record.val_accuracy
+
+
+def _record_of(records: Sequence[EpochRecord], best_epoch: int | None) -> EpochRecord:
+    """Return the record of ``best_epoch``; if None, the first with the highest validation accuracy."""
+    if best_epoch is None:
+        return max(records, key=lambda record: record.val_accuracy)
+    for record in records:
+        if record.epoch == best_epoch:
+            return record
+    raise ValueError(f"curves: expected best_epoch to be one of the {len(records)} recorded, received {best_epoch}.")
+
+
+def _draw_pair(axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, *, colour: str, measure: Measure) -> None:
+    """Draw a measure's training and validation lines, and the best epoch on them."""
+    epochs = [record.epoch for record in records]
+    training, validation = zip(*(measure(record) for record in records), strict=True)
+    marker = "o" if len(records) <= _MARKED_EPOCHS else ""
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
+    axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
+    axes.plot(epochs, training, **style, linestyle="--", alpha=0.6, markerfacecolor="white", label="training")
+    axes.plot(epochs, validation, **style, label="validation")
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
+    axes.plot([best.epoch], [measure(best)[1]], **ring, color=INK, label="best epoch")
+    epoch_axis(axes, epochs[0], epochs[-1])
+    _tidy(axes)
+
+
+def _write_counts(axes: Axes, matrix: NDArray[np.integer[Any]], *, dark: NDArray[np.bool_]) -> None:
+    """Write the counts that are not 0 into their cells, in white where the cell is ``dark``."""
+    size = _cell_font(len(matrix))
+    for row, column in np.argwhere(matrix):
+        ink = "white" if dark[row, column] else INK
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
+
+
+def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
+    """Name rows and columns, and part the cells by white lines."""
+    classes = len(class_names)
+    slanted = max(map(len, class_names)) > _SLANTED_FROM
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    size = _cell_font(classes) + 0.5
+    axes.set_xticks(range(classes), class_names, fontsize=size, **turn)
+    axes.set_yticks(range(classes), class_names, fontsize=size)
+    axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="#E4E4E4", linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_color("#E4E4E4")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+
+
+def _cell_font(classes: int) -> float:
+    """Return the size, in points, in which four figures fit into a cell."""
+    return float(np.interp(classes, [10, 26], [9.5, 7]))
+
+
+def _draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
+    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption."""
+    lines = [line for caption in captions for line in caption.splitlines()]
+    columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
+    rows = math.ceil(len(images) / columns)
+    height, width = images.shape[1:]
+    stretched = max(height, width) > _ELONGATED * min(height, width)
+    image_height = 0.9 * WIDTH / columns * (0.5 if stretched else min(max(height / width, 0.4), 1.6))
+    figure = _figure(WIDTH, rows * (image_height + 0.22 * len(lines) / len(captions)) + 0.75)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, image, caption in zip(grid, images, captions, strict=False):
+        _draw_image(axes, image, caption, aspect="auto" if stretched else "equal")
+    for axes in grid[len(images) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _draw_image(axes: Axes, image: NDArray[np.uint8], caption: str, *, aspect: Literal["auto", "equal"]) -> None:
+    """Draw one image (H, W) as dark ink on white, framed, below its caption."""
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, aspect=aspect)
+    axes.set_title(caption, fontsize=8, color=INK, pad=3)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("#CCCCCC")
+
+
+def _caption(label: str, said: str, probability: float) -> str:
+    """Return such as 'true 4, said 9 (99 %)', in two lines when the names are long."""
+    gap = " " if max(len(label), len(said)) <= _SHORT_NAME else "\n"
+    return f"true {label},{gap}said {said} ({_percent(probability)} %)"
+
+
+def _percent(probability: float) -> int:
+    """Return whole percents; 100 only for 1, since a rounded 99.97 would claim too much."""
+    return 100 if probability == 1 else min(round(100 * probability), 99)
+
+
+def _statement(title: str, sentence: str) -> Figure:
+    """Draw a sentence in place of a figure that has nothing to show."""
+    figure = _figure(WIDTH, 2)
+    figure.text(0.5, 0.4, sentence, ha="center", va="center", fontsize=13, color=INK)
+    _head(figure, title, "")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty white figure, in inches, that makes room for its labels."""
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
+
+
+def _head(figure: Figure, title: str, subtitle: str, width: float | None = None) -> None:
+    """Write the title, broken into lines that fit, and below it what the figure says."""
+    inches = width or figure.get_figwidth()
+    lines = [*textwrap.wrap(title, int(inches * 10)), subtitle]
+    figure.suptitle("\n".join(filter(None, lines)), fontsize=11, color=INK)
+
+
+def _tidy(axes: Axes) -> None:
+    """Leave only what helps reading: faint grid lines, no box."""
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)

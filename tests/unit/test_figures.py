@@ -1,0 +1,296 @@
+# ruff: noqa: SIM300 - an assertion reads expected == actual
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage, imread
+from numpy.typing import NDArray
+
+from pipeline import figures
+from pipeline.reporting import EpochRecord
+from pipeline.settings import Cell
+
+DIGITS = [str(digit) for digit in range(10)]
+CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot"]
+
+
+def record(epoch: int, val_accuracy: float = 0.9) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        cost=0.5 / epoch,
+        accuracy=1 - 0.2 / epoch,
+        val_cost=0.4 / epoch,
+        val_accuracy=val_accuracy,
+        learning_rate=0.001,
+        epoch_seconds=5,
+        samples_per_second=10_000,
+    )
+
+
+def draw(figure: Figure) -> None:
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call] # matplotlib's
+
+
+def stays_on_canvas(figure: Figure) -> bool:
+    """Hold that nothing is drawn beyond the edges (in inches; half a pixel of rounding)."""
+    draw(figure)
+    drawn = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    pixel = 0.5 / figures.DOTS_PER_INCH
+    return bool(drawn.x0 >= -pixel and drawn.y0 >= -pixel and drawn.x1 <= width + pixel and drawn.y1 <= height + pixel)
+
+
+def colours(image: AxesImage) -> NDArray[np.float64]:
+    """Return (H, W, 4): red, green, blue and opacity of each pixel, from 0 to 1."""
+    return np.asarray(image.to_rgba(np.ma.asarray(image.get_array())))
+
+
+def cell_colour(axes: Axes, row: int, column: int) -> tuple[float, ...]:
+    """Return the (red, green, blue) that the confusion matrix shows in a cell; the upper image wins."""
+    layers = [colours(image)[row, column] for image in axes.images]
+    return next((tuple(layer[:3]) for layer in reversed(layers) if layer[3] > 0), (1, 1, 1))
+
+
+def points(axes: Axes, label: str) -> list[list[float]]:
+    """Return the [x, y] of each point of the line with that label."""
+    line = next(line for line in axes.lines if line.get_label() == label)
+    return [[float(x), float(y)] for x, y in np.asarray(line.get_xydata())]
+
+
+def gallery(
+    count: int,
+    *,
+    shape: tuple[int, int] = (28, 28),
+    names: list[str] = DIGITS,
+    total: int | None = None,
+    probability: float = 0.987,
+) -> Figure:
+    generator = np.random.default_rng(0)
+    return figures.misclassified(
+        generator.integers(256, size=(count, *shape), dtype=np.uint8),
+        np.full(count, 4),
+        np.full(count, 9),
+        probabilities=np.full(count, probability, np.float32),
+        class_names=names,
+        total_wrong=count if total is None else total,
+        title="gru-s1 on mnist",
+    )
+
+
+def test_every_cell_has_a_colour_of_its_own() -> None:
+    assert set(get_args(Cell)) == set(figures.CELL_COLOURS)
+    assert len(figures.CELL_COLOURS) == len(set(figures.CELL_COLOURS.values()))
+
+
+def test_curves_show_cost_and_accuracy_with_their_units() -> None:
+    left, right = figures.curves([record(1), record(2)], "gru").axes
+    assert ("epoch", "cost (nats)") == (left.get_xlabel(), left.get_ylabel())
+    assert ("epoch", "accuracy (%)") == (right.get_xlabel(), right.get_ylabel())
+
+
+def test_curves_draw_the_records() -> None:
+    left, right = figures.curves([record(1, 0.9), record(2, 0.95)], "gru").axes
+    assert [[1, 0.5], [2, 0.25]] == points(left, "training")
+    assert [[1, 0.4], [2, 0.2]] == points(left, "validation")
+    assert np.allclose(points(right, "training"), [[1, 80], [2, 90]])
+    assert np.allclose(points(right, "validation"), [[1, 90], [2, 95]])
+
+
+def test_curves_take_the_cells_colour() -> None:
+    left, _ = figures.curves([record(1)], "gru", colour="#D55E00").axes
+    assert {"#D55E00"} == {line.get_color() for line in left.lines if line.get_label() in ("training", "validation")}
+
+
+def test_curves_mark_the_first_best_epoch() -> None:
+    figure = figures.curves([record(1, 0.9), record(2, 0.95), record(3, 0.95)], "gru")
+    for axes in figure.axes:
+        assert [2] == [x for x, _ in points(axes, "best epoch")]
+    assert "Best epoch 2: validation accuracy 95.00 %" in figure.get_suptitle()
+
+
+def test_curves_mark_the_epoch_that_was_kept_when_told() -> None:
+    assert "Best epoch 1:" in figures.curves([record(1, 0.9), record(2, 0.95)], "gru", best_epoch=1).get_suptitle()
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 30, 100])
+def test_curves_count_whole_epochs_and_clip_nothing(epochs: int) -> None:
+    figure = figures.curves([record(epoch) for epoch in range(1, epochs + 1)], "lstm-s1 on mnist")
+    assert stays_on_canvas(figure)
+    for axes in figure.axes:
+        first, last = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if first <= tick <= last]
+        assert ticks
+        assert all(tick == int(tick) and 1 <= tick <= epochs for tick in ticks)
+
+
+def test_curves_stay_below_a_hundred_percent() -> None:
+    _, right = figures.curves([record(1, 1.0), record(1_000, 1.0)], "gru").axes
+    assert 100 < right.get_ylim()[1] <= 100.5
+
+
+def test_curves_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one epoch"):
+        figures.curves([], "gru")
+
+
+def test_curves_refuse_a_best_epoch_without_record() -> None:
+    with pytest.raises(ValueError, match="received 7"):
+        figures.curves([record(1)], "gru", best_epoch=7)
+
+
+def test_confusion_matrix_writes_counts_and_leaves_zeros_blank() -> None:
+    axes = figures.confusion_matrix(np.array([[90, 10], [0, 1_234]]), ["cat", "dog"], "gru").axes[0]
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert {(0, 0): "90", (1, 0): "10", (1, 1): "1234"} == written
+    assert (1, 1, 1) == cell_colour(axes, 1, 0)
+
+
+def test_confusion_matrix_names_axes_classes_and_errors() -> None:
+    figure = figures.confusion_matrix(np.array([[90, 10], [0, 1_234]]), ["cat", "dog"], "gru")
+    axes = figure.axes[0]
+    assert ("predicted class", "true class") == (axes.get_xlabel(), axes.get_ylabel())
+    assert ["cat", "dog"] == [label.get_text() for label in axes.get_xticklabels()]
+    assert ["cat", "dog"] == [label.get_text() for label in axes.get_yticklabels()]
+    assert "gru\n10 of 1,334 images misclassified" == figure.get_suptitle()
+
+
+def test_confusion_matrix_shows_a_single_error_in_a_thousand() -> None:
+    matrix = np.diag([1_000] * 10)
+    matrix[4, 9] = 1
+    axes = figures.confusion_matrix(matrix, DIGITS, "gru").axes[0]
+    assert min(cell_colour(axes, 4, 9)) < 0.9
+    assert (1, 1, 1) == cell_colour(axes, 9, 4)
+
+
+def test_confusion_matrix_colours_by_the_share_of_the_row() -> None:
+    # 5 of 100 and 50 of 1,000 are the same share; 50 of 500 is twice that.
+    axes = figures.confusion_matrix(np.array([[95, 5, 0], [0, 950, 50], [50, 0, 450]]), ["a", "b", "c"], "").axes[0]
+    assert cell_colour(axes, 1, 2) == cell_colour(axes, 0, 1)
+    assert sum(cell_colour(axes, 2, 0)) < sum(cell_colour(axes, 0, 1))
+
+
+def test_confusion_matrices_side_by_side_share_their_scale() -> None:
+    left, right = Figure().subplots(1, 2)
+    figures.draw_confusion(left, np.array([[90, 10], [0, 100]]), ["a", "b"], full_share=0.4)
+    figures.draw_confusion(right, np.array([[90, 10], [40, 60]]), ["a", "b"], full_share=0.4)
+    assert cell_colour(right, 0, 1) == cell_colour(left, 0, 1)
+
+
+def test_confusion_matrix_writes_legibly() -> None:
+    axes = figures.confusion_matrix(np.array([[60, 40, 0], [1, 99, 0], [0, 9, 91]]), ["a", "b", "c"], "gru").axes[0]
+    for text in axes.texts:
+        column, row = text.get_position()
+        ink = 1.0 if text.get_color() == "white" else 0.13
+        assert abs(np.dot(cell_colour(axes, int(row), int(column)), [0.299, 0.587, 0.114]) - ink) > 0.3
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["no", "yes"],
+        DIGITS,
+        CLOTHES,
+        [f"Ankle boot {letter}" for letter in range(26)],
+    ],
+    ids=["2", "10", "clothes", "26"],
+)
+def test_confusion_matrix_clips_nothing_and_its_counts_fit(names: list[str]) -> None:
+    classes = len(names)
+    matrix = np.full((classes, classes), 999)
+    figure = figures.confusion_matrix(matrix, names, "a title of more than one line, " * 4)
+    assert stays_on_canvas(figure)
+    axes = figure.axes[0]
+    cell = axes.get_window_extent().width / classes
+    assert max(text.get_window_extent().width for text in axes.texts) < cell
+    assert min(float(label.get_fontsize()) for label in axes.get_xticklabels()) >= 7
+
+
+@pytest.mark.filterwarnings("error")
+def test_confusion_matrix_of_a_class_without_images() -> None:
+    figure = figures.confusion_matrix(np.array([[5, 0], [0, 0]]), ["a", "b"], "gru")
+    assert stays_on_canvas(figure)
+
+
+def test_misclassified_shows_every_image_with_what_was_said() -> None:
+    figure = gallery(8, total=217)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert ["true 4, said 9 (99 %)"] * 8 == [axes.get_title() for axes in shown]
+    assert "gru-s1 on mnist\nThe 8 surest of 217 misclassified images" == figure.get_suptitle()
+    assert not any(axes.axison for axes in figure.axes if not axes.images)
+
+
+def test_misclassified_draws_ink_dark_on_white() -> None:
+    axes = figures.misclassified(
+        np.array([[[0, 255]]], np.uint8),
+        np.array([0]),
+        np.array([1]),
+        probabilities=np.array([0.5]),
+        class_names=["a", "b"],
+        total_wrong=1,
+        title="",
+    ).axes[0]
+    assert [1, 0] == colours(axes.images[0])[0, :, 0].tolist()
+
+
+@pytest.mark.parametrize(("probability", "percent"), [(0.504, "50"), (0.9997, "99"), (1, "100")])
+def test_misclassified_never_rounds_up_to_certainty(probability: float, percent: str) -> None:
+    assert f"true 4, said 9 ({percent} %)" == gallery(1, probability=probability).axes[0].get_title()
+
+
+def test_misclassified_of_none_says_so() -> None:
+    figure = gallery(0)
+    assert ["No image was misclassified."] == [
+        text.get_text() for text in figure.texts if "misclassified" in text.get_text()
+    ]
+    assert stays_on_canvas(figure)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "names"),
+    [
+        (1, (8, 8), DIGITS),
+        (figures.GALLERY_LIMIT, (28, 28), DIGITS),
+        (figures.GALLERY_LIMIT, (28, 28), CLOTHES),
+        (7, (8, 20), DIGITS),
+        (7, (20, 8), CLOTHES),
+        (3, (1, 784), DIGITS),
+    ],
+)
+def test_misclassified_clips_nothing_and_parts_captions(count: int, shape: tuple[int, int], names: list[str]) -> None:
+    figure = gallery(count, shape=shape, names=names, probability=1)
+    assert stays_on_canvas(figure)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert count == len(shown)
+    for left, right in pairwise(shown):
+        here, there = left.title.get_window_extent(), right.title.get_window_extent()
+        assert not here.overlaps(there)
+    assert min(axes.get_window_extent().height for axes in shown) > 60  # pixels
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
+def test_misclassified_keeps_pixels_square(shape: tuple[int, int]) -> None:
+    figure = gallery(2, shape=shape)
+    draw(figure)
+    extent = figure.axes[0].get_window_extent()
+    assert pytest.approx(shape[0] / shape[1], rel=0.02) == extent.height / extent.width
+
+
+def test_save_writes_a_white_png_of_the_width_of_the_artifact_view(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    figures.save(figures.curves([record(1)], "gru"), path)
+    pixels = imread(path)
+    assert 1_200 == pixels.shape[1]
+    assert [1, 1, 1, 1] == pixels[0, 0].tolist()
+
+
+def test_figures_leave_pyplot_alone() -> None:
+    script = "import sys, pipeline.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode  # noqa: S603

@@ -1,0 +1,129 @@
+# ruff: noqa: SIM300 - an assertion reads expected == actual
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from pipeline import metrics
+from pipeline.reporting import EpochRecord
+
+NAMES = ["cat", "dog", "owl"]
+LABELS = np.array([0, 0, 1, 1, 2], dtype=np.uint8)
+PROBABILITIES = np.array(
+    [
+        [0.5, 0.25, 0.25],  # right
+        [0.1, 0.8, 0.1],  # says dog
+        [0.25, 0.5, 0.25],  # right
+        [0.9, 0.05, 0.05],  # says cat, the surest mistake
+        [0.1, 0.8, 0.1],  # says dog; nothing is ever taken for an owl
+    ],
+    dtype=np.float32,
+)
+PREDICTED = np.array([0, 1, 1, 0, 1])
+
+
+def test_cost_is_the_mean_of_the_logarithms_by_hand() -> None:
+    by_hand = (math.log(2) + math.log(10) + math.log(2) + math.log(20) + math.log(10)) / 5
+    assert pytest.approx(by_hand, rel=1e-6) == metrics.cost(LABELS, PROBABILITIES)
+
+
+def test_cost_agrees_with_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(10, size=500)
+    probabilities = generator.dirichlet(np.ones(10), size=500)
+    assert pytest.approx(log_loss(labels, probabilities), rel=1e-9) == metrics.cost(labels, probabilities)
+
+
+def test_cost_of_a_probability_of_zero_is_finite() -> None:
+    # −ln 2⁻¹²⁶, the smallest normal float32
+    assert pytest.approx(126 * math.log(2)) == metrics.cost(np.array([1]), np.array([[1, 0]], np.float32))
+
+
+def test_cost_of_certainty_is_zero() -> None:
+    assert 0 == metrics.cost(np.array([0]), np.array([[1, 0]], np.float32))
+
+
+def test_cost_does_not_hide_a_probability_that_is_not_a_number() -> None:
+    assert math.isnan(metrics.cost(np.array([0]), np.array([[np.nan, 1]])))
+
+
+def test_accuracy_is_a_fraction() -> None:
+    assert 0.4 == metrics.accuracy(LABELS, PREDICTED)
+
+
+def test_confusion_has_true_rows_and_predicted_columns() -> None:
+    assert [[1, 1, 0], [1, 1, 0], [0, 1, 0]] == metrics.confusion(LABELS, PREDICTED, 3).tolist()
+
+
+def test_confusion_keeps_classes_that_do_not_occur() -> None:
+    assert [[0, 0, 0], [0, 1, 0], [0, 0, 0]] == metrics.confusion(np.array([1]), np.array([1]), 3).tolist()
+
+
+def test_per_class_by_hand() -> None:
+    table = metrics.per_class(LABELS, PREDICTED, NAMES)
+    assert ["class", "precision", "recall", "f1", "support"] == list(table.columns)
+    assert NAMES == table["class"].tolist()
+    assert pytest.approx([1 / 2, 1 / 3, 0]) == table["precision"].tolist()
+    assert pytest.approx([1 / 2, 1 / 2, 0]) == table["recall"].tolist()
+    assert pytest.approx([1 / 2, 2 / 5, 0]) == table["f1"].tolist()
+    assert [2, 2, 1] == table["support"].tolist()
+
+
+@pytest.mark.filterwarnings("error")
+def test_per_class_says_zero_for_a_class_without_images() -> None:
+    table = metrics.per_class(np.array([0, 0]), np.array([0, 1]), NAMES)
+    assert ["owl", 0, 0, 0, 0] == table.iloc[2].tolist()
+
+
+def test_predictions_hold_what_was_said_of_each_image() -> None:
+    table = metrics.predictions(LABELS, PROBABILITIES, NAMES)
+    columns = ["index", "label", "predicted", "correct", "probability", "p_cat", "p_dog", "p_owl"]
+    assert columns == list(table.columns)
+    assert [0, 1, 2, 3, 4] == table["index"].tolist()
+    assert [0, 0, 1, 1, 2] == table["label"].tolist()
+    assert [0, 1, 1, 0, 1] == table["predicted"].tolist()
+    assert [True, False, True, False, False] == table["correct"].tolist()
+    assert pytest.approx([0.5, 0.8, 0.5, 0.9, 0.8]) == table["probability"].tolist()
+    assert np.array_equal(table[["p_cat", "p_dog", "p_owl"]], PROBABILITIES)
+
+
+def test_predictions_are_typed_for_parquet(tmp_path: Path) -> None:
+    table = metrics.predictions(LABELS, PROBABILITIES.astype(np.float64), NAMES)
+    assert ["int64", "int64", "int64", "bool", *4 * ["float32"]] == [str(dtype) for dtype in table.dtypes]
+    table.to_parquet(tmp_path / "predictions.parquet")
+
+
+def test_history_has_a_row_per_epoch_in_the_fields_order() -> None:
+    record = EpochRecord(
+        epoch=1,
+        cost=0.525,
+        accuracy=0.84,
+        val_cost=0.3,
+        val_accuracy=0.91,
+        learning_rate=0.001,
+        epoch_seconds=5.5,
+        samples_per_second=10_000,
+    )
+    assert [
+        "epoch,cost,accuracy,val_cost,val_accuracy,learning_rate,epoch_seconds,samples_per_second",
+        "1,0.525,0.84,0.3,0.91,0.001,5.5,10000",
+    ] == metrics.history([record]).to_csv(index=False).splitlines()
+
+
+def test_history_of_nothing_keeps_its_columns() -> None:
+    assert ["epoch", "cost", "accuracy"] == list(metrics.history([]).columns)[:3]
+
+
+def test_most_confidently_wrong_are_the_surest_first_and_ties_in_order() -> None:
+    assert [3, 1, 4] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 30).tolist()
+
+
+def test_most_confidently_wrong_are_limited() -> None:
+    assert [3, 1] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 2).tolist()
+
+
+def test_most_confidently_wrong_may_be_none() -> None:
+    assert [] == metrics.most_confidently_wrong(PREDICTED, PROBABILITIES, 30).tolist()
