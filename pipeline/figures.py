@@ -33,8 +33,8 @@ FAINT = "#8A8A8A"
 
 DOTS_PER_INCH = 150
 WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
-GALLERY_LIMIT = 30
-"""Images that :func:`misclassified` is meant for: five rows of six."""
+GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long ones)
+"""Images that :func:`misclassified` is meant for."""
 
 _MARKED_EPOCHS = 40  # more markers than that run into one another
 _FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
@@ -51,7 +51,8 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK, bes
         records: at least one epoch.
         title: heads the figure.
         colour: of the lines, such as ``CELL_COLOURS[cell]``.
-        best_epoch: whose weights are kept; None: the first with the highest validation accuracy.
+        best_epoch: whose weights are kept; None: that of the highest validation accuracy, among equals of the lowest
+            validation cost.
 
     Raises:
         ValueError: there are no records, or none of ``best_epoch``.
@@ -121,9 +122,9 @@ def misclassified(
     images: NDArray[np.uint8],
     labels: NDArray[np.integer[Any]],
     predicted: NDArray[np.integer[Any]],
-    *,
     probabilities: NDArray[np.floating[Any]],
     class_names: Sequence[str],
+    *,
     total_wrong: int,
     title: str,
 ) -> Figure:
@@ -181,9 +182,9 @@ def _percents(record: EpochRecord) -> tuple[float, float]:
 
 
 def _record_of(records: Sequence[EpochRecord], best_epoch: int | None) -> EpochRecord:
-    """Return the record of ``best_epoch``; if None, the first with the highest validation accuracy."""
+    """Return the record of ``best_epoch``; if None, the best by validation accuracy, then cost."""
     if best_epoch is None:
-        return max(records, key=lambda record: record.val_accuracy)
+        return min(records, key=lambda record: (-record.val_accuracy, record.val_cost))
     for record in records:
         if record.epoch == best_epoch:
             return record

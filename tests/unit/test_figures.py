@@ -109,11 +109,11 @@ def test_curves_take_the_cells_colour() -> None:
     assert {"#D55E00"} == {line.get_color() for line in left.lines if line.get_label() in ("training", "validation")}
 
 
-def test_curves_mark_the_first_best_epoch() -> None:
+def test_curves_mark_the_best_epoch_and_among_equals_the_one_of_lowest_cost() -> None:
     figure = figures.curves([record(1, 0.9), record(2, 0.95), record(3, 0.95)], "gru")
     for axes in figure.axes:
-        assert [2] == [x for x, _ in points(axes, "best epoch")]
-    assert "Best epoch 2: validation accuracy 95.00 %" in figure.get_suptitle()
+        assert [3] == [x for x, _ in points(axes, "best epoch")]
+    assert "Best epoch 3: validation accuracy 95.00 %" in figure.get_suptitle()
 
 
 def test_curves_mark_the_epoch_that_was_kept_when_told() -> None:
