@@ -73,7 +73,7 @@ def _option(field: Field[Any], value_type: type, *constraints: Any) -> inspect.P
     if field.default is not MISSING:
         text += f" Default: {field.default}."
     option = typer.Option(f"--{field.name.replace('_', '-')}", help=text, show_default=False)
-    annotation = Annotated[value_type | None, option]
+    annotation = Annotated[value_type | None, option]  # type: ignore[valid-type] # known when it runs
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -102,18 +102,26 @@ def _show_version(asked: bool) -> None:
 def top(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
-    """Quieten TensorFlow before a stage imports it; the user's own setting wins."""
+    """Quieten TensorFlow and MLflow before a stage imports them; the user's own settings win."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+def _describe_project_run(name: str, tags: dict[str, str] | None = None) -> None:
+    """Say in the run that ``mlflow run`` opened for this stage what it was; without one, do not import MLflow."""
+    if "MLFLOW_RUN_ID" in os.environ:
+        from pipeline import tracking
+
+        tracking.describe_project_run(name, tags)
 
 
 @command(DataSettings)
 def download(settings: DataSettings, reporter: Reporter) -> None:
     """Fetch the four IDX files of a data set and verify them."""
-    from pipeline.stages import project_run
     from pipeline.stages.download import download
 
     raw = download(settings, reporter)
-    project_run.describe(f"download-{raw.name}")
+    _describe_project_run(f"download-{raw.name}")
 
 
 @command(DataSettings)
@@ -121,7 +129,8 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> None:
     """Validate the files, split them, and write arrays that can be memory-mapped."""
     from pipeline.stages.preprocess import preprocess
 
-    preprocess(settings, reporter)
+    data = preprocess(settings, reporter)
+    _describe_project_run(f"preprocess-{data.name}")
 
 
 @command(Settings)
@@ -129,7 +138,8 @@ def train(settings: Settings, reporter: Reporter) -> None:
     """Train one network into an MLflow run, and log its model."""
     with quiet_native_start():
         from pipeline.stages.train import train
-    train(settings, reporter)
+
+    reporter.note(f"Run {train(settings, reporter)} holds the training and its model.")
 
 
 @command(DataSettings)
@@ -141,7 +151,9 @@ def evaluate(
     """Test the model of a run; the results go onto that run."""
     with quiet_native_start():
         from pipeline.stages.evaluate import evaluate
+
     evaluate(run_id, settings.data_dir, reporter)
+    _describe_project_run(f"evaluate-{run_id}", {"evaluated_run_id": run_id})
 
 
 @command(Settings)
@@ -149,4 +161,5 @@ def run(settings: Settings, reporter: Reporter) -> None:
     """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
     with quiet_native_start():
         from pipeline.stages.run import run
-    run(settings, reporter)
+
+    reporter.note(f"Run {run(settings, reporter)} holds all of it. Look at it with: mlflow ui")

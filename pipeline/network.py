@@ -10,7 +10,10 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
       → Softmax                           (B, C) probabilities
 """
 
+from pathlib import Path
+
 import keras
+import tensorflow as tf
 
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
@@ -63,3 +66,21 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     name = f"{settings.cell}_{number}"
     layer = CELLS[settings.cell](settings.hidden_units, return_sequences=not last, name=name)
     return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer
+
+
+def save(model: keras.Model, folder: Path) -> None:
+    """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``.
+
+    The graph's signature takes ``pixels`` (B, H, W) float32 and gives
+    ``probabilities`` (B, C) float32.
+    """
+    model.save(folder / "model.keras")
+    pixels = tf.TensorSpec(model.input_shape, tf.float32, name="pixels")
+
+    @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
+    def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": model(pixels, training=False)}
+
+    module = tf.Module()
+    module.weights = model.weights
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": classify})

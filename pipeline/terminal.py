@@ -16,7 +16,7 @@ from rich.console import Console
 from pipeline.reporting import EpochRecord, Reporter
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import Progress
 
 
 class TerminalReporter(Reporter):
@@ -24,8 +24,7 @@ class TerminalReporter(Reporter):
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._bar: "Progress | None" = None
-        self._task: "TaskID | None" = None
+        self._bar: Progress | None = None
         self._subject = ""
 
     def __enter__(self) -> Self:
@@ -41,15 +40,11 @@ class TerminalReporter(Reporter):
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
         """Draw a bar for the file ``name``, in bytes."""
-        from rich.progress import DownloadColumn
-
-        self._advance(name, done, total, DownloadColumn())
+        self._advance(name, done, total, in_bytes=True)
 
     def batches(self, epoch: int, epochs: int, done: int, total: int) -> None:
         """Draw a bar for the epoch, in batches."""
-        from rich.progress import MofNCompleteColumn
-
-        self._advance(f"epoch {epoch}/{epochs}", done, total, MofNCompleteColumn())
+        self._advance(f"epoch {epoch}/{epochs}", done, total, in_bytes=False)
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """Print the line of an epoch."""
@@ -59,24 +54,28 @@ class TerminalReporter(Reporter):
             f"val cost {record.val_cost:.4f}   val accuracy {record.val_accuracy:7.2%}   {record.epoch_seconds:.1f} s"
         )
 
-    def _advance(self, subject: str, done: int, total: int | None, unit: "ProgressColumn") -> None:
+    def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
         if not self._console.is_terminal:
             return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
         if self._bar is None or subject != self._subject:
             self._remove_bar()
-            columns = (TextColumn("{task.description}"), BarColumn(), unit, TimeRemainingColumn())
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task, self._subject = self._bar.add_task(subject, total=total), subject
+            self._bar, self._subject = _bar(self._console, in_bytes=in_bytes), subject
+            self._bar.add_task(subject, total=total)
             self._bar.start()
-        assert self._task is not None  # noqa: S101 - set with the bar; tells the type checker
-        self._bar.update(self._task, completed=done)
+        self._bar.update(self._bar.task_ids[0], completed=done)
 
     def _remove_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _bar(console: Console, *, in_bytes: bool) -> "Progress":
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    unit = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), unit, TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def print_error(message: str) -> None:

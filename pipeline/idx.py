@@ -1,0 +1,105 @@
+"""The IDX format, in which MNIST and its kin are published: bytes → uint8 array, and back.
+
+A file is a big-endian header and then one byte per value, the last dimension
+varying fastest. The header is a magic number (two zero bytes, the type of a
+value: 8 for unsigned bytes, the number of dimensions) and each dimension's
+size in four bytes. Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST
+database of handwritten digits", section "File formats".
+
+    0x00000803  images (N, H, W)
+    0x00000801  labels (N,)
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+"""First bytes of a gzip file (RFC 1952, section 2.3.1)."""
+
+Kind = Literal["images", "labels"]
+
+_UNSIGNED_BYTES = 0x0800
+_KINDS: dict[int, Kind] = {_UNSIGNED_BYTES + 1: "labels", _UNSIGNED_BYTES + 3: "images"}
+
+
+def read(content: bytes | memoryview, *, name: str, kind: Kind | None = None) -> npt.NDArray[np.uint8]:
+    """Return the array that an IDX file holds: images (N, H, W) or labels (N,), a read-only view of ``content``.
+
+    Args:
+        content: the whole file, not compressed.
+        name: the file, as the error shall name it.
+        kind: ``"images"`` or ``"labels"``, where only that will do.
+
+    Raises:
+        DataError: an HTML page, another magic number, or more or fewer bytes than the header says.
+    """
+    _refuse_html(content, name)
+    shape, start = _header(content, name, kind)
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        state = "cut short" if len(content) < expected else "followed by something else"
+        raise DataError(
+            f"{name}: expected {expected:_} bytes, for {' × '.join(map(str, shape))} values and a header of {start}, "
+            f"received {len(content):_}: the file is {state}. Fetch it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def encode(array: npt.NDArray[np.uint8]) -> bytes:
+    """Return the IDX file of images (N, H, W) or labels (N,): the inverse of :func:`read`."""
+    return struct.pack(f">{1 + array.ndim}I", _UNSIGNED_BYTES + array.ndim, *array.shape) + array.tobytes()
+
+
+def decompress(content: bytes, *, name: str) -> bytes:
+    """Return what a gzip file holds; ``content`` itself where it does not start like one.
+
+    Raises:
+        DataError: the gzip file, named ``name``, is cut short or damaged.
+    """
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except EOFError:
+        problem = f"one that ends after {len(content):_} bytes, before its content does"
+    except (zlib.error, gzip.BadGzipFile) as error:
+        problem = f"a damaged one ({error})"
+    raise DataError(f"{name}: expected a whole gzip file, received {problem}. Fetch it again.")
+
+
+def _refuse_html(content: bytes | memoryview, name: str) -> None:
+    start = bytes(content[:64]).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<"):
+        raise DataError(
+            f"{name}: expected an IDX file, received an HTML or XML page that begins "
+            f"{start[:24].decode('latin-1')!r}, as servers send in place of a file. See what is at that address with a browser, or take another source."
+        )
+
+
+def _header(content: bytes | memoryview, name: str, kind: Kind | None) -> tuple[tuple[int, ...], int]:
+    """Return the array's shape and the number of bytes ahead of its values."""
+    magics = [magic for magic, its_kind in _KINDS.items() if kind in (None, its_kind)]
+    expected = " or ".join(f"0x{magic:08x} ({_KINDS[magic]})" for magic in magics)
+    magic = int.from_bytes(content[:4], "big")
+    start = 4 * (1 + magic % 0x100)
+    if len(content) < 4 or magic not in magics:  # noqa: PLR2004 - the bytes of the magic number
+        received = f"0x{bytes(content[:4]).hex()}" if content else "an empty file"
+        received += f" ({_KINDS[magic]})" if magic in _KINDS else ""
+        raise DataError(
+            f"{name}: expected the magic number {expected} of an IDX file of unsigned bytes, received {received}. "
+            "Check that this is the right file under the right name."
+        )
+    if len(content) < start:
+        raise DataError(
+            f"{name}: expected a header of {start} bytes, received {len(content)} in all: the file is cut short. "
+            "Fetch it again."
+        )
+    return struct.unpack(f">{magic % 0x100}I", content[4:start]), start

@@ -1,0 +1,265 @@
+"""What goes into MLflow, and how it comes back; the only module that talks to its store.
+
+A run that ``mlflow run`` has opened for us (``MLFLOW_RUN_ID``) is continued;
+otherwise one is made. Everything is logged by run id, so that a stage can add
+to a run that has ended.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
+from mlflow.data.numpy_dataset import from_numpy
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel
+from mlflow.pyfunc import load_model as load_pyfunc
+from mlflow.pyfunc import log_model as log_pyfunc
+from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
+from mlflow.types.schema import Schema, TensorSpec
+
+from pipeline.errors import TrackingError
+from pipeline.reporting import EpochRecord
+from pipeline.settings import DataSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from pipeline.splits import DataSet, Split
+
+MODEL_NAME = "model"
+MODEL_CODE = Path(__file__).with_name("scoring.py")
+MODEL_PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
+RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
+
+SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
+ANSWER_SECONDS = 5  # that a tracking server has to answer its first call
+NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
+
+
+def connect() -> None:
+    """Make sure that the tracking server answers, before anything costly begins.
+
+    Raises:
+        TrackingError: it does not; names its address.
+    """
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
+    with _environment(patience), _explained("No answer from the tracking server"):
+        mlflow.search_experiments(max_results=1)
+
+
+@contextmanager
+def open_run(name: str) -> Iterator[str]:
+    """Open a run, or continue the one of ``mlflow run``, and yield its id.
+
+    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED, with the reason in the
+    tag ``error``, when anything is raised. System metrics are sampled
+    throughout.
+    """
+    set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
+    set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
+    run_id = mlflow.start_run(run_name=_run_name(name), log_system_metrics=True).info.run_id
+    try:
+        yield run_id
+    except KeyboardInterrupt:
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException as error:
+        _client().set_tag(run_id, "error", str(error) or repr(error))
+        mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run()
+
+
+def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
+    """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        _client().update_run(run_id, name=_run_name(name))
+        _client().log_batch(run_id, tags=_tags(tags or {}))
+
+
+def log_settings(run_id: str, settings: DataSettings, data: "DataSet", *, steps: int) -> None:
+    """Log every parameter by its resolved value, except those that ``mlflow run`` has logged already.
+
+    Params are write-once: where MLflow holds what the user typed, that stays.
+    """
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    values |= {"dataset": data.name, "steps": steps}
+    present = get_run(run_id).data.params
+    params = [Param(name, str(value)) for name, value in values.items() if name not in present]
+    _client().log_batch(run_id, params=params)
+
+
+def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
+    """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
+    tags = {"dataset": data.name, "dataset_digest": data.digest, "machine": _machine(gpus)}
+    tags |= {f"version.{package}": version(package) for package in RECORDED_PACKAGES}
+    if "mlflow.source.git.commit" not in get_run(run_id).data.tags and (commit := _commit()):
+        tags["mlflow.source.git.commit"] = commit
+    _client().log_batch(run_id, tags=_tags(tags))
+    for split, context in ((data.train, "training"), (data.test, "test")):
+        mlflow.log_input(_dataset(data, split, context), context=context)
+
+
+def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+    """Log metrics by name, in one request."""
+    now = time.time_ns() // 1_000_000
+    _client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+
+
+def log_epoch(run_id: str, record: EpochRecord) -> None:
+    """Log the metrics of an epoch; the step is the epoch, from 1."""
+    metrics = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "epoch"}
+    log_metrics(run_id, metrics, step=record.epoch)
+
+
+def log_figure(run_id: str, figure: "Figure", path: str) -> None:
+    """Log a figure as the artifact ``path``, a PNG."""
+    _client().log_figure(run_id, figure, path)
+
+
+def log_table(run_id: str, table: "DataFrame", path: str) -> None:
+    """Log a table as the artifact ``path``: CSV or Parquet, by its ending."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, Path(path).name)
+        if file.suffix == ".parquet":
+            table.to_parquet(file, index=False)
+        else:
+            table.to_csv(file, index=False)
+        _client().log_artifact(run_id, str(file), str(Path(path).parent))
+
+
+def log_model(folder: Path, data: "DataSet") -> str:
+    """Log the model saved in ``folder`` (see ``network.save``) on the active run; return its URI.
+
+    It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
+    (N, C) float32. Its environment names the few packages that it needs.
+    """
+    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width), "pixels")
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes), "probabilities")
+    # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
+    with _environment({"MLFLOW_LOG_UV_FILES": "false"}):
+        info = log_pyfunc(
+            name=MODEL_NAME,
+            python_model=str(MODEL_CODE),
+            artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
+            signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
+            input_example=data.test.images[:1].astype(np.float32),
+            pip_requirements=[f"{package}=={version(package)}" for package in MODEL_PACKAGES],
+            metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
+        )
+    return str(info.model_uri)
+
+
+def get_run(run_id: str) -> Run:
+    """Return a run.
+
+    Raises:
+        TrackingError: there is none with this id.
+    """
+    with _explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
+        return _client().get_run(run_id)
+
+
+def load_model(run_id: str) -> PyFuncModel:
+    """Return the model that a run has logged, as it is served.
+
+    Raises:
+        TrackingError: the run holds no model, or the model does not load.
+    """
+    with _explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+        return load_pyfunc(f"runs:/{run_id}/{MODEL_NAME}")
+
+
+def _client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient()
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value) for name, value in tags.items()]
+
+
+def _run_name(name: str) -> str:
+    """Return ``name``, or the name that a person gave the run of ``mlflow run``."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    given = get_run(run_id).info.run_name if run_id else None
+    return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name
+
+
+def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:
+    source = data.source if _is_place(data.source) else CodeDatasetSource(tags={"source": data.source})
+    name = f"{data.name}-{context}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
+        return from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest[:32])
+
+
+def _is_place(source: str) -> bool:
+    """Return whether ``source`` is an address or a folder, rather than the library that made the data."""
+    return source.startswith(("http://", "https://")) or Path(source).is_absolute()
+
+
+def _machine(gpus: list[str]) -> str:
+    """Return a line such as ``AMD EPYC, 2 cores, no GPU``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that this package lies in, or nothing where it is installed elsewhere."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
+    except OSError:
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Turn what MLflow raises into an error for the user."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise TrackingError(
+            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {reason}. "
+            "Check MLFLOW_TRACKING_URI, and that the server runs."
+        ) from None
