@@ -80,7 +80,8 @@ def _refuse_html(content: bytes | memoryview, name: str) -> None:
     if start.startswith(b"<"):
         raise DataError(
             f"{name}: expected an IDX file, received an HTML or XML page that begins "
-            f"{start[:24].decode('latin-1')!r}, as servers send in place of a file. See what is at that address with a browser, or take another source."
+            f"{start[:24].decode('latin-1')!r}, as servers send in place of a file. "
+            "See what is at that address with a browser, or take another source."
         )
 
 

@@ -1,0 +1,96 @@
+# ruff: noqa: SIM300 - an assertion reads expected == actual
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import idx
+from pipeline.errors import DataError
+
+IMAGES = struct.pack(">4I", 0x0803, 2, 2, 3) + bytes(range(12))
+LABELS = struct.pack(">2I", 0x0801, 3) + bytes([7, 0, 9])
+
+
+def test_images_are_read_image_by_image_and_row_by_row() -> None:
+    expected = [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
+    actual = idx.read(IMAGES, name="images")
+    assert expected == actual.tolist()
+    assert np.uint8 == actual.dtype
+
+
+def test_labels_are_read() -> None:
+    assert [7, 0, 9] == idx.read(LABELS, name="labels").tolist()
+
+
+def test_reading_copies_nothing() -> None:
+    assert np.shares_memory(np.frombuffer(IMAGES, np.uint8), idx.read(memoryview(IMAGES), name="images"))
+
+
+@pytest.mark.parametrize("content", [IMAGES, LABELS])
+def test_encode_is_the_inverse(content: bytes) -> None:
+    assert content == idx.encode(idx.read(content, name="file"))
+
+
+def test_an_array_that_is_not_contiguous_is_encoded_in_its_own_order() -> None:
+    array = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)[:, :, ::-1]
+    assert bytes([2, 1, 0, 5, 4, 3]) == idx.encode(array)[16:]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "received an empty file"),
+        (b"\x00\x00\x08", "received 0x000008"),
+        (struct.pack(">2I", 0x0802, 0), r"magic number 0x00000801 \(labels\) or 0x00000803 \(images\).* 0x00000802"),
+        (struct.pack(">2I", 0x0D01, 1) + bytes(4), "received 0x00000d01"),
+        (IMAGES[:10], "expected a header of 16 bytes, received 10 in all"),
+        (IMAGES[:-1], "expected 28 bytes, for 2 × 2 × 3 values and a header of 16, received 27: the file is cut short"),
+        (IMAGES + b"!", "received 29: the file is followed by something else"),
+        (struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), "expected 79_228_162_458_924_105_385_300_197_391 bytes"),
+        (b"\n <!DOCTYPE html><html>", "received an HTML or XML page that begins '<!DOCTYPE html"),
+        (b"\xef\xbb\xbf<html lang=en>", "received an HTML or XML page"),
+        (b"<?xml version='1.0'?><Error/>", "received an HTML or XML page"),
+    ],
+)
+def test_what_is_no_idx_file_is_refused_by_name(content: bytes, complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^some-file: .*{complaint}"):
+        idx.read(content, name="some-file")
+
+
+def test_labels_in_place_of_images_are_refused() -> None:
+    with pytest.raises(DataError, match=r"expected the magic number 0x00000803 \(images\).* 0x00000801 \(labels\)"):
+        idx.read(LABELS, name="some-file", kind="images")
+
+
+def test_gzip_is_taken_off_and_plain_content_left_alone() -> None:
+    assert LABELS == idx.decompress(gzip.compress(LABELS), name="labels.gz")
+    assert LABELS == idx.decompress(LABELS, name="labels")
+
+
+def _damaged(content: bytes) -> bytes:
+    return content[:-6] + bytes([content[-6] ^ 0xFF]) + content[-5:]  # inside the check sum
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (gzip.compress(IMAGES)[:-9], "received one that ends after"),
+        (gzip.compress(IMAGES)[:2], "received one that ends after 2 bytes"),
+        (_damaged(gzip.compress(IMAGES)), "received a damaged one"),
+        (gzip.compress(IMAGES)[:10] + b"\xff" * 20, "received a damaged one"),
+        (gzip.compress(IMAGES) + b"more", "received a damaged one"),
+    ],
+)
+def test_a_broken_gzip_file_is_refused_by_name(content: bytes, complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^file.gz: expected a whole gzip file, {complaint}"):
+        idx.decompress(content, name="file.gz")
+
+
+def test_published_mnist_is_read(mnist_folder: Path) -> None:
+    content = (mnist_folder / "t10k-labels-idx1-ubyte.gz").read_bytes()
+    labels = idx.read(idx.decompress(content, name="labels"), name="labels", kind="labels")
+    # Counts of the digits 0–9 among the 10,000 test labels, as published with the data.
+    assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(labels).tolist()
