@@ -1,0 +1,134 @@
+"""Small data sets as IDX files, made by hand; a web server that gives them, or fails to; a reporter that remembers."""
+
+import gzip
+import hashlib
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from pipeline.datasets import Published
+from pipeline.reporting import Reporter
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+class Remembering(Reporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.transfers: list[tuple[str, int, int | None]] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def transfer(self, name: str, done: int, total: int | None) -> None:
+        self.transfers.append((name, done, total))
+
+
+def images(count: int, height: int = 2, width: int = 3, start: int = 0) -> bytes:
+    pixels = bytes((start + position) % 256 for position in range(count * height * width))
+    return struct.pack(">4I", 0x0803, count, height, width) + pixels
+
+
+def labels(values: Sequence[int]) -> bytes:
+    return struct.pack(">2I", 0x0801, len(values)) + bytes(values)
+
+
+def small_set(**changes: bytes) -> dict[str, bytes]:
+    """Twenty training and four test images of 2 × 3 pixels in two classes; ``changes`` by the name of a file above."""
+    files = {
+        "TRAIN_IMAGES": images(20),
+        "TRAIN_LABELS": labels([0, 1] * 10),
+        "TEST_IMAGES": images(4, start=120),
+        "TEST_LABELS": labels([1, 1, 0, 0]),
+    } | changes
+    return {globals()[name]: content for name, content in files.items()}
+
+
+def zipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def as_gz(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{stem}.gz": zipped(content) for stem, content in files.items()}
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def set_digest(files: Mapping[str, bytes]) -> str:
+    """The digest of a data set, as the contract defines it: that of the four digests, one per line."""
+    return sha256("\n".join(sha256(files[stem]) for stem in STEMS).encode())
+
+
+def published(files: Mapping[str, bytes], *mirrors: str) -> Published:
+    digests = tuple(f"sha256:{sha256(files[stem])}" for stem in STEMS)
+    return Published(mirrors=mirrors, digests=digests, class_names=("no", "yes"), validation=5)
+
+
+def everything_in(folder: Path) -> list[str]:
+    """All files under a folder but the lock, as a user sees that nothing half-done is left."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in paths if path.name != ".lock")
+
+
+@dataclass
+class Server:
+    base: str
+    requests: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Answer:
+    """What a server sends: ``length`` is what it claims the body to have, None not to say."""
+
+    body: bytes = b""
+    status: int = 200
+    length: int | None = -1
+
+
+@contextmanager
+def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Iterator[Server]:
+    """A web server on loopback; ``answers`` by file name, a list for one answer after the other; 404 to all else."""
+    queues = {name: iter(answer) for name, answer in answers.items() if isinstance(answer, list)}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            server.requests.append(name)
+            answer = next(queues[name]) if name in queues else answers.get(name, Answer(status=404))
+            assert not isinstance(answer, list)
+            answer = answer if isinstance(answer, Answer) else Answer(answer)
+            self.send_response(answer.status)
+            if answer.length is not None:
+                self.send_header("Content-Length", str(len(answer.body) if answer.length < 0 else answer.length))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Keep silent."""
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(f"http://127.0.0.1:{listener.server_port}/data/")
+    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        listener.server_close()
