@@ -1,0 +1,41 @@
+"""The preprocess stage: raw IDX files, checked and split, under ``<data_dir>/processed/<name>-<digest8>/``.
+
+pipeline preprocess --dataset mnist
+"""
+
+from pipeline import datasets, digests, splits
+from pipeline.errors import DataError
+from pipeline.reporting import Reporter
+from pipeline.settings import DataSettings
+from pipeline.splits import DataSet
+
+
+def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
+    """Return the processed data set that the settings name, made unless it is there, unchanged and intact.
+
+    Raises:
+        DataError: nothing is downloaded yet, a raw file has changed since, or the files do not fit together.
+    """
+    raw = datasets.locate(settings)
+    datasets.verify(raw)
+    code = digests.of_modules("idx.py", "datasets.py", "splits.py", "stages/preprocess.py")
+    with datasets.locked(splits.processed_folder(settings.data_dir), reporter):
+        made = splits.code_of(splits.folder_of(settings.data_dir, raw.name, raw.digest)) == code
+        kept = _intact(settings, reporter) if made else None
+        if kept is not None:
+            return kept
+        dataset = splits.save(raw, data_dir=settings.data_dir, code=code)
+    counts = ", ".join(f"{len(getattr(dataset, split).labels):_} {split}" for split in splits.SPLITS)
+    reporter.note(f"Preprocessed {dataset.name} into {dataset.folder}: {counts} images.")
+    return dataset
+
+
+def _intact(settings: DataSettings, reporter: Reporter) -> DataSet | None:
+    """Return the data set that is there already, if its files are what they were."""
+    try:
+        dataset = splits.find(settings)
+    except DataError as error:
+        reporter.note(f"Preprocessing again. {error}")
+        return None
+    reporter.note(f"Skipped preprocess: {dataset.name} in {dataset.folder} is unchanged and intact.")
+    return dataset

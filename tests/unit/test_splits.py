@@ -1,0 +1,196 @@
+# ruff: noqa: SIM300 - an assertion reads expected == actual
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from data_fixtures import STEMS, images, labels, published, set_digest, small_set, write
+
+from pipeline import datasets, idx, splits
+from pipeline.datasets import CATALOGUE, RawData
+from pipeline.errors import DataError
+from pipeline.settings import DataSettings
+
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
+
+
+def kept(data_dir: Path, name: str = "custom-1", **changes: bytes) -> RawData:
+    """The small set as raw data that came from ``/here``."""
+    files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set(**changes).items()}
+    root = write(data_dir / "raw", {})
+    return datasets.keep(root, name, files, source="/here", origin="/here", inputs={}, code="c")
+
+
+def saved(data_dir: Path, name: str = "custom-1", **changes: bytes) -> splits.DataSet:
+    write(data_dir / "processed", {})
+    return splits.save(kept(data_dir, name, **changes), data_dir=data_dir, code="code")
+
+
+def arrays(**changes: bytes) -> list[npt.NDArray[np.uint8]]:
+    return [idx.read(content, name=stem) for stem, content in small_set(**changes).items()]
+
+
+# --- which images are held out --------------------------------------------------------------------------------------
+
+
+def test_by_convention_the_first_images_are_held_out() -> None:
+    train, validation = splits.hold_out(np.zeros(60_000, np.uint8), first=5_000)
+    assert (list(range(5_000)), list(range(5_000, 60_000))) == (validation.tolist(), train.tolist())
+
+
+def test_a_tenth_of_each_class_is_held_out_of_other_data() -> None:
+    given = np.repeat(np.arange(3, dtype=np.uint8), (100, 200, 50))
+    train, validation = splits.hold_out(given)
+    assert [10, 20, 5] == np.bincount(given[validation]).tolist()
+    assert list(range(350)) == sorted((*train, *validation))
+    assert sorted(train) == train.tolist()
+
+
+def test_the_same_images_are_held_out_each_time() -> None:
+    given = np.arange(100, dtype=np.uint8) % 2
+    assert splits.hold_out(given)[1].tolist() == splits.hold_out(given)[1].tolist()
+
+
+@pytest.mark.parametrize("given", [[0] * 30 + [1], [0, 1], list(range(30))])
+def test_a_class_too_small_to_be_parted_is_no_obstacle(given: list[int]) -> None:
+    train, validation = splits.hold_out(np.array(given, np.uint8))
+    assert -(-len(given) // 10) == len(validation)
+    assert list(range(len(given))) == sorted((*train, *validation))
+
+
+def test_a_convention_that_would_leave_nothing_gives_way() -> None:
+    train, validation = splits.hold_out(np.arange(20, dtype=np.uint8) % 2, first=20)
+    assert (18, 2) == (len(train), len(validation))
+
+
+# --- what does not fit together -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"TRAIN_LABELS": labels([0, 1] * 9)}, f"{TRAIN_LABELS}: expected 20 labels, one for each image .*received 18"),
+        ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_LABELS}: expected 4 labels, one for each image .*received 5"),
+        ({"TEST_IMAGES": images(4, 3, 2)}, f"{TEST_IMAGES}: expected images of 2 × 3 pixels, .*received 3 × 2"),
+        (
+            {"TEST_IMAGES": images(0), "TEST_LABELS": labels([])},
+            f"{TEST_IMAGES}: expected at least 1 images, received 0",
+        ),
+        (
+            {"TRAIN_IMAGES": images(1), "TRAIN_LABELS": labels([0])},
+            f"{TRAIN_IMAGES}: expected at least 2 images, received 1",
+        ),
+        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected images of at least one pixel, received 0 × 3"),
+        ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_LABELS}: expected labels of at least 2 classes, .* the label 3"),
+    ],
+)
+def test_files_that_do_not_fit_together_are_refused(changes: dict[str, bytes], complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^{complaint}"):
+        splits.validate(arrays(**changes))
+
+
+def test_a_label_that_a_known_data_set_does_not_have_is_refused() -> None:
+    given = arrays(TEST_LABELS=labels([0, 1, 2, 0]))
+    splits.validate(given)
+    with pytest.raises(DataError, match=f"^{TEST_LABELS}: expected labels from 0 to 1, received 2 at example 2"):
+        splits.validate(given, known_classes=2)
+
+
+# --- kept and found again -------------------------------------------------------------------------------------------
+
+
+def test_own_data_has_the_size_and_classes_that_its_files_hold(tmp_path: Path) -> None:
+    data = saved(tmp_path, TEST_LABELS=labels([0, 1, 4, 0]))
+    assert (2, 3, 5) == (data.height, data.width, data.classes)
+    assert ("0", "1", "2", "3", "4") == data.class_names
+    assert ("custom-1", "/here") == (data.name, data.source)
+    assert (18, 2, 4) == (len(data.train.labels), len(data.validation.labels), len(data.test.labels))
+
+
+def test_each_image_keeps_its_label(tmp_path: Path) -> None:
+    data = saved(tmp_path, TRAIN_LABELS=labels([*range(20)]))
+    # The small set's pixels count up from 0, so an image's first pixel is six times its index.
+    for split in (data.train, data.validation):
+        assert [[[6 * k, 6 * k + 1, 6 * k + 2], [6 * k + 3, 6 * k + 4, 6 * k + 5]] for k in split.labels.tolist()] == (
+            split.images.tolist()
+        )
+
+
+def test_arrays_are_mapped_and_not_to_be_written(tmp_path: Path) -> None:
+    for split in (saved(tmp_path).train, saved(tmp_path).test):
+        assert isinstance(split.images, np.memmap)
+        assert np.uint8 == split.images.dtype == split.labels.dtype
+        assert not split.images.flags.writeable
+
+
+def test_a_known_data_set_has_its_class_names_and_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "mnist", published(small_set()))
+    data = saved(tmp_path, "mnist")
+    assert ("no", "yes") == data.class_names
+    assert small_set()[TRAIN_IMAGES][16:][: 5 * 6] == data.validation.images.tobytes()
+    assert small_set()[TRAIN_IMAGES][16:][5 * 6 :] == data.train.images.tobytes()
+    assert small_set()[TEST_IMAGES][16:] == data.test.images.tobytes()
+
+
+def test_the_table_has_one_line_per_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "mnist", published(small_set()))
+    actual = pd.read_csv(saved(tmp_path, "mnist").folder / "examples.csv")
+    expected = pd.DataFrame(
+        {
+            "split": ["train"] * 15 + ["validation"] * 5 + ["test"] * 4,
+            "index": [*range(5, 20), *range(5), *range(4)],
+            "label": [*([1, 0] * 7), 1, 0, 1, 0, 1, 0, 1, 1, 0, 0],
+        }
+    )
+    pd.testing.assert_frame_equal(expected, actual)
+
+
+def test_it_is_found_by_the_settings_and_by_its_digest(tmp_path: Path) -> None:
+    data = saved(tmp_path)
+    digest = set_digest(small_set())
+    assert tmp_path / "processed" / f"custom-1-{digest[:8]}" == data.folder
+    assert (digest, digest[:8]) == (data.digest, data.digest8)
+    assert data.folder == splits.find(DataSettings(source="/here", data_dir=tmp_path)).folder
+    assert data.folder == splits.find_by_digest(tmp_path, "custom-1", digest).folder
+    assert "code" == splits.code_of(data.folder)
+
+
+def test_the_origin_is_that_of_the_source_that_was_named(tmp_path: Path) -> None:
+    data = saved(tmp_path)
+    files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set().items()}
+    datasets.keep(tmp_path / "raw", "custom-1", files, source="/there", origin="/there", inputs={}, code="c")
+    assert "/here" == splits.load(data.folder).source
+    assert "/there" == splits.find(DataSettings(source="/there", data_dir=tmp_path)).source
+
+
+def test_what_is_not_there_yet_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    raw = kept(tmp_path)
+    with pytest.raises(DataError, match=r"^data_dir: .* found none\. First run `pipeline preprocess --source /here"):
+        splits.find(DataSettings(source="/here", data_dir=tmp_path))
+    with pytest.raises(DataError, match=f"^data_dir: expected the processed data set custom-1 .digest {raw.digest}"):
+        splits.find_by_digest(tmp_path, "custom-1", raw.digest)
+    with pytest.raises(DataError, match=r"found none\. First run `pipeline preprocess`"):
+        splits.load(tmp_path)
+
+
+def test_the_whole_digest_decides(tmp_path: Path) -> None:
+    digest = saved(tmp_path).digest
+    with pytest.raises(DataError, match="found none"):
+        splits.find_by_digest(tmp_path, "custom-1", digest[:8] + "0" * 56)
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "validation_labels.npy", "examples.csv"])
+def test_a_file_that_changed_is_named(name: str, tmp_path: Path) -> None:
+    data = saved(tmp_path)
+    path = data.folder / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DataError, match=f"{name}: expected the digest .* Run `pipeline preprocess` to make it again"):
+        splits.find_by_digest(tmp_path, data.name, data.digest)
+
+
+def test_a_folder_whose_arrays_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path).folder
+    (folder / "test_images.npy").write_bytes(b"")
+    with pytest.raises(DataError, match=r"expected a whole data set: .*Run `pipeline preprocess` again"):
+        splits.load(folder)
