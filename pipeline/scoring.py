@@ -25,7 +25,7 @@ class ImageClassifier(PythonModel):
         self._graph = tf.saved_model.load(context.artifacts["saved_model"])  # keeps the signature's variables alive
         self._classify = self._graph.signatures["serving_default"]
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:  # type: ignore[type-arg]
         """Return the probabilities (N, C) of the images (N, H, W).
 
         Raises:

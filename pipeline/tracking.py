@@ -151,8 +151,8 @@ def log_model(folder: Path, data: "DataSet") -> str:
     It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
     (N, C) float32. Its environment names the few packages that it needs.
     """
-    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width), "pixels")
-    probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes), "probabilities")
+    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
     with _environment({"MLFLOW_LOG_UV_FILES": "false"}):
         info = log_pyfunc(

@@ -17,7 +17,6 @@ from pipeline.reporting import Reporter
 from pipeline.splits import DataSet
 
 CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
-GALLERY = 36  # images that the figure of wrong answers shows
 
 
 def evaluate(run_id: str, data_dir: Path, reporter: Reporter) -> float:
@@ -69,7 +68,7 @@ def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) 
 def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
     labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
     matrix = metrics.confusion(labels, predicted, data.classes)
-    worst = metrics.most_confidently_wrong(labels, probabilities, GALLERY)
+    worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
     tracking.log_figure(
         run_id, figures.confusion_matrix(matrix, data.class_names, data.name), "evaluation/confusion_matrix.png"
     )

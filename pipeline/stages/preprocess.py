@@ -25,7 +25,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
         if kept is not None:
             return kept
         dataset = splits.save(raw, data_dir=settings.data_dir, code=code)
-    counts = ", ".join(f"{len(getattr(dataset, split).labels):_} {split}" for split in splits.SPLITS)
+    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in splits.SPLITS)
     reporter.note(f"Preprocessed {dataset.name} into {dataset.folder}: {counts} images.")
     return dataset
 

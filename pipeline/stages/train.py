@@ -72,7 +72,7 @@ def fit(run_id: str, settings: Settings, data: DataSet, reporter: Reporter) -> N
     history, weights = _train_epochs(run_id, model, settings, data, reporter)
     model.set_weights(weights)
     best = _best(history)
-    _log_training(run_id, model, data, history)
+    _log_training(run_id, model, settings, data, history)
     summary = {"best_val_accuracy": best.val_accuracy, "best_epoch": best.epoch}
     summary |= {"train_seconds": sum(record.epoch_seconds for record in history)}
     tracking.log_metrics(run_id, summary | {"seconds_train": time.perf_counter() - started})
@@ -126,9 +126,14 @@ def _best(history: list[EpochRecord]) -> EpochRecord:
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
 
 
-def _log_training(run_id: str, model: keras.Model, data: DataSet, history: list[EpochRecord]) -> None:
+def _log_training(
+    run_id: str, model: keras.Model, settings: Settings, data: DataSet, history: list[EpochRecord]
+) -> None:
     tracking.log_table(run_id, metrics.history(history), "training/history.csv")
-    tracking.log_figure(run_id, figures.curves(history, f"{model.name} on {data.name}"), "training/curves.png")
+    title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
+    colour = figures.CELL_COLOURS[settings.cell]
+    curves = figures.curves(history, title, colour=colour, best_epoch=_best(history).epoch)
+    tracking.log_figure(run_id, curves, "training/curves.png")
     with tempfile.TemporaryDirectory() as folder:
         network.save(model, Path(folder))
         tracking.log_model(Path(folder), data)

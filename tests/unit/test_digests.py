@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - an assertion reads expected == actual
 import hashlib
 from pathlib import Path
 

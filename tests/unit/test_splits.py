@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - an assertion reads expected == actual
 from pathlib import Path
 
 import numpy as np
