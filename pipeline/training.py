@@ -1,0 +1,256 @@
+"""Train a stock Keras classifier, epoch by epoch, at the machine's speed.
+
+    configure_threads(shards)
+    trainer = Trainer(model, optimizer, train, validation, batch_size=128, shards=2, seed=1)
+    for number in range(1, 31):
+        result = trainer.epoch(number, on_batches)
+        cost, accuracy = trainer.validate()
+
+The images stay in memory as uint8. A call into TensorFlow trains a run of
+batches: it gathers each by index, cuts it into shards, whose graphs run side by
+side on the cores, and updates the model's own variables with the sum of their
+gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
+they are Keras's own, which use cuDNN.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from pipeline import recurrent
+from pipeline.errors import TrainingError, UsageError
+from pipeline.splits import Split
+
+CHUNK_SECONDS = 0.3
+"""Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
+
+Numbers = npt.NDArray[Any]
+
+
+class Epoch(NamedTuple):
+    """What an epoch cost and reached.
+
+    Attributes:
+        cost: mean cross-entropy over the full batches, in nats, each before its update.
+        accuracy: fraction of the images that were classified right in the same pass.
+        seconds: wall time of the training alone.
+        samples: images trained on.
+    """
+
+    cost: float
+    accuracy: float
+    seconds: float
+    samples: int
+
+
+class Validation(NamedTuple):
+    """Mean cross-entropy in nats, and the fraction that was classified right."""
+
+    cost: float
+    accuracy: float
+
+
+def configure_threads(shards: int) -> bool:
+    """Give each shard of a batch a core of its own. Call it before TensorFlow computes anything.
+
+    Matrix products of this size do not gain from a second thread; two independent
+    shards do. Neither setting changes a result.
+
+    Returns:
+        Whether the setting took hold: False if TensorFlow had already started its threads, or
+        if there is a GPU, for which its own defaults are best.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return False
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(min(shards, _cores()))
+    except RuntimeError:
+        return False
+    return True
+
+
+class Trainer:
+    """Trains ``model`` in place.
+
+    The order of the images is a function of (seed, epoch) alone, and costs depend on
+    neither the threads nor the progress calls: the same seed, shards and machine give the
+    same bits.
+
+    Args:
+        model: as ``network.build`` gives it; pixels (B, H, W) → probabilities (B, C).
+        optimizer: a Keras optimizer.
+        train: what is trained on.
+        validation: what ``validate`` measures.
+        batch_size: images per update; a last batch that is not full is left out.
+        shards: parts of a batch that run side by side; at most ``batch_size``.
+        seed: of the order of the images.
+        fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
+            machine without a GPU. Without, a batch is one shard.
+
+    Raises:
+        UsageError: there are fewer images than a batch takes.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        train: Split,
+        validation: Split,
+        *,
+        batch_size: int,
+        shards: int,
+        seed: int,
+        fast: bool | None = None,
+    ) -> None:
+        self.batches = len(train.labels) // batch_size
+        if not self.batches:
+            raise UsageError(f"batch_size: expected at most the {len(train.labels)} images, received {batch_size}.")
+        self.model, self.optimizer = model, optimizer
+        self._batch_size, self._seed = batch_size, seed
+        self._fast = not tf.config.list_physical_devices("GPU") if fast is None else fast
+        self._sizes = _shard_sizes(batch_size, shards if self._fast else 1)
+        self._stock = keras.Model(model.inputs, model.layers[-1].input)
+        self._variables = [variable.value for variable in model.trainable_variables]
+        self._train, self._validation = _resident(train), _resident(validation)
+        self._chunk = 1
+        optimizer.build(model.trainable_variables)
+        self._train_batches = tf.function(self._chunk_graph, autograph=False)
+        self._validate = tf.function(self._validation_graph, autograph=False)
+
+    def epoch(self, number: int, on_batches: Callable[[int, int], None] = lambda done, total: None) -> Epoch:
+        """Train one pass over the images.
+
+        Args:
+            number: of the epoch, which settles the order of the images.
+            on_batches: told (batches done, batches in all) a few times a second.
+
+        Raises:
+            TrainingError: the cost of a batch is not finite.
+        """
+        begin = time.perf_counter()
+        order = _order(len(self._train[1]), self._seed, number)
+        costs: list[float] = []
+        hits = 0
+        while len(costs) < self.batches:
+            chunk_costs, chunk_hits = self._run_chunk(order, len(costs))
+            self._check_finite(chunk_costs, number, len(costs))
+            costs.extend(chunk_costs.tolist())
+            hits += int(chunk_hits.sum())
+            on_batches(len(costs), self.batches)
+        samples = self.batches * self._batch_size
+        return Epoch(float(np.mean(costs)), hits / samples, time.perf_counter() - begin, samples)
+
+    def validate(self) -> Validation:
+        """Return cost and accuracy on the validation images.
+
+        Raises:
+            TrainingError: the cost is not finite.
+        """
+        cost, hits = self._validate()
+        count = len(self._validation[1])
+        if not np.isfinite(cost):
+            self._break_down("in the validation", float(cost) / count)
+        return Validation(float(cost) / count, int(hits) / count)
+
+    def _run_chunk(self, order: tf.Tensor, start: int) -> tuple[Numbers, Numbers]:
+        """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""
+        stop = min(start + self._chunk, self.batches)
+        begin = time.perf_counter()
+        costs, hits = (result.numpy() for result in self._train_batches(order, tf.constant(start), tf.constant(stop)))
+        # The first call traces, which says little of the next: from one batch the chunk finds its size in two calls.
+        self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
+        return costs, hits
+
+    def _check_finite(self, costs: Numbers, number: int, start: int) -> None:
+        bad = np.flatnonzero(~np.isfinite(costs))
+        if bad.size:
+            where = f"in epoch {number}, batch {start + bad[0] + 1} of {self.batches}"
+            self._break_down(where, costs[bad[0]])
+
+    def _break_down(self, where: str, cost: float) -> NoReturn:
+        raise TrainingError(
+            f"Training broke down {where}: expected a finite cost, received {cost}. It was stopped. "
+            f"Try a lower learning_rate; it is {float(self.optimizer.learning_rate):g}."
+        )
+
+    def _chunk_graph(self, order: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train batches ``start`` to ``stop`` of ``order``; return the cost and the hits of each."""
+
+        def body(batch: tf.Tensor, costs: tf.TensorArray, hits: tf.TensorArray) -> tuple[Any, ...]:
+            cost, right = self._train_batch(order[batch * self._batch_size : (batch + 1) * self._batch_size])
+            return batch + 1, costs.write(batch - start, cost), hits.write(batch - start, right)
+
+        costs, hits = (tf.TensorArray(dtype, size=stop - start) for dtype in (tf.float32, tf.int32))
+        _, costs, hits = tf.while_loop(lambda batch, *_: batch < stop, body, (start, costs, hits))
+        return costs.stack(), hits.stack()
+
+    def _train_batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update the weights by one batch; return its mean cost and its hits."""
+        parts = [self._shard(part) for part in tf.split(indices, self._sizes)]
+        costs, hits, gradients = zip(*parts, strict=True)
+        self.optimizer.apply([tf.add_n(same) for same in zip(*gradients, strict=True)], self.model.trainable_variables)
+        return tf.add_n(costs), tf.add_n(hits)
+
+    def _shard(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Return a shard's share of the batch's mean cost, its hits, and the gradients of the share."""
+        images, labels = (tf.gather(tensor, indices) for tensor in self._train)
+        with tf.GradientTape() as tape:
+            costs, hits = _costs(self._logits(images, training=True), labels)
+            share = tf.reduce_sum(costs) / self._batch_size
+        return share, hits, tape.gradient(share, self._variables)
+
+    def _validation_graph(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the sum of the costs of all validation images, and their hits."""
+        images, labels = self._validation
+        count = len(labels)
+
+        def body(start: tf.Tensor, cost: tf.Tensor, hits: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            stop = tf.minimum(start + self._batch_size, count)
+            costs, right = _costs(self._logits(images[start:stop], training=False), labels[start:stop])
+            return stop, cost + tf.reduce_sum(costs), hits + right
+
+        begin = (tf.constant(0), tf.constant(0.0), tf.constant(0))
+        side_by_side = len(self._sizes)  # batches do not wait for each other here, as they do in training
+        _, cost, hits = tf.while_loop(lambda start, *_: start < count, body, begin, parallel_iterations=side_by_side)
+        return cost, hits
+
+    def _logits(self, images: tf.Tensor, *, training: bool) -> tf.Tensor:
+        if self._fast:
+            return recurrent.logits(self.model, images, training=training)
+        return self._stock(images, training=training)
+
+
+def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the cross-entropy of each image in nats, (B,), and how many are classified right."""
+    labels = tf.cast(labels, tf.int32)
+    right = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
+    costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return costs, tf.math.count_nonzero(right, dtype=tf.int32)
+
+
+def _order(count: int, seed: int, epoch: int) -> tf.Tensor:
+    """Return the numbers 0 to ``count`` - 1 in an order that is a function of ``seed`` and ``epoch`` alone."""
+    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=(seed, epoch))
+
+
+def _shard_sizes(batch_size: int, shards: int) -> list[int]:
+    """Return the sizes of the shards, as equal as can be: 10 in 4 → 3, 3, 2, 2."""
+    return [batch_size // shards + (number < batch_size % shards) for number in range(shards)]
+
+
+def _resident(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return images (N, H, W) and labels (N,) as uint8 tensors that stay in memory."""
+    return tf.constant(split.images), tf.constant(split.labels)
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

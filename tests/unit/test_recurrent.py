@@ -1,0 +1,177 @@
+"""The fast layers against Keras's own, and one case against a computation by hand."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import network, recurrent
+from pipeline.settings import Settings
+
+CELLS = [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU]
+
+
+def built(layer: keras.layers.Layer, inputs: int, seed: int = 0) -> keras.layers.Layer:
+    """A layer with random weights, biases among them, which Keras starts at 0 or 1."""
+    layer.build((None, None, inputs))
+    random = np.random.default_rng(seed)
+    layer.set_weights([random.normal(0, 0.4, weight.shape) for weight in layer.get_weights()])
+    return layer
+
+
+def outputs_and_gradients(function: Any, layers: list[keras.layers.Layer], x: Any) -> list[Any]:
+    """The outputs (time first, where they are sequences), then the gradients of x and all weights."""
+    variables = [weight.value for layer in layers for weight in layer.trainable_weights]
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def compute(x: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+            # Each output weighs differently, so that none can stand for another.
+            cost = tf.reduce_sum(y * tf.cos(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), tf.shape(y))))
+        return [y, *tape.gradient(cost, [x, *variables])]
+
+    return [np.asarray(result) for result in compute(x)]
+
+
+def assert_equal_to_stock(layers: list[keras.layers.Layer], shape: tuple[int, int, int]) -> None:
+    steps, batch, inputs = shape
+    x = tf.constant(np.random.default_rng(1).normal(size=(steps, batch, inputs)), tf.float32)
+
+    def stock(x: tf.Tensor) -> tf.Tensor:
+        x = tf.transpose(x, (1, 0, 2))
+        for layer in layers:
+            x = layer(x)
+        return tf.transpose(x, (1, 0, 2)) if len(x.shape) == 3 else x
+
+    def fast(x: tf.Tensor) -> tf.Tensor:
+        for layer in layers:
+            x = recurrent.run(layer, x)
+        return x
+
+    expected = outputs_and_gradients(stock, layers, x)
+    actual = outputs_and_gradients(fast, layers, x)
+    for stock_value, fast_value in zip(expected, actual, strict=True):
+        assert stock_value.shape == fast_value.shape
+        np.testing.assert_allclose(fast_value, stock_value, rtol=1e-4, atol=1e-5 * np.abs(stock_value).max())
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", CELLS)
+def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool) -> None:
+    layer = kind(5, return_sequences=sequences)
+    layer = keras.layers.Bidirectional(layer) if both else layer
+    assert_equal_to_stock([built(layer, inputs=3)], shape=(6, 4, 3))
+
+
+@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize("kind", CELLS)
+def test_random_shapes(kind: Any, case: int) -> None:
+    random = np.random.default_rng(case)
+    steps, batch, inputs, units = (int(n) for n in random.integers(1, 20, 4))
+    assert_equal_to_stock([built(kind(units), inputs, seed=case)], shape=(steps, batch, inputs))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_layers_on_top_of_each_other(kind: Any) -> None:
+    layers = [
+        built(kind(7, return_sequences=True), 3),
+        built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 7),
+        built(keras.layers.Bidirectional(kind(3)), 8),
+    ]
+    assert_equal_to_stock(layers, shape=(5, 6, 3))
+
+
+# A prime, which has no blocks of more than one step, and numbers that fall into blocks.
+@pytest.mark.parametrize(("kind", "steps"), list(zip(CELLS, [96, 67, 70], strict=True)))
+def test_long_sequences_go_through_the_loop(kind: Any, steps: int) -> None:
+    assert steps > recurrent.UNROLLED_STEPS
+    layers = [built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 2), built(kind(3), 8)]
+    assert_equal_to_stock(layers, shape=(steps, 3, 2))
+
+
+def sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+def hand_rnn() -> float:
+    h = 0.0
+    for x in (1.0, 2.0):
+        h = float(np.tanh(0.5 * x + 0.1 - 0.3 * h))
+    return h
+
+
+def hand_lstm() -> float:
+    h = c = 0.0
+    for x in (1.0, 2.0):
+        z = 0.5 * x + 0.1 - 0.3 * h
+        c = sigmoid(z) * c + sigmoid(z) * float(np.tanh(z))
+        h = sigmoid(z) * float(np.tanh(c))
+    return h
+
+
+def hand_gru() -> float:
+    h = 0.0
+    for x in (1.0, 2.0):
+        wx, uh = 0.5 * x + 0.1, -0.3 * h + 0.2
+        gate = sigmoid(wx + uh)
+        h = gate * h + (1 - gate) * float(np.tanh(wx + gate * uh))
+    return h
+
+
+@pytest.mark.parametrize(("kind", "expected"), list(zip(CELLS, [hand_rnn(), hand_lstm(), hand_gru()], strict=True)))
+def test_two_steps_of_one_unit_by_hand(kind: Any, expected: float) -> None:
+    """x = 1, 2; every gate has W = 0.5, U = -0.3, b = 0.1, and in a GRU b' = 0.2."""
+    layer = kind(1)
+    layer.build((None, 2, 1))
+    layer.set_weights(
+        [np.full(weight.shape, value) for weight, value in zip(layer.get_weights(), (0.5, -0.3, 0.1), strict=True)]
+    )
+    if kind is keras.layers.GRU:
+        layer.cell.bias.assign([[0.1] * 3, [0.2] * 3])
+    actual = recurrent.run(layer, tf.constant([[[1.0]], [[2.0]]]))
+    assert pytest.approx(expected, rel=1e-5) == float(actual[0, 0])
+
+
+@pytest.mark.parametrize(("layers", "direction"), [(1, "forward"), (2, "bidirectional")])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_logits_are_those_of_the_model(cell: Any, layers: int, direction: Any) -> None:
+    settings = Settings(cell=cell, hidden_units=6, layers=layers, direction=direction)
+    model = network.build(settings, height=8, width=4, classes=3)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 4), dtype=np.uint8)
+    actual = tf.nn.softmax(recurrent.logits(model, tf.constant(images)))
+    np.testing.assert_allclose(actual, model(images.astype("float32")), rtol=1e-5, atol=1e-6)
+
+
+def test_the_size_of_a_batch_may_be_open() -> None:
+    layer = built(keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True)), 2)
+    run = tf.function(lambda x: recurrent.run(layer, x), input_signature=[tf.TensorSpec((3, None, 2))], autograph=False)
+    for batch in (1, 5):
+        x = np.random.default_rng(batch).normal(size=(3, batch, 2)).astype("float32")
+        expected = np.asarray(layer(x.transpose(1, 0, 2))).transpose(1, 0, 2)
+        np.testing.assert_allclose(run(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (keras.layers.LSTM(2, activation="relu", name="a"), r"a: expected activation='tanh', received 'relu'\."),
+        (keras.layers.GRU(2, reset_after=False, name="a"), r"a: expected reset_after=True, received False\."),
+        (keras.layers.SimpleRNN(2, use_bias=False, name="a"), r"a: expected use_bias=True, received False\."),
+        (keras.layers.GRU(2, recurrent_dropout=0.1, name="a"), r"a: expected recurrent_dropout=0.0, received 0\.1\."),
+        (keras.layers.LSTM(2, go_backwards=True, name="a"), r"a: expected go_backwards=False, received True\."),
+        (keras.layers.LSTM(2, dtype="float64", name="a"), r"a: expected dtype='float32', received 'float64'\."),
+        (keras.layers.Dense(2, name="a"), r"a: expected one of SimpleRNN, LSTM, GRU, received Dense\."),
+        (
+            keras.layers.Bidirectional(keras.layers.GRU(2), merge_mode="sum", name="a"),
+            r"a: expected merge_mode='concat', received 'sum'\.",
+        ),
+    ],
+)
+def test_a_layer_with_other_equations_is_refused(layer: keras.layers.Layer, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recurrent.run(built(layer, 3), tf.zeros((2, 1, 3)))
