@@ -1,0 +1,124 @@
+"""The forward pass is compared with a computation in numpy, written from the equations of the papers.
+
+RNN: Elman (1990). LSTM: Hochreiter and Schmidhuber (1997) with the forget gate
+of Gers et al. (2000). GRU: Cho et al. (2014), the reset gate applied after the
+product, as cuDNN does.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline import network
+from pipeline.errors import UsageError
+from pipeline.settings import Settings
+
+Array = NDArray[Any]
+
+# By hand, 28 inputs, 128 units, 10 classes: a gate holds 28·128 + 128·128 weights and 128 biases (the GRU's two
+# bias vectors: 256); the last layer 128·10 + 10.
+GATE = 28 * 128 + 128 * 128 + 128
+PARAMETERS = {"rnn": GATE + 1_290, "lstm": 4 * GATE + 1_290, "gru": 3 * (GATE + 128) + 1_290}
+
+
+@pytest.mark.parametrize(("cell", "parameters"), PARAMETERS.items())
+def test_each_cell_has_the_parameters_counted_by_hand(cell: str, parameters: int) -> None:
+    model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
+
+    assert parameters == model.count_params()
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def rnn(xs: Array, w: Array, u: Array, b: Array) -> Array:
+    h = np.zeros(u.shape[0])
+    for x in xs:
+        h = np.tanh(x @ w + h @ u + b)
+    return h
+
+
+def lstm(xs: Array, w: Array, u: Array, b: Array) -> Array:
+    h = c = np.zeros(u.shape[0])
+    for x in xs:
+        i, f, g, o = np.split(x @ w + h @ u + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    return h
+
+
+def gru(xs: Array, w: Array, u: Array, b: Array) -> Array:
+    h = np.zeros(u.shape[0])
+    for x in xs:
+        xz, xr, xn = np.split(x @ w + b[0], 3)
+        hz, hr, hn = np.split(h @ u + b[1], 3)
+        z, r = sigmoid(xz + hz), sigmoid(xr + hr)
+        h = z * h + (1 - z) * np.tanh(xn + r * hn)
+    return h
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("cell", [rnn, lstm, gru])
+def test_the_forward_pass_is_that_of_the_equations(cell: Any, direction: str) -> None:
+    settings = Settings.of({"cell": cell.__name__, "hidden_units": 5, "direction": direction, "steps": 4})
+    model = network.build(settings, height=2, width=6, classes=3)
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(0, 0.5, weight.shape) for weight in model.get_weights()]
+    model.set_weights(weights)
+    image = generator.integers(0, 256, (2, 6)).astype(np.float32)
+
+    steps = image.reshape(4, 3) / 255
+    outputs = [cell(steps, *weights[:3])]
+    if direction == "bidirectional":
+        outputs.append(cell(steps[::-1], *weights[3:6]))
+    logits = np.concatenate(outputs) @ weights[-2] + weights[-1]
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(model(image[np.newaxis]).numpy()[0], expected, rtol=1e-5)
+
+
+def test_layers_are_stacked() -> None:
+    model = network.build(Settings.of({"layers": 3, "hidden_units": 4}), height=6, width=5, classes=2)
+
+    shapes = [layer.output.shape for layer in model.layers if isinstance(layer, keras.layers.GRU)]
+    assert [(None, 6, 4), (None, 6, 4), (None, 4)] == shapes
+
+
+@pytest.mark.parametrize(("steps", "shape"), [(0, (28, 28)), (28, (28, 28)), (784, (784, 1)), (14, (14, 56)), (1, (1, 784))])
+def test_an_image_is_read_in_as_many_steps_as_asked(steps: int, shape: tuple[int, int]) -> None:
+    model = network.build(Settings.of({"steps": steps}), height=28, width=28, classes=10)
+
+    assert (None, *shape) == model.get_layer("steps").output.shape
+
+
+def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^steps: expected a divisor of 28 × 28 = 784 pixels, received 27\."):
+        network.build(Settings.of({"steps": 27}), height=28, width=28, classes=10)
+
+
+def test_the_same_seed_draws_the_same_weights_and_another_seed_others() -> None:
+    def kernel(seed: int) -> Array:
+        model = network.build(Settings.of({"seed": seed, "hidden_units": 3}), height=4, width=4, classes=2)
+        return np.asarray(model.get_weights()[0])
+
+    np.testing.assert_array_equal(kernel(1), kernel(1))
+    assert not np.array_equal(kernel(1), kernel(2))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_both_saved_forms_answer_as_the_model_does(tmp_path: Path, cell: str) -> None:
+    settings = Settings.of({"cell": cell, "hidden_units": 7, "layers": 2, "direction": "bidirectional"})
+    model = network.build(settings, height=6, width=5, classes=4)
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 5)).astype(np.float32)
+    expected = model(images).numpy()
+
+    network.save(model, tmp_path)
+
+    classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(classify(pixels=images)["probabilities"].numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images).numpy(), expected, rtol=1e-5)
