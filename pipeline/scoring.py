@@ -25,7 +25,7 @@ class ImageClassifier(PythonModel):
         self._graph = tf.saved_model.load(context.artifacts["saved_model"])  # keeps the signature's variables alive
         self._classify = self._graph.signatures["serving_default"]
 
-    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:  # type: ignore[type-arg]
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         """Return the probabilities (N, C) of the images (N, H, W).
 
         Raises:
@@ -36,7 +36,8 @@ class ImageClassifier(PythonModel):
             raise MlflowException.invalid_parameter_value(
                 f"pixels: expected numbers from 0 to 255, received {pixels.min()} to {pixels.max()}."
             )
-        return self._classify(pixels=tf.constant(pixels))["probabilities"].numpy()
+        probabilities: np.ndarray[Any, Any] = self._classify(pixels=tf.constant(pixels))["probabilities"].numpy()
+        return probabilities
 
 
 set_model(ImageClassifier())

@@ -67,10 +67,11 @@ def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) 
 
 def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
     labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
+    title = f"{tracking.get_run(run_id).info.run_name} on the test images of {data.name}"
     matrix = metrics.confusion(labels, predicted, data.classes)
     worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
     tracking.log_figure(
-        run_id, figures.confusion_matrix(matrix, data.class_names, data.name), "evaluation/confusion_matrix.png"
+        run_id, figures.confusion_matrix(matrix, data.class_names, title), "evaluation/confusion_matrix.png"
     )
     gallery = figures.misclassified(
         data.test.images[worst],
@@ -79,6 +80,6 @@ def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32])
         probabilities=probabilities[worst].max(axis=1),
         class_names=data.class_names,
         total_wrong=int((labels != predicted).sum()),
-        title=data.name,
+        title=title,
     )
     tracking.log_figure(run_id, gallery, "evaluation/misclassified.png")

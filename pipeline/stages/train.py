@@ -49,8 +49,8 @@ def open_training(settings: Settings, data: DataSet) -> Iterator[str]:
     steps = network.resolve_steps(settings.steps, data.height, data.width)
     if settings.batch_size > len(data.train.labels):
         raise UsageError(
-            f"batch_size: expected at most the {len(data.train.labels)} training images of {data.name}, "
-            f"received {settings.batch_size}."
+            f"batch_size: expected at most the {len(data.train.labels):,} training images of {data.name}, "
+            f"received {settings.batch_size:,}."
         )
     with tracking.open_run(f"{settings.cell}-s{settings.seed}") as run_id:
         tracking.log_settings(run_id, settings, data, steps=steps)
@@ -106,7 +106,7 @@ def _train_epochs(
 
 
 def _train_epoch(trainer: training.Trainer, epoch: int, epochs: int, reporter: Reporter) -> EpochRecord:
-    learning_rate = float(trainer.optimizer.learning_rate)
+    learning_rate = round(float(trainer.optimizer.learning_rate), 9)  # a float32: 0.001 reads 0.0010000000474974513
     trained = trainer.epoch(epoch, lambda done, total: reporter.batches(epoch, epochs, done, total))
     val_cost, val_accuracy = trainer.validate()
     return EpochRecord(

@@ -89,7 +89,9 @@ def test_layers_are_stacked() -> None:
     assert [(None, 6, 4), (None, 6, 4), (None, 4)] == shapes
 
 
-@pytest.mark.parametrize(("steps", "shape"), [(0, (28, 28)), (28, (28, 28)), (784, (784, 1)), (14, (14, 56)), (1, (1, 784))])
+@pytest.mark.parametrize(
+    ("steps", "shape"), [(0, (28, 28)), (28, (28, 28)), (784, (784, 1)), (14, (14, 56)), (1, (1, 784))]
+)
 def test_an_image_is_read_in_as_many_steps_as_asked(steps: int, shape: tuple[int, int]) -> None:
     model = network.build(Settings.of({"steps": steps}), height=28, width=28, classes=10)
 

@@ -1,8 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from pipeline import settings as settings_module
 from pipeline.errors import UsageError
 from pipeline.settings import DataSettings, Settings
 
@@ -83,7 +83,7 @@ def test_download_takes_no_parameter_of_the_training() -> None:
 def test_a_batch_is_cut_into_as_many_shards_as_there_are_cores_at_most_four(
     monkeypatch: pytest.MonkeyPatch, cores: int, shards: int
 ) -> None:
-    monkeypatch.setattr(settings_module.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
 
     assert shards == Settings.of({}).shards
 

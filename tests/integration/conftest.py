@@ -1,0 +1,98 @@
+"""Real runs of the command line, in this process or as a process of its own, each against a real store."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from typer.testing import CliRunner, Result
+
+from pipeline.cli import app
+
+PROJECT = Path(__file__).parents[2]
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a folder with a store and data of its own the one that all tests of this folder track into."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def command(store: Path) -> Command:
+    """Return a function that runs ``pipeline`` in this process; it expects exit code 0 unless told."""
+
+    def run(*arguments: object, exit_code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert exit_code == result.exit_code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run on digits, and what the terminal showed of it."""
+
+    run_id: str
+    output: str
+
+
+DIGITS = ("run", "--dataset", "digits", "--epochs", 3, "--hidden-units", 16, "--learning_rate", "1e-2", "--shards", 2)
+
+
+@pytest.fixture(scope="session")
+def digits_run(command: Command) -> Training:
+    output = command(*DIGITS).output
+    return Training(run_id_in(output), output)
+
+
+def run_id_in(output: str) -> str:
+    """Return the id that the last line of ``pipeline run`` or ``train`` names."""
+    return output.rpartition("Run ")[2].split()[0]
+
+
+def run_process(*arguments: object, timeout: int = 280) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment in the project's folder and return what it printed."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_up(address: str, process: subprocess.Popen[bytes], seconds: int) -> None:
+    """Wait until a server answers; fail when it ends before, or takes too long."""
+    for _ in range(seconds * 5):
+        assert process.poll() is None, f"the server for {address} ended with exit code {process.returncode}"
+        try:
+            if requests.get(address, timeout=1).ok:
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"no answer from {address} within {seconds} s")

@@ -1,0 +1,30 @@
+"""Real MNIST, a few epochs: what the tutorial published is reached."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from tests.integration.conftest import Command, run_id_in
+
+TUTORIAL_COST = 0.525  # after its first epoch, BasicRNNCell; its script printed three digits
+
+
+@pytest.fixture(scope="module")
+def mnist_run(command: Command, mnist_folder: Path) -> str:
+    return run_id_in(command("run", "--cell", "rnn", "--epochs", 2, "--source", mnist_folder).output)
+
+
+def test_the_first_epoch_costs_no_more_than_the_tutorials(mnist_run: str) -> None:
+    first = MlflowClient().get_metric_history(mnist_run, "cost")[0]
+    assert (1, True) == (first.step, first.value <= 1.05 * TUTORIAL_COST)
+
+
+def test_two_epochs_reach_a_floor(mnist_run: str) -> None:
+    assert mlflow.get_run(mnist_run).data.metrics["test_accuracy"] > 0.93
+
+
+def test_the_files_are_recognised_as_mnist(mnist_run: str) -> None:
+    run = mlflow.get_run(mnist_run)
+    assert ("mnist", "28") == (run.data.params["dataset"], run.data.params["steps"])

@@ -1,0 +1,113 @@
+"""Real `mlflow run`s of the project in this folder, in the environment of the tests and in one that MLflow builds."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from tests.integration.conftest import free_port, run_process, wait_until_up
+
+SMALL = ("-P", "dataset=digits", "-P", "hidden_units=8", "-P", "epochs=2")
+
+
+def mlflow_run(*arguments: object, env_manager: str = "local") -> str:
+    """Run the project and return all that was printed."""
+    done = run_process("mlflow", "run", ".", "--env-manager", env_manager, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def latest_run() -> Run:
+    return mlflow.search_runs(output_format="list", order_by=["start_time DESC"], max_results=1)[0]
+
+
+def test_the_project_runs_with_parameters_that_it_does_not_declare(store: Path) -> None:
+    with_space = store / "a folder with space"
+    mlflow_run(*SMALL, "-P", "cell=rnn", "-P", "learning_rate=1e-2", "-P", f"data_dir={with_space}")
+
+    run = latest_run()
+    assert ("rnn-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert {
+        "cell": "rnn",
+        "seed": "1",
+        "dataset": "digits",
+        "epochs": "2",
+        "steps": "8",
+    }.items() <= run.data.params.items()
+    assert str(with_space) == shlex.split(run.data.params["data_dir"])[0]
+    assert 0.01 == float(run.data.params["learning_rate"])
+    assert "test_accuracy" in run.data.metrics
+
+
+def test_the_stages_run_one_after_the_other(store: Path) -> None:
+    data = ("-P", "dataset=digits", "-P", f"data_dir={store / 'stages'}")
+    mlflow_run("-e", "download", *data)
+    assert "download-digits" == latest_run().info.run_name
+    mlflow_run("-e", "preprocess", *data)
+    assert "preprocess-digits" == latest_run().info.run_name
+    mlflow_run("-e", "train", *data, "-P", "cell=lstm", "-P", "hidden_units=8", "-P", "epochs=2")
+    trained = latest_run()
+    assert "lstm-s1" == trained.info.run_name
+    assert "test_accuracy" not in trained.data.metrics
+    mlflow_run(
+        *("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}"),
+        *("--run-name", "tuesday"),
+    )
+
+    evaluation = latest_run()
+    assert "tuesday" == evaluation.info.run_name  # what a person named stays named so
+    assert trained.info.run_id == evaluation.data.tags["evaluated_run_id"]
+    assert "test_accuracy" not in evaluation.data.metrics
+    assert "test_accuracy" in mlflow.get_run(trained.info.run_id).data.metrics
+
+
+def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
+    done = run_process(
+        "mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "steps=7", "-P", f"data_dir={store / 'data'}"
+    )
+
+    assert done.returncode != 0
+    assert "steps: expected a divisor of 8 × 8 = 64 pixels, received 7." in done.stderr
+    assert "FAILED" == latest_run().info.status
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a tracking server of its own."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    backend = f"sqlite:///{folder}/server.db"
+    artifacts = ("--artifacts-destination", str(folder / "artifacts"))
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen([*command, "--backend-store-uri", backend, *artifacts], cwd=folder)
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/health", process, 90)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+
+    mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}")
+
+    run = latest_run()
+    assert ("gru-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert "test_accuracy" in run.data.metrics
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    assert (-1, 10) == model.metadata.signature.outputs.inputs[0].shape
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_project_runs_in_an_environment_that_uv_builds(store: Path) -> None:
+    output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", env_manager="uv")
+
+    assert "Test accuracy" in output
+    assert "uv" == latest_run().data.tags["mlflow.project.env"]

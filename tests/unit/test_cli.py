@@ -1,0 +1,112 @@
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from pipeline import __version__, cli
+from pipeline.settings import DataSettings, Settings
+
+PROJECT = Path(__file__).parents[2]
+SETTINGS = {
+    "download": DataSettings,
+    "preprocess": DataSettings,
+    "train": Settings,
+    "evaluate": DataSettings,
+    "run": Settings,
+}
+OWN = {"evaluate": {"run_id"}}
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def commands() -> dict[str, Any]:
+    return dict(get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_commands_are_the_stages() -> None:
+    assert SETTINGS.keys() == commands().keys()
+
+
+@pytest.mark.parametrize(("stage", "settings"), SETTINGS.items())
+def test_the_options_of_a_stage_are_its_settings(stage: str, settings: type[DataSettings]) -> None:
+    options = {parameter.name for parameter in commands()[stage].params}
+
+    assert {field.name for field in fields(settings)} | OWN.get(stage, set()) == options
+
+
+@pytest.mark.parametrize("stage", SETTINGS)
+def test_every_option_and_command_has_help(stage: str) -> None:
+    command = commands()[stage]
+
+    assert command.help
+    assert all(parameter.help for parameter in command.params)
+
+
+@pytest.mark.parametrize(("stage", "settings"), SETTINGS.items())
+def test_help_shows_each_default(stage: str, settings: type[DataSettings]) -> None:
+    helps = {parameter.name: parameter.help for parameter in commands()[stage].params}
+
+    for field in fields(settings):
+        default = "cores, at most 4" if field.name == "shards" else str(field.default)
+        assert helps[field.name].endswith(f"Default: {default}.")
+
+
+@pytest.mark.parametrize("spelling", ["--batch-size", "--batch_size"])
+def test_both_spellings_reach_the_settings(monkeypatch: pytest.MonkeyPatch, spelling: str, tmp_path: Path) -> None:
+    result = invoke("train", spelling, "0", "--data_dir", str(tmp_path))
+
+    assert 2 == result.exit_code
+    assert "batch_size: expected greater than or equal to 1, received 0." in result.output
+
+
+def test_version() -> None:
+    assert f"{__version__}\n" == invoke("--version").output
+
+
+def test_help_imports_none_of_the_heavy_packages() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from pipeline.cli import app; "
+        "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0 and 'evaluate' in result.output; "
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]\n" == done.stdout
+
+
+def entry_points() -> dict[str, Any]:
+    return dict(yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"])
+
+
+def test_the_entry_points_of_the_project_are_the_stages() -> None:
+    assert SETTINGS.keys() == {"run" if name == "main" else name for name in entry_points()}
+
+
+@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate"])
+def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(entry_point: str) -> None:
+    stage = "run" if entry_point == "main" else entry_point
+    declared = entry_points()[entry_point].get("parameters", {})
+    defaults = {field.name: field.default for field in fields(SETTINGS[stage])}
+
+    assert declared.keys() <= {parameter.name for parameter in commands()[stage].params}
+    for name, declaration in declared.items():
+        assert declaration.get("default") == defaults.get(name)
+
+
+@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate"])
+def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(entry_point: str) -> None:
+    stage = "run" if entry_point == "main" else entry_point
+    entry = entry_points()[entry_point]
+    options = [f"--{name.replace('_', '-')} {{{name}}}" for name in entry.get("parameters", {})]
+
+    assert " ".join(["python -m pipeline", stage, *options]) == entry["command"]

@@ -1,0 +1,63 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.reporting import EpochRecord
+from pipeline.terminal import TerminalReporter, print_error
+
+RECORD = EpochRecord(
+    epoch=3,
+    cost=0.5,
+    accuracy=0.875,
+    val_cost=0.25,
+    val_accuracy=0.9375,
+    learning_rate=0.001,
+    epoch_seconds=1.25,
+    samples_per_second=800.0,
+)
+
+
+def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter() as reporter:
+        reporter.epoch(RECORD, 30)
+
+    line = "epoch  3/30   cost 0.5000   accuracy  87.50%   val cost 0.2500   val accuracy  93.75%   1.2 s\n"
+    assert line == capsys.readouterr().out
+
+
+def test_progress_is_not_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter() as reporter:
+        reporter.transfer("train-images-idx3-ubyte.gz", 5, 10)
+        reporter.batches(1, 30, 5, 10)
+
+    assert "" == capsys.readouterr().out
+
+
+def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    message = f"cell: expected [this], received {'x' * 200}."
+
+    print_error(message)
+
+    assert ("", f"Error: {message}\n") == capsys.readouterr()
+
+
+def hold_back(end: str) -> str:
+    code = (
+        "import os\nfrom pipeline.terminal import quiet_native_start\n"
+        f"with quiet_native_start():\n    os.write(2, b'noise')\n    {end}\nos.write(2, b'after')\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
+    ).stderr
+
+
+def test_what_native_code_prints_at_the_start_is_held_back() -> None:
+    assert "after" == hold_back("pass")
+
+
+def test_what_was_held_back_is_shown_when_the_start_fails() -> None:
+    stderr = hold_back("raise ImportError('no such library')")
+    assert stderr.startswith("noise")
+    assert "no such library" in stderr
