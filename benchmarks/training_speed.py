@@ -1,0 +1,331 @@
+"""Seconds of a training epoch: this pipeline, stock Keras, PyTorch, and what the machine could do at best.
+
+    python benchmarks/training_speed.py --source <folder with the four MNIST IDX files>
+
+Trains each cell for a few epochs with each variant, in a fresh process each,
+in turn, several rounds of all; then runs the whole command once. Prints two
+tables in Markdown. How to read them: benchmarks/README.md.
+
+PyTorch is in the dependency group `benchmark`; where it is missing, its row says so.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+CELLS = {"rnn": 1, "lstm": 4, "gru": 3}
+"""Cell → gates."""
+
+STEPS = INPUTS = 28
+UNITS, CLASSES, BATCH, HELD_OUT = 128, 10, 128, 5_000
+
+PRODUCT_SIZE = 2_048
+PRODUCT_TRIALS = 12
+
+
+class Timing(NamedTuple):
+    """What a process that trained has to say.
+
+    Attributes:
+        epochs: seconds of each epoch, the first with what it builds.
+        samples: images that an epoch trains on.
+        peak: largest resident memory of the process, MB.
+    """
+
+    epochs: list[float]
+    samples: int
+    peak: float
+
+    @property
+    def steady(self) -> list[float]:
+        """Seconds of each epoch after the first."""
+        return self.epochs[1:]
+
+    @property
+    def first(self) -> float:
+        """Seconds that the first epoch takes longer: tracing, and other things done once."""
+        return self.epochs[0] - statistics.median(self.steady)
+
+
+# What runs in a process of its own
+
+
+def read_training_data(source: Path) -> tuple[Any, Any]:
+    """Return images (N, 28, 28) and labels (N,), uint8, without those that are held out for validation."""
+    from pipeline import idx
+
+    arrays = []
+    for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        path = next(path for path in (source / f"{stem}.gz", source / stem) if path.exists())
+        arrays.append(idx.read(idx.decompress(path.read_bytes(), name=path.name), name=path.name)[HELD_OUT:])
+    images, labels = arrays
+    return images, labels
+
+
+def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
+    """Train as `pipeline train` does at its defaults."""
+    import keras
+
+    from pipeline import network, training
+    from pipeline.settings import Settings
+    from pipeline.splits import Split
+
+    settings = Settings.of({"cell": cell})
+    training.configure_threads(settings.shards)
+    images, labels = read_training_data(source)
+    trainer = training.Trainer(
+        network.build(settings, height=STEPS, width=INPUTS, classes=CLASSES),
+        keras.optimizers.Adam(settings.learning_rate),
+        Split(images=images, labels=labels),
+        Split(images=images[:HELD_OUT], labels=labels[:HELD_OUT]),
+        batch_size=BATCH,
+        shards=settings.shards,
+        seed=settings.seed,
+    )
+    results = [trainer.epoch(number) for number in range(1, epochs + 1)]
+    return [result.seconds for result in results], results[0].samples
+
+
+def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
+    """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
+    import keras
+
+    from pipeline import network
+    from pipeline.settings import Settings
+
+    images, labels = read_training_data(source)
+    samples = len(images) // BATCH * BATCH  # full batches only, so that all variants do the same work
+    model = network.build(Settings.of({"cell": cell}), height=STEPS, width=INPUTS, classes=CLASSES)
+    model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    ends = [time.perf_counter()]
+    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
+    x, y = images[:samples].astype("float32"), labels[:samples]
+    model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[clock])
+    return [end - begin for begin, end in itertools.pairwise(ends)], samples
+
+
+def train_torch(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
+    """Train the same network of PyTorch's CPU layers, the images resident; threads are PyTorch's default."""
+    import torch
+
+    images, labels = read_training_data(source)
+    pixels, targets = torch.tensor(images), torch.tensor(labels, dtype=torch.int64)
+    layer = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](INPUTS, UNITS, batch_first=True)
+    head = torch.nn.Linear(UNITS, CLASSES)
+    optimizer = torch.optim.Adam([*layer.parameters(), *head.parameters()], lr=0.001)
+    samples = len(images) // BATCH * BATCH
+    seconds = []
+    for _ in range(epochs):
+        begin, total = time.perf_counter(), 0.0
+        for indices in torch.split(torch.randperm(len(images))[:samples], BATCH):
+            outputs, _ = layer(pixels[indices].float() / 255)
+            cost = torch.nn.functional.cross_entropy(head(outputs[:, -1]), targets[indices])
+            optimizer.zero_grad()
+            torch.autograd.backward(cost)
+            optimizer.step()
+            total += cost.item()
+        seconds.append(time.perf_counter() - begin)
+    return seconds, samples
+
+
+TRAINERS: dict[str, Callable[[str, Path, int], tuple[list[float], int]]] = {
+    "this pipeline": train_ours,
+    "stock Keras fit": train_keras,
+    "PyTorch": train_torch,
+}
+OURS, KERAS, TORCH = TRAINERS
+
+
+def product_rate() -> float:
+    """Return the best rate of a float32 product of two 2048 × 2048 matrices on all cores, in operations a second."""
+    import tensorflow as tf
+
+    a, b = tf.random.normal((2, PRODUCT_SIZE, PRODUCT_SIZE))
+    seconds = []
+    for _ in range(PRODUCT_TRIALS):
+        begin = time.perf_counter()
+        (a @ b).numpy()
+        seconds.append(time.perf_counter() - begin)
+    return 2 * PRODUCT_SIZE**3 / min(seconds)
+
+
+def work(job: str, cell: str, source: Path, epochs: int) -> None:
+    """Do one job, and print what it has to say as JSON on the last line."""
+    if job == "product":
+        print(json.dumps(product_rate()))
+        return
+    seconds, samples = TRAINERS[job](cell, source, epochs)
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+    print(json.dumps({"epochs": seconds, "samples": samples, "peak": peak}))
+
+
+# What the first process does
+
+
+def in_a_fresh_process(job: str, cell: str, arguments: argparse.Namespace) -> Any:
+    """Return what ``work`` printed in a process of its own."""
+    command = [sys.executable, __file__, "--source", str(arguments.source), "--epochs", str(arguments.epochs)]
+    done = subprocess.run(
+        [*command, "--job", job, "--cells", cell], capture_output=True, text=True, check=False, env=environment()
+    )
+    if done.returncode:
+        sys.exit(f"{job}, {cell}: the process ended with exit code {done.returncode}.\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process that imports this repository's ``pipeline``, its libraries quiet."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return quiet | os.environ | {"PYTHONPATH": str(REPOSITORY)} | more
+
+
+def operations(cell: str) -> int:
+    """Return the floating-point operations of the matrix products that train one image.
+
+    Forward, a step multiplies its I inputs and U units with G·U columns each, 2 operations per
+    multiplication. Backward, the recurrent product comes back twice (for the weights and the state
+    before), that of the inputs once (pixels need no gradient). The last layer's comes back twice.
+    """
+    gates = CELLS[cell]
+    return STEPS * 2 * gates * UNITS * (3 * UNITS + 2 * INPUTS) + 3 * 2 * UNITS * CLASSES
+
+
+def measure(arguments: argparse.Namespace) -> tuple[dict[tuple[str, str], list[Timing]], float]:
+    """Return the timings by cell and variant, one per round, and the best rate of a product in all rounds."""
+    variants = [name for name in TRAINERS if name != TORCH or importlib.util.find_spec("torch")]
+    timings: dict[tuple[str, str], list[Timing]] = {(cell, name): [] for cell in arguments.cells for name in variants}
+    rates = []
+    for number in range(1, arguments.rounds + 1):
+        rates.append(in_a_fresh_process("product", "-", arguments))
+        for (cell, name), measured in timings.items():
+            timing = Timing(**in_a_fresh_process(name, cell, arguments))
+            measured.append(timing)
+            seconds = statistics.median(timing.steady)
+            print(f"round {number}/{arguments.rounds}: {cell}, {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    return timings, max(rates)
+
+
+def print_training(timings: dict[tuple[str, str], list[Timing]], rate: float) -> None:
+    """Print the table of all cells and variants, and the floor."""
+    print(f"Product of {PRODUCT_SIZE}³ in float32 on all cores: {rate / 1e9:.0f} GFLOP/s\n")
+    print("| cell | variant | seconds per epoch (min–max) | ÷ this pipeline | first epoch, more | peak memory |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for cell in dict.fromkeys(cell for cell, _ in timings):
+        ours = [statistics.median(timing.steady) for timing in timings[cell, OURS]]
+        for name in TRAINERS:
+            print(f"| {cell} | {name} | " + _row(timings.get((cell, name), []), ours) + " |")
+        floor = operations(cell) * timings[cell, OURS][0].samples / rate
+        print(f"| {cell} | floor | {floor:.2f} | {floor / statistics.median(ours):.2f} | | |")
+
+
+def _row(rounds: list[Timing], ours: list[float]) -> str:
+    """Return the columns of one variant; its ratio is the median over rounds of the ratios within a round."""
+    if not rounds:
+        return "not installed (dependency group `benchmark`) | | |"
+    steady = [seconds for timing in rounds for seconds in timing.steady]
+    ratio = statistics.median(
+        statistics.median(timing.steady) / base for timing, base in zip(rounds, ours, strict=True)
+    )
+    first, peak = statistics.median(t.first for t in rounds), max(timing.peak for timing in rounds)
+    return (
+        f"{statistics.median(steady):.2f} ({min(steady):.2f}–{max(steady):.2f}) "
+        f"| {ratio:.2f} | {first:.1f} s | {peak:,.0f} MB"
+    )
+
+
+def command_overhead(source: Path, cell: str, epochs: int) -> dict[str, float]:
+    """Run the whole command once, in an empty folder with a store of its own.
+
+    Returns:
+        Seconds by what they went to: the epochs, and all else. They add up to the wall time.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"sqlite:///{folder}/mlflow.db"
+        command = [sys.executable, "-m", "pipeline", "run", "--cell", cell, "--epochs", str(epochs)]
+        begin = time.perf_counter()
+        subprocess.run(
+            [*command, "--source", str(source)],
+            cwd=folder,
+            env=environment(MLFLOW_TRACKING_URI=store),
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        wall = time.perf_counter() - begin
+        return _split(wall, *_logged(store))
+
+
+def _logged(store: str) -> tuple[dict[str, float], float]:
+    """Return the metrics of the one run in ``store``, and the sum of its ``epoch_seconds``."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    return run.data.metrics, sum(m.value for m in client.get_metric_history(run.info.run_id, "epoch_seconds"))
+
+
+def _split(wall: float, metrics: dict[str, float], epochs: float) -> dict[str, float]:
+    """Return ``wall`` split by stage. A stage that skipped its work logs little or nothing."""
+    stages = {name: metrics.get(f"seconds_{name}", 0.0) for name in ("download", "preprocess", "train", "evaluate")}
+    return {
+        "epochs": epochs,
+        "download": stages["download"],
+        "preprocess": stages["preprocess"],
+        "train, around its epochs: network, validation, logging, model": stages["train"] - epochs,
+        "evaluate": stages["evaluate"],
+        "imports, opening and closing the run": wall - sum(stages.values()),
+    }
+
+
+def print_command(split: dict[str, float]) -> None:
+    """Print where the wall time of `pipeline run` goes."""
+    wall = sum(split.values())
+    print("\n| `pipeline run` | seconds |\n| --- | --- |")
+    for name, seconds in split.items():
+        print(f"| {name} | {seconds:.1f} |")
+    print(f"| **all but the epochs** | **{wall - split['epochs']:.1f}** |")
+
+
+def parse() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="folder with MNIST's IDX files, .gz or not")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted apart")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all variants are measured in turn")
+    parser.add_argument("--cells", type=lambda text: text.split(","), default=list(CELLS), help="such as rnn,gru")
+    parser.add_argument("--skip-command", action="store_true", help="leave out the run of the whole command")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # what a fresh process is asked to do
+    arguments = parser.parse_args()
+    arguments.source = arguments.source.resolve()
+    if arguments.epochs < 2:  # noqa: PLR2004 - the first is not like the others
+        parser.error(f"--epochs: expected at least 2, the first being counted apart; received {arguments.epochs}.")
+    return arguments
+
+
+def main() -> None:
+    """Measure and print, or do the one job that this process was started for."""
+    arguments = parse()
+    if arguments.job:
+        work(arguments.job, arguments.cells[0], arguments.source, arguments.epochs)
+        return
+    print_training(*measure(arguments))
+    if not arguments.skip_command:
+        print_command(command_overhead(arguments.source, arguments.cells[-1], epochs=2))
+
+
+if __name__ == "__main__":
+    main()
