@@ -18,16 +18,14 @@ input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:
 
 What makes them fast:
 
-1. The projection x W + b of all steps is one matrix product ahead of the steps.
-2. The backward pass is written by hand. A step back computes only what the step
-   before it needs; the gradients of the weights are one product over all steps.
-3. TensorFlow runs what does not depend on each other side by side, so a caller
-   that cuts a batch into parts occupies as many cores (``training.py``).
+1. The projection x W + b of all steps is one matrix product per gate ahead of the steps.
+2. Each gate has its own product h U, so nothing is ever cut into gates or put together from them.
+3. The backward pass is written by hand. A step back computes only what the step before it needs;
+   the gradients of the weights are one product per gate over all steps.
+4. TensorFlow runs what does not depend on each other side by side, so a caller that cuts a batch
+   into parts occupies as many cores (``training.py``).
 
-A step is a function from the state before it and its inputs to the state after
-it and what its step back will need; the step back is a function from the
-gradient of the state after to that of the state before. ``_scan`` folds either
-over time.
+What was measured is in ``benchmarks/README.md``.
 """
 
 import inspect
@@ -51,83 +49,76 @@ _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 
 
 class Cell(NamedTuple):
-    """The equations of one kind of layer.
+    """The equations of one kind of layer, one step forward and one back; every tensor is (B, U).
 
     Attributes:
         gates: G.
-        states: tensors (B, U) that a step hands to the next, the output first.
-        saved: tensors that ``forward`` saves for ``backward``, the state before the step first.
-        forward: (state, projected inputs (B, G·U), U, b') → (state, saved).
-        backward: (gradient of the state, saved, U) → (gradient of the state before, gradients of
-            x W + b and of h U + b', both (B, G·U)).
+        states: tensors that a step hands to the next, its output h first.
+        saved: tensors that ``forward`` saves for ``backward``.
+        own_dx: 1 if the gradient of the last gate's x W + b is not that of its h U, else 0.
+        forward: (state, x W + b of each gate, h U of each gate, b' of the last gate if it has one)
+            → (state after the step, saved).
+        backward: (gradient of the state after the step, saved) → (what of it reaches the state
+            before other than through h U, None if nothing does; the gradients of h U, which are
+            those of x W + b too; but that of the last x W + b if ``own_dx``).
     """
 
     gates: int
     states: int
     saved: int
+    own_dx: int
     forward: Callable[..., tuple[Tensors, Tensors]]
-    backward: Callable[..., tuple[Tensors, Tensors]]
+    backward: Callable[[Tensors, Tensors], tuple[Tensors, Tensors, Tensors]]
 
 
-def _rnn_forward(state: Tensors, xw: tf.Tensor, u: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (h,) = state
-    new_h = tf.tanh(xw + h @ u)
-    return (new_h,), (h, new_h)
+def _rnn_forward(state: Tensors, x: Tensors, hu: Tensors) -> tuple[Tensors, Tensors]:
+    h = tf.tanh(x[0] + hu[0])
+    return (h,), (h,)
 
 
-def _rnn_backward(dstate: Tensors, saved: Tensors, u: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (dh,), (_, new_h) = dstate, saved
-    dz = _tanh_gradient(y=new_h, dy=dh)
-    return (tf.matmul(dz, u, transpose_b=True),), (dz, dz)
+def _rnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    (dh,), (h,) = dstate, saved
+    return (None,), (_tanh_gradient(y=h, dy=dh),), ()
 
 
-def _lstm_forward(state: Tensors, xw: tf.Tensor, u: tf.Tensor) -> tuple[Tensors, Tensors]:
-    h, c = state
-    i, f, g, o = tf.split(xw + h @ u, 4, axis=1)
+def _lstm_forward(state: Tensors, x: Tensors, hu: Tensors) -> tuple[Tensors, Tensors]:
+    _, c = state
+    i, f, g, o = (a + b for a, b in zip(x, hu, strict=True))
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     new_c = f * c + i * g
     tanh_c = tf.tanh(new_c)
-    return (o * tanh_c, new_c), (h, c, i, f, g, o, tanh_c)
+    return (o * tanh_c, new_c), (c, i, f, g, o, tanh_c)
 
 
-def _lstm_backward(dstate: Tensors, saved: Tensors, u: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (dh, dc), (_, c, i, f, g, o, tanh_c) = dstate, saved
+def _lstm_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    (dh, dc), (c, i, f, g, o, tanh_c) = dstate, saved
     dc += _tanh_gradient(y=tanh_c, dy=dh * o)
-    dz = tf.concat(
-        [
-            _sigmoid_gradient(y=i, dy=dc * g),
-            _sigmoid_gradient(y=f, dy=dc * c),
-            _tanh_gradient(y=g, dy=dc * i),
-            _sigmoid_gradient(y=o, dy=dh * tanh_c),
-        ],
-        axis=1,
-    )
-    return (tf.matmul(dz, u, transpose_b=True), dc * f), (dz, dz)
+    di, df = _sigmoid_gradient(y=i, dy=dc * g), _sigmoid_gradient(y=f, dy=dc * c)
+    dg, do = _tanh_gradient(y=g, dy=dc * i), _sigmoid_gradient(y=o, dy=dh * tanh_c)
+    return (None, dc * f), (di, df, dg, do), ()
 
 
-def _gru_forward(state: Tensors, xw: tf.Tensor, u: tf.Tensor, b: tf.Tensor) -> tuple[Tensors, Tensors]:
+def _gru_forward(state: Tensors, x: Tensors, hu: Tensors, b: tf.Tensor) -> tuple[Tensors, Tensors]:
     (h,) = state
-    units = u.shape[0]
-    hu = tf.nn.bias_add(h @ u, b)
-    zr, new_n = tf.sigmoid(xw[:, : 2 * units] + hu[:, : 2 * units]), hu[:, 2 * units :]
-    z, r = tf.split(zr, 2, axis=1)
-    n = tf.tanh(xw[:, 2 * units :] + r * new_n)
-    return (n + z * (h - n),), (h, z, r, n, new_n)
+    z, r = tf.sigmoid(x[0] + hu[0]), tf.sigmoid(x[1] + hu[1])
+    hn = tf.nn.bias_add(hu[2], b)
+    n = tf.tanh(x[2] + r * hn)
+    change = h - n
+    return (n + z * change,), (z, r, n, hn, change)
 
 
-def _gru_backward(dstate: Tensors, saved: Tensors, u: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (dh,), (h, z, r, n, new_n) = dstate, saved
-    dz = _sigmoid_gradient(y=z, dy=dh * (h - n))
+def _gru_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    (dh,), (z, r, n, hn, change) = dstate, saved
+    dz = _sigmoid_gradient(y=z, dy=dh * change)
     dn = _tanh_gradient(y=n, dy=dh - dh * z)
-    dr = _sigmoid_gradient(y=r, dy=dn * new_n)
-    dhu = tf.concat([dz, dr, dn * r], axis=1)
-    return (dh * z + tf.matmul(dhu, u, transpose_b=True),), (tf.concat([dz, dr, dn], axis=1), dhu)
+    dr = _sigmoid_gradient(y=r, dy=dn * hn)
+    return (dh * z,), (dz, dr, dn * r), (dn,)
 
 
 CELLS: dict[type[keras.layers.RNN], Cell] = {
-    keras.layers.SimpleRNN: Cell(1, 1, 2, _rnn_forward, _rnn_backward),
-    keras.layers.LSTM: Cell(4, 2, 7, _lstm_forward, _lstm_backward),
-    keras.layers.GRU: Cell(3, 1, 5, _gru_forward, _gru_backward),
+    keras.layers.SimpleRNN: Cell(1, 1, 1, 0, _rnn_forward, _rnn_backward),
+    keras.layers.LSTM: Cell(4, 2, 6, 0, _lstm_forward, _lstm_backward),
+    keras.layers.GRU: Cell(3, 1, 5, 1, _gru_forward, _gru_backward),
 }
 
 
@@ -181,14 +172,21 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor:
     """Return what a ``layer`` of one direction computes; an output stands at the step of x that it is read at."""
     _check(layer, reverse=reverse)
-    w, u, bias = (tf.convert_to_tensor(weight) for weight in layer.weights)
-    b, *recurrent_b = tf.unstack(bias) if len(bias.shape) > 1 else [bias]
-    recurrence = _recurrence(CELLS[type(layer)], reverse=reverse, sequences=layer.return_sequences)
-    return recurrence(_project(x, w, b), u, *recurrent_b)
+    cell = CELLS[type(layer)]
+    w, u, bias = (tf.split(weight, cell.gates, axis=-1) for weight in layer.weights)
+    b, recurrent_b = (bias, []) if len(bias[0].shape) == 1 else _gru_biases(bias)
+    xw = [_project(x, *gate) for gate in zip(w, b, strict=True)]
+    return _recurrence(cell, reverse=reverse, sequences=layer.return_sequences)(*xw, *u, *recurrent_b)
+
+
+def _gru_biases(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Return b of each gate, and b' of the last alone: z and r add theirs up, whichever product it comes with."""
+    (z, r, n), (recurrent_z, recurrent_r, recurrent_n) = zip(*(tf.unstack(gate) for gate in bias), strict=True)
+    return [z + recurrent_z, r + recurrent_r, n], [recurrent_n]
 
 
 def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Return x W + b for all steps: (T, B, I) → (T, B, G·U)."""
+    """Return x W + b of one gate for all steps: (T, B, I) → (T, B, U)."""
     rows = tf.nn.bias_add(tf.reshape(x, (-1, x.shape[2])) @ w, b)
     return tf.reshape(rows, (x.shape[0], -1, rows.shape[1]))
 
@@ -196,39 +194,75 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def _recurrence(cell: Cell, *, reverse: bool, sequences: bool) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its projected inputs on, with the backward pass of ``cell``.
 
-    It takes x W + b of all steps (T, B, G·U), U (U, G·U) and, for a GRU, b' (G·U). It gives the outputs
-    of all steps (T, B, U) if ``sequences``, else that of the last, (B, U). With ``reverse`` the last
-    step is the first of x.
+    It takes x W + b of all steps (T, B, U) for each gate, then U (U, U) of each gate, then b' (U)
+    of the last gate if it has one. It gives the outputs of all steps (T, B, U) if ``sequences``,
+    else that of the last, (B, U). With ``reverse`` the last step of x is read first.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def recurrence(xw: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-        def forward(state: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
-            state, saved = cell.forward(state, *inputs, *weights)
-            return state, (state[0], *saved)
-
-        zeros = tf.zeros_like(xw[0, :, : weights[0].shape[0]])
-        state, (outputs, *saved) = _scan(forward, (zeros,) * cell.states, [xw], 1 + cell.saved, reverse=reverse)
+    def recurrence(*arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+        xw, u, b = arguments[: cell.gates], arguments[cell.gates : 2 * cell.gates], arguments[2 * cell.gates :]
+        last, (outputs, *saved) = _forward(cell, xw, u, b, reverse=reverse)
 
         def gradient(dy: tf.Tensor) -> Tensors:
-            def backward(dstate: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
-                if sequences:
-                    inputs, dh = inputs[:-1], inputs[-1]
-                    dstate = (dstate[0] + dh, *dstate[1:])
-                return cell.backward(dstate, inputs, weights[0])
+            dxw, dhu, du = _backward(cell, dy, saved, u, reverse=reverse, sequences=sequences)
+            return *dxw, *du, *[tf.reduce_sum(dhu[-1], axis=(0, 1)) for _ in b]
 
-            dend = (zeros if sequences else dy, *[zeros] * (cell.states - 1))
-            _, (dxw, dhu) = _scan(backward, dend, [*saved, dy] if sequences else saved, 2, reverse=not reverse)
-            du = tf.matmul(_rows(saved[0]), dhu := _rows(dhu), transpose_a=True)
-            return tf.stack(dxw), du, *[tf.reduce_sum(dhu, axis=0) for _ in weights[1:]]
-
-        return (tf.stack(outputs) if sequences else state[0]), gradient
+        return (tf.stack(outputs) if sequences else last), gradient
 
     return recurrence  # type: ignore[no-any-return]
 
 
+def _forward(cell: Cell, xw: Tensors, u: Tensors, b: Tensors, *, reverse: bool) -> tuple[tf.Tensor, list[Any]]:
+    """Return the last output, and as sequences all outputs, the outputs before them, and what ``cell`` saves."""
+    zeros = tf.zeros_like(xw[0][0])
+
+    def step(state: Tensors, x: Tensors) -> tuple[Tensors, Tensors]:
+        h = state[0]
+        hu = [zeros if h is zeros else h @ gate for gate in u]  # spares a flat graph the products of its first step
+        state, saved = cell.forward(state, x, hu, *b)
+        return state, (state[0], h, *saved)
+
+    state, sequences = _scan(step, (zeros,) * cell.states, xw, outputs=2 + cell.saved, reverse=reverse)
+    return state[0], sequences
+
+
+def _backward(
+    cell: Cell, dy: tf.Tensor, saved: list[Any], u: Tensors, *, reverse: bool, sequences: bool
+) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+    """Return for each gate the gradients of x W + b and of h U, both (T, B, U), and of U, (U, U).
+
+    Args:
+        cell: the equations.
+        dy: gradient of all outputs (T, B, U) if ``sequences``, else of the last, (B, U).
+        saved: by the forward pass: the output before each step, then what ``cell`` saves.
+        u: U of each gate.
+        reverse: as in the forward pass.
+        sequences: see ``dy``.
+    """
+    h, *inputs = saved
+    zeros = tf.zeros_like(dy[0] if sequences else dy)
+    # Transposed once for all steps. A bare transpose would be put back into each product, which it slows down.
+    transposed = tf.unstack(tf.transpose(tf.stack(u), (0, 2, 1)))
+
+    def step(dstate: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        saved, dh = inputs[: cell.saved], inputs[cell.saved :]
+        (direct, *others), dhu, dx = cell.backward((tf.add_n([dstate[0], *dh]), *dstate[1:]), saved)
+        terms = [gate @ ut for gate, ut in zip(dhu, transposed, strict=True)]
+        return (tf.add_n(terms if direct is None else [direct, *terms]), *others), (*dhu, *dx)
+
+    end = (zeros if sequences else dy, *[zeros] * (cell.states - 1))
+    inputs = [*inputs, dy] if sequences else inputs
+    outputs = cell.gates + cell.own_dx
+    gradients = [tf.stack(x) for x in _scan(step, end, inputs, outputs=outputs, reverse=not reverse)[1]]
+    dhu, dx = gradients[: cell.gates], gradients[cell.gates :]
+    rows = _rows(h)
+    du = [tf.matmul(rows, _rows(gate), transpose_a=True) for gate in dhu]
+    return dhu[: cell.gates - cell.own_dx] + dx, dhu, du
+
+
 def _scan(
-    step: Step, state: Tensors, inputs: Sequence[Any], outputs: int, *, reverse: bool
+    step: Step, state: Tensors, inputs: Sequence[Any], *, outputs: int, reverse: bool
 ) -> tuple[Tensors, list[Any]]:
     """Fold ``step`` over time.
 
@@ -245,7 +279,7 @@ def _scan(
     steps = len(inputs[0]) if isinstance(inputs[0], list) else inputs[0].shape[0]
     if steps <= UNROLLED_STEPS:
         return _unrolled(step, state, inputs, reverse=reverse)
-    return _looped(step, state, inputs, outputs, reverse=reverse)
+    return _looped(step, state, inputs, outputs=outputs, reverse=reverse)
 
 
 def _unrolled(step: Step, state: Tensors, inputs: Sequence[Any], *, reverse: bool) -> tuple[Tensors, list[Any]]:
@@ -261,7 +295,7 @@ def _unrolled(step: Step, state: Tensors, inputs: Sequence[Any], *, reverse: boo
 
 
 def _looped(
-    step: Step, state: Tensors, inputs: Sequence[tf.Tensor], outputs: int, *, reverse: bool
+    step: Step, state: Tensors, inputs: Sequence[tf.Tensor], *, outputs: int, reverse: bool
 ) -> tuple[Tensors, list[Any]]:
     """Scan as a loop over blocks of unrolled steps. A sequence of outputs is a tensor (T, B, ·)."""
     steps = inputs[0].shape[0]
