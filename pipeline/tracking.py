@@ -207,7 +207,7 @@ def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:
     name = f"{data.name}-{context}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
-        return from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest[:32])
+        return from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
 
 
 def _is_place(source: str) -> bool:

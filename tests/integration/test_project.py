@@ -1,5 +1,6 @@
 """Real `mlflow run`s of the project in this folder, in the environment of the tests and in one that MLflow builds."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     backend = f"sqlite:///{folder}/server.db"
     artifacts = ("--artifacts-destination", str(folder / "artifacts"))
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen([*command, "--backend-store-uri", backend, *artifacts], cwd=folder)
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # its eight helpers take a minute to start
+    process = subprocess.Popen([*command, "--backend-store-uri", backend, *artifacts], cwd=folder, env=environment)
     try:
         wait_until_up(f"http://127.0.0.1:{port}/health", process, 90)
         yield f"http://127.0.0.1:{port}"

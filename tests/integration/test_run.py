@@ -105,7 +105,7 @@ def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: splits
     assert {"version.tensorflow", "version.keras", "version.mlflow"} <= tags.keys()
     assert run.inputs is not None
     inputs = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    assert {"digits-training": digits.digest[:32], "digits-test": digits.digest[:32]} == inputs
+    assert {"digits-training": digits.digest8, "digits-test": digits.digest8} == inputs
 
 
 def test_it_holds_the_artifacts_of_the_contract(run: Run) -> None:
