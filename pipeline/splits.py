@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from pipeline import datasets, digests
-from pipeline.datasets import MANIFEST, SPLIT_SEED, STEMS, RawData
+from pipeline import datasets, digests, folders, raw_data
+from pipeline.datasets import SPLIT_SEED, STEMS
 from pipeline.errors import DataError
+from pipeline.raw_data import MANIFEST, RawData
 from pipeline.settings import DataSettings
 
 SPLITS = ("train", "validation", "test")
@@ -117,7 +118,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     Raises:
         DataError: the raw files do not make up a data set that can be split and learned, or have changed.
     """
-    train_images, train_labels, test_images, test_labels = arrays = datasets.read_arrays(raw)
+    train_images, train_labels, test_images, test_labels = arrays = raw_data.read_arrays(raw)
     published = datasets.CATALOGUE.get(raw.name)
     validate(arrays, known_classes=len(published.class_names) if published else None)
     train, validation = hold_out(train_labels, first=published.validation if published else None)
@@ -129,7 +130,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     classes = 1 + int(max(train_labels.max(), test_labels.max()))
     class_names = published.class_names if published else tuple(str(label) for label in range(classes))
     folder = folder_of(data_dir, raw.name, raw.digest)
-    with datasets.replacing(folder) as incoming:
+    with folders.replacing(folder) as incoming:
         _write(incoming, parts, raw=raw, class_names=class_names, code=code)
         load(incoming)
     return load(folder)
@@ -251,7 +252,7 @@ def _write_examples(path: Path, parts: dict[str, tuple[Indices, Bytes, Bytes]]) 
 
 def processed_folder(data_dir: Path) -> Path:
     """Return the folder that holds all processed data sets."""
-    return datasets.expanded(data_dir) / "processed"
+    return folders.expanded(data_dir) / "processed"
 
 
 def folder_of(data_dir: Path, name: str, digest: str) -> Path:
@@ -290,8 +291,8 @@ def find(settings: DataSettings) -> DataSet:
     Raises:
         DataError: it has not been downloaded or preprocessed yet, or a file of it has changed.
     """
-    raw = datasets.locate(settings)
-    dataset = _find(settings.data_dir, raw.name, raw.digest, datasets.command("preprocess", settings))
+    raw = raw_data.locate(settings)
+    dataset = _find(settings.data_dir, raw.name, raw.digest, raw_data.command("preprocess", settings))
     # The same content may have been obtained from somewhere else before.
     return replace(dataset, source=raw.provenance.origin)
 
@@ -319,7 +320,7 @@ def _find(data_dir: Path, name: str, digest: str, command: str) -> DataSet:
             f"data_dir: expected the processed data set {name} (digest {digest}) in {folder}, found none. "
             f"First run `{command}`."
         )
-    datasets.check_files(folder, manifest.files, remedy=f"Run `{command}` to make it again.")
+    folders.check_files(folder, manifest.files, remedy=f"Run `{command}` to make it again.")
     return load(folder)
 
 

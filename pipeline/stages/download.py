@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import datasets, digests
-from pipeline.datasets import RawData, RawFile
+from pipeline import datasets, digests, folders, raw_data, sources
+from pipeline.datasets import RawFile
 from pipeline.errors import DataError
+from pipeline.raw_data import RawData
 from pipeline.reporting import Reporter
 from pipeline.settings import MIRRORS, DataSettings
 
@@ -24,17 +25,22 @@ def download(settings: DataSettings, reporter: Reporter) -> RawData:
         DataError: the source does not hold, or no mirror gave, four whole IDX files.
         UsageError: ``source`` is an address of neither http nor https.
     """
-    key, root = datasets.key_of(settings.source), datasets.raw_folder(settings.data_dir)
-    is_folder = key != MIRRORS and not datasets.is_address(key)
-    found: Found = datasets.read_folder(Path(key)) if is_folder else {}
+    key, root = sources.key_of(settings.source), raw_data.raw_folder(settings.data_dir)
+    is_folder = key != MIRRORS and not sources.is_address(key)
+    found: Found = sources.read_folder(Path(key)) if is_folder else {}
     inputs = {name: hashlib.sha256(received).hexdigest() for name, received in found.values()}
-    code = digests.of_modules("idx.py", "datasets.py", "stages/download.py")
-    with datasets.locked(root, reporter):
+    code = digests.of_modules("idx.py", "datasets.py", "sources.py", "raw_data.py", "stages/download.py")
+    with folders.locked(root, reporter):
         raw = _unchanged(settings, inputs, code, reporter)
         if raw is None:
-            files, origin = _obtain(settings, key, found, reporter)
+            try:
+                files, origin = _obtain(settings, key, found, reporter)
+            except DataError:
+                if key != MIRRORS or (kept := _kept_offline(settings, reporter)) is None:
+                    raise
+                return kept
             name = settings.dataset if key == MIRRORS else datasets.recognise(files)
-            raw = datasets.keep(root, name, files, source=key, origin=origin, inputs=inputs, code=code)
+            raw = raw_data.keep(root, name, files, source=key, origin=origin, inputs=inputs, code=code)
             reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")
     if raw.name != settings.dataset:
         reporter.note(f"What {settings.source} holds is not {settings.dataset}: it goes by the name of {raw.name}.")
@@ -44,13 +50,13 @@ def download(settings: DataSettings, reporter: Reporter) -> RawData:
 def _unchanged(settings: DataSettings, inputs: dict[str, str], code: str, reporter: Reporter) -> RawData | None:
     """Return the raw data that is there already, if the same inputs and code made it and it is intact."""
     try:
-        raw = datasets.locate(settings)
+        raw = raw_data.locate(settings)
     except DataError:
         return None
     if raw.code != code or (inputs and raw.provenance.inputs != inputs):
         return None
     try:
-        datasets.verify(raw)
+        raw_data.verify(raw)
     except DataError as error:
         reporter.note(f"Obtaining {raw.name} again. {error}")
         return None
@@ -63,7 +69,18 @@ def _obtain(settings: DataSettings, key: str, found: Found, reporter: Reporter) 
     if found:
         return {stem: datasets.open_file(stem, str(Path(key, name)), got) for stem, (name, got) in found.items()}, key
     if key != MIRRORS:
-        return datasets.fetch_address(key, reporter), key
+        return sources.fetch_address(key, reporter), key
     if settings.dataset == datasets.DIGITS:
-        return datasets.make_digits(), "scikit-learn"
-    return datasets.fetch_mirrors(settings.dataset, reporter)
+        return sources.make_digits(), "scikit-learn"
+    return sources.fetch_mirrors(settings.dataset, reporter)
+
+
+def _kept_offline(settings: DataSettings, reporter: Reporter) -> RawData | None:
+    """Return the published data that is there and intact: what serves when no mirror answers."""
+    try:
+        raw = raw_data.locate(settings)
+        raw_data.verify(raw)
+    except DataError:
+        return None
+    reporter.note(f"No mirror answered; {raw.name} in {raw.folder} is intact and stays in use.")
+    return raw

@@ -3,7 +3,7 @@
 pipeline preprocess --dataset mnist
 """
 
-from pipeline import datasets, digests, splits
+from pipeline import digests, folders, raw_data, splits
 from pipeline.errors import DataError
 from pipeline.reporting import Reporter
 from pipeline.settings import DataSettings
@@ -16,10 +16,10 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
     Raises:
         DataError: nothing is downloaded yet, a raw file has changed since, or the files do not fit together.
     """
-    raw = datasets.locate(settings)
-    datasets.verify(raw)
+    raw = raw_data.locate(settings)
+    raw_data.verify(raw)
     code = digests.of_modules("idx.py", "datasets.py", "splits.py", "stages/preprocess.py")
-    with datasets.locked(splits.processed_folder(settings.data_dir), reporter):
+    with folders.locked(splits.processed_folder(settings.data_dir), reporter):
         made = splits.code_of(splits.folder_of(settings.data_dir, raw.name, raw.digest)) == code
         kept = _intact(settings, reporter) if made else None
         if kept is not None:

@@ -84,7 +84,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     backend = f"sqlite:///{folder}/server.db"
     artifacts = ("--artifacts-destination", str(folder / "artifacts"))
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # its eight helpers take a minute to start
+    # The server's eight helper processes take a minute to start, and do nothing here.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     process = subprocess.Popen([*command, "--backend-store-uri", backend, *artifacts], cwd=folder, env=environment)
     try:
         wait_until_up(f"http://127.0.0.1:{port}/health", process, 90)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_fixtures import (
+from filelock import FileLock
+from sklearn.datasets import load_digits
+
+from pipeline import datasets, folders, idx, raw_data, sources
+from pipeline.datasets import CATALOGUE, Published, RawFile
+from pipeline.errors import DataError, UsageError
+from pipeline.raw_data import RawData
+from pipeline.settings import DataSettings
+from tests.unit.data_fixtures import (
     STEMS,
     TEST_LABELS,
     TRAIN_IMAGES,
@@ -26,20 +34,13 @@ from data_fixtures import (
     write,
     zipped,
 )
-from filelock import FileLock
-from sklearn.datasets import load_digits
-
-from pipeline import datasets, idx
-from pipeline.datasets import CATALOGUE, Published, RawData, RawFile
-from pipeline.errors import DataError, UsageError
-from pipeline.settings import DataSettings
 
 HTML = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>"
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -61,7 +62,7 @@ def test_the_catalogue_is_complete(name: str) -> None:
 
 
 def test_published_mnist_is_recognised(mnist_folder: Path) -> None:
-    found = datasets.read_folder(mnist_folder)
+    found = sources.read_folder(mnist_folder)
     assert "mnist" == datasets.recognise({stem: datasets.open_file(stem, *found[stem]) for stem in STEMS})
 
 
@@ -87,7 +88,7 @@ def test_where_only_the_md5_of_the_gz_is_published_that_decides(monkeypatch: pyt
 
 
 def test_digits_are_all_of_scikit_learns_scaled_to_255() -> None:
-    files = datasets.make_digits()
+    files = sources.make_digits()
     train_images, train_labels, test_images, test_labels = (idx.read(files[stem].content, name=stem) for stem in STEMS)
     bunch = load_digits()
     expected = sorted((*row, label) for row, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
@@ -100,13 +101,13 @@ def test_digits_are_all_of_scikit_learns_scaled_to_255() -> None:
 
 
 def test_a_fifth_of_each_digit_is_the_test_split_of_digits() -> None:
-    test_labels = idx.read(datasets.make_digits()[TEST_LABELS].content, name=TEST_LABELS)
+    test_labels = idx.read(sources.make_digits()[TEST_LABELS].content, name=TEST_LABELS)
     expected = np.bincount(load_digits().target) / 5
     assert np.abs(expected - np.bincount(test_labels)).max() < 1
 
 
 def test_digits_are_the_same_everywhere() -> None:
-    assert "digits" == datasets.recognise(datasets.make_digits())
+    assert "digits" == datasets.recognise(sources.make_digits())
 
 
 # --- sources --------------------------------------------------------------------------------------------------------
@@ -115,35 +116,35 @@ def test_digits_are_the_same_everywhere() -> None:
 def test_a_source_has_one_form_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "mirrors" == datasets.key_of("mirrors")
-    assert str(tmp_path / "mine") == datasets.key_of("mine") == datasets.key_of("~/mine") == datasets.key_of("./mine/")
-    assert str(tmp_path / "~no-such-user" / "mine") == datasets.key_of("~no-such-user/mine")
-    assert "https://a.b/c/" == datasets.key_of("https://a.b/c") == datasets.key_of("https://a.b/c/")
+    assert "mirrors" == sources.key_of("mirrors")
+    assert str(tmp_path / "mine") == sources.key_of("mine") == sources.key_of("~/mine") == sources.key_of("./mine/")
+    assert str(tmp_path / "~no-such-user" / "mine") == sources.key_of("~no-such-user/mine")
+    assert "https://a.b/c/" == sources.key_of("https://a.b/c") == sources.key_of("https://a.b/c/")
 
 
 def test_an_address_that_is_not_of_the_web_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^source: expected .* received 's3://bucket/mnist'"):
-        datasets.key_of("s3://bucket/mnist")
+        sources.key_of("s3://bucket/mnist")
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"train.csv": b"", TRAIN_IMAGES: images(2)})
     with pytest.raises(DataError, match=f"^source: expected the four files {TRAIN_IMAGES}, .* in {tmp_path}, found"):
-        datasets.read_folder(tmp_path)
+        sources.read_folder(tmp_path)
     with pytest.raises(DataError, match=r"found train-images-idx3-ubyte, train\.csv"):
-        datasets.read_folder(tmp_path)
+        sources.read_folder(tmp_path)
     with pytest.raises(DataError, match="found an empty folder"):
-        datasets.read_folder(write(tmp_path / "empty", {}))
+        sources.read_folder(write(tmp_path / "empty", {}))
     with pytest.raises(DataError, match="none does not exist; expected"):
-        datasets.read_folder(tmp_path / "none")
+        sources.read_folder(tmp_path / "none")
     with pytest.raises(DataError, match=r"train\.csv is a file; expected"):
-        datasets.read_folder(tmp_path / "train.csv")
+        sources.read_folder(tmp_path / "train.csv")
 
 
 def test_a_full_folder_is_not_listed_to_its_end(tmp_path: Path) -> None:
     write(tmp_path, {f"{number}.png": b"" for number in range(30)})
     with pytest.raises(DataError, match=r"14\.png, 15\.png and 22 more"):
-        datasets.read_folder(tmp_path)
+        sources.read_folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,12 +153,12 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(DataError, match=f"^source: expected files to read in {tmp_path}, received: Permission denied"):
-        datasets.read_folder(write(tmp_path, small_set()))
+        sources.read_folder(write(tmp_path, small_set()))
 
 
 def test_gz_goes_before_plain(tmp_path: Path) -> None:
     write(tmp_path, small_set() | as_gz(small_set()))
-    assert [f"{stem}.gz" for stem in STEMS] == [name for name, _ in datasets.read_folder(tmp_path).values()]
+    assert [f"{stem}.gz" for stem in STEMS] == [name for name, _ in sources.read_folder(tmp_path).values()]
 
 
 def unused_address() -> str:
@@ -186,7 +187,7 @@ def test_the_first_mirror_that_works_is_enough(small: dict[str, bytes], monkeypa
     reporter = Remembering()
     with serving(as_gz(small)) as server:
         use_mirrors(monkeypatch, server.base, "http://never.asked/")
-        files, origin = datasets.fetch_mirrors("mnist", reporter)
+        files, origin = sources.fetch_mirrors("mnist", reporter)
     assert small == contents(files)
     assert server.base == origin
     assert [f"{stem}.gz" for stem in STEMS] == server.requests
@@ -218,7 +219,7 @@ def test_where_a_mirror_fails_the_next_one_goes_on(
     reporter = Remembering()
     with serving(as_gz(small) | {f"{TRAIN_LABELS}.gz": answer}) as bad, serving(as_gz(small)) as good:
         use_mirrors(monkeypatch, bad.base, good.base)
-        files, origin = datasets.fetch_mirrors("mnist", reporter)
+        files, origin = sources.fetch_mirrors("mnist", reporter)
     assert small == contents(files)
     assert f"{bad.base} and {good.base}" == origin
     assert [f"{stem}.gz" for stem in STEMS[1:]] == good.requests
@@ -234,7 +235,7 @@ def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(
     with serving({}) as empty:
         use_mirrors(monkeypatch, closed, empty.base)
         with pytest.raises(DataError) as caught:
-            datasets.fetch_mirrors("mnist", Remembering())
+            sources.fetch_mirrors("mnist", Remembering())
     expected = (
         f"dataset: expected mnist from one of its mirrors, received it from none. "
         f"{closed}{TRAIN_IMAGES}.gz: Connection refused. {empty.base}{TRAIN_IMAGES}.gz: HTTP 404 Not Found. "
@@ -246,25 +247,25 @@ def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(
 
 def test_a_failure_that_may_pass_is_tried_again_and_a_refusal_is_not() -> None:
     with serving({"a": [Answer(status=503), Answer(b"x", length=9), b"content"]}) as server:
-        assert b"content" == datasets.fetch(f"{server.base}a", Remembering())
+        assert b"content" == sources.fetch(f"{server.base}a", Remembering())
         with pytest.raises(DataError, match="HTTP 404"):
-            datasets.fetch(f"{server.base}b", Remembering())
+            sources.fetch(f"{server.base}b", Remembering())
     assert ["a", "a", "a", "b"] == server.requests
 
 
 def test_a_mirror_that_keeps_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "TIMEOUT", 0.05)
+    monkeypatch.setattr(sources, "TIMEOUT", 0.05)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(datasets.NoAnswerError, match=r"no answer within 0\.05 s"),
+        pytest.raises(sources.NoAnswerError, match=r"no answer within 0\.05 s"),
     ):
-        datasets.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
+        sources.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
 
 
 def test_what_arrives_of_an_unknown_length_is_still_told() -> None:
     reporter = Remembering()
     with serving({"a": Answer(bytes(100_000), length=None)}) as server:
-        assert bytes(100_000) == datasets.fetch(f"{server.base}a", reporter)
+        assert bytes(100_000) == sources.fetch(f"{server.base}a", reporter)
     assert {("a", None)} == {(name, total) for name, _, total in reporter.transfers}
     assert sorted(reporter.transfers) == reporter.transfers
 
@@ -274,13 +275,13 @@ def test_a_base_address_may_hold_gz_or_plain_files(small: dict[str, bytes]) -> N
     files[TEST_LABELS] = small[TEST_LABELS]
     del files[f"{TEST_LABELS}.gz"]
     with serving(files) as server:
-        assert small == contents(datasets.fetch_address(server.base, Remembering()))
+        assert small == contents(sources.fetch_address(server.base, Remembering()))
 
 
 def test_a_base_address_that_answers_everything_with_a_page_may_still_hold_plain_files(small: dict[str, bytes]) -> None:
     pages: dict[str, bytes] = {f"{stem}.gz": HTML for stem in STEMS}
     with serving(pages | small) as server:
-        assert small == contents(datasets.fetch_address(server.base, Remembering()))
+        assert small == contents(sources.fetch_address(server.base, Remembering()))
 
 
 def test_a_base_address_without_a_file_is_refused_with_both_reasons(small: dict[str, bytes]) -> None:
@@ -289,12 +290,12 @@ def test_a_base_address_without_a_file_is_refused_with_both_reasons(small: dict[
         serving(small | {TEST_LABELS: HTML}) as server,
         pytest.raises(DataError, match=f"^source: expected {TEST_LABELS}.*{server.base}.*HTTP 404.*HTML or XML"),
     ):
-        datasets.fetch_address(server.base, Remembering())
+        sources.fetch_address(server.base, Remembering())
 
 
 def test_a_base_address_where_nobody_is_at_home_is_asked_for_one_file_only() -> None:
-    with pytest.raises(datasets.NoAnswerError, match=f"{TRAIN_IMAGES}.gz: Connection refused"):
-        datasets.fetch_address(unused_address(), Remembering())
+    with pytest.raises(sources.NoAnswerError, match=f"{TRAIN_IMAGES}.gz: Connection refused"):
+        sources.fetch_address(unused_address(), Remembering())
 
 
 # --- raw folders ----------------------------------------------------------------------------------------------------
@@ -307,15 +308,15 @@ def root(tmp_path: Path) -> Path:
 
 
 def keep(root: Path, files: Mapping[str, bytes], *, source: str, name: str = "custom-1") -> RawData:
-    return datasets.keep(root, name, opened(files), source=source, origin=source, inputs={}, code="c")
+    return raw_data.keep(root, name, opened(files), source=source, origin=source, inputs={}, code="c")
 
 
 def test_what_is_kept_is_plain_and_found_by_its_source(root: Path) -> None:
     keep(root, as_gz(small_set()), source="/here")
-    raw = datasets.locate(DataSettings(source="/here", data_dir=root.parent))
+    raw = raw_data.locate(DataSettings(source="/here", data_dir=root.parent))
     assert ("custom-1", set_digest(small_set()), "/here") == (raw.name, raw.digest, raw.provenance.origin)
     assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
-    assert small_set()[TRAIN_LABELS][8:] == datasets.read_arrays(raw)[1].tobytes()
+    assert small_set()[TRAIN_LABELS][8:] == raw_data.read_arrays(raw)[1].tobytes()
 
 
 def test_a_source_whose_content_changed_stands_for_what_it_gave_last(root: Path) -> None:
@@ -323,52 +324,52 @@ def test_a_source_whose_content_changed_stands_for_what_it_gave_last(root: Path)
     other = small_set(TEST_LABELS=labels([0] * 4))
     for name, files in (("custom-1", small_set()), ("custom-2", other), ("custom-1", small_set())):
         keep(root, files, source="/here", name=name)
-        assert name == datasets.locate(settings).name
+        assert name == raw_data.locate(settings).name
 
 
 def test_the_same_content_may_come_from_several_sources(root: Path) -> None:
     for source in ("/here", "/there", "mirrors"):
         keep(root, small_set(), source=source, name="mnist")
     for source in ("/here", "/there"):
-        assert source == datasets.locate(DataSettings(source=source, data_dir=root.parent)).provenance.origin
-    assert "mirrors" == datasets.locate(DataSettings(data_dir=root.parent)).provenance.origin
+        assert source == raw_data.locate(DataSettings(source=source, data_dir=root.parent)).provenance.origin
+    assert "mirrors" == raw_data.locate(DataSettings(data_dir=root.parent)).provenance.origin
 
 
 def test_a_known_data_set_is_found_by_its_name_wherever_it_came_from(root: Path) -> None:
     keep(root, small_set(), source="/here", name="kmnist")
-    assert "/here" == datasets.locate(DataSettings(dataset="kmnist", data_dir=root.parent)).provenance.origin
+    assert "/here" == raw_data.locate(DataSettings(dataset="kmnist", data_dir=root.parent)).provenance.origin
 
 
 def test_what_is_not_there_yet_comes_with_the_command_that_gets_it(tmp_path: Path) -> None:
     settings = DataSettings(dataset="digits", data_dir=tmp_path / "my data")
     command = f"`pipeline download --dataset digits --data-dir '{tmp_path}/my data'`"
     with pytest.raises(DataError, match=f"^data_dir: expected digits in .*, found none. First run {command}"):
-        datasets.locate(settings)
+        raw_data.locate(settings)
     with pytest.raises(DataError, match=r"expected data from /here in .* `pipeline download --source /here --data-dir"):
-        datasets.locate(DataSettings(source="/here", data_dir=tmp_path))
+        raw_data.locate(DataSettings(source="/here", data_dir=tmp_path))
 
 
 def test_a_folder_whose_manifest_is_broken_is_not_there(root: Path) -> None:
     raw = keep(root, small_set(), source="/here")
     (raw.folder / "manifest.json").write_text('{"name": "custom-1"')
     with pytest.raises(DataError, match="found none"):
-        datasets.locate(DataSettings(source="/here", data_dir=root.parent))
+        raw_data.locate(DataSettings(source="/here", data_dir=root.parent))
 
 
 def test_a_file_that_changed_or_went_is_named(root: Path) -> None:
     raw = keep(root, small_set(), source="/here")
-    datasets.verify(raw)
+    raw_data.verify(raw)
     (raw.folder / TEST_LABELS).write_bytes(labels([0] * 4))
     with pytest.raises(DataError, match=f"{TEST_LABELS}: expected the digest .*, received {sha256(labels([0] * 4))}"):
-        datasets.verify(raw)
+        raw_data.verify(raw)
     (raw.folder / TEST_LABELS).unlink()
     with pytest.raises(DataError, match=f"{TEST_LABELS}: expected the digest .*, received No such file or directory"):
-        datasets.read_arrays(raw)
+        raw_data.read_arrays(raw)
 
 
 def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path: Path) -> None:
     target = write(tmp_path / "target", {"old": b""})
-    with datasets.replacing(target) as incoming:
+    with folders.replacing(target) as incoming:
         write(incoming, {"new": b""})
         assert ["old"] == [path.name for path in target.iterdir()]
     assert [target / "new"] == [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -384,7 +385,7 @@ def test_what_could_not_be_finished_leaves_no_trace(
     target = write(tmp_path / "target", {"old": b""})
 
     def fail_half_way() -> None:
-        with datasets.replacing(target) as incoming:
+        with folders.replacing(target) as incoming:
             write(incoming, {"new": b""})
             raise failure
 
@@ -396,7 +397,7 @@ def test_what_could_not_be_finished_leaves_no_trace(
 def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     write(tmp_path / ".incoming-1", {"half": b""})
     write(tmp_path / ".outgoing-1", {"old": b""})
-    with datasets.locked(tmp_path, Remembering()):
+    with folders.locked(tmp_path, Remembering()):
         assert [".lock"] == [path.name for path in tmp_path.iterdir()]
 
 
@@ -404,7 +405,7 @@ def test_of_two_processes_the_second_waits_and_says_so(tmp_path: Path) -> None:
     reporter, entered = Remembering(), threading.Event()
 
     def second() -> None:
-        with datasets.locked(tmp_path, reporter):
+        with folders.locked(tmp_path, reporter):
             entered.set()
 
     thread = threading.Thread(target=second)
@@ -418,7 +419,7 @@ def test_of_two_processes_the_second_waits_and_says_so(tmp_path: Path) -> None:
 
 def test_a_data_dir_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"file": b""})
-    lock = datasets.locked(tmp_path / "file" / "raw", Remembering())
+    lock = folders.locked(tmp_path / "file" / "raw", Remembering())
     with pytest.raises(DataError, match=r"^data_dir: expected a folder to write to, .*/file/raw: Not a directory"):
         lock.__enter__()
 
@@ -433,6 +434,6 @@ def test_when_a_folder_cannot_take_its_place_the_old_one_stays(tmp_path: Path, m
         return rename(path, to)
 
     monkeypatch.setattr(Path, "rename", no_new_name)
-    with pytest.raises(DataError, match=f"data_dir: expected to write {target}"), datasets.replacing(target):
+    with pytest.raises(DataError, match=f"data_dir: expected to write {target}"), folders.replacing(target):
         pass
     assert [target, target / "old"] == sorted(tmp_path.rglob("*"))

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_fixtures import (
+
+from pipeline import digests, idx, raw_data
+from pipeline.datasets import CATALOGUE
+from pipeline.errors import DataError
+from pipeline.raw_data import RawData
+from pipeline.settings import DatasetName, DataSettings
+from pipeline.stages.download import download
+from tests.unit.data_fixtures import (
     STEMS,
     TEST_IMAGES,
     TEST_LABELS,
@@ -24,12 +31,6 @@ from data_fixtures import (
     write,
     zipped,
 )
-
-from pipeline import datasets, digests, idx
-from pipeline.datasets import CATALOGUE, RawData
-from pipeline.errors import DataError
-from pipeline.settings import DatasetName, DataSettings
-from pipeline.stages.download import download
 
 CUSTOM = f"custom-{set_digest(small_set())[:8]}"
 
@@ -228,6 +229,22 @@ def test_a_published_set_comes_from_a_mirror_once(desk: Desk, monkeypatch: pytes
         assert 8 == len(server.requests)
 
 
+def test_intact_data_stays_in_use_when_new_code_would_fetch_it_again_and_no_mirror_answers(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(as_gz(small_set())) as server:
+        monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
+        raw = desk.download("mirrors", "fashion-mnist")
+    monkeypatch.setattr(digests, "of_modules", lambda *names: f"other code in {names}")
+
+    assert raw == desk.download("mirrors", "fashion-mnist")
+    assert desk.notes[-1] == f"No mirror answered; fashion-mnist in {raw.folder} is intact and stays in use."
+
+    _truncate(raw.folder / TEST_LABELS)
+    with pytest.raises(DataError, match="Two ways out"):
+        desk.download("mirrors", "fashion-mnist")
+
+
 def test_nothing_is_kept_when_no_mirror_has_the_content(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     others = small_set(TRAIN_IMAGES=images(20, start=1))
     with serving(as_gz(others)) as server:
@@ -266,4 +283,4 @@ def test_published_mnist_comes_from_a_folder_under_its_name(mnist_folder: Path, 
     assert expected == np.bincount(train_labels).tolist()
     manifest = json.loads((raw.folder / "manifest.json").read_text())
     assert str(mnist_folder.resolve()) == manifest["provenances"][0]["source"]
-    assert datasets.locate(DataSettings(data_dir=desk.data_dir)) == raw
+    assert raw_data.locate(DataSettings(data_dir=desk.data_dir)) == raw

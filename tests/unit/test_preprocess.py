@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_fixtures import TEST_LABELS, Remembering, everything_in, labels, set_digest, small_set, write
 
 from pipeline import digests
 from pipeline.errors import DataError
@@ -11,6 +10,7 @@ from pipeline.settings import DatasetName, DataSettings
 from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
+from tests.unit.data_fixtures import TEST_LABELS, Remembering, everything_in, labels, set_digest, small_set, write
 
 CUSTOM = f"custom-{set_digest(small_set())[:8]}"
 

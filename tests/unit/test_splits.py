@@ -4,12 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from data_fixtures import STEMS, images, labels, published, set_digest, small_set, write
 
-from pipeline import datasets, idx, splits
-from pipeline.datasets import CATALOGUE, RawData
+from pipeline import datasets, idx, raw_data, splits
+from pipeline.datasets import CATALOGUE
 from pipeline.errors import DataError
+from pipeline.raw_data import RawData
 from pipeline.settings import DataSettings
+from tests.unit.data_fixtures import STEMS, images, labels, published, set_digest, small_set, write
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
@@ -18,7 +19,7 @@ def kept(data_dir: Path, name: str = "custom-1", **changes: bytes) -> RawData:
     """The small set as raw data that came from ``/here``."""
     files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set(**changes).items()}
     root = write(data_dir / "raw", {})
-    return datasets.keep(root, name, files, source="/here", origin="/here", inputs={}, code="c")
+    return raw_data.keep(root, name, files, source="/here", origin="/here", inputs={}, code="c")
 
 
 def saved(data_dir: Path, name: str = "custom-1", **changes: bytes) -> splits.DataSet:
@@ -158,7 +159,7 @@ def test_it_is_found_by_the_settings_and_by_its_digest(tmp_path: Path) -> None:
 def test_the_origin_is_that_of_the_source_that_was_named(tmp_path: Path) -> None:
     data = saved(tmp_path)
     files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set().items()}
-    datasets.keep(tmp_path / "raw", "custom-1", files, source="/there", origin="/there", inputs={}, code="c")
+    raw_data.keep(tmp_path / "raw", "custom-1", files, source="/there", origin="/there", inputs={}, code="c")
     assert "/here" == splits.load(data.folder).source
     assert "/there" == splits.find(DataSettings(source="/there", data_dir=tmp_path)).source
 
