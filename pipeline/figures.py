@@ -10,7 +10,6 @@ Shapes: K images of H × W pixels, C classes.
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -151,15 +150,6 @@ def misclassified(
     shown = f"The {len(images)} surest of" if len(images) < total_wrong else "All"
     _head(figure, title, f"{shown} {total_wrong:,} misclassified images")
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write ``figure`` to ``path``, as PNG on white, at 150 dots per inch.
-
-    Raises:
-        OSError: the folder does not exist or cannot be written to.
-    """
-    figure.savefig(path, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def epoch_axis(axes: Axes, first: int, last: int) -> None:

@@ -281,9 +281,9 @@ def test_misclassified_keeps_pixels_square(shape: tuple[int, int]) -> None:
     assert pytest.approx(shape[0] / shape[1], rel=0.02) == extent.height / extent.width
 
 
-def test_save_writes_a_white_png_of_the_width_of_the_artifact_view(tmp_path: Path) -> None:
+def test_a_figure_is_saved_as_a_white_png_of_the_width_of_the_artifact_view(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
-    figures.save(figures.curves([record(1)], "gru"), path)
+    figures.curves([record(1)], "gru").savefig(path)
     pixels = imread(path)
     assert 1_200 == pixels.shape[1]
     assert [1, 1, 1, 1] == pixels[0, 0].tolist()
