@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
 from numpy.typing import NDArray
 
 from pipeline import figures, metrics, splits, tracking

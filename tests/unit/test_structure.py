@@ -73,7 +73,8 @@ def test_only_tracking_and_the_served_model_import_mlflow() -> None:
 
 
 def test_the_data_is_prepared_without_tensorflow() -> None:
-    assert {"network", "recurrent", "training", "scoring", "stages/train"} == users_of("tensorflow")
+    users = {"network", "recurrent", "training", "scoring", "stages/train", "stages/evaluate"}
+    assert users == users_of("tensorflow")
 
 
 def test_only_the_terminal_draws() -> None:
