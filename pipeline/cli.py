@@ -81,15 +81,24 @@ class _outcome_as_exit_code:  # noqa: N801 - reads as a function where it is use
     """Turn a failure that a user can mend, and Ctrl-C or SIGTERM, into a message and an exit code."""
 
     def __enter__(self) -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is terminated ends as KILLED, too
+        self._handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         if isinstance(error, PipelineError):
             print_error(str(error))
             raise typer.Exit(error.exit_code) from None
         if isinstance(error, KeyboardInterrupt):
             print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _stop(*_: object) -> None:
+    """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of the run."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _show_version(asked: bool) -> None:

@@ -68,9 +68,8 @@ def connect() -> None:
 def open_run(name: str) -> Iterator[str]:
     """Open a run, or continue the one of ``mlflow run``, and yield its id.
 
-    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED, with the reason in the
-    tag ``error``, when anything is raised. System metrics are sampled
-    throughout.
+    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised.
+    The tag ``error`` holds the reason. System metrics are sampled throughout.
     """
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
@@ -78,6 +77,8 @@ def open_run(name: str) -> Iterator[str]:
     try:
         yield run_id
     except KeyboardInterrupt:
+        # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
+        _client().set_tag(run_id, "error", "Stopped by Ctrl-C or a termination signal.")
         mlflow.end_run("KILLED")
         raise
     except BaseException as error:

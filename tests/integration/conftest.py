@@ -65,13 +65,17 @@ def run_id_in(output: str) -> str:
     return output.rpartition("Run ")[2].split()[0]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment variables with which a shell finds the commands of this Python."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def run_process(*arguments: object, timeout: int = 280) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment in the project's folder and return what it printed."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         [str(argument) for argument in arguments],
         cwd=PROJECT,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from tests.integration.conftest import free_port, run_process, wait_until_up
+from tests.integration.conftest import PROJECT, environment, free_port, run_process, wait_until_up
 
 SMALL = ("-P", "dataset=digits", "-P", "hidden_units=8", "-P", "epochs=2")
 
@@ -75,6 +76,24 @@ def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> Non
     assert done.returncode != 0
     assert "steps: expected a divisor of 8 × 8 = 64 pixels, received 7." in done.stderr
     assert "FAILED" == latest_run().info.status
+
+
+def test_ctrl_c_on_a_project_run_is_recorded(store: Path) -> None:
+    arguments = ["-P", "dataset=digits", "-P", "epochs=100000", "-P", f"data_dir={store / 'data'}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local", *arguments],
+        cwd=PROJECT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch ") for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
+
+    assert "Stopped by Ctrl-C or a termination signal." == latest_run().data.tags["error"]
+    assert latest_run().info.status in {"KILLED", "FAILED"}  # MLflow 3.17 writes FAILED over KILLED
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -14,7 +13,7 @@ import requests
 
 from pipeline import splits
 from pipeline.settings import DataSettings
-from tests.integration.conftest import Training, free_port, wait_until_up
+from tests.integration.conftest import Training, environment, free_port, wait_until_up
 
 
 @pytest.fixture(
@@ -25,9 +24,8 @@ def server(request: pytest.FixtureRequest, digits_run: Training) -> Iterator[str
     """Serve the model of the run, in this environment and in the one that the model names; return the address."""
     port = free_port()
     arguments = ["-m", f"runs:/{digits_run.run_id}/model", "--port", str(port), "--env-manager", request.param]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment, start_new_session=True
+        [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment(), start_new_session=True
     )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/ping", process, 400)
