@@ -1,0 +1,251 @@
+import dataclasses
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from pipeline import datasets, idx, sources
+from pipeline.datasets import CATALOGUE, RawFile
+from pipeline.errors import DataError, UsageError
+from tests.unit.data_fixtures import (
+    STEMS,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Answer,
+    Remembering,
+    as_gz,
+    images,
+    labels,
+    published,
+    serving,
+    sha256,
+    small_set,
+    write,
+    zipped,
+)
+
+HTML = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>"
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+# --- digits ---------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_all_of_scikit_learns_scaled_to_255() -> None:
+    files = sources.make_digits()
+    train_images, train_labels, test_images, test_labels = (idx.read(files[stem].content, name=stem) for stem in STEMS)
+    bunch = load_digits()
+    expected = sorted((*row, label) for row, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
+    pixels = np.concatenate([train_images, test_images]).reshape(-1, 64) * (16 / 255)
+    found = np.concatenate([train_labels, test_labels]).tolist()
+    actual = sorted((*row, label) for row, label in zip(pixels.round().tolist(), found, strict=True))
+    assert expected == actual
+    assert 255 == train_images.max()
+    assert (1437, 360) == (len(train_labels), len(test_labels))
+
+
+def test_a_fifth_of_each_digit_is_the_test_split_of_digits() -> None:
+    test_labels = idx.read(sources.make_digits()[TEST_LABELS].content, name=TEST_LABELS)
+    expected = np.bincount(load_digits().target) / 5
+    assert np.abs(expected - np.bincount(test_labels)).max() < 1
+
+
+def test_digits_are_the_same_everywhere() -> None:
+    assert "digits" == datasets.recognise(sources.make_digits())
+
+
+# --- a folder, the mirrors, an address -------------------------------------------------------------------------------
+
+
+def test_a_source_has_one_form_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "mirrors" == sources.key_of("mirrors")
+    assert str(tmp_path / "mine") == sources.key_of("mine") == sources.key_of("~/mine") == sources.key_of("./mine/")
+    assert str(tmp_path / "~no-such-user" / "mine") == sources.key_of("~no-such-user/mine")
+    assert "https://a.b/c/" == sources.key_of("https://a.b/c") == sources.key_of("https://a.b/c/")
+
+
+def test_an_address_that_is_not_of_the_web_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^source: expected .* received 's3://bucket/mnist'"):
+        sources.key_of("s3://bucket/mnist")
+
+
+def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"train.csv": b"", TRAIN_IMAGES: images(2)})
+    with pytest.raises(DataError, match=f"^source: expected the four files {TRAIN_IMAGES}, .* in {tmp_path}, found"):
+        sources.read_folder(tmp_path)
+    with pytest.raises(DataError, match=r"found train-images-idx3-ubyte, train\.csv"):
+        sources.read_folder(tmp_path)
+    with pytest.raises(DataError, match="found an empty folder"):
+        sources.read_folder(write(tmp_path / "empty", {}))
+    with pytest.raises(DataError, match="none does not exist; expected"):
+        sources.read_folder(tmp_path / "none")
+    with pytest.raises(DataError, match=r"train\.csv is a file; expected"):
+        sources.read_folder(tmp_path / "train.csv")
+
+
+def test_a_full_folder_is_not_listed_to_its_end(tmp_path: Path) -> None:
+    write(tmp_path, {f"{number}.png": b"" for number in range(30)})
+    with pytest.raises(DataError, match=r"14\.png, 15\.png and 22 more"):
+        sources.read_folder(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=f"^source: expected files to read in {tmp_path}, received: Permission denied"):
+        sources.read_folder(write(tmp_path, small_set()))
+
+
+def test_gz_goes_before_plain(tmp_path: Path) -> None:
+    write(tmp_path, small_set() | as_gz(small_set()))
+    assert [f"{stem}.gz" for stem in STEMS] == [name for name, _ in sources.read_folder(tmp_path).values()]
+
+
+def unused_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The small set, published under the name of mnist, for now without mirrors."""
+    files = small_set()
+    monkeypatch.setitem(CATALOGUE, "mnist", published(files))
+    return files
+
+
+def use_mirrors(monkeypatch: pytest.MonkeyPatch, *mirrors: str) -> None:
+    monkeypatch.setitem(CATALOGUE, "mnist", dataclasses.replace(CATALOGUE["mnist"], mirrors=mirrors))
+
+
+def contents(files: Mapping[str, RawFile]) -> dict[str, bytes]:
+    return {stem: file.content for stem, file in files.items()}
+
+
+def test_the_first_mirror_that_works_is_enough(small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter = Remembering()
+    with serving(as_gz(small)) as server:
+        use_mirrors(monkeypatch, server.base, "http://never.asked/")
+        files, origin = sources.fetch_mirrors("mnist", reporter)
+    assert small == contents(files)
+    assert server.base == origin
+    assert [f"{stem}.gz" for stem in STEMS] == server.requests
+    size = len(zipped(small[TRAIN_IMAGES]))
+    assert (f"{TRAIN_IMAGES}.gz", size, size) in reporter.transfers
+
+
+WHOLE = zipped(small_set()[TRAIN_LABELS])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(status=404), "HTTP 404 Not Found"),
+        (Answer(status=503), "HTTP 503 Service Unavailable"),
+        (HTML, "received an HTML or XML page that begins '<!DOCTYPE html>"),
+        (Answer(WHOLE[:20], length=len(WHOLE)), "the transfer broke off before the end"),
+        (Answer(WHOLE[:20]), "expected a whole gzip file, received one that ends after 20 bytes"),
+        (
+            zipped(labels([1, 0] * 10)),
+            f"expected the content digest sha256:{sha256(labels([0, 1] * 10))}, received sha",
+        ),
+        (zipped(images(20)), "expected the magic number 0x00000801"),
+    ],
+)
+def test_where_a_mirror_fails_the_next_one_goes_on(
+    answer: bytes | Answer, reason: str, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = Remembering()
+    with serving(as_gz(small) | {f"{TRAIN_LABELS}.gz": answer}) as bad, serving(as_gz(small)) as good:
+        use_mirrors(monkeypatch, bad.base, good.base)
+        files, origin = sources.fetch_mirrors("mnist", reporter)
+    assert small == contents(files)
+    assert f"{bad.base} and {good.base}" == origin
+    assert [f"{stem}.gz" for stem in STEMS[1:]] == good.requests
+    (note,) = reporter.notes
+    assert note.startswith(f"Mirror failed: {bad.base}{TRAIN_LABELS}.gz: ")
+    assert reason in note
+
+
+def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(
+    small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = unused_address()
+    with serving({}) as empty:
+        use_mirrors(monkeypatch, closed, empty.base)
+        with pytest.raises(DataError) as caught:
+            sources.fetch_mirrors("mnist", Remembering())
+    expected = (
+        f"dataset: expected mnist from one of its mirrors, received it from none. "
+        f"{closed}{TRAIN_IMAGES}.gz: Connection refused. {empty.base}{TRAIN_IMAGES}.gz: HTTP 404 Not Found. "
+        "Two ways out: `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
+        "needs no network."
+    )
+    assert expected == str(caught.value)
+
+
+def test_a_failure_that_may_pass_is_tried_again_and_a_refusal_is_not() -> None:
+    with serving({"a": [Answer(status=503), Answer(b"x", length=9), b"content"]}) as server:
+        assert b"content" == sources.fetch(f"{server.base}a", Remembering())
+        with pytest.raises(DataError, match="HTTP 404"):
+            sources.fetch(f"{server.base}b", Remembering())
+    assert ["a", "a", "a", "b"] == server.requests
+
+
+def test_a_mirror_that_keeps_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TIMEOUT", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(sources.NoAnswerError, match=r"no answer within 0\.05 s"),
+    ):
+        sources.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
+
+
+def test_what_arrives_of_an_unknown_length_is_still_told() -> None:
+    reporter = Remembering()
+    with serving({"a": Answer(bytes(100_000), length=None)}) as server:
+        assert bytes(100_000) == sources.fetch(f"{server.base}a", reporter)
+    assert {("a", None)} == {(name, total) for name, _, total in reporter.transfers}
+    assert sorted(reporter.transfers) == reporter.transfers
+
+
+def test_a_base_address_may_hold_gz_or_plain_files(small: dict[str, bytes]) -> None:
+    files = as_gz(small)
+    files[TEST_LABELS] = small[TEST_LABELS]
+    del files[f"{TEST_LABELS}.gz"]
+    with serving(files) as server:
+        assert small == contents(sources.fetch_address(server.base, Remembering()))
+
+
+def test_a_base_address_that_answers_everything_with_a_page_may_still_hold_plain_files(small: dict[str, bytes]) -> None:
+    pages: dict[str, bytes] = {f"{stem}.gz": HTML for stem in STEMS}
+    with serving(pages | small) as server:
+        assert small == contents(sources.fetch_address(server.base, Remembering()))
+
+
+def test_a_base_address_without_a_file_is_refused_with_both_reasons(small: dict[str, bytes]) -> None:
+    del small[TEST_LABELS]
+    with (
+        serving(small | {TEST_LABELS: HTML}) as server,
+        pytest.raises(DataError, match=f"^source: expected {TEST_LABELS}.*{server.base}.*HTTP 404.*HTML or XML"),
+    ):
+        sources.fetch_address(server.base, Remembering())
+
+
+def test_a_base_address_where_nobody_is_at_home_is_asked_for_one_file_only() -> None:
+    with pytest.raises(sources.NoAnswerError, match=f"{TRAIN_IMAGES}.gz: Connection refused"):
+        sources.fetch_address(unused_address(), Remembering())
