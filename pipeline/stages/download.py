@@ -29,7 +29,7 @@ def download(settings: DataSettings, reporter: Reporter) -> RawData:
     is_folder = key != MIRRORS and not sources.is_address(key)
     found: Found = sources.read_folder(Path(key)) if is_folder else {}
     inputs = {name: hashlib.sha256(received).hexdigest() for name, received in found.values()}
-    code = digests.of_modules("idx.py", "datasets.py", "sources.py", "raw_data.py", "stages/download.py")
+    code = digests.of_modules("idx.py", "folders.py", "datasets.py", "sources.py", "raw_data.py", "stages/download.py")
     with folders.locked(root, reporter):
         raw = _unchanged(settings, inputs, code, reporter)
         if raw is None:
@@ -76,11 +76,11 @@ def _obtain(settings: DataSettings, key: str, found: Found, reporter: Reporter) 
 
 
 def _kept_offline(settings: DataSettings, reporter: Reporter) -> RawData | None:
-    """Return the published data that is there and intact: what serves when no mirror answers."""
+    """Return the published data that is there and intact: what serves when no mirror gives it."""
     try:
         raw = raw_data.locate(settings)
         raw_data.verify(raw)
     except DataError:
         return None
-    reporter.note(f"No mirror answered; {raw.name} in {raw.folder} is intact and stays in use.")
+    reporter.note(f"No mirror gave {raw.name}: what is in {raw.folder} is intact and stays in use.")
     return raw

@@ -18,7 +18,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
     """
     raw = raw_data.locate(settings)
     raw_data.verify(raw)
-    code = digests.of_modules("idx.py", "datasets.py", "splits.py", "stages/preprocess.py")
+    code = digests.of_modules("idx.py", "folders.py", "datasets.py", "raw_data.py", "splits.py", "stages/preprocess.py")
     with folders.locked(splits.processed_folder(settings.data_dir), reporter):
         made = splits.code_of(splits.folder_of(settings.data_dir, raw.name, raw.digest)) == code
         kept = _intact(settings, reporter) if made else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import digests, idx, raw_data
+from pipeline import digests, idx, raw_data, sources
 from pipeline.datasets import CATALOGUE
 from pipeline.errors import DataError
 from pipeline.raw_data import RawData
@@ -36,7 +36,8 @@ CUSTOM = f"custom-{set_digest(small_set())[:8]}"
 
 
 @pytest.fixture(autouse=True)
-def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -229,16 +230,22 @@ def test_a_published_set_comes_from_a_mirror_once(desk: Desk, monkeypatch: pytes
         assert 8 == len(server.requests)
 
 
-def test_intact_data_stays_in_use_when_new_code_would_fetch_it_again_and_no_mirror_answers(
+def test_intact_data_stays_in_use_when_new_code_would_fetch_it_again_and_no_mirror_gives_it(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(as_gz(small_set())) as server:
-        monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
+    with serving(as_gz(small_set())) as closed:
+        monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), closed.base))
         raw = desk.download("mirrors", "fashion-mnist")
     monkeypatch.setattr(digests, "of_modules", lambda *names: f"other code in {names}")
+    expected = f"No mirror gave fashion-mnist: what is in {raw.folder} is intact and stays in use."
+    before = {path: (desk.data_dir / path).read_bytes() for path in everything_in(desk.data_dir)}
 
-    assert raw == desk.download("mirrors", "fashion-mnist")
-    assert desk.notes[-1] == f"No mirror answered; fashion-mnist in {raw.folder} is intact and stays in use."
+    with serving(as_gz(small_set(TRAIN_IMAGES=images(20, start=1)))) as other:
+        for mirror in (closed.base, other.base):
+            monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), mirror))
+            assert raw == desk.download("mirrors", "fashion-mnist")
+            assert expected == desk.notes[-1]
+    assert before == {path: (desk.data_dir / path).read_bytes() for path in everything_in(desk.data_dir)}
 
     _truncate(raw.folder / TEST_LABELS)
     with pytest.raises(DataError, match="Two ways out"):
