@@ -111,7 +111,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     """Split raw data, keep the splits in their folder under ``data_dir``, and return them from there.
 
     Args:
-        raw: what :func:`pipeline.datasets.locate` gives.
+        raw: what :func:`pipeline.raw_data.locate` gives.
         data_dir: holds the processed data sets, in ``processed``.
         code: digest of the code that does this, to be recorded.
 
@@ -156,8 +156,8 @@ def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> No
 def _check_counts(images: Bytes, labels: Bytes, images_name: str, labels_name: str, *, least: int) -> None:
     if len(images) != len(labels):
         raise DataError(
-            f"{labels_name}: expected {len(images):_} labels, one for each image in {images_name}, "
-            f"received {len(labels):_}. Check that both files belong to the same data."
+            f"{labels_name}: expected {len(images):,} labels, one for each image in {images_name}, "
+            f"received {len(labels):,}. Check that both files belong to the same data."
         )
     if len(images) < least:
         raise DataError(f"{images_name}: expected at least {least} images, received {len(images)}. Take more data.")
@@ -184,7 +184,7 @@ def _check_labels(train_labels: Bytes, test_labels: Bytes, known_classes: int | 
         if known_classes is not None and labels.max() >= known_classes:
             raise DataError(
                 f"{name}: expected labels from 0 to {known_classes - 1}, received {labels.max()} "
-                f"at example {int(labels.argmax()):_}."
+                f"at example {int(labels.argmax()):,}."
             )
 
 

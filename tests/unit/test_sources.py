@@ -63,7 +63,7 @@ def test_digits_are_the_same_everywhere() -> None:
     assert "digits" == datasets.recognise(sources.make_digits())
 
 
-# --- a folder, the mirrors, an address -------------------------------------------------------------------------------
+# --- a folder, the mirrors, an address ------------------------------------------------------------------------------
 
 
 def test_a_source_has_one_form_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
     ("changes", "complaint"),
     [
         ({"TRAIN_LABELS": labels([0, 1] * 9)}, f"{TRAIN_LABELS}: expected 20 labels, one for each image .*received 18"),
+        ({"TRAIN_IMAGES": images(1_293)}, f"{TRAIN_LABELS}: expected 1,293 labels, one for each image .*received 20"),
         ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_LABELS}: expected 4 labels, one for each image .*received 5"),
         ({"TEST_IMAGES": images(4, 3, 2)}, f"{TEST_IMAGES}: expected images of 2 × 3 pixels, .*received 3 × 2"),
         (
