@@ -47,8 +47,8 @@ def read(content: bytes | memoryview, *, name: str, kind: Kind | None = None) ->
     if len(content) != expected:
         state = "cut short" if len(content) < expected else "followed by something else"
         raise DataError(
-            f"{name}: expected {expected:_} bytes, for {' × '.join(map(str, shape))} values and a header of {start}, "
-            f"received {len(content):_}: the file is {state}. Fetch it again."
+            f"{name}: expected {expected:,} bytes, for {' × '.join(map(str, shape))} values and a header of {start}, "
+            f"received {len(content):,}: the file is {state}. Fetch it again."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -69,7 +69,7 @@ def decompress(content: bytes, *, name: str) -> bytes:
     try:
         return gzip.decompress(content)
     except EOFError:
-        problem = f"one that ends after {len(content):_} bytes, before its content does"
+        problem = f"one that ends after {len(content):,} bytes, before its content does"
     except (zlib.error, gzip.BadGzipFile) as error:
         problem = f"a damaged one ({error})"
     raise DataError(f"{name}: expected a whole gzip file, received {problem}. Fetch it again.")

@@ -47,7 +47,7 @@ def test_an_array_that_is_not_contiguous_is_encoded_in_its_own_order() -> None:
         (IMAGES[:10], "expected a header of 16 bytes, received 10 in all"),
         (IMAGES[:-1], "expected 28 bytes, for 2 × 2 × 3 values and a header of 16, received 27: the file is cut short"),
         (IMAGES + b"!", "received 29: the file is followed by something else"),
-        (struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), "expected 79_228_162_458_924_105_385_300_197_391 bytes"),
+        (struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), "expected 79,228,162,458,924,105,385,300,197,391 bytes"),
         (b"\n <!DOCTYPE html><html>", "received an HTML or XML page that begins '<!DOCTYPE html"),
         (b"\xef\xbb\xbf<html lang=en>", "received an HTML or XML page"),
         (b"<?xml version='1.0'?><Error/>", "received an HTML or XML page"),
