@@ -28,10 +28,14 @@ MIRRORS = "mirrors"
 """The ``source`` that stands for a data set's published mirrors."""
 
 
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_shards() -> int:
     """Return the cores this process may use, at most 4."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 4)
+    return min(usable_cores(), 4)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
 they are Keras's own, which use cuDNN.
 """
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -25,6 +24,7 @@ import tensorflow as tf
 
 from pipeline import recurrent
 from pipeline.errors import TrainingError, UsageError
+from pipeline.settings import usable_cores
 from pipeline.splits import Split
 
 CHUNK_SECONDS = 0.3
@@ -70,7 +70,7 @@ def configure_threads(shards: int) -> bool:
         return False
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(min(shards, _cores()))
+        tf.config.threading.set_inter_op_parallelism_threads(min(shards, usable_cores()))
     except RuntimeError:
         return False
     return True
@@ -249,8 +249,3 @@ def _shard_sizes(batch_size: int, shards: int) -> list[int]:
 def _resident(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
     """Return images (N, H, W) and labels (N,) as uint8 tensors that stay in memory."""
     return tf.constant(split.images), tf.constant(split.labels)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
