@@ -142,13 +142,24 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> None:
     _describe_project_run(f"preprocess-{data.name}")
 
 
+Resume = Annotated[
+    str | None, typer.Option("--resume", help="Go on with this MLflow run, which was cut off; it has its parameters.")
+]
+
+
+def _describe_resumption(run_id: str | None) -> None:
+    if run_id:
+        _describe_project_run(f"resume-{run_id}", {"resumed_run_id": run_id})
+
+
 @command(Settings)
-def train(settings: Settings, reporter: Reporter) -> None:
+def train(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
     """Train one network into an MLflow run, and log its model."""
     with quiet_native_start():
         from pipeline.stages.train import train
 
-    reporter.note(f"Run {train(settings, reporter)} holds the training and its model.")
+    reporter.note(f"Run {train(settings, reporter, resume=resume)} holds the training and its model.")
+    _describe_resumption(resume)
 
 
 @command(DataSettings)
@@ -166,9 +177,10 @@ def evaluate(
 
 
 @command(Settings)
-def run(settings: Settings, reporter: Reporter) -> None:
+def run(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
     """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
     with quiet_native_start():
         from pipeline.stages.run import run
 
-    reporter.note(f"Run {run(settings, reporter)} holds all of it. Look at it with: mlflow ui")
+    reporter.note(f"Run {run(settings, reporter, resume=resume)} holds all of it. Look at it with: mlflow ui")
+    _describe_resumption(resume)

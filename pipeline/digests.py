@@ -1,6 +1,9 @@
-"""SHA-256 digests, as lower-case hexadecimal: of files, and of the code that made them."""
+"""SHA-256 digests, as lower-case hexadecimal: of files, of the code that made them, of all that settles a training."""
 
 import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 SHORT = 8
@@ -22,3 +25,25 @@ def of_modules(*names: str) -> str:
     """Return one digest of the source of modules of this package, such as ``"idx.py"``."""
     package = Path(__file__).parent
     return of_texts(*(of_file(package / name) for name in names))
+
+
+def of_package() -> str:
+    """Return the version of the code that trains: a digest of all modules and the versions of TensorFlow and Keras."""
+    package = Path(__file__).parent
+    modules = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    return of_texts(of_modules(*modules), *modules, version("tensorflow"), version("keras"))
+
+
+def of_training(parameters: Mapping[str, object], data_digest: str) -> str:
+    """Return the fingerprint of a training: two that have the same are twins, with the same numbers on one machine.
+
+    Args:
+        parameters: by name, as they apply to the data (see ``Settings.resolved``).
+        data_digest: of the raw data.
+    """
+    settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in _WITHOUT_EFFECT}
+    return of_texts(json.dumps(settled), data_digest, of_package())
+
+
+# Where the data lies and what it is called; what it holds is in its digest. A recipe's name is not in its values.
+_WITHOUT_EFFECT = {"dataset", "source", "data_dir", "recipe"}

@@ -15,29 +15,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipeline.errors import UsageError
-from pipeline.settings import Settings
+from pipeline.settings import Settings, resolve_steps
 
 CELLS: dict[str, type[keras.layers.RNN]] = {
     "rnn": keras.layers.SimpleRNN,
     "lstm": keras.layers.LSTM,
     "gru": keras.layers.GRU,
 }
-
-
-def resolve_steps(steps: int, height: int, width: int) -> int:
-    """Return the number of time steps: ``steps``, or the rows of the image where it is 0.
-
-    Raises:
-        UsageError: ``steps`` does not divide the pixels of an image.
-    """
-    steps = steps or height
-    if (height * width) % steps:
-        raise UsageError(
-            f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
-            f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
-        )
-    return steps
 
 
 def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:

@@ -11,7 +11,7 @@ The checks are pydantic's. It is imported when they run, not with this module:
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -86,6 +86,41 @@ class Settings(DataSettings):
     def __post_init__(self) -> None:
         """Cut a batch into no more parts than it has images."""
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
+
+    def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:
+        """Return every parameter by name as it applies to a data set: what an MLflow run logs.
+
+        Args:
+            dataset: its name, which its content has decided.
+            images: how many there are to train on.
+            height: of an image, in pixels.
+            width: of an image, in pixels.
+
+        Raises:
+            UsageError: ``steps`` or ``batch_size`` does not fit the data.
+        """
+        if self.batch_size > images:
+            raise UsageError(
+                f"batch_size: expected at most the {images:,} training images of {dataset}, "
+                f"received {self.batch_size:,}."
+            )
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"dataset": dataset, "steps": resolve_steps(self.steps, height, width)}
+
+
+def resolve_steps(steps: int, height: int, width: int) -> int:
+    """Return the number of time steps: ``steps``, or the rows of the image where it is 0.
+
+    Raises:
+        UsageError: ``steps`` does not divide the pixels of an image.
+    """
+    steps = steps or height
+    if (height * width) % steps:
+        raise UsageError(
+            f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
+            f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
+        )
+    return steps
 
 
 def _explain(problem: Any) -> str:

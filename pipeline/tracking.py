@@ -8,11 +8,12 @@ to a run that has ended.
 import os
 import platform
 import re
+import shlex
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
@@ -35,7 +36,6 @@ from mlflow.types.schema import Schema, TensorSpec
 
 from pipeline.errors import TrackingError
 from pipeline.reporting import EpochRecord
-from pipeline.settings import DataSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,15 +65,24 @@ def connect() -> None:
 
 
 @contextmanager
-def open_run(name: str) -> Iterator[str]:
-    """Open a run, or continue the one of ``mlflow run``, and yield its id.
+def open_run(name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[str]:
+    """Open a run, or continue one, and yield its id.
 
     It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised.
     The tag ``error`` holds the reason. System metrics are sampled throughout.
+
+    Args:
+        name: of the run; the one that a person gave to ``mlflow run`` stays.
+        parent: the id of the run that it belongs under.
+        resume: the id of the run to continue. None: that of ``mlflow run``, if it has opened one; otherwise a new run.
     """
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
-    run_id = mlflow.start_run(run_name=_run_name(name), log_system_metrics=True).info.run_id
+    run_id = mlflow.start_run(
+        run_id=resume, run_name=None if resume else _run_name(name), parent_run_id=parent, log_system_metrics=True
+    ).info.run_id
+    if "error" in get_run(run_id).data.tags:
+        _client().delete_tag(run_id, "error")  # of the attempt before
     try:
         yield run_id
     except KeyboardInterrupt:
@@ -92,42 +101,69 @@ def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> No
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         _client().update_run(run_id, name=_run_name(name))
-        _client().log_batch(run_id, tags=_tags(tags or {}))
+        log_tags(run_id, tags or {})
 
 
-def log_settings(run_id: str, settings: DataSettings, data: "DataSet", *, steps: int) -> None:
-    """Log every parameter by its resolved value, except those that ``mlflow run`` has logged already.
+def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
+    """Log parameters by name, except those that the run has already.
 
     Params are write-once: where MLflow holds what the user typed, that stays.
     """
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    values |= {"dataset": data.name, "steps": steps}
     present = get_run(run_id).data.params
-    params = [Param(name, str(value)) for name, value in values.items() if name not in present]
+    params = [Param(name, str(value)) for name, value in parameters.items() if name not in present]
     _client().log_batch(run_id, params=params)
+
+
+def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags by name, in one request."""
+    _client().log_batch(run_id, tags=_tags(tags))
 
 
 def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
     """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
     tags = {"dataset": data.name, "dataset_digest": data.digest, "machine": _machine(gpus)}
     tags |= {f"version.{package}": version(package) for package in RECORDED_PACKAGES}
-    if "mlflow.source.git.commit" not in get_run(run_id).data.tags and (commit := _commit()):
+    run = get_run(run_id)
+    if "mlflow.source.git.commit" not in run.data.tags and (commit := _commit()):
         tags["mlflow.source.git.commit"] = commit
-    _client().log_batch(run_id, tags=_tags(tags))
+    log_tags(run_id, tags)
+    if run.inputs and run.inputs.dataset_inputs:
+        return
     for split, context in ((data.train, "training"), (data.test, "test")):
         mlflow.log_input(_dataset(data, split, context), context=context)
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
     """Log metrics by name, in one request."""
+    if not metrics:
+        return
     now = time.time_ns() // 1_000_000
     _client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
 
 
+def log_missing_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
+    """Log those of the metrics that the run does not have yet."""
+    present = get_run(run_id).data.metrics
+    log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present})
+
+
 def log_epoch(run_id: str, record: EpochRecord) -> None:
     """Log the metrics of an epoch; the step is the epoch, from 1."""
-    metrics = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "epoch"}
-    log_metrics(run_id, metrics, step=record.epoch)
+    log_metrics(run_id, _epoch_metrics(record), step=record.epoch)
+
+
+def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
+    """Log what the run does not have of the epochs: it may have been cut off while it logged the last of them."""
+    names = _epoch_metrics(records[0]) if records else {}
+    present = {(name, entry.step) for name in names for entry in _client().get_metric_history(run_id, name)}
+    for record in records:
+        metrics = _epoch_metrics(record)
+        missing = {name: metrics[name] for name in metrics if (name, record.epoch) not in present}
+        log_metrics(run_id, missing, step=record.epoch)
+
+
+def _epoch_metrics(record: EpochRecord) -> dict[str, float]:
+    return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "epoch"}
 
 
 def log_figure(run_id: str, figure: "Figure", path: str) -> None:
@@ -176,6 +212,27 @@ def get_run(run_id: str) -> Run:
     """
     with _explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
         return _client().get_run(run_id)
+
+
+def parameters_of(run_id: str) -> dict[str, str]:
+    """Return the parameters of a run as text.
+
+    Raises:
+        TrackingError: there is no run with this id.
+    """
+    # `mlflow run` logs what it hands to a shell: a value with a space stands in quotes.
+    return {
+        name: "".join(shlex.split(value)) if value.startswith("'") else value
+        for name, value in get_run(run_id).data.params.items()
+    }
+
+
+def discard_models(run_id: str) -> None:
+    """Delete the models that a run has logged."""
+    run = get_run(run_id)
+    models = _client().search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    for model in models:
+        _client().delete_logged_model(model.model_id)
 
 
 def load_model(run_id: str) -> PyFuncModel:

@@ -14,7 +14,7 @@ they are Keras's own, which use cuDNN.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import keras
@@ -159,6 +159,18 @@ class Trainer:
         if not np.isfinite(cost):
             self._break_down("in the validation", float(cost) / count)
         return Validation(float(cost) / count, int(hits) / count)
+
+    def state(self) -> list[Numbers]:
+        """Return all that changes from epoch to epoch: the variables of the model and of the optimizer."""
+        return [variable.numpy() for variable in self._state_variables()]
+
+    def restore(self, state: Sequence[Numbers]) -> None:
+        """Take on a ``state`` of a trainer of the same model and optimizer: the next epoch will be as it was there."""
+        for variable, value in zip(self._state_variables(), state, strict=True):
+            variable.assign(value)
+
+    def _state_variables(self) -> list[keras.Variable]:
+        return [*self.model.variables, *self.optimizer.variables]
 
     def _run_chunk(self, order: tf.Tensor, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""

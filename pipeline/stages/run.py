@@ -1,6 +1,7 @@
 """All stages in order, in one process and one MLflow run.
 
 pipeline run --cell gru
+pipeline run --resume 4fdc…
 mlflow run . --env-manager uv -P cell=gru
 """
 
@@ -9,26 +10,53 @@ import time
 from pipeline import tracking
 from pipeline.reporting import Reporter
 from pipeline.settings import Settings
+from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.evaluate import evaluate_on
 from pipeline.stages.preprocess import preprocess
-from pipeline.stages.train import fit, open_training
+from pipeline.stages.train import Training, fit, open_training, resumed
+
+EVALUATED = "test_accuracy"
+"""The metric that is logged last: a run that has it is trained and evaluated."""
 
 
-def run(settings: Settings, reporter: Reporter) -> str:
+def run(settings: Settings, reporter: Reporter, *, resume: str | None = None) -> str:
     """Download, preprocess, train and evaluate; return the id of the MLflow run.
+
+    Args:
+        settings: the parameters.
+        reporter: told how far it is.
+        resume: the id of a run that was cut off, or that `train` has left without an evaluation; its own parameters
+            hold.
 
     Raises:
         PipelineError: what any of the stages raises.
     """
     tracking.connect()
+    seconds: dict[str, float] = {}
+    if resume:
+        settings, data = resumed(resume, settings, ended=EVALUATED)
+    else:
+        data = _prepared(settings, seconds, reporter)
+    with open_training(settings, data, resume=resume) as opened:
+        tracking.log_missing_metrics(opened.run_id, seconds)
+        fit_and_evaluate(opened, reporter)
+    return opened.run_id
+
+
+def fit_and_evaluate(opened: Training, reporter: Reporter) -> None:
+    """Do what an open run has not done yet of training and evaluation."""
+    fit(opened, reporter)
+    if EVALUATED not in tracking.get_run(opened.run_id).data.metrics:
+        evaluate_on(opened.run_id, opened.data, reporter)
+
+
+def _prepared(settings: Settings, seconds: dict[str, float], reporter: Reporter) -> DataSet:
+    """Return the data, downloaded and preprocessed; put what that took into ``seconds``."""
     started = time.perf_counter()
     download(settings, reporter)
-    downloaded = time.perf_counter()
+    seconds["seconds_download"] = time.perf_counter() - started
+    started = time.perf_counter()
     data = preprocess(settings, reporter)
-    seconds = {"seconds_download": downloaded - started, "seconds_preprocess": time.perf_counter() - downloaded}
-    with open_training(settings, data) as run_id:
-        tracking.log_metrics(run_id, seconds)
-        fit(run_id, settings, data, reporter)
-        evaluate_on(run_id, data, reporter)
-    return run_id
+    seconds["seconds_preprocess"] = time.perf_counter() - started
+    return data

@@ -20,7 +20,7 @@ SETTINGS = {
     "evaluate": DataSettings,
     "run": Settings,
 }
-OWN = {"evaluate": {"run_id"}}
+OWN = {"evaluate": {"run_id"}, "train": {"resume"}, "run": {"resume"}}
 
 
 def invoke(*arguments: str) -> Any:

@@ -15,7 +15,7 @@ LAYERS = [
     {"datasets", "recurrent"},
     {"sources"},
     {"raw_data"},
-    {"splits", "network", "metrics", "figures"},
+    {"splits", "network", "metrics", "figures", "checkpoints"},
     {"training", "tracking"},
     {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate"},
     {"stages/__init__", "stages/run"},
