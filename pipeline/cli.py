@@ -19,7 +19,7 @@ from annotated_doc import Doc
 from pipeline import __version__
 from pipeline.errors import PipelineError
 from pipeline.reporting import Reporter
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import COMPARED, LISTS, DataSettings, Settings, grid
 from pipeline.terminal import TerminalReporter, print_error, quiet_native_start
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -38,11 +38,15 @@ def main() -> None:
     app(prog_name="pipeline")
 
 
-def command(settings_class: type[DataSettings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    settings_class: type[DataSettings], *, lists: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a stage a command whose options are the fields of ``settings_class``.
 
     The stage is called with the settings, a reporter, and any parameters of its own.
+    With ``lists`` some options take several values, and it is called with the settings of all combinations.
     """
+    settings_of = grid if lists else settings_class.of
 
     def register(stage: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(stage).parameters.values())[2:]
@@ -52,9 +56,9 @@ def command(settings_class: type[DataSettings]) -> Callable[[Callable[..., None]
             extra = {parameter.name: values.pop(parameter.name) for parameter in own}
             given = {name: value for name, value in values.items() if value is not None}
             with _outcome_as_exit_code(), TerminalReporter() as reporter:
-                stage(settings_class.of(given), reporter, **extra)
+                stage(settings_of(given), reporter, **extra)
 
-        parameters = own + _options(settings_class)
+        parameters = own + (_list_options() if lists else []) + _options(settings_class, lists=lists)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return app.command()(run)
@@ -62,19 +66,36 @@ def command(settings_class: type[DataSettings]) -> Callable[[Callable[..., None]
     return register
 
 
-def _options(settings_class: type[DataSettings]) -> list[inspect.Parameter]:
-    """Return an option per field of the settings; it is None until the user gives it."""
+def _options(settings_class: type[DataSettings], *, lists: bool) -> list[inspect.Parameter]:
+    """Return an option per field of the settings, but not of those for ``lists``; it is None until the user gives it."""
     hints = get_type_hints(settings_class, include_extras=True)
-    return [_option(field, *get_args(hints[field.name])) for field in fields(settings_class)]
+    return [
+        _option(field.name, get_args(hints[field.name])[0], _help(field, hints[field.name]))
+        for field in fields(settings_class)
+        if not (lists and field.name in LISTS.values())
+    ]
 
 
-def _option(field: Field[Any], value_type: type, *constraints: Any) -> inspect.Parameter:
-    text = next(item.documentation for item in constraints if isinstance(item, Doc))
-    if field.default is not MISSING:
-        text += f" Default: {field.default}."
-    option = typer.Option(f"--{field.name.replace('_', '-')}", help=text, show_default=False)
+def _list_options() -> list[inspect.Parameter]:
+    """Return the options of a comparison that take several values."""
+    hints = get_type_hints(Settings, include_extras=True)
+    by_name = {field.name: field for field in fields(Settings)}
+    parameters = []
+    for option, name in LISTS.items():
+        text = _help(by_name[name], hints[name], default=COMPARED.get(option))
+        parameters.append(_option(option, str, f"One or more, parted by commas. {text}"))
+    return parameters
+
+
+def _help(field: Field[Any], hint: Any, *, default: str | None = None) -> str:
+    text: str = next(item.documentation for item in get_args(hint) if isinstance(item, Doc))
+    return text if field.default is MISSING else f"{text} Default: {default or field.default}."
+
+
+def _option(name: str, value_type: type, text: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
     annotation = Annotated[value_type | None, option]  # type: ignore[valid-type] # known when it runs
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 class _outcome_as_exit_code:  # noqa: N801 - reads as a function where it is used
@@ -184,3 +205,19 @@ def run(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
 
     reporter.note(f"Run {run(settings, reporter, resume=resume)} holds all of it. Look at it with: mlflow ui")
     _describe_resumption(resume)
+
+
+@command(Settings, lists=True)
+def compare(
+    settings: list[Settings],
+    reporter: Reporter,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
+    ] = None,
+) -> None:
+    """Train several cells with several seeds, side by side, and report which is better."""
+    from pipeline.stages.compare import compare
+
+    run_id = compare(settings, reporter, count=workers)
+    reporter.note(f"Run {run_id} holds the comparison. Look at it with: mlflow ui")

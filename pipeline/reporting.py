@@ -4,6 +4,7 @@ Stages take a :class:`Reporter`. This one keeps silent; the command line passes
 one that draws (``terminal.py``), tests pass one that remembers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -25,6 +26,27 @@ class EpochRecord:
     samples_per_second: float
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """How far one training of several is.
+
+    Attributes:
+        name: such as ``gru-s1``.
+        epochs: that it will have.
+        state: in a word or two.
+        record: of the last finished epoch.
+        seconds: since it began.
+        left: seconds that it will take yet, as far as that can be told.
+    """
+
+    name: str
+    epochs: int
+    state: str = "queued"
+    record: EpochRecord | None = None
+    seconds: float = 0.0
+    left: float | None = None
+
+
 class Reporter:
     """Receives progress; does nothing with it."""
 
@@ -39,3 +61,6 @@ class Reporter:
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """Take that an epoch, of ``epochs``, has ended."""
+
+    def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
+        """Take how far trainings side by side are, and the seconds until all have ended, as far as known."""

@@ -12,6 +12,7 @@ The checks are pydantic's. It is imported when they run, not with this module:
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -121,6 +122,35 @@ def resolve_steps(steps: int, height: int, width: int) -> int:
             f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
         )
     return steps
+
+
+LISTS = {"cells": "cell", "seeds": "seed", "learning_rate": "learning_rate", "hidden_units": "hidden_units"}
+"""Of what a comparison takes several values, parted by commas: the option, and the field of the settings."""
+
+COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
+"""What a comparison compares unless told."""
+
+
+def grid(given: Mapping[str, Any]) -> list[Settings]:
+    """Return checked settings of all combinations of the lists among the ``given`` values.
+
+    Raises:
+        UsageError: a list is empty or names a value twice, or a value is wrong.
+    """
+    texts = {option: text for option, text in (COMPARED | dict(given)).items() if option in LISTS}
+    rest = {name: value for name, value in given.items() if name not in LISTS}
+    names = [LISTS[option] for option in texts]
+    values = [_parts(option, str(text)) for option, text in texts.items()]
+    return [Settings.of(rest | dict(zip(names, combination, strict=True))) for combination in product(*values)]
+
+
+def _parts(option: str, text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise UsageError(f"{option}: expected values parted by commas, such as {COMPARED['seeds']}, received {text!r}.")
+    if len(set(parts)) < len(parts):
+        raise UsageError(f"{option}: expected each value once, received {text!r}.")
+    return parts
 
 
 def _explain(problem: Any) -> str:

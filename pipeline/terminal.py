@@ -7,16 +7,18 @@ every line stays whole.
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from pipeline.reporting import EpochRecord, Reporter
+from pipeline.reporting import EpochRecord, Progress, Reporter
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
-    from rich.progress import Progress
+    from rich.live import Live
+    from rich.progress import Progress as Bar
+    from rich.table import Table
 
 
 class TerminalReporter(Reporter):
@@ -24,14 +26,18 @@ class TerminalReporter(Reporter):
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._subject = ""
+        self._live: Live | None = None
+        self._states: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._remove_bar()
+        if self._live is not None:
+            self._live.stop()
 
     def note(self, text: str) -> None:
         """Print one sentence."""
@@ -54,6 +60,25 @@ class TerminalReporter(Reporter):
             f"val cost {record.val_cost:.4f}   val accuracy {record.val_accuracy:7.2%}   {record.epoch_seconds:.1f} s"
         )
 
+    def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
+        """Draw a table of all trainings; where it cannot be drawn anew, print a line when one's state changes."""
+        if self._console.is_terminal:
+            self._draw(_board(trainings, left))
+            return
+        for training in trainings:
+            if self._states.get(training.name, "queued") != training.state:
+                self._states[training.name] = training.state
+                self.note("   ".join(_cells(training)).rstrip())
+
+    def _draw(self, table: "Table") -> None:
+        from rich.live import Live
+
+        if self._live is None:
+            self._remove_bar()
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(table, refresh=True)
+
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
         if not self._console.is_terminal:
             return
@@ -70,12 +95,44 @@ class TerminalReporter(Reporter):
             self._bar = None
 
 
-def _bar(console: Console, *, in_bytes: bool) -> "Progress":
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(console: Console, *, in_bytes: bool) -> "Bar":
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     unit = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), unit, TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
+    return Bar(*columns, console=console, transient=True)
+
+
+def _board(trainings: Sequence[Progress], left: float | None) -> "Table":
+    from rich.table import Table
+
+    ended = sum(training.left == 0 for training in trainings)
+    caption = f"{ended} of {len(trainings)} ended" + (f", about {_duration(left)} left" if left else "")
+    table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left"):
+        table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
+    for training in trainings:
+        table.add_row(*_cells(training))
+    return table
+
+
+def _cells(training: Progress) -> tuple[str, ...]:
+    """Return the columns of a training: name, state, epoch, cost, validation accuracy, seconds, time left."""
+    record = training.record
+    return (
+        training.name,
+        training.state,
+        f"{record.epoch}/{training.epochs}" if record else "",
+        f"{record.cost:.4f}" if record else "",
+        f"{record.val_accuracy:.2%}" if record else "",
+        f"{training.seconds:.0f} s" if training.seconds else "",
+        _duration(training.left) if training.left else "",
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
 
 
 def print_error(message: str) -> None:

@@ -48,6 +48,12 @@ MODEL_CODE = Path(__file__).with_name("scoring.py")
 MODEL_PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 
+CHILDREN = "children"
+"""The tag in which a comparison lists the ids of its trainings, parted by commas; some may have another parent."""
+
+COMPARISON = "comparison"
+"""The tag in which a run lists the ids of the comparisons that it is in, parted by commas."""
+
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 ANSWER_SECONDS = 5  # that a tracking server has to answer its first call
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
@@ -117,6 +123,28 @@ def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags by name, in one request."""
     _client().log_batch(run_id, tags=_tags(tags))
+
+
+def in_project_run() -> bool:
+    """Return whether ``mlflow run`` has opened a run for this process."""
+    return "MLFLOW_RUN_ID" in os.environ
+
+
+def add_child(parent: str, run_id: str) -> None:
+    """List a run among the children of a comparison: also one that another comparison has trained, and keeps."""
+    _append(parent, CHILDREN, run_id)
+
+
+def add_to_comparison(run_id: str, parent: str) -> None:
+    """Mark a run as one of a comparison's, by which the UI can filter; it may belong to several."""
+    _append(run_id, COMPARISON, parent)
+
+
+def _append(run_id: str, tag: str, item: str) -> None:
+    """Add an item, unless it is there, to those that a tag holds, parted by commas."""
+    items = list(filter(None, get_run(run_id).data.tags.get(tag, "").split(",")))
+    if item not in items:
+        _client().set_tag(run_id, tag, ",".join([*items, item]))
 
 
 def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
@@ -212,6 +240,19 @@ def get_run(run_id: str) -> Run:
     """
     with _explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
         return _client().get_run(run_id)
+
+
+def find_runs(filter_string: str) -> list[Run]:
+    """Return the runs of the experiment that an MLflow filter string matches, the newest first.
+
+    Raises:
+        TrackingError: the filter is not understood, or the server does not answer.
+    """
+    with _explained(f"filter: expected an MLflow filter string, received {filter_string!r}"):
+        runs: list[Run] = mlflow.search_runs(
+            filter_string=filter_string, output_format="list", order_by=["attributes.start_time DESC"]
+        )
+    return runs
 
 
 def parameters_of(run_id: str) -> dict[str, str]:

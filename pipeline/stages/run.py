@@ -9,15 +9,13 @@ import time
 
 from pipeline import tracking
 from pipeline.reporting import Reporter
+from pipeline.resumable import EVALUATED
 from pipeline.settings import Settings
 from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.evaluate import evaluate_on
 from pipeline.stages.preprocess import preprocess
 from pipeline.stages.train import Training, fit, open_training, resumed
-
-EVALUATED = "test_accuracy"
-"""The metric that is logged last: a run that has it is trained and evaluated."""
 
 
 def run(settings: Settings, reporter: Reporter, *, resume: str | None = None) -> str:

@@ -11,7 +11,7 @@ finished epoch, in the same run, to the same numbers.
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
@@ -19,15 +19,13 @@ from typing import get_args
 import keras
 import tensorflow as tf
 
-from pipeline import checkpoints, digests, figures, metrics, network, splits, tracking, training
+from pipeline import checkpoints, figures, metrics, network, resumable, splits, tracking, training
 from pipeline.checkpoints import Checkpoint
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.reporting import EpochRecord, Reporter
+from pipeline.resumable import TRAINED
 from pipeline.settings import DatasetName, Settings, usable_cores
 from pipeline.splits import DataSet
-
-TRAINED = "train_seconds"
-"""The metric that is logged last: a run that has it is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +85,13 @@ def resumed(run_id: str, given: Settings, *, ended: str) -> tuple[Settings, Data
         UsageError: it has ended, was begun by other code, or has other parameters than those given.
     """
     run = tracking.get_run(run_id)
-    if "fingerprint" not in run.data.tags:
+    if "fingerprint" not in run.data.tags or "cell" not in run.data.params:
         raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
     if ended in run.data.metrics:
         raise UsageError(f"resume: expected a run that was cut off, received {run_id}, which has ended.")
     settings = _settings_of(run_id, given)
     data = splits.find_by_digest(settings.data_dir, run.data.tags["dataset"], run.data.tags["dataset_digest"])
-    if fingerprint(settings, data) != run.data.tags["fingerprint"]:
+    if resumable.fingerprint(settings, data) != run.data.tags["fingerprint"]:
         raise UsageError(
             f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
             "The rest would not be as it would have been there; train anew."
@@ -117,15 +115,6 @@ def _settings_of(run_id: str, given: Settings) -> Settings:
                 f"{field.name}: expected {own}, as in the run to be resumed, received {value}. Leave it out."
             )
     return settings if given.data_dir == default.data_dir else replace(settings, data_dir=given.data_dir)
-
-
-def fingerprint(settings: Settings, data: DataSet) -> str:
-    """Return the digest of all that settles the numbers of a training."""
-    return digests.of_training(_parameters(settings, data), data.digest)
-
-
-def _parameters(settings: Settings, data: DataSet) -> dict[str, object]:
-    return settings.resolved(dataset=data.name, images=len(data.train.labels), height=data.height, width=data.width)
 
 
 @contextmanager
@@ -152,22 +141,14 @@ def open_training(
         DataError: the checkpoint's folder cannot be made.
         UsageError: a parameter does not fit the data, or another process is at the run to be resumed; no run is opened.
     """
-    parameters = _parameters(settings, data)
+    parameters = resumable.parameters(settings, data)
     cores = min(cores or usable_cores(), settings.shards)
-    with (
-        ExitStack() as lock
-    ):  # left after the run has ended: a run that nobody holds, and that has not ended, was cut off
-        if resume:
-            folder = lock.enter_context(checkpoints.held(settings.data_dir, resume))
-        name = name or f"{settings.cell}-s{settings.seed}"
-        with tracking.open_run(name, parent=parent, resume=resume) as run_id:
-            if not resume:
-                folder = lock.enter_context(checkpoints.held(settings.data_dir, run_id))
-            tracking.log_parameters(run_id, parameters)
-            tracking.log_origin(run_id, data, gpus=_gpus())
-            tracking.log_tags(run_id, {"fingerprint": fingerprint(settings, data), "cores": str(cores)})
-            yield Training(run_id=run_id, settings=settings, data=data, checkpoint=folder, cores=cores)
-        checkpoints.remove(folder)
+    name = name or f"{settings.cell}-s{settings.seed}"
+    with resumable.open_run(name, settings.data_dir, parent=parent, resume=resume) as (run_id, folder):
+        tracking.log_parameters(run_id, parameters)
+        tracking.log_origin(run_id, data, gpus=_gpus())
+        tracking.log_tags(run_id, {"fingerprint": resumable.fingerprint(settings, data), "cores": str(cores)})
+        yield Training(run_id=run_id, settings=settings, data=data, checkpoint=folder, cores=cores)
 
 
 def _gpus() -> list[str]:

@@ -1,0 +1,300 @@
+"""Train several cells with several seeds, side by side, under one MLflow run, and report which is better.
+
+    pipeline compare --cells rnn,lstm,gru --seeds 1,2,3
+
+A training that was done before is taken over; one that was cut off goes on. So
+the same command continues a comparison that was stopped.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from pipeline import digests, resumable, splits, tracking, workers
+from pipeline.errors import TrainingError, UsageError
+from pipeline.reporting import EpochRecord, Progress, Reporter
+from pipeline.resumable import EVALUATED, State
+from pipeline.settings import LISTS, Settings, usable_cores
+from pipeline.splits import DataSet
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+from pipeline.stages.report import report_on
+
+MEMORY = 1.5e9
+"""Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
+
+MOST = 200
+"""Trainings in a comparison: MLflow does not take the ids of more into one tag."""
+
+MATRICES = {"rnn": 1, "gru": 3, "lstm": 4}
+"""Recurrent matrices of a cell, to which its time is about proportional."""
+
+TAKEN_OVER = "taken over"
+WAITING = "waits for another process that is at it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training, as it is handed to a process.
+
+    Attributes:
+        settings: its parameters.
+        name: of its run.
+        parent: the id of the comparison's run.
+        dataset: the name of the processed data.
+        digest: of that data.
+        cores: that it may use.
+    """
+
+    settings: Settings
+    name: str
+    parent: str
+    dataset: str
+    digest: str
+    cores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a job leaves: the id of its run, and whether that had ended before."""
+
+    run_id: str
+    taken_over: bool
+
+
+def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None = None) -> str:
+    """Train all that is not trained yet, report, and return the id of the comparison's run.
+
+    Args:
+        grid: the parameters of each training; they share their data.
+        reporter: told how far each is.
+        count: of trainings side by side; by default as many as the machine takes.
+
+    Raises:
+        DataError: the data cannot be had.
+        TrackingError: the tracking server does not answer.
+        TrainingError: a training failed; the others are done and reported.
+        UsageError: a parameter does not fit the data, or there are too many trainings.
+    """
+    if len(grid) > MOST:
+        raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {len(grid)}. Compare fewer.")
+    tracking.connect()
+    download(grid[0], reporter)
+    data = preprocess(grid[0], reporter)
+    own = digests.of_texts(*(resumable.fingerprint(settings, data) for settings in grid))
+    resume = _cut_off(own, grid[0].data_dir)
+    with resumable.open_run(_title(grid), grid[0].data_dir, resume=resume) as (parent, _):
+        tracking.log_tags(parent, {"fingerprint": own, "dataset": data.name, "dataset_digest": data.digest})
+        tracking.log_parameters(parent, _shared_parameters(grid, data))
+        tracking.add_to_comparison(parent, parent)
+        count = count or _side_by_side(len(grid))
+        done, failures = _train_all(_jobs(grid, data, parent, count), count, reporter)
+        if done:
+            report_on(
+                parent,
+                [training.run_id for training in done],
+                data_dir=grid[0].data_dir,
+                output=None,
+                reporter=reporter,
+                taken_over=[training.run_id for training in done if training.taken_over],
+                failures=failures,
+            )
+        if failures:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+            raise TrainingError(f"{len(failures)} of {len(grid)} trainings failed. {reasons}")
+    return parent
+
+
+def _cut_off(fingerprint: str, data_dir: Path) -> str | None:
+    """Return the id of the same comparison's run that was cut off, to go on with."""
+    if tracking.in_project_run():
+        return None  # `mlflow run` has opened one for us
+    twin = resumable.find_twin(fingerprint, data_dir, ended=EVALUATED)
+    return twin.run_id if twin and twin.state is State.CUT_OFF else None
+
+
+def _title(grid: Sequence[Settings]) -> str:
+    return "-".join(["compare", *dict.fromkeys(settings.cell for settings in grid)])
+
+
+def _shared_parameters(grid: Sequence[Settings], data: DataSet) -> dict[str, object]:
+    """Return the parameters of the comparison: where its trainings differ, all values, parted by commas."""
+    option_of = {name: option for option, name in LISTS.items()}
+    every = [resumable.parameters(settings, data) for settings in grid]
+    return {
+        option_of.get(name, name): ",".join(dict.fromkeys(str(parameters[name]) for parameters in every))
+        for name in every[0]
+    }
+
+
+def _side_by_side(trainings: int) -> int:
+    """Return how many trainings to run at once: one per core, as far as the memory goes; one at a time on a GPU.
+
+    Two trainings of one thread each take less time than one after the other with two threads each, and
+    give the same numbers: ``benchmarks/README.md``.
+    """
+    if Path("/proc/driver/nvidia/gpus").exists():
+        return 1
+    return max(1, min(trainings, usable_cores(), int(psutil.virtual_memory().available / MEMORY)))
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def _jobs(grid: Sequence[Settings], data: DataSet, parent: str, count: int) -> list[Job]:
+    """Return the trainings; side by side, ``count`` of them share the cores."""
+    varied = [name for name in ("learning_rate", "hidden_units") if len({getattr(each, name) for each in grid}) > 1]
+    return [
+        Job(
+            settings=settings,
+            name="-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"]),
+            parent=parent,
+            dataset=data.name,
+            digest=data.digest,
+            cores=max(1, usable_cores() // count),
+        )
+        for settings in grid
+    ]
+
+
+def _train_all(jobs: Sequence[Job], count: int, reporter: Reporter) -> tuple[list[Done], dict[str, str]]:
+    """Return what the jobs leave, in their order, and the reasons of those that failed, by their names."""
+    # The longest first, so that no core waits long for the last.
+    order = sorted(jobs, key=lambda job: MATRICES[job.settings.cell] * job.settings.hidden_units, reverse=True)
+    board = _Board(order, count)
+    done: dict[str, Done] = {}
+    failures: dict[str, str] = {}
+    with closing(workers.run(train_one, order, count=count)) as events:
+        for event in events:
+            if isinstance(event, workers.Finished):
+                done[order[event.job].name] = event.result
+            elif isinstance(event, workers.Failed):
+                failures[order[event.job].name] = event.reason
+            elif isinstance(event, workers.Said) and isinstance(event.message, Opened):
+                tracking.add_child(order[event.job].parent, event.message.run_id)
+            board.take(event)
+            reporter.trainings(board.rows, board.left())
+    names = [job.name for job in jobs]
+    return [done[name] for name in names if name in done], {name: failures[name] for name in names if name in failures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A job says which run it works on, and what it does there."""
+
+    run_id: str
+    state: str
+
+
+def train_one(job: Job, send: workers.Send) -> Done:
+    """Do in a process of its own what is left to do of one training.
+
+    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch; a text is a state.
+    """
+    os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
+    import keras
+
+    from pipeline.stages.run import fit_and_evaluate
+    from pipeline.stages.train import open_training
+
+    keras.backend.clear_session()  # forgets the training before
+    data = splits.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    twin = _twin(job, data, send)
+    if twin and twin.state is State.ENDED:
+        send(Opened(run_id=twin.run_id, state=TAKEN_OVER))
+        tracking.add_to_comparison(twin.run_id, job.parent)
+        return Done(run_id=twin.run_id, taken_over=True)
+    resume = twin.run_id if twin else None
+    parent = None if twin else job.parent
+    with open_training(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores) as opened:
+        send(Opened(run_id=opened.run_id, state="goes on" if twin else "trains"))
+        tracking.add_to_comparison(opened.run_id, job.parent)
+        fit_and_evaluate(opened, _Sender(send))
+    return Done(run_id=opened.run_id, taken_over=False)
+
+
+def _twin(job: Job, data: DataSet, send: workers.Send) -> resumable.Twin | None:
+    """Return the run that is the same training, as soon as no other process is at it."""
+    fingerprint = resumable.fingerprint(job.settings, data)
+    while twin := resumable.find_twin(fingerprint, job.settings.data_dir, ended=EVALUATED):
+        if twin.state is not State.HELD:
+            return twin
+        send(WAITING)
+        time.sleep(1)
+    return None
+
+
+class _Sender(Reporter):
+    """Sends the epochs to the process that draws."""
+
+    def __init__(self, send: workers.Send) -> None:
+        self._send = send
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        self._send(record)
+        if record.epoch == epochs:
+            self._send("evaluates")
+
+
+# --- how far it is --------------------------------------------------------------------------------------------------
+
+
+class _Board:
+    """How far the jobs are, from what they send."""
+
+    def __init__(self, jobs: Sequence[Job], count: int) -> None:
+        self.rows = [Progress(name=job.name, epochs=job.settings.epochs) for job in jobs]
+        self._kinds = [replace(job.settings, seed=0) for job in jobs]
+        self._count = count
+        self._began: dict[int, float] = {}
+        self._paces: dict[Settings, list[float]] = {}
+
+    def take(self, event: workers.Event) -> None:
+        """Enter what has happened."""
+        now = time.monotonic()
+        if isinstance(event, workers.Said):
+            self._hear(event.job, event.message)
+        elif isinstance(event, workers.Started):
+            self._began[event.job] = now
+            self.rows[event.job].state = "starts"
+        elif not isinstance(event, workers.Waited):
+            self._end(event)
+        for job, began in self._began.items():
+            self.rows[job].seconds = now - began
+        for job, row in enumerate(self.rows):
+            row.left = self._left(job)
+
+    def left(self) -> float | None:
+        """Return the seconds until all have ended; None until each kind of training has shown its pace."""
+        known = [row.left for row in self.rows if row.left is not None]
+        return sum(known) / self._count if len(known) == len(self.rows) else None
+
+    def _hear(self, job: int, message: object) -> None:
+        row = self.rows[job]
+        if isinstance(message, EpochRecord):
+            row.record = message
+            self._paces.setdefault(self._kinds[job], []).append(message.epoch_seconds)
+        else:
+            row.state = message.state if isinstance(message, Opened) else str(message)
+
+    def _end(self, event: workers.Finished | workers.Failed) -> None:
+        row = self.rows[event.job]
+        del self._began[event.job]
+        if isinstance(event, workers.Failed):
+            row.state = "failed"
+        elif row.state != TAKEN_OVER:
+            row.state = "ended"
+
+    def _left(self, job: int) -> float | None:
+        row, paces = self.rows[job], self._paces.get(self._kinds[job])
+        if row.state in ("ended", "failed", TAKEN_OVER):
+            return 0.0
+        if not paces:
+            return None
+        return statistics.median(paces) * (row.epochs - (row.record.epoch if row.record else 0))
