@@ -142,15 +142,15 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     """
     members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.finished):
-        members.setdefault(_configuration(result), {})[result.seed] = result
+        members.setdefault(configuration(result.params), {})[result.seed] = result
     differing = _differing(members)
     return [
         Group(
-            label=_label(dict(configuration), differing),
+            label=_label(dict(shared), differing),
             cell=by_seed[min(by_seed)].cell,
             results=tuple(by_seed[seed] for seed in sorted(by_seed)),
         )
-        for configuration, by_seed in sorted(members.items(), key=lambda item: _order(dict(item[0]), differing))
+        for shared, by_seed in sorted(members.items(), key=lambda item: _order(dict(item[0]), differing))
     ]
 
 
@@ -159,8 +159,9 @@ def recommended(groups: Sequence[Group]) -> Group:
     return min(groups, key=lambda group: (-group.spread("best_val_accuracy").mean, group.parameters))
 
 
-def _configuration(result: Result) -> tuple[tuple[str, str], ...]:
-    return tuple((name, _plain(text)) for name, text in sorted(result.params.items()) if name not in IGNORED_PARAMS)
+def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return what makes trainings one group: names and values, sorted, one spelling per value."""
+    return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
 
 
 def _plain(text: str) -> str:
@@ -174,22 +175,18 @@ def _plain(text: str) -> str:
 
 def _differing(configurations: Iterable[tuple[tuple[str, str], ...]]) -> list[str]:
     """Return the names, but the cell's, whose values are not the same in all configurations."""
-    tables = [dict(configuration) for configuration in configurations]
+    tables = [dict(each) for each in configurations]
     names = sorted(set().union(*tables) - {"cell"})
     return [name for name in names if len({table.get(name) for table in tables}) > 1]
 
 
-def _label(configuration: Mapping[str, str], differing: Sequence[str]) -> str:
-    return ", ".join(
-        [configuration["cell"], *(f"{name} {configuration[name]}" for name in differing if name in configuration)]
-    )
+def _label(params: Mapping[str, str], differing: Sequence[str]) -> str:
+    return ", ".join([params["cell"], *(f"{name} {params[name]}" for name in differing if name in params)])
 
 
-def _order(configuration: Mapping[str, str], differing: Sequence[str]) -> tuple[Any, ...]:
+def _order(params: Mapping[str, str], differing: Sequence[str]) -> tuple[Any, ...]:
     """Return what sorts configurations: numbers by their size, not by their digits."""
-    return get_args(Cell).index(configuration["cell"]), [
-        _number_first(configuration.get(name, "")) for name in differing
-    ]
+    return get_args(Cell).index(params["cell"]), [_number_first(params.get(name, "")) for name in differing]
 
 
 def _number_first(text: str) -> tuple[float, str]:

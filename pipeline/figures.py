@@ -37,7 +37,7 @@ GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long on
 """Images that :func:`misclassified` is meant for."""
 
 _MARKED_EPOCHS = 40  # more markers than that run into one another
-_FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
+FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
 _SLANTED_FROM = 3  # letters; longer class names do not fit side by side under the cells
 _SHORT_NAME = 4  # letters; two such names fit into one line above an image
 _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
@@ -108,7 +108,7 @@ def draw_confusion(
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(matrix), dtype=bool)
     if full_share is None:
-        full_share = max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE)
+        full_share = max(float(shares[~diagonal].max(initial=0)), FULL_ERROR_SHARE)
     # Half of the map's range: the counts on it stay legible in dark ink.
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
     # The square root spreads the small shares, which are the many.

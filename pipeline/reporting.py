@@ -4,6 +4,7 @@ Stages take a :class:`Reporter`. This one keeps silent; the command line passes
 one that draws (``terminal.py``), tests pass one that remembers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -39,3 +40,6 @@ class Reporter:
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """Take that an epoch, of ``epochs``, has ended."""
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Take a table: the names of its columns, of which the first names the row, and its rows."""

@@ -7,7 +7,7 @@ every line stays whole.
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +17,9 @@ from pipeline.reporting import EpochRecord, Reporter
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
     from rich.progress import Progress
+
+
+_WIDEST = 10_000  # columns, that no table needs
 
 
 class TerminalReporter(Reporter):
@@ -53,6 +56,21 @@ class TerminalReporter(Reporter):
             f"epoch {record.epoch:{width}}/{epochs}   cost {record.cost:.4f}   accuracy {record.accuracy:7.2%}   "
             f"val cost {record.val_cost:.4f}   val accuracy {record.val_accuracy:7.2%}   {record.epoch_seconds:.1f} s"
         )
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table, its numbers to the right; where it is too wide for the terminal, lines are left whole."""
+        from rich.measure import Measurement
+        from rich.table import Table
+        from rich.text import Text
+
+        self._remove_bar()
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+        for column in columns:
+            table.add_column(column, justify="left" if column is columns[0] else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        natural = Measurement.get(self._console, self._console.options.update(max_width=_WIDEST), table).maximum
+        self._console.print(table, width=natural, crop=False)
 
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
         if not self._console.is_terminal:

@@ -27,13 +27,15 @@ from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc import load_model as load_pyfunc
 from mlflow.pyfunc import log_model as log_pyfunc
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from mlflow.types.schema import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, UsageError
 from pipeline.reporting import EpochRecord
 from pipeline.settings import DataSettings
 
@@ -47,6 +49,9 @@ MODEL_NAME = "model"
 MODEL_CODE = Path(__file__).with_name("scoring.py")
 MODEL_PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
+
+CHILDREN = "children"
+"""The tag in which a comparison lists the ids of its trainings, parted by commas; some may have another parent."""
 
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 ANSWER_SECONDS = 5  # that a tracking server has to answer its first call
@@ -178,6 +183,72 @@ def get_run(run_id: str) -> Run:
         return _client().get_run(run_id)
 
 
+def find_runs(filter_string: str) -> list[Run]:
+    """Return the runs of the active experiment that an MLflow filter matches, the newest first.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+        UsageError: it is no filter.
+    """
+    with _explained("No answer from the tracking server"):
+        try:
+            found: list[Run] = mlflow.search_runs(filter_string=filter_string, output_format="list")
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            raise UsageError(
+                f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
+                f"MLflow says: {_first_line(error)}"
+            ) from None
+        return found
+
+
+def children_of(run_id: str) -> list[Run]:
+    """Return the runs that name this one as their parent, and those that its tag ``children`` names, by their start.
+
+    Raises:
+        TrackingError: there is no such run, or none of an id in the tag.
+    """
+    parent = get_run(run_id)
+    query = f"tags.`mlflow.parentRunId` = '{run_id}'"
+    with _explained("No answer from the tracking server"):
+        children = mlflow.search_runs([parent.info.experiment_id], query, output_format="list")
+    found = {child.info.run_id: child for child in children}
+    listed = [child.strip() for child in parent.data.tags.get(CHILDREN, "").split(",")]
+    found |= {child: get_run(child) for child in listed if child and child not in found}
+    return sorted(found.values(), key=lambda child: child.info.start_time)
+
+
+def is_child(run: Run, parent_run_id: str) -> bool:
+    """Return whether a run names that one as its parent."""
+    return run.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent_run_id
+
+
+def load_table(run_id: str, path: str) -> "DataFrame":
+    """Return a table that a run has logged as the artifact ``path``: CSV or Parquet, by its ending.
+
+    Raises:
+        TrackingError: the run holds no such artifact, or it is no table.
+    """
+    import pandas as pd
+
+    with (
+        _explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        file = _client().download_artifacts(run_id, path, folder)
+        try:
+            return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
+        except ValueError as error:  # pyarrow's and pandas's own are of this kind
+            raise OSError(f"{path} does not read as a table: {error}") from None
+
+
+def log_folder(run_id: str, folder: Path, path: str) -> None:
+    """Log all files of a folder as artifacts below ``path``."""
+    with _explained("The tracking server did not take the files"):
+        _client().log_artifacts(run_id, str(folder), path)
+
+
 def load_model(run_id: str) -> PyFuncModel:
     """Return the model that a run has logged, as it is served.
 
@@ -259,8 +330,11 @@ def _explained(problem: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
         raise TrackingError(
-            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {reason}. "
+            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {_first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, and that the server runs."
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]
