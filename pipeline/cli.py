@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
@@ -67,7 +68,7 @@ def command(
 
 
 def _options(settings_class: type[DataSettings], *, lists: bool) -> list[inspect.Parameter]:
-    """Return an option per field of the settings, but not of those for ``lists``; it is None until the user gives it."""
+    """Return an option per field of the settings, without those for ``lists``; it is None until the user gives it."""
     hints = get_type_hints(settings_class, include_extras=True)
     return [
         _option(field.name, get_args(hints[field.name])[0], _help(field, hints[field.name]))
@@ -221,3 +222,24 @@ def compare(
 
     run_id = compare(settings, reporter, count=workers)
     reporter.note(f"Run {run_id} holds the comparison. Look at it with: mlflow ui")
+
+
+@command(DataSettings)
+def report(
+    settings: DataSettings,
+    reporter: Reporter,
+    parent: Annotated[
+        str | None, typer.Option("--parent", help="The run of a comparison: its children are shown.")
+    ] = None,
+    filter_string: Annotated[
+        str | None, typer.Option("--filter", help="An MLflow filter, such as \"tags.comparison = 'first'\".")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder for the page, its tables and figures. Default: report.")
+    ] = Path("report"),
+) -> None:
+    """Compare finished trainings on one page, with mean, deviation and verdict over seeds."""
+    from pipeline.stages.report import report
+
+    report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output)
+    _describe_project_run(f"report-{parent or 'filter'}", {"reported_run_id": parent} if parent else None)

@@ -29,6 +29,7 @@ CELL_COLOURS: dict[Cell, str] = {"rnn": "#CC79A7", "lstm": "#0072B2", "gru": "#D
 
 INK = "#222222"
 FAINT = "#8A8A8A"
+GRID = "#E4E4E4"
 
 DOTS_PER_INCH = 150
 WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
@@ -36,7 +37,7 @@ GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long on
 """Images that :func:`misclassified` is meant for."""
 
 _MARKED_EPOCHS = 40  # more markers than that run into one another
-_FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
+FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
 _SLANTED_FROM = 3  # letters; longer class names do not fit side by side under the cells
 _SHORT_NAME = 4  # letters; two such names fit into one line above an image
 _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
@@ -59,7 +60,7 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK, bes
     if not records:
         raise ValueError("curves: expected the record of at least one epoch, received none.")
     best = _record_of(records, best_epoch)
-    figure = _figure(WIDTH, 3.9)
+    figure = empty_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
     _draw_pair(left, records, best, colour=colour, measure=_costs)
     _draw_pair(right, records, best, colour=colour, measure=_percents)
@@ -75,7 +76,7 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK, bes
 def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str], title: str) -> Figure:
     """Draw the (C, C) counts of true (row) and predicted (column) classes; see :func:`draw_confusion`."""
     side = min(max(2.6 + 0.44 * len(class_names), 4.5), 11.0)
-    figure = _figure(max(side + 0.9, 6.0), side)
+    figure = empty_figure(max(side + 0.9, 6.0), side)
     axes = figure.subplots()
     draw_confusion(axes, matrix, class_names)
     bar = figure.colorbar(
@@ -107,7 +108,7 @@ def draw_confusion(
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(matrix), dtype=bool)
     if full_share is None:
-        full_share = max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE)
+        full_share = max(float(shares[~diagonal].max(initial=0)), FULL_ERROR_SHARE)
     # Half of the map's range: the counts on it stay legible in dark ink.
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
     # The square root spreads the small shares, which are the many.
@@ -146,7 +147,7 @@ def misclassified(
         _caption(class_names[label], class_names[said], float(probability))
         for label, said, probability in zip(labels, predicted, probabilities, strict=True)
     ]
-    figure = _draw_gallery(images, captions)
+    figure = draw_gallery(images, captions)
     shown = f"The {len(images)} surest of" if len(images) < total_wrong else "All"
     _head(figure, title, f"{shown} {total_wrong:,} misclassified images")
     return figure
@@ -193,7 +194,7 @@ def _draw_pair(axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, *,
     ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
     axes.plot([best.epoch], [measure(best)[1]], **ring, color=INK, label="best epoch")
     epoch_axis(axes, epochs[0], epochs[-1])
-    _tidy(axes)
+    tidy(axes)
 
 
 def _write_counts(axes: Axes, matrix: NDArray[np.integer[Any]], *, dark: NDArray[np.bool_]) -> None:
@@ -214,9 +215,9 @@ def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
     axes.set_yticks(range(classes), class_names, fontsize=size)
     axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="#E4E4E4", linewidth=0.6)
+    axes.grid(which="minor", color=GRID, linewidth=0.6)
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_color("#E4E4E4")
+    axes.spines[:].set_color(GRID)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
 
@@ -226,15 +227,15 @@ def _cell_font(classes: int) -> float:
     return float(np.interp(classes, [10, 26], [9.5, 7]))
 
 
-def _draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
-    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption."""
+def draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
+    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption; see :func:`misclassified`."""
     lines = [line for caption in captions for line in caption.splitlines()]
     columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
     rows = math.ceil(len(images) / columns)
     height, width = images.shape[1:]
     stretched = max(height, width) > _ELONGATED * min(height, width)
     image_height = 0.9 * WIDTH / columns * (0.5 if stretched else min(max(height / width, 0.4), 1.6))
-    figure = _figure(WIDTH, rows * (image_height + 0.22 * len(lines) / len(captions)) + 0.75)
+    figure = empty_figure(WIDTH, rows * (image_height + 0.22 * len(lines) / len(captions)) + 0.75)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, image, caption in zip(grid, images, captions, strict=False):
         _draw_image(axes, image, caption, aspect="auto" if stretched else "equal")
@@ -264,13 +265,13 @@ def _percent(probability: float) -> int:
 
 def _statement(title: str, sentence: str) -> Figure:
     """Draw a sentence in place of a figure that has nothing to show."""
-    figure = _figure(WIDTH, 2)
+    figure = empty_figure(WIDTH, 2)
     figure.text(0.5, 0.4, sentence, ha="center", va="center", fontsize=13, color=INK)
     _head(figure, title, "")
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def empty_figure(width: float, height: float) -> Figure:
     """Return an empty white figure, in inches, that makes room for its labels."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
@@ -283,9 +284,9 @@ def _head(figure: Figure, title: str, subtitle: str, width: float | None = None)
     figure.suptitle("\n".join(filter(None, lines)), fontsize=11, color=INK)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     """Leave only what helps reading: faint grid lines, no box."""
-    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)

@@ -28,13 +28,15 @@ from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc import load_model as load_pyfunc
 from mlflow.pyfunc import log_model as log_pyfunc
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from mlflow.types.schema import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, UsageError
 from pipeline.reporting import EpochRecord
 
 if TYPE_CHECKING:
@@ -243,16 +245,69 @@ def get_run(run_id: str) -> Run:
 
 
 def find_runs(filter_string: str) -> list[Run]:
-    """Return the runs of the experiment that an MLflow filter string matches, the newest first.
+    """Return the runs of the active experiment that an MLflow filter matches, the newest first.
 
     Raises:
-        TrackingError: the filter is not understood, or the server does not answer.
+        TrackingError: the tracking server does not answer.
+        UsageError: it is no filter.
     """
-    with _explained(f"filter: expected an MLflow filter string, received {filter_string!r}"):
-        runs: list[Run] = mlflow.search_runs(
-            filter_string=filter_string, output_format="list", order_by=["attributes.start_time DESC"]
-        )
-    return runs
+    with _explained("No answer from the tracking server"):
+        try:
+            found: list[Run] = mlflow.search_runs(filter_string=filter_string, output_format="list")
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            raise UsageError(
+                f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
+                f"MLflow says: {_first_line(error)}"
+            ) from None
+        return found
+
+
+def children_of(run_id: str) -> list[Run]:
+    """Return the runs that name this one as their parent, and those that its tag ``children`` names, by their start.
+
+    Raises:
+        TrackingError: there is no such run, or none of an id in the tag.
+    """
+    parent = get_run(run_id)
+    query = f"tags.`mlflow.parentRunId` = '{run_id}'"
+    with _explained("No answer from the tracking server"):
+        children = mlflow.search_runs([parent.info.experiment_id], query, output_format="list")
+    found = {child.info.run_id: child for child in children}
+    listed = [child.strip() for child in parent.data.tags.get(CHILDREN, "").split(",")]
+    found |= {child: get_run(child) for child in listed if child and child not in found}
+    return sorted(found.values(), key=lambda child: child.info.start_time)
+
+
+def is_child(run: Run, parent_run_id: str) -> bool:
+    """Return whether a run names that one as its parent."""
+    return run.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent_run_id
+
+
+def load_table(run_id: str, path: str) -> "DataFrame":
+    """Return a table that a run has logged as the artifact ``path``: CSV or Parquet, by its ending.
+
+    Raises:
+        TrackingError: the run holds no such artifact, or it is no table.
+    """
+    import pandas as pd
+
+    with (
+        _explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        file = _client().download_artifacts(run_id, path, folder)
+        try:
+            return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
+        except ValueError as error:  # pyarrow's and pandas's own are of this kind
+            raise OSError(f"{path} does not read as a table: {error}") from None
+
+
+def log_folder(run_id: str, folder: Path, path: str) -> None:
+    """Log all files of a folder as artifacts below ``path``."""
+    with _explained("The tracking server did not take the files"):
+        _client().log_artifacts(run_id, str(folder), path)
 
 
 def parameters_of(run_id: str) -> dict[str, str]:
@@ -357,8 +412,11 @@ def _explained(problem: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
         raise TrackingError(
-            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {reason}. "
+            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {_first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, and that the server runs."
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300]

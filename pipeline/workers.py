@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -60,7 +60,7 @@ class Waited(NamedTuple):
 Event = Started | Said | Finished | Failed | Waited
 
 
-def run(work: Work, jobs: Sequence[Any], *, count: int) -> Iterator[Event]:
+def run(work: Work, jobs: Sequence[Any], *, count: int) -> Generator[Event]:
     """Do ``work(job, send)`` for all jobs, ``count`` at a time, in their order; yield what happens.
 
     Closed before its end, also by Ctrl-C, it interrupts the jobs as Ctrl-C does and waits until they have ended.

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from pipeline import digests, resumable, splits, tracking, workers
 from pipeline.errors import TrainingError, UsageError
@@ -153,7 +153,9 @@ def _jobs(grid: Sequence[Settings], data: DataSet, parent: str, count: int) -> l
     return [
         Job(
             settings=settings,
-            name="-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"]),
+            name="-".join(
+                [settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"]
+            ),
             parent=parent,
             dataset=data.name,
             digest=data.digest,
