@@ -14,6 +14,7 @@ times seconds.
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -135,6 +136,12 @@ class Group:
         return round(self.results[0].metrics["parameters"])
 
 
+def three_digits(value: float) -> str:
+    """Return a number that is not negative with three significant digits: '0.0123', '1.00', '150'."""
+    decimals = 2 - math.floor(math.log10(value)) if value > 0 else 2
+    return f"{value:,.{max(decimals, 0)}f}"
+
+
 def grouped(results: Iterable[Result]) -> list[Group]:
     """Return the groups, in the order of the cells, then of the params they differ in.
 
@@ -156,7 +163,11 @@ def grouped(results: Iterable[Result]) -> list[Group]:
 
 def recommended(groups: Sequence[Group]) -> Group:
     """Return the group of the highest mean best validation accuracy; among equals, of the fewest parameters."""
-    return min(groups, key=lambda group: (-group.spread("best_val_accuracy").mean, group.parameters))
+    return min(groups, key=_rank)
+
+
+def _rank(group: Group) -> tuple[float, int]:
+    return -group.spread("best_val_accuracy").mean, group.parameters
 
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -274,10 +285,8 @@ def verdict(first: Group, second: Group) -> Verdict:
 
 
 def verdicts(groups: Sequence[Group]) -> list[Verdict]:
-    """Compare every two groups; what concerns the recommended one comes first, and names it first."""
-    best = recommended(groups)
-    order = [best, *(group for group in groups if group is not best)]
-    return [verdict(first, second) for first, second in combinations(order, 2)]
+    """Compare every two groups, the better one by validation named first, and the recommended one's pairs first."""
+    return [verdict(first, second) for first, second in combinations(sorted(groups, key=_rank), 2)]
 
 
 def t_interval(differences: NDArray[np.floating[Any]]) -> Interval:
@@ -396,10 +405,10 @@ def wrong_in_all(groups: Sequence[Group]) -> NDArray[np.intp]:
     return np.flatnonzero(~np.any(right, axis=0))
 
 
-def answers(group: Group, image: int) -> list[tuple[int, int]]:
-    """Return what a group says of an image: (class, number of seeds that say it), the most said first."""
-    said, counts = np.unique([int(result.predicted[image]) for result in group.results], return_counts=True)
-    return sorted(zip(said.tolist(), counts.tolist(), strict=True), key=lambda answer: -answer[1])
+def answers(groups: Sequence[Group], image: int) -> list[tuple[int, int]]:
+    """Return what groups say of an image: (class, number of trainings that say it), the most said first."""
+    said = Counter(int(result.predicted[image]) for group in groups for result in group.results)
+    return sorted(said.items(), key=lambda answer: (-answer[1], answer[0]))
 
 
 def confusion(group: Group, classes: int) -> NDArray[np.int64]:

@@ -26,12 +26,17 @@ SURFACE = "#FFFFFF"
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_LABEL_POINTS = 9
-_TICK_POINTS = 8
-_LEGEND_LETTERS = 42  # of all labels in one row of a legend
+_LABEL_POINTS = 10
+_TICK_POINTS = 9
+_SMALL_POINTS = 7.5  # of labels too long for the others' size
+_LONG = 34  # letters of such a label
+_LEGEND_LETTERS = 38  # of all labels in one row of a legend
 _LOGARITHMIC_FROM = 8  # largest value to smallest beyond which seconds are drawn on a logarithmic axis
 _STEEP_SHARE = 0.1  # of the epochs, whose steep rise may start below the edge
-_ROW = 0.48  # inches, of a group in a dot plot
+_NAMED_GROUPS = 4  # whose answers are told one by one below an image
+_HEIGHT = 2.8  # inches, of a chart without its legend
+_ROW = 0.55  # inches, of a group in a dot plot
+_LEGEND_ROW = 0.2  # inches
 
 
 class Style(NamedTuple):
@@ -64,9 +69,11 @@ def costs(groups: Sequence[Group]) -> Figure:
 def differences(verdicts: Sequence[Verdict]) -> Figure:
     """Draw, of each pair, the difference of test accuracies in both of its intervals, beside the line of no difference.
 
-    Pairs without common seeds are left out. Intervals that cover zero are faint.
+    Pairs without common seeds are left out. Intervals that cover zero are faint. Where all are pairs of one group
+    with a long name, rows name the other group only.
     """
     drawn = [verdict for verdict in verdicts if verdict.difference is not None]
+    several = len({verdict.first for verdict in drawn}) > 1 or not _is_long(drawn)
     figure, axes = _rows(len(drawn))
     axes.axvline(0, color=INK, linewidth=1)
     for row, verdict in enumerate(drawn):
@@ -76,7 +83,8 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
                 ends = [100 * interval.low, 100 * interval.high]
                 axes.plot(ends, [row + offset] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
                 axes.plot([100 * (verdict.difference or 0)], [row + offset], marker, color=colour, markersize=6)
-        _write_row(axes, row, f"{verdict.first} − {verdict.second}", f"{100 * (verdict.difference or 0):+.2f}")
+        label = f"{verdict.first} − {verdict.second}" if several else f"− {verdict.second}"
+        _write_row(axes, row, label, f"{100 * (verdict.difference or 0):+.2f}".replace("-", "−"))
     axes.set_xlabel("difference of test accuracies (percentage points)", fontsize=_LABEL_POINTS)
     handles = [Line2D([], [], color=INK, marker=marker, linewidth=2.5, markersize=5) for marker in ("o", "s")]
     _place_legend(figure, handles, ["95 % over seeds", "over test images"])
@@ -107,7 +115,7 @@ def validation_accuracies(groups: Sequence[Group]) -> Figure:
 
 def accuracy_by_seconds(groups: Sequence[Group]) -> Figure:
     """Draw test accuracy against seconds of training: each seed a faint dot, the mean of a group a large one."""
-    figure, axes = _chart(3.0)
+    figure, axes = _chart(_HEIGHT)
     for group, style in zip(groups, styles(groups), strict=True):
         seconds, accuracies = group.values("train_seconds"), [100 * value for value in group.values("test_accuracy")]
         axes.plot(seconds, accuracies, style.marker, color=style.colour, markersize=4.5, alpha=0.5, markeredgewidth=0)
@@ -165,14 +173,16 @@ def wrong_in_all(
 
 
 def said(groups: Sequence[Group], image: int, class_names: Sequence[str]) -> list[str]:
-    """Return what the groups say of an image: 'all: 9' where all agree, else such as 'gru: 9 (2), 4 (1)' for each."""
-    answers = [comparison.answers(group, image) for group in groups]
-    everything = {answer for group in answers for answer, _ in group}
-    if len(everything) == 1:
-        return [f"all: {class_names[everything.pop()]}"]
-    return [
-        f"{group.label}: {_answers_text(answer, class_names)}" for group, answer in zip(groups, answers, strict=True)
-    ]
+    """Return lines on what an image is taken for.
+
+    'all: 9' where all trainings agree; else such as 'gru: 9 (2), 4 (1)' for each group, with how many seeds say so.
+    More than four groups are told together, with how many trainings say so.
+    """
+    answers = {group.label: comparison.answers([group], image) for group in groups}
+    together = comparison.answers(groups, image)
+    if len(together) == 1 or len(groups) > _NAMED_GROUPS:
+        answers = {"all": together}
+    return [f"{label}: {_answers_text(answer, class_names)}" for label, answer in answers.items()]
 
 
 def count_of(count: int, noun: str) -> str:
@@ -183,7 +193,7 @@ def count_of(count: int, noun: str) -> str:
 def _answers_text(answers: Sequence[tuple[int, int]], class_names: Sequence[str]) -> str:
     if len(answers) == 1:
         return class_names[answers[0][0]]
-    return ", ".join(f"{class_names[answer]} ({count})" for answer, count in answers)
+    return ", ".join(f"{class_names[answer]}\u00a0({count})" for answer, count in answers)
 
 
 def _dot_plot(groups: Sequence[Group], metric: str, label: str, *, scale: float, decimals: int) -> Figure:
@@ -204,7 +214,7 @@ def _dot_plot(groups: Sequence[Group], metric: str, label: str, *, scale: float,
 
 def _rows(count: int) -> tuple[Figure, Axes]:
     """Return a chart of ``count`` rows, from the top, each with room for words above it."""
-    figure, axes = _chart(_ROW * max(count, 1) + 0.65)
+    figure, axes = _chart(max(_ROW * count + 0.7, _HEIGHT))
     axes.set_ylim(max(count, 1) - 0.6, -0.7)
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
@@ -216,13 +226,18 @@ def _rows(count: int) -> tuple[Figure, Axes]:
 
 def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
     """Write the group's name on the left above its dots, and its number on the right."""
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5, "color": INK}
+    size = _TICK_POINTS if len(label) <= _LONG else _SMALL_POINTS
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": size, "color": INK}
     axes.annotate(label, (0, row - 0.42), ha="left", **place)
     axes.annotate(value, (1, row - 0.42), ha="right", **place)
 
 
+def _is_long(verdicts: Sequence[Verdict]) -> bool:
+    return any(len(f"{verdict.first} − {verdict.second}") > _LONG for verdict in verdicts)
+
+
 def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figure, Axes]:
-    figure, axes = _chart(3.0)
+    figure, axes = _chart(_HEIGHT)
     last = 1
     for group, style in zip(groups, styles(groups), strict=True):
         table = comparison.history_table(group, column)
@@ -256,13 +271,15 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put a legend above the axes, in as many columns as its labels leave room for."""
     longest = max(map(len, labels)) + 4
+    columns = max(1, min(len(labels), _LEGEND_LETTERS // longest))
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * math.ceil(len(labels) / columns))
     figure.legend(
         handles,
         labels,
         loc="outside upper left",
-        ncols=max(1, min(len(labels), _LEGEND_LETTERS // longest)),
+        ncols=columns,
         frameon=False,
-        fontsize=_LABEL_POINTS,
+        fontsize=_TICK_POINTS if longest <= _LONG else _SMALL_POINTS,
         labelcolor=INK,
         handlelength=2.2,
         markerscale=0.8,

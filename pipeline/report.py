@@ -29,6 +29,11 @@ from pipeline.comparison_figures import count_of
 GALLERY_LIMIT = 48
 """Images that the page shows of those that all get wrong."""
 
+PAIRS_LIMIT = 6
+"""Pairs up to which the page shows all of them at once; four groups make up six."""
+
+HEADLINES_LIMIT = 3
+
 CLASSES_LIMIT = 40
 """Classes up to which the page shows confusion matrices."""
 
@@ -55,6 +60,8 @@ def charts(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> dict[str, Ch
     accuracy = _listed(groups, "test_accuracy", 2, scale=100, unit=" %")
     cost = _listed(groups, "test_cost", 4, unit=" nats")
     seconds = _listed(groups, "train_seconds", 1, unit=" s")
+    main = main_verdicts(verdicts)
+    of_best = "" if len(main) == len(verdicts) else f"{main[0].first} less each of the others. "
     band = "Line: mean over seeds. Band: lowest to highest seed."
     dots = "Small marks: one seed each. Bar: mean; whiskers: ± one standard deviation."
     drawn = {
@@ -66,9 +73,9 @@ def charts(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> dict[str, Ch
         ),
         "differences": Chart(
             title="Differences, and how sure they are",
-            figure=comparison_figures.differences(verdicts),
-            caption="Dark: the interval excludes zero. A difference is shown when both of a pair do.",
-            description="Differences of test accuracies. " + " ".join(f"{sentence(each)}" for each in verdicts),
+            figure=comparison_figures.differences(main),
+            caption=f"{of_best}Dark: the interval excludes zero. A difference is shown when both of a pair do.",
+            description="Differences of test accuracies. " + " ".join(map(sentence, main)),
         ),
         "validation_accuracy": Chart(
             title="Validation accuracy",
@@ -146,11 +153,14 @@ def render(
     )
     environment.lstrip_blocks = True
     environment.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
+    environment.filters["three_digits"] = comparison.three_digits
     results = [result for group in groups for result in group.results]
     return environment.get_template("report.html").render(
         best=comparison.recommended(groups),
         groups=groups,
-        verdicts=verdicts,
+        main_verdicts=main_verdicts(verdicts),
+        other_verdicts=[verdict for verdict in verdicts if verdict not in main_verdicts(verdicts)],
+        headlines=headlines(verdicts),
         marks={
             group.label: _mark(style) for group, style in zip(groups, comparison_figures.styles(groups), strict=True)
         },
@@ -167,6 +177,26 @@ def render(
         made=_made(results),
         results=results,
     )
+
+
+def main_verdicts(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+    """Return all verdicts, or where they are too many to look at, those on the recommended group."""
+    if len(verdicts) <= PAIRS_LIMIT:
+        return verdicts
+    return [verdict for verdict in verdicts if verdict.first == verdicts[0].first]
+
+
+def headlines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what is said first, of the recommended group: a sentence per other group, or one for all if they are many."""
+    of_best = [verdict for verdict in verdicts if verdict.first == verdicts[0].first]
+    if len(of_best) <= HEADLINES_LIMIT:
+        return [sentence(verdict) for verdict in of_best]
+    better = [verdict for verdict in of_best if verdict.shown and (verdict.difference or 0) > 0]
+    worse = [verdict for verdict in of_best if verdict.shown and (verdict.difference or 0) < 0]
+    said = [f"Better on the test images than {len(better)} of the {len(of_best)} others"]
+    said += [f"worse than {len(worse)}"] if worse else []
+    said += [f"no difference shown to {len(of_best) - len(better) - len(worse)}"]
+    return [", ".join(said) + "."]
 
 
 def sentence(verdict: Verdict) -> str:
@@ -243,14 +273,8 @@ def picture(image: NDArray[np.uint8]) -> str:
 def shown_wrong(groups: Sequence[Group]) -> NDArray[np.intp]:
     """Return the images that all get wrong, at most :data:`GALLERY_LIMIT`; those come first that most agree on."""
     positions = comparison.wrong_in_all(groups)
-    agreement = [-_agreement(groups, int(position)) for position in positions]
+    agreement = [-comparison.answers(groups, int(position))[0][1] for position in positions]
     return positions[np.argsort(agreement, kind="stable")][:GALLERY_LIMIT]
-
-
-def _agreement(groups: Sequence[Group], image: int) -> int:
-    """Return how many trainings give the most frequent answer."""
-    said = Counter(int(result.predicted[image]) for group in groups for result in group.results)
-    return max(said.values())
 
 
 def _listed(groups: Sequence[Group], metric: str, decimals: int, *, scale: float = 1, unit: str) -> str:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --hel
     from rich.table import Table
 
 
-_WIDEST = 10_000  # columns, that no table needs
-
-
 class TerminalReporter(Reporter):
     """Draws what a stage reports. A context manager: leaving it takes an unfinished bar away."""
 
@@ -83,19 +80,12 @@ class TerminalReporter(Reporter):
         self._live.update(table, refresh=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table, its numbers to the right; where it is too wide for the terminal, lines are left whole."""
-        from rich.measure import Measurement
-        from rich.table import Table
-        from rich.text import Text
-
-        self._remove_bar()
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        for column in columns:
-            table.add_column(column, justify="left" if column is columns[0] else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        natural = Measurement.get(self._console, self._console.options.update(max_width=_WIDEST), table).maximum
-        self._console.print(table, width=natural, crop=False)
+        """Print a table, its numbers to the right; rows that are too long for the terminal stay whole lines."""
+        lines = [columns, *rows]
+        first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
+        for name, *values in lines:
+            numbers = (value.rjust(width) for value, width in zip(values, widths, strict=True))
+            self.note("   ".join([name.ljust(first), *numbers]))
 
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
         if not self._console.is_terminal:

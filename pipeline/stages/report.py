@@ -257,6 +257,6 @@ def _row(group: Group) -> list[str]:
         group.spread("test_accuracy").text(2, scale=100),
         group.spread("test_cost").text(4),
         group.spread("train_seconds").text(1),
-        f"{group.epoch_seconds:.3g}",
+        comparison.three_digits(group.epoch_seconds),
         f"{group.parameters:,}",
     ]
