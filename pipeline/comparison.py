@@ -37,6 +37,8 @@ BOOTSTRAP_SEED = 1
 IGNORED_PARAMS = frozenset({"seed", "data_dir", "source", "dataset"})
 """What two trainings of one group may differ in; that their data is the same is held by its digest."""
 
+_LONG_SECONDS = 10
+
 REQUIRED_METRICS = (
     *("test_accuracy", "test_cost", "best_val_accuracy", "best_epoch"),
     *("train_seconds", "parameters"),
@@ -124,6 +126,12 @@ class Group:
     def spread(self, metric: str) -> Spread:
         """Return mean and standard deviation of a metric over the seeds."""
         return Spread.of(self.values(metric))
+
+    @property
+    def seconds_text(self) -> str:
+        """Training time as a text, in seconds, of more digits where it is short."""
+        spread = self.spread("train_seconds")
+        return spread.text(1 if spread.mean >= _LONG_SECONDS else 2)
 
     @cached_property
     def epoch_seconds(self) -> float:

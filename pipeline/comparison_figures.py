@@ -228,6 +228,7 @@ def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
     """Write the group's name on the left above its dots, and its number on the right."""
     size = _TICK_POINTS if len(label) <= _LONG else _SMALL_POINTS
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": size, "color": INK}
+    place["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # the line of no difference may pass there
     axes.annotate(label, (0, row - 0.42), ha="left", **place)
     axes.annotate(value, (1, row - 0.42), ha="right", **place)
 

@@ -187,7 +187,7 @@ def main_verdicts(verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
 
 
 def headlines(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return what is said first, of the recommended group: a sentence per other group, or one for all if they are many."""
+    """Return what is said first, of the recommended group: a sentence per other group, or one for many."""
     of_best = [verdict for verdict in verdicts if verdict.first == verdicts[0].first]
     if len(of_best) <= HEADLINES_LIMIT:
         return [sentence(verdict) for verdict in of_best]

@@ -256,7 +256,7 @@ def _row(group: Group) -> list[str]:
         group.spread("best_val_accuracy").text(2, scale=100),
         group.spread("test_accuracy").text(2, scale=100),
         group.spread("test_cost").text(4),
-        group.spread("train_seconds").text(1),
+        group.seconds_text,
         comparison.three_digits(group.epoch_seconds),
         f"{group.parameters:,}",
     ]
