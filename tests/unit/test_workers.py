@@ -1,0 +1,100 @@
+"""Jobs in real processes: their results, their failures, their deaths, and how they are stopped."""
+
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline import workers
+from pipeline.errors import DataError
+from pipeline.workers import Event, Failed, Finished, Said, Send, Started
+
+
+def work(job: tuple[str, object], send: Send) -> object:
+    """Do what a job names; a function of a module, as the processes need it."""
+    what, value = job
+    if what == "square":
+        send(f"squaring {value}")
+        return int(str(value)) ** 2
+    if what == "fail":
+        raise DataError(str(value))
+    if what == "bug":
+        raise ZeroDivisionError(value)
+    if what == "die":
+        os.kill(os.getpid(), int(str(value)))
+    if what == "meet":  # waits for another job to be there at the same time
+        folder = Path(str(value))
+        (folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(list(folder.iterdir()))
+    if what == "wait":
+        try:
+            send("waits")
+            time.sleep(60)
+        except KeyboardInterrupt:
+            Path(str(value)).write_text("tidied up")
+            raise
+    return None
+
+
+def happened(jobs: list[tuple[str, object]], count: int) -> list[Event]:
+    return [event for event in workers.run(work, jobs, count=count) if not isinstance(event, workers.Waited)]
+
+
+def test_a_job_starts_speaks_and_ends_in_this_order() -> None:
+    events = happened([("square", 3), ("square", 4)], 1)
+
+    assert [
+        Started(0),
+        Said(0, "squaring 3"),
+        Finished(0, 9),
+        Started(1),
+        Said(1, "squaring 4"),
+        Finished(1, 16),
+    ] == events
+
+
+def test_as_many_run_at_once_as_asked_for(tmp_path: Path) -> None:
+    events = happened([("meet", tmp_path), ("meet", tmp_path)], 2)
+
+    assert {Finished(0, 2), Finished(1, 2)} == {event for event in events if isinstance(event, Finished)}
+
+
+def test_what_fails_fails_alone_with_its_reason() -> None:
+    events = happened([("fail", "no such file"), ("bug", "1 / 0"), ("square", 5)], 1)
+
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert Failed(0, "no such file") == failed[0]
+    assert failed[1].reason.startswith("Traceback")
+    assert failed[1].reason.endswith("ZeroDivisionError: 1 / 0")
+    assert Finished(2, 25) in events
+
+
+def test_a_process_that_dies_fails_its_job_alone() -> None:
+    events = happened([("die", signal.SIGKILL), ("square", 6)], 1)
+
+    assert Failed(0, "Its process ended by SIGKILL.") in events
+    assert Finished(1, 36) in events
+
+
+def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    with closing(workers.run(work, [("wait", note), ("wait", note)], count=1)) as events:
+        assert Started(0) == next(events)
+        assert any(event == Said(0, "waits") for event in events)
+
+    assert "tidied up" == note.read_text()
+
+
+def test_there_may_be_nothing_to_do() -> None:
+    assert [] == happened([], 2)
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, "with exit code 3"), (-9, "by SIGKILL")])
+def test_how_a_process_ended_in_words(code: int, said: str) -> None:
+    assert said == workers._how(code)
