@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipeline.reporting import EpochRecord
+from pipeline.reporting import EpochRecord, Progress
 from pipeline.terminal import TerminalReporter, print_error
 
 RECORD = EpochRecord(
@@ -25,6 +25,18 @@ def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
     line = "epoch  3/30   cost 0.5000   accuracy  87.50%   val cost 0.2500   val accuracy  93.75%   1.2 s\n"
     assert line == capsys.readouterr().out
+
+
+def test_a_training_of_several_is_a_line_whenever_its_state_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = Progress(name="gru-s1", epochs=30), Progress(name="rnn-s1", epochs=30)
+    with TerminalReporter() as reporter:
+        reporter.trainings([one, other], None)
+        one.state, one.record, one.seconds, one.left = "trains", RECORD, 12.4, 130.0
+        reporter.trainings([one, other], None)
+        one.seconds = 13
+        reporter.trainings([one, other], None)
+
+    assert "gru-s1   trains   3/30   0.5000   93.75%   12 s   2 min\n" == capsys.readouterr().out
 
 
 def test_progress_is_not_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

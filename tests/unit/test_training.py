@@ -179,3 +179,16 @@ def test_threads_are_set_before_tensorflow_runs() -> None:
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["True", "1"]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(cell: str) -> None:
+    whole, begun, other = (trainer(cell=cell) for _ in range(3))
+    expected = [whole.epoch(number).cost for number in (1, 2, 3)]
+    assert expected[:2] == [begun.epoch(number).cost for number in (1, 2)]
+
+    other.restore(begun.state())
+
+    assert expected[2] == other.epoch(3).cost
+    for left, right in zip(whole.state(), other.state(), strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -1,0 +1,180 @@
+"""Trainings that are cut off, and go on in the same run to the numbers of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import checkpoints, tracking
+from tests.integration.conftest import Command, run_id_in
+
+TRAIN = ("--dataset", "digits", "--cell", "lstm", "--epochs", 8, "--hidden-units", 16, "--learning-rate", "0.01")
+
+
+def history(run_id: str, metric: str) -> list[tuple[int, float]]:
+    return [(entry.step, entry.value) for entry in MlflowClient().get_metric_history(run_id, metric)]
+
+
+def check_each_step_stands_once(run_id: str) -> None:
+    for metric in mlflow.get_run(run_id).data.metrics:
+        steps = [step for step, _ in history(run_id, metric)]
+        assert len(set(steps)) == len(steps), metric
+    assert list(range(1, 9)) == [step for step, _ in history(run_id, "cost")]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command: Command) -> str:
+    return run_id_in(command("run", *TRAIN).output)
+
+
+@pytest.fixture(scope="module")
+def killed(store: Path, uninterrupted: str) -> str:
+    """Return a run whose process was killed after its first epochs."""
+    before = set((store / "data" / "checkpoints").glob("*"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN)], stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 2/8") for line in process.stdout)
+        process.kill()
+    (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
+    return folder.name
+
+
+def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
+    command: Command, uninterrupted: str, killed: str, store: Path
+) -> None:
+    assert "RUNNING" == mlflow.get_run(killed).info.status  # nobody could mark it
+
+    output = command("run", "--resume", killed).output
+
+    assert f"Resumed run {killed} after epoch " in output
+    run = mlflow.get_run(killed)
+    assert "FINISHED" == run.info.status
+    for metric in ("cost", "accuracy", "val_cost", "val_accuracy", "learning_rate"):
+        assert history(uninterrupted, metric) == history(killed, metric)
+    for metric in ("test_cost", "test_accuracy", "best_val_accuracy", "best_epoch"):
+        assert mlflow.get_run(uninterrupted).data.metrics[metric] == run.data.metrics[metric]
+    check_each_step_stands_once(killed)
+    assert not checkpoints.folder_of(store / "data", killed).exists()
+
+
+def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> None:
+    result = command("run", "--resume", uninterrupted, exit_code=2)
+
+    assert f"resume: expected a run that was cut off, received {uninterrupted}, which has ended." in result.output
+
+
+def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_doubles_nothing(
+    command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_epoch = tracking.log_epoch
+
+    def half(run_id: str, record: Any) -> None:
+        if record.epoch == 3:
+            tracking.log_metrics(run_id, {"cost": record.cost}, step=3)
+            raise KeyboardInterrupt
+        log_epoch(run_id, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "log_epoch", half)
+        command("train", *TRAIN, exit_code=130)
+    run_id = mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id
+    assert "KILLED" == mlflow.get_run(run_id).info.status
+
+    command("train", "--resume", run_id)
+
+    assert history(uninterrupted, "val_accuracy") == history(run_id, "val_accuracy")
+    check_each_step_stands_once(run_id)
+    assert "error" not in mlflow.get_run(run_id).data.tags
+
+    command("run", "--resume", run_id)  # what `train` has left undone
+
+    assert history(uninterrupted, "test_cost") == history(run_id, "test_cost")
+
+
+def test_a_stop_while_the_model_is_logged_leaves_one_model(
+    command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_model = tracking.log_model
+
+    def stopped(*arguments: Any) -> str:
+        log_model(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "log_model", stopped)
+        command("train", *TRAIN, exit_code=130)
+    run = mlflow.search_runs(output_format="list", max_results=1)[0]
+
+    command("train", "--resume", run.info.run_id)
+
+    models = MlflowClient().search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    assert 1 == len(models)
+    assert mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    check_each_step_stands_once(run.info.run_id)
+
+
+def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: str, store: Path) -> None:
+    arguments = ("train", "--dataset", "digits", "--epochs", "100000")
+    before = set((store / "data" / "checkpoints").glob("*"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments], stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        assert "epoch" in process.stdout.readline()
+        (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
+
+        result = command("train", "--resume", folder.name, exit_code=2)
+
+        assert "another process is at it" in result.output
+        assert "RUNNING" == mlflow.get_run(folder.name).info.status
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+
+@pytest.fixture
+def stopped(command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a run that was stopped after its first epoch."""
+
+    def stop(run_id: str, record: Any) -> None:
+        tracking.log_metrics(run_id, {"cost": record.cost}, step=record.epoch)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "log_epoch", stop)
+        command("train", *TRAIN, "--epochs", 2, exit_code=130)
+    return str(mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id)
+
+
+def test_what_cannot_be_resumed_is_explained(
+    command: Command, stopped: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = command("train", "--resume", stopped, "--hidden-units", 64, exit_code=2)
+    assert "hidden_units: expected 16, as in the run to be resumed, received 64." in other.output
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.digests.version", lambda package: "another")
+        code = command("train", "--resume", stopped, exit_code=2)
+    assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
+
+    folder = checkpoints.folder_of(store / "data", stopped)
+    (folder / checkpoints.FILE).unlink()
+    lost = command("train", "--resume", stopped, exit_code=1)
+    assert f"data_dir: expected the checkpoint of run {stopped}" in lost.output
+
+    unknown = command("train", "--resume", "0" * 32, exit_code=1)
+    assert "expected a run of this tracking server" in unknown.output
+
+    with mlflow.start_run() as run:
+        pass
+    foreign = command("train", "--resume", run.info.run_id, exit_code=1)
+    assert "resume: expected a training run of this pipeline" in foreign.output
