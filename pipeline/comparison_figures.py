@@ -73,7 +73,8 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
     with a long name, rows name the other group only.
     """
     drawn = [verdict for verdict in verdicts if verdict.difference is not None]
-    several = len({verdict.first for verdict in drawn}) > 1 or not _is_long(drawn)
+    long = any(len(f"{verdict.first} − {verdict.second}") > _LONG for verdict in drawn)
+    several, gap = not long or len({verdict.first for verdict in drawn}) > 1, "\n" if long else " "
     figure, axes = _rows(len(drawn))
     axes.axvline(0, color=INK, linewidth=1)
     for row, verdict in enumerate(drawn):
@@ -83,7 +84,7 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
                 ends = [100 * interval.low, 100 * interval.high]
                 axes.plot(ends, [row + offset] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
                 axes.plot([100 * (verdict.difference or 0)], [row + offset], marker, color=colour, markersize=6)
-        label = f"{verdict.first} − {verdict.second}" if several else f"− {verdict.second}"
+        label = f"{verdict.first} −{gap}{verdict.second}" if several else f"− {verdict.second}"
         _write_row(axes, row, label, f"{100 * (verdict.difference or 0):+.2f}".replace("-", "−"))
     axes.set_xlabel("difference of test accuracies (percentage points)", fontsize=_LABEL_POINTS)
     handles = [Line2D([], [], color=INK, marker=marker, linewidth=2.5, markersize=5) for marker in ("o", "s")]
@@ -231,10 +232,6 @@ def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
     place["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # the line of no difference may pass there
     axes.annotate(label, (0, row - 0.42), ha="left", **place)
     axes.annotate(value, (1, row - 0.42), ha="right", **place)
-
-
-def _is_long(verdicts: Sequence[Verdict]) -> bool:
-    return any(len(f"{verdict.first} − {verdict.second}") > _LONG for verdict in verdicts)
 
 
 def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figure, Axes]:

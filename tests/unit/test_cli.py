@@ -19,8 +19,9 @@ SETTINGS = {
     "train": Settings,
     "evaluate": DataSettings,
     "run": Settings,
+    "report": DataSettings,
 }
-OWN = {"evaluate": {"run_id"}, "train": {"resume"}, "run": {"resume"}}
+OWN = {"evaluate": {"run_id"}, "report": {"parent", "filter_string", "output"}, "train": {"resume"}, "run": {"resume"}}
 
 
 def invoke(*arguments: str) -> Any:
@@ -92,7 +93,7 @@ def test_the_entry_points_of_the_project_are_the_stages() -> None:
     assert SETTINGS.keys() == {"run" if name == "main" else name for name in entry_points()}
 
 
-@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate"])
+@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate", "report"])
 def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(entry_point: str) -> None:
     stage = "run" if entry_point == "main" else entry_point
     declared = entry_points()[entry_point].get("parameters", {})
@@ -103,7 +104,7 @@ def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_setti
         assert declaration.get("default") == defaults.get(name)
 
 
-@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate"])
+@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate", "report"])
 def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(entry_point: str) -> None:
     stage = "run" if entry_point == "main" else entry_point
     entry = entry_points()[entry_point]

@@ -47,6 +47,15 @@ def test_progress_is_not_drawn_where_there_is_no_terminal(capsys: pytest.Capture
     assert "" == capsys.readouterr().out
 
 
+def test_a_table_is_aligned_and_its_lines_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter() as reporter:
+        reporter.table(("", "seeds", "x" * 100), [("gru [64]", "3", "98.74 ± 0.10"), ("rnn", "10", "1")])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [len("gru [64]   seeds   ") + 100] * 3 == [len(line) for line in lines]
+    assert "gru [64]       3   " + " " * 88 + "98.74 ± 0.10" == lines[1]
+
+
 def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     message = f"cell: expected [this], received {'x' * 200}."
 
