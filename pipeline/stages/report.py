@@ -16,6 +16,7 @@ from typing import Any, cast
 from pipeline import comparison, folders, splits, tracking
 from pipeline import report as page
 from pipeline.comparison import Group, Result
+from pipeline.comparison_figures import count_of
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.reporting import Reporter
 from pipeline.settings import Cell
@@ -117,7 +118,7 @@ def _matches(filter_string: str) -> list[Run]:
     matches = tracking.find_runs(filter_string)
     trainings = [run for run in matches if _is_training(run)]
     if not trainings:
-        received = f"{len(matches)} runs, none of them a training" if matches else "none"
+        received = f"{count_of(len(matches), 'run')}, none of them a training" if matches else "none"
         raise TrackingError(
             f"filter: expected {filter_string!r} to match trainings of this experiment, received {received}. "
             "See the runs with: mlflow ui. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
