@@ -1,10 +1,10 @@
 """Where a training stands, kept so that it can go on after it was cut off; removed when it has ended.
 
-    <data_dir>/checkpoints/<run id>/
+    <data_dir>/checkpoints/<name>/
         checkpoint.npz    after the last finished epoch
         .lock             held by the process that is at the training; the system frees it however that process ends
 
-A run is cut off if it has such a folder and nobody holds its lock.
+A training is cut off if it has such a folder and nobody holds its lock.
 """
 
 import json
@@ -47,26 +47,28 @@ class Checkpoint:
     seconds: float
 
 
-def folder_of(data_dir: Path, run_id: str) -> Path:
-    """Return the folder of a run's checkpoint."""
-    return data_dir / "checkpoints" / run_id
+def folder_of(data_dir: Path, name: str) -> Path:
+    """Return the folder of the checkpoint of that name."""
+    return data_dir / "checkpoints" / name
 
 
 @contextmanager
-def held(data_dir: Path, run_id: str) -> Iterator[Path]:
-    """Make the folder of a run's checkpoint, hold it against other processes, and yield it.
+def held(data_dir: Path, name: str) -> Iterator[Path]:
+    """Make the folder of a checkpoint, hold it against other processes, and yield it.
 
     Raises:
         DataError: the folder cannot be made.
         UsageError: another process holds it.
     """
-    folder = folder_of(data_dir, run_id)
+    folder = folder_of(data_dir, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"run {run_id}: expected one that was cut off, but another process is at it. Wait.") from None
+        raise UsageError(
+            f"resume: expected a run that was cut off, but another process is at it, in {folder}."
+        ) from None
     except OSError as error:
         raise DataError(f"data_dir: expected a folder to write to, received {data_dir}: {error.strerror}.") from None
     try:
@@ -75,9 +77,9 @@ def held(data_dir: Path, run_id: str) -> Iterator[Path]:
         lock.release()
 
 
-def is_held(data_dir: Path, run_id: str) -> bool:
-    """Return whether a process is at the training of a run."""
-    lock = FileLock(folder_of(data_dir, run_id) / LOCK)
+def is_held(data_dir: Path, name: str) -> bool:
+    """Return whether a process is at the training whose checkpoint has that name."""
+    lock = FileLock(folder_of(data_dir, name) / LOCK)
     if not Path(lock.lock_file).exists():
         return False
     try:

@@ -1,25 +1,33 @@
 """Runs that may be cut off at any moment, are found again, and go on.
 
 A training is known by its fingerprint: a digest of its parameters as they apply
-to the data, of the data, and of the code. It stands as a tag on each run. Two
+to the data, of the data, and of the code. It is a tag of each run. Two
 runs of one fingerprint are twins; they have the same numbers on one machine.
 """
 
+import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline import checkpoints, digests, tracking
 from pipeline.settings import Settings
 from pipeline.splits import DataSet
+
+Run = Any  # MLflow's, whose own type only tracking.py knows
 
 TRAINED = "train_seconds"
 """The last metric that a training logs: a run that has it needs no checkpoint."""
 
 EVALUATED = "test_accuracy"
 """The last metric that an evaluation logs."""
+
+
+FINGERPRINT = "fingerprint"
+CHECKPOINT = "checkpoint"
+"""The tags of a run: its fingerprint, and the name of its checkpoint."""
 
 
 def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
@@ -38,15 +46,16 @@ def fingerprint(settings: Settings, data: DataSet) -> str:
 
 @contextmanager
 def open_run(
-    name: str, data_dir: Path, *, parent: str | None = None, resume: str | None = None
+    name: str, data_dir: Path, *, fingerprint: str, parent: str | None = None, resume: str | None = None
 ) -> Iterator[tuple[str, Path]]:
     """Open or continue a run, and hold the folder of its checkpoint; yield the id and the folder.
 
-    The folder is removed when the run has ended well.
+    The folder is there and held before the run is, and until it has ended; when it has ended well, it is removed.
 
     Args:
         name: of the run; see :func:`pipeline.tracking.open_run`.
         data_dir: holds the checkpoints.
+        fingerprint: by which the run is found again.
         parent: the id of the run that it belongs under.
         resume: the id of the run to continue.
 
@@ -54,12 +63,10 @@ def open_run(
         DataError: the folder cannot be made.
         UsageError: another process is at the run to be resumed.
     """
-    with ExitStack() as lock:  # left after the run: one that has not ended, and that nobody holds, was cut off
-        if resume:
-            folder = lock.enter_context(checkpoints.held(data_dir, resume))
-        with tracking.open_run(name, parent=parent, resume=resume) as run_id:
-            if not resume:
-                folder = lock.enter_context(checkpoints.held(data_dir, run_id))
+    checkpoint = tracking.get_run(resume).data.tags[CHECKPOINT] if resume else uuid.uuid4().hex
+    with checkpoints.held(data_dir, checkpoint) as folder:
+        tags = {FINGERPRINT: fingerprint, CHECKPOINT: checkpoint}
+        with tracking.open_run(name, tags, parent=parent, resume=resume) as run_id:
             yield run_id, folder
         checkpoints.remove(folder)
 
@@ -92,17 +99,18 @@ def find_twin(fingerprint: str, data_dir: Path, *, ended: str) -> Twin | None:
         on; else None.
     """
     twins: dict[State, Twin] = {}
-    for run in tracking.find_runs(f"tags.fingerprint = '{fingerprint}'"):
-        if state := _state(run.info.run_id, run.info.status, set(run.data.metrics), data_dir, ended=ended):
+    for run in tracking.find_runs(f"tags.{FINGERPRINT} = '{fingerprint}'"):
+        if state := _state(run, data_dir, ended=ended):
             twins.setdefault(state, Twin(run.info.run_id, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
 
 
-def _state(run_id: str, status: str, metrics: set[str], data_dir: Path, *, ended: str) -> State | None:
-    if status == "FINISHED" and ended in metrics:
+def _state(run: Run, data_dir: Path, *, ended: str) -> State | None:
+    checkpoint, metrics = run.data.tags[CHECKPOINT], run.data.metrics
+    if run.info.status == "FINISHED" and ended in metrics:
         return State.ENDED
-    if checkpoints.is_held(data_dir, run_id):
+    if checkpoints.is_held(data_dir, checkpoint):
         return State.HELD
-    if TRAINED in metrics or checkpoints.folder_of(data_dir, run_id).exists():
+    if TRAINED in metrics or checkpoints.folder_of(data_dir, checkpoint).exists():
         return State.CUT_OFF
     return None

@@ -73,7 +73,9 @@ def connect() -> None:
 
 
 @contextmanager
-def open_run(name: str, *, parent: str | None = None, resume: str | None = None) -> Iterator[str]:
+def open_run(
+    name: str, tags: Mapping[str, str], *, parent: str | None = None, resume: str | None = None
+) -> Iterator[str]:
     """Open a run, or continue one, and yield its id.
 
     It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised.
@@ -81,13 +83,18 @@ def open_run(name: str, *, parent: str | None = None, resume: str | None = None)
 
     Args:
         name: of the run; the one that a person gave to ``mlflow run`` stays.
+        tags: that it has from the moment it is there.
         parent: the id of the run that it belongs under.
         resume: the id of the run to continue. None: that of ``mlflow run``, if it has opened one; otherwise a new run.
     """
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
     run_id = mlflow.start_run(
-        run_id=resume, run_name=None if resume else _run_name(name), parent_run_id=parent, log_system_metrics=True
+        run_id=resume,
+        run_name=None if resume else _run_name(name),
+        parent_run_id=parent,
+        tags=dict(tags),
+        log_system_metrics=True,
     ).info.run_id
     if "error" in get_run(run_id).data.tags:
         _client().delete_tag(run_id, "error")  # of the attempt before

@@ -89,8 +89,8 @@ def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None =
     data = preprocess(grid[0], reporter)
     own = digests.of_texts(*(resumable.fingerprint(settings, data) for settings in grid))
     resume = _cut_off(own, grid[0].data_dir)
-    with resumable.open_run(_title(grid), grid[0].data_dir, resume=resume) as (parent, _):
-        tracking.log_tags(parent, {"fingerprint": own, "dataset": data.name, "dataset_digest": data.digest})
+    with resumable.open_run(_title(grid), grid[0].data_dir, fingerprint=own, resume=resume) as (parent, _):
+        tracking.log_tags(parent, {"dataset": data.name, "dataset_digest": data.digest})
         tracking.log_parameters(parent, _shared_parameters(grid, data))
         tracking.add_to_comparison(parent, parent)
         count = count or _side_by_side(len(grid))

@@ -23,7 +23,7 @@ from pipeline import checkpoints, figures, metrics, network, resumable, splits, 
 from pipeline.checkpoints import Checkpoint
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.reporting import EpochRecord, Reporter
-from pipeline.resumable import TRAINED
+from pipeline.resumable import FINGERPRINT, TRAINED
 from pipeline.settings import DatasetName, Settings, usable_cores
 from pipeline.splits import DataSet
 
@@ -85,13 +85,13 @@ def resumed(run_id: str, given: Settings, *, ended: str) -> tuple[Settings, Data
         UsageError: it has ended, was begun by other code, or has other parameters than those given.
     """
     run = tracking.get_run(run_id)
-    if "fingerprint" not in run.data.tags or "cell" not in run.data.params:
+    if FINGERPRINT not in run.data.tags or "cell" not in run.data.params:
         raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
     if ended in run.data.metrics:
         raise UsageError(f"resume: expected a run that was cut off, received {run_id}, which has ended.")
     settings = _settings_of(run_id, given)
     data = splits.find_by_digest(settings.data_dir, run.data.tags["dataset"], run.data.tags["dataset_digest"])
-    if resumable.fingerprint(settings, data) != run.data.tags["fingerprint"]:
+    if resumable.fingerprint(settings, data) != run.data.tags[FINGERPRINT]:
         raise UsageError(
             f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
             "The rest would not be as it would have been there; train anew."
@@ -144,10 +144,12 @@ def open_training(
     parameters = resumable.parameters(settings, data)
     cores = min(cores or usable_cores(), settings.shards)
     name = name or f"{settings.cell}-s{settings.seed}"
-    with resumable.open_run(name, settings.data_dir, parent=parent, resume=resume) as (run_id, folder):
+    fingerprint = resumable.fingerprint(settings, data)
+    with resumable.open_run(name, settings.data_dir, fingerprint=fingerprint, parent=parent, resume=resume) as opened:
+        run_id, folder = opened
         tracking.log_parameters(run_id, parameters)
         tracking.log_origin(run_id, data, gpus=_gpus())
-        tracking.log_tags(run_id, {"fingerprint": resumable.fingerprint(settings, data), "cores": str(cores)})
+        tracking.log_tags(run_id, {"cores": str(cores)})
         yield Training(run_id=run_id, settings=settings, data=data, checkpoint=folder, cores=cores)
 
 

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 
 from tests.integration.conftest import Command, environment, run_id_in, run_process
 
-SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "60")
+SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", *SMALL)
 
 
@@ -31,23 +31,159 @@ def artifacts(run_id: str) -> set[str]:
     return {Path(file.path).name for file in MlflowClient().list_artifacts(run_id, "comparison")}
 
 
-def kill_in_the_middle(store: Path) -> None:
-    """Start the comparison and kill all its processes when a training has finished an epoch."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *COMPARE], env=environment(), stdout=subprocess.PIPE, start_new_session=True
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not list((store / "data" / "checkpoints").glob("*/checkpoint.npz")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+@pytest.fixture(scope="module")
+def data(store: Path) -> tuple[str, str]:
+    return "--data-dir", str(store / "compared")
 
 
 @pytest.fixture(scope="module")
-def own_store(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give these tests an experiment and a data folder of their own: others do the same trainings."""
-    folder = tmp_path_factory.mktemp("compare")
-    os.environ["MLFLOW_EXPERIMENT_NAME"] = "compare"
-    os.chdir(folder)
-    return folder
+def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
+    """Return a comparison that was killed when a training had finished an epoch, and then repeated."""
+    command("run", *SMALL, "--cell", "gru", "--epochs", 1, *data)  # so that the store and the data are there
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *COMPARE, *data],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list((store / "compared" / "checkpoints").glob("*/checkpoint.npz")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    begun = {run.info.run_id for run in mlflow.search_runs(output_format="list") if run.info.status == "RUNNING"}
+
+    output = command(*COMPARE, *data).output
+
+    assert "goes on" in output
+    parent = output.rpartition("Run ")[2].split()[0]
+    assert begun <= {parent} | {run.info.run_id for run in children(parent).values()}  # nothing was begun anew
+    return parent
+
+
+def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
+    runs = children(parent)
+
+    assert {"rnn-s1", "rnn-s2", "gru-s1", "gru-s2"} == runs.keys()
+    for run in [mlflow.get_run(parent), *runs.values()]:
+        assert "FINISHED" == run.info.status
+        assert parent == run.data.tags["comparison"]
+        for metric in run.data.metrics:
+            steps = [entry.step for entry in MlflowClient().get_metric_history(run.info.run_id, metric)]
+            assert len(set(steps)) == len(steps), metric
+    assert {run.info.run_id for run in runs.values()} == set(mlflow.get_run(parent).data.tags["children"].split(","))
+
+
+def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
+    command: Command, parent: str, data: tuple[str, str]
+) -> None:
+    alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, *data).output)
+
+    compared = children(parent)["gru-s2"]
+    assert costs(alone) == costs(compared.info.run_id)
+    assert mlflow.get_run(alone).data.metrics["test_cost"] == compared.data.metrics["test_cost"]
+    assert mlflow.get_run(alone).data.params == compared.data.params
+    mlflow.delete_run(alone)  # it is a twin, which the next comparison would take over
+
+
+def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str) -> None:
+    run = mlflow.get_run(parent)
+
+    assert "compare-rnn-gru" == run.info.run_name
+    assert {
+        "cells": "rnn,gru",
+        "seeds": "1,2",
+        "hidden_units": "12",
+        "dataset": "digits",
+    }.items() <= run.data.params.items()
+    assert {"report.html", "runs.csv", "summary.csv", "verdicts.csv"} <= artifacts(parent)
+
+
+def test_what_was_trained_is_taken_over_and_what_fails_fails_alone(
+    command: Command, parent: str, data: tuple[str, str]
+) -> None:
+    before = children(parent)
+
+    output = command(
+        *("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38"), exit_code=1
+    ).output
+
+    assert "2 of 4 trainings failed. rnn-learning_rate=1e+38-s1: Training broke down" in output
+    second = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn'", output_format="list")[0]
+    assert "FAILED" == second.info.status
+    assert {"rnn-learning_rate=1e+38-s1", "rnn-learning_rate=1e+38-s2"} == children(second.info.run_id).keys()
+    taken_over = before["rnn-s1"].info.run_id
+    assert taken_over in second.data.tags["children"].split(",")
+    assert [parent, second.info.run_id] == mlflow.get_run(taken_over).data.tags["comparison"].split(",")
+    assert before.keys() == children(parent).keys()  # none was moved
+    page = mlflow.artifacts.load_text(f"{second.info.artifact_uri}/comparison/report.html")
+    assert "taken over" in page
+    assert "Training broke down" in page
+
+
+def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, parent: str) -> None:
+    arguments = ("compare", "--cells", "rnn,gru", "--seeds", "7", "--dataset", "digits", "--epochs", "100000")
+    data = ("--data-dir", str(store / "interrupted"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments, *data],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(list((store / "interrupted" / "checkpoints").glob("*/checkpoint.npz"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        error = process.stderr.read()
+
+    assert 130 == process.returncode
+    assert "Traceback" not in error
+    newest = mlflow.search_runs(output_format="list", max_results=3)
+    assert {"compare-rnn-gru": "KILLED", "rnn-s7": "KILLED", "gru-s7": "KILLED"} == {
+        run.info.run_name: run.info.status for run in newest
+    }
+
+
+def test_the_project_compares(store: Path, parent: str, data: tuple[str, str]) -> None:
+    small = [
+        argument
+        for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)
+        for argument in ("-P", f"{name[2:]}={value}")
+    ]
+    lists = ("-P", "cells=gru,rnn", "-P", "seeds=2")
+    done = run_process(
+        "mlflow", "run", ".", "--env-manager", "local", "-e", "compare", *lists, *small, "-P", f"data-dir={data[1]}"
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-gru-rnn'", output_format="list")[0]
+    assert ("FINISHED", "gru,rnn", "2") == (run.info.status, run.data.params["cells"], run.data.params["seeds"])
+    assert "report.html" in artifacts(run.info.run_id)
+    assert {} == children(run.info.run_id)  # all were trained before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cells", ""), "cells: expected values parted by commas"),
+        (("--cells", "rnn,elman"), "cell: expected 'rnn', 'lstm' or 'gru', received 'elman'."),
+        (("--seeds", "1,2.5"), "seed: expected a valid integer"),
+        (("--batch-size", "2000"), "batch_size: expected at most the 1,293 training images"),
+        (("--seeds", ",".join(map(str, range(1, 102))), "--cells", "rnn,gru"), "at most 200 trainings"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_opens_no_run(
+    command: Command, parent: str, data: tuple[str, str], arguments: tuple[str, ...], said: str
+) -> None:
+    before = len(mlflow.search_runs(output_format="list"))
+
+    result = command("compare", "--dataset", "digits", *data, *arguments, exit_code=2)
+
+    assert said in " ".join(result.output.split())
+    assert before == len(mlflow.search_runs(output_format="list"))

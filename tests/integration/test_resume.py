@@ -44,7 +44,17 @@ def killed(store: Path, uninterrupted: str) -> str:
         assert any(line.startswith("epoch 2/8") for line in process.stdout)
         process.kill()
     (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
-    return folder.name
+    return run_of(folder)
+
+
+def run_of(folder: Path) -> str:
+    """Return the id of the run whose checkpoint is in a folder."""
+    query = f"tags.checkpoint = '{folder.name}'"
+    return str(mlflow.search_runs(filter_string=query, output_format="list")[0].info.run_id)
+
+
+def folder_of(run_id: str, store: Path) -> Path:
+    return checkpoints.folder_of(store / "data", mlflow.get_run(run_id).data.tags["checkpoint"])
 
 
 def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
@@ -62,7 +72,7 @@ def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
     for metric in ("test_cost", "test_accuracy", "best_val_accuracy", "best_epoch"):
         assert mlflow.get_run(uninterrupted).data.metrics[metric] == run.data.metrics[metric]
     check_each_step_stands_once(killed)
-    assert not checkpoints.folder_of(store / "data", killed).exists()
+    assert not folder_of(killed, store).exists()
 
 
 def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> None:
@@ -133,10 +143,10 @@ def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: 
         assert "epoch" in process.stdout.readline()
         (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
 
-        result = command("train", "--resume", folder.name, exit_code=2)
+        result = command("train", "--resume", run_of(folder), exit_code=2)
 
-        assert "another process is at it" in result.output
-        assert "RUNNING" == mlflow.get_run(folder.name).info.status
+        assert "a process is at it" in result.output
+        assert "RUNNING" == mlflow.get_run(run_of(folder)).info.status
         process.send_signal(signal.SIGINT)
         process.stdout.read()
 
@@ -166,8 +176,7 @@ def test_what_cannot_be_resumed_is_explained(
         code = command("train", "--resume", stopped, exit_code=2)
     assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
 
-    folder = checkpoints.folder_of(store / "data", stopped)
-    (folder / checkpoints.FILE).unlink()
+    (folder_of(stopped, store) / checkpoints.FILE).unlink()
     lost = command("train", "--resume", stopped, exit_code=1)
     assert f"data_dir: expected the checkpoint of run {stopped}" in lost.output
 
