@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline import __version__, cli
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import COMPARED, DataSettings, Settings
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = {
@@ -19,9 +19,16 @@ SETTINGS = {
     "train": Settings,
     "evaluate": DataSettings,
     "run": Settings,
+    "compare": Settings,
     "report": DataSettings,
 }
-OWN = {"evaluate": {"run_id"}, "report": {"parent", "filter_string", "output"}, "train": {"resume"}, "run": {"resume"}}
+OWN = {
+    "evaluate": {"run_id"},
+    "report": {"parent", "filter_string", "output"},
+    "train": {"resume"},
+    "run": {"resume"},
+    "compare": {"workers"},
+}
 
 
 def invoke(*arguments: str) -> Any:
@@ -32,6 +39,12 @@ def commands() -> dict[str, Any]:
     return dict(get_command(cli.app).commands)  # type: ignore[attr-defined]
 
 
+def names_of(stage: str, settings: type[DataSettings]) -> set[str]:
+    """Return the names of a stage's settings; a comparison takes lists of two of them."""
+    plural = {"cell": "cells", "seed": "seeds"} if stage == "compare" else {}
+    return {plural.get(field.name, field.name) for field in fields(settings)}
+
+
 def test_the_commands_are_the_stages() -> None:
     assert SETTINGS.keys() == commands().keys()
 
@@ -40,7 +53,7 @@ def test_the_commands_are_the_stages() -> None:
 def test_the_options_of_a_stage_are_its_settings(stage: str, settings: type[DataSettings]) -> None:
     options = {parameter.name for parameter in commands()[stage].params}
 
-    assert {field.name for field in fields(settings)} | OWN.get(stage, set()) == options
+    assert names_of(stage, settings) | OWN.get(stage, set()) == options
 
 
 @pytest.mark.parametrize("stage", SETTINGS)
@@ -55,9 +68,10 @@ def test_every_option_and_command_has_help(stage: str) -> None:
 def test_help_shows_each_default(stage: str, settings: type[DataSettings]) -> None:
     helps = {parameter.name: parameter.help for parameter in commands()[stage].params}
 
-    for field in fields(settings):
-        default = "cores, at most 4" if field.name == "shards" else str(field.default)
-        assert helps[field.name].endswith(f"Default: {default}.")
+    defaults = {field.name: str(field.default) for field in fields(settings)} | {"shards": "cores, at most 4"}
+    defaults |= {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
+    for name in names_of(stage, settings):
+        assert helps[name].endswith(f"Default: {defaults[name]}.")
 
 
 @pytest.mark.parametrize("spelling", ["--batch-size", "--batch_size"])
@@ -89,25 +103,27 @@ def entry_points() -> dict[str, Any]:
     return dict(yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"])
 
 
+def entry_point_of(stage: str) -> str:
+    return "main" if stage == "run" else stage
+
+
 def test_the_entry_points_of_the_project_are_the_stages() -> None:
     assert SETTINGS.keys() == {"run" if name == "main" else name for name in entry_points()}
 
 
-@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate", "report"])
-def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(entry_point: str) -> None:
-    stage = "run" if entry_point == "main" else entry_point
-    declared = entry_points()[entry_point].get("parameters", {})
-    defaults = {field.name: field.default for field in fields(SETTINGS[stage])}
+@pytest.mark.parametrize("stage", sorted(SETTINGS))
+def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(stage: str) -> None:
+    declared = entry_points()[entry_point_of(stage)].get("parameters", {})
+    defaults = {field.name: field.default for field in fields(SETTINGS[stage])} | COMPARED
 
     assert declared.keys() <= {parameter.name for parameter in commands()[stage].params}
     for name, declaration in declared.items():
         assert declaration.get("default") == defaults.get(name)
 
 
-@pytest.mark.parametrize("entry_point", ["main", "download", "preprocess", "train", "evaluate", "report"])
-def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(entry_point: str) -> None:
-    stage = "run" if entry_point == "main" else entry_point
-    entry = entry_points()[entry_point]
+@pytest.mark.parametrize("stage", sorted(SETTINGS))
+def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(stage: str) -> None:
+    entry = entry_points()[entry_point_of(stage)]
     options = [f"--{name.replace('_', '-')} {{{name}}}" for name in entry.get("parameters", {})]
 
     assert " ".join(["python -m pipeline", stage, *options]) == entry["command"]
