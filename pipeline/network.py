@@ -6,6 +6,7 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
     raw pixels (B, H, W), 0–255
       → Rescaling 1/255, Reshape          (B, T, I), 0–1
       → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step
+      → Dropout, where there is any       (B, D·U), in training alone
       → Dense                             (B, C) logits
       → Softmax                           (B, C) probabilities
 """
@@ -13,6 +14,7 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipeline.settings import Settings, resolve_steps
@@ -29,6 +31,7 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
 
     The recurrent layers are Keras's own with their defaults: tanh, a
     forget-gate bias that starts at 1 (LSTM), reset after the product (GRU).
+    Neither ``dropout`` nor ``initializer`` changes what other weights are drawn.
 
     Raises:
         UsageError: ``steps`` does not divide the pixels of an image.
@@ -40,8 +43,13 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
     for number in range(1, settings.layers + 1):
         x = _recurrent(settings, number)(x)
+    if settings.dropout:
+        x = keras.layers.Dropout(settings.dropout, seed=settings.seed, name="dropout")(x)
     x = keras.layers.Dense(classes, name="logits")(x)
-    return keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell)
+    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell)
+    if settings.initializer == "identity":
+        _start_at_identity(model)
+    return model
 
 
 def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
@@ -50,6 +58,17 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     name = f"{settings.cell}_{number}"
     layer = CELLS[settings.cell](settings.hidden_units, return_sequences=not last, name=name)
     return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer
+
+
+def _start_at_identity(model: keras.Model) -> None:
+    """Set the recurrent weights (U, U) of every gate to the identity: a state starts as a sum over the steps.
+
+    Keras's ``Identity`` would give it to the first gate alone. All other weights stay as they were drawn.
+    """
+    for weight in model.trainable_weights:
+        if weight.name == "recurrent_kernel":
+            units, columns = weight.shape
+            weight.assign(np.tile(np.eye(units), columns // units))
 
 
 def save(model: keras.Model, folder: Path) -> None:

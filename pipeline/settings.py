@@ -17,13 +17,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from pipeline import recipes
 from pipeline.errors import UsageError
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Cell = Literal["rnn", "lstm", "gru"]
 Direction = Literal["forward", "bidirectional"]
+Initializer = Literal["orthogonal", "identity"]
+Schedule = Literal["constant", "cosine"]
+Augmentation = Literal["none", "affine"]
+Recipe = Literal["tutorial", "accurate", "quick"]
 
 MIRRORS = "mirrors"
 """The ``source`` that stands for a data set's published mirrors."""
@@ -66,14 +71,30 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
-    """All that a training needs. The defaults are the tutorial's."""
+    """All that a training needs. The defaults are the tutorial's; ``of`` takes those of the recipe."""
 
+    recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
     cell: Annotated[Cell, Doc("Recurrent cell.")] = "gru"
     steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
-    learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam.")] = 0.001
+    initializer: Annotated[Initializer, Doc("What the recurrent weights of each gate start as.")] = "orthogonal"
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Fraction of the last layer's inputs left out at random.")] = 0.0
+    learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
+    schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
+    warmup_epochs: Annotated[float, Ge(0), Doc("Epochs in which the learning rate first rises from 0.")] = 0.0
+    weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights but biases, as in AdamW.")] = 0.0
+    clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no limit.")] = 0.0
+    ema: Annotated[
+        float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights, which is then what is kept; 0: none.")
+    ] = 0.0
+    augmentation: Annotated[
+        Augmentation, Doc("Train on the images as they are, or turned, shifted and scaled a little, anew each epoch.")
+    ] = "none"
+    label_smoothing: Annotated[
+        float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
+    ] = 0.0
     epochs: Annotated[int, Ge(1), Doc("Passes over the training images.")] = 30
     batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
     seed: Annotated[int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights and of the order of the images.")] = 1
@@ -83,6 +104,16 @@ class Settings(DataSettings):
         Le(64),
         Doc("Parts of a batch trained side by side; costs repeat for the same number only. Default: cores, at most 4."),
     ] = field(default_factory=default_shards)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Return checked settings: the ``given`` values, those of the recipe, and the defaults of the rest.
+
+        Raises:
+            UsageError: names each parameter that is wrong, what it expects, and what came.
+        """
+        recipe, cell = (str(given.get(name, default)) for name, default in (("recipe", cls.recipe), ("cell", cls.cell)))
+        return super().of({**recipes.values(recipe, cell), **given})
 
     def __post_init__(self) -> None:
         """Cut a batch into no more parts than it has images."""

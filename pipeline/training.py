@@ -1,7 +1,7 @@
 """Train a stock Keras classifier, epoch by epoch, at the machine's speed.
 
-    configure_threads(shards)
-    trainer = Trainer(model, optimizer, train, validation, batch_size=128, shards=2, seed=1)
+    configure_threads(settings.shards)
+    trainer = Trainer.of(settings, data)
     for number in range(1, 31):
         result = trainer.epoch(number, on_batches)
         cost, accuracy = trainer.validate()
@@ -14,18 +14,19 @@ they are Keras's own, which use cuDNN.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn, Self
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline import recurrent
+from pipeline import augmentation, network, optimizers, recurrent
 from pipeline.errors import TrainingError, UsageError
-from pipeline.settings import usable_cores
-from pipeline.splits import Split
+from pipeline.settings import Settings, usable_cores
+from pipeline.splits import DataSet, Split
 
 CHUNK_SECONDS = 0.3
 """Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
@@ -79,18 +80,22 @@ def configure_threads(shards: int) -> bool:
 class Trainer:
     """Trains ``model`` in place.
 
-    The order of the images is a function of (seed, epoch) alone, and costs depend on
-    neither the threads nor the progress calls: the same seed, shards and machine give the
-    same bits.
+    All chance, the order of the images, their augmentation and what dropout leaves out, is
+    a function of (seed, epoch) alone, and costs depend on neither the threads nor the progress
+    calls: the same seed, shards and machine give the same bits.
 
     Args:
         model: as ``network.build`` gives it; pixels (B, H, W) → probabilities (B, C).
-        optimizer: a Keras optimizer.
+        optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are what
+            is validated and kept.
         train: what is trained on.
         validation: what ``validate`` measures.
         batch_size: images per update; a last batch that is not full is left out.
         shards: parts of a batch that run side by side; at most ``batch_size``.
-        seed: of the order of the images.
+        seed: of the order of the images, augmentation and dropout.
+        affine: whether to turn, shift and scale each image a little, anew each epoch.
+        label_smoothing: fraction of a label that is spread over all classes in what is minimised; a
+            reported cost is that of the labels as they are.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
             machine without a GPU. Without, a batch is one shard.
 
@@ -108,6 +113,8 @@ class Trainer:
         batch_size: int,
         shards: int,
         seed: int,
+        affine: bool = False,
+        label_smoothing: float = 0.0,
         fast: bool | None = None,
     ) -> None:
         self.batches = len(train.labels) // batch_size
@@ -115,6 +122,7 @@ class Trainer:
             raise UsageError(f"batch_size: expected at most the {len(train.labels)} images, received {batch_size}.")
         self.model, self.optimizer = model, optimizer
         self._batch_size, self._seed = batch_size, seed
+        self._affine, self._label_smoothing = affine, label_smoothing
         self._fast = not tf.config.list_physical_devices("GPU") if fast is None else fast
         self._sizes = _shard_sizes(batch_size, shards if self._fast else 1)
         self._stock = keras.Model(model.inputs, model.layers[-1].input)
@@ -125,22 +133,42 @@ class Trainer:
         self._train_batches = tf.function(self._chunk_graph, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
 
+    @classmethod
+    def of(cls, settings: Settings, data: DataSet) -> Self:
+        """Return a trainer of a new network as the settings describe it.
+
+        Raises:
+            UsageError: a parameter does not fit the data.
+        """
+        return cls(
+            network.build(settings, height=data.height, width=data.width, classes=data.classes),
+            optimizers.build(settings, batches=len(data.train.labels) // settings.batch_size),
+            data.train,
+            data.validation,
+            batch_size=settings.batch_size,
+            shards=settings.shards,
+            seed=settings.seed,
+            affine=settings.augmentation == "affine",
+            label_smoothing=settings.label_smoothing,
+        )
+
     def epoch(self, number: int, on_batches: Callable[[int, int], None] = lambda done, total: None) -> Epoch:
         """Train one pass over the images.
 
         Args:
-            number: of the epoch, which settles the order of the images.
+            number: of the epoch, which settles what is random in it.
             on_batches: told (batches done, batches in all) a few times a second.
 
         Raises:
             TrainingError: the cost of a batch is not finite.
         """
         begin = time.perf_counter()
-        order = _order(len(self._train[1]), self._seed, number)
+        order, transforms = _order(len(self._train[1]), self._seed, number), self._transforms(number)
+        self._seed_dropout(number)
         costs: list[float] = []
         hits = 0
         while len(costs) < self.batches:
-            chunk_costs, chunk_hits = self._run_chunk(order, len(costs))
+            chunk_costs, chunk_hits = self._run_chunk(order, transforms, len(costs))
             self._check_finite(chunk_costs, number, len(costs))
             costs.extend(chunk_costs.tolist())
             hits += int(chunk_hits.sum())
@@ -149,12 +177,13 @@ class Trainer:
         return Epoch(float(np.mean(costs)), hits / samples, time.perf_counter() - begin, samples)
 
     def validate(self) -> Validation:
-        """Return cost and accuracy on the validation images.
+        """Return cost and accuracy on the validation images, of the averaged weights where there are any.
 
         Raises:
             TrainingError: the cost is not finite.
         """
-        cost, hits = self._validate()
+        with self._averaged():
+            cost, hits = self._validate()
         count = len(self._validation[1])
         if not np.isfinite(cost):
             self._break_down("in the validation", float(cost) / count)
@@ -172,11 +201,43 @@ class Trainer:
     def _state_variables(self) -> list[keras.Variable]:
         return [*self.model.variables, *self.optimizer.variables]
 
-    def _run_chunk(self, order: tf.Tensor, start: int) -> tuple[Numbers, Numbers]:
+    def weights(self) -> list[Numbers]:
+        """Return the model's weights as they are validated: averaged, where there are averages."""
+        with self._averaged():
+            weights: list[Numbers] = self.model.get_weights()
+            return weights
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averages, where there are any, in place of the weights for a while."""
+        weights = [variable.numpy() for variable in self.model.trainable_variables]
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.model.trainable_variables, weights, strict=True):
+                variable.assign(value)
+
+    def _transforms(self, number: int) -> tf.Tensor | None:
+        """Return the transformation (N, 8) of each image in an epoch; None without augmentation."""
+        if not self._affine:
+            return None
+        count, height, width = self._train[0].shape
+        seed = tf.random.experimental.stateless_fold_in((self._seed, number), 1)  # another one than that of the order
+        return augmentation.random_affine(count, height=height, width=width, seed=seed)
+
+    def _seed_dropout(self, number: int) -> None:
+        """Let what dropout leaves out depend on seed and epoch alone: each shard of a batch counts on from here."""
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign((self._seed, number * self.batches * len(self._sizes)))
+
+    def _run_chunk(self, order: tf.Tensor, transforms: tf.Tensor | None, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""
         stop = min(start + self._chunk, self.batches)
         begin = time.perf_counter()
-        costs, hits = (result.numpy() for result in self._train_batches(order, tf.constant(start), tf.constant(stop)))
+        results = self._train_batches(order, transforms, tf.constant(start), tf.constant(stop))
+        costs, hits = (result.numpy() for result in results)
         # The first call traces, which says little of the next: from one batch the chunk finds its size in two calls.
         self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
         return costs, hits
@@ -193,31 +254,39 @@ class Trainer:
             f"Try a lower learning_rate; it is {float(self.optimizer.learning_rate):g}."
         )
 
-    def _chunk_graph(self, order: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _chunk_graph(
+        self, order: tf.Tensor, transforms: tf.Tensor | None, start: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Train batches ``start`` to ``stop`` of ``order``; return the cost and the hits of each."""
 
         def body(batch: tf.Tensor, costs: tf.TensorArray, hits: tf.TensorArray) -> tuple[Any, ...]:
-            cost, right = self._train_batch(order[batch * self._batch_size : (batch + 1) * self._batch_size])
+            indices = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            cost, right = self._train_batch(indices, transforms)
             return batch + 1, costs.write(batch - start, cost), hits.write(batch - start, right)
 
         costs, hits = (tf.TensorArray(dtype, size=stop - start) for dtype in (tf.float32, tf.int32))
         _, costs, hits = tf.while_loop(lambda batch, *_: batch < stop, body, (start, costs, hits))
         return costs.stack(), hits.stack()
 
-    def _train_batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train_batch(self, indices: tf.Tensor, transforms: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights by one batch; return its mean cost and its hits."""
-        parts = [self._shard(part) for part in tf.split(indices, self._sizes)]
+        parts = [self._shard(part, transforms) for part in tf.split(indices, self._sizes)]
         costs, hits, gradients = zip(*parts, strict=True)
         self.optimizer.apply([tf.add_n(same) for same in zip(*gradients, strict=True)], self.model.trainable_variables)
         return tf.add_n(costs), tf.add_n(hits)
 
-    def _shard(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return a shard's share of the batch's mean cost, its hits, and the gradients of the share."""
+    def _shard(self, indices: tf.Tensor, transforms: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Return a shard's share of the batch's mean cost, its hits, and the gradients of what it has to minimise."""
         images, labels = (tf.gather(tensor, indices) for tensor in self._train)
+        if transforms is not None:
+            images = augmentation.apply_affine(images, tf.gather(transforms, indices))
         with tf.GradientTape() as tape:
-            costs, hits = _costs(self._logits(images, training=True), labels)
-            share = tf.reduce_sum(costs) / self._batch_size
-        return share, hits, tape.gradient(share, self._variables)
+            logits = self._logits(images, training=True)
+            costs, hits = _costs(logits, labels)
+            share = minimised = tf.reduce_sum(costs) / self._batch_size
+            if self._label_smoothing:
+                minimised = tf.reduce_sum(_smoothed(logits, labels, self._label_smoothing)) / self._batch_size
+        return share, hits, tape.gradient(minimised, self._variables)
 
     def _validation_graph(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sum of the costs of all validation images, and their hits."""
@@ -246,6 +315,12 @@ def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     right = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     return costs, tf.math.count_nonzero(right, dtype=tf.int32)
+
+
+def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Return the cross-entropy of each image in nats, (B,), to its label smoothed (Szegedy et al. 2016, 1512.00567)."""
+    targets = tf.one_hot(labels, logits.shape[1])
+    return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=smoothing)
 
 
 def _order(count: int, seed: int, epoch: int) -> tf.Tensor:

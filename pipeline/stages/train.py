@@ -171,9 +171,10 @@ def fit(opened: Training, reporter: Reporter) -> None:
         return
     run_id, settings, data = opened.run_id, opened.settings, opened.data
     training.configure_threads(opened.cores)
-    model = network.build(settings, height=data.height, width=data.width, classes=data.classes)
+    trainer = training.Trainer.of(settings, data)
+    model = trainer.model
     tracking.log_missing_metrics(run_id, {"parameters": model.count_params()})
-    done = _train_epochs(opened, model, reporter)
+    done = _train_epochs(opened, trainer, reporter)
     started = time.perf_counter()
     model.set_weights(done.best_weights)
     _log_training(opened, model, done.history)
@@ -185,18 +186,9 @@ def fit(opened: Training, reporter: Reporter) -> None:
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
 
 
-def _train_epochs(opened: Training, model: keras.Model, reporter: Reporter) -> Checkpoint:
+def _train_epochs(opened: Training, trainer: training.Trainer, reporter: Reporter) -> Checkpoint:
     """Train what is left of the epochs; return where the training stands after the last."""
     begin, settings = time.perf_counter(), opened.settings
-    trainer = training.Trainer(
-        model,
-        keras.optimizers.Adam(settings.learning_rate),
-        opened.data.train,
-        opened.data.validation,
-        batch_size=settings.batch_size,
-        shards=settings.shards,
-        seed=settings.seed,
-    )
     done = _restore(opened, trainer, reporter)
     before = done.seconds
     for epoch in range(len(done.history) + 1, settings.epochs + 1):
@@ -205,7 +197,7 @@ def _train_epochs(opened: Training, model: keras.Model, reporter: Reporter) -> C
         done = Checkpoint(
             history=history,
             state=trainer.state(),
-            best_weights=model.get_weights() if _best(history) is record else done.best_weights,
+            best_weights=trainer.weights() if _best(history) is record else done.best_weights,
             seconds=before + time.perf_counter() - begin,
         )
         checkpoints.save(opened.checkpoint, done)  # first: what is logged is never logged again

@@ -112,9 +112,31 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others() -> None:
     assert not np.array_equal(kernel(1), kernel(2))
 
 
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3)])
+def test_the_recurrent_weights_of_every_gate_can_start_as_the_identity(cell: str, gates: int) -> None:
+    settings = {"cell": cell, "hidden_units": 3, "layers": 2, "direction": "bidirectional"}
+    kinds = ({"initializer": kind} for kind in ("orthogonal", "identity"))
+    drawn, identity = (network.build(Settings.of(settings | kind), height=4, width=4, classes=2) for kind in kinds)
+
+    for expected, actual in zip(drawn.trainable_weights, identity.trainable_weights, strict=True):
+        if actual.name == "recurrent_kernel":
+            np.testing.assert_array_equal(actual, np.hstack([np.eye(3)] * gates))
+        else:
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_dropout_draws_no_other_weights() -> None:
+    with_and_without = ({"dropout": rate, "hidden_units": 3} for rate in (0.5, 0))
+    with_it, without = (network.build(Settings.of(given), height=4, width=4, classes=2) for given in with_and_without)
+
+    for expected, actual in zip(without.get_weights(), with_it.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_both_saved_forms_answer_as_the_model_does(tmp_path: Path, cell: str) -> None:
-    settings = Settings.of({"cell": cell, "hidden_units": 7, "layers": 2, "direction": "bidirectional"})
+    kind = {"cell": cell, "hidden_units": 7, "layers": 2, "direction": "bidirectional", "dropout": 0.5}
+    settings = Settings.of(kind | {"initializer": "identity"})
     model = network.build(settings, height=6, width=5, classes=4)
     images = np.random.default_rng(0).integers(0, 256, (3, 6, 5)).astype(np.float32)
     expected = model(images).numpy()

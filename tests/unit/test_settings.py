@@ -23,6 +23,25 @@ def test_the_defaults_are_those_of_the_tutorial() -> None:
     )
 
 
+def test_all_beyond_the_tutorial_is_off() -> None:
+    settings = Settings()
+
+    assert ("tutorial", "constant", "none", "orthogonal") == (
+        settings.recipe,
+        settings.schedule,
+        settings.augmentation,
+        settings.initializer,
+    )
+    assert {0} == {
+        settings.warmup_epochs,
+        settings.dropout,
+        settings.weight_decay,
+        settings.clip_norm,
+        settings.ema,
+        settings.label_smoothing,
+    }
+
+
 def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
     settings = Settings.of({"cell": "lstm", "learning_rate": 0.01, "data_dir": Path("elsewhere")})
 
@@ -50,6 +69,16 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("hidden_units", "many", "a valid integer"),
         ("direction", "sideways", "'forward' or 'bidirectional'"),
         ("source", "", "at least 1 character"),
+        ("recipe", "lucky", "'tutorial', 'accurate' or 'quick'"),
+        ("schedule", "linear", "'constant' or 'cosine'"),
+        ("augmentation", "elastic", "'none' or 'affine'"),
+        ("initializer", "zeros", "'orthogonal' or 'identity'"),
+        ("warmup_epochs", -1, "greater than or equal to 0"),
+        ("dropout", 1, "less than 1"),
+        ("ema", 1.0, "less than 1"),
+        ("label_smoothing", 1.0, "less than 1"),
+        ("weight_decay", -0.1, "greater than or equal to 0"),
+        ("clip_norm", -1.0, "greater than or equal to 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_the_expectation_and_what_came(

@@ -10,9 +10,9 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # From the bottom to the top; a module imports from rows above its own only.
 LAYERS = [
-    {"__init__", "errors", "digests", "reporting", "scoring"},
+    {"__init__", "errors", "digests", "reporting", "scoring", "recipes", "augmentation"},
     {"settings", "idx", "folders"},
-    {"datasets", "recurrent"},
+    {"datasets", "recurrent", "optimizers"},
     {"sources"},
     {"raw_data"},
     {"splits", "network", "metrics", "figures", "checkpoints"},
@@ -76,7 +76,7 @@ def test_only_tracking_and_the_served_model_import_mlflow() -> None:
 
 
 def test_the_data_is_prepared_without_tensorflow() -> None:
-    users = {"network", "recurrent", "training", "scoring", "stages/train", "stages/evaluate"}
+    users = {"augmentation", "network", "recurrent", "training", "scoring", "stages/train", "stages/evaluate"}
     assert users == users_of("tensorflow")
 
 

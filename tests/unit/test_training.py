@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import idx, network, training
+from pipeline import idx, network, optimizers, training
 from pipeline.errors import TrainingError, UsageError
 from pipeline.settings import Settings
 from pipeline.splits import Split
@@ -30,21 +30,22 @@ def trainer(
     batch_size: int = 10,
     shards: int = 2,
     seed: int = 1,
-    learning_rate: float = 0.01,
     fast: bool | None = None,
     **settings: Any,
 ) -> Trainer:
-    given = Settings.of({"hidden_units": 8, "batch_size": batch_size} | settings)
+    given = Settings.of({"hidden_units": 8, "batch_size": batch_size, "learning_rate": 0.01} | settings)
     split = train or random_split(105)
     height, width = split.images.shape[1:]
     return Trainer(
         network.build(given, height=height, width=width, classes=int(split.labels.max()) + 1),
-        keras.optimizers.Adam(learning_rate),
+        optimizers.build(given, batches=len(split.labels) // batch_size),
         split,
         random_split(23, seed=9) if train is None else split,
         batch_size=batch_size,
         shards=shards,
         seed=seed,
+        affine=given.augmentation == "affine",
+        label_smoothing=given.label_smoothing,
         fast=fast,
     )
 
@@ -90,12 +91,100 @@ def test_the_same_seed_gives_the_same_bits_however_an_epoch_is_cut(cell: str, mo
         np.testing.assert_array_equal(weight, expected_weight)
 
 
-def test_an_epoch_depends_on_seed_and_number_alone() -> None:
-    first, second = trainer(), trainer()
+@pytest.mark.parametrize("settings", [{}, {"dropout": 0.5, "augmentation": "affine"}], ids=["order", "all chance"])
+def test_an_epoch_depends_on_seed_and_number_alone(settings: dict[str, Any]) -> None:
+    first, second = trainer(**settings), trainer(**settings)
     assert first.epoch(2).cost == second.epoch(2).cost
     assert first.epoch(5).cost == second.epoch(5).cost
     assert trainer(seed=1).epoch(1).cost != trainer(seed=2).epoch(1).cost
     assert trainer().epoch(1).cost != trainer().epoch(2).cost
+
+
+EVERYTHING: dict[str, Any] = {
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "augmentation": "affine",
+    "dropout": 0.3,
+    "weight_decay": 0.01,
+    "label_smoothing": 0.1,
+    "clip_norm": 1,
+    "ema": 0.9,
+}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_state_is_all_that_an_epoch_leaves(fast: bool) -> None:
+    """Two epochs, then the third by another trainer that takes on the state: the same bits as three by one."""
+    expected, actual = (trainer(fast=fast, epochs=3, **EVERYTHING) for _ in range(2))
+    costs(expected, 2)
+    actual.restore(expected.state())
+    assert expected.epoch(3).cost == actual.epoch(3).cost
+    assert expected.validate() == actual.validate()
+    for old, new in zip(expected.state(), actual.state(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool) -> None:
+    """With a learning rate of almost 0 the weights stay; what differs between two epochs' costs are the images."""
+    still: dict[str, Any] = {"learning_rate": 1e-12, "batch_size": 100, "fast": fast}
+    as_they_are, augmented = trainer(**still), trainer(**still, augmentation="affine")
+    same, first, second = as_they_are.epoch(1).cost, augmented.epoch(1).cost, augmented.epoch(2).cost
+    assert len({same, first, second}) == 3
+    assert pytest.approx(same, rel=0.1) == first
+    assert as_they_are.validate() == augmented.validate()
+
+
+def test_shards_change_an_augmented_cost_by_rounding_only() -> None:
+    one, several = (trainer(shards=shards, augmentation="affine") for shards in (1, 3))
+    assert pytest.approx(costs(one), rel=1e-5) == costs(several)
+
+
+def operations(trainer: Trainer) -> set[str]:
+    """The kinds of operations in the graph that trains."""
+    order = training._order(105, 1, 1)
+    graph = trainer._train_batches.get_concrete_function(order, trainer._transforms(1), tf.constant(0), tf.constant(1))
+    found = {node.op for function in graph.graph.as_graph_def().library.function for node in function.node_def}
+    return found | {operation.type for operation in graph.graph.get_operations()}
+
+
+def test_what_is_off_has_no_operation_in_the_graph() -> None:
+    random_and_more = {"ImageProjectiveTransformV3", "StatelessRandomUniformV2", "Cos", "OneHot", "GreaterEqual"}
+    assert not random_and_more & operations(trainer())
+    assert random_and_more <= operations(trainer(**EVERYTHING))
+
+
+def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> None:
+    split = random_split(10)
+    ours = trainer(split, label_smoothing=0.2, shards=2)
+    stock = trainer(split).model
+    plain = trainer(split).epoch(1)
+    stock.compile(keras.optimizers.Adam(0.01), keras.losses.CategoricalCrossentropy(label_smoothing=0.2))
+    stock.train_on_batch(split.images.astype("float32"), np.eye(2)[split.labels])
+    assert pytest.approx(plain.cost, rel=1e-6) == ours.epoch(1).cost
+    for expected, actual in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_leaves_out_its_fraction_in_training_alone() -> None:
+    ours = trainer(dropout=0.5, shards=2)
+    features = np.ones((1_000, 8), np.float32)
+    dropped = np.asarray(ours.model.get_layer("dropout")(features, training=True))
+    assert {0.0, 2.0} == set(dropped.flatten())
+    assert pytest.approx(0.5, abs=0.05) == (dropped == 0).mean()
+    assert trainer().validate() == ours.validate()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_averaged_weights_are_validated_and_kept_while_training_goes_on_from_the_others(fast: bool) -> None:
+    ours, raw = trainer(fast=fast, ema=0.9), trainer(fast=fast)
+    assert costs(ours) == costs(raw)
+    validation, kept = ours.validate(), ours.weights()
+    for expected, actual in zip(raw.weights(), ours.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    raw.model.set_weights(kept)
+    assert raw.validate() == validation
+    assert not np.array_equal(kept[0], ours.model.get_weights()[0])
 
 
 def test_the_order_holds_every_image_once() -> None:

@@ -1,0 +1,85 @@
+"""The optimizer that settings ask for: learning rates by hand, updates against numpy."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline import optimizers
+from pipeline.settings import Settings
+
+BATCHES = 10
+
+
+def built(**given: Any) -> keras.optimizers.Adam:
+    return optimizers.build(Settings.of(given), batches=BATCHES)
+
+
+def rate_at(step: int, **given: Any) -> float:
+    optimizer = built(learning_rate=0.004, **given)
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+def updated(variable: keras.Variable, gradient: Any, steps: int = 1, **given: Any) -> keras.optimizers.Adam:
+    optimizer = built(**given)
+    optimizer.build([variable])
+    for _ in range(steps):
+        optimizer.apply([keras.ops.convert_to_tensor(np.asarray(gradient, np.float32))], [variable])
+    return optimizer
+
+
+def test_with_the_defaults_it_is_adam_and_nothing_more() -> None:
+    expected = keras.optimizers.Adam(0.001).get_config()
+    actual = built().get_config()
+    assert expected | {"name": actual["name"], "ema_momentum": 0.0} == actual  # the momentum of an average that is off
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.004), (50, 0.004 * (1 + np.cos(np.pi / 6)) / 2), (150, 0.002), (300, 0), (400, 0)],
+)
+def test_a_cosine_falls_from_the_learning_rate_to_zero(step: int, rate: float) -> None:
+    assert pytest.approx(rate, abs=1e-9) == rate_at(step, schedule="cosine", epochs=30)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(0, 0), (5, 0.001), (10, 0.002), (20, 0.004), (160, 0.002), (300, 0)]
+)  # a rise over 20 updates, then a cosine over 280
+def test_it_first_rises_in_the_epochs_of_the_warmup(step: int, rate: float) -> None:
+    assert pytest.approx(rate, abs=1e-9) == rate_at(step, schedule="cosine", warmup_epochs=2, epochs=30)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0), (1, 0.0008), (5, 0.004), (300, 0.004)])
+def test_a_constant_rate_may_be_warmed_up_too(step: int, rate: float) -> None:
+    assert pytest.approx(rate, abs=1e-9) == rate_at(step, warmup_epochs=0.5)
+
+
+def test_a_training_shorter_than_its_warmup_only_rises() -> None:
+    assert pytest.approx(0.002) == rate_at(5, schedule="cosine", warmup_epochs=1, epochs=1)
+
+
+def test_weights_decay_by_the_learning_rate_and_biases_do_not() -> None:
+    kernel, bias = keras.Variable([2.0], name="kernel"), keras.Variable([2.0], name="bias")
+    for variable in (kernel, bias):
+        updated(variable, [0.0], weight_decay=0.1, learning_rate=0.01)
+    assert pytest.approx(2 - 2 * 0.1 * 0.01) == float(kernel.numpy()[0])
+    assert 2 == float(bias.numpy()[0])
+
+
+def test_gradients_are_clipped_by_their_norm() -> None:
+    variable = keras.Variable([0.0, 0.0])
+    optimizer = updated(variable, [3.0, 4.0], clip_norm=1)  # of norm 5
+    first_moment = next(v for v in optimizer.variables if "momentum" in v.path)
+    np.testing.assert_allclose(first_moment, [0.1 * 0.6, 0.1 * 0.8], rtol=1e-5)
+
+
+def test_the_average_is_that_of_the_weights_after_each_update() -> None:
+    variable = keras.Variable([1.0])
+    optimizer = updated(variable, [1.0], steps=3, ema=0.75, learning_rate=0.1)
+    # With a constant gradient Adam moves by the learning rate at each update: 0.9, 0.8, 0.7.
+    assert pytest.approx(0.7, abs=1e-5) == float(variable.numpy()[0])
+    optimizer.finalize_variable_values([variable])
+    average = 0.75 * (0.75 * 0.9 + 0.25 * 0.8) + 0.25 * 0.7
+    assert pytest.approx(average, abs=1e-5) == float(variable.numpy()[0])

@@ -1,0 +1,58 @@
+from dataclasses import asdict
+from typing import Any, get_args
+
+import pytest
+
+from pipeline import recipes
+from pipeline.errors import UsageError
+from pipeline.settings import Cell, Recipe, Settings
+
+CELLS = get_args(Cell)
+
+
+def test_the_tutorial_is_the_defaults() -> None:
+    assert Settings() == Settings.of({"recipe": "tutorial"}) == Settings.of({})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("recipe", get_args(Recipe))
+def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any) -> None:
+    settings = asdict(Settings.of({"recipe": recipe, "cell": cell}))
+
+    expected = asdict(Settings()) | {"recipe": recipe, "cell": cell} | dict(recipes.values(recipe, cell))
+    assert expected == settings
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_given_overrides_the_recipe(cell: Any) -> None:
+    recipe = Settings.of({"recipe": "accurate", "cell": cell})
+    given = {"augmentation": "none", "learning_rate": 0.01, "epochs": 5}
+
+    settings = Settings.of({"recipe": "accurate", "cell": cell} | given)
+
+    assert asdict(recipe) | given == asdict(settings)
+    assert "affine" == recipe.augmentation
+
+
+def test_a_value_that_is_the_default_overrides_the_recipe_too() -> None:
+    assert "constant" == Settings.of({"recipe": "accurate", "schedule": "constant"}).schedule
+
+
+def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
+    accurate = {cell: Settings.of({"recipe": "accurate", "cell": cell}) for cell in CELLS}
+
+    assert {"rnn": "identity", "lstm": "orthogonal", "gru": "orthogonal"} == {
+        cell: settings.initializer for cell, settings in accurate.items()
+    }
+    assert accurate["rnn"].learning_rate < accurate["gru"].learning_rate
+
+
+def test_every_recipe_says_where_it_came_from_and_its_command() -> None:
+    for name in get_args(Recipe):
+        assert f"recipe={name}" in recipes.RECIPES[name].about
+
+
+@pytest.mark.parametrize("given", [{"recipe": "lucky"}, {"recipe": ["accurate"]}, {"cell": 3, "recipe": "accurate"}])
+def test_a_recipe_that_does_not_exist_is_refused_as_any_wrong_value(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        Settings.of(given)
