@@ -74,7 +74,7 @@ def charts(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> dict[str, Ch
         "differences": Chart(
             title="Differences, and how sure they are",
             figure=comparison_figures.differences(main),
-            caption=f"{of_best}Dark: the interval excludes zero. A difference is shown when both of a pair do.",
+            caption=f"{of_best}Faint: the interval covers zero. A difference is shown where neither of a pair does.",
             description="Differences of test accuracies. " + " ".join(map(sentence, main)),
         ),
         "validation_accuracy": Chart(
