@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from annotated_doc import Doc
+from typer.core import TyperCommand
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
@@ -198,13 +199,19 @@ def evaluate(
     _describe_project_run(f"evaluate-{run_id}", {"evaluated_run_id": run_id})
 
 
+Register = Annotated[
+    str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
+]
+
+
 @command(Settings)
-def run(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
+def run(settings: Settings, reporter: Reporter, resume: Resume = None, register: Register = None) -> None:
     """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
     with quiet_native_start():
         from pipeline.stages.run import run
 
-    reporter.note(f"Run {run(settings, reporter, resume=resume)} holds all of it. Look at it with: mlflow ui")
+    run_id = run(settings, reporter, resume=resume, register=register)
+    reporter.note(f"Run {run_id} holds all of it. Look at it with: mlflow ui")
     _describe_resumption(resume)
 
 
@@ -243,3 +250,43 @@ def report(
 
     report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output)
     _describe_project_run(f"report-{parent or 'filter'}", {"reported_run_id": parent} if parent else None)
+
+
+class _SwitchesTakeValues(TyperCommand):
+    """Takes a switch as ``--force true`` or ``--force false``, too: so ``mlflow run -P force=true`` hands it on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave the values out, and the switches that are false."""
+        switches = {
+            name for parameter in self.params if getattr(parameter, "is_flag", False) for name in parameter.opts
+        }
+        kept: list[str] = []
+        for arg in args:
+            if kept and kept[-1].replace("_", "-") in switches and arg.lower() in ("true", "false"):
+                kept = kept if arg.lower() == "true" else kept[:-1]
+            else:
+                kept.append(arg)
+        return list(super().parse_args(ctx, kept))
+
+
+RunOfModel = Annotated[str | None, typer.Option("--run-id", help="The MLflow run whose model it is.")]
+RegisteredName = Annotated[str | None, typer.Option("--name", help="Registered model. Default: <dataset>-<cell>.")]
+Force = Annotated[bool, typer.Option("--force", help="Also if it is not better, or was trained on other data.")]
+Rollback = Annotated[bool, typer.Option("--rollback", help="Go back to the previous champion of --name instead.")]
+
+
+@app.command(cls=_SwitchesTakeValues)
+def promote(
+    run_id: RunOfModel = None, name: RegisteredName = None, force: Force = False, rollback: Rollback = False
+) -> None:
+    """Register a run's model; it is served as champion if it is better than the present one."""
+    with _outcome_as_exit_code(), TerminalReporter() as reporter:
+        with quiet_native_start():
+            from pipeline.stages import promote as stage
+
+        if rollback:
+            promotion = stage.rollback(name, run_id=run_id, reporter=reporter)
+        else:
+            promotion = stage.promote(run_id, name, force=force, reporter=reporter)
+        version = promotion.version
+        _describe_project_run(f"promote-{version.name}-{version.number}", {"promoted_run_id": version.run_id})

@@ -68,7 +68,7 @@ def connect() -> None:
         TrackingError: it does not; names its address.
     """
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
-    with _environment(patience), _explained("No answer from the tracking server"):
+    with _environment(patience), explained("No answer from the tracking server"):
         mlflow.search_experiments(max_results=1)
 
 
@@ -247,7 +247,7 @@ def get_run(run_id: str) -> Run:
     Raises:
         TrackingError: there is none with this id.
     """
-    with _explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
+    with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
         return _client().get_run(run_id)
 
 
@@ -258,7 +258,7 @@ def find_runs(filter_string: str) -> list[Run]:
         TrackingError: the tracking server does not answer.
         UsageError: it is no filter.
     """
-    with _explained("No answer from the tracking server"):
+    with explained("No answer from the tracking server"):
         try:
             found: list[Run] = mlflow.search_runs(filter_string=filter_string, output_format="list")
         except MlflowException as error:
@@ -279,7 +279,7 @@ def children_of(run_id: str) -> list[Run]:
     """
     parent = get_run(run_id)
     query = f"tags.`mlflow.parentRunId` = '{run_id}'"
-    with _explained("No answer from the tracking server"):
+    with explained("No answer from the tracking server"):
         children = mlflow.search_runs([parent.info.experiment_id], query, output_format="list")
     found = {child.info.run_id: child for child in children}
     listed = [child.strip() for child in parent.data.tags.get(CHILDREN, "").split(",")]
@@ -301,7 +301,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
     import pandas as pd
 
     with (
-        _explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
+        explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
         tempfile.TemporaryDirectory() as folder,
     ):
         file = _client().download_artifacts(run_id, path, folder)
@@ -313,7 +313,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
 
 def log_folder(run_id: str, folder: Path, path: str) -> None:
     """Log all files of a folder as artifacts below ``path``."""
-    with _explained("The tracking server did not take the files"):
+    with explained("The tracking server did not take the files"):
         _client().log_artifacts(run_id, str(folder), path)
 
 
@@ -344,7 +344,7 @@ def load_model(run_id: str) -> PyFuncModel:
     Raises:
         TrackingError: the run holds no model, or the model does not load.
     """
-    with _explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
         return load_pyfunc(f"runs:/{run_id}/{MODEL_NAME}")
 
 
@@ -414,7 +414,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(problem: str) -> Iterator[None]:
+def explained(problem: str) -> Iterator[None]:
     """Turn what MLflow raises into an error for the user."""
     try:
         yield

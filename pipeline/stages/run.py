@@ -7,7 +7,7 @@ mlflow run . --env-manager uv -P cell=gru
 
 import time
 
-from pipeline import tracking
+from pipeline import registry, tracking
 from pipeline.reporting import Reporter
 from pipeline.resumable import EVALUATED
 from pipeline.settings import Settings
@@ -15,10 +15,11 @@ from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.evaluate import evaluate_on
 from pipeline.stages.preprocess import preprocess
+from pipeline.stages.promote import promote
 from pipeline.stages.train import Training, fit, open_training, resumed
 
 
-def run(settings: Settings, reporter: Reporter, *, resume: str | None = None) -> str:
+def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, register: str | None = None) -> str:
     """Download, preprocess, train and evaluate; return the id of the MLflow run.
 
     Args:
@@ -26,10 +27,13 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None) ->
         reporter: told how far it is.
         resume: the id of a run that was cut off, or that `train` has left without an evaluation; its own parameters
             hold.
+        register: the name by which the model is registered and, if it is better than the present one, made champion.
 
     Raises:
         PipelineError: what any of the stages raises.
     """
+    if register is not None:
+        registry.check_name(register)
     tracking.connect()
     seconds: dict[str, float] = {}
     if resume:
@@ -39,6 +43,8 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None) ->
     with open_training(settings, data, resume=resume) as opened:
         tracking.log_missing_metrics(opened.run_id, seconds)
         fit_and_evaluate(opened, reporter)
+    if register is not None:
+        promote(opened.run_id, register, reporter=reporter)
     return opened.run_id
 
 

@@ -68,6 +68,20 @@ def test_the_stages_run_one_after_the_other(store: Path) -> None:
     assert "test_accuracy" in mlflow.get_run(trained.info.run_id).data.metrics
 
 
+def test_a_project_run_is_registered_and_another_promotes_it(store: Path) -> None:
+    data = ("-P", f"data_dir={store / 'stages'}")
+    mlflow_run(*SMALL, *data, "-P", "register=first")
+    run_id, client = latest_run().info.run_id, mlflow.MlflowClient()
+    assert run_id == client.get_model_version_by_alias("first", "champion").run_id
+
+    for name, force in (("other", "true"), ("first", "false")):
+        mlflow_run("-e", "promote", "-P", f"run_id={run_id}", "-P", f"name={name}", "-P", f"force={force}")
+
+        assert f"promote-{name}-1" == latest_run().info.run_name
+        assert run_id == latest_run().data.tags["promoted_run_id"]
+        assert run_id == client.get_model_version_by_alias(name, "champion").run_id
+
+
 def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
     done = run_process(
         "mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "steps=7", "-P", f"data_dir={store / 'data'}"
@@ -117,12 +131,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}")
+    mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=on-a-server")
 
     run = latest_run()
     assert ("gru-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics
-    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    model = mlflow.pyfunc.load_model("models:/on-a-server@champion")
+    assert run.info.run_id == model.metadata.run_id
     assert (-1, 10) == model.metadata.signature.outputs.inputs[0].shape
 
 

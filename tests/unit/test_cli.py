@@ -26,9 +26,10 @@ OWN = {
     "evaluate": {"run_id"},
     "report": {"parent", "filter_string", "output"},
     "train": {"resume"},
-    "run": {"resume"},
+    "run": {"resume", "register"},
     "compare": {"workers"},
 }
+WITHOUT_SETTINGS = {"promote": {"run_id", "name", "force", "rollback"}}
 
 
 def invoke(*arguments: str) -> Any:
@@ -46,7 +47,7 @@ def names_of(stage: str, settings: type[DataSettings]) -> set[str]:
 
 
 def test_the_commands_are_the_stages() -> None:
-    assert SETTINGS.keys() == commands().keys()
+    assert SETTINGS.keys() | WITHOUT_SETTINGS.keys() == commands().keys()
 
 
 @pytest.mark.parametrize(("stage", "settings"), SETTINGS.items())
@@ -56,7 +57,20 @@ def test_the_options_of_a_stage_are_its_settings(stage: str, settings: type[Data
     assert names_of(stage, settings) | OWN.get(stage, set()) == options
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize(("stage", "options"), WITHOUT_SETTINGS.items())
+def test_the_others_have_options_of_their_own(stage: str, options: set[str]) -> None:
+    assert options == {parameter.name for parameter in commands()[stage].params}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--force", "true", "--rollback", "false"), "run_id: expected"), (("--rollback", "True"), "name: expected")],
+)
+def test_a_switch_takes_a_value_as_mlflow_run_hands_it_on(arguments: tuple[str, ...], said: str) -> None:
+    assert said in invoke("promote", *arguments).output
+
+
+@pytest.mark.parametrize("stage", [*SETTINGS, *WITHOUT_SETTINGS])
 def test_every_option_and_command_has_help(stage: str) -> None:
     command = commands()[stage]
 
@@ -108,20 +122,21 @@ def entry_point_of(stage: str) -> str:
 
 
 def test_the_entry_points_of_the_project_are_the_stages() -> None:
-    assert SETTINGS.keys() == {"run" if name == "main" else name for name in entry_points()}
+    assert SETTINGS.keys() | {"promote"} == {"run" if name == "main" else name for name in entry_points()}
 
 
-@pytest.mark.parametrize("stage", sorted(SETTINGS))
+@pytest.mark.parametrize("stage", [*sorted(SETTINGS), "promote"])
 def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(stage: str) -> None:
     declared = entry_points()[entry_point_of(stage)].get("parameters", {})
-    defaults = {field.name: field.default for field in fields(SETTINGS[stage])} | COMPARED
+    settings = SETTINGS.get(stage)
+    defaults = {field.name: field.default for field in fields(settings)} | COMPARED if settings else {}
 
     assert declared.keys() <= {parameter.name for parameter in commands()[stage].params}
     for name, declaration in declared.items():
         assert declaration.get("default") == defaults.get(name)
 
 
-@pytest.mark.parametrize("stage", sorted(SETTINGS))
+@pytest.mark.parametrize("stage", [*sorted(SETTINGS), "promote"])
 def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(stage: str) -> None:
     entry = entry_points()[entry_point_of(stage)]
     options = [f"--{name.replace('_', '-')} {{{name}}}" for name in entry.get("parameters", {})]

@@ -17,9 +17,9 @@ LAYERS = [
     {"raw_data"},
     {"splits", "network", "metrics", "figures", "checkpoints"},
     {"training", "tracking", "workers", "comparison"},
-    {"resumable", "comparison_figures"},
+    {"resumable", "comparison_figures", "registry"},
     {"report"},
-    {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate", "stages/report"},
+    {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate", "stages/report", "stages/promote"},
     {"stages/__init__", "stages/run"},
     {"stages/compare"},
     {"terminal"},
@@ -71,13 +71,14 @@ def users_of(package: str) -> set[str]:
     return {name_of(file) for file in FILES if any(name.split(".")[0] == package for name in imports_of(file))}
 
 
-def test_only_tracking_and_the_served_model_import_mlflow() -> None:
-    assert {"tracking", "scoring"} == users_of("mlflow")
+def test_only_the_store_the_registry_and_the_served_model_import_mlflow() -> None:
+    assert {"tracking", "registry", "scoring"} == users_of("mlflow")
 
 
 def test_the_data_is_prepared_without_tensorflow() -> None:
-    users = {"augmentation", "network", "recurrent", "training", "scoring", "stages/train", "stages/evaluate"}
-    assert users == users_of("tensorflow")
+    of_training = {"augmentation", "network", "recurrent", "training", "stages/train"}
+    of_models = {"scoring", "stages/evaluate", "stages/promote"}
+    assert of_training | of_models == users_of("tensorflow")
 
 
 def test_only_the_terminal_draws() -> None:

@@ -1,0 +1,229 @@
+"""MLflow's model registry: the versions of a model, what was decided about each, and the two aliases that move.
+
+``champion`` names the version that is served, ``previous`` the one that was
+served before it. What was decided stands on each version: its tag ``promotion``
+holds an :data:`Outcome`, its tag ``promotion_reason`` and its description hold why.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mlflow
+import numpy as np
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import get_model_info
+from mlflow.pyfunc import PyFuncModel, load_model
+from numpy.typing import NDArray
+
+from pipeline import tracking
+from pipeline.errors import TrackingError, UsageError
+
+Alias = Literal["champion", "previous"]
+Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A registered version of a model.
+
+    Attributes:
+        name: of the registered model.
+        number: counts up from 1.
+        run_id: of the run that trained it.
+        accuracy: validation accuracy of its run's kept epoch, a fraction; NaN where none is recorded.
+        digest: of the data that it was trained and validated on; empty where none is recorded.
+        promoted: whether it was made champion, and has not been set aside since.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    accuracy: float
+    digest: str
+    promoted: bool
+
+    def beats(self, other: "Version") -> bool:
+        """Return whether it is better than ``other`` on the same data; an equal is not."""
+        return self.digest == other.digest and self.accuracy > other.accuracy
+
+
+class Classifier:
+    """A loaded model.
+
+    Attributes:
+        dataset: the name of the data set that it was trained on.
+        class_names: one per class, from 0.
+        height: rows of an image, in pixels.
+        width: columns of an image, in pixels.
+    """
+
+    def __init__(
+        self, model: PyFuncModel, *, dataset: str, class_names: Sequence[str], height: int, width: int
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.class_names = tuple(class_names)
+        self.height = height
+        self.width = width
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once."""
+        return np.asarray(self.model.predict(pixels.astype(np.float32)), np.float32)
+
+
+def check_name(name: str) -> None:
+    """Check that ``name`` can stand in an address such as ``models:/<name>@champion``.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not name.strip() or any(sign in name for sign in "/:@'"):
+        raise UsageError(f"name: expected a name without / : @ ', received {name!r}. Take one such as mnist-gru.")
+
+
+def default_name(run: Run) -> str:
+    """Return ``<dataset>-<cell>`` of a training run.
+
+    Raises:
+        TrackingError: it is not one.
+    """
+    try:
+        return f"{run.data.tags['dataset']}-{run.data.params['cell']}"
+    except KeyError:
+        raise TrackingError(
+            f"run_id: expected a training run of this pipeline, received {run.info.run_id!r}."
+        ) from None
+
+
+def register(run_id: str, name: str | None) -> Version:
+    """Return the version that holds the model of a run; the same one each time.
+
+    Args:
+        run_id: of a run that has ended its training.
+        name: of the registered model; by default ``<dataset>-<cell>``.
+
+    Raises:
+        TrackingError: there is no such run, or it holds no model or no validation accuracy.
+        UsageError: the name cannot be one.
+    """
+    run = tracking.get_run(run_id)
+    accuracy, digest = run.data.metrics.get("best_val_accuracy"), run.data.tags.get("dataset_digest")
+    if accuracy is None or digest is None:
+        raise TrackingError(
+            f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
+            "Go on with it (`pipeline run --resume`), or take another."
+        )
+    with tracking.explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+        model_id = get_model_info(f"runs:/{run_id}/{tracking.MODEL_NAME}").model_id
+    name = default_name(run) if name is None else name
+    check_name(name)
+    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+        _make(name)
+        if not _versions_of_run(name, run_id):
+            tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
+            source = f"models:/{model_id}"
+            made = _client().create_model_version(name, source, run_id, tags, model_id=model_id)
+            if int(made.version) != _versions_of_run(name, run_id)[0].number:  # another process was at it, too
+                _client().delete_model_version(name, made.version)
+        return _versions_of_run(name, run_id)[0]
+
+
+def load(address: str) -> Classifier:
+    """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
+
+    Raises:
+        TrackingError: there is none, or it does not load.
+        UsageError: it is not a classifier of this pipeline.
+    """
+    with tracking.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
+        model = load_model(address)
+    known, schema = model.metadata.metadata or {}, model.metadata.signature
+    if "class_names" not in known or "dataset" not in known or schema is None:
+        raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
+    height, width = schema.inputs.inputs[0].shape[1:]
+    return Classifier(model, dataset=known["dataset"], class_names=known["class_names"], height=height, width=width)
+
+
+def check_serves(version: Version) -> None:
+    """Check that the model of a version loads, and answers an image.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    address = f"models:/{version.name}/{version.number}"
+    model = load(address)
+    with tracking.explained(f"model: expected a model that serves, received {address}"):
+        answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
+    if not np.isfinite(answer).all():
+        raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
+
+
+def with_alias(name: str, alias: Alias) -> Version | None:
+    """Return the version that an alias names; None where it names none."""
+    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+        number = _client().get_registered_model(name).aliases.get(alias)
+        return _version(_client().get_model_version(name, number)) if number else None
+
+
+def promoted(name: str) -> list[Version]:
+    """Return the versions that were made champion and not set aside since, the oldest first."""
+    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+        return [version for version in _search(f"name = '{name}'") if version.promoted]
+
+
+def move(alias: Alias, version: Version) -> None:
+    """Let an alias name a version, in one step."""
+    with tracking.explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
+        _client().set_registered_model_alias(version.name, alias, str(version.number))
+
+
+def record(version: Version, outcome: Outcome, reason: str) -> None:
+    """Write on a version what was decided about it, and why."""
+    number = str(version.number)
+    with tracking.explained(f"Version {number} of {version.name} could not be described"):
+        _client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
+        _client().set_model_version_tag(version.name, number, "promotion_reason", reason)
+        _client().set_model_version_tag(version.name, number, "promotion", outcome)
+
+
+def _client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient()
+
+
+def _make(name: str) -> None:
+    """Make the registered model, unless it is there."""
+    try:
+        _client().create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _versions_of_run(name: str, run_id: str) -> list[Version]:
+    return _search(f"name = '{name}' and run_id = '{run_id}'")
+
+
+def _search(filter_string: str) -> list[Version]:
+    """Return the versions that MLflow finds, the oldest first."""
+    found, token = [], None
+    while True:
+        page = _client().search_model_versions(filter_string, page_token=token)
+        found += [_version(entity) for entity in page]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: version.number)
+
+
+def _version(entity: ModelVersion) -> Version:
+    return Version(
+        name=entity.name,
+        number=int(entity.version),
+        run_id=entity.run_id or "",
+        accuracy=float(entity.tags.get("best_val_accuracy", math.nan)),
+        digest=entity.tags.get("dataset_digest", ""),
+        promoted=entity.tags.get("promotion") == "promoted",
+    )

@@ -1,0 +1,181 @@
+"""Make a run's model the one that is served, if it is better; or go back to the one before.
+
+    pipeline promote --run-id 4fdc…
+    pipeline promote --rollback --name mnist-gru
+    mlflow models serve -m models:/mnist-gru@champion
+
+MLflow moves one alias at a time and knows no transaction over two, nor over
+reading one and moving it. Two rules take the place of transactions:
+
+- A version's model is loaded and asked before anything names it; then it is
+  marked as promoted, then ``previous`` moves, then ``champion``. Cut off at any
+  point, ``champion`` names the old version or the new one, and both serve.
+- Marks stay. Whoever has moved ``champion`` looks afterwards whether a version
+  with a mark is better on the same data, and moves it on to that one. Of two
+  promotions at once, on one machine or two, each marks its version before it
+  moves the alias: the one that moves last sees both marks, and the better
+  version stays. What was cut off between its mark and its move is ended by
+  the next promotion in the same way.
+
+A rollback, and a promotion by force, take the marks of the better versions away.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
+
+from pipeline import registry, tracking
+from pipeline.digests import SHORT
+from pipeline.errors import PipelineError, TrackingError, UsageError
+from pipeline.registry import Outcome, Version
+from pipeline.reporting import Reporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to be done with a candidate, and why."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What came of it: the version of the run, whether it is champion now, and why."""
+
+    version: Version
+    champion: bool
+    reason: str
+
+
+def promote(run_id: str | None, name: str | None = None, *, force: bool = False, reporter: Reporter) -> Promotion:
+    """Register the model of a run, and make it champion if it is better than the present one on the same data.
+
+    Args:
+        run_id: of a run that has ended its training.
+        name: of the registered model; by default ``<dataset>-<cell>``.
+        force: make it champion also if it is not better, or was trained on other data.
+        reporter: told what came of it.
+
+    Raises:
+        TrackingError: there is no such run, or its model does not serve.
+        UsageError: no run is named, or the present champion was chosen on other data.
+    """
+    if run_id is None:
+        raise UsageError(
+            "run_id: expected the run whose model is to be promoted, received none. `mlflow ui` lists them."
+        )
+    tracking.connect()
+    candidate = registry.register(run_id, name)
+    champion = registry.with_alias(candidate.name, "champion")
+    verdict = judge(candidate, champion, force=force)
+    if verdict.outcome == "promoted":
+        registry.check_serves(candidate)
+        if force:
+            _set_aside_better(candidate)
+        _crown(candidate, champion, verdict.reason)
+    elif candidate.number != (champion and champion.number):
+        registry.record(candidate, verdict.outcome, verdict.reason)
+    if verdict.outcome == "refused":
+        raise UsageError(
+            f"force: expected the data of the present champion of {candidate.name}, received other: {verdict.reason}. "
+            f"The model is registered, as version {candidate.number}. To serve it all the same: "
+            f"`pipeline promote --run-id {run_id} --name {candidate.name} --force`."
+        )
+    return _report(candidate, _settle(candidate.name), verdict.reason, reporter)
+
+
+def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter) -> Promotion:
+    """Let ``champion`` and ``previous`` change places: the version served before is served again.
+
+    Args:
+        name: of the registered model; by default that of the run.
+        run_id: a run, which says only what the default is.
+        reporter: told what came of it.
+
+    Raises:
+        TrackingError: there is no such model, it has no previous champion, or that one does not serve.
+        UsageError: neither a name nor a run is given.
+    """
+    if name is None and run_id is None:
+        raise UsageError("name: expected the registered model that is to be rolled back, received none.")
+    tracking.connect()
+    name = name or registry.default_name(tracking.get_run(str(run_id)))
+    champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
+    if champion is None or previous is None or champion == previous:
+        raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
+    registry.check_serves(previous)
+    registry.record(champion, "set aside", f"rolled back to version {previous.number}")
+    _set_aside_better(previous)
+    reason = f"rolled back from version {champion.number}"
+    registry.record(previous, "promoted", reason)
+    registry.move("champion", previous)  # first: cut off here, the way back is lost, not the way there
+    registry.move("previous", champion)
+    return _report(previous, _settle(name), reason, reporter)
+
+
+def judge(candidate: Version, champion: Version | None, *, force: bool) -> Verdict:
+    """Decide about a candidate: better on the same data is promoted, equal is not, other data is refused."""
+    accuracy = f"validation accuracy {candidate.accuracy:.2%}"
+    if champion is None:
+        return Verdict(outcome="promoted", reason=f"{accuracy}, the first champion")
+    if candidate.number == champion.number:
+        return Verdict(outcome="not promoted", reason="it was before")
+    if candidate.beats(champion):
+        reason = f"{accuracy} beats {champion.accuracy:.2%}, of version {champion.number} on the same data"
+        return Verdict(outcome="promoted", reason=reason)
+    same_data = candidate.digest == champion.digest
+    if same_data:
+        reason = f"{accuracy} does not beat {champion.accuracy:.2%}, of version {champion.number} on the same data"
+    else:
+        reason = (
+            f"version {champion.number} was chosen on the data {champion.digest[:SHORT] or '(none recorded)'}, "
+            f"version {candidate.number} on {candidate.digest[:SHORT]}"
+        )
+    if force:
+        return Verdict(outcome="promoted", reason=f"forced: {reason}")
+    return Verdict(outcome="not promoted" if same_data else "refused", reason=reason)
+
+
+def _set_aside_better(version: Version) -> None:
+    """Take the marks of the versions away that would otherwise be champion again."""
+    for better in registry.promoted(version.name):
+        if better.beats(version):
+            registry.record(better, "set aside", f"in favour of version {version.number}")
+
+
+def _crown(candidate: Version, champion: Version | None, reason: str) -> None:
+    """Make a version, which serves, champion in place of ``champion``."""
+    registry.record(candidate, "promoted", reason)
+    if champion:
+        registry.move("previous", champion)
+    registry.move("champion", candidate)
+
+
+def _settle(name: str) -> Version | None:
+    """Move ``champion`` on to the best version that was promoted on its data, until it is that; return it."""
+    while champion := registry.with_alias(name, "champion"):
+        better = [version for version in registry.promoted(name) if version.beats(champion)]
+        if not better:
+            return champion
+        best = max(better, key=lambda version: version.accuracy)
+        try:
+            registry.check_serves(best)
+        except PipelineError:
+            registry.record(best, "set aside", "its model does not serve any more")
+            continue
+        registry.move("previous", champion)
+        registry.move("champion", best)
+    return None
+
+
+def _report(version: Version, champion: Version | None, reason: str, reporter: Reporter) -> Promotion:
+    """Tell what came of it."""
+    is_champion = champion is not None and champion.number == version.number
+    if is_champion:
+        serving = f"mlflow models serve -m models:/{version.name}@champion --env-manager uv"
+        reporter.note(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
+    else:
+        other = f"version {champion.number} is" if champion else "there is none"
+        reporter.note(f"Version {version.number} of {version.name} is not champion, {other}: {reason}.")
+    return Promotion(version=version, champion=is_champion, reason=reason)

@@ -1,0 +1,312 @@
+"""Promotions in a real registry, of real models that are loaded back from it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline import idx, registry, splits
+from pipeline.reporting import Reporter
+from pipeline.settings import DataSettings
+from pipeline.stages.promote import promote, rollback
+from tests.integration.conftest import DIGITS, Command, Training, run_id_in
+
+
+@pytest.fixture(scope="module")
+def better(digits_run: Training) -> str:
+    """Return the id of a run of three epochs."""
+    return digits_run.run_id
+
+
+@pytest.fixture(scope="module")
+def worse(command: Command) -> str:
+    """Return the id of a run of one epoch."""
+    return run_id_in(command(*DIGITS, "--epochs", 1).output)
+
+
+@pytest.fixture(scope="module")
+def between(command: Command) -> str:
+    """Return the id of a run of two epochs."""
+    return run_id_in(command(*DIGITS, "--epochs", 2).output)
+
+
+@pytest.fixture(scope="module")
+def on_other_data(command: Command, digits_run: Training, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the id of a run on the digits less one training image."""
+    digits, folder = splits.find(DataSettings(dataset="digits")), tmp_path_factory.mktemp("other")
+    arrays = (digits.train.images[1:], digits.train.labels[1:], digits.test.images, digits.test.labels)
+    for name, array in zip(
+        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+        arrays,
+        strict=True,
+    ):
+        (folder / name).write_bytes(idx.encode(np.asarray(array)))
+    return run_id_in(command(*DIGITS, "--epochs", 1, "--source", folder).output)
+
+
+@pytest.fixture(scope="module")
+def runs(worse: str, between: str, better: str) -> tuple[str, str, str]:
+    """Return the three runs on the same data, the best last."""
+    runs = (worse, between, better)
+    accuracies = [mlflow.get_run(run_id).data.metrics["best_val_accuracy"] for run_id in runs]
+    assert accuracies == sorted(set(accuracies))
+    return runs
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of a registered model that the test has for its own."""
+    return str(request.node.name.translate(str.maketrans("[]", "--")))
+
+
+def aliases(name: str) -> dict[str, str]:
+    """Return the run that each alias names."""
+    client = MlflowClient()
+    found = client.get_registered_model(name).aliases
+    return {alias: str(client.get_model_version(name, number).run_id) for alias, number in found.items()}
+
+
+def version(name: str, number: int) -> ModelVersion:
+    return MlflowClient().get_model_version(name, str(number))
+
+
+def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(command: Command, better: str) -> None:
+    command("promote", "--run-id", better)
+
+    assert {"champion": better} == aliases("digits-gru")
+    images = splits.find(DataSettings(dataset="digits")).test.images[:5].astype(np.float32)
+    answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
+    np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/model").predict(images), answers)
+
+
+def test_a_better_one_takes_over_and_the_former_is_previous(
+    command: Command, worse: str, better: str, name: str
+) -> None:
+    command("promote", "--run-id", worse, "--name", name)
+    output = command("promote", "--run-id", better, "--name", name).output
+
+    assert {"champion": better, "previous": worse} == aliases(name)
+    assert "Version 2" in output
+    promoted, accuracy = version(name, 2), mlflow.get_run(better).data.metrics["best_val_accuracy"]
+    assert "promoted" == promoted.tags["promotion"]
+    assert float(promoted.tags["best_val_accuracy"]) == accuracy
+    assert f"validation accuracy {accuracy:.2%} beats" in promoted.tags["promotion_reason"]
+    assert promoted.tags["promotion_reason"] in str(promoted.description)
+
+
+def test_a_worse_one_is_registered_with_the_reason_and_changes_nothing(
+    command: Command, worse: str, better: str, name: str
+) -> None:
+    command("promote", "--run-id", better, "--name", name)
+    command("promote", "--run-id", worse, "--name", name)
+
+    assert {"champion": better} == aliases(name)
+    assert "not promoted" == version(name, 2).tags["promotion"]
+    assert "does not beat" in str(version(name, 2).description)
+
+
+def test_an_equal_one_changes_nothing(command: Command, worse: str, name: str) -> None:
+    twin = run_id_in(command(*DIGITS, "--epochs", 1).output)
+    command("promote", "--run-id", worse, "--name", name)
+    command("promote", "--run-id", twin, "--name", name)
+
+    assert {"champion": worse} == aliases(name)
+
+
+def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
+    command: Command, better: str, on_other_data: str, name: str
+) -> None:
+    command("promote", "--run-id", better, "--name", name)
+    refused = command("promote", "--run-id", on_other_data, "--name", name, exit_code=2)
+
+    assert {"champion": better} == aliases(name)
+    assert "--force" in refused.output
+    digests = {mlflow.get_run(run_id).data.tags["dataset_digest"][:8] for run_id in (better, on_other_data)}
+    assert all(digest in version(name, 2).tags["promotion_reason"] for digest in digests)
+    assert "refused" == version(name, 2).tags["promotion"]
+
+    command("promote", "--run-id", on_other_data, "--name", name, "--force")
+
+    assert {"champion": on_other_data, "previous": better} == aliases(name)
+
+
+def test_the_same_run_twice_is_one_version(command: Command, better: str, name: str) -> None:
+    for _ in range(2):
+        command("promote", "--run-id", better, "--name", name)
+
+    assert 1 == len(MlflowClient().search_model_versions(f"name = '{name}'"))
+
+
+def test_a_rollback_goes_back_stays_there_and_can_be_taken_back(
+    command: Command, worse: str, better: str, name: str
+) -> None:
+    for run_id in (worse, better):
+        command("promote", "--run-id", run_id, "--name", name)
+
+    command("promote", "--rollback", "--name", name)
+    assert {"champion": worse, "previous": better} == aliases(name)
+    command("promote", "--run-id", worse, "--name", name)  # changes nothing, though `better` is better
+    assert {"champion": worse, "previous": better} == aliases(name)
+    command("promote", "--rollback", "--name", name)
+    assert {"champion": better, "previous": worse} == aliases(name)
+
+
+def test_a_rollback_without_a_previous_champion_says_so(command: Command, better: str, name: str) -> None:
+    command("promote", "--run-id", better, "--name", name)
+
+    assert "no previous" not in command("promote", "--rollback", "--name", name, exit_code=1).output
+    assert {"champion": better} == aliases(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        ((), 2, "run_id: expected the run whose model is to be promoted"),
+        (("--rollback",), 2, "name: expected the registered model"),
+        (("--rollback", "--name", "nobody"), 1, "nobody"),
+        (("--run-id", "0" * 32), 1, "run_id: expected a run of this tracking server"),
+    ],
+)
+def test_what_cannot_be_promoted_is_named(
+    command: Command, better: str, arguments: tuple[str, ...], exit_code: int, said: str
+) -> None:
+    assert said in command("promote", *arguments, exit_code=exit_code).output
+
+
+def test_a_name_that_no_address_can_hold_is_refused(command: Command, better: str) -> None:
+    assert "name: expected" in command("promote", "--run-id", better, "--name", "a/b", exit_code=2).output
+
+
+@pytest.mark.parametrize(
+    ("metrics", "tags", "said"),
+    [
+        ({}, {}, "has no best_val_accuracy"),
+        ({"best_val_accuracy": 0.9}, {"dataset_digest": "a" * 64, "dataset": "digits"}, "a run that holds a model"),
+    ],
+)
+def test_a_run_without_metrics_or_model_is_named(
+    command: Command, better: str, metrics: dict[str, float], tags: dict[str, str], said: str
+) -> None:
+    with mlflow.start_run() as run:
+        mlflow.log_metrics(metrics)
+        mlflow.set_tags(tags)
+
+    assert said in command("promote", "--run-id", run.info.run_id, exit_code=1).output
+
+
+def test_a_run_registers_its_model_at_its_end(command: Command, name: str) -> None:
+    run_id = run_id_in(command(*DIGITS, "--epochs", 1, "--register", name).output)
+
+    assert {"champion": run_id} == aliases(name)
+
+
+def test_a_name_that_cannot_be_is_refused_before_the_training(command: Command, better: str) -> None:
+    before = len(mlflow.search_runs(output_format="list"))
+
+    command(*DIGITS, "--register", "a/b", exit_code=2)
+
+    assert before == len(mlflow.search_runs(output_format="list"))
+
+
+class CutOffError(Exception):
+    """The process ends here."""
+
+
+WRITES = ("record", "move")
+
+
+def cut_off(patch: pytest.MonkeyPatch, after: int) -> None:
+    """Let the process end after so many writes to the registry."""
+    done = 0
+
+    def ending(write: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*arguments: Any) -> None:
+            nonlocal done
+            if done == after:
+                raise CutOffError
+            done += 1
+            write(*arguments)
+
+        return wrapper
+
+    for function in WRITES:
+        patch.setattr(registry, function, ending(getattr(registry, function)))
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_cut_off_anywhere_champion_serves_and_the_next_promotion_ends_it(
+    worse: str, better: str, name: str, after: int
+) -> None:
+    promote(worse, name, reporter=Reporter())
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off(patch, after)
+        with pytest.raises(CutOffError):
+            promote(better, name, reporter=Reporter())
+
+    assert worse == aliases(name)["champion"]
+    assert (1, 10) == mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(np.zeros((1, 8, 8), "f")).shape
+    promote(better if after == 0 else worse, name, reporter=Reporter())
+    assert {"champion": better, "previous": worse} == aliases(name)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_a_rollback_cut_off_anywhere_leaves_a_champion_that_serves(
+    worse: str, better: str, name: str, after: int
+) -> None:
+    for run_id in (worse, better):
+        promote(run_id, name, reporter=Reporter())
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off(patch, after)
+        with pytest.raises(CutOffError):
+            rollback(name, reporter=Reporter())
+
+    assert aliases(name)["champion"] in (worse, better)
+    mlflow.pyfunc.load_model(f"models:/{name}@champion")
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+@pytest.mark.parametrize("order", ["the better one in between", "the worse one in between"])
+def test_two_promotions_at_once_end_with_the_better_one(
+    runs: tuple[str, str, str], name: str, moment: int, order: str
+) -> None:
+    """The whole second promotion takes place ahead of one of the three writes of the first."""
+    champion, worse, better = runs
+    outer, inner = (worse, better) if order == "the better one in between" else (better, worse)
+    promote(champion, name, reporter=Reporter())
+    writes = 0
+
+    def interrupted(write: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*arguments: Any) -> None:
+            nonlocal writes
+            writes += 1
+            if writes == moment:
+                promote(inner, name, reporter=Reporter())
+            write(*arguments)
+
+        return wrapper
+
+    with pytest.MonkeyPatch.context() as patch:
+        for function in WRITES:
+            patch.setattr(registry, function, interrupted(getattr(registry, function)))
+        promote(outer, name, reporter=Reporter())
+
+    assert writes > moment
+    assert better == aliases(name)["champion"]
+
+
+def test_a_model_that_does_not_serve_is_not_promoted(command: Command, worse: str, name: str) -> None:
+    command("promote", "--run-id", worse, "--name", name)
+    broken = run_id_in(command(*DIGITS, "--epochs", 2, "--seed", 2).output)
+    outputs = mlflow.get_run(broken).outputs
+    assert outputs is not None
+    model = MlflowClient().get_logged_model(outputs.model_outputs[0].model_id)
+    Path(model.artifact_location, "artifacts/saved_model/saved_model.pb").write_bytes(b"")
+
+    command("promote", "--run-id", broken, "--name", name, exit_code=1)
+
+    assert {"champion": worse} == aliases(name)
