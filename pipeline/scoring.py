@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
-BRIGHTEST = 255.0
+BRIGHTEST = 255
+MOST_IMAGES = 10_000  # in one request: bounds what a single client can make a server hold
 
 
 class ImageClassifier(PythonModel):
@@ -28,16 +29,31 @@ class ImageClassifier(PythonModel):
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         """Return the probabilities (N, C) of the images (N, H, W).
 
+        MLflow has checked their shape.
+
         Raises:
-            MlflowException: a pixel is not a number from 0 to 255; a server answers with 400.
+            MlflowException: too many images, or a pixel that is not a number from 0 to 255; a server answers with 400.
         """
         pixels = np.asarray(model_input, np.float32)
-        if not (pixels >= 0).all() or not (pixels <= BRIGHTEST).all():  # false for NaN, too
-            raise MlflowException.invalid_parameter_value(
-                f"pixels: expected numbers from 0 to 255, received {pixels.min()} to {pixels.max()}."
-            )
+        _check(pixels)
         probabilities: np.ndarray[Any, Any] = self._classify(pixels=tf.constant(pixels))["probabilities"].numpy()
         return probabilities
+
+
+def _check(pixels: np.ndarray[Any, Any]) -> None:
+    if len(pixels) > MOST_IMAGES:
+        raise MlflowException.invalid_parameter_value(
+            f"images: expected at most {MOST_IMAGES:,} in one request, received {len(pixels):,}. Send them in parts."
+        )
+    darkest, brightest = pixels.min(initial=BRIGHTEST), pixels.max(initial=0)
+    if not (darkest >= 0 and brightest <= BRIGHTEST):  # NaN is neither
+        numbers = pixels[~np.isnan(pixels)]
+        received = f"numbers from {numbers.min():g} to {numbers.max():g}" if numbers.size else "none"
+        if missing := pixels.size - numbers.size:
+            received += f", and {missing:,} of {pixels.size:,} that are NaN or null"
+        raise MlflowException.invalid_parameter_value(
+            f"pixels: expected numbers from 0 to {BRIGHTEST}, received {received}."
+        )
 
 
 set_model(ImageClassifier())

@@ -1,5 +1,6 @@
 """Real servers of the logged model, asked over HTTP."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,35 +46,62 @@ def test_it_answers_with_the_probabilities_of_the_model_in_process(
 ) -> None:
     expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/model").predict(images.astype(np.float32))
 
-    for key in ("inputs", "instances"):
-        answer = requests.post(server, json={key: images.tolist()}, timeout=60)
+    for key, pixels in (("inputs", images), ("instances", images), ("inputs", images.astype(float))):
+        answer = requests.post(server, json={key: pixels.tolist()}, timeout=60)
         assert answer.ok, answer.text
         np.testing.assert_allclose(np.array(answer.json()["predictions"]), expected, atol=1e-5)
 
 
+def with_pixel(value: object) -> dict[str, Any]:
+    image: Any = zeros(1, 8, 8)
+    image[0][0][0] = value
+    return {"inputs": image}
+
+
+def zeros(*shape: int) -> Any:
+    return np.zeros(shape, int).tolist()
+
+
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("body", "said"),
     [
-        (-1.0, "expected numbers from 0 to 255"),
-        (256.0, "expected numbers from 0 to 255"),
-        (None, "expected numbers from"),
+        # Ours: what the numbers are, and how many.
+        (with_pixel(-1), "expected numbers from 0 to 255, received numbers from -1 to 0."),
+        (with_pixel(256), "expected numbers from 0 to 255, received numbers from 0 to 256."),
+        (with_pixel(float("inf")), "received numbers from 0 to inf."),
+        (with_pixel(None), "received numbers from 0 to 0, and 1 of 64 that are NaN or null."),
+        (with_pixel(float("nan")), "and 1 of 64 that are NaN or null."),
+        ({"inputs": zeros(10_001, 8, 8)}, "expected at most 10,000 in one request, received 10,001."),
+        # MLflow's: whether they are numbers, and their shape.
+        (with_pixel("dark"), "could not convert string to float: 'dark'"),
+        (with_pixel({}), "not 'dict'"),
+        ({"inputs": "dark"}, "Failed to convert data `dark`"),
+        ({"inputs": zeros(8, 8)}, "Shape of input (8, 8) does not match expected shape (-1, 8, 8)"),
+        ({"instances": zeros(8, 8)}, "Shape of input (8, 8) does not match expected shape (-1, 8, 8)"),
+        ({"inputs": zeros(1, 28, 28)}, "Shape of input (1, 28, 28) does not match expected shape (-1, 8, 8)"),
+        ({"inputs": zeros(1, 64)}, "Shape of input (1, 64) does not match expected shape (-1, 8, 8)"),
+        ({"inputs": [zeros(8, 8), zeros(7, 8)]}, "inhomogeneous shape"),
+        ({"inputs": []}, "(-1, 8, 8)"),
+        ({"inputs": None}, "NoneType"),
+        ({"pixels": zeros(1, 8, 8)}, "exactly one of the input fields"),
+        ({}, "exactly one of the input fields"),
+        ([], "Received a list"),
+        ("", "Ensure that input is a valid JSON formatted string"),
+        ('{"inputs": [[[', "Ensure that input is a valid JSON formatted string"),
     ],
 )
-def test_pixels_out_of_range_are_refused_and_the_server_lives_on(
-    server: str, images: np.ndarray[Any, Any], value: float | None, said: str
+def test_what_is_not_images_is_answered_with_400_and_the_server_lives_on(
+    server: str, images: np.ndarray[Any, Any], body: object, said: str
 ) -> None:
-    wrong = images[:1].tolist()
-    wrong[0][0][0] = value
+    content = body if isinstance(body, str) else json.dumps(body)
+    refused = requests.post(server, data=content, headers={"Content-Type": "application/json"}, timeout=60)
 
-    refused = requests.post(server, json={"inputs": wrong}, timeout=60)
-
-    assert refused.status_code == 400
-    assert said in refused.text
+    assert 400 == refused.status_code
+    assert said in refused.json()["message"]
     assert requests.post(server, json={"inputs": images.tolist()}, timeout=60).ok
 
 
-def test_images_of_another_size_are_refused(server: str) -> None:
-    refused = requests.post(server, json={"inputs": np.zeros((1, 28, 28)).tolist()}, timeout=60)
+def test_as_many_images_as_are_allowed_are_answered(server: str) -> None:
+    answer = requests.post(server, json={"inputs": zeros(10_000, 8, 8)}, timeout=120)
 
-    assert refused.status_code == 400
-    assert "(-1, 8, 8)" in refused.text
+    assert (10_000, 10) == np.array(answer.json()["predictions"]).shape
