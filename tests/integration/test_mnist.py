@@ -28,3 +28,13 @@ def test_two_epochs_reach_a_floor(mnist_run: str) -> None:
 def test_the_files_are_recognised_as_mnist(mnist_run: str) -> None:
     run = mlflow.get_run(mnist_run)
     assert ("mnist", "28") == (run.data.params["dataset"], run.data.params["steps"])
+
+
+ACCURATE_FLOOR = 0.98  # of the validation images, after two epochs
+
+
+@pytest.mark.slow
+def test_two_epochs_of_the_accurate_recipe_reach_a_floor(command: Command, mnist_folder: Path) -> None:
+    run = mlflow.get_run(run_id_in(command("run", "--recipe=accurate", "--epochs=2", "--source", mnist_folder).output))
+    assert ("gru", "affine") == (run.data.params["cell"], run.data.params["augmentation"])
+    assert run.data.metrics["best_val_accuracy"] > ACCURATE_FLOOR

@@ -30,12 +30,15 @@ def latest_run() -> Run:
 
 def test_the_project_runs_with_parameters_that_it_does_not_declare(store: Path) -> None:
     with_space = store / "a folder with space"
-    mlflow_run(*SMALL, "-P", "cell=rnn", "-P", "learning_rate=1e-2", "-P", f"data_dir={with_space}")
+    overriding = ("-P", "cell=rnn", "-P", "recipe=accurate", "-P", "learning_rate=1e-2")
+    mlflow_run(*SMALL, *overriding, "-P", f"data_dir={with_space}")
 
     run = latest_run()
     assert ("rnn-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert {
         "cell": "rnn",
+        "recipe": "accurate",
+        "augmentation": "affine",
         "seed": "1",
         "dataset": "digits",
         "epochs": "2",

@@ -1,0 +1,163 @@
+"""Seconds of training until a GRU first reaches a validation accuracy.
+
+    python benchmarks/time_to_accuracy.py --source <folder with the four MNIST IDX files>
+
+Trains, in a fresh process each, in turn, with several seeds: the recipe `quick`,
+the tutorial's settings (this pipeline), and the tutorial's settings (stock Keras
+`compile` and `fit`). Each is validated after every epoch, until it has reached
+all targets or its epochs are over. Prints a table in Markdown.
+
+The seconds are those of the epochs, the first with what it traces; imports,
+validation and what is logged are not in them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from pipeline.reporting import Reporter
+from pipeline.settings import Settings
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TARGETS = (0.9732, 0.99)
+"""What the tutorial published as its final accuracy, and what it did not reach."""
+
+
+class Moment(NamedTuple):
+    """Seconds of training so far, and the validation accuracy after them."""
+
+    seconds: float
+    accuracy: float
+
+
+# What runs in a process of its own
+
+
+def train_ours(settings: Settings) -> list[Moment]:
+    """Train as `pipeline train` does."""
+    from pipeline import splits, training
+
+    training.configure_threads(settings.shards)
+    trainer = training.Trainer.of(settings, splits.find(settings))
+    moments: list[Moment] = []
+    for number in range(1, settings.epochs + 1):
+        seconds = trainer.epoch(number).seconds + (moments[-1].seconds if moments else 0)
+        moments.append(Moment(seconds, trainer.validate().accuracy))
+        if moments[-1].accuracy >= max(TARGETS):
+            break
+    return moments
+
+
+def train_keras(settings: Settings) -> list[Moment]:
+    """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
+    import keras
+
+    from pipeline import network, splits
+
+    data = splits.find(settings)
+    samples = len(data.train.labels) // settings.batch_size * settings.batch_size  # full batches, as in the pipeline
+    x, y = (part[:samples] for part in (data.train.images.astype("float32"), data.train.labels))
+    held_out = data.validation.images.astype("float32"), data.validation.labels
+    model = network.build(settings, height=data.height, width=data.width, classes=data.classes)
+    model.compile(keras.optimizers.Adam(settings.learning_rate), "sparse_categorical_crossentropy", ["accuracy"])
+    moments: list[Moment] = []
+    for _ in range(settings.epochs):
+        begin = time.perf_counter()
+        model.fit(x, y, batch_size=settings.batch_size, verbose=0)
+        seconds = time.perf_counter() - begin + (moments[-1].seconds if moments else 0)
+        moments.append(Moment(seconds, model.evaluate(*held_out, verbose=0)[1]))
+        if moments[-1].accuracy >= max(TARGETS):
+            break
+    return moments
+
+
+VARIANTS = {
+    "`quick`": (train_ours, {"recipe": "quick"}),
+    "the tutorial's settings": (train_ours, {}),
+    "the tutorial's settings, stock Keras": (train_keras, {}),
+}
+OURS = "the tutorial's settings"
+
+
+# What the first process does
+
+
+def in_a_fresh_process(name: str, seed: int, arguments: argparse.Namespace) -> list[Moment]:
+    """Return what a variant gives in a process of its own."""
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, __file__, "--source", arguments.source, "--data-dir", str(arguments.data_dir)]
+    command += ["--job", name, "--seeds", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"{name}: the process ended with exit code {done.returncode}.\n{done.stderr}")
+    moments = [Moment(*moment) for moment in json.loads(done.stdout.splitlines()[-1])]
+    shown = ", ".join(f"{moment.accuracy:.2%} after {moment.seconds:.1f} s" for moment in moments)
+    print(f"seed {seed}, {name}: {shown}", file=sys.stderr, flush=True)
+    return moments
+
+
+def reached(moments: list[Moment], target: float) -> float | None:
+    """Return the seconds after which a training reached ``target``; None if it did not."""
+    return next((moment.seconds for moment in moments if moment.accuracy >= target), None)
+
+
+def column(name: str, target: float, trainings: dict[str, list[list[Moment]]]) -> str:
+    """Return the median seconds to a target, their range, and the median of the ratios to ours of the same seed."""
+    seconds = [reached(moments, target) for moments in trainings[name]]
+    ours = [reached(moments, target) for moments in trainings[OURS]]
+    arrived = [value for value in seconds if value is not None]
+    if not arrived:
+        return "not reached | "
+    ratios = [value / base for value, base in zip(seconds, ours, strict=True) if value and base]
+    count = "" if len(arrived) == len(seconds) else f", {len(arrived)} of {len(seconds)} seeds"
+    ratio = f"{median(ratios):.2f}" if ratios else ""
+    return f"{median(arrived):.1f} ({min(arrived):.1f}–{max(arrived):.1f}{count}) | {ratio}"
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Train all variants with all seeds in turn, and print the table."""
+    given: dict[str, Any] = {"source": arguments.source, "data_dir": arguments.data_dir}
+    download(Settings.of(given), Reporter())
+    preprocess(Settings.of(given), Reporter())
+    trainings: dict[str, list[list[Moment]]] = {name: [] for name in VARIANTS}
+    for seed in arguments.seeds:
+        for name, measured in trainings.items():
+            measured.append(in_a_fresh_process(name, seed, arguments))
+    heads = " | ".join(f"seconds to {target:.2%} (min–max) | ÷ ours" for target in TARGETS)
+    print(f"| gru | {heads} |")
+    print("| --- " * (1 + 2 * len(TARGETS)) + "|")
+    for name in VARIANTS:
+        print(f"| {name} | " + " | ".join(column(name, target, trainings) for target in TARGETS) + " |")
+
+
+def parse() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # the variant that a fresh process is for
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print, or do the one training that this process was started for."""
+    arguments = parse()
+    if not arguments.job:
+        measure(arguments)
+        return
+    train, given = VARIANTS[arguments.job]
+    common = {"source": arguments.source, "data_dir": arguments.data_dir, "seed": arguments.seeds[0]}
+    print(json.dumps(train(Settings.of(common | given))))
+
+
+if __name__ == "__main__":
+    main()
