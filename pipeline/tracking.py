@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
@@ -56,6 +56,7 @@ CHILDREN = "children"
 COMPARISON = "comparison"
 """The tag in which a run lists the ids of the comparisons that it is in, parted by commas."""
 
+LOCKED_TRIES = 10  # of 20 s each, which MLflow waits for its SQLite file; SQLite is not fair to those who wait
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 ANSWER_SECONDS = 5  # that a tracking server has to answer its first call
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
@@ -126,12 +127,12 @@ def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
     """
     present = get_run(run_id).data.params
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in present]
-    _client().log_batch(run_id, params=params)
+    _log_batch(run_id, params=params)
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags by name, in one request."""
-    _client().log_batch(run_id, tags=_tags(tags))
+    _log_batch(run_id, tags=_tags(tags))
 
 
 def in_project_run() -> bool:
@@ -175,7 +176,7 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> 
     if not metrics:
         return
     now = time.time_ns() // 1_000_000
-    _client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+    _log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
 
 
 def log_missing_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
@@ -346,6 +347,17 @@ def load_model(run_id: str) -> PyFuncModel:
     """
     with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
         return load_pyfunc(f"runs:/{run_id}/{MODEL_NAME}")
+
+
+def _log_batch(run_id: str, **entries: Any) -> None:
+    """Log metrics, params or tags in one request; wait where many processes write into one SQLite file."""
+    for _ in range(LOCKED_TRIES):
+        try:
+            return _client().log_batch(run_id, **entries)
+        except MlflowException as error:
+            if "database is locked" not in str(error):
+                raise
+    return _client().log_batch(run_id, **entries)
 
 
 def _client() -> mlflow.MlflowClient:
