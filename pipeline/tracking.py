@@ -353,11 +353,12 @@ def _log_batch(run_id: str, **entries: Any) -> None:
     """Log metrics, params or tags in one request; wait where many processes write into one SQLite file."""
     for _ in range(LOCKED_TRIES):
         try:
-            return _client().log_batch(run_id, **entries)
+            _client().log_batch(run_id, **entries)
+            return
         except MlflowException as error:
             if "database is locked" not in str(error):
                 raise
-    return _client().log_batch(run_id, **entries)
+    _client().log_batch(run_id, **entries)
 
 
 def _client() -> mlflow.MlflowClient:
