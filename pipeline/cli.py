@@ -290,3 +290,22 @@ def promote(
             promotion = stage.promote(run_id, name, force=force, reporter=reporter)
         version = promotion.version
         _describe_project_run(f"promote-{version.name}-{version.number}", {"promoted_run_id": version.run_id})
+
+
+Model = Annotated[str, typer.Option("--model", help="Its address, such as models:/mnist-gru@champion.")]
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, and IDX files.")],
+    model: Model,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="A .csv or .parquet file for the answers, in place of print.")
+    ] = None,
+) -> None:
+    """Say what is on pictures: label, probability and runner-up of each."""
+    with _outcome_as_exit_code(), TerminalReporter() as reporter:
+        with quiet_native_start():
+            from pipeline.stages.predict import predict
+
+        predict(paths, model, output, reporter)

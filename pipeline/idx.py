@@ -14,7 +14,10 @@ import gzip
 import math
 import struct
 import zlib
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -66,12 +69,68 @@ def decompress(content: bytes, *, name: str) -> bytes:
     """
     if not content.startswith(GZIP_MAGIC):
         return content
-    try:
+    with _gzip_damage_explained(name, len(content)):
         return gzip.decompress(content)
+
+
+def is_idx(path: Path) -> bool:
+    """Return whether a file begins like an IDX file, or like a gzip file, which would hold one."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return start.startswith(GZIP_MAGIC) or int.from_bytes(start, "big") in _KINDS
+
+
+def stream(path: Path, *, height: int, width: int, rows: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the images of an IDX file, plain or gzip, in parts (n ≤ ``rows``, H, W): as much as is in memory at once.
+
+    Raises:
+        DataError: it is not an IDX file of images of this size, or it is cut short, too long or damaged, which shows
+            after the parts before it.
+    """
+    name = str(path)
+    with _opened(path) as file, _gzip_damage_explained(name, path.stat().st_size):
+        (count, *size), _ = _header(file.read(16), name, "images")
+        if size != [height, width]:
+            raise DataError(
+                f"{name}: expected images of {height} × {width} pixels, which the model reads, "
+                f"received {' × '.join(map(str, size))}. Take the model of this data, or bring the images to that size."
+            )
+        for done in range(0, count, rows):
+            content = file.read(min(rows, count - done) * height * width)
+            if len(content) < min(rows, count - done) * height * width:
+                found = done + len(content) // (height * width)
+                raise DataError(f"{name}: expected {count:,} images, received {found:,}: cut short. Fetch it again.")
+            yield np.frombuffer(content, np.uint8).reshape(-1, height, width)
+        if file.read(1):
+            raise DataError(
+                f"{name}: expected {count:,} images, received more: the file is followed by something else."
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for its content, which is decompressed where it is gzip."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        if not compressed:
+            yield file
+            return
+        with gzip.open(file) as content:
+            yield content  # type: ignore[misc] # reads like one
+
+
+@contextmanager
+def _gzip_damage_explained(name: str, size: int) -> Iterator[None]:
+    """Turn what a damaged gzip file of ``size`` bytes raises into an error for the user."""
+    try:
+        yield
     except EOFError:
-        problem = f"one that ends after {len(content):,} bytes, before its content does"
+        problem = f"one that ends after {size:,} bytes, before its content does"
     except (zlib.error, gzip.BadGzipFile) as error:
         problem = f"a damaged one ({error})"
+    else:
+        return
     raise DataError(f"{name}: expected a whole gzip file, received {problem}. Fetch it again.")
 
 

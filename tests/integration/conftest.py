@@ -60,6 +60,12 @@ def digits_run(command: Command) -> Training:
     return Training(run_id_in(output), output)
 
 
+@pytest.fixture(scope="session")
+def mnist_champion(command: Command, mnist_folder: Path) -> str:
+    """Return the id of a run of two epochs on MNIST; its model is ``models:/mnist@champion``."""
+    return run_id_in(command("run", "--epochs", 2, "--source", mnist_folder, "--register", "mnist").output)
+
+
 def run_id_in(output: str) -> str:
     """Return the id that the last line of ``pipeline run`` or ``train`` names."""
     return output.rpartition("Run ")[2].split()[0]

@@ -29,7 +29,10 @@ OWN = {
     "run": {"resume", "register"},
     "compare": {"workers"},
 }
-WITHOUT_SETTINGS = {"promote": {"run_id", "name", "force", "rollback"}}
+WITHOUT_SETTINGS = {
+    "promote": {"run_id", "name", "force", "rollback"},
+    "predict": {"paths", "model", "output"},
+}
 
 
 def invoke(*arguments: str) -> Any:

@@ -1,5 +1,6 @@
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,59 @@ def test_published_mnist_is_read(mnist_folder: Path) -> None:
     labels = idx.read(idx.decompress(content, name="labels"), name="labels", kind="labels")
     # Counts of the digits 0–9 among the 10,000 test labels, as published with the data.
     assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(labels).tolist()
+
+
+@pytest.fixture(params=["plain", "gzip"])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes], Path]:
+    """Return a function that writes a file, plain or gzip."""
+
+    def write(content: bytes) -> Path:
+        path = tmp_path / "images"
+        path.write_bytes(content if request.param == "plain" else gzip.compress(content))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(1, [1, 1]), (2, [2]), (3, [2])])
+def test_a_stream_gives_all_images_in_parts(packed: Callable[[bytes], Path], rows: int, parts: list[int]) -> None:
+    found = list(idx.stream(packed(IMAGES), height=2, width=3, rows=rows))
+
+    assert parts == [len(part) for part in found]
+    assert idx.read(IMAGES, name="images").tolist() == np.concatenate(found).tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "height", "said"),
+    [
+        (IMAGES, 3, "expected images of 3 × 3 pixels, which the model reads, received 2 × 3"),
+        (IMAGES[:-1], 2, "expected 2 images, received 1: cut short"),
+        (IMAGES + b"x", 2, "expected 2 images, received more"),
+        (LABELS, 2, "expected the magic number 0x00000803"),
+        (IMAGES[:9], 2, "expected a header of 16 bytes, received 9"),
+    ],
+)
+def test_a_stream_refuses_what_is_not_whole_or_not_of_this_size(
+    packed: Callable[[bytes], Path], content: bytes, height: int, said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        list(idx.stream(packed(content), height=height, width=3, rows=1))
+
+
+def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is_and_says_so(tmp_path: Path) -> None:
+    content = np.random.default_rng(1).integers(0, 256, (100, 100, 100), np.uint8)
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(idx.encode(content))[:-200_000])
+    stream = idx.stream(path, height=100, width=100, rows=10)
+
+    assert content[:10].tolist() == next(stream).tolist()
+    with pytest.raises(DataError, match="before its content does"):
+        list(stream)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(IMAGES, True), (LABELS, True), (gzip.compress(IMAGES), True), (b"\x89PNG", False)]
+)
+def test_a_file_is_known_as_idx_by_how_it_begins(tmp_path: Path, content: bytes, expected: bool) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert expected == idx.is_idx(tmp_path / "file")

@@ -11,7 +11,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # From the bottom to the top; a module imports from rows above its own only.
 LAYERS = [
     {"__init__", "errors", "digests", "reporting", "scoring", "recipes", "augmentation"},
-    {"settings", "idx", "folders"},
+    {"settings", "idx", "folders", "pictures", "answers"},
     {"datasets", "recurrent", "optimizers"},
     {"sources"},
     {"raw_data"},
@@ -20,6 +20,7 @@ LAYERS = [
     {"resumable", "comparison_figures", "registry"},
     {"report"},
     {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate", "stages/report", "stages/promote"},
+    {"stages/predict"},
     {"stages/__init__", "stages/run"},
     {"stages/compare"},
     {"terminal"},
@@ -77,7 +78,7 @@ def test_only_the_store_the_registry_and_the_served_model_import_mlflow() -> Non
 
 def test_the_data_is_prepared_without_tensorflow() -> None:
     of_training = {"augmentation", "network", "recurrent", "training", "stages/train"}
-    of_models = {"scoring", "stages/evaluate", "stages/promote"}
+    of_models = {"scoring", "stages/evaluate", "stages/promote", "stages/predict"}
     assert of_training | of_models == users_of("tensorflow")
 
 

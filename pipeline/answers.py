@@ -1,0 +1,72 @@
+"""What a model says of images, as tables: printed line by line, or written to a CSV or Parquet file as they come.
+
+A row is an image: the ``file`` that it is from, its ``index`` in this file,
+from 0; the ``label`` and ``probability`` of the most probable class, 0–1, and
+of the next, the ``runner_up``.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+
+WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+SCHEMA = pa.schema(
+    {
+        "file": pa.string(),
+        "index": pa.int64(),
+        "label": pa.string(),
+        "probability": pa.float32(),
+        "runner_up": pa.string(),
+        "runner_up_probability": pa.float32(),
+    }
+)
+
+
+def table(
+    files: Sequence[str], indices: Sequence[int], probabilities: NDArray[np.float32], class_names: Sequence[str]
+) -> pa.Table:
+    """Return the answers to N images: their ``files`` and ``indices`` in these, and their probabilities (N, C)."""
+    best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
+    rows, names = np.arange(len(probabilities)), pa.array(class_names, pa.string())
+    columns = [pa.array(files, pa.string()), pa.array(indices, pa.int64())]
+    for classes in (best, second):
+        columns += [names.take(pa.array(classes)), pa.array(probabilities[rows, classes])]
+    return pa.table(columns, SCHEMA)
+
+
+def lines(answers: pa.Table) -> str:
+    """Return the answers as text, a line each."""
+    return "\n".join(
+        f"{row['file']} {row['index'] or ''}   {row['label']}   {row['probability']:.2%}   "
+        f"then {row['runner_up']}   {row['runner_up_probability']:.2%}"
+        for row in answers.to_pylist()
+    )
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield a function that adds answers to the file at ``path``, which is there when the block ends well.
+
+    Raises:
+        UsageError: its ending is neither .csv nor .parquet, or its folder cannot be written to.
+    """
+    if path.suffix not in WRITERS:
+        raise UsageError(f"output: expected a file name that ends in .csv or .parquet, received {path}.")
+    incoming = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with WRITERS[path.suffix](str(incoming), SCHEMA) as writer:
+            yield writer.write_table
+        incoming.replace(path)
+    except OSError as error:
+        raise UsageError(f"output: expected a file that can be written, received {path}: {error.strerror}.") from None
+    finally:
+        incoming.unlink(missing_ok=True)

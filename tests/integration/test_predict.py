@@ -1,0 +1,178 @@
+"""Pictures and IDX files, answered by the models of real runs."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import idx, splits
+from pipeline.settings import DataSettings
+from tests.integration.conftest import Command, Training
+
+COLUMNS = ["file", "index", "label", "probability", "runner_up", "runner_up_probability"]
+
+
+@pytest.fixture(scope="module")
+def model(digits_run: Training) -> str:
+    return f"runs:/{digits_run.run_id}/model"
+
+
+@pytest.fixture(scope="module")
+def images(digits_run: Training) -> NDArray[np.uint8]:
+    return np.asarray(splits.find(DataSettings(dataset="digits")).test.images)
+
+
+@pytest.fixture(scope="module")
+def probabilities(model: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(mlflow.pyfunc.load_model(model).predict(images.astype(np.float32)))
+
+
+@pytest.fixture
+def pictures(images: NDArray[np.uint8], tmp_path: Path) -> Path:
+    """Return a folder of the first three images, one of them in a folder below it, and a text."""
+    (tmp_path / "digits" / "more").mkdir(parents=True)
+    for name, image in zip(("0.png", "1.png", "more/2.png"), images, strict=False):
+        Image.fromarray(image).save(tmp_path / "digits" / name)
+    (tmp_path / "digits" / "notes.txt").write_text("not a picture, and not called one")
+    return tmp_path / "digits"
+
+
+def check(table: pd.DataFrame, probabilities: NDArray[Any]) -> None:
+    """Check the answers against the probabilities that MLflow gives in this process."""
+    by_rank, rows = np.argsort(-probabilities, axis=1), np.arange(len(probabilities))
+    assert table.columns.tolist() == COLUMNS
+    assert table["label"].astype(int).tolist() == by_rank[:, 0].tolist()
+    assert table["runner_up"].astype(int).tolist() == by_rank[:, 1].tolist()
+    np.testing.assert_allclose(table["probability"], probabilities[rows, by_rank[:, 0]], atol=1e-5)
+    np.testing.assert_allclose(table["runner_up_probability"], probabilities[rows, by_rank[:, 1]], atol=1e-5)
+
+
+def test_a_line_says_label_probability_and_runner_up(
+    command: Command, model: str, pictures: Path, probabilities: NDArray[Any]
+) -> None:
+    first, second = np.sort(probabilities[0])[:-3:-1]
+    one, two = np.argsort(-probabilities[0])[:2]
+
+    line = command("predict", pictures / "0.png", "--model", model).output
+
+    assert [str(one), f"{first:.2%}", "then", str(two), f"{second:.2%}"] == line.split()[1:]
+
+
+def test_a_folder_is_answered_in_order_with_what_is_below_it(
+    command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
+) -> None:
+    command("predict", pictures, "--model", model, "--output", tmp_path / "answers.csv")
+
+    table = pd.read_csv(tmp_path / "answers.csv")
+    assert ["0.png", "1.png", "2.png"] == [Path(file).name for file in table["file"]]
+    check(table, probabilities[:3])
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_an_idx_file_is_answered_image_by_image(
+    command: Command,
+    model: str,
+    images: NDArray[np.uint8],
+    probabilities: NDArray[Any],
+    tmp_path: Path,
+    *,
+    compressed: bool,
+    ending: str,
+) -> None:
+    path, output = tmp_path / "images-idx3-ubyte", tmp_path / f"answers{ending}"
+    path.write_bytes(gzip.compress(idx.encode(images)) if compressed else idx.encode(images))
+
+    command("predict", path, "--model", model, "--output", output)
+
+    table = pd.read_csv(output) if ending == ".csv" else pd.read_parquet(output)
+    assert list(range(len(images))) == table["index"].tolist()
+    assert {str(path)} == set(table["file"])
+    check(table, probabilities)
+    assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # nothing under another name is left
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_answered(
+    command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
+) -> None:
+    (pictures / "0a.png").write_text("hello")
+    (pictures / "0b-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\1\0\0\0\2\0\0\0\2abcd")
+    missing = tmp_path / "missing.png"
+
+    output = command(
+        "predict", pictures, missing, "--model", model, "--output", tmp_path / "answers.parquet", exit_code=1
+    ).output
+
+    assert "3 of 6 files not answered" in output
+    for said in ("0a.png: expected a picture", "0b-ubyte: expected images of 8 × 8 pixels", "missing.png: expected"):
+        assert said in output
+    assert "Traceback" not in output
+    check(pd.read_parquet(tmp_path / "answers.parquet"), probabilities[:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "model_given", "output", "exit_code", "said"),
+    [
+        ("empty", None, None, 1, "expected a folder with pictures or IDX files"),
+        ("digits", "models:/nobody@champion", None, 1, "model: expected the address of a model"),
+        ("digits", "nonsense", None, 1, "model: expected the address of a model"),
+        ("digits", None, "answers.txt", 2, "output: expected a file name that ends in .csv or .parquet"),
+        ("digits", None, "nowhere/answers.csv", 2, "output: expected a file that can be written"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    command: Command,
+    model: str,
+    pictures: Path,
+    tmp_path: Path,
+    *,
+    name: str,
+    model_given: str | None,
+    output: str | None,
+    exit_code: int,
+    said: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    options = ["--output", tmp_path / output] if output else []
+
+    result = command("predict", tmp_path / name, "--model", model_given or model, *options, exit_code=exit_code)
+
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_model_of_others_is_refused(command: Command, pictures: Path, digits_run: Training) -> None:
+    class Other(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+        def predict(self, context: Any, model_input: list[str], params: Any = None) -> list[str]:
+            return model_input
+
+    with mlflow.start_run():
+        other = mlflow.pyfunc.log_model(name="other", python_model=Other(), pip_requirements=[])
+
+    result = command("predict", pictures, "--model", other.model_uri, exit_code=2)
+
+    assert "model: expected a classifier that this pipeline trained" in result.output
+
+
+def test_the_accuracy_on_mnists_test_images_as_png_files_is_the_runs(
+    command: Command, mnist_champion: str, mnist_folder: Path, tmp_path: Path
+) -> None:
+    test = [
+        gzip.decompress((mnist_folder / f"t10k-{kind}-ubyte.gz").read_bytes())
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+    images, labels = (idx.read(content, name="test") for content in test)
+    (tmp_path / "png").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "png" / f"{number:05}.png")
+
+    command("predict", tmp_path / "png", "--model", "models:/mnist@champion", "--output", tmp_path / "answers.csv")
+
+    right = pd.read_csv(tmp_path / "answers.csv")["label"].to_numpy() == labels
+    assert mlflow.get_run(mnist_champion).data.metrics["test_accuracy"] == right.mean()

@@ -1,0 +1,145 @@
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline import idx, pictures
+from pipeline.errors import DataError
+
+Pixels = NDArray[np.uint8]
+
+
+def as_mnist(picture: Image.Image) -> Pixels:
+    return pixels(picture, dataset="mnist", height=28, width=28)
+
+
+def pixels(picture: Image.Image, *, dataset: str, height: int, width: int, **saved: Any) -> Pixels:
+    """Return the pixels of a picture that has been saved to a file and read back."""
+    file = io.BytesIO()
+    picture.save(file, **({"format": "PNG"} | saved))
+    return pictures.read(file, name="it", dataset=dataset, height=height, width=width)
+
+
+def bar(*, ink: Any, paper: Any, mode: str = "L") -> Image.Image:
+    """Return a page of 300 × 200 with a bar, 100 high and 40 wide, near its upper left corner."""
+    page = Image.new(mode, (300, 200), paper)
+    page.paste(ink, (30, 20, 70, 120))
+    return page
+
+
+BAR = np.zeros((28, 28), np.uint8)
+BAR[4:24, 10:18] = 255  # 20 high, 8 wide; its centre as near to pixel 14 as whole pixels allow
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        bar(ink=0, paper=255),
+        bar(ink=255, paper=0),
+        bar(ink=30, paper=120),
+        bar(ink="navy", paper="khaki", mode="RGB"),
+        bar(ink="khaki", paper="navy", mode="RGB"),
+        bar(ink="navy", paper="khaki", mode="RGB").quantize(2),
+        bar(ink=0, paper=1, mode="1"),
+        bar(ink=0, paper=65_535, mode="I;16"),
+        bar(ink=(0, 0, 0, 255), paper=(0, 0, 0, 0), mode="RGBA"),
+        bar(ink=(255, 255, 255, 255), paper=(0, 0, 0, 0), mode="RGBA"),
+        bar(ink=(255, 255, 255, 255), paper=(255, 255, 255, 0), mode="RGBA"),
+        bar(ink=(0, 255), paper=(0, 0), mode="LA"),
+    ],
+    ids=lambda picture: f"{picture.mode}, {picture.getpixel((50, 50))} on {picture.getpixel((0, 0))}",
+)
+def test_a_digit_of_any_colours_gets_mnists_box_and_centre(picture: Image.Image) -> None:
+    np.testing.assert_array_equal(BAR, as_mnist(picture))
+
+
+def test_the_centre_is_that_of_mass_not_of_the_box() -> None:
+    page = bar(ink=0, paper=255)
+    page.paste(0, (30, 20, 130, 40))  # a bar on top, to the right: Γ
+
+    rows, columns = np.indices((28, 28))
+    result = as_mnist(page)
+
+    for index in (rows, columns):
+        assert abs(np.average(index, weights=result) - 14) <= 0.5
+
+
+def test_light_from_one_side_and_a_sensors_noise_leave_no_trace_on_the_paper() -> None:
+    noise = np.random.default_rng(1).normal(0, 4, (200, 300))
+    lit = np.asarray(bar(ink=20, paper=230), float) * np.linspace(1, 0.6, 300) + noise
+
+    result = as_mnist(Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))).astype(int)
+
+    assert 0 == result[:, 20:].max() == result[:, :8].max()
+    assert np.abs(result - BAR).mean() < 15  # of 255: two of its edges, a pixel off
+
+
+@pytest.mark.parametrize("paper", [0, 100, 255])
+def test_an_empty_page_is_black(paper: int) -> None:
+    assert 0 == as_mnist(Image.new("L", (100, 60), paper)).max()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (5_000, 3)])
+def test_any_size_will_do(size: tuple[int, int]) -> None:
+    assert (28, 28) == as_mnist(Image.new("L", size, 255)).shape
+
+
+def test_every_published_image_passes_unchanged(mnist_folder: Path) -> None:
+    content = gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes())
+    for image in idx.read(content, name="images"):
+        fitted = pictures.fit(image.astype(np.float32), dataset="mnist", height=28, width=28)
+        np.testing.assert_array_equal(image, fitted)
+
+
+def test_published_images_enlarged_moved_and_inverted_come_back(mnist_folder: Path) -> None:
+    content = gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes())
+    images = idx.read(content, name="images")[:100]
+
+    difference = 0.0
+    for image in images:
+        page = Image.new("L", (500, 400), 255)
+        page.paste(Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC), (200, 10))
+        difference += float(np.abs(as_mnist(page).astype(float) - image).mean()) / len(images)
+
+    assert difference < 8  # of 255, the bend of an edge: shifted by one pixel these images differ by 25
+
+
+def test_pictures_for_other_data_are_resized_only() -> None:
+    page = Image.new("L", (400, 100), 200)
+    page.paste(40, (0, 0, 200, 100))
+
+    result = pixels(page, dataset="fashion-mnist", height=2, width=8).tolist()
+
+    assert [[40, 200]] * 2 == [[row[0], row[-1]] for row in result]
+
+
+def test_a_16_bit_picture_is_scaled_not_cut_off() -> None:
+    values = np.array([[0, 257 * 100], [257 * 200, 65_535]], np.uint16)
+
+    assert [[0, 100], [200, 255]] == pixels(Image.fromarray(values), dataset="digits", height=2, width=2).tolist()
+
+
+def test_a_picture_is_turned_as_its_camera_was_held() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: its first row is the right side
+    page = Image.fromarray(np.array([[255, 0], [0, 0]], np.uint8))
+
+    assert [[0, 255], [0, 0]] == pixels(page, dataset="digits", height=2, width=2, exif=exif).tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "one that is not"), (b"hello", "one that is not"), (None, "a damaged one")],
+)
+def test_what_is_no_picture_is_refused_by_name(content: bytes | None, said: str) -> None:
+    whole = io.BytesIO()
+    bar(ink=0, paper=255).save(whole, "PNG")
+    file = io.BytesIO(whole.getvalue()[:-60] if content is None else content)
+
+    with pytest.raises(DataError, match=f"it: expected a picture .* received {said}"):
+        pictures.read(file, name="it", dataset="mnist", height=28, width=28)
