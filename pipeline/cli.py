@@ -223,11 +223,16 @@ def compare(
         int | None,
         typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
     ] = None,
+    register: Register = None,
 ) -> None:
     """Train several cells with several seeds, side by side, and report which is better."""
-    from pipeline.stages.compare import compare
+    with quiet_native_start():
+        from pipeline.stages.compare import compare
 
-    run_id = compare(settings, reporter, count=workers)
+        if register:
+            import pipeline.stages.promote  # noqa: F401 - starts TensorFlow, which otherwise only the trainings do
+
+    run_id = compare(settings, reporter, count=workers, register=register)
     reporter.note(f"Run {run_id} holds the comparison. Look at it with: mlflow ui")
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline import digests, resumable, splits, tracking, workers
+from pipeline import comparison, digests, registry, resumable, splits, tracking, workers
+from pipeline.comparison import Group
 from pipeline.errors import TrainingError, UsageError
 from pipeline.reporting import EpochRecord, Progress, Reporter
 from pipeline.resumable import EVALUATED, State
@@ -68,13 +69,17 @@ class Done:
     taken_over: bool
 
 
-def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None = None) -> str:
+def compare(
+    grid: Sequence[Settings], reporter: Reporter, *, count: int | None = None, register: str | None = None
+) -> str:
     """Train all that is not trained yet, report, and return the id of the comparison's run.
 
     Args:
         grid: the parameters of each training; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as the machine takes.
+        register: the name by which the best model, by validation, is registered and, if it is better than the present
+            one, made champion.
 
     Raises:
         DataError: the data cannot be had.
@@ -85,6 +90,8 @@ def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None =
     if len(grid) > MOST:
         raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {len(grid)}. Compare fewer.")
     tracking.connect()
+    if register is not None:
+        registry.check_name(register)
     download(grid[0], reporter)
     data = preprocess(grid[0], reporter)
     own = digests.of_texts(*(resumable.fingerprint(settings, data) for settings in grid))
@@ -96,7 +103,7 @@ def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None =
         count = count or _side_by_side(len(grid))
         done, failures = _train_all(_jobs(grid, data, parent, count), count, reporter)
         if done:
-            report_on(
+            groups = report_on(
                 parent,
                 [training.run_id for training in done],
                 data_dir=grid[0].data_dir,
@@ -108,7 +115,17 @@ def compare(grid: Sequence[Settings], reporter: Reporter, *, count: int | None =
         if failures:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise TrainingError(f"{len(failures)} of {len(grid)} trainings failed. {reasons}")
+    if register is not None:
+        _promote_best(comparison.recommended(groups), register, reporter)
     return parent
+
+
+def _promote_best(group: Group, name: str, reporter: Reporter) -> None:
+    """Register the model of the best validation accuracy in a group."""
+    from pipeline.stages.promote import promote  # imports TensorFlow, to see that the model serves
+
+    best = max(group.results, key=lambda result: result.metrics["best_val_accuracy"])
+    promote(best.run_id, name, reporter=reporter)
 
 
 def _cut_off(fingerprint: str, data_dir: Path) -> str | None:

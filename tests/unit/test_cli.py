@@ -27,7 +27,7 @@ OWN = {
     "report": {"parent", "filter_string", "output"},
     "train": {"resume"},
     "run": {"resume", "register"},
-    "compare": {"workers"},
+    "compare": {"workers", "register"},
 }
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback"},
