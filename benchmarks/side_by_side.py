@@ -1,0 +1,50 @@
+"""Measure a comparison with one training at a time, on all cores, against one training per core.
+
+    python benchmarks/side_by_side.py --source <folder with the four MNIST IDX files>
+
+Each comparison is a fresh process with a store of its own; the two ways take turns.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline.settings import usable_cores
+
+
+def seconds(workers: int, options: argparse.Namespace) -> float:
+    """Return the wall time of a comparison with so many trainings at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pipeline", "compare", "--workers", str(workers), "--source", options.source]
+        command += ["--cells", options.cell, "--seeds", options.seeds, "--epochs", str(options.epochs)]
+        started = time.perf_counter()
+        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", required=True, type=lambda text: str(Path(text).expanduser().resolve()))
+    parser.add_argument("--cell", default="gru")
+    parser.add_argument("--seeds", default="1,2,3,4")
+    parser.add_argument("--epochs", default=3, type=int)
+    parser.add_argument("--rounds", default=2, type=int)
+    options = parser.parse_args()
+    cores = usable_cores()
+    taken: dict[int, list[float]] = {1: [], cores: []}
+    for number in range(1, options.rounds + 1):
+        for workers, times in taken.items():
+            times.append(seconds(workers, options))
+            print(f"round {number}/{options.rounds}: {workers} at a time: {times[-1]:.1f} s", flush=True)
+    ratio = statistics.median(one / many for one, many in zip(*taken.values(), strict=True))
+    print(f"One after the other ÷ {cores} at a time: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
