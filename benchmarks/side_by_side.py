@@ -29,6 +29,7 @@ def seconds(workers: int, options: argparse.Namespace) -> float:
 
 
 def main() -> None:
+    """Measure, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True, type=lambda text: str(Path(text).expanduser().resolve()))
     parser.add_argument("--cell", default="gru")

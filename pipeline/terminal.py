@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --hel
     from rich.table import Table
 
 
+MARGIN = 4
+"""Lines of the terminal that a table of trainings leaves: headings, caption, prompt."""
+
+
 class TerminalReporter(Reporter):
     """Draws what a stage reports. A context manager: leaving it takes an unfinished bar away."""
 
@@ -36,8 +40,6 @@ class TerminalReporter(Reporter):
 
     def __exit__(self, *_: object) -> None:
         self._remove_bar()
-        if self._live is not None:
-            self._live.stop()
 
     def note(self, text: str) -> None:
         """Print one sentence."""
@@ -63,7 +65,7 @@ class TerminalReporter(Reporter):
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
         """Draw a table of all trainings; where it cannot be drawn anew, print a line when one's state changes."""
         if self._console.is_terminal:
-            self._draw(_board(trainings, left))
+            self._draw(_board(trainings, left, height=self._console.height - MARGIN))
             return
         for training in trainings:
             if self._states.get(training.name, "queued") != training.state:
@@ -98,9 +100,13 @@ class TerminalReporter(Reporter):
         self._bar.update(self._bar.task_ids[0], completed=done)
 
     def _remove_bar(self) -> None:
+        """Take a bar away; leave a table of trainings where it stands."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
 
 def _bar(console: Console, *, in_bytes: bool) -> "Bar":
@@ -112,7 +118,8 @@ def _bar(console: Console, *, in_bytes: bool) -> "Bar":
     return Bar(*columns, console=console, transient=True)
 
 
-def _board(trainings: Sequence[Progress], left: float | None) -> "Table":
+def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> "Table":
+    """Return the table of all trainings; where they are more than fit, of those that are under way."""
     from rich.table import Table
 
     ended = sum(training.left == 0 for training in trainings)
@@ -120,7 +127,8 @@ def _board(trainings: Sequence[Progress], left: float | None) -> "Table":
     table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left"):
         table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
-    for training in trainings:
+    under_way = [training for training in trainings if training.state != "queued" and training.left != 0]
+    for training in trainings if len(trainings) <= height else under_way[:height]:
         table.add_row(*_cells(training))
     return table
 

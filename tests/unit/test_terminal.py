@@ -1,11 +1,13 @@
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from pipeline.reporting import EpochRecord, Progress
-from pipeline.terminal import TerminalReporter, print_error
+from pipeline.terminal import TerminalReporter, _board, print_error
 
 RECORD = EpochRecord(
     epoch=3,
@@ -37,6 +39,27 @@ def test_a_training_of_several_is_a_line_whenever_its_state_changes(capsys: pyte
         reporter.trainings([one, other], None)
 
     assert "gru-s1   trains   3/30   0.5000   93.75%   12 s   2 min\n" == capsys.readouterr().out
+
+
+def drawn(trainings: list[Progress], *, height: int) -> str:
+    console = Console(width=100, file=io.StringIO())
+    console.print(_board(trainings, 130.0, height=height))
+    return str(console.file.getvalue())  # type: ignore[attr-defined] # it is the StringIO above
+
+
+def test_the_table_of_trainings_shows_all_that_fit() -> None:
+    ended = Progress(name="gru-s1", epochs=30, state="ended", record=RECORD, seconds=99.6, left=0.0)
+    going = Progress(name="gru-s2", epochs=30, state="trains", record=RECORD, seconds=12.4, left=65.0)
+    queued = Progress(name="rnn-s1", epochs=30)
+
+    table = drawn([ended, going, queued], height=3)
+
+    assert ["gru-s2", "trains", "3/30", "0.5000", "93.75%", "12", "s", "65", "s"] == table.splitlines()[2].split()
+    assert "rnn-s1" in table
+    assert "1 of 3 ended, about 2 min left" in table
+    crowded = drawn([ended, going, queued], height=2)
+    assert "gru-s2" in crowded
+    assert "rnn-s1" not in crowded
 
 
 def test_progress_is_not_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
