@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -27,8 +28,10 @@ from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TARGETS = (0.9732, 0.99)
+TARGETS = [0.9732, 0.99]
 """What the tutorial published as its final accuracy, and what it did not reach."""
+
+Train = Callable[[Settings, float], list["Moment"]]
 
 
 class Moment(NamedTuple):
@@ -41,8 +44,8 @@ class Moment(NamedTuple):
 # What runs in a process of its own
 
 
-def train_ours(settings: Settings) -> list[Moment]:
-    """Train as `pipeline train` does."""
+def train_ours(settings: Settings, target: float) -> list[Moment]:
+    """Train as `pipeline train` does, until a validation accuracy of ``target``."""
     from pipeline import splits, training
 
     training.configure_threads(settings.shards)
@@ -51,12 +54,12 @@ def train_ours(settings: Settings) -> list[Moment]:
     for number in range(1, settings.epochs + 1):
         seconds = trainer.epoch(number).seconds + (moments[-1].seconds if moments else 0)
         moments.append(Moment(seconds, trainer.validate().accuracy))
-        if moments[-1].accuracy >= max(TARGETS):
+        if moments[-1].accuracy >= target:
             break
     return moments
 
 
-def train_keras(settings: Settings) -> list[Moment]:
+def train_keras(settings: Settings, target: float) -> list[Moment]:
     """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
     import keras
 
@@ -74,12 +77,12 @@ def train_keras(settings: Settings) -> list[Moment]:
         model.fit(x, y, batch_size=settings.batch_size, verbose=0)
         seconds = time.perf_counter() - begin + (moments[-1].seconds if moments else 0)
         moments.append(Moment(seconds, model.evaluate(*held_out, verbose=0)[1]))
-        if moments[-1].accuracy >= max(TARGETS):
+        if moments[-1].accuracy >= target:
             break
     return moments
 
 
-VARIANTS = {
+VARIANTS: dict[str, tuple[Train, dict[str, str]]] = {
     "`quick`": (train_ours, {"recipe": "quick"}),
     "the tutorial's settings": (train_ours, {}),
     "the tutorial's settings, stock Keras": (train_keras, {}),
@@ -94,7 +97,7 @@ def in_a_fresh_process(name: str, seed: int, arguments: argparse.Namespace) -> l
     """Return what a variant gives in a process of its own."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, __file__, "--source", arguments.source, "--data-dir", str(arguments.data_dir)]
-    command += ["--job", name, "--seeds", str(seed)]
+    command += ["--job", name, "--seeds", str(seed), "--targets", str(max(arguments.targets))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(f"{name}: the process ended with exit code {done.returncode}.\n{done.stderr}")
@@ -131,11 +134,11 @@ def measure(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         for name, measured in trainings.items():
             measured.append(in_a_fresh_process(name, seed, arguments))
-    heads = " | ".join(f"seconds to {target:.2%} (min–max) | ÷ ours" for target in TARGETS)
+    heads = " | ".join(f"seconds to {target:.2%} (min–max) | ÷ ours" for target in arguments.targets)
     print(f"| gru | {heads} |")
-    print("| --- " * (1 + 2 * len(TARGETS)) + "|")
+    print("| --- " * (1 + 2 * len(arguments.targets)) + "|")
     for name in VARIANTS:
-        print(f"| {name} | " + " | ".join(column(name, target, trainings) for target in TARGETS) + " |")
+        print(f"| {name} | " + " | ".join(column(name, target, trainings) for target in arguments.targets) + " |")
 
 
 def parse() -> argparse.Namespace:
@@ -144,6 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
+    parser.add_argument("--targets", type=lambda text: [float(part) for part in text.split(",")], default=TARGETS)
     parser.add_argument("--job", help=argparse.SUPPRESS)  # the variant that a fresh process is for
     return parser.parse_args()
 
@@ -156,7 +160,7 @@ def main() -> None:
         return
     train, given = VARIANTS[arguments.job]
     common = {"source": arguments.source, "data_dir": arguments.data_dir, "seed": arguments.seeds[0]}
-    print(json.dumps(train(Settings.of(common | given))))
+    print(json.dumps(train(Settings.of(common | given), max(arguments.targets))))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,6 @@ _ACCURATE = Recipe(
     values={"rnn": {**_PARTS, "learning_rate": 0.001, "initializer": "identity"}, "lstm": _GATED, "gru": _GATED},
 )
 
-_ONE_EPOCH: Values = {"epochs": 1, "hidden_units": 64, "learning_rate": 0.02}
 _SHORT: Values = {"schedule": "cosine", "warmup_epochs": 0.1, "clip_norm": 1.0}
 
 _QUICK = Recipe(
@@ -51,8 +50,8 @@ _QUICK = Recipe(
     """,
     values={
         "rnn": {**_SHORT, "epochs": 4, "learning_rate": 0.003, "initializer": "identity"},
-        "lstm": {**_SHORT, **_ONE_EPOCH},
-        "gru": {**_SHORT, **_ONE_EPOCH},
+        "lstm": {**_SHORT, "epochs": 1, "learning_rate": 0.01},
+        "gru": {**_SHORT, "epochs": 1, "learning_rate": 0.02, "hidden_units": 64},
     },
 )
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from pipeline import checkpoints, tracking
 from tests.integration.conftest import Command, run_id_in
 
-TRAIN = ("--dataset", "digits", "--cell", "lstm", "--epochs", 8, "--hidden-units", 16, "--learning-rate", "0.01")
+TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 8, "--hidden-units", 16)
 
 
 def history(run_id: str, metric: str) -> list[tuple[int, float]]:

@@ -1,0 +1,116 @@
+"""Why the start of a vanilla RNN matters: how much of the cost's gradient reaches each of the 28 steps.
+
+    python benchmarks/gradient_flow.py --source <folder with the four MNIST IDX files>
+
+Trains the recipe `accurate` for the RNN, with other starts of its recurrent weights
+and other learning rates, and draws the norm of the gradient of an image's cost with
+respect to the state after each step, as a fraction of that at the last step: before
+training, and after a few epochs. Writes docs/gradient_flow.png, prints the same
+numbers. The images are validation images.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from pipeline import training
+from pipeline.reporting import Reporter
+from pipeline.settings import Settings
+from pipeline.splits import DataSet, Split
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"
+IMAGES = 1_000
+RED, BLUE = "#ee6677", "#4477aa"  # of Paul Tol's "bright", told apart by the colour-blind
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "identity, 0.001": ({"initializer": "identity", "learning_rate": 0.001}, {"color": RED}),
+    "orthogonal, 0.001": ({"initializer": "orthogonal", "learning_rate": 0.001}, {"color": BLUE}),
+    "identity, 0.004": ({"initializer": "identity", "learning_rate": 0.004}, {"color": RED, "linestyle": ":"}),
+    "orthogonal, 0.004": ({"initializer": "orthogonal", "learning_rate": 0.004}, {"color": BLUE, "linestyle": ":"}),
+}
+"""Parameters and style of each line, by its label."""
+
+Norms = npt.NDArray[np.float32]
+
+
+def gradient_norms(model: keras.Model, split: Split) -> Norms:
+    """Return how much of an image's gradient reaches each step, median of images.
+
+    That is the norm of the gradient of its cost with respect to the state after the step, divided by that at the last.
+
+    Args:
+        model: of one forward RNN layer.
+        split: N images and their labels.
+
+    Returns:
+        (T,); the last is 1.
+    """
+    steps = model.get_layer("steps")(model.get_layer("scale")(tf.constant(split.images, tf.float32)))
+    cell = model.get_layer("rnn_1").cell
+    state, states = tf.zeros((len(split.labels), cell.units)), []
+    with tf.GradientTape() as tape:
+        tape.watch(state)
+        for step in tf.unstack(steps, axis=1):
+            state, _ = cell(step, [state])
+            states.append(state)
+        logits = model.get_layer("logits")(state)
+        cost = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(split.labels, tf.int32), logits))
+    norms = np.linalg.norm(np.stack(tape.gradient(cost, states)), axis=2)
+    return np.asarray(np.median(norms / norms[-1], axis=1))
+
+
+def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, Norms]:
+    """Return the norms before training and after so many epochs of the recipe."""
+    trainer = training.Trainer.of(Settings.of({"recipe": "accurate", "cell": "rnn", **given}), data)
+    split = Split(images=data.validation.images[:IMAGES], labels=data.validation.labels[:IMAGES])
+    before = gradient_norms(trainer.model, split)
+    for number in range(1, epochs + 1):
+        trainer.epoch(number)
+    return before, gradient_norms(trainer.model, split)
+
+
+def draw(norms: dict[str, tuple[Norms, Norms]], epochs: int) -> Figure:
+    """Return the figure: two panels, a line for each variant."""
+    figure = Figure((9, 3.6), layout="constrained")
+    titles = ("before training", f"after {epochs} epochs" if epochs > 1 else "after one epoch")
+    for axes, title, at in zip(figure.subplots(1, 2, sharey=True), titles, (0, 1), strict=True):
+        for label, pair in norms.items():
+            axes.semilogy(range(1, len(pair[at]) + 1), pair[at], label=label, **VARIANTS[label][1])
+        axes.set(title=title, xlabel="step (row of the image)", xlim=(1, len(pair[at])))
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("gradient with respect to the state\n÷ that at the last step")
+    figure.axes[0].legend(title="start, learning rate", frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Measure, draw, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
+    parser.add_argument("--data-dir", default="data", help="where the data is kept")
+    parser.add_argument("--epochs", type=int, default=3, help="of training between the two panels")
+    arguments = parser.parse_args()
+    given = {"source": arguments.source, "data_dir": arguments.data_dir}
+    training.configure_threads(Settings().shards)
+    download(Settings.of(given), Reporter())
+    data = preprocess(Settings.of(given), Reporter())
+    norms = {label: measure(given | own, data, arguments.epochs) for label, (own, _) in VARIANTS.items()}
+    for label, pair in norms.items():
+        for when, values in zip(("before", "after"), pair, strict=True):
+            shown = ", ".join(f"{values[step - 1]:.2g} at {step}" for step in (1, 7, 14, 21, 28))
+            print(f"{label}, {when}: {shown}")
+    draw(norms, arguments.epochs).savefig(FIGURE, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
