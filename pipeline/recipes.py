@@ -23,8 +23,8 @@ class Recipe(NamedTuple):
 
 _TUTORIAL = Recipe(
     about="""
-    The settings of the TensorFlow 1 notebook that this project replaces: Adam at a constant 0.001, 30 epochs.
-    Expect, on MNIST's test images, 97.8 % (rnn), 98.7 % (lstm, gru).
+    From the TensorFlow 1 notebook that this project replaces: Adam at a constant 0.001, nothing else.
+    Expect, on MNIST's test images, 97.8 % (rnn) and 98.7 % (lstm, gru), in 30 epochs of 1, 5 and 4 s on two cores.
     mlflow run . -P cell=gru -P recipe=tutorial
     """,
     values={},
@@ -35,7 +35,9 @@ _GATED: Values = {**_PARTS, "learning_rate": 0.004, "dropout": 0.2}
 
 _ACCURATE = Recipe(
     about="""
-    The best found for one forward layer of 128 units in 30 epochs, by validation accuracy.
+    From tuning one forward layer of 128 units on MNIST's validation images. The RNN's start: Le, Jaitly & Hinton 2015,
+    arXiv:1504.00941.
+    Expect, on its test images, 98.9 % (rnn), 99.3 % (lstm), 99.4 % (gru), in 30 epochs of 1.2, 5 and 4 s on two cores.
     mlflow run . -P cell=gru -P recipe=accurate
     """,
     values={"rnn": {**_PARTS, "learning_rate": 0.001, "initializer": "identity"}, "lstm": _GATED, "gru": _GATED},
@@ -45,7 +47,9 @@ _SHORT: Values = {"schedule": "cosine", "warmup_epochs": 0.1, "clip_norm": 1.0}
 
 _QUICK = Recipe(
     about="""
-    The fewest seconds to the tutorial's 97.32 %.
+    From tuning the time to 97.32 % of MNIST's validation images; one cycle of a high learning rate:
+    Smith & Topin 2018, arXiv:1708.07120.
+    Expect 97.6 % (rnn, 4 epochs) and 97.8 % (lstm, gru, 1 epoch) of them, in 4 to 6 s of training on two cores.
     mlflow run . -P cell=gru -P recipe=quick
     """,
     values={
