@@ -13,7 +13,8 @@ class EpochRecord:
     """One line of the history: what an epoch cost and reached.
 
     Costs are mean cross-entropies in nats, accuracies fractions of 1,
-    ``epoch`` counts from 1, ``epoch_seconds`` is training alone.
+    ``epoch`` counts from 1, ``learning_rate`` is that of its first update,
+    ``epoch_seconds`` is training alone.
     """
 
     epoch: int

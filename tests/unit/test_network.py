@@ -125,6 +125,15 @@ def test_the_recurrent_weights_of_every_gate_can_start_as_the_identity(cell: str
             np.testing.assert_array_equal(actual, expected)
 
 
+def test_the_model_of_the_accurate_recipe_holds_no_augmentation_and_leaves_nothing_to_chance() -> None:
+    model = network.build(Settings.of({"recipe": "accurate", "hidden_units": 3}), height=4, width=4, classes=2)
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.float32)
+
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert ["InputLayer", "Rescaling", "Reshape", "GRU", "Dropout", "Dense", "Softmax"] == kinds
+    np.testing.assert_array_equal(model(images), model(images))
+
+
 def test_dropout_draws_no_other_weights() -> None:
     with_and_without = ({"dropout": rate, "hidden_units": 3} for rate in (0.5, 0))
     with_it, without = (network.build(Settings.of(given), height=4, width=4, classes=2) for given in with_and_without)
