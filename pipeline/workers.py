@@ -3,7 +3,7 @@
     for event in workers.run(work, jobs, count=2): ...
 
 Processes are started anew (never forked: TensorFlow does not survive it) and
-do one job after the other. What they print goes nowhere; what they have to say
+do a few jobs, one after the other. What they print goes nowhere; what they have to say
 they send.
 """
 
@@ -18,6 +18,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, NoReturn
 
 from pipeline.errors import PipelineError
+
+JOBS_EACH = 8
+"""Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
 
 PATIENCE = 30
 """Seconds that a process has to end its job properly when all is stopped."""
@@ -75,7 +78,10 @@ def run(work: Work, jobs: Sequence[Any], *, count: int) -> Generator[Event]:
     try:
         team = [_Worker(work) for _ in range(min(count, len(jobs)))]
         while todo or any(worker.job is not None for worker in team):
-            team = [worker if worker.process.is_alive() else _Worker(work) for worker in team]
+            for number, worker in enumerate(team):
+                if todo and worker.job is None and worker.is_spent():
+                    worker.stop()
+                    team[number] = _Worker(work)
             for worker in team:
                 if todo and worker.job is None:
                     job = todo.pop()
@@ -102,9 +108,16 @@ class _Worker:
         self.process.start()
         theirs.close()  # so that its end here reads as the end of the process
         self.job: int | None = None
+        self.begun = 0
+
+    def is_spent(self) -> bool:
+        """Return whether another should take its place: it has died, or done its share."""
+        return self.begun >= JOBS_EACH or not self.process.is_alive()
 
     def begin(self, job: int, argument: Any) -> None:
+        """Hand it a job."""
         self.job = job
+        self.begun += 1
         with suppress(BrokenPipeError):  # its death is noticed when its answer is waited for
             self.connection.send(argument)
 

@@ -19,6 +19,8 @@ def work(job: tuple[str, object], send: Send) -> object:
     if what == "square":
         send(f"squaring {value}")
         return int(str(value)) ** 2
+    if what == "who":
+        return os.getpid()
     if what == "fail":
         raise DataError(str(value))
     if what == "bug":
@@ -80,6 +82,13 @@ def test_a_process_that_dies_fails_its_job_alone() -> None:
 
     assert Failed(0, "Its process ended by SIGKILL.") in events
     assert Finished(1, 36) in events
+
+
+def test_a_process_gives_way_to_another_when_it_has_done_its_share() -> None:
+    events = happened([("who", None)] * (workers.JOBS_EACH + 2), 1)
+
+    processes = [event.result for event in events if isinstance(event, Finished)]
+    assert [workers.JOBS_EACH, 2] == [processes.count(process) for process in dict.fromkeys(processes)]
 
 
 def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(tmp_path: Path) -> None:
