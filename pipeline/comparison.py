@@ -34,7 +34,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 1
 
-IGNORED_PARAMS = frozenset({"seed", "data_dir", "source", "dataset"})
+IGNORED_PARAMS = frozenset({"seed", "data_dir", "source", "dataset", "recipe"})
 """What two trainings of one group may differ in; that their data is the same is held by its digest."""
 
 _LONG_SECONDS = 10
@@ -158,14 +158,17 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.finished):
         members.setdefault(configuration(result.params), {})[result.seed] = result
-    differing = _differing(members)
+    recipes = {shared: by_seed[min(by_seed)].params.get("recipe", "") for shared, by_seed in members.items()}
+    tables = {shared: dict(shared) | {"recipe": recipes[shared]} for shared in members}
+    by_cell = {cell: [each for each in tables.values() if each["cell"] == cell] for cell in get_args(Cell)}
+    differing = {cell: _differing(of_cell) for cell, of_cell in by_cell.items()}
     return [
         Group(
-            label=_label(dict(shared), differing),
+            label=_label(tables[shared], differing[tables[shared]["cell"]]),
             cell=by_seed[min(by_seed)].cell,
             results=tuple(by_seed[seed] for seed in sorted(by_seed)),
         )
-        for shared, by_seed in sorted(members.items(), key=lambda item: _order(dict(item[0]), differing))
+        for shared, by_seed in sorted(members.items(), key=lambda item: _order(tables[item[0]], differing))
     ]
 
 
@@ -192,20 +195,22 @@ def _plain(text: str) -> str:
         return text
 
 
-def _differing(configurations: Iterable[tuple[tuple[str, str], ...]]) -> list[str]:
-    """Return the names, but the cell's, whose values are not the same in all configurations."""
-    tables = [dict(each) for each in configurations]
-    names = sorted(set().union(*tables) - {"cell"})
-    return [name for name in names if len({table.get(name) for table in tables}) > 1]
+def _differing(configurations: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names that tell configurations of one cell apart: the recipe alone where that does."""
+    if len({each["recipe"] for each in configurations}) == len(configurations) > 1:
+        return ["recipe"]
+    names = sorted({name for each in configurations for name in each} - {"recipe"})
+    return [name for name in names if len({each.get(name) for each in configurations}) > 1]
 
 
 def _label(params: Mapping[str, str], differing: Sequence[str]) -> str:
     return ", ".join([params["cell"], *(f"{name} {params[name]}" for name in differing if name in params)])
 
 
-def _order(params: Mapping[str, str], differing: Sequence[str]) -> tuple[Any, ...]:
-    """Return what sorts configurations: numbers by their size, not by their digits."""
-    return get_args(Cell).index(params["cell"]), [_number_first(params.get(name, "")) for name in differing]
+def _order(params: Mapping[str, str], differing: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:
+    """Return what sorts configurations: by cell, then numbers by their size, not by their digits."""
+    cell = params["cell"]
+    return get_args(Cell).index(cell), [_number_first(params.get(name, "")) for name in differing[cell]]
 
 
 def _number_first(text: str) -> tuple[float, str]:

@@ -166,13 +166,10 @@ def _side_by_side(trainings: int) -> int:
 
 def _jobs(grid: Sequence[Settings], data: DataSet, parent: str, count: int) -> list[Job]:
     """Return the trainings; side by side, ``count`` of them share the cores."""
-    varied = [name for name in ("learning_rate", "hidden_units") if len({getattr(each, name) for each in grid}) > 1]
     return [
         Job(
             settings=settings,
-            name="-".join(
-                [settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"]
-            ),
+            name=_name(settings, [each for each in grid if each.cell == settings.cell]),
             parent=parent,
             dataset=data.name,
             digest=data.digest,
@@ -180,6 +177,12 @@ def _jobs(grid: Sequence[Settings], data: DataSet, parent: str, count: int) -> l
         )
         for settings in grid
     ]
+
+
+def _name(settings: Settings, of_cell: Sequence[Settings]) -> str:
+    """Return such as ``gru-s1``, with what else differs among the trainings of its cell."""
+    varied = [name for name in ("learning_rate", "hidden_units") if len({getattr(each, name) for each in of_cell}) > 1]
+    return "-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"])
 
 
 def _train_all(jobs: Sequence[Job], count: int, reporter: Reporter) -> tuple[list[Done], dict[str, str]]:

@@ -48,6 +48,25 @@ def test_a_label_names_only_the_params_that_differ_and_sorts_them_as_numbers() -
     assert ["gru, hidden_units 64", "gru, hidden_units 128"] == labels(*groups)
 
 
+def test_what_differs_between_cells_alone_is_in_no_label() -> None:
+    rates: dict[Cell, str] = {"rnn": "0.001", "gru": "0.004"}
+    groups = comparison.grouped([result(cell, params={"learning_rate": rate}) for cell, rate in rates.items()])
+    assert ["rnn", "gru"] == labels(*groups)
+
+
+def test_a_recipe_stands_for_its_values_in_a_label() -> None:
+    values = {"tutorial": "0.001", "accurate": "0.004"}
+    groups = comparison.grouped(
+        [result(params={"recipe": recipe, "learning_rate": rate}) for recipe, rate in values.items()]
+    )
+    assert {"gru, recipe tutorial", "gru, recipe accurate"} == set(labels(*groups))
+
+
+def test_the_name_of_a_recipe_parts_no_group_of_the_same_values() -> None:
+    same = [result(seed=1, params={"recipe": "tutorial"}), result(seed=2, params={"recipe": "accurate"})]
+    assert ["gru"] == labels(*comparison.grouped(same))
+
+
 def test_a_param_that_an_older_run_lacks_parts_groups() -> None:
     groups = comparison.grouped([result(), result(params={"layers": "2"})])
     assert {"gru", "gru, layers 2"} == set(labels(*groups))
