@@ -314,3 +314,17 @@ def predict(
             from pipeline.stages.predict import predict
 
         predict(paths, model, output, reporter)
+
+
+@app.command()
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option("--host", help="Network interface; 0.0.0.0: all of them.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port; 0: any free one.")] = 5001,
+) -> None:
+    """Serve a model, with a page to draw on."""
+    with _outcome_as_exit_code(), TerminalReporter() as reporter:
+        with quiet_native_start():
+            from pipeline.stages.serve import serve
+
+        serve(model, reporter, host=host, port=port)

@@ -63,7 +63,8 @@ def digits_run(command: Command) -> Training:
 @pytest.fixture(scope="session")
 def mnist_champion(command: Command, mnist_folder: Path) -> str:
     """Return the id of a run of two epochs on MNIST; its model is ``models:/mnist@champion``."""
-    return run_id_in(command("run", "--epochs", 2, "--source", mnist_folder, "--register", "mnist").output)
+    options = ("--epochs", 2, "--hidden-units", 64, "--source", mnist_folder)
+    return run_id_in(command("run", *options, "--register", "mnist").output)
 
 
 def run_id_in(output: str) -> str:

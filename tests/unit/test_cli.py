@@ -32,6 +32,7 @@ OWN = {
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback"},
     "predict": {"paths", "model", "output"},
+    "serve": {"model", "host", "port"},
 }
 
 

@@ -18,9 +18,9 @@ LAYERS = [
     {"splits", "network", "metrics", "figures", "checkpoints"},
     {"training", "tracking", "workers", "comparison"},
     {"resumable", "comparison_figures", "registry"},
-    {"report"},
+    {"report", "serving"},
     {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate", "stages/report", "stages/promote"},
-    {"stages/predict"},
+    {"stages/predict", "stages/serve"},
     {"stages/__init__", "stages/run"},
     {"stages/compare"},
     {"terminal"},
@@ -72,13 +72,13 @@ def users_of(package: str) -> set[str]:
     return {name_of(file) for file in FILES if any(name.split(".")[0] == package for name in imports_of(file))}
 
 
-def test_only_the_store_the_registry_and_the_served_model_import_mlflow() -> None:
-    assert {"tracking", "registry", "scoring"} == users_of("mlflow")
+def test_only_what_talks_to_mlflow_or_is_run_by_it_imports_it() -> None:
+    assert {"tracking", "registry", "scoring", "serving"} == users_of("mlflow")
 
 
 def test_the_data_is_prepared_without_tensorflow() -> None:
     of_training = {"augmentation", "network", "recurrent", "training", "stages/train"}
-    of_models = {"scoring", "stages/evaluate", "stages/promote", "stages/predict"}
+    of_models = {"scoring", "stages/evaluate", "stages/promote", "stages/predict", "stages/serve"}
     assert of_training | of_models == users_of("tensorflow")
 
 

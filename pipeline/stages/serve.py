@@ -1,0 +1,59 @@
+"""Serve a model to programs and, on a page to draw on, to people.
+
+    pipeline serve --model models:/mnist-gru@champion --port 5001
+
+One process answers all requests; its threads share the model. For more
+processes, or without the page, there is `mlflow models serve`.
+"""
+
+import socket
+
+import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
+import uvicorn
+
+from pipeline import registry, serving, training
+from pipeline.errors import UsageError
+from pipeline.reporting import Reporter
+from pipeline.settings import usable_cores
+
+
+def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
+    """Serve a model until Ctrl-C or a termination signal.
+
+    Args:
+        model: its address, such as ``models:/mnist-gru@champion``.
+        reporter: told the address to open, when the server answers there.
+        host: the name or number of the network interface to listen at.
+        port: to listen at; 0: any free one.
+
+    Raises:
+        TrackingError: there is no such model.
+        UsageError: the address cannot be listened at, or the model is not of this pipeline.
+    """
+    with _bound(host, port) as listener:
+        training.configure_threads(usable_cores())
+        app = serving.app(registry.load(model), address=model)
+        place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
+        try:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn raises it once more when it has ended
+            reporter.note("Stopped.")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that has taken the address, before anything costly begins; it refuses callers until it listens.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+    except (OSError, OverflowError) as error:
+        taken.close()
+        raise UsageError(
+            f"port: expected an address to listen at, received {host}:{port}: {error}. Take another --port, or 0."
+        ) from None
+    return taken

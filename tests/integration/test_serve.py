@@ -1,0 +1,186 @@
+"""A real server with its page, drawn on in a real browser, by mouse and by finger."""
+
+import io
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.integration.conftest import Command, Training, environment, free_port, wait_until_up
+
+CHROMIUM = shutil.which("chromium")
+
+Place = tuple[float, float]  # on the paper, from 0 to 1: from its left, from its top
+DIGITS: dict[str, list[Place]] = {
+    "0": [(0.5 + 0.18 * np.sin(angle), 0.5 - 0.3 * np.cos(angle)) for angle in np.linspace(0, 2 * np.pi, 24)],
+    "1": [(0.52, 0.15), (0.48, 0.85)],
+    "7": [(0.25, 0.2), (0.72, 0.2), (0.45, 0.85)],
+}
+
+
+def served(model: str) -> Iterator[str]:
+    """Serve a model and return the address; afterwards, end the server as Ctrl-C does."""
+    port = free_port()
+    command = [sys.executable, "-m", "pipeline", "serve", "--model", model, "--port", str(port)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_until_up(f"http://127.0.0.1:{port}/ping", process, 120)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGINT)
+            output = process.communicate(timeout=60)[0].decode()
+    assert 0 == process.returncode, output
+    assert output.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in output
+
+
+@pytest.fixture(scope="module")
+def digits_server(digits_run: Training) -> Iterator[str]:
+    yield from served(f"runs:/{digits_run.run_id}/model")
+
+
+@pytest.fixture(scope="module")
+def mnist_server(mnist_champion: str) -> Iterator[str]:
+    yield from served("models:/mnist@champion")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs a chromium on the PATH, such as Debian's package of that name")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def test_it_answers_as_mlflows_server_does(digits_server: str, digits_run: Training) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8))
+    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/model").predict(pixels.astype(np.float32))
+
+    answer = requests.post(f"{digits_server}/invocations", json={"inputs": pixels.tolist()}, timeout=60)
+
+    np.testing.assert_allclose(answer.json()["predictions"], expected, atol=1e-5)
+    assert 400 == requests.post(f"{digits_server}/invocations", json={"inputs": [[0]]}, timeout=60).status_code
+
+
+def test_a_drawing_is_answered_as_predict_answers_the_picture(
+    command: Command, digits_server: str, digits_run: Training, tmp_path: Path
+) -> None:
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 70, 3), np.uint8)).save(tmp_path / "it.png")
+    line = command("predict", tmp_path / "it.png", "--model", f"runs:/{digits_run.run_id}/model").output
+
+    content = (tmp_path / "it.png").read_bytes()
+    answer = requests.post(f"{digits_server}/drawing", data=content, timeout=60).json()
+
+    assert (8, 8) == np.shape(answer["pixels"])
+    assert [str(np.argmax(answer["probabilities"])), f"{max(answer['probabilities']):.2%}"] == line.split()[1:3]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "said"),
+    [
+        (b"", 400, "drawing: expected a picture"),
+        (b"hello", 400, "drawing: expected a picture"),
+        (bytes(2**24 + 1), 413, "expected at most 16,777,216 bytes"),
+    ],
+)
+def test_what_is_no_drawing_is_refused_and_the_server_lives_on(
+    digits_server: str, content: bytes, status: int, said: str
+) -> None:
+    refused = requests.post(f"{digits_server}/drawing", data=content, timeout=60)
+
+    assert status == refused.status_code
+    assert said in refused.json()["message"]
+    whole = io.BytesIO()
+    Image.new("L", (5, 5)).save(whole, "PNG")
+    assert requests.post(f"{digits_server}/drawing", data=whole.getvalue(), timeout=60).ok
+
+
+def test_an_address_that_is_taken_is_named(digits_run: Training, command: Command, digits_server: str) -> None:
+    port = digits_server.rpartition(":")[2]
+
+    result = command("serve", "--model", "models:/any@champion", "--port", port, exit_code=2)
+
+    assert f"port: expected an address to listen at, received 127.0.0.1:{port}" in result.output
+
+
+def test_a_model_that_is_not_there_is_named(digits_run: Training, command: Command) -> None:
+    assert "nobody" in command("serve", "--model", "models:/nobody@champion", "--port", 0, exit_code=1).output
+
+
+def on_paper(page: Page, place: Place) -> Place:
+    box = page.locator("#paper").bounding_box()
+    assert box is not None
+    return box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"]
+
+
+def draw_by_mouse(page: Page, stroke: Sequence[Place]) -> None:
+    page.mouse.move(*on_paper(page, stroke[0]))
+    page.mouse.down()
+    for place in stroke[1:]:
+        page.mouse.move(*on_paper(page, place), steps=8)
+    page.mouse.up()
+
+
+def draw_by_finger(page: Page, stroke: Sequence[Place]) -> None:
+    touch = page.context.new_cdp_session(page)
+    for kind, place in (("touchStart", stroke[0]), *(("touchMove", place) for place in stroke)):
+        x, y = on_paper(page, place)
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("hand", ["mouse", "finger"])
+def test_a_drawn_digit_is_read(browser: Browser, mnist_server: str, hand: str, scheme: str) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    context = browser.new_context(color_scheme=scheme, **(phone if hand == "finger" else {}))  # type: ignore[arg-type]
+    page = context.new_page()
+    problems: list[object] = []
+
+    def failed(error: object) -> None:
+        problems.append(error)
+
+    page.on("pageerror", failed)
+    page.goto(mnist_server)
+    expect(page.get_by_role("meter")).to_have_count(10)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # no scrolling to the side
+
+    for digit, stroke in DIGITS.items():
+        (draw_by_mouse if hand == "mouse" else draw_by_finger)(page, stroke)
+
+        expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#answer")).to_have_text(digit)
+        bars = page.get_by_role("meter").evaluate_all("all => all.map(one => [one.ariaLabel, +one.ariaValueNow])")
+        assert digit == max(bars, key=lambda bar: bar[1])[0]
+        assert 0.999 < sum(probability for _, probability in bars) < 1.001
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#answer")).to_have_text("")
+        expect(page.get_by_role("meter", name=digit, exact=True)).to_have_attribute("aria-valuenow", "0")
+
+    assert [] == problems
+    context.close()
+
+
+def test_a_server_that_has_gone_is_said_on_the_page(browser: Browser, digits_run: Training) -> None:
+    server = served(f"runs:/{digits_run.run_id}/model")
+    page = browser.new_page()
+    page.goto(next(server))
+    expect(page.get_by_role("meter")).to_have_count(10)
+    for _ in server:
+        pass
+
+    draw_by_mouse(page, DIGITS["1"])
+
+    expect(page.locator("#answer")).to_have_class("problem")
+    page.close()
