@@ -36,7 +36,7 @@ MOST = 200
 MATRICES = {"rnn": 1, "gru": 3, "lstm": 4}
 """Recurrent matrices of a cell, to which its time is about proportional."""
 
-TAKEN_OVER = "taken over"
+DONE_HERE, DONE_ELSEWHERE = "ended before", "taken over"
 WAITING = "waits for another process that is at it"
 
 
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a job leaves: the id of its run, and whether that had ended before."""
+    """What a job leaves: the id of its run, and whether that had ended elsewhere, outside this comparison."""
 
     run_id: str
     taken_over: bool
@@ -229,9 +229,10 @@ def train_one(job: Job, send: workers.Send) -> Done:
     data = splits.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     twin = _twin(job, data, send)
     if twin and twin.state is State.ENDED:
-        send(Opened(run_id=twin.run_id, state=TAKEN_OVER))
+        own = tracking.is_child(tracking.get_run(twin.run_id), job.parent)
+        send(Opened(run_id=twin.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
         tracking.add_to_comparison(twin.run_id, job.parent)
-        return Done(run_id=twin.run_id, taken_over=True)
+        return Done(run_id=twin.run_id, taken_over=not own)
     resume = twin.run_id if twin else None
     parent = None if twin else job.parent
     with open_training(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores) as opened:
@@ -275,6 +276,7 @@ class _Board:
         self._kinds = [replace(job.settings, seed=0) for job in jobs]
         self._count = count
         self._began: dict[int, float] = {}
+        self._ended: set[int] = set()
         self._paces: dict[Settings, list[float]] = {}
 
     def take(self, event: workers.Event) -> None:
@@ -308,14 +310,15 @@ class _Board:
     def _end(self, event: workers.Finished | workers.Failed) -> None:
         row = self.rows[event.job]
         del self._began[event.job]
+        self._ended.add(event.job)
         if isinstance(event, workers.Failed):
             row.state = "failed"
-        elif row.state != TAKEN_OVER:
+        elif row.state not in (DONE_HERE, DONE_ELSEWHERE):
             row.state = "ended"
 
     def _left(self, job: int) -> float | None:
         row, paces = self.rows[job], self._paces.get(self._kinds[job])
-        if row.state in ("ended", "failed", TAKEN_OVER):
+        if job in self._ended:
             return 0.0
         if not paces:
             return None

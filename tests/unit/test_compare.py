@@ -1,0 +1,103 @@
+"""What is shown of trainings side by side, from what they send."""
+
+from dataclasses import replace
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from pipeline.reporting import EpochRecord
+from pipeline.settings import grid
+from pipeline.stages import compare
+from pipeline.stages.compare import Done, Job, Opened, _Board
+from pipeline.workers import Failed, Finished, Said, Started
+
+RECORD = EpochRecord(
+    epoch=1,
+    cost=0.5,
+    accuracy=0.9,
+    val_cost=0.4,
+    val_accuracy=0.91,
+    learning_rate=0.001,
+    epoch_seconds=2.0,
+    samples_per_second=100.0,
+)
+
+
+def board(cells: str = "gru", seeds: str = "1,2") -> _Board:
+    jobs = [
+        Job(settings=settings, name=f"{settings.cell}-s{settings.seed}", parent="p", dataset="d", digest="0", cores=1)
+        for settings in grid({"cells": cells, "seeds": seeds, "epochs": 10})
+    ]
+    return _Board(jobs, count=2)
+
+
+def test_a_training_goes_from_its_start_to_its_end() -> None:
+    shown = board()
+    states = [shown.rows[0].state]
+    for event in (
+        Started(0),
+        Said(0, Opened(run_id="r", state="trains")),
+        Said(0, RECORD),
+        Said(0, "evaluates"),
+        Finished(0, Done(run_id="r", taken_over=False)),
+    ):
+        shown.take(event)
+        states.append(shown.rows[0].state)
+
+    assert ["queued", "starts", "trains", "trains", "evaluates", "ended"] == states
+    assert RECORD == shown.rows[0].record
+    assert "queued" == shown.rows[1].state
+
+
+def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes() -> None:
+    shown = board()
+    shown.take(Started(0))
+    assert shown.left() is None
+    shown.take(Said(0, replace(RECORD, epoch=4)))
+
+    # By hand: 6 epochs of 2 s are left of the first, 10 of the second, two at a time.
+    assert (12.0, 20.0, 16.0) == (shown.rows[0].left, shown.rows[1].left, shown.left())
+
+
+def test_another_cell_has_a_pace_of_its_own() -> None:
+    shown = board(cells="gru,rnn", seeds="1")
+    shown.take(Started(0))
+    shown.take(Said(0, RECORD))
+
+    assert shown.rows[1].left is None
+
+
+def test_what_was_done_before_and_what_fails_says_so() -> None:
+    shown = board()
+    for event in (
+        Started(0),
+        Said(0, Opened(run_id="r", state="taken over")),
+        Finished(0, Done(run_id="r", taken_over=True)),
+        Started(1),
+        Failed(1, "no more memory"),
+    ):
+        shown.take(event)
+
+    assert ["taken over", "failed"] == [row.state for row in shown.rows]
+    assert 0 == shown.left()
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "trainings", "expected"), [(4, 64, 9, 4), (4, 3.2, 9, 2), (4, 64, 3, 3), (4, 0.5, 9, 1)]
+)
+def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
+) -> None:
+    monkeypatch.setattr(compare, "usable_cores", lambda: cores)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": memory * 1e9}))
+
+    assert expected == compare._side_by_side(trainings)
+
+
+def test_a_run_is_named_by_what_tells_it_apart_within_its_cell() -> None:
+    settings = grid({"cells": "rnn,gru", "seeds": "1", "recipe": "accurate"})  # each cell has a rate of its own
+    assert ["rnn-s1", "gru-s1"] == [
+        compare._name(each, [other for other in settings if other.cell == each.cell]) for each in settings
+    ]
+    sizes = grid({"cells": "gru", "seeds": "1", "hidden_units": "64,128"})
+    assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == [compare._name(each, sizes) for each in sizes]
