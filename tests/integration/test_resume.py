@@ -145,7 +145,7 @@ def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: 
 
         result = command("train", "--resume", run_of(folder), exit_code=2)
 
-        assert "a process is at it" in result.output
+        assert "another process is at it" in result.output
         assert "RUNNING" == mlflow.get_run(run_of(folder)).info.status
         process.send_signal(signal.SIGINT)
         process.stdout.read()

@@ -105,7 +105,7 @@ def test_a_process_that_is_killed_holds_nothing_any_more(tmp_path: Path) -> None
         assert "held\n" == process.stdout.readline()
         assert checkpoints.is_held(tmp_path, "abc")
         with (
-            pytest.raises(UsageError, match=r"a process is at it, in .*abc"),
+            pytest.raises(UsageError, match=r"another process is at it, in .*abc"),
             checkpoints.held(tmp_path, "abc"),
         ):
             pass
