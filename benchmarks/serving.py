@@ -4,8 +4,10 @@
 
 Three models with the same inputs and outputs: the one that `pipeline` logs, the
 same Keras model logged with `mlflow.tensorflow.log_model`, and a pyfunc that
-returns zeros, which is what the server itself costs. No network is needed: the
-weights are those that a seed gives, and the pixels are random.
+returns zeros, which is what the server itself costs. Then `pipeline predict` on
+an IDX file of 60,000 images against Keras's own `predict` at batches of 1,024,
+each in a process of its own, in turn. No network is needed: the weights are
+those that a seed gives, and the pixels are random.
 """
 
 import argparse
@@ -27,8 +29,11 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
+from pipeline import idx
+
 OURS, KERAS, EMPTY = "this pipeline", "Keras flavour", "empty pyfunc"
 CLIENTS = 8
+IMAGES = 60_000
 WARM_UP = 1_000  # requests before the memory is taken as the start
 
 EMPTY_MODEL = """
@@ -75,6 +80,8 @@ def main() -> None:
         servers = [stack.enter_context(_serving(name, address)) for name, address in addresses.items()]
         _print_latencies(servers, arguments)
         _print_load(servers, arguments)
+        stack.close()  # ends the servers, which would be in the way
+        _print_batch(addresses[OURS], Path(folder), arguments.rounds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,7 +91,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=40, help="requests of a turn")
     parser.add_argument("--load", type=int, default=10_000, help="requests by 8 clients to the pipeline's model")
     parser.add_argument("--log-models", metavar="CELL", help=argparse.SUPPRESS)
+    parser.add_argument("--batch", nargs=3, metavar=("VARIANT", "MODEL", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.batch:
+        _score_on_demand(*arguments.batch)
+        sys.exit()
     if arguments.log_models:
         print(json.dumps(_log_models(arguments.log_models)))
         sys.exit()
@@ -236,6 +247,69 @@ def _load(server: Server, requests: int) -> tuple[float, int]:
     for thread in threads:
         thread.join()
     return requests / (time.perf_counter() - started), len(errors)
+
+
+def _print_batch(address: str, folder: Path, rounds: int) -> None:
+    """Let `predict` and Keras score the same file in turn."""
+    file = folder / "images-idx3-ubyte"
+    file.write_bytes(idx.encode(np.random.default_rng(1).integers(0, 256, (IMAGES, 28, 28), np.uint8)))
+    variants = ("pipeline predict", "Keras predict, 1,024")
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    with ExitStack() as stack:
+        command = [sys.executable, __file__, "--batch"]
+        processes = {
+            name: stack.enter_context(
+                subprocess.Popen(
+                    [*command, name, address, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for name in variants
+        }
+        for _ in range(rounds + 1):
+            for name, process in processes.items():
+                seconds[name].append(_turn(process))
+    print(f"\n| {IMAGES:,} images of an IDX file | seconds (min–max) | images/s | ÷ pipeline predict |")
+    print("| --- | --- | --- | --- |")
+    for name, all_rounds in seconds.items():
+        times = np.array(all_rounds[1:])  # the first one traces
+        ratio = np.median(times / np.array(seconds[variants[0]][1:]))
+        print(
+            f"| {name} | {np.median(times):.2f} ({times.min():.2f}–{times.max():.2f}) | "
+            f"{IMAGES / np.median(times):,.0f} | {ratio:.2f} |"
+        )
+
+
+def _turn(process: subprocess.Popen[str]) -> float:
+    """Let a process score the file once, and return the seconds that it took."""
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
+
+
+def _score_on_demand(variant: str, address: str, file: str) -> None:
+    """Score the file once for each line on standard input; print the seconds."""
+    import keras
+    import mlflow
+
+    if variant == "pipeline predict":
+        from pipeline.reporting import Reporter
+        from pipeline.stages.predict import predict
+
+        def score() -> None:
+            predict([Path(file)], address, Path(f"{file}.parquet"), Reporter())
+    else:
+        folder = mlflow.artifacts.download_artifacts(address)
+        model = keras.models.load_model(Path(folder, "artifacts", "model.keras"))
+
+        def score() -> None:
+            model.predict(idx.read(Path(file).read_bytes(), name=file), batch_size=1_024, verbose=0)
+
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        score()
+        print(time.perf_counter() - started, flush=True)
 
 
 if __name__ == "__main__":
