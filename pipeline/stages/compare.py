@@ -153,8 +153,8 @@ def _shared_parameters(grid: Sequence[Settings], data: DataSet) -> dict[str, obj
 def _side_by_side(trainings: int) -> int:
     """Return how many trainings to run at once: one per core, as far as the memory goes; one at a time on a GPU.
 
-    Two trainings of one thread each take less time than one after the other with two threads each, and
-    give the same numbers: ``benchmarks/README.md``.
+    Of an LSTM, two epochs side by side on one core each take about as long as one after the other on two; what is
+    around the epochs then runs side by side, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
     """
     if Path("/proc/driver/nvidia/gpus").exists():
         return 1

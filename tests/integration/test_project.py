@@ -147,15 +147,15 @@ def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch:
 def test_the_project_compares_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    mlflow_run("-e", "compare", "-P", "cells=rnn,gru", "-P", "seeds=1", *SMALL, "-P", f"data_dir={store / 'data'}")
+    mlflow_run("-e", "compare", "-P", "cells=rnn,gru", "-P", "seeds=2", *SMALL, "-P", f"data_dir={store / 'data'}")
 
     (parent,) = mlflow.search_runs(filter_string="params.cells = 'rnn,gru'", output_format="list")
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     trainings = mlflow.search_runs(filter_string=query, output_format="list")
-    assert {"rnn-s1", "gru-s1"} == {run.info.run_name for run in trainings}
+    assert {"rnn-s2", "gru-s2"} == {run.info.run_name for run in trainings}
     assert {"FINISHED"} == {run.info.status for run in [parent, *trainings]}
     page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/comparison/report.html")
-    assert "gru-s1" in page
+    assert "gru-s2" in page
 
 
 @pytest.mark.slow
