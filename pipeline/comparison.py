@@ -436,5 +436,4 @@ def largest_error_share(matrices: Iterable[NDArray[np.integer[Any]]]) -> float:
 
 
 def _error_share(matrix: NDArray[np.integer[Any]]) -> float:
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    return float(shares[~np.eye(len(matrix), dtype=bool)].max(initial=0))
+    return float(metrics.row_shares(matrix)[~np.eye(len(matrix), dtype=bool)].max(initial=0))

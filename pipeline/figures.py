@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline import metrics
 from pipeline.reporting import EpochRecord
 from pipeline.settings import Cell
 
@@ -105,7 +106,7 @@ def draw_confusion(
         full_share: the share of the darkest orange, from 0 to 1; give one to matrices that stand side by side.
             None: the largest error's, at least 5 %.
     """
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shares = metrics.row_shares(matrix)
     diagonal = np.eye(len(matrix), dtype=bool)
     if full_share is None:
         full_share = max(float(shares[~diagonal].max(initial=0)), FULL_ERROR_SHARE)

@@ -42,6 +42,11 @@ def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int
     return np.asarray(counts, dtype=np.int64)
 
 
+def row_shares(matrix: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return confusion counts (C, C) as shares of the true class, 0–1; a class without images has 0 throughout."""
+    return np.asarray(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
+
+
 def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> pd.DataFrame:
     """Return a row per class: class, precision, recall, f1 (fractions), support (images of that class).
 

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from pipeline import __version__, comparison, comparison_figures, figures
+from pipeline import __version__, comparison, comparison_figures, figures, metrics
 from pipeline.comparison import Group, Interval, Result, Verdict
 from pipeline.comparison_figures import count_of
 
@@ -313,8 +313,7 @@ def _matrices(groups: Sequence[Group], class_names: Sequence[str]) -> list[tuple
 
 
 def _cells(matrix: NDArray[np.int64], full_share: float) -> list[list[_Cell]]:
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    opacities = np.where(matrix > 0, _DARKEST * np.sqrt(shares / full_share), 0)
+    opacities = np.where(matrix > 0, _DARKEST * np.sqrt(metrics.row_shares(matrix) / full_share), 0)
     return [
         [
             _Cell(count=int(count), kind="right" if row == column else "error", opacity=round(float(opacity), 3))

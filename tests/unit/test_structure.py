@@ -12,10 +12,10 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 LAYERS = [
     {"__init__", "errors", "digests", "reporting", "scoring", "recipes", "augmentation"},
     {"settings", "idx", "folders", "pictures", "answers"},
-    {"datasets", "recurrent", "optimizers"},
+    {"datasets", "recurrent", "optimizers", "metrics"},
     {"sources"},
     {"raw_data"},
-    {"splits", "network", "metrics", "figures", "checkpoints"},
+    {"splits", "network", "figures", "checkpoints"},
     {"training", "tracking", "workers", "comparison"},
     {"resumable", "comparison_figures", "registry"},
     {"report", "serving"},
