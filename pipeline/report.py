@@ -114,17 +114,18 @@ def files(
 ) -> dict[str, bytes]:
     """Return the page, its tables as CSV and its figures as PNG, by file name; the arguments are :func:`render`'s."""
     verdicts = comparison.verdicts(groups)
+    charts_of_page = charts(groups, verdicts)
     tables = {
         "runs": comparison.runs_table(groups),
         "summary": comparison.summary_table(groups),
         "verdicts": comparison.verdicts_table(verdicts),
     }
-    drawn = {name: chart.figure for name, chart in charts(groups, verdicts).items()}
+    drawn = {name: chart.figure for name, chart in charts_of_page.items()}
     if len(class_names) <= CLASSES_LIMIT:
         drawn["confusion_matrices"] = comparison_figures.confusions(groups, class_names)
     if images is not None and len(wrong := shown_wrong(groups)):
         drawn["wrong_in_all"] = comparison_figures.wrong_in_all(groups, images, wrong, class_names)
-    page = render(groups, class_names=class_names, images=images, failures=failures)
+    page = _page(groups, verdicts, charts_of_page, class_names=class_names, images=images, failures=failures)
     return (
         {"report.html": page.encode()}
         | {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables.items()}
@@ -148,6 +149,20 @@ def render(
         failures: reasons by the names of trainings that broke down.
     """
     verdicts = comparison.verdicts(groups)
+    drawn = charts(groups, verdicts)
+    return _page(groups, verdicts, drawn, class_names=class_names, images=images, failures=failures)
+
+
+def _page(
+    groups: Sequence[Group],
+    verdicts: Sequence[Verdict],
+    drawn: Mapping[str, Chart],
+    *,
+    class_names: Sequence[str],
+    images: NDArray[np.uint8] | None,
+    failures: Mapping[str, str] | None,
+) -> str:
+    main = main_verdicts(verdicts)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -158,15 +173,14 @@ def render(
     return environment.get_template("report.html").render(
         best=comparison.recommended(groups),
         groups=groups,
-        main_verdicts=main_verdicts(verdicts),
-        other_verdicts=[verdict for verdict in verdicts if verdict not in main_verdicts(verdicts)],
+        main_verdicts=main,
+        other_verdicts=[verdict for verdict in verdicts if verdict not in main],
         headlines=headlines(verdicts),
         marks={
             group.label: _mark(style) for group, style in zip(groups, comparison_figures.styles(groups), strict=True)
         },
         charts={
-            name: (chart, svg(chart.figure, name=name, description=chart.description))
-            for name, chart in charts(groups, verdicts).items()
+            name: (chart, svg(chart.figure, name=name, description=chart.description)) for name, chart in drawn.items()
         },
         matrices=_matrices(groups, class_names),
         class_names=class_names,
