@@ -210,6 +210,9 @@ class Trainer:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Put the averages, where there are any, in place of the weights for a while."""
+        if not self.optimizer.use_ema:
+            yield
+            return
         weights = [variable.numpy() for variable in self.model.trainable_variables]
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
         try:
