@@ -86,28 +86,27 @@ class Twin(NamedTuple):
     state: State
 
 
-def find_twin(fingerprint: str, data_dir: Path, *, ended: str) -> Twin | None:
+def find_twin(fingerprint: str, data_dir: Path) -> Twin | None:
     """Return the run of this experiment that comes nearest to having done a training already.
 
     Args:
         fingerprint: of the training.
         data_dir: holds the checkpoints.
-        ended: the metric that a run has which has nothing left to do.
 
     Returns:
-        One that has ended; else one that another process on this machine is at; else one that was cut off and can go
-        on; else None.
+        One that has ended, with its evaluation; else one that another process on this machine is at; else one that was
+        cut off and can go on; else None.
     """
     twins: dict[State, Twin] = {}
     for run in tracking.find_runs(f"tags.{FINGERPRINT} = '{fingerprint}'"):
-        if state := _state(run, data_dir, ended=ended):
+        if state := _state(run, data_dir):
             twins.setdefault(state, Twin(run.info.run_id, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
 
 
-def _state(run: Run, data_dir: Path, *, ended: str) -> State | None:
+def _state(run: Run, data_dir: Path) -> State | None:
     checkpoint, metrics = run.data.tags[CHECKPOINT], run.data.metrics
-    if run.info.status == "FINISHED" and ended in metrics:
+    if run.info.status == "FINISHED" and EVALUATED in metrics:
         return State.ENDED
     if checkpoints.is_held(data_dir, checkpoint):
         return State.HELD

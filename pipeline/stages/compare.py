@@ -20,7 +20,7 @@ from pipeline import comparison, digests, registry, resumable, splits, tracking,
 from pipeline.comparison import Group
 from pipeline.errors import TrainingError, UsageError
 from pipeline.reporting import EpochRecord, Progress, Reporter
-from pipeline.resumable import EVALUATED, State
+from pipeline.resumable import State
 from pipeline.settings import LISTS, Settings, usable_cores
 from pipeline.splits import DataSet
 from pipeline.stages.download import download
@@ -132,7 +132,7 @@ def _cut_off(fingerprint: str, data_dir: Path) -> str | None:
     """Return the id of the same comparison's run that was cut off, to go on with."""
     if tracking.in_project_run():
         return None  # `mlflow run` has opened one for us
-    twin = resumable.find_twin(fingerprint, data_dir, ended=EVALUATED)
+    twin = resumable.find_twin(fingerprint, data_dir)
     return twin.run_id if twin and twin.state is State.CUT_OFF else None
 
 
@@ -245,7 +245,7 @@ def train_one(job: Job, send: workers.Send) -> Done:
 def _twin(job: Job, data: DataSet, send: workers.Send) -> resumable.Twin | None:
     """Return the run that is the same training, as soon as no other process is at it."""
     fingerprint = resumable.fingerprint(job.settings, data)
-    while twin := resumable.find_twin(fingerprint, job.settings.data_dir, ended=EVALUATED):
+    while twin := resumable.find_twin(fingerprint, job.settings.data_dir):
         if twin.state is not State.HELD:
             return twin
         send(WAITING)
