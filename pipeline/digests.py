@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,9 +30,15 @@ def of_modules(*names: str) -> str:
 
 def of_package() -> str:
     """Return the version of the code that trains: a digest of all modules and the versions of TensorFlow and Keras."""
+    return of_texts(*_sources(), version("tensorflow"), version("keras"))
+
+
+@cache
+def _sources() -> tuple[str, ...]:
+    """Return the digest and the names of all modules, as they were when it was first asked for: those that run."""
     package = Path(__file__).parent
     modules = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    return of_texts(of_modules(*modules), *modules, version("tensorflow"), version("keras"))
+    return of_modules(*modules), *modules
 
 
 def of_training(parameters: Mapping[str, object], data_digest: str) -> str:
