@@ -39,7 +39,7 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
     if resume:
         settings, data = resumed(resume, settings, ended=EVALUATED)
     else:
-        data = _prepared(settings, seconds, reporter)
+        data, seconds = _prepared(settings, reporter)
     with open_training(settings, data, resume=resume) as opened:
         tracking.log_missing_metrics(opened.run_id, seconds)
         fit_and_evaluate(opened, reporter)
@@ -55,12 +55,13 @@ def fit_and_evaluate(opened: Training, reporter: Reporter) -> None:
         evaluate_on(opened.run_id, opened.data, reporter)
 
 
-def _prepared(settings: Settings, seconds: dict[str, float], reporter: Reporter) -> DataSet:
-    """Return the data, downloaded and preprocessed; put what that took into ``seconds``."""
+def _prepared(settings: Settings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:
+    """Return the data, downloaded and preprocessed, and the seconds that each took, as metrics."""
     started = time.perf_counter()
     download(settings, reporter)
-    seconds["seconds_download"] = time.perf_counter() - started
-    started = time.perf_counter()
+    downloaded = time.perf_counter()
     data = preprocess(settings, reporter)
-    seconds["seconds_preprocess"] = time.perf_counter() - started
-    return data
+    return data, {
+        "seconds_download": downloaded - started,
+        "seconds_preprocess": time.perf_counter() - downloaded,
+    }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -32,6 +33,15 @@ def artifacts(run_id: str) -> set[str]:
     return {Path(file.path).name for file in MlflowClient().list_artifacts(run_id, "comparison")}
 
 
+def wait_for_checkpoints(process: subprocess.Popen[Any], data_dir: Path, count: int) -> None:
+    """Wait until so many trainings have finished an epoch."""
+    deadline = time.monotonic() + 120
+    while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def data(store: Path) -> tuple[str, str]:
     return "--data-dir", str(store / "compared")
@@ -47,11 +57,7 @@ def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        deadline = time.monotonic() + 120
-        while not list((store / "compared" / "checkpoints").glob("*/checkpoint.npz")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_checkpoints(process, store / "compared", 1)
         os.killpg(process.pid, signal.SIGKILL)
     begun = {run.info.run_id for run in mlflow.search_runs(output_format="list") if run.info.status == "RUNNING"}
 
@@ -151,11 +157,7 @@ def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, pa
         text=True,
         start_new_session=True,
     ) as process:
-        deadline = time.monotonic() + 120
-        while len(list((store / "interrupted" / "checkpoints").glob("*/checkpoint.npz"))) < 2:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for_checkpoints(process, store / "interrupted", 2)
         os.killpg(process.pid, signal.SIGINT)
         assert process.stderr is not None
         error = process.stderr.read()
