@@ -18,7 +18,9 @@ input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:
 
 What makes them fast:
 
-1. The projection x W + b of all steps is one matrix product per gate ahead of the steps.
+1. The projection x W + b of all steps is one matrix product per gate ahead of the steps. Four
+   gates (LSTM) gain more if a step reads its input along with the state: the row [h_{t-1}, x_t, 1]
+   times U on top of W on top of b leaves nothing to add.
 2. Each gate has its own product h U, so nothing is ever cut into gates or put together from them.
 3. The backward pass is written by hand. A step back computes only what the step before it needs;
    the gradients of the weights are one product per gate over all steps.
@@ -51,28 +53,32 @@ _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 class Cell(NamedTuple):
     """The equations of one kind of layer, one step forward and one back; every tensor is (B, U).
 
+    A *product* is a gate's h U, or its x W + b + h U where a step ``joins`` its input to its state.
+
     Attributes:
         gates: G.
         states: tensors that a step hands to the next, its output h first.
         saved: tensors that ``forward`` saves for ``backward``.
+        joins: whether a step reads [h, x, 1] rather than h.
         own_dx: 1 if the gradient of the last gate's x W + b is not that of its h U, else 0.
-        forward: (state, x W + b of each gate, h U of each gate, b' of the last gate if it has one)
-            → (state after the step, saved).
+        forward: (state, product of each gate, x W + b of each gate unless ``joins``, b' of the last
+            gate if it has one) → (state after the step, saved).
         backward: (gradient of the state after the step, saved) → (what of it reaches the state
-            before other than through h U, None if nothing does; the gradients of h U, which are
-            those of x W + b too; but that of the last x W + b if ``own_dx``).
+            before other than through the products, None if nothing does; the gradients of the
+            products, which are those of x W + b too; but that of the last x W + b if ``own_dx``).
     """
 
     gates: int
     states: int
     saved: int
+    joins: bool
     own_dx: int
     forward: Callable[..., tuple[Tensors, Tensors]]
     backward: Callable[[Tensors, Tensors], tuple[Tensors, Tensors, Tensors]]
 
 
-def _rnn_forward(state: Tensors, x: Tensors, hu: Tensors) -> tuple[Tensors, Tensors]:
-    h = tf.tanh(x[0] + hu[0])
+def _rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
+    h = tf.tanh(x + hu[0])
     return (h,), (h,)
 
 
@@ -81,9 +87,8 @@ def _rnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Te
     return (None,), (_tanh_gradient(y=h, dy=dh),), ()
 
 
-def _lstm_forward(state: Tensors, x: Tensors, hu: Tensors) -> tuple[Tensors, Tensors]:
-    _, c = state
-    i, f, g, o = (a + b for a, b in zip(x, hu, strict=True))
+def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
+    (_, c), (i, f, g, o) = state, sums
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     new_c = f * c + i * g
     tanh_c = tf.tanh(new_c)
@@ -98,11 +103,11 @@ def _lstm_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, T
     return (None, dc * f), (di, df, dg, do), ()
 
 
-def _gru_forward(state: Tensors, x: Tensors, hu: Tensors, b: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (h,) = state
-    z, r = tf.sigmoid(x[0] + hu[0]), tf.sigmoid(x[1] + hu[1])
+def _gru_forward(state: Tensors, hu: Tensors, *inputs: tf.Tensor) -> tuple[Tensors, Tensors]:
+    (h,), (xz, xr, xn, b) = state, inputs
+    z, r = tf.sigmoid(xz + hu[0]), tf.sigmoid(xr + hu[1])
     hn = tf.nn.bias_add(hu[2], b)
-    n = tf.tanh(x[2] + r * hn)
+    n = tf.tanh(xn + r * hn)
     change = h - n
     return (n + z * change,), (z, r, n, hn, change)
 
@@ -116,9 +121,9 @@ def _gru_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Te
 
 
 CELLS: dict[type[keras.layers.RNN], Cell] = {
-    keras.layers.SimpleRNN: Cell(1, 1, 1, 0, _rnn_forward, _rnn_backward),
-    keras.layers.LSTM: Cell(4, 2, 6, 0, _lstm_forward, _lstm_backward),
-    keras.layers.GRU: Cell(3, 1, 5, 1, _gru_forward, _gru_backward),
+    keras.layers.SimpleRNN: Cell(1, 1, 1, False, 0, _rnn_forward, _rnn_backward),
+    keras.layers.LSTM: Cell(4, 2, 6, True, 0, _lstm_forward, _lstm_backward),
+    keras.layers.GRU: Cell(3, 1, 5, False, 1, _gru_forward, _gru_backward),
 }
 
 
@@ -173,10 +178,14 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor
     """Return what a ``layer`` of one direction computes; an output stands at the step of x that it is read at."""
     _check(layer, reverse=reverse)
     cell = CELLS[type(layer)]
-    w, u, bias = (tf.split(weight, cell.gates, axis=-1) for weight in layer.weights)
-    b, recurrent_b = (bias, []) if len(bias[0].shape) == 1 else _gru_biases(bias)
-    xw = [_project(x, *gate) for gate in zip(w, b, strict=True)]
-    return _recurrence(cell, reverse=reverse, sequences=layer.return_sequences)(*xw, *u, *recurrent_b)
+    w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
+    recurrence = _recurrence(cell, reverse=reverse, sequences=layer.return_sequences)
+    if cell.joins:
+        return recurrence(tf.concat([u, w, b[tf.newaxis]], 0), tf.concat([x, tf.ones_like(x[..., :1])], -1))
+    bias = tf.split(b, cell.gates, axis=-1)
+    biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _gru_biases(bias)
+    xw = [_project(x, *gate) for gate in zip(tf.split(w, cell.gates, axis=1), biases, strict=True)]
+    return recurrence(u, *xw, *recurrent_b)
 
 
 def _gru_biases(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -194,71 +203,84 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def _recurrence(cell: Cell, *, reverse: bool, sequences: bool) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its projected inputs on, with the backward pass of ``cell``.
 
-    It takes x W + b of all steps (T, B, U) for each gate, then U (U, U) of each gate, then b' (U)
-    of the last gate if it has one. It gives the outputs of all steps (T, B, U) if ``sequences``,
-    else that of the last, (B, U). With ``reverse`` the last step of x is read first.
+    It takes weights, (U, G·U), and x W + b of all steps (T, B, U) for each gate, then b' (U) of the
+    last gate if it has one; or, where a step ``joins``, U on top of W on top of b, (U + I + 1, G·U),
+    and the inputs with a one behind each, (T, B, I + 1). It gives the outputs of all steps
+    (T, B, U) if ``sequences``, else that of the last, (B, U). With ``reverse`` the last step of x is
+    read first.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def recurrence(*arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-        xw, u, b = arguments[: cell.gates], arguments[cell.gates : 2 * cell.gates], arguments[2 * cell.gates :]
-        last, (outputs, *saved) = _forward(cell, xw, u, b, reverse=reverse)
+    def recurrence(weights: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+        inputs = 1 if cell.joins else cell.gates
+        x, b = arguments[:inputs], arguments[inputs:]
+        last, (outputs, *saved) = _forward(cell, weights, x, b, reverse=reverse)
 
         def gradient(dy: tf.Tensor) -> Tensors:
-            dxw, dhu, du = _backward(cell, dy, saved, u, reverse=reverse, sequences=sequences)
-            return *dxw, *du, *[tf.reduce_sum(dhu[-1], axis=(0, 1)) for _ in b]
+            dweights, dproducts, dx = _backward(cell, dy, saved, weights, reverse=reverse, sequences=sequences)
+            return dweights, *dx, *[tf.reduce_sum(dproducts[-1], axis=(0, 1)) for _ in b]
 
         return (tf.stack(outputs) if sequences else last), gradient
 
     return recurrence  # type: ignore[no-any-return]
 
 
-def _forward(cell: Cell, xw: Tensors, u: Tensors, b: Tensors, *, reverse: bool) -> tuple[tf.Tensor, list[Any]]:
-    """Return the last output, and as sequences all outputs, the outputs before them, and what ``cell`` saves."""
-    zeros = tf.zeros_like(xw[0][0])
+def _forward(cell: Cell, weights: tf.Tensor, x: Tensors, b: Tensors, *, reverse: bool) -> tuple[tf.Tensor, list[Any]]:
+    """Return the last output, and as sequences all outputs, what each step read, and what ``cell`` saves."""
+    units = weights.shape[1] // cell.gates
+    zeros = tf.zeros((tf.shape(x[0])[1], units))
+    gates = tf.split(weights, cell.gates, axis=1)
 
     def step(state: Tensors, x: Tensors) -> tuple[Tensors, Tensors]:
-        h = state[0]
-        hu = [zeros if h is zeros else h @ gate for gate in u]  # spares a flat graph the products of its first step
-        state, saved = cell.forward(state, x, hu, *b)
-        return state, (state[0], h, *saved)
+        read = tf.concat([state[0], *x], 1) if cell.joins else state[0]
+        if state[0] is not zeros:
+            products = [read @ gate for gate in gates]
+        else:  # spares a flat graph the products with the state of its first step
+            products = [x[0] @ gate[units:] for gate in gates] if cell.joins else [zeros] * cell.gates
+        state, saved = cell.forward(state, products, *(() if cell.joins else x), *b)
+        return state, (state[0], read, *saved)
 
-    state, sequences = _scan(step, (zeros,) * cell.states, xw, outputs=2 + cell.saved, reverse=reverse)
+    state, sequences = _scan(step, (zeros,) * cell.states, x, outputs=2 + cell.saved, reverse=reverse)
     return state[0], sequences
 
 
 def _backward(
-    cell: Cell, dy: tf.Tensor, saved: list[Any], u: Tensors, *, reverse: bool, sequences: bool
-) -> tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
-    """Return for each gate the gradients of x W + b and of h U, both (T, B, U), and of U, (U, U).
+    cell: Cell, dy: tf.Tensor, saved: list[Any], weights: tf.Tensor, *, reverse: bool, sequences: bool
+) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+    """Return the gradients of the weights, of the products of each gate, (T, B, U), and of the inputs x.
 
     Args:
         cell: the equations.
         dy: gradient of all outputs (T, B, U) if ``sequences``, else of the last, (B, U).
-        saved: by the forward pass: the output before each step, then what ``cell`` saves.
-        u: U of each gate.
+        saved: by the forward pass: what each step read, then what ``cell`` saves.
+        weights: see ``_recurrence``.
         reverse: as in the forward pass.
         sequences: see ``dy``.
     """
-    h, *inputs = saved
+    read, *inputs = saved
+    units = weights.shape[1] // cell.gates
     zeros = tf.zeros_like(dy[0] if sequences else dy)
     # Transposed once for all steps. A bare transpose would be put back into each product, which it slows down.
-    transposed = tf.unstack(tf.transpose(tf.stack(u), (0, 2, 1)))
+    transposed = tf.split(tf.transpose(weights[:units]), cell.gates, axis=0)
 
     def step(dstate: Tensors, inputs: Tensors) -> tuple[Tensors, Tensors]:
         saved, dh = inputs[: cell.saved], inputs[cell.saved :]
-        (direct, *others), dhu, dx = cell.backward((tf.add_n([dstate[0], *dh]), *dstate[1:]), saved)
-        terms = [gate @ ut for gate, ut in zip(dhu, transposed, strict=True)]
-        return (tf.add_n(terms if direct is None else [direct, *terms]), *others), (*dhu, *dx)
+        (direct, *others), dproducts, dx = cell.backward((tf.add_n([dstate[0], *dh]), *dstate[1:]), saved)
+        terms = [gate @ ut for gate, ut in zip(dproducts, transposed, strict=True)]
+        return (tf.add_n(terms if direct is None else [direct, *terms]), *others), (*dproducts, *dx)
 
     end = (zeros if sequences else dy, *[zeros] * (cell.states - 1))
     inputs = [*inputs, dy] if sequences else inputs
     outputs = cell.gates + cell.own_dx
     gradients = [tf.stack(x) for x in _scan(step, end, inputs, outputs=outputs, reverse=not reverse)[1]]
-    dhu, dx = gradients[: cell.gates], gradients[cell.gates :]
-    rows = _rows(h)
-    du = [tf.matmul(rows, _rows(gate), transpose_a=True) for gate in dhu]
-    return dhu[: cell.gates - cell.own_dx] + dx, dhu, du
+    dproducts, dx = gradients[: cell.gates], gradients[cell.gates :]
+    rows = _rows(read)
+    dweights = tf.concat([tf.matmul(rows, _rows(gate), transpose_a=True) for gate in dproducts], 1)
+    if cell.joins:
+        w = tf.split(weights[units:], cell.gates, axis=1)
+        terms = [tf.matmul(gate, part, transpose_b=True) for gate, part in zip(dproducts, w, strict=True)]
+        return dweights, dproducts, [tf.add_n(terms)]
+    return dweights, dproducts, dproducts[: cell.gates - cell.own_dx] + dx
 
 
 def _scan(
