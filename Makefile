@@ -1,4 +1,5 @@
-# `make test` makes its own environment in .venv, at the versions of constraints.txt, and runs the tests in it.
+# `make test` makes its own environment in .venv, at the versions of constraints.txt, and runs the tests in it, two files
+# at a time: most of them wait for processes of one thread.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -6,7 +7,7 @@ BIN := .venv/bin
 .PHONY: test lint clean
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check
