@@ -31,7 +31,7 @@ _TUTORIAL = Recipe(
 )
 
 _PARTS: Values = {"schedule": "cosine", "warmup_epochs": 1.0, "augmentation": "affine", "clip_norm": 1.0, "ema": 0.99}
-_GATED: Values = {**_PARTS, "learning_rate": 0.004, "dropout": 0.2}
+_GATED: Values = {**_PARTS, "learning_rate": 0.0025, "dropout": 0.2}
 
 _ACCURATE = Recipe(
     about="""
