@@ -7,7 +7,7 @@ of the next, the ``runner_up``.
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +44,13 @@ def table(
 
 
 def lines(answers: pa.Table) -> str:
-    """Return the answers as text, a line each."""
+    """Return the answers as text, a line each; an image is numbered where its file holds more than one."""
+    rows = answers.to_pylist()
+    numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
-        f"{row['file']} {row['index'] or ''}   {row['label']}   {row['probability']:.2%}   "
-        f"then {row['runner_up']}   {row['runner_up_probability']:.2%}"
-        for row in answers.to_pylist()
+        f"{row['file']} {row['index'] if row['file'] in numbered else ''}   "
+        f"{row['label']}   {row['probability']:.2%}   then {row['runner_up']}   {row['runner_up_probability']:.2%}"
+        for row in rows
     )
 
 
@@ -69,4 +71,5 @@ def written(path: Path) -> Iterator[Callable[[pa.Table], None]]:
     except OSError as error:
         raise UsageError(f"output: expected a file that can be written, received {path}: {error.strerror}.") from None
     finally:
-        incoming.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that cannot be written cannot be removed
+            incoming.unlink()

@@ -25,7 +25,7 @@ _TUTORIAL = Recipe(
     about="""
     From the TensorFlow 1 notebook that this project replaces: Adam at a constant 0.001, nothing else.
     Expect, on MNIST's test images, 97.8 % (rnn) and 98.7 % (lstm, gru), in 30 epochs of 1, 5 and 4 s on two cores.
-    mlflow run . -P cell=gru -P recipe=tutorial
+    mlflow run . --env-manager uv -P cell=gru -P recipe=tutorial
     """,
     values={},
 )
@@ -38,7 +38,7 @@ _ACCURATE = Recipe(
     From tuning one forward layer of 128 units on MNIST's validation images. The RNN's start: Le, Jaitly & Hinton 2015,
     arXiv:1504.00941.
     Expect, on its test images, 98.9 % (rnn) and 99.4 % (lstm, gru), in 30 epochs of 1.5, 6 and 5 s on two cores.
-    mlflow run . -P cell=gru -P recipe=accurate
+    mlflow run . --env-manager uv -P cell=gru -P recipe=accurate
     """,
     values={"rnn": {**_PARTS, "learning_rate": 0.001, "initializer": "identity"}, "lstm": _GATED, "gru": _GATED},
 )
@@ -50,7 +50,7 @@ _QUICK = Recipe(
     From tuning the time to 97.32 % of MNIST's validation images; one cycle of a high learning rate:
     Smith & Topin 2018, arXiv:1708.07120.
     Expect 97.6 % (rnn, 4 epochs) and 97.8 % (lstm, gru, 1 epoch) of them, in 4 to 6 s of training on two cores.
-    mlflow run . -P cell=gru -P recipe=quick
+    mlflow run . --env-manager uv -P cell=gru -P recipe=quick
     """,
     values={
         "rnn": {**_SHORT, "epochs": 4, "learning_rate": 0.003, "initializer": "identity"},

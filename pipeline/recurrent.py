@@ -1,4 +1,4 @@
-"""Keras's recurrent layers for training on a CPU: the same functions, computed in less time.
+"""Keras's recurrent layers, trained on a CPU and served: the same functions, computed in less time.
 
 Shapes: B images in a batch, T steps, I inputs per step, U hidden units, G gates
 (1, 4 or 3), D directions. Time comes first throughout: a sequence is (T, B, ·).
@@ -21,11 +21,12 @@ What makes them fast:
 1. The projection x W + b of all steps is one matrix product per gate ahead of the steps. Four
    gates (LSTM) gain more if a step reads its input along with the state: the row [h_{t-1}, x_t, 1]
    times U on top of W on top of b leaves nothing to add.
-2. Each gate has its own product h U, so nothing is ever cut into gates or put together from them.
+2. Each gate has its own product in a step, so nothing of a step is cut into gates or put together
+   from them; only the weights are, once per batch.
 3. The backward pass is written by hand. A step back computes only what the step before it needs;
-   the gradients of the weights are one product per gate over all steps.
-4. TensorFlow runs what does not depend on each other side by side, so a caller that cuts a batch
-   into parts occupies as many cores (``training.py``).
+   the gradient of the weights that the steps read is one product per gate over all steps.
+4. TensorFlow runs operations side by side that do not depend on each other, so a caller that cuts
+   a batch into parts occupies as many cores (``training.py``).
 
 What was measured is in ``benchmarks/README.md``.
 """
@@ -51,7 +52,7 @@ _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 
 
 class Cell(NamedTuple):
-    """The equations of one kind of layer, one step forward and one back; every tensor is (B, U).
+    """The equations of one kind of layer, one step forward and one back; a tensor is (B, U), b' (U).
 
     A *product* is a gate's h U, or its x W + b + h U where a step ``joins`` its input to its state.
 
@@ -175,7 +176,7 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 
 
 def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor:
-    """Return what a ``layer`` of one direction computes; an output stands at the step of x that it is read at."""
+    """Return what a ``layer`` of one direction computes; outputs are in the order of x, also with ``reverse``."""
     _check(layer, reverse=reverse)
     cell = CELLS[type(layer)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
@@ -189,7 +190,7 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor
 
 
 def _gru_biases(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return b of each gate, and b' of the last alone: z and r add theirs up, whichever product it comes with."""
+    """Return b of each gate, and b' of the last: to z and r both are only ever added, so b holds their sum."""
     (z, r, n), (recurrent_z, recurrent_r, recurrent_n) = zip(*(tf.unstack(gate) for gate in bias), strict=True)
     return [z + recurrent_z, r + recurrent_r, n], [recurrent_n]
 

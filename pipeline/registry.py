@@ -136,9 +136,11 @@ def load(address: str) -> Classifier:
     """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
 
     Raises:
-        TrackingError: there is none, or it does not load.
+        TrackingError: there is none, it does not load, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline.
     """
+    if address.startswith(("models:/", "runs:/")):
+        tracking.connect()  # MLflow itself would try for minutes
     with tracking.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
         model = load_model(address)
     known, schema = model.metadata.metadata or {}, model.metadata.signature

@@ -97,7 +97,9 @@ class Settings(DataSettings):
     ] = 0.0
     epochs: Annotated[int, Ge(1), Doc("Passes over the training images.")] = 30
     batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
-    seed: Annotated[int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights and of the order of the images.")] = 1
+    seed: Annotated[
+        int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights, the order of the images, augmentation and dropout.")
+    ] = 1
     shards: Annotated[
         int,
         Ge(1),

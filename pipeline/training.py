@@ -254,7 +254,7 @@ class Trainer:
     def _break_down(self, where: str, cost: float) -> NoReturn:
         raise TrainingError(
             f"Training broke down {where}: expected a finite cost, received {cost}. It was stopped. "
-            f"Try a lower learning_rate; it is {float(self.optimizer.learning_rate):g}."
+            "Try a lower learning_rate."
         )
 
     def _chunk_graph(

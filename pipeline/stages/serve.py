@@ -22,7 +22,7 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
 
     Args:
         model: its address, such as ``models:/mnist-gru@champion``.
-        reporter: told the address to open, when the server answers there.
+        reporter: told the address to open, just before the server answers there.
         host: the name or number of the network interface to listen at.
         port: to listen at; 0: any free one.
 

@@ -90,6 +90,19 @@ def test_a_tracking_server_that_does_not_answer_is_found_before_anything_is_done
     assert time.monotonic() - started < 30  # MLflow's own patience is minutes
 
 
+@pytest.mark.parametrize("arguments", [("predict", "7.png"), ("serve", "--port", 0)])
+def test_a_tracking_server_that_does_not_answer_is_found_before_a_model_is_asked_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch, *, arguments: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    started = time.monotonic()
+
+    result = command(*arguments, "--model", "models:/mnist-gru@champion", exit_code=1)
+
+    assert "No answer from the tracking server." in result.output
+    assert time.monotonic() - started < 30
+
+
 def test_a_cost_that_is_not_finite_ends_the_run_as_failed(command: Command, digits_run: Training) -> None:
     result = command("train", *DIGITS, "--learning-rate", "1e38", "--epochs", 3, exit_code=1)
 

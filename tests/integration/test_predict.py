@@ -98,6 +98,19 @@ def test_an_idx_file_is_answered_image_by_image(
     assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # nothing under another name is left
 
 
+def test_the_images_of_an_idx_file_are_printed_with_their_numbers(
+    command: Command, model: str, images: NDArray[np.uint8], pictures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "images-idx3-ubyte"
+    path.write_bytes(idx.encode(images[:3]))
+
+    lines = command("predict", path, pictures / "0.png", "--model", model).output.splitlines()
+
+    assert [f"{path} 0 ", f"{path} 1 ", f"{path} 2 ", f"{pictures / '0.png'}  "] == [
+        line[: len(f"{file} 0 ")] for line, file in zip(lines, [path] * 3 + [pictures / "0.png"], strict=True)
+    ]
+
+
 def test_what_cannot_be_read_is_named_and_the_others_are_answered(
     command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
@@ -124,6 +137,8 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
         ("digits", "nonsense", None, 1, "model: expected the address of a model"),
         ("digits", None, "answers.txt", 2, "output: expected a file name that ends in .csv or .parquet"),
         ("digits", None, "nowhere/answers.csv", 2, "output: expected a file that can be written"),
+        ("digits", None, "digits/notes.txt/answers.csv", 2, "output: expected a file that can be written"),
+        ("digits", None, f"{'a' * 250}.csv", 2, "output: expected a file that can be written"),
     ],
 )
 def test_what_cannot_be_done_is_named(
