@@ -106,7 +106,7 @@ def test_the_images_of_an_idx_file_are_printed_with_their_numbers(
 
     lines = command("predict", path, pictures / "0.png", "--model", model).output.splitlines()
 
-    assert [f"{path} 0 ", f"{path} 1 ", f"{path} 2 ", f"{pictures / '0.png'}  "] == [
+    assert [f"{path} 0 ", f"{path} 1 ", f"{path} 2 ", f"{pictures / '0.png'}   "] == [
         line[: len(f"{file} 0 ")] for line, file in zip(lines, [path] * 3 + [pictures / "0.png"], strict=True)
     ]
 
