@@ -88,5 +88,5 @@ def save(model: keras.Model, folder: Path) -> None:
 
     module = tf.Module()
     module.weights = model.weights
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nothing trains what is served
-    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": classify}, options=options)
+    # With the gradients, which nothing here needs: to load a graph that has lost them is warned of in every log.
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": classify})
