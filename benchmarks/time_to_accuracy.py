@@ -70,7 +70,8 @@ def train_keras(settings: Settings, target: float) -> list[Moment]:
     x, y = (part[:samples] for part in (data.train.images.astype("float32"), data.train.labels))
     held_out = data.validation.images.astype("float32"), data.validation.labels
     model = network.build(settings, height=data.height, width=data.width, classes=data.classes)
-    model.compile(keras.optimizers.Adam(settings.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    adam = keras.optimizers.Adam(settings.learning_rate)
+    model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
     moments: list[Moment] = []
     for _ in range(settings.epochs):
         begin = time.perf_counter()
