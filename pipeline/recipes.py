@@ -49,7 +49,7 @@ _QUICK = Recipe(
     about="""
     From tuning the time to 97.32 % of MNIST's validation images; one cycle of a high learning rate:
     Smith & Topin 2018, arXiv:1708.07120.
-    Expect 97.6 % (rnn, 4 epochs) and 97.8 % (lstm, gru, 1 epoch) of them, in 4 to 6 s of training on two cores.
+    Expect 97.6 % (rnn, 4 epochs) and 97.8 % (lstm, gru, 1 epoch) of them, in 3 to 6 s of training on two cores.
     mlflow run . --env-manager uv -P cell=gru -P recipe=quick
     """,
     values={
