@@ -30,7 +30,7 @@ def test_the_files_are_recognised_as_mnist(mnist_run: str) -> None:
     assert ("mnist", "28") == (run.data.params["dataset"], run.data.params["steps"])
 
 
-ACCURATE_FLOOR = 0.9732  # what the tutorial published after thirty epochs; `accurate` has more of the images in two
+ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the tutorial published after thirty
 
 
 @pytest.mark.slow
