@@ -202,7 +202,7 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _recurrence(cell: Cell, *, reverse: bool, sequences: bool) -> Callable[..., tf.Tensor]:
-    """Return the function of a layer from its projected inputs on, with the backward pass of ``cell``.
+    """Return the function of a layer from its weights and inputs on, with the backward pass of ``cell``.
 
     It takes weights, (U, G·U), and x W + b of all steps (T, B, U) for each gate, then b' (U) of the
     last gate if it has one; or, where a step ``joins``, U on top of W on top of b, (U + I + 1, G·U),

@@ -254,7 +254,7 @@ class Trainer:
     def _break_down(self, where: str, cost: float) -> NoReturn:
         raise TrainingError(
             f"Training broke down {where}: expected a finite cost, received {cost}. It was stopped. "
-            "Try a lower learning_rate."
+            f"Try a lower learning_rate; at this point it is {float(self.optimizer.learning_rate):g}."
         )
 
     def _chunk_graph(
