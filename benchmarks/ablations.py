@@ -21,7 +21,7 @@ from statistics import mean
 from typing import Any
 
 from pipeline import recipes
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import Settings, usable_cores
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
@@ -55,10 +55,11 @@ def parameters(variant: str) -> dict[str, str]:
 
 def train(settings: Settings) -> list[dict[str, float]]:
     """Train on one core; return what validation said after each epoch, and the seconds of the epoch."""
-    from pipeline import splits, training
+    from pipeline.data import processed
+    from pipeline.model.trainer import Trainer, configure_threads
 
-    training.configure_threads(1)
-    trainer = training.Trainer.of(settings, splits.find(settings))
+    configure_threads(1)
+    trainer = Trainer.of(settings, processed.find(settings))
     history = []
     for number in range(1, settings.epochs + 1):
         epoch, validation = trainer.epoch(number), trainer.validate()

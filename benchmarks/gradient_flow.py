@@ -22,10 +22,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipeline import training
-from pipeline.reporting import Reporter
+from pipeline.data.processed import DataSet, Split
+from pipeline.model.trainer import Trainer, configure_threads
+from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.splits import DataSet, Split
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 
@@ -71,7 +71,7 @@ def gradient_norms(model: keras.Model, split: Split) -> Norms:
 
 def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, Norms]:
     """Return the norms before training and after so many epochs of the recipe."""
-    trainer = training.Trainer.of(Settings.of({"recipe": "accurate", "cell": "rnn", **given}), data)
+    trainer = Trainer.of(Settings.of({"recipe": "accurate", "cell": "rnn", **given}), data)
     split = Split(images=data.validation.images[:IMAGES], labels=data.validation.labels[:IMAGES])
     before = gradient_norms(trainer.model, split)
     for number in range(1, epochs + 1):
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of training between the two panels")
     arguments = parser.parse_args()
     given = {"source": arguments.source, "data_dir": arguments.data_dir}
-    training.configure_threads(Settings().shards)
+    configure_threads(Settings().shards)
     download(Settings.of(given), Reporter())
     data = preprocess(Settings.of(given), Reporter())
     norms = {label: measure(given | own, data, arguments.epochs) for label, (own, _) in VARIANTS.items()}

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from pipeline import idx
+from pipeline.data import idx
 
 OURS, KERAS, EMPTY = "this pipeline", "Keras flavour", "empty pyfunc"
 CLIENTS = 8
@@ -109,9 +109,10 @@ def _log_models(cell: str) -> dict[str, str]:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    from pipeline import network, tracking
+    from pipeline.data.processed import DataSet, Split
+    from pipeline.model import network
     from pipeline.settings import Settings
-    from pipeline.splits import DataSet, Split
+    from pipeline.tracking import store
 
     images, labels = np.zeros((2, 28, 28), np.uint8), np.arange(2, dtype=np.uint8)
     split = Split(images=images, labels=labels)
@@ -131,7 +132,7 @@ def _log_models(cell: str) -> dict[str, str]:
     model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
         network.save(model, Path(folder))
-        ours = tracking.log_model(Path(folder), data)
+        ours = store.log_model(Path(folder), data)
         keras = mlflow.tensorflow.log_model(model, name="keras", signature=signature).model_uri
         code = Path(folder, "empty.py")
         code.write_text(EMPTY_MODEL)
@@ -294,7 +295,7 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
     import mlflow
 
     if variant == "pipeline predict":
-        from pipeline.reporting import Reporter
+        from pipeline.progress import Reporter
         from pipeline.stages.predict import predict
 
         def score() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
@@ -46,10 +46,11 @@ class Moment(NamedTuple):
 
 def train_ours(settings: Settings, target: float) -> list[Moment]:
     """Train as `pipeline train` does, until a validation accuracy of ``target``."""
-    from pipeline import splits, training
+    from pipeline.data import processed
+    from pipeline.model.trainer import Trainer, configure_threads
 
-    training.configure_threads(settings.shards)
-    trainer = training.Trainer.of(settings, splits.find(settings))
+    configure_threads(settings.shards)
+    trainer = Trainer.of(settings, processed.find(settings))
     moments: list[Moment] = []
     for number in range(1, settings.epochs + 1):
         seconds = trainer.epoch(number).seconds + (moments[-1].seconds if moments else 0)
@@ -63,9 +64,10 @@ def train_keras(settings: Settings, target: float) -> list[Moment]:
     """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
     import keras
 
-    from pipeline import network, splits
+    from pipeline.data import processed
+    from pipeline.model import network
 
-    data = splits.find(settings)
+    data = processed.find(settings)
     samples = len(data.train.labels) // settings.batch_size * settings.batch_size  # full batches, as in the pipeline
     x, y = (part[:samples] for part in (data.train.images.astype("float32"), data.train.labels))
     held_out = data.validation.images.astype("float32"), data.validation.labels

@@ -65,7 +65,7 @@ class Timing(NamedTuple):
 
 def read_training_data(source: Path) -> tuple[Any, Any]:
     """Return images (N, 28, 28) and labels (N,), uint8, without those that are held out for validation."""
-    from pipeline import idx
+    from pipeline.data import idx
 
     arrays = []
     for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
@@ -79,14 +79,15 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     """Train as `pipeline train` does at its defaults."""
     import keras
 
-    from pipeline import network, training
+    from pipeline.data.processed import Split
+    from pipeline.model import network
+    from pipeline.model.trainer import Trainer, configure_threads
     from pipeline.settings import Settings
-    from pipeline.splits import Split
 
     settings = Settings.of({"cell": cell})
-    training.configure_threads(settings.shards)
+    configure_threads(settings.shards)
     images, labels = read_training_data(source)
-    trainer = training.Trainer(
+    trainer = Trainer(
         network.build(settings, height=STEPS, width=INPUTS, classes=CLASSES),
         keras.optimizers.Adam(settings.learning_rate),
         Split(images=images, labels=labels),
@@ -103,7 +104,7 @@ def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]
     """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
     import keras
 
-    from pipeline import network
+    from pipeline.model import network
     from pipeline.settings import Settings
 
     images, labels = read_training_data(source)

@@ -20,7 +20,7 @@ from typer.core import TyperCommand
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import COMPARED, LISTS, DataSettings, Settings, grid
 from pipeline.terminal import TerminalReporter, print_error, quiet_native_start
 
@@ -142,9 +142,9 @@ def top(
 def _describe_project_run(name: str, tags: dict[str, str] | None = None) -> None:
     """Say in the run that ``mlflow run`` opened for this stage what it was; without one, do not import MLflow."""
     if "MLFLOW_RUN_ID" in os.environ:
-        from pipeline import tracking
+        from pipeline.tracking import store
 
-        tracking.describe_project_run(name, tags)
+        store.describe_project_run(name, tags)
 
 
 @command(DataSettings)
@@ -230,7 +230,7 @@ def compare(
         from pipeline.stages.compare import compare
 
         if register:
-            import pipeline.stages.promote  # noqa: F401 - starts TensorFlow, which otherwise only the trainings do
+            import pipeline.tracking.promotion  # noqa: F401 - starts TensorFlow, which otherwise only the trainings do
 
     run_id = compare(settings, reporter, count=workers, register=register)
     reporter.note(f"Run {run_id} holds the comparison. Look at it with: mlflow ui")
@@ -287,7 +287,7 @@ def promote(
     """Register a run's model; it is served as champion if it is better than the present one."""
     with _outcome_as_exit_code(), TerminalReporter() as reporter:
         with quiet_native_start():
-            from pipeline.stages import promote as stage
+            from pipeline.tracking import promotion as stage
 
         if rollback:
             promotion = stage.rollback(name, run_id=run_id, reporter=reporter)

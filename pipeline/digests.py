@@ -1,14 +1,15 @@
-"""SHA-256 digests, as lower-case hexadecimal: of files, of the code that made them, of all that settles a training."""
+"""SHA-256 digests, as lower-case hexadecimal: of files, of texts, of the code that settles something."""
 
+import ast
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 SHORT = 8
 """Digits of a digest that a folder or data set name carries."""
+
+PACKAGE = Path(__file__).parent
 
 
 def of_file(path: Path, algorithm: str = "sha256") -> str:
@@ -22,35 +23,47 @@ def of_texts(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def of_modules(*names: str) -> str:
-    """Return one digest of the source of modules of this package, such as ``"idx.py"``."""
-    package = Path(__file__).parent
-    return of_texts(*(of_file(package / name) for name in names))
-
-
-def of_package() -> str:
-    """Return the version of the code that trains: a digest of all modules and the versions of TensorFlow and Keras."""
-    return of_texts(*_sources(), version("tensorflow"), version("keras"))
-
-
 @cache
-def _sources() -> tuple[str, ...]:
-    """Return the digest and the names of all modules, as they were when it was first asked for: those that run."""
-    package = Path(__file__).parent
-    modules = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    return of_modules(*modules), *modules
+def of_code(*roots: str) -> str:
+    """Return one digest of modules, such as ``"data/idx.py"``, and of all that they import of this package.
 
-
-def of_training(parameters: Mapping[str, object], data_digest: str) -> str:
-    """Return the fingerprint of a training: two that have the same are twins, with the same numbers on one machine.
-
-    Args:
-        parameters: by name, as they apply to the data (see ``Settings.resolved``).
-        data_digest: of the raw data.
+    It is that of the code that runs: what it was when it was first asked for.
     """
-    settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in _WITHOUT_EFFECT}
-    return of_texts(json.dumps(settled), data_digest, of_package())
+    names = closure(*roots)
+    return of_texts(*(of_file(PACKAGE / name) for name in names), *names)
 
 
-# Where the data lies and what it is called; what it holds is in its digest. A recipe's name is not in its values.
-_WITHOUT_EFFECT = {"dataset", "source", "data_dir", "recipe"}
+def closure(*roots: str, package: Path = PACKAGE) -> list[str]:
+    """Return the paths in a package of modules and of all that they import of it, however far; sorted.
+
+    An import within a function counts; what only the type checker imports changes nothing that runs, and does not.
+    """
+    found, todo = set(roots), list(roots)
+    while todo:
+        imported = set(_imports(package / todo.pop(), package)) - found
+        found |= imported
+        todo += imported
+    return sorted(found)
+
+
+def _imports(module: Path, package: Path) -> Iterator[str]:
+    """Yield the modules of the package that a module names in its imports, as paths in it."""
+    todo: list[ast.AST] = [ast.parse(module.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+            continue
+        todo += ast.iter_child_nodes(node)
+        for dotted in _dotted(node):
+            top, *rest = dotted.split(".")
+            paths = ("/".join(rest[:end]) + ".py" for end in range(1, len(rest) + 1))
+            yield from (path for path in paths if top == package.name and (package / path).is_file())
+
+
+def _dotted(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []

@@ -34,6 +34,13 @@ MIRRORS = "mirrors"
 """The ``source`` that stands for a data set's published mirrors."""
 
 
+DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
+"""Which data, from where and kept where; what it holds is in its digest."""
+
+WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
+"""The parameters that do not change the numbers of a training: a recipe's name is not in its values."""
+
+
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from pipeline.reporting import EpochRecord, Progress, Reporter
+from pipeline.progress import EpochRecord, Progress, Reporter
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
     from rich.live import Live

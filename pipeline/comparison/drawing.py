@@ -15,10 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from pipeline import comparison, figures
-from pipeline.comparison import Group, Verdict
-from pipeline.figures import CELL_COLOURS, FAINT, INK
-from pipeline.metrics import Labels
+from pipeline.comparison import grouping
+from pipeline.comparison.grouping import Group, Verdict
+from pipeline.evaluation import figures
+from pipeline.evaluation.figures import CELL_COLOURS, FAINT, INK
+from pipeline.evaluation.metrics import Labels
 
 WIDTH = 4.4  # inches; 317 points, about the CSS pixels of a phone's column
 SURFACE = "#FFFFFF"
@@ -107,7 +108,7 @@ def validation_accuracies(groups: Sequence[Group]) -> Figure:
     """Draw the validation accuracy by epoch, as :func:`training_costs`; the first, steep epochs may start below."""
     figure, axes = _curves(groups, "val_accuracy", scale=100)
     axes.set_ylabel("validation accuracy (%)", fontsize=_LABEL_POINTS)
-    lows = np.concatenate([comparison.history_table(group, "val_accuracy")["low"] for group in groups])
+    lows = np.concatenate([grouping.history_table(group, "val_accuracy")["low"] for group in groups])
     highest = min(axes.get_ylim()[1], 100.5)
     lowest = 100 * float(np.quantile(lows, _STEEP_SHARE))
     axes.set_ylim(lowest - 0.05 * (highest - lowest) if lowest < highest else None, highest)
@@ -139,13 +140,13 @@ def accuracy_by_seconds(groups: Sequence[Group]) -> Figure:
 
 def confusions(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     """Draw the confusion matrix of each group, summed over its seeds, on one scale."""
-    matrices = [comparison.confusion(group, len(class_names)) for group in groups]
+    matrices = [grouping.confusion(group, len(class_names)) for group in groups]
     columns = min(len(groups), 3)
     rows = math.ceil(len(groups) / columns)
     side = min(max(1.6 + 0.4 * len(class_names), WIDTH), 11.0)
     figure = figures.empty_figure(columns * side, rows * (side + 0.3))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    share = comparison.largest_error_share(matrices)
+    share = grouping.largest_error_share(matrices)
     for axes, group, matrix in zip(grid, groups, matrices, strict=False):
         figures.draw_confusion(axes, matrix, class_names, full_share=max(share, figures.FULL_ERROR_SHARE))
         axes.set_title(f"{group.label}, {count_of(len(group.seeds), 'seed')}", fontsize=11, color=INK)
@@ -179,8 +180,8 @@ def said(groups: Sequence[Group], image: int, class_names: Sequence[str]) -> lis
     'all: 9' where all trainings agree; else such as 'gru: 9 (2), 4 (1)' for each group, with how many seeds say so.
     More than four groups are told together, with how many trainings say so.
     """
-    answers = {group.label: comparison.answers([group], image) for group in groups}
-    together = comparison.answers(groups, image)
+    answers = {group.label: grouping.answers([group], image) for group in groups}
+    together = grouping.answers(groups, image)
     if len(together) == 1 or len(groups) > _NAMED_GROUPS:
         answers = {"all": together}
     return [f"{label}: {_answers_text(answer, class_names)}" for label, answer in answers.items()]
@@ -238,7 +239,7 @@ def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figu
     figure, axes = _chart(_HEIGHT)
     last = 1
     for group, style in zip(groups, styles(groups), strict=True):
-        table = comparison.history_table(group, column)
+        table = grouping.history_table(group, column)
         last = max(last, int(table["epoch"].max()))
         marker = style.marker if len(table) == 1 else ""
         axes.fill_between(

@@ -26,15 +26,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline import metrics
-from pipeline.metrics import Labels
-from pipeline.settings import Cell
+from pipeline.evaluation import metrics
+from pipeline.evaluation.metrics import Labels
+from pipeline.settings import WITHOUT_EFFECT, Cell
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 1
 
-IGNORED_PARAMS = frozenset({"seed", "data_dir", "source", "dataset", "recipe"})
+IGNORED_PARAMS = WITHOUT_EFFECT | {"seed"}
 """What two trainings of one group may differ in; that their data is the same is held by its digest."""
 
 _LONG_SECONDS = 10

@@ -22,9 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from pipeline import __version__, comparison, comparison_figures, figures, metrics
-from pipeline.comparison import Group, Interval, Result, Verdict
-from pipeline.comparison_figures import count_of
+from pipeline import __version__
+from pipeline.comparison import drawing, grouping
+from pipeline.comparison.drawing import count_of
+from pipeline.comparison.grouping import Group, Interval, Result, Verdict
+from pipeline.evaluation import figures, metrics
 
 GALLERY_LIMIT = 48
 """Images that the page shows of those that all get wrong."""
@@ -38,9 +40,9 @@ CLASSES_LIMIT = 40
 """Classes up to which the page shows confusion matrices."""
 
 # What the figures draw in, and the variable of the page's style that takes its place.
-THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", comparison_figures.SURFACE: "--card"}
+THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", drawing.SURFACE: "--card"}
 
-GLYPHS = dict(zip(comparison_figures.MARKERS, "●■▲◆▼✚", strict=True))
+GLYPHS = dict(zip(drawing.MARKERS, "●■▲◆▼✚", strict=True))
 
 _DARKEST = 0.85  # opacity of the largest error share
 
@@ -67,37 +69,37 @@ def charts(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> dict[str, Ch
     drawn = {
         "test_accuracy": Chart(
             title="Test accuracy",
-            figure=comparison_figures.accuracies(groups),
+            figure=drawing.accuracies(groups),
             caption=dots,
             description=f"Test accuracy, mean ± standard deviation over seeds. {accuracy}",
         ),
         "differences": Chart(
             title="Differences, and how sure they are",
-            figure=comparison_figures.differences(main),
+            figure=drawing.differences(main),
             caption=f"{of_best}Faint: the interval covers zero. A difference is shown where neither of a pair does.",
             description="Differences of test accuracies. " + " ".join(map(sentence, main)),
         ),
         "validation_accuracy": Chart(
             title="Validation accuracy",
-            figure=comparison_figures.validation_accuracies(groups),
+            figure=drawing.validation_accuracies(groups),
             caption=band,
             description="Best validation accuracy. " + _listed(groups, "best_val_accuracy", 2, scale=100, unit=" %"),
         ),
         "training_cost": Chart(
             title="Training cost",
-            figure=comparison_figures.training_costs(groups),
+            figure=drawing.training_costs(groups),
             caption=band,
             description="Training cost by epoch, mean over seeds. " + _last_costs(groups),
         ),
         "test_cost": Chart(
             title="Test cost",
-            figure=comparison_figures.costs(groups),
+            figure=drawing.costs(groups),
             caption=dots,
             description=f"Test cost, mean ± standard deviation over seeds. {cost}",
         ),
         "accuracy_by_seconds": Chart(
             title="Accuracy against time",
-            figure=comparison_figures.accuracy_by_seconds(groups),
+            figure=drawing.accuracy_by_seconds(groups),
             caption="Small: one seed each. Large: their mean. Up and left is better.",
             description=f"Test accuracy against seconds of training. {accuracy} Training time: {seconds}",
         ),
@@ -113,18 +115,18 @@ def files(
     failures: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return the page, its tables as CSV and its figures as PNG, by file name; the arguments are :func:`render`'s."""
-    verdicts = comparison.verdicts(groups)
+    verdicts = grouping.verdicts(groups)
     charts_of_page = charts(groups, verdicts)
     tables = {
-        "runs": comparison.runs_table(groups),
-        "summary": comparison.summary_table(groups),
-        "verdicts": comparison.verdicts_table(verdicts),
+        "runs": grouping.runs_table(groups),
+        "summary": grouping.summary_table(groups),
+        "verdicts": grouping.verdicts_table(verdicts),
     }
     drawn = {name: chart.figure for name, chart in charts_of_page.items()}
     if len(class_names) <= CLASSES_LIMIT:
-        drawn["confusion_matrices"] = comparison_figures.confusions(groups, class_names)
+        drawn["confusion_matrices"] = drawing.confusions(groups, class_names)
     if images is not None and len(wrong := shown_wrong(groups)):
-        drawn["wrong_in_all"] = comparison_figures.wrong_in_all(groups, images, wrong, class_names)
+        drawn["wrong_in_all"] = drawing.wrong_in_all(groups, images, wrong, class_names)
     page = _page(groups, verdicts, charts_of_page, class_names=class_names, images=images, failures=failures)
     return (
         {"report.html": page.encode()}
@@ -148,7 +150,7 @@ def render(
         images: of the test split, (N, H, W), 0 to 255; None where they are not at hand.
         failures: reasons by the names of trainings that broke down.
     """
-    verdicts = comparison.verdicts(groups)
+    verdicts = grouping.verdicts(groups)
     drawn = charts(groups, verdicts)
     return _page(groups, verdicts, drawn, class_names=class_names, images=images, failures=failures)
 
@@ -168,17 +170,15 @@ def _page(
     )
     environment.lstrip_blocks = True
     environment.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
-    environment.filters["three_digits"] = comparison.three_digits
+    environment.filters["three_digits"] = grouping.three_digits
     results = [result for group in groups for result in group.results]
-    return environment.get_template("report.html").render(
-        best=comparison.recommended(groups),
+    return environment.get_template("page.html").render(
+        best=grouping.recommended(groups),
         groups=groups,
         main_verdicts=main,
         other_verdicts=[verdict for verdict in verdicts if verdict not in main],
         headlines=headlines(verdicts),
-        marks={
-            group.label: _mark(style) for group, style in zip(groups, comparison_figures.styles(groups), strict=True)
-        },
+        marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
         charts={
             name: (chart, svg(chart.figure, name=name, description=chart.description)) for name, chart in drawn.items()
         },
@@ -286,8 +286,8 @@ def picture(image: NDArray[np.uint8]) -> str:
 
 def shown_wrong(groups: Sequence[Group]) -> NDArray[np.intp]:
     """Return the images that all get wrong, at most :data:`GALLERY_LIMIT`; those come first that most agree on."""
-    positions = comparison.wrong_in_all(groups)
-    agreement = [-comparison.answers(groups, int(position))[0][1] for position in positions]
+    positions = grouping.wrong_in_all(groups)
+    agreement = [-grouping.answers(groups, int(position))[0][1] for position in positions]
     return positions[np.argsort(agreement, kind="stable")][:GALLERY_LIMIT]
 
 
@@ -298,11 +298,11 @@ def _listed(groups: Sequence[Group], metric: str, decimals: int, *, scale: float
 
 
 def _last_costs(groups: Sequence[Group]) -> str:
-    last = [(group.label, comparison.history_table(group, "cost").iloc[-1]) for group in groups]
+    last = [(group.label, grouping.history_table(group, "cost").iloc[-1]) for group in groups]
     return ", ".join(f"{label} {row['mean']:.4f} nats after epoch {row['epoch']:.0f}" for label, row in last) + "."
 
 
-def _mark(style: comparison_figures.Style) -> str:
+def _mark(style: drawing.Style) -> str:
     """Return a group's mark, as it stands in the charts, as HTML."""
     return f'<span class="mark" style="color:{style.colour}" aria-hidden="true">{GLYPHS[style.marker]}</span>'
 
@@ -318,8 +318,8 @@ def _matrices(groups: Sequence[Group], class_names: Sequence[str]) -> list[tuple
     """Return, per group, the cells of its confusion matrix and the number of its errors."""
     if len(class_names) > CLASSES_LIMIT:
         return []
-    matrices = [comparison.confusion(group, len(class_names)) for group in groups]
-    full_share = max(comparison.largest_error_share(matrices), figures.FULL_ERROR_SHARE)
+    matrices = [grouping.confusion(group, len(class_names)) for group in groups]
+    full_share = max(grouping.largest_error_share(matrices), figures.FULL_ERROR_SHARE)
     return [
         (group, _cells(matrix, full_share), int(matrix.sum() - np.trace(matrix)))
         for group, matrix in zip(groups, matrices, strict=True)
@@ -342,7 +342,7 @@ def _gallery(groups: Sequence[Group], class_names: Sequence[str], images: NDArra
     labels = groups[0].results[0].labels
     shown = shown_wrong(groups)
     return {
-        "total": len(comparison.wrong_in_all(groups)),
+        "total": len(grouping.wrong_in_all(groups)),
         "images": len(labels),
         "at_hand": images is not None,
         "shown": [
@@ -350,7 +350,7 @@ def _gallery(groups: Sequence[Group], class_names: Sequence[str], images: NDArra
                 "position": int(position),
                 "picture": picture(np.asarray(images[position])),
                 "true": class_names[labels[position]],
-                "said": comparison_figures.said(groups, int(position), class_names),
+                "said": drawing.said(groups, int(position), class_names),
             }
             for position in shown
         ]

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline import digests, idx
+from pipeline import digests
+from pipeline.data import idx
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The names of the four files, in the order in which their digests make up that of the data set."""

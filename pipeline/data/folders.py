@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from pipeline import digests
 from pipeline.errors import DataError
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 
 
 def expanded(path: Path) -> Path:

@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from pipeline import datasets, digests, folders, raw_data
-from pipeline.datasets import SPLIT_SEED, STEMS
+from pipeline import digests
+from pipeline.data import catalogue, folders, raw_data
+from pipeline.data.catalogue import SPLIT_SEED, STEMS
+from pipeline.data.raw_data import MANIFEST, RawData
 from pipeline.errors import DataError
-from pipeline.raw_data import MANIFEST, RawData
 from pipeline.settings import DataSettings
 
 SPLITS = ("train", "validation", "test")
@@ -119,7 +120,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
         DataError: the raw files do not make up a data set that can be split and learned, or have changed.
     """
     train_images, train_labels, test_images, test_labels = arrays = raw_data.read_arrays(raw)
-    published = datasets.CATALOGUE.get(raw.name)
+    published = catalogue.CATALOGUE.get(raw.name)
     validate(arrays, known_classes=len(published.class_names) if published else None)
     train, validation = hold_out(train_labels, first=published.validation if published else None)
     parts = {

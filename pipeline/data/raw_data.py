@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline import idx
-from pipeline.datasets import STEMS, RawFile, digest_of
+from pipeline.data import idx
+from pipeline.data.catalogue import STEMS, RawFile, digest_of
+from pipeline.data.folders import check_files, expanded, replacing
+from pipeline.data.sources import key_of
 from pipeline.errors import DataError
-from pipeline.folders import check_files, expanded, replacing
 from pipeline.settings import MIRRORS, DataSettings
-from pipeline.sources import key_of
 
 MANIFEST = "manifest.json"
 

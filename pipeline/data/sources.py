@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import idx
-from pipeline.datasets import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
+from pipeline.data import idx
+from pipeline.data.catalogue import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
+from pipeline.data.folders import expanded
 from pipeline.errors import DataError, UsageError
-from pipeline.folders import expanded
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import MIRRORS
 
 TIMEOUT = 30

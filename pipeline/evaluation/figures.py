@@ -20,8 +20,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipeline import metrics
-from pipeline.reporting import EpochRecord
+from pipeline.evaluation import metrics
+from pipeline.progress import EpochRecord
 from pipeline.settings import Cell
 
 # From the palette of Okabe and Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/. Of its triples

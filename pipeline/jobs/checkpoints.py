@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UsageError
-from pipeline.reporting import EpochRecord
+from pipeline.progress import EpochRecord
 
 FILE = "checkpoint.npz"
 LOCK = ".lock"

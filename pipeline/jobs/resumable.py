@@ -12,11 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import checkpoints, digests, tracking
-from pipeline.settings import Settings
-from pipeline.splits import DataSet
+from pipeline.jobs import checkpoints
+from pipeline.tracking import store
 
-Run = Any  # MLflow's, whose own type only tracking.py knows
+Run = Any  # MLflow's, whose own type only store.py knows
 
 TRAINED = "train_seconds"
 """The last metric that a training logs: a run that has it needs no checkpoint."""
@@ -28,20 +27,6 @@ EVALUATED = "test_accuracy"
 FINGERPRINT = "fingerprint"
 CHECKPOINT = "checkpoint"
 """The tags of a run: its fingerprint, and the name of its checkpoint."""
-
-
-def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
-    """Return every parameter by name as it applies to ``data``.
-
-    Raises:
-        UsageError: one does not fit the data.
-    """
-    return settings.resolved(dataset=data.name, images=len(data.train.labels), height=data.height, width=data.width)
-
-
-def fingerprint(settings: Settings, data: DataSet) -> str:
-    """Return the digest of all that settles the numbers of a training."""
-    return digests.of_training(parameters(settings, data), data.digest)
 
 
 @contextmanager
@@ -63,10 +48,10 @@ def open_run(
         DataError: the folder cannot be made.
         UsageError: another process is at the run to be resumed.
     """
-    checkpoint = tracking.get_run(resume).data.tags[CHECKPOINT] if resume else uuid.uuid4().hex
+    checkpoint = store.get_run(resume).data.tags[CHECKPOINT] if resume else uuid.uuid4().hex
     with checkpoints.held(data_dir, checkpoint) as folder:
         tags = {FINGERPRINT: fingerprint, CHECKPOINT: checkpoint}
-        with tracking.open_run(name, tags, parent=parent, resume=resume) as run_id:
+        with store.open_run(name, tags, parent=parent, resume=resume) as run_id:
             yield run_id, folder
         checkpoints.remove(folder)
 
@@ -98,7 +83,7 @@ def find_twin(fingerprint: str, data_dir: Path) -> Twin | None:
         cut off and can go on; else None.
     """
     twins: dict[State, Twin] = {}
-    for run in tracking.find_runs(f"tags.{FINGERPRINT} = '{fingerprint}'"):
+    for run in store.find_runs(f"tags.{FINGERPRINT} = '{fingerprint}'"):
         if state := _state(run, data_dir):
             twins.setdefault(state, Twin(run.info.run_id, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import recurrent
+from pipeline.model import recurrent
 from pipeline.settings import Settings, resolve_steps
 
 CELLS: dict[str, type[keras.layers.RNN]] = {

@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline import augmentation, network, optimizers, recurrent
+from pipeline.data.processed import DataSet, Split
 from pipeline.errors import TrainingError, UsageError
+from pipeline.model import augmentation, network, optimizers, recurrent
 from pipeline.settings import Settings, usable_cores
-from pipeline.splits import DataSet, Split
 
 CHUNK_SECONDS = 0.3
 """Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""

@@ -14,11 +14,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from mlflow.pyfunc import scoring_server
 
-from pipeline import pictures
 from pipeline.errors import DataError
-from pipeline.registry import Classifier
+from pipeline.serving import pictures
+from pipeline.tracking.registry import Classifier
 
-PAGE = Path(__file__).with_name("serving.html")
+PAGE = Path(__file__).with_name("page.html")
 LARGEST = 2**24  # bytes of a picture
 
 

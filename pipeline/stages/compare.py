@@ -16,16 +16,20 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline import comparison, digests, registry, resumable, splits, tracking, workers
-from pipeline.comparison import Group
+from pipeline import digests
+from pipeline.comparison import grouping
+from pipeline.comparison.grouping import Group
+from pipeline.data import processed
+from pipeline.data.processed import DataSet
 from pipeline.errors import TrainingError, UsageError
-from pipeline.reporting import EpochRecord, Progress, Reporter
-from pipeline.resumable import State
+from pipeline.jobs import fingerprints, processes, resumable
+from pipeline.jobs.resumable import State
+from pipeline.progress import EpochRecord, Progress, Reporter
 from pipeline.settings import LISTS, Settings, usable_cores
-from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 from pipeline.stages.report import report_on
+from pipeline.tracking import registry, store
 
 MEMORY = 1.5e9
 """Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
@@ -89,17 +93,17 @@ def compare(
     """
     if len(grid) > MOST:
         raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {len(grid)}. Compare fewer.")
-    tracking.connect()
+    store.connect()
     if register is not None:
         registry.check_name(register)
     download(grid[0], reporter)
     data = preprocess(grid[0], reporter)
-    own = digests.of_texts(*(resumable.fingerprint(settings, data) for settings in grid))
+    own = digests.of_texts(*(fingerprints.of(settings, data) for settings in grid))
     resume = _cut_off(own, grid[0].data_dir)
     with resumable.open_run(_title(grid), grid[0].data_dir, fingerprint=own, resume=resume) as (parent, _):
-        tracking.log_tags(parent, {"dataset": data.name, "dataset_digest": data.digest})
-        tracking.log_parameters(parent, _shared_parameters(grid, data))
-        tracking.add_to_comparison(parent, parent)
+        store.log_tags(parent, {"dataset": data.name, "dataset_digest": data.digest})
+        store.log_parameters(parent, _shared_parameters(grid, data))
+        store.add_to_comparison(parent, parent)
         count = count or _side_by_side(len(grid))
         done, failures = _train_all(_jobs(grid, data, parent, count), count, reporter)
         if done:
@@ -116,13 +120,13 @@ def compare(
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise TrainingError(f"{len(failures)} of {len(grid)} trainings failed. {reasons}")
     if register is not None:
-        _promote_best(comparison.recommended(groups), register, reporter)
+        _promote_best(grouping.recommended(groups), register, reporter)
     return parent
 
 
 def _promote_best(group: Group, name: str, reporter: Reporter) -> None:
     """Register the model of the best validation accuracy in a group."""
-    from pipeline.stages.promote import promote  # imports TensorFlow, to see that the model serves
+    from pipeline.tracking.promotion import promote  # imports TensorFlow, to see that the model serves
 
     best = max(group.results, key=lambda result: result.metrics["best_val_accuracy"])
     promote(best.run_id, name, reporter=reporter)
@@ -130,7 +134,7 @@ def _promote_best(group: Group, name: str, reporter: Reporter) -> None:
 
 def _cut_off(fingerprint: str, data_dir: Path) -> str | None:
     """Return the id of the same comparison's run that was cut off, to go on with."""
-    if tracking.in_project_run():
+    if store.in_project_run():
         return None  # `mlflow run` has opened one for us
     twin = resumable.find_twin(fingerprint, data_dir)
     return twin.run_id if twin and twin.state is State.CUT_OFF else None
@@ -143,7 +147,7 @@ def _title(grid: Sequence[Settings]) -> str:
 def _shared_parameters(grid: Sequence[Settings], data: DataSet) -> dict[str, object]:
     """Return the parameters of the comparison: where its trainings differ, all values, parted by commas."""
     option_of = {name: option for option, name in LISTS.items()}
-    every = [resumable.parameters(settings, data) for settings in grid]
+    every = [fingerprints.parameters(settings, data) for settings in grid]
     return {
         option_of.get(name, name): ",".join(dict.fromkeys(str(parameters[name]) for parameters in every))
         for name in every[0]
@@ -192,14 +196,14 @@ def _train_all(jobs: Sequence[Job], count: int, reporter: Reporter) -> tuple[lis
     board = _Board(order, count)
     done: dict[str, Done] = {}
     failures: dict[str, str] = {}
-    with closing(workers.run(train_one, order, count=count)) as events:
+    with closing(processes.run(train_one, order, count=count)) as events:
         for event in events:
-            if isinstance(event, workers.Finished):
+            if isinstance(event, processes.Finished):
                 done[order[event.job].name] = event.result
-            elif isinstance(event, workers.Failed):
+            elif isinstance(event, processes.Failed):
                 failures[order[event.job].name] = event.reason
-            elif isinstance(event, workers.Said) and isinstance(event.message, Opened):
-                tracking.add_child(order[event.job].parent, event.message.run_id)
+            elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
+                store.add_child(order[event.job].parent, event.message.run_id)
             board.take(event)
             reporter.trainings(board.rows, board.left())
     names = [job.name for job in jobs]
@@ -214,7 +218,7 @@ class Opened:
     state: str
 
 
-def train_one(job: Job, send: workers.Send) -> Done:
+def train_one(job: Job, send: processes.Send) -> Done:
     """Do in a process of its own what is left to do of one training.
 
     Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch; a text is a state.
@@ -226,25 +230,25 @@ def train_one(job: Job, send: workers.Send) -> Done:
     from pipeline.stages.train import open_training
 
     keras.backend.clear_session()  # forgets the training before
-    data = splits.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     twin = _twin(job, data, send)
     if twin and twin.state is State.ENDED:
-        own = tracking.is_child(tracking.get_run(twin.run_id), job.parent)
+        own = store.is_child(store.get_run(twin.run_id), job.parent)
         send(Opened(run_id=twin.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
-        tracking.add_to_comparison(twin.run_id, job.parent)
+        store.add_to_comparison(twin.run_id, job.parent)
         return Done(run_id=twin.run_id, taken_over=not own)
     resume = twin.run_id if twin else None
     parent = None if twin else job.parent
     with open_training(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores) as opened:
         send(Opened(run_id=opened.run_id, state="goes on" if twin else "trains"))
-        tracking.add_to_comparison(opened.run_id, job.parent)
+        store.add_to_comparison(opened.run_id, job.parent)
         fit_and_evaluate(opened, _Sender(send))
     return Done(run_id=opened.run_id, taken_over=False)
 
 
-def _twin(job: Job, data: DataSet, send: workers.Send) -> resumable.Twin | None:
+def _twin(job: Job, data: DataSet, send: processes.Send) -> resumable.Twin | None:
     """Return the run that is the same training, as soon as no other process is at it."""
-    fingerprint = resumable.fingerprint(job.settings, data)
+    fingerprint = fingerprints.of(job.settings, data)
     while twin := resumable.find_twin(fingerprint, job.settings.data_dir):
         if twin.state is not State.HELD:
             return twin
@@ -256,7 +260,7 @@ def _twin(job: Job, data: DataSet, send: workers.Send) -> resumable.Twin | None:
 class _Sender(Reporter):
     """Sends the epochs to the process that draws."""
 
-    def __init__(self, send: workers.Send) -> None:
+    def __init__(self, send: processes.Send) -> None:
         self._send = send
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
@@ -279,15 +283,15 @@ class _Board:
         self._ended: set[int] = set()
         self._paces: dict[Settings, list[float]] = {}
 
-    def take(self, event: workers.Event) -> None:
+    def take(self, event: processes.Event) -> None:
         """Enter what has happened."""
         now = time.monotonic()
-        if isinstance(event, workers.Said):
+        if isinstance(event, processes.Said):
             self._hear(event.job, event.message)
-        elif isinstance(event, workers.Started):
+        elif isinstance(event, processes.Started):
             self._began[event.job] = now
             self.rows[event.job].state = "starts"
-        elif not isinstance(event, workers.Waited):
+        elif not isinstance(event, processes.Waited):
             self._end(event)
         for job, began in self._began.items():
             self.rows[job].seconds = now - began
@@ -307,11 +311,11 @@ class _Board:
         else:
             row.state = message.state if isinstance(message, Opened) else str(message)
 
-    def _end(self, event: workers.Finished | workers.Failed) -> None:
+    def _end(self, event: processes.Finished | processes.Failed) -> None:
         row = self.rows[event.job]
         del self._began[event.job]
         self._ended.add(event.job)
-        if isinstance(event, workers.Failed):
+        if isinstance(event, processes.Failed):
             row.state = "failed"
         elif row.state not in (DONE_HERE, DONE_ELSEWHERE):
             row.state = "ended"

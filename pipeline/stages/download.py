@@ -8,11 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import datasets, digests, folders, raw_data, sources
-from pipeline.datasets import RawFile
+from pipeline import digests
+from pipeline.data import catalogue, folders, raw_data, sources
+from pipeline.data.catalogue import RawFile
+from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
-from pipeline.raw_data import RawData
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import MIRRORS, DataSettings
 
 Found = Mapping[str, tuple[str, bytes]]
@@ -29,7 +30,7 @@ def download(settings: DataSettings, reporter: Reporter) -> RawData:
     is_folder = key != MIRRORS and not sources.is_address(key)
     found: Found = sources.read_folder(Path(key)) if is_folder else {}
     inputs = {name: hashlib.sha256(received).hexdigest() for name, received in found.values()}
-    code = digests.of_modules("idx.py", "folders.py", "datasets.py", "sources.py", "raw_data.py", "stages/download.py")
+    code = digests.of_code("data/raw_data.py")
     with folders.locked(root, reporter):
         raw = _unchanged(settings, inputs, code, reporter)
         if raw is None:
@@ -39,7 +40,7 @@ def download(settings: DataSettings, reporter: Reporter) -> RawData:
                 if key != MIRRORS or (kept := _kept_offline(settings, reporter)) is None:
                     raise
                 return kept
-            name = settings.dataset if key == MIRRORS else datasets.recognise(files)
+            name = settings.dataset if key == MIRRORS else catalogue.recognise(files)
             raw = raw_data.keep(root, name, files, source=key, origin=origin, inputs=inputs, code=code)
             reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")
     if raw.name != settings.dataset:
@@ -67,10 +68,10 @@ def _unchanged(settings: DataSettings, inputs: dict[str, str], code: str, report
 def _obtain(settings: DataSettings, key: str, found: Found, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
     """Return the four files by their stems, and where they come from."""
     if found:
-        return {stem: datasets.open_file(stem, str(Path(key, name)), got) for stem, (name, got) in found.items()}, key
+        return {stem: catalogue.open_file(stem, str(Path(key, name)), got) for stem, (name, got) in found.items()}, key
     if key != MIRRORS:
         return sources.fetch_address(key, reporter), key
-    if settings.dataset == datasets.DIGITS:
+    if settings.dataset == catalogue.DIGITS:
         return sources.make_digits(), "scikit-learn"
     return sources.fetch_mirrors(settings.dataset, reporter)
 

@@ -19,11 +19,14 @@ import tensorflow  # noqa: F401 - the model will; here its start is quietened by
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import answers, idx, pictures, registry, training
+from pipeline.data import idx
 from pipeline.errors import DataError
-from pipeline.registry import Classifier
-from pipeline.reporting import Reporter
+from pipeline.model.trainer import configure_threads
+from pipeline.progress import Reporter
+from pipeline.serving import answers, pictures
 from pipeline.settings import usable_cores
+from pipeline.tracking import registry
+from pipeline.tracking.registry import Classifier
 
 CHUNK = 512  # images that a core works on at once: larger ones leave its cache
 IN_MEMORY = 2**24  # pixels at once; 21,399 images of 28 × 28
@@ -59,7 +62,7 @@ def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Re
         answers.written(output) if output else nullcontext(lambda table: reporter.note(answers.lines(table))) as write,
         ThreadPoolExecutor(cores) as pool,
     ):
-        training.configure_threads(cores)
+        configure_threads(cores)
         classifier = registry.load(model)
         for part in _parts(files, classifier, unread.append):
             write(_answered(part, classifier, pool))

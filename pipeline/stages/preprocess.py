@@ -3,11 +3,12 @@
 pipeline preprocess --dataset mnist
 """
 
-from pipeline import digests, folders, raw_data, splits
+from pipeline import digests
+from pipeline.data import folders, processed, raw_data
+from pipeline.data.processed import DataSet
 from pipeline.errors import DataError
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
-from pipeline.splits import DataSet
 
 
 def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
@@ -18,14 +19,14 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
     """
     raw = raw_data.locate(settings)
     raw_data.verify(raw)
-    code = digests.of_modules("idx.py", "folders.py", "datasets.py", "raw_data.py", "splits.py", "stages/preprocess.py")
-    with folders.locked(splits.processed_folder(settings.data_dir), reporter):
-        made = splits.code_of(splits.folder_of(settings.data_dir, raw.name, raw.digest)) == code
+    code = digests.of_code("data/processed.py")
+    with folders.locked(processed.processed_folder(settings.data_dir), reporter):
+        made = processed.code_of(processed.folder_of(settings.data_dir, raw.name, raw.digest)) == code
         kept = _intact(settings, reporter) if made else None
         if kept is not None:
             return kept
-        dataset = splits.save(raw, data_dir=settings.data_dir, code=code)
-    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in splits.SPLITS)
+        dataset = processed.save(raw, data_dir=settings.data_dir, code=code)
+    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in processed.SPLITS)
     reporter.note(f"Preprocessed {dataset.name} into {dataset.folder}: {counts} images.")
     return dataset
 
@@ -33,7 +34,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
 def _intact(settings: DataSettings, reporter: Reporter) -> DataSet | None:
     """Return the data set that is there already, if its files are what they were."""
     try:
-        dataset = splits.find(settings)
+        dataset = processed.find(settings)
     except DataError as error:
         reporter.note(f"Preprocessing again. {error}")
         return None

@@ -13,17 +13,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline import comparison, folders, splits, tracking
-from pipeline import report as page
-from pipeline.comparison import Group, Result
-from pipeline.comparison_figures import count_of
+from pipeline.comparison import grouping, page
+from pipeline.comparison.drawing import count_of
+from pipeline.comparison.grouping import Group, Result
+from pipeline.data import folders, processed
 from pipeline.errors import DataError, TrackingError, UsageError
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
 from pipeline.settings import Cell
+from pipeline.tracking import store
 
 ARTIFACT_FOLDER = "comparison"
 
-Run = Any  # MLflow's, whose own type only tracking.py knows
+Run = Any  # MLflow's, whose own type only store.py knows
 
 
 def report(
@@ -42,10 +43,10 @@ def report(
             f"parent, filter: expected one of the two, received {received}. Name the parent run of a comparison, "
             "or an MLflow filter that matches its trainings."
         )
-    tracking.connect()
+    store.connect()
     runs = _children(parent) if parent is not None else _matches(str(filter_string))
     runs, failures = _without_failures(_without_superseded(runs))
-    taken_over = [run.info.run_id for run in runs if parent is not None and not tracking.is_child(run, parent)]
+    taken_over = [run.info.run_id for run in runs if parent is not None and not store.is_child(run, parent)]
     return report_on(
         parent,
         [run.info.run_id for run in runs],
@@ -82,11 +83,11 @@ def report_on(
         DataError: ``output`` cannot be written.
         TrackingError: a run is not finished or not evaluated, or they are of different data.
     """
-    runs = [tracking.get_run(run_id) for run_id in run_ids]
+    runs = [store.get_run(run_id) for run_id in run_ids]
     _check_complete(runs)
     _check_one_data(runs)
     loaded = [_load(run, taken_over=run.info.run_id in taken_over) for run in runs]
-    groups = comparison.grouped(result for result, _ in loaded)
+    groups = grouping.grouped(result for result, _ in loaded)
     _note_twins(groups, runs, reporter)
     contents = page.files(
         groups, class_names=loaded[0][1], images=_test_images(runs[0], data_dir, reporter), failures=failures
@@ -94,7 +95,7 @@ def report_on(
     if parent_run_id is not None:
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), contents)
-            tracking.log_folder(parent_run_id, Path(folder), ARTIFACT_FOLDER)
+            store.log_folder(parent_run_id, Path(folder), ARTIFACT_FOLDER)
     if output is not None:
         _write(folders.expanded(output), contents)
     _tell(groups, parent_run_id, output, reporter)
@@ -105,7 +106,7 @@ def report_on(
 
 
 def _children(parent: str) -> list[Run]:
-    trainings = [run for run in tracking.children_of(parent) if _is_training(run)]
+    trainings = [run for run in store.children_of(parent) if _is_training(run)]
     if not trainings:
         raise TrackingError(
             f"parent: expected a run with trainings as its children, received {parent!r}, which has none. "
@@ -115,7 +116,7 @@ def _children(parent: str) -> list[Run]:
 
 
 def _matches(filter_string: str) -> list[Run]:
-    matches = tracking.find_runs(filter_string)
+    matches = store.find_runs(filter_string)
     trainings = [run for run in matches if _is_training(run)]
     if not trainings:
         received = f"{count_of(len(matches), 'run')}, none of them a training" if matches else "none"
@@ -132,7 +133,7 @@ def _is_training(run: Run) -> bool:
 
 
 def _missing(run: Run) -> list[str]:
-    return [name for name in comparison.REQUIRED_METRICS if name not in run.data.metrics]
+    return [name for name in grouping.REQUIRED_METRICS if name not in run.data.metrics]
 
 
 def _without_superseded(runs: Sequence[Run]) -> list[Run]:
@@ -142,7 +143,7 @@ def _without_superseded(runs: Sequence[Run]) -> list[Run]:
 
 
 def _identity(run: Run) -> tuple[Any, ...]:
-    return comparison.configuration(run.data.params), run.data.params["seed"], run.data.tags.get("dataset_digest")
+    return grouping.configuration(run.data.params), run.data.params["seed"], run.data.tags.get("dataset_digest")
 
 
 def _without_failures(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
@@ -187,8 +188,8 @@ def _check_one_data(runs: Sequence[Run]) -> None:
 
 def _load(run: Run, *, taken_over: bool) -> tuple[Result, list[str]]:
     """Return the result of a run, and the names of its classes."""
-    history = tracking.load_table(run.info.run_id, "training/history.csv")
-    answers = tracking.load_table(run.info.run_id, "evaluation/predictions.parquet")
+    history = store.load_table(run.info.run_id, "training/history.csv")
+    answers = store.load_table(run.info.run_id, "evaluation/predictions.parquet")
     result = Result(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -210,7 +211,7 @@ def _test_images(run: Run, data_dir: Path, reporter: Reporter) -> Any:
     """Return the test images (N, H, W) of the data that a run was trained on, or None where it is not there."""
     tags = run.data.tags
     try:
-        return splits.find_by_digest(data_dir, tags["dataset"], tags["dataset_digest"]).test.images
+        return processed.find_by_digest(data_dir, tags["dataset"], tags["dataset_digest"]).test.images
     except DataError as error:
         reporter.note(f"The page shows no images. {error}")
         return None
@@ -240,10 +241,10 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
 def _tell(groups: Sequence[Group], parent_run_id: str | None, output: Path | None, reporter: Reporter) -> None:
     columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
     reporter.table(columns, [_row(group) for group in groups])
-    for verdict in comparison.verdicts(groups):
+    for verdict in grouping.verdicts(groups):
         reporter.note(page.sentence(verdict))
     if len(groups) > 1:
-        reporter.note(f"Recommended, by validation: {comparison.recommended(groups).label}.")
+        reporter.note(f"Recommended, by validation: {grouping.recommended(groups).label}.")
     if output is not None:
         reporter.note(f"Look at {folders.expanded(output) / 'report.html'}.")
     if parent_run_id is not None:
@@ -258,6 +259,6 @@ def _row(group: Group) -> list[str]:
         group.spread("test_accuracy").text(2, scale=100),
         group.spread("test_cost").text(4),
         group.seconds_text,
-        comparison.three_digits(group.epoch_seconds),
+        grouping.three_digits(group.epoch_seconds),
         f"{group.parameters:,}",
     ]

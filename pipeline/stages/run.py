@@ -7,16 +7,16 @@ mlflow run . --env-manager uv -P cell=gru
 
 import time
 
-from pipeline import registry, tracking
-from pipeline.reporting import Reporter
-from pipeline.resumable import EVALUATED
+from pipeline.data.processed import DataSet
+from pipeline.jobs.resumable import EVALUATED
+from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.evaluate import evaluate_on
 from pipeline.stages.preprocess import preprocess
-from pipeline.stages.promote import promote
 from pipeline.stages.train import Training, fit, open_training, resumed
+from pipeline.tracking import registry, store
+from pipeline.tracking.promotion import promote
 
 
 def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, register: str | None = None) -> str:
@@ -34,14 +34,14 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
     """
     if register is not None:
         registry.check_name(register)
-    tracking.connect()
+    store.connect()
     seconds: dict[str, float] = {}
     if resume:
         settings, data = resumed(resume, settings, ended=EVALUATED)
     else:
         data, seconds = _prepared(settings, reporter)
     with open_training(settings, data, resume=resume) as opened:
-        tracking.log_missing_metrics(opened.run_id, seconds)
+        store.log_missing_metrics(opened.run_id, seconds)
         fit_and_evaluate(opened, reporter)
     if register is not None:
         promote(opened.run_id, register, reporter=reporter)
@@ -51,7 +51,7 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
 def fit_and_evaluate(opened: Training, reporter: Reporter) -> None:
     """Do what an open run has not done yet of training and evaluation."""
     fit(opened, reporter)
-    if EVALUATED not in tracking.get_run(opened.run_id).data.metrics:
+    if EVALUATED not in store.get_run(opened.run_id).data.metrics:
         evaluate_on(opened.run_id, opened.data, reporter)
 
 

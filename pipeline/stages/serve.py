@@ -11,10 +11,12 @@ import socket
 import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
 import uvicorn
 
-from pipeline import registry, serving, training
 from pipeline.errors import UsageError
-from pipeline.reporting import Reporter
+from pipeline.model.trainer import configure_threads
+from pipeline.progress import Reporter
+from pipeline.serving import server
 from pipeline.settings import usable_cores
+from pipeline.tracking import registry
 
 
 def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
@@ -31,8 +33,8 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
     with _bound(host, port) as listener:
-        training.configure_threads(usable_cores())
-        app = serving.app(registry.load(model), address=model)
+        configure_threads(usable_cores())
+        app = server.app(registry.load(model), address=model)
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:

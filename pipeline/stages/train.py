@@ -19,13 +19,18 @@ from typing import get_args
 import keras
 import tensorflow as tf
 
-from pipeline import checkpoints, figures, metrics, network, resumable, splits, tracking, training
-from pipeline.checkpoints import Checkpoint
+from pipeline.data import processed
+from pipeline.data.processed import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
-from pipeline.reporting import EpochRecord, Reporter
-from pipeline.resumable import FINGERPRINT, TRAINED
-from pipeline.settings import DatasetName, Settings, usable_cores
-from pipeline.splits import DataSet
+from pipeline.evaluation import figures, metrics
+from pipeline.jobs import checkpoints, fingerprints, resumable
+from pipeline.jobs.checkpoints import Checkpoint
+from pipeline.jobs.resumable import FINGERPRINT, TRAINED
+from pipeline.model import network
+from pipeline.model.trainer import Trainer, configure_threads
+from pipeline.progress import EpochRecord, Reporter
+from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, usable_cores
+from pipeline.tracking import store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +66,11 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None = None) 
         TrainingError: a cost is not finite; the run ends as FAILED.
         UsageError: a parameter does not fit the data, or there is nothing to resume.
     """
-    tracking.connect()
+    store.connect()
     if resume:
         settings, data = resumed(resume, settings, ended=TRAINED)
     else:
-        data = splits.find(settings)
+        data = processed.find(settings)
     with open_training(settings, data, resume=resume) as opened:
         fit(opened, reporter)
     return opened.run_id
@@ -84,14 +89,14 @@ def resumed(run_id: str, given: Settings, *, ended: str) -> tuple[Settings, Data
         TrackingError: there is no such run, or it is not a training.
         UsageError: it has ended, was begun by other code, or has other parameters than those given.
     """
-    run = tracking.get_run(run_id)
+    run = store.get_run(run_id)
     if FINGERPRINT not in run.data.tags or "cell" not in run.data.params:
         raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
     if ended in run.data.metrics:
         raise UsageError(f"resume: expected a run that was cut off, received {run_id}, which has ended.")
     settings = _settings_of(run_id, given)
-    data = splits.find_by_digest(settings.data_dir, run.data.tags["dataset"], run.data.tags["dataset_digest"])
-    if resumable.fingerprint(settings, data) != run.data.tags[FINGERPRINT]:
+    data = processed.find_by_digest(settings.data_dir, run.data.tags["dataset"], run.data.tags["dataset_digest"])
+    if fingerprints.of(settings, data) != run.data.tags[FINGERPRINT]:
         raise UsageError(
             f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
             "The rest would not be as it would have been there; train anew."
@@ -101,7 +106,7 @@ def resumed(run_id: str, given: Settings, *, ended: str) -> tuple[Settings, Data
 
 def _settings_of(run_id: str, given: Settings) -> Settings:
     """Return the parameters that a run has logged; only ``data_dir`` may be another."""
-    parameters = tracking.parameters_of(run_id)
+    parameters = store.parameters_of(run_id)
     names = {field.name for field in fields(Settings)}
     logged: dict[str, object] = {name: value for name, value in parameters.items() if name in names}
     if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
@@ -110,7 +115,7 @@ def _settings_of(run_id: str, given: Settings) -> Settings:
     default = Settings()
     for field in fields(Settings):
         value, own = getattr(given, field.name), getattr(settings, field.name)
-        if value not in (own, getattr(default, field.name)) and field.name not in ("data_dir", "dataset", "source"):
+        if value not in (own, getattr(default, field.name)) and field.name not in DATA_PARAMETERS:
             raise UsageError(
                 f"{field.name}: expected {own}, as in the run to be resumed, received {value}. Leave it out."
             )
@@ -141,15 +146,15 @@ def open_training(
         DataError: the checkpoint's folder cannot be made.
         UsageError: a parameter does not fit the data, or another process is at the run to be resumed; no run is opened.
     """
-    parameters = resumable.parameters(settings, data)
+    parameters = fingerprints.parameters(settings, data)
     cores = min(cores or usable_cores(), settings.shards)
     name = name or f"{settings.cell}-s{settings.seed}"
-    fingerprint = resumable.fingerprint(settings, data)
+    fingerprint = fingerprints.of(settings, data)
     with resumable.open_run(name, settings.data_dir, fingerprint=fingerprint, parent=parent, resume=resume) as opened:
         run_id, folder = opened
-        tracking.log_parameters(run_id, parameters)
-        tracking.log_origin(run_id, data, gpus=_gpus())
-        tracking.log_tags(run_id, {"cores": str(cores)})
+        store.log_parameters(run_id, parameters)
+        store.log_origin(run_id, data, gpus=_gpus())
+        store.log_tags(run_id, {"cores": str(cores)})
         yield Training(run_id=run_id, settings=settings, data=data, checkpoint=folder, cores=cores)
 
 
@@ -167,13 +172,13 @@ def fit(opened: Training, reporter: Reporter) -> None:
         DataError: the run was begun, but its checkpoint is damaged or elsewhere.
         TrainingError: a cost is not finite.
     """
-    if TRAINED in tracking.get_run(opened.run_id).data.metrics:
+    if TRAINED in store.get_run(opened.run_id).data.metrics:
         return
     run_id, settings, data = opened.run_id, opened.settings, opened.data
-    training.configure_threads(opened.cores)
-    trainer = training.Trainer.of(settings, data)
+    configure_threads(opened.cores)
+    trainer = Trainer.of(settings, data)
     model = trainer.model
-    tracking.log_missing_metrics(run_id, {"parameters": model.count_params()})
+    store.log_missing_metrics(run_id, {"parameters": model.count_params()})
     done = _train_epochs(opened, trainer, reporter)
     started = time.perf_counter()
     model.set_weights(done.best_weights)
@@ -182,11 +187,11 @@ def fit(opened: Training, reporter: Reporter) -> None:
     summary = {"best_val_accuracy": best.val_accuracy, "best_epoch": best.epoch}
     summary |= {"seconds_train": done.seconds + time.perf_counter() - started}
     summary |= {TRAINED: sum(record.epoch_seconds for record in done.history)}
-    tracking.log_missing_metrics(run_id, summary)
+    store.log_missing_metrics(run_id, summary)
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
 
 
-def _train_epochs(opened: Training, trainer: training.Trainer, reporter: Reporter) -> Checkpoint:
+def _train_epochs(opened: Training, trainer: Trainer, reporter: Reporter) -> Checkpoint:
     """Train what is left of the epochs; return where the training stands after the last."""
     begin, settings = time.perf_counter(), opened.settings
     done = _restore(opened, trainer, reporter)
@@ -201,28 +206,28 @@ def _train_epochs(opened: Training, trainer: training.Trainer, reporter: Reporte
             seconds=before + time.perf_counter() - begin,
         )
         checkpoints.save(opened.checkpoint, done)  # first: what is logged is never logged again
-        tracking.log_epoch(opened.run_id, record)
+        store.log_epoch(opened.run_id, record)
         reporter.epoch(record, settings.epochs)
     return done
 
 
-def _restore(opened: Training, trainer: training.Trainer, reporter: Reporter) -> Checkpoint:
+def _restore(opened: Training, trainer: Trainer, reporter: Reporter) -> Checkpoint:
     """Bring the trainer and the run to where the checkpoint stands, and return it: an empty one at the beginning."""
     done = checkpoints.load(opened.checkpoint)
     if done is None:
-        if "cost" in tracking.get_run(opened.run_id).data.metrics:
+        if "cost" in store.get_run(opened.run_id).data.metrics:
             raise DataError(
                 f"data_dir: expected the checkpoint of run {opened.run_id} in {opened.checkpoint}, found none. "
                 "Resume on the machine and with the data_dir that it was begun with, or train anew."
             )
         return Checkpoint(history=[], state=[], best_weights=[], seconds=0.0)
     trainer.restore(done.state)
-    tracking.log_missing_epochs(opened.run_id, done.history)
+    store.log_missing_epochs(opened.run_id, done.history)
     reporter.note(f"Resumed run {opened.run_id} after epoch {len(done.history)} of {opened.settings.epochs}.")
     return done
 
 
-def _train_epoch(trainer: training.Trainer, epoch: int, epochs: int, reporter: Reporter) -> EpochRecord:
+def _train_epoch(trainer: Trainer, epoch: int, epochs: int, reporter: Reporter) -> EpochRecord:
     learning_rate = round(float(trainer.optimizer.learning_rate), 9)  # a float32: 0.001 reads 0.0010000000474974513
     trained = trainer.epoch(epoch, lambda done, total: reporter.batches(epoch, epochs, done, total))
     val_cost, val_accuracy = trainer.validate()
@@ -245,12 +250,12 @@ def _best(history: list[EpochRecord]) -> EpochRecord:
 
 def _log_training(opened: Training, model: keras.Model, history: list[EpochRecord]) -> None:
     run_id, settings, data = opened.run_id, opened.settings, opened.data
-    tracking.log_table(run_id, metrics.history(history), "training/history.csv")
+    store.log_table(run_id, metrics.history(history), "training/history.csv")
     title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
     colour = figures.CELL_COLOURS[settings.cell]
     curves = figures.curves(history, title, colour=colour, best_epoch=_best(history).epoch)
-    tracking.log_figure(run_id, curves, "training/curves.png")
+    store.log_figure(run_id, curves, "training/curves.png")
     with tempfile.TemporaryDirectory() as folder:
         network.save(model, Path(folder))
-        tracking.discard_models(run_id)  # of an attempt that was cut off while it logged one
-        tracking.log_model(Path(folder), data)
+        store.discard_models(run_id)  # of an attempt that was cut off while it logged one
+        store.log_model(Path(folder), data)

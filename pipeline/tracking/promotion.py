@@ -24,11 +24,11 @@ from dataclasses import dataclass
 
 import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
 
-from pipeline import registry, tracking
 from pipeline.digests import SHORT
 from pipeline.errors import PipelineError, TrackingError, UsageError
-from pipeline.registry import Outcome, Version
-from pipeline.reporting import Reporter
+from pipeline.progress import Reporter
+from pipeline.tracking import registry, store
+from pipeline.tracking.registry import Outcome, Version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def promote(run_id: str | None, name: str | None = None, *, force: bool = False,
         raise UsageError(
             "run_id: expected the run whose model is to be promoted, received none. `mlflow ui` lists them."
         )
-    tracking.connect()
+    store.connect()
     candidate = registry.register(run_id, name)
     champion = registry.with_alias(candidate.name, "champion")
     verdict = judge(candidate, champion, force=force)
@@ -99,8 +99,8 @@ def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter)
     """
     if name is None and run_id is None:
         raise UsageError("name: expected the registered model that is to be rolled back, received none.")
-    tracking.connect()
-    name = name or registry.default_name(tracking.get_run(str(run_id)))
+    store.connect()
+    name = name or registry.default_name(store.get_run(str(run_id)))
     champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")

@@ -19,8 +19,8 @@ from mlflow.models import get_model_info
 from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import NDArray
 
-from pipeline import tracking
 from pipeline.errors import TrackingError, UsageError
+from pipeline.tracking import store
 
 Alias = Literal["champion", "previous"]
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
@@ -110,18 +110,18 @@ def register(run_id: str, name: str | None) -> Version:
         TrackingError: there is no such run, or it holds no model or no validation accuracy.
         UsageError: the name cannot be one.
     """
-    run = tracking.get_run(run_id)
+    run = store.get_run(run_id)
     accuracy, digest = run.data.metrics.get("best_val_accuracy"), run.data.tags.get("dataset_digest")
     if accuracy is None or digest is None:
         raise TrackingError(
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
             "Go on with it (`pipeline run --resume`), or take another."
         )
-    with tracking.explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        model_id = get_model_info(f"runs:/{run_id}/{tracking.MODEL_NAME}").model_id
+    with store.explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+        model_id = get_model_info(f"runs:/{run_id}/{store.MODEL_NAME}").model_id
     name = default_name(run) if name is None else name
     check_name(name)
-    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
         _make(name)
         if not _versions_of_run(name, run_id):
             tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
@@ -140,8 +140,8 @@ def load(address: str) -> Classifier:
         UsageError: it is not a classifier of this pipeline.
     """
     if address.startswith(("models:/", "runs:/")):
-        tracking.connect()  # MLflow itself would try for minutes
-    with tracking.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
+        store.connect()  # MLflow itself would try for minutes
+    with store.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
         model = load_model(address)
     known, schema = model.metadata.metadata or {}, model.metadata.signature
     if "class_names" not in known or "dataset" not in known or schema is None:
@@ -158,7 +158,7 @@ def check_serves(version: Version) -> None:
     """
     address = f"models:/{version.name}/{version.number}"
     model = load(address)
-    with tracking.explained(f"model: expected a model that serves, received {address}"):
+    with store.explained(f"model: expected a model that serves, received {address}"):
         answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
     if not np.isfinite(answer).all():
         raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
@@ -166,27 +166,27 @@ def check_serves(version: Version) -> None:
 
 def with_alias(name: str, alias: Alias) -> Version | None:
     """Return the version that an alias names; None where it names none."""
-    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
         number = _client().get_registered_model(name).aliases.get(alias)
         return _version(_client().get_model_version(name, number)) if number else None
 
 
 def promoted(name: str) -> list[Version]:
     """Return the versions that were made champion and not set aside since, the oldest first."""
-    with tracking.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
         return [version for version in _search(f"name = '{name}'") if version.promoted]
 
 
 def move(alias: Alias, version: Version) -> None:
     """Let an alias name a version, in one step."""
-    with tracking.explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
+    with store.explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
         _client().set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
     """Write on a version what was decided about it, and why."""
     number = str(version.number)
-    with tracking.explained(f"Version {number} of {version.name} could not be described"):
+    with store.explained(f"Version {number} of {version.name} could not be described"):
         _client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
         _client().set_model_version_tag(version.name, number, "promotion_reason", reason)
         _client().set_model_version_tag(version.name, number, "promotion", outcome)

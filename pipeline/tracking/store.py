@@ -37,13 +37,13 @@ from mlflow.types.schema import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.reporting import EpochRecord
+from pipeline.progress import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from pipeline.splits import DataSet, Split
+    from pipeline.data.processed import DataSet, Split
 
 MODEL_NAME = "model"
 MODEL_CODE = Path(__file__).with_name("scoring.py")

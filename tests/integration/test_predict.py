@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import idx, splits
+from pipeline.data import idx, processed
 from pipeline.settings import DataSettings
 from tests.integration.conftest import Command, Training
 
@@ -25,7 +25,7 @@ def model(digits_run: Training) -> str:
 
 @pytest.fixture(scope="module")
 def images(digits_run: Training) -> NDArray[np.uint8]:
-    return np.asarray(splits.find(DataSettings(dataset="digits")).test.images)
+    return np.asarray(processed.find(DataSettings(dataset="digits")).test.images)
 
 
 @pytest.fixture(scope="module")

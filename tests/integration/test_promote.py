@@ -10,10 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline import idx, registry, splits
-from pipeline.reporting import Reporter
+from pipeline.data import idx, processed
+from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
-from pipeline.stages.promote import promote, rollback
+from pipeline.tracking import registry
+from pipeline.tracking.promotion import promote, rollback
 from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
 
@@ -38,7 +39,7 @@ def between(command: Command) -> str:
 @pytest.fixture(scope="module")
 def on_other_data(command: Command, digits_run: Training, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the id of a run on the digits less one training image."""
-    digits, folder = splits.find(DataSettings(dataset="digits")), tmp_path_factory.mktemp("other")
+    digits, folder = processed.find(DataSettings(dataset="digits")), tmp_path_factory.mktemp("other")
     arrays = (digits.train.images[1:], digits.train.labels[1:], digits.test.images, digits.test.labels)
     for name, array in zip(
         ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -79,7 +80,7 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     command("promote", "--run-id", better)
 
     assert {"champion": better} == aliases("digits-gru")
-    images = splits.find(DataSettings(dataset="digits")).test.images[:5].astype(np.float32)
+    images = processed.find(DataSettings(dataset="digits")).test.images[:5].astype(np.float32)
     answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/model").predict(images), answers)
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import comparison
-from pipeline.comparison import Group
-from pipeline.reporting import Reporter
+from pipeline.comparison import grouping
+from pipeline.comparison.grouping import Group
+from pipeline.progress import Reporter
 from pipeline.stages.report import report_on
 from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process
 
@@ -86,7 +86,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tables(groups: Sequence[Group], *, failures: Mapping[str, str] | None, **_: object) -> dict[str, bytes]:
     return {
-        "runs.csv": comparison.runs_table(groups).to_csv(index=False).encode(),
+        "runs.csv": grouping.runs_table(groups).to_csv(index=False).encode(),
         "failures.txt": str(failures).encode(),
     }
 

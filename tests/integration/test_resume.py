@@ -11,7 +11,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline import checkpoints, tracking
+from pipeline.jobs import checkpoints
+from pipeline.tracking import store
 from tests.integration.conftest import Command, run_id_in
 
 TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 8, "--hidden-units", 16)
@@ -84,16 +85,16 @@ def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> 
 def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_doubles_nothing(
     command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_epoch = tracking.log_epoch
+    log_epoch = store.log_epoch
 
     def half(run_id: str, record: Any) -> None:
         if record.epoch == 3:
-            tracking.log_metrics(run_id, {"cost": record.cost}, step=3)
+            store.log_metrics(run_id, {"cost": record.cost}, step=3)
             raise KeyboardInterrupt
         log_epoch(run_id, record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "log_epoch", half)
+        patch.setattr(store, "log_epoch", half)
         command("train", *TRAIN, exit_code=130)
     run_id = mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id
     assert "KILLED" == mlflow.get_run(run_id).info.status
@@ -112,14 +113,14 @@ def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_double
 def test_a_stop_while_the_model_is_logged_leaves_one_model(
     command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_model = tracking.log_model
+    log_model = store.log_model
 
     def stopped(*arguments: Any) -> str:
         log_model(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "log_model", stopped)
+        patch.setattr(store, "log_model", stopped)
         command("train", *TRAIN, exit_code=130)
     run = mlflow.search_runs(output_format="list", max_results=1)[0]
 
@@ -156,11 +157,11 @@ def stopped(command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatc
     """Return a run that was stopped after its first epoch."""
 
     def stop(run_id: str, record: Any) -> None:
-        tracking.log_metrics(run_id, {"cost": record.cost}, step=record.epoch)
+        store.log_metrics(run_id, {"cost": record.cost}, step=record.epoch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "log_epoch", stop)
+        patch.setattr(store, "log_epoch", stop)
         command("train", *TRAIN, "--epochs", 2, exit_code=130)
     return str(mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id)
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import accuracy_score, log_loss
 
-from pipeline import splits
+from pipeline.data import processed
 from pipeline.settings import DataSettings, Settings
 from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
@@ -43,8 +43,8 @@ def run(digits_run: Training) -> Run:
 
 
 @pytest.fixture(scope="module")
-def digits(digits_run: Training) -> splits.DataSet:
-    return splits.find(DataSettings(dataset="digits"))
+def digits(digits_run: Training) -> processed.DataSet:
+    return processed.find(DataSettings(dataset="digits"))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(run: Run) -> 
     assert (best.value, best.step) == (run.data.metrics["best_val_accuracy"], run.data.metrics["best_epoch"])
 
 
-def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: splits.DataSet) -> None:
+def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: processed.DataSet) -> None:
     tags = run.data.tags
     assert ("digits", digits.digest) == (tags["dataset"], tags["dataset_digest"])
     assert "core" in tags["machine"]
@@ -123,7 +123,7 @@ def test_its_history_is_that_of_the_metrics(run: Run) -> None:
     np.testing.assert_allclose(history["cost"], costs(run.info.run_id), rtol=1e-9)
 
 
-def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: splits.DataSet) -> None:
+def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: processed.DataSet) -> None:
     file = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/evaluation/predictions.parquet")
     predictions = pd.read_parquet(file)
     probabilities = predictions[[f"p_{name}" for name in digits.class_names]].to_numpy(np.float64)
@@ -131,7 +131,7 @@ def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: splits.Dat
     assert run.data.metrics["test_cost"] == pytest.approx(log_loss(digits.test.labels, probabilities), rel=1e-5)
 
 
-def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: splits.DataSet) -> None:
+def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: processed.DataSet) -> None:
     images = digits.test.images.astype(np.float32)
     keras_model = keras.saving.load_model(model / "artifacts" / "model.keras")
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").predict(images)

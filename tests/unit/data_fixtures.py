@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from pipeline.datasets import Published
-from pipeline.reporting import Reporter
+from pipeline.data.catalogue import Published
+from pipeline.progress import Reporter
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
     "train-images-idx3-ubyte",

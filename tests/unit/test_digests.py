@@ -1,8 +1,6 @@
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from pipeline import digests
 
 # The test vectors for "abc" of FIPS 180-4 and RFC 1321.
@@ -23,31 +21,38 @@ def test_texts_count_in_their_order_and_apart() -> None:
     assert digests.of_texts("ab", "c") != digests.of_texts("a", "bc")
 
 
-def test_modules_are_those_of_the_package() -> None:
+def test_code_that_imports_nothing_of_the_package_is_that_module_alone() -> None:
     source = Path(digests.__file__).read_bytes()
-    expected = hashlib.sha256(hashlib.sha256(source).hexdigest().encode()).hexdigest()
-    assert expected == digests.of_modules("digests.py")
+    expected = hashlib.sha256(f"{hashlib.sha256(source).hexdigest()}\ndigests.py".encode()).hexdigest()
+    assert expected == digests.of_code("digests.py")
 
 
-PARAMETERS = {"cell": "gru", "seed": 1, "data_dir": Path("data"), "source": "mirrors", "dataset": "mnist"}
+def package(folder: Path, **sources: str) -> Path:
+    """Write the modules of a package, ``a__b`` for ``a/b.py``."""
+    for name, source in sources.items():
+        path = folder / "house" / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    return folder / "house"
 
 
-def test_trainings_with_the_same_parameters_data_and_code_are_twins() -> None:
-    assert digests.of_training(PARAMETERS, "abc") == digests.of_training(dict(reversed(PARAMETERS.items())), "abc")
+def test_the_closure_of_a_module_is_all_that_it_imports_however_far(tmp_path: Path) -> None:
+    house = package(
+        tmp_path,
+        top="from house import middle\nimport numpy",
+        middle="def later():\n    from house.rooms.bottom import thing",
+        rooms__bottom="from house import circle",
+        circle="import house.middle",
+        other="from house import top",
+    )
+    assert ["circle.py", "middle.py", "rooms/bottom.py", "top.py"] == digests.closure("top.py", package=house)
 
 
-@pytest.mark.parametrize("other", [{"seed": 2}, {"cell": "rnn"}])
-def test_another_parameter_makes_another_training(other: dict[str, object]) -> None:
-    assert digests.of_training(PARAMETERS, "abc") != digests.of_training(PARAMETERS | other, "abc")
-
-
-@pytest.mark.parametrize("other", [{"data_dir": Path("elsewhere")}, {"source": "/folder"}, {"dataset": "custom"}])
-def test_where_the_data_lies_and_its_name_make_no_difference_but_its_content_does(other: dict[str, object]) -> None:
-    assert digests.of_training(PARAMETERS, "abc") == digests.of_training(PARAMETERS | other, "abc")
-    assert digests.of_training(PARAMETERS, "abc") != digests.of_training(PARAMETERS, "abd")
-
-
-def test_other_code_makes_another_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = digests.of_training(PARAMETERS, "abc")
-    monkeypatch.setattr(digests, "version", lambda package: "another")
-    assert before != digests.of_training(PARAMETERS, "abc")
+def test_what_only_the_type_checker_imports_is_not_of_the_closure(tmp_path: Path) -> None:
+    house = package(
+        tmp_path,
+        top="if TYPE_CHECKING:\n    from house import typed\nelse:\n    from house import run",
+        typed="",
+        run="",
+    )
+    assert ["run.py", "top.py"] == digests.closure("top.py", package=house)

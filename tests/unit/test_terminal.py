@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from pipeline.reporting import EpochRecord, Progress
+from pipeline.progress import EpochRecord, Progress
 from pipeline.terminal import TerminalReporter, _board, print_error
 
 RECORD = EpochRecord(

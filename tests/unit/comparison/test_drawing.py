@@ -6,32 +6,32 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from pipeline import comparison, comparison_figures
-from pipeline.comparison import Group
-from pipeline.figures import CELL_COLOURS, FAINT
+from pipeline.comparison import drawing, grouping
+from pipeline.comparison.grouping import Group
+from pipeline.evaluation.figures import CELL_COLOURS, FAINT
+from tests.unit.evaluation.test_figures import DIGITS, stays_on_canvas
 from tests.unit.result_fixtures import LABELS, result, three_groups
-from tests.unit.test_figures import DIGITS, stays_on_canvas
 
 Draw = Callable[[Sequence[Group]], Figure]
 
 
 def differences(groups: Sequence[Group]) -> Figure:
-    return comparison_figures.differences(comparison.verdicts(groups)[:6])
+    return drawing.differences(grouping.verdicts(groups)[:6])
 
 
 CHARTS: dict[str, tuple[Draw, str, str]] = {
-    "accuracies": (comparison_figures.accuracies, "test accuracy (%)", ""),
-    "costs": (comparison_figures.costs, "test cost (nats)", ""),
+    "accuracies": (drawing.accuracies, "test accuracy (%)", ""),
+    "costs": (drawing.costs, "test cost (nats)", ""),
     "differences": (differences, "difference of test accuracies (percentage points)", ""),
-    "training_costs": (comparison_figures.training_costs, "epoch", "training cost (nats, logarithmic)"),
-    "validation_accuracies": (comparison_figures.validation_accuracies, "epoch", "validation accuracy (%)"),
-    "accuracy_by_seconds": (comparison_figures.accuracy_by_seconds, "training time (s)", "test accuracy (%)"),
+    "training_costs": (drawing.training_costs, "epoch", "training cost (nats, logarithmic)"),
+    "validation_accuracies": (drawing.validation_accuracies, "epoch", "validation accuracy (%)"),
+    "accuracy_by_seconds": (drawing.accuracy_by_seconds, "training time (s)", "test accuracy (%)"),
 }
 
 
 def many_groups() -> list[Group]:
     rates = ("0.001", "0.01")
-    return comparison.grouped(
+    return grouping.grouped(
         result(cell, seed, params={"hidden_units": units, "learning_rate": rate}, seconds=float(units))
         for cell in CELL_COLOURS
         for seed in (1, 2)
@@ -60,7 +60,7 @@ def test_a_chart_names_its_axes_and_units(name: str) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", CHARTS)
 @pytest.mark.parametrize(
-    "groups", [three_groups(), many_groups(), comparison.grouped([result(epochs=1)])], ids=["three", "many", "one"]
+    "groups", [three_groups(), many_groups(), grouping.grouped([result(epochs=1)])], ids=["three", "many", "one"]
 )
 def test_a_chart_clips_nothing_and_fits_a_phone(name: str, groups: list[Group]) -> None:
     figure = CHARTS[name][0](groups)
@@ -69,17 +69,15 @@ def test_a_chart_clips_nothing_and_fits_a_phone(name: str, groups: list[Group]) 
 
 
 def test_groups_of_one_cell_share_its_colour_and_differ_by_line_and_marker() -> None:
-    groups = comparison.grouped(
-        result(cell, params={"layers": layers}) for cell in CELL_COLOURS for layers in ("1", "2")
-    )
-    styles = comparison_figures.styles(groups)
+    groups = grouping.grouped(result(cell, params={"layers": layers}) for cell in CELL_COLOURS for layers in ("1", "2"))
+    styles = drawing.styles(groups)
     assert [CELL_COLOURS[group.cell] for group in groups] == [style.colour for style in styles]
     assert len(groups) == len({(style.colour, style.line) for style in styles})
     assert len(groups) == len({(style.colour, style.marker) for style in styles})
 
 
 def test_accuracies_show_each_seed_and_the_mean_with_its_deviation() -> None:
-    axes = only(comparison_figures.accuracies(three_groups()))
+    axes = only(drawing.accuracies(three_groups()))
     assert [80, 90] == [x for x, _ in points_of(axes, "lstm")]
     written = {text.get_text() for text in axes.texts}
     # By hand: √(2 × 5²) = 7.07.
@@ -87,11 +85,11 @@ def test_accuracies_show_each_seed_and_the_mean_with_its_deviation() -> None:
 
 
 def test_costs_show_the_costs() -> None:
-    assert [0.5, 0.5] == [x for x, _ in points_of(only(comparison_figures.costs(three_groups())), "gru")]
+    assert [0.5, 0.5] == [x for x, _ in points_of(only(drawing.costs(three_groups())), "gru")]
 
 
 def test_training_costs_are_means_over_seeds_within_their_range() -> None:
-    axes = only(comparison_figures.training_costs(three_groups()))
+    axes = only(drawing.training_costs(three_groups()))
     # Costs 1/epoch with seed 1 and 2/epoch with seed 2.
     assert [[1, 1.5], [2, 0.75]] == points_of(axes, "gru")
     band = np.asarray(axes.collections[-1].get_paths()[0].vertices)
@@ -99,26 +97,26 @@ def test_training_costs_are_means_over_seeds_within_their_range() -> None:
 
 
 def test_validation_accuracies_are_drawn_in_percent() -> None:
-    axes = only(comparison_figures.validation_accuracies(three_groups()))
+    axes = only(drawing.validation_accuracies(three_groups()))
     # 94 % on average, less 10 points after epoch 1 and 5 after epoch 2.
     assert [[1, 84], [2, 89]] == points_of(axes, "gru")
 
 
 def test_curves_of_different_lengths_are_drawn_to_their_ends() -> None:
-    groups = comparison.grouped(
+    groups = grouping.grouped(
         result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 5), (2, 3))
     )
-    axes = only(comparison_figures.training_costs(groups))
+    axes = only(drawing.training_costs(groups))
     assert [1, 2, 3, 4, 5] == [x for x, _ in points_of(axes, "gru")]
 
 
 def test_accuracy_by_seconds_marks_the_mean() -> None:
-    groups = comparison.grouped([result(seed=1, seconds=10, wrong=[0]), result(seed=2, seconds=30, wrong=[0, 1, 2])])
-    assert [[20, 80]] == points_of(only(comparison_figures.accuracy_by_seconds(groups)), "gru")
+    groups = grouping.grouped([result(seed=1, seconds=10, wrong=[0]), result(seed=2, seconds=30, wrong=[0, 1, 2])])
+    assert [[20, 80]] == points_of(only(drawing.accuracy_by_seconds(groups)), "gru")
 
 
 def test_differences_are_faint_where_the_interval_covers_zero() -> None:
-    groups = comparison.grouped([result("gru", seed, wrong=[3]) for seed in (1, 2)]) + comparison.grouped(
+    groups = grouping.grouped([result("gru", seed, wrong=[3]) for seed in (1, 2)]) + grouping.grouped(
         [result("lstm", 1, wrong=[3]), result("lstm", 2, wrong=[4])]
     )
     colours = {to_hex(line.get_color()) for line in only(differences(groups)).lines[1:]}
@@ -126,31 +124,29 @@ def test_differences_are_faint_where_the_interval_covers_zero() -> None:
 
 
 def test_confusion_matrices_stand_side_by_side_with_the_group_above() -> None:
-    figure = comparison_figures.confusions(three_groups(), ["a", "b", "c"])
+    figure = drawing.confusions(three_groups(), ["a", "b", "c"])
     assert ["rnn, 2 seeds", "lstm, 2 seeds", "gru, 2 seeds"] == [axes.get_title() for axes in figure.axes]
     assert stays_on_canvas(figure)
     assert 1 == len({axes.images[-1].norm.vmax for axes in figure.axes})
 
 
 def test_what_is_said_of_an_image_is_short_where_all_agree() -> None:
-    assert ["all: b"] == comparison_figures.said(three_groups(), 3, ["a", "b", "c"])
+    assert ["all: b"] == drawing.said(three_groups(), 3, ["a", "b", "c"])
 
 
 def test_what_is_said_of_an_image_names_each_group_where_they_do_not() -> None:
     # Image 1 is a 1, taken for a 2 by rnn with one of its seeds.
-    assert ["rnn: b\u00a0(1), c\u00a0(1)", "lstm: b", "gru: b"] == comparison_figures.said(
-        three_groups(), 1, ["a", "b", "c"]
-    )
+    assert ["rnn: b\u00a0(1), c\u00a0(1)", "lstm: b", "gru: b"] == drawing.said(three_groups(), 1, ["a", "b", "c"])
 
 
 def test_what_many_groups_say_of_an_image_is_counted_together() -> None:
-    groups = comparison.grouped(
+    groups = grouping.grouped(
         result(params={"layers": str(layers)}, wrong=[0] if layers == 1 else []) for layers in range(1, 7)
     )
-    assert ["all: a\u00a0(5), b\u00a0(1)"] == comparison_figures.said(groups, 0, ["a", "b", "c"])
+    assert ["all: a\u00a0(5), b\u00a0(1)"] == drawing.said(groups, 0, ["a", "b", "c"])
 
 
 def test_images_that_all_get_wrong_are_captioned_by_truth_and_answers() -> None:
     images = np.zeros((len(LABELS), 8, 8), np.uint8)
-    figure = comparison_figures.wrong_in_all(three_groups(), images, np.array([3]), DIGITS)
+    figure = drawing.wrong_in_all(three_groups(), images, np.array([3]), DIGITS)
     assert ["true 0\nall: 1"] == [axes.get_title() for axes in figure.axes if axes.images]

@@ -8,8 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from pipeline import comparison, report
-from pipeline.comparison import Group, Interval, Verdict
+from pipeline.comparison import grouping
+from pipeline.comparison import page as pages
+from pipeline.comparison.grouping import Group, Interval, Verdict
 from tests.unit.result_fixtures import LABELS, result, three_groups
 
 CLASSES = ["a", "b", "c"]
@@ -66,12 +67,12 @@ class Page(HTMLParser):
 
 
 def page_of(groups: list[Group], *, images: bool = True, failures: dict[str, str] | None = None) -> Page:
-    return Page(report.render(groups, class_names=CLASSES, images=IMAGES if images else None, failures=failures))
+    return Page(pages.render(groups, class_names=CLASSES, images=IMAGES if images else None, failures=failures))
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return report.render(three_groups(), class_names=CLASSES, images=IMAGES)
+    return pages.render(three_groups(), class_names=CLASSES, images=IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_it_recommends_by_validation_and_says_so(page: Page) -> None:
 def test_it_names_the_methods_of_its_verdicts(page: Page) -> None:
     assert "the paired t interval over the seeds" in page.text
     assert "the paired bootstrap over the test images" in page.text
-    for verdict in comparison.verdicts(three_groups()):
+    for verdict in grouping.verdicts(three_groups()):
         assert f"{verdict.first} and {verdict.second}: {verdict.words}." in page.text
 
 
@@ -167,7 +168,7 @@ def test_confusion_matrices_hold_the_counts_and_share_a_scale(page: Page) -> Non
 
 def test_many_classes_are_not_drawn_as_matrices() -> None:
     names = [str(number) for number in range(41)]
-    assert "41 classes are too many" in Page(report.render(three_groups(), class_names=names)).text
+    assert "41 classes are too many" in Page(pages.render(three_groups(), class_names=names)).text
 
 
 def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(page: Page) -> None:
@@ -187,24 +188,24 @@ def test_images_that_are_not_at_hand_are_said_to_be() -> None:
 
 
 def test_it_says_when_nothing_is_wrong_in_all() -> None:
-    assert "No test image is answered wrong" in page_of(comparison.grouped([result("gru"), result("rnn")])).text
+    assert "No test image is answered wrong" in page_of(grouping.grouped([result("gru"), result("rnn")])).text
 
 
 def test_those_that_most_agree_on_come_first() -> None:
     results = [result("gru", wrong=[0, 5]), result("rnn", wrong=[0, 5])]
     results[1].predicted[0] = 2
-    assert [5, 0] == report.shown_wrong(comparison.grouped(results)).tolist()
+    assert [5, 0] == pages.shown_wrong(grouping.grouped(results)).tolist()
 
 
 def test_one_group_is_shown_without_comparison() -> None:
-    alone = page_of(comparison.grouped([result(seed=1), result(seed=2)]))
+    alone = page_of(grouping.grouped([result(seed=1), result(seed=2)]))
     assert "One configuration: there is nothing to compare it with." in alone.text
     assert "recommended" not in alone.text
     assert 5 == len(alone.all("svg"))
 
 
 def many_groups() -> list[Group]:
-    return comparison.grouped(
+    return grouping.grouped(
         result(seed=seed, params={"layers": str(layers)}, val_accuracy=0.9 - layers / 100, wrong=[layers])
         for layers in range(1, 6)
         for seed in (1, 2)
@@ -229,35 +230,35 @@ def test_of_many_groups_the_pairs_of_the_recommended_one_are_shown_and_the_other
 )
 def test_it_says_with_how_many_cores_seconds_were_measured(cores: list[str], said: str) -> None:
     results = [result(seed=seed, tags={"cores": count} if count else {}) for seed, count in enumerate(cores)]
-    assert report.cores_sentence(results).endswith(said)
+    assert pages.cores_sentence(results).endswith(said)
 
 
 def test_it_names_data_machine_and_versions_once_or_each_where_they_differ() -> None:
     tags = {"dataset": "digits", "dataset_digest": "af1a", "machine": "a big one", "version.keras": "3.15.1"}
     results = [result(seed=1, tags=tags), result(seed=2, tags=tags | {"version.keras": "3.16.0"})]
-    text = page_of(comparison.grouped(results)).text
+    text = page_of(grouping.grouped(results)).text
     assert all(each in text for each in ("digits", "af1a", "a big one", "keras 3.15.1 and 3.16.0"))
 
 
 def test_labels_are_escaped_everywhere() -> None:
-    groups = comparison.grouped([result(params={"note": "<i>&"}), result(params={"note": "<u>"})])
-    html = report.render(groups, class_names=CLASSES)
+    groups = grouping.grouped([result(params={"note": "<i>&"}), result(params={"note": "<u>"})])
+    html = pages.render(groups, class_names=CLASSES)
     assert "<i>&" not in html
     assert "<u>" not in html
     assert "gru, note <i>& is recommended" in Page(html).text
 
 
 def test_an_interval_is_written_with_signs() -> None:
-    assert "−0.02 to +0.26" == report.interval(Interval(-0.0002, 0.0026))
+    assert "−0.02 to +0.26" == pages.interval(Interval(-0.0002, 0.0026))
 
 
 def test_a_verdict_is_a_sentence_on_both_groups() -> None:
     verdict = Verdict(first="gru", second="lstm", seeds=())
-    assert "gru and lstm: no common seeds: they cannot be compared." == report.sentence(verdict)
+    assert "gru and lstm: no common seeds: they cannot be compared." == pages.sentence(verdict)
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_figure() -> None:
-    files = report.files(three_groups(), class_names=CLASSES, images=IMAGES)
+    files = pages.files(three_groups(), class_names=CLASSES, images=IMAGES)
     charts = {"test_accuracy", "differences", "validation_accuracy", "training_cost", "test_cost"}
     charts |= {"accuracy_by_seconds", "confusion_matrices", "wrong_in_all"}
     tables = {"runs.csv", "summary.csv", "verdicts.csv"}
@@ -268,4 +269,4 @@ def test_the_files_are_the_page_three_tables_and_a_picture_of_each_figure() -> N
 
 def test_a_figure_without_groups_is_no_trouble() -> None:
     figure = Figure(figsize=(1, 1))
-    assert 'aria-label="a &lt; b"' in report.svg(figure, name="empty", description="a < b")
+    assert 'aria-label="a &lt; b"' in pages.svg(figure, name="empty", description="a < b")

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import datasets
-from pipeline.datasets import CATALOGUE, Published, RawFile
+from pipeline.data import catalogue
+from pipeline.data.catalogue import CATALOGUE, Published, RawFile
 from tests.unit.data_fixtures import STEMS, as_gz, labels, set_digest, small_set
 
 
 def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
     """The four files by stem, from their contents by name."""
-    return {name.removesuffix(".gz"): datasets.open_file(name.removesuffix(".gz"), name, files[name]) for name in files}
+    stems = {name: name.removesuffix(".gz") for name in files}
+    return {stem: catalogue.open_file(stem, name, files[name]) for name, stem in stems.items()}
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -26,22 +27,22 @@ def test_the_catalogue_is_complete(name: str) -> None:
 
 def test_published_mnist_is_recognised(mnist_folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in mnist_folder.glob("*-ubyte*")}
-    assert "mnist" == datasets.recognise(opened(files))
+    assert "mnist" == catalogue.recognise(opened(files))
 
 
 def test_one_other_label_makes_it_another_data_set() -> None:
     first, second = opened(small_set()), opened(small_set(TEST_LABELS=labels([1, 1, 0, 1])))
-    assert f"custom-{set_digest(small_set())[:8]}" == datasets.recognise(first)
-    assert datasets.recognise(first) != datasets.recognise(second)
+    assert f"custom-{set_digest(small_set())[:8]}" == catalogue.recognise(first)
+    assert catalogue.recognise(first) != catalogue.recognise(second)
 
 
 def test_content_is_the_same_compressed_or_not() -> None:
-    assert datasets.recognise(opened(small_set())) == datasets.recognise(opened(as_gz(small_set())))
+    assert catalogue.recognise(opened(small_set())) == catalogue.recognise(opened(as_gz(small_set())))
 
 
 def test_where_only_the_md5_of_the_gz_is_published_that_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     files = as_gz(small_set())
     md5s = tuple(f"md5:{hashlib.md5(files[f'{stem}.gz'], usedforsecurity=False).hexdigest()}" for stem in STEMS)
     monkeypatch.setitem(CATALOGUE, "kmnist", Published(digests=md5s, class_names=("no", "yes")))
-    assert "kmnist" == datasets.recognise(opened(files))
-    assert f"custom-{set_digest(small_set())[:8]}" == datasets.recognise(opened(small_set()))
+    assert "kmnist" == catalogue.recognise(opened(files))
+    assert f"custom-{set_digest(small_set())[:8]}" == catalogue.recognise(opened(small_set()))

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import digests, idx, raw_data, sources
-from pipeline.datasets import CATALOGUE
+from pipeline import digests
+from pipeline.data import idx, raw_data, sources
+from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
-from pipeline.raw_data import RawData
 from pipeline.settings import DatasetName, DataSettings
 from pipeline.stages.download import download
 from tests.unit.data_fixtures import (

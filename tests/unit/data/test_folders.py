@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline import folders
+from pipeline.data import folders
 from pipeline.errors import DataError
 from tests.unit.data_fixtures import Remembering, write
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import idx
+from pipeline.data import idx
 from pipeline.errors import DataError
 
 IMAGES = struct.pack(">4I", 0x0803, 2, 2, 3) + bytes(range(12))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from pipeline import digests
+from pipeline.data.processed import DataSet
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings
-from pipeline.splits import DataSet
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 from tests.unit.data_fixtures import TEST_LABELS, Remembering, everything_in, labels, set_digest, small_set, write

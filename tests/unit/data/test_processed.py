@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipeline import datasets, idx, raw_data, splits
-from pipeline.datasets import CATALOGUE
+from pipeline.data import catalogue, idx, processed, raw_data
+from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
-from pipeline.raw_data import RawData
 from pipeline.settings import DataSettings
 from tests.unit.data_fixtures import STEMS, images, labels, published, set_digest, small_set, write
 
@@ -17,14 +17,14 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
 def kept(data_dir: Path, name: str = "custom-1", **changes: bytes) -> RawData:
     """The small set as raw data that came from ``/here``."""
-    files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set(**changes).items()}
+    files = {stem: catalogue.open_file(stem, stem, content) for stem, content in small_set(**changes).items()}
     root = write(data_dir / "raw", {})
     return raw_data.keep(root, name, files, source="/here", origin="/here", inputs={}, code="c")
 
 
-def saved(data_dir: Path, name: str = "custom-1", **changes: bytes) -> splits.DataSet:
+def saved(data_dir: Path, name: str = "custom-1", **changes: bytes) -> processed.DataSet:
     write(data_dir / "processed", {})
-    return splits.save(kept(data_dir, name, **changes), data_dir=data_dir, code="code")
+    return processed.save(kept(data_dir, name, **changes), data_dir=data_dir, code="code")
 
 
 def arrays(**changes: bytes) -> list[npt.NDArray[np.uint8]]:
@@ -35,13 +35,13 @@ def arrays(**changes: bytes) -> list[npt.NDArray[np.uint8]]:
 
 
 def test_by_convention_the_first_images_are_held_out() -> None:
-    train, validation = splits.hold_out(np.zeros(60_000, np.uint8), first=5_000)
+    train, validation = processed.hold_out(np.zeros(60_000, np.uint8), first=5_000)
     assert (list(range(5_000)), list(range(5_000, 60_000))) == (validation.tolist(), train.tolist())
 
 
 def test_a_tenth_of_each_class_is_held_out_of_other_data() -> None:
     given = np.repeat(np.arange(3, dtype=np.uint8), (100, 200, 50))
-    train, validation = splits.hold_out(given)
+    train, validation = processed.hold_out(given)
     assert [10, 20, 5] == np.bincount(given[validation]).tolist()
     assert list(range(350)) == sorted((*train, *validation))
     assert sorted(train) == train.tolist()
@@ -49,18 +49,18 @@ def test_a_tenth_of_each_class_is_held_out_of_other_data() -> None:
 
 def test_the_same_images_are_held_out_each_time() -> None:
     given = np.arange(100, dtype=np.uint8) % 2
-    assert splits.hold_out(given)[1].tolist() == splits.hold_out(given)[1].tolist()
+    assert processed.hold_out(given)[1].tolist() == processed.hold_out(given)[1].tolist()
 
 
 @pytest.mark.parametrize("given", [[0] * 30 + [1], [0, 1], list(range(30))])
 def test_a_class_too_small_to_be_parted_is_no_obstacle(given: list[int]) -> None:
-    train, validation = splits.hold_out(np.array(given, np.uint8))
+    train, validation = processed.hold_out(np.array(given, np.uint8))
     assert -(-len(given) // 10) == len(validation)
     assert list(range(len(given))) == sorted((*train, *validation))
 
 
 def test_a_convention_that_would_leave_nothing_gives_way() -> None:
-    train, validation = splits.hold_out(np.arange(20, dtype=np.uint8) % 2, first=20)
+    train, validation = processed.hold_out(np.arange(20, dtype=np.uint8) % 2, first=20)
     assert (18, 2) == (len(train), len(validation))
 
 
@@ -88,14 +88,14 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
 )
 def test_files_that_do_not_fit_together_are_refused(changes: dict[str, bytes], complaint: str) -> None:
     with pytest.raises(DataError, match=f"^{complaint}"):
-        splits.validate(arrays(**changes))
+        processed.validate(arrays(**changes))
 
 
 def test_a_label_that_a_known_data_set_does_not_have_is_refused() -> None:
     given = arrays(TEST_LABELS=labels([0, 1, 2, 0]))
-    splits.validate(given)
+    processed.validate(given)
     with pytest.raises(DataError, match=f"^{TEST_LABELS}: expected labels from 0 to 1, received 2 at example 2"):
-        splits.validate(given, known_classes=2)
+        processed.validate(given, known_classes=2)
 
 
 # --- kept and found again -------------------------------------------------------------------------------------------
@@ -152,33 +152,33 @@ def test_it_is_found_by_the_settings_and_by_its_digest(tmp_path: Path) -> None:
     digest = set_digest(small_set())
     assert tmp_path / "processed" / f"custom-1-{digest[:8]}" == data.folder
     assert (digest, digest[:8]) == (data.digest, data.digest8)
-    assert data.folder == splits.find(DataSettings(source="/here", data_dir=tmp_path)).folder
-    assert data.folder == splits.find_by_digest(tmp_path, "custom-1", digest).folder
-    assert "code" == splits.code_of(data.folder)
+    assert data.folder == processed.find(DataSettings(source="/here", data_dir=tmp_path)).folder
+    assert data.folder == processed.find_by_digest(tmp_path, "custom-1", digest).folder
+    assert "code" == processed.code_of(data.folder)
 
 
 def test_the_origin_is_that_of_the_source_that_was_named(tmp_path: Path) -> None:
     data = saved(tmp_path)
-    files = {stem: datasets.open_file(stem, stem, content) for stem, content in small_set().items()}
+    files = {stem: catalogue.open_file(stem, stem, content) for stem, content in small_set().items()}
     raw_data.keep(tmp_path / "raw", "custom-1", files, source="/there", origin="/there", inputs={}, code="c")
-    assert "/here" == splits.load(data.folder).source
-    assert "/there" == splits.find(DataSettings(source="/there", data_dir=tmp_path)).source
+    assert "/here" == processed.load(data.folder).source
+    assert "/there" == processed.find(DataSettings(source="/there", data_dir=tmp_path)).source
 
 
 def test_what_is_not_there_yet_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
     raw = kept(tmp_path)
     with pytest.raises(DataError, match=r"^data_dir: .* found none\. First run `pipeline preprocess --source /here"):
-        splits.find(DataSettings(source="/here", data_dir=tmp_path))
+        processed.find(DataSettings(source="/here", data_dir=tmp_path))
     with pytest.raises(DataError, match=f"^data_dir: expected the processed data set custom-1 .digest {raw.digest}"):
-        splits.find_by_digest(tmp_path, "custom-1", raw.digest)
+        processed.find_by_digest(tmp_path, "custom-1", raw.digest)
     with pytest.raises(DataError, match=r"found none\. First run `pipeline preprocess`"):
-        splits.load(tmp_path)
+        processed.load(tmp_path)
 
 
 def test_the_whole_digest_decides(tmp_path: Path) -> None:
     digest = saved(tmp_path).digest
     with pytest.raises(DataError, match="found none"):
-        splits.find_by_digest(tmp_path, "custom-1", digest[:8] + "0" * 56)
+        processed.find_by_digest(tmp_path, "custom-1", digest[:8] + "0" * 56)
 
 
 @pytest.mark.parametrize("name", ["train_images.npy", "validation_labels.npy", "examples.csv"])
@@ -187,11 +187,11 @@ def test_a_file_that_changed_is_named(name: str, tmp_path: Path) -> None:
     path = data.folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(DataError, match=f"{name}: expected the digest .* Run `pipeline preprocess` to make it again"):
-        splits.find_by_digest(tmp_path, data.name, data.digest)
+        processed.find_by_digest(tmp_path, data.name, data.digest)
 
 
 def test_a_folder_whose_arrays_cannot_be_read_is_refused(tmp_path: Path) -> None:
     folder = saved(tmp_path).folder
     (folder / "test_images.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"expected a whole data set: .*Run `pipeline preprocess` again"):
-        splits.load(folder)
+        processed.load(folder)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import datasets, raw_data
-from pipeline.datasets import RawFile
+from pipeline.data import catalogue, raw_data
+from pipeline.data.catalogue import RawFile
+from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
-from pipeline.raw_data import RawData
 from pipeline.settings import DataSettings
 from tests.unit.data_fixtures import (
     STEMS,
@@ -23,7 +23,8 @@ from tests.unit.data_fixtures import (
 
 def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
     """The four files by stem, from their contents by name."""
-    return {name.removesuffix(".gz"): datasets.open_file(name.removesuffix(".gz"), name, files[name]) for name in files}
+    stems = {name: name.removesuffix(".gz") for name in files}
+    return {stem: catalogue.open_file(stem, name, files[name]) for name, stem in stems.items()}
 
 
 @pytest.fixture

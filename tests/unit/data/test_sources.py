@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pipeline import datasets, idx, sources
-from pipeline.datasets import CATALOGUE, RawFile
+from pipeline.data import catalogue, idx, sources
+from pipeline.data.catalogue import CATALOGUE, RawFile
 from pipeline.errors import DataError, UsageError
 from tests.unit.data_fixtures import (
     STEMS,
@@ -60,7 +60,7 @@ def test_a_fifth_of_each_digit_is_the_test_split_of_digits() -> None:
 
 
 def test_digits_are_the_same_everywhere() -> None:
-    assert "digits" == datasets.recognise(sources.make_digits())
+    assert "digits" == catalogue.recognise(sources.make_digits())
 
 
 # --- a folder, the mirrors, an address ------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage, imread
 from numpy.typing import NDArray
 
-from pipeline import figures
-from pipeline.reporting import EpochRecord
+from pipeline.evaluation import figures
+from pipeline.progress import EpochRecord
 from pipeline.settings import Cell
 
 DIGITS = [str(digit) for digit in range(10)]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from pipeline import metrics
-from pipeline.reporting import EpochRecord
+from pipeline.evaluation import metrics
+from pipeline.progress import EpochRecord
 
 NAMES = ["cat", "dog", "owl"]
 LABELS = np.array([0, 0, 1, 1, 2], dtype=np.uint8)

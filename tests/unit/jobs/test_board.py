@@ -5,11 +5,11 @@ from dataclasses import replace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from pipeline.reporting import EpochRecord
+from pipeline.jobs.processes import Failed, Finished, Said, Started
+from pipeline.progress import EpochRecord
 from pipeline.settings import grid
 from pipeline.stages import compare
 from pipeline.stages.compare import Done, Job, Opened, _Board
-from pipeline.workers import Failed, Finished, Said, Started
 
 RECORD = EpochRecord(
     epoch=1,

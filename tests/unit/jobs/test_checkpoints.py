@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import checkpoints
-from pipeline.checkpoints import Checkpoint
 from pipeline.errors import DataError, UsageError
-from pipeline.reporting import EpochRecord
+from pipeline.jobs import checkpoints
+from pipeline.jobs.checkpoints import Checkpoint
+from pipeline.progress import EpochRecord
 
 RECORD = EpochRecord(
     epoch=1,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import workers
 from pipeline.errors import DataError
-from pipeline.workers import Event, Failed, Finished, Said, Send, Started
+from pipeline.jobs import processes
+from pipeline.jobs.processes import Event, Failed, Finished, Said, Send, Started
 
 
 def work(job: tuple[str, object], send: Send) -> object:
@@ -45,7 +45,7 @@ def work(job: tuple[str, object], send: Send) -> object:
 
 
 def happened(jobs: list[tuple[str, object]], count: int) -> list[Event]:
-    return [event for event in workers.run(work, jobs, count=count) if not isinstance(event, workers.Waited)]
+    return [event for event in processes.run(work, jobs, count=count) if not isinstance(event, processes.Waited)]
 
 
 def test_a_job_starts_speaks_and_ends_in_this_order() -> None:
@@ -85,15 +85,15 @@ def test_a_process_that_dies_fails_its_job_alone() -> None:
 
 
 def test_a_process_gives_way_to_another_when_it_has_done_its_share() -> None:
-    events = happened([("who", None)] * (workers.JOBS_EACH + 2), 1)
+    events = happened([("who", None)] * (processes.JOBS_EACH + 2), 1)
 
-    processes = [event.result for event in events if isinstance(event, Finished)]
-    assert [workers.JOBS_EACH, 2] == [processes.count(process) for process in dict.fromkeys(processes)]
+    doers = [event.result for event in events if isinstance(event, Finished)]
+    assert [processes.JOBS_EACH, 2] == [doers.count(doer) for doer in dict.fromkeys(doers)]
 
 
 def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    with closing(workers.run(work, [("wait", note), ("wait", note)], count=1)) as events:
+    with closing(processes.run(work, [("wait", note), ("wait", note)], count=1)) as events:
         assert Started(0) == next(events)
         assert any(event == Said(0, "waits") for event in events)
 
@@ -106,4 +106,4 @@ def test_there_may_be_nothing_to_do() -> None:
 
 @pytest.mark.parametrize(("code", "said"), [(3, "with exit code 3"), (-9, "by SIGKILL")])
 def test_how_a_process_ended_in_words(code: int, said: str) -> None:
-    assert said == workers._how(code)
+    assert said == processes._how(code)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from pipeline import augmentation
+from pipeline.model import augmentation
 
 Array = NDArray[Any]
 IDENTITY = [1, 0, 0, 0, 1, 0, 0, 0]

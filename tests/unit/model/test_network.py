@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline import network
 from pipeline.errors import UsageError
+from pipeline.model import network
 from pipeline.settings import Settings
 
 Array = NDArray[Any]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline import optimizers
+from pipeline.model import optimizers
 from pipeline.settings import Settings
 
 BATCHES = 10

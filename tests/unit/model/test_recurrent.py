@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import network, recurrent
+from pipeline.model import network, recurrent
 from pipeline.settings import Settings
 
 CELLS = [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU]

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import idx, network, optimizers, training
+from pipeline.data import idx
+from pipeline.data.processed import Split
 from pipeline.errors import TrainingError, UsageError
+from pipeline.model import network, optimizers
+from pipeline.model import trainer as training
+from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
-from pipeline.splits import Split
-from pipeline.training import Trainer
 
 
 def random_split(count: int, seed: int = 0) -> Split:

@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import idx, pictures
+from pipeline.data import idx
 from pipeline.errors import DataError
+from pipeline.serving import pictures
 
 Pixels = NDArray[np.uint8]
 

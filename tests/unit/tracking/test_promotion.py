@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from pipeline import registry
 from pipeline.errors import UsageError
-from pipeline.registry import Version
-from pipeline.stages.promote import judge
+from pipeline.tracking import registry
+from pipeline.tracking.promotion import judge
+from pipeline.tracking.registry import Version
 
 
 def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:

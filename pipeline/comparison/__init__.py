@@ -1,0 +1,5 @@
+"""Finished trainings to groups, verdicts, charts and one page.
+
+In: runs. Out: means, verdicts, tables, figures, a page.
+Imports: cells, data, errors, evaluation, progress, settings, tracking.
+"""
