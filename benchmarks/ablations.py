@@ -56,9 +56,10 @@ def parameters(variant: str) -> dict[str, str]:
 def train(settings: Settings) -> list[dict[str, float]]:
     """Train on one core; return what validation said after each epoch, and the seconds of the epoch."""
     from pipeline.data import processed
-    from pipeline.model.trainer import Trainer, configure_threads
+    from pipeline.model.trainer import Trainer
+    from pipeline.startup import start_tensorflow
 
-    configure_threads(1)
+    start_tensorflow(1)
     trainer = Trainer.of(settings, processed.find(settings))
     history = []
     for number in range(1, settings.epochs + 1):

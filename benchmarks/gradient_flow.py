@@ -23,11 +23,12 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipeline.data.processed import DataSet, Split
-from pipeline.model.trainer import Trainer, configure_threads
+from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
+from pipeline.startup import start_tensorflow
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"
 IMAGES = 1_000
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of training between the two panels")
     arguments = parser.parse_args()
     given = {"source": arguments.source, "data_dir": arguments.data_dir}
-    configure_threads(Settings().shards)
+    start_tensorflow(Settings().shards)
     download(Settings.of(given), Reporter())
     data = preprocess(Settings.of(given), Reporter())
     norms = {label: measure(given | own, data, arguments.epochs) for label, (own, _) in VARIANTS.items()}

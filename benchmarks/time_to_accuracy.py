@@ -47,9 +47,10 @@ class Moment(NamedTuple):
 def train_ours(settings: Settings, target: float) -> list[Moment]:
     """Train as `pipeline train` does, until a validation accuracy of ``target``."""
     from pipeline.data import processed
-    from pipeline.model.trainer import Trainer, configure_threads
+    from pipeline.model.trainer import Trainer
+    from pipeline.startup import start_tensorflow
 
-    configure_threads(settings.shards)
+    start_tensorflow(settings.shards)
     trainer = Trainer.of(settings, processed.find(settings))
     moments: list[Moment] = []
     for number in range(1, settings.epochs + 1):

@@ -81,11 +81,12 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
 
     from pipeline.data.processed import Split
     from pipeline.model import network
-    from pipeline.model.trainer import Trainer, configure_threads
+    from pipeline.model.trainer import Trainer
     from pipeline.settings import Settings
+    from pipeline.startup import start_tensorflow
 
     settings = Settings.of({"cell": cell})
-    configure_threads(settings.shards)
+    start_tensorflow(settings.shards)
     images, labels = read_training_data(source)
     trainer = Trainer(
         network.build(settings, height=STEPS, width=INPUTS, classes=CLASSES),

@@ -7,24 +7,7 @@ one that draws (``terminal.py``), tests pass one that remembers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """One line of the history: what an epoch cost and reached.
-
-    Costs are mean cross-entropies in nats, accuracies fractions of 1,
-    ``epoch`` counts from 1, ``learning_rate`` is that of its first update,
-    ``epoch_seconds`` is training alone.
-    """
-
-    epoch: int
-    cost: float
-    accuracy: float
-    val_cost: float
-    val_accuracy: float
-    learning_rate: float
-    epoch_seconds: float
-    samples_per_second: float
+from pipeline.records import EpochRecord
 
 
 @dataclass(kw_only=True)

@@ -20,10 +20,10 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from pipeline import recipes
+from pipeline.cells import Cell
 from pipeline.errors import UsageError
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
-Cell = Literal["rnn", "lstm", "gru"]
 Direction = Literal["forward", "bidirectional"]
 Initializer = Literal["orthogonal", "identity"]
 Schedule = Literal["constant", "cosine"]

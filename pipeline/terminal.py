@@ -4,16 +4,13 @@ Where the output is not a terminal (a log file, CI) the bars are left out and
 every line stays whole.
 """
 
-import os
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from pipeline.progress import EpochRecord, Progress, Reporter
+from pipeline.progress import Progress, Reporter
+from pipeline.records import EpochRecord
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
     from rich.live import Live
@@ -156,25 +153,3 @@ def print_error(message: str) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print("Error:", style="bold red", end=" ")
     console.print(message, markup=False)
-
-
-@contextmanager
-def quiet_native_start() -> Iterator[None]:
-    """Hold back what TensorFlow's native code writes to standard error while it is imported.
-
-    It prints a page about CUDA and oneDNN before any log level applies. If the
-    import fails, what was held back is shown after all.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            hidden.seek(0)
-            os.write(kept, hidden.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)

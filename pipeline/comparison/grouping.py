@@ -26,9 +26,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from pipeline.cells import Cell
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import Labels
-from pipeline.settings import WITHOUT_EFFECT, Cell
+from pipeline.settings import WITHOUT_EFFECT
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

@@ -20,9 +20,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline.cells import Cell
 from pipeline.evaluation import metrics
-from pipeline.progress import EpochRecord
-from pipeline.settings import Cell
+from pipeline.records import EpochRecord
 
 # From the palette of Okabe and Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/. Of its triples
 # with a contrast of 3:1 on white, the one whose colours stay furthest apart in all kinds of colour blindness.

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UsageError
-from pipeline.progress import EpochRecord
+from pipeline.records import EpochRecord
 
 FILE = "checkpoint.npz"
 LOCK = ".lock"

@@ -17,14 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.cells import CELLS
 from pipeline.model import recurrent
 from pipeline.settings import Settings, resolve_steps
-
-CELLS: dict[str, type[keras.layers.RNN]] = {
-    "rnn": keras.layers.SimpleRNN,
-    "lstm": keras.layers.LSTM,
-    "gru": keras.layers.GRU,
-}
 
 
 def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:
@@ -57,7 +52,8 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     """Return recurrent layer ``number``, counted from 1; only the last gives its last output alone."""
     last = number == settings.layers
     name = f"{settings.cell}_{number}"
-    layer = CELLS[settings.cell](settings.hidden_units, return_sequences=not last, name=name)
+    kind: type[keras.layers.RNN] = getattr(keras.layers, CELLS[settings.cell].layer)
+    layer = kind(settings.hidden_units, return_sequences=not last, name=name)
     return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer
 
 

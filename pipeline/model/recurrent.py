@@ -38,6 +38,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from pipeline.cells import CELLS, Cell
+
 UNROLLED_STEPS = 64
 """A sequence up to this long becomes one flat graph; a longer one a loop over blocks."""
 
@@ -51,7 +53,7 @@ _sigmoid_gradient = tf.raw_ops.SigmoidGrad  # (y, dy) → dy ∘ y ∘ (1 - y) i
 _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 
 
-class Cell(NamedTuple):
+class Equations(NamedTuple):
     """The equations of one kind of layer, one step forward and one back; a tensor is (B, U), b' (U).
 
     A *product* is a gate's h U, or its x W + b + h U where a step ``joins`` its input to its state.
@@ -121,11 +123,13 @@ def _gru_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Te
     return (dh * z,), (dz, dr, dn * r), (dn,)
 
 
-CELLS: dict[type[keras.layers.RNN], Cell] = {
-    keras.layers.SimpleRNN: Cell(1, 1, 1, False, 0, _rnn_forward, _rnn_backward),
-    keras.layers.LSTM: Cell(4, 2, 6, True, 0, _lstm_forward, _lstm_backward),
-    keras.layers.GRU: Cell(3, 1, 5, False, 1, _gru_forward, _gru_backward),
+EQUATIONS: dict[Cell, Equations] = {
+    "rnn": Equations(CELLS["rnn"].gates, 1, 1, False, 0, _rnn_forward, _rnn_backward),
+    "lstm": Equations(CELLS["lstm"].gates, 2, 6, True, 0, _lstm_forward, _lstm_backward),
+    "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
 }
+
+_OF_LAYER = {getattr(keras.layers, CELLS[cell].layer): equations for cell, equations in EQUATIONS.items()}
 
 
 def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
@@ -139,7 +143,11 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
 
     Returns:
         Logits (B, C), float32.
+
+    Raises:
+        ValueError: the model computes something outside its layers, or a recurrent layer anything but the equations.
     """
+    _check_chain(model)
     x, time_major = tf.cast(images, tf.float32), False
     for layer in model.layers[1:-1]:  # the first is the input, which computes nothing
         if is_recurrent(layer):
@@ -147,6 +155,12 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
         else:
             x = layer(x, training=training)
     return x
+
+
+def _check_chain(model: keras.Model) -> None:
+    """Raise a ValueError if the model has operations that are no layers: they would be left out."""
+    if others := [operation.name for operation in model.operations if operation not in model.layers]:
+        raise ValueError(f"{model.name}: expected layers alone, received the operations {', '.join(others)}, too.")
 
 
 def is_recurrent(layer: keras.layers.Layer) -> bool:
@@ -178,7 +192,7 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
 def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor:
     """Return what a ``layer`` of one direction computes; outputs are in the order of x, also with ``reverse``."""
     _check(layer, reverse=reverse)
-    cell = CELLS[type(layer)]
+    cell = _OF_LAYER[type(layer)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
     recurrence = _recurrence(cell, reverse=reverse, sequences=layer.return_sequences)
     if cell.joins:
@@ -201,7 +215,7 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reshape(rows, (x.shape[0], -1, rows.shape[1]))
 
 
-def _recurrence(cell: Cell, *, reverse: bool, sequences: bool) -> Callable[..., tf.Tensor]:
+def _recurrence(cell: Equations, *, reverse: bool, sequences: bool) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its weights and inputs on, with the backward pass of ``cell``.
 
     It takes weights, (U, G·U), and x W + b of all steps (T, B, U) for each gate, then b' (U) of the
@@ -226,7 +240,9 @@ def _recurrence(cell: Cell, *, reverse: bool, sequences: bool) -> Callable[..., 
     return recurrence  # type: ignore[no-any-return]
 
 
-def _forward(cell: Cell, weights: tf.Tensor, x: Tensors, b: Tensors, *, reverse: bool) -> tuple[tf.Tensor, list[Any]]:
+def _forward(
+    cell: Equations, weights: tf.Tensor, x: Tensors, b: Tensors, *, reverse: bool
+) -> tuple[tf.Tensor, list[Any]]:
     """Return the last output, and as sequences all outputs, what each step read, and what ``cell`` saves."""
     units = weights.shape[1] // cell.gates
     zeros = tf.zeros((tf.shape(x[0])[1], units))
@@ -246,7 +262,7 @@ def _forward(cell: Cell, weights: tf.Tensor, x: Tensors, b: Tensors, *, reverse:
 
 
 def _backward(
-    cell: Cell, dy: tf.Tensor, saved: list[Any], weights: tf.Tensor, *, reverse: bool, sequences: bool
+    cell: Equations, dy: tf.Tensor, saved: list[Any], weights: tf.Tensor, *, reverse: bool, sequences: bool
 ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
     """Return the gradients of the weights, of the products of each gate, (T, B, U), and of the inputs x.
 
@@ -348,8 +364,8 @@ _FREE |= {"kernel_initializer", "recurrent_initializer", "bias_initializer"}
 
 def _check(layer: keras.layers.Layer, *, reverse: bool) -> None:
     """Raise a ValueError unless ``layer`` computes the equations above in float32, in the direction given."""
-    if type(layer) not in CELLS:
-        names = ", ".join(kind.__name__ for kind in CELLS)
+    if type(layer) not in _OF_LAYER:
+        names = ", ".join(kind.__name__ for kind in _OF_LAYER)
         raise ValueError(f"{layer.name}: expected one of {names}, received {type(layer).__name__}.")
     options = inspect.signature(type(layer).__init__).parameters.values()
     expected = {option.name: option.default for option in options} | {"go_backwards": reverse, "dtype": "float32"}

@@ -1,10 +1,8 @@
 """Train a stock Keras classifier, epoch by epoch, at the machine's speed.
 
-    configure_threads(settings.shards)
     trainer = Trainer.of(settings, data)
-    for number in range(1, 31):
-        result = trainer.epoch(number, on_batches)
-        cost, accuracy = trainer.validate()
+    result = trainer.epoch(1)
+    cost, accuracy = trainer.validate()
 
 The images stay in memory as uint8. A call into TensorFlow trains a run of
 batches: it gathers each by index, cuts it into shards, whose graphs run side by
@@ -24,9 +22,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipeline.data.processed import DataSet, Split
-from pipeline.errors import TrainingError, UsageError
+from pipeline.errors import TrainingError
 from pipeline.model import augmentation, network, optimizers, recurrent
-from pipeline.settings import Settings, usable_cores
+from pipeline.settings import Settings
 
 CHUNK_SECONDS = 0.3
 """Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
@@ -57,26 +55,6 @@ class Validation(NamedTuple):
     accuracy: float
 
 
-def configure_threads(shards: int) -> bool:
-    """Give each shard of a batch a core of its own. Call it before TensorFlow computes anything.
-
-    Matrix products of this size do not gain from a second thread; two independent
-    shards do. Neither setting changes a result.
-
-    Returns:
-        Whether the setting took hold: False if TensorFlow had already started its threads, or
-        if there is a GPU, for which its own defaults are best.
-    """
-    if tf.config.list_physical_devices("GPU"):
-        return False
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(min(shards, usable_cores()))
-    except RuntimeError:
-        return False
-    return True
-
-
 class Trainer:
     """Trains ``model`` in place.
 
@@ -85,72 +63,45 @@ class Trainer:
     calls: the same seed, shards and machine give the same bits.
 
     Args:
-        model: as ``network.build`` gives it; pixels (B, H, W) → probabilities (B, C).
-        optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are what
-            is validated and kept.
-        train: what is trained on.
+        settings: the parameters; their batches leave out a last one that is not full.
+        train: what is trained on, at least one batch.
         validation: what ``validate`` measures.
-        batch_size: images per update; a last batch that is not full is left out.
-        shards: parts of a batch that run side by side; at most ``batch_size``.
-        seed: of the order of the images, augmentation and dropout.
-        affine: whether to turn, shift and scale each image a little, anew each epoch.
-        label_smoothing: fraction of a label that is spread over all classes in what is minimised; a
-            reported cost is that of the labels as they are.
+        classes: number of them.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
             machine without a GPU. Without, a batch is one shard.
 
+    Attributes:
+        model: pixels (B, H, W) → probabilities (B, C), see ``network.build``.
+        optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are what
+            is validated and kept.
+        batches: updates per epoch.
+
     Raises:
-        UsageError: there are fewer images than a batch takes.
+        UsageError: a parameter does not fit the data.
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        train: Split,
-        validation: Split,
-        *,
-        batch_size: int,
-        shards: int,
-        seed: int,
-        affine: bool = False,
-        label_smoothing: float = 0.0,
-        fast: bool | None = None,
+        self, settings: Settings, train: Split, validation: Split, *, classes: int, fast: bool | None = None
     ) -> None:
-        self.batches = len(train.labels) // batch_size
-        if not self.batches:
-            raise UsageError(f"batch_size: expected at most the {len(train.labels)} images, received {batch_size}.")
-        self.model, self.optimizer = model, optimizer
-        self._batch_size, self._seed = batch_size, seed
-        self._affine, self._label_smoothing = affine, label_smoothing
+        height, width = train.images.shape[1:]
+        self.batches = len(train.labels) // settings.batch_size
+        self.model = network.build(settings, height=height, width=width, classes=classes)
+        self.optimizer = optimizers.build(settings, batches=self.batches)
+        self.optimizer.build(self.model.trainable_variables)
+        self._settings, self._batch_size = settings, settings.batch_size
         self._fast = not tf.config.list_physical_devices("GPU") if fast is None else fast
-        self._sizes = _shard_sizes(batch_size, shards if self._fast else 1)
-        self._stock = keras.Model(model.inputs, model.layers[-1].input)
-        self._variables = [variable.value for variable in model.trainable_variables]
+        self._sizes = _shard_sizes(settings.batch_size, settings.shards if self._fast else 1)
+        self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
+        self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = _resident(train), _resident(validation)
         self._chunk = 1
-        optimizer.build(model.trainable_variables)
         self._train_batches = tf.function(self._chunk_graph, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
 
     @classmethod
     def of(cls, settings: Settings, data: DataSet) -> Self:
-        """Return a trainer of a new network as the settings describe it.
-
-        Raises:
-            UsageError: a parameter does not fit the data.
-        """
-        return cls(
-            network.build(settings, height=data.height, width=data.width, classes=data.classes),
-            optimizers.build(settings, batches=len(data.train.labels) // settings.batch_size),
-            data.train,
-            data.validation,
-            batch_size=settings.batch_size,
-            shards=settings.shards,
-            seed=settings.seed,
-            affine=settings.augmentation == "affine",
-            label_smoothing=settings.label_smoothing,
-        )
+        """Return a trainer on a data set."""
+        return cls(settings, data.train, data.validation, classes=data.classes)
 
     def epoch(self, number: int, on_batches: Callable[[int, int], None] = lambda done, total: None) -> Epoch:
         """Train one pass over the images.
@@ -163,7 +114,7 @@ class Trainer:
             TrainingError: the cost of a batch is not finite.
         """
         begin = time.perf_counter()
-        order, transforms = _order(len(self._train[1]), self._seed, number), self._transforms(number)
+        order, transforms = _order(len(self._train[1]), self._settings.seed, number), self._transforms(number)
         self._seed_dropout(number)
         costs: list[float] = []
         hits = 0
@@ -223,17 +174,18 @@ class Trainer:
 
     def _transforms(self, number: int) -> tf.Tensor | None:
         """Return the transformation (N, 8) of each image in an epoch; None without augmentation."""
-        if not self._affine:
+        if self._settings.augmentation != "affine":
             return None
         count, height, width = self._train[0].shape
-        seed = tf.random.experimental.stateless_fold_in((self._seed, number), 1)  # another one than that of the order
+        of_order = (self._settings.seed, number)
+        seed = tf.random.experimental.stateless_fold_in(of_order, 1)
         return augmentation.random_affine(count, height=height, width=width, seed=seed)
 
     def _seed_dropout(self, number: int) -> None:
         """Let what dropout leaves out depend on seed and epoch alone: each shard of a batch counts on from here."""
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign((self._seed, number * self.batches * len(self._sizes)))
+                layer.seed_generator.state.assign((self._settings.seed, number * self.batches * len(self._sizes)))
 
     def _run_chunk(self, order: tf.Tensor, transforms: tf.Tensor | None, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""
@@ -287,8 +239,8 @@ class Trainer:
             logits = self._logits(images, training=True)
             costs, hits = _costs(logits, labels)
             share = minimised = tf.reduce_sum(costs) / self._batch_size
-            if self._label_smoothing:
-                minimised = tf.reduce_sum(_smoothed(logits, labels, self._label_smoothing)) / self._batch_size
+            if self._settings.label_smoothing:
+                minimised = tf.reduce_sum(_smoothed(logits, labels, self._settings.label_smoothing)) / self._batch_size
         return share, hits, tape.gradient(minimised, self._variables)
 
     def _validation_graph(self) -> tuple[tf.Tensor, tf.Tensor]:

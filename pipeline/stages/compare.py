@@ -24,7 +24,8 @@ from pipeline.data.processed import DataSet
 from pipeline.errors import TrainingError, UsageError
 from pipeline.jobs import fingerprints, processes, resumable
 from pipeline.jobs.resumable import State
-from pipeline.progress import EpochRecord, Progress, Reporter
+from pipeline.progress import Progress, Reporter
+from pipeline.records import EpochRecord
 from pipeline.settings import LISTS, Settings, usable_cores
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess

@@ -13,13 +13,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from pipeline.cells import Cell
 from pipeline.comparison import grouping, page
 from pipeline.comparison.drawing import count_of
 from pipeline.comparison.grouping import Group, Result
 from pipeline.data import folders, processed
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.progress import Reporter
-from pipeline.settings import Cell
 from pipeline.tracking import store
 
 ARTIFACT_FOLDER = "comparison"

@@ -28,7 +28,8 @@ from pipeline.jobs.checkpoints import Checkpoint
 from pipeline.jobs.resumable import FINGERPRINT, TRAINED
 from pipeline.model import network
 from pipeline.model.trainer import Trainer, configure_threads
-from pipeline.progress import EpochRecord, Reporter
+from pipeline.progress import Reporter
+from pipeline.records import EpochRecord
 from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, usable_cores
 from pipeline.tracking import store
 

@@ -12,7 +12,6 @@ from typing import Literal
 
 import mlflow
 import numpy as np
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -20,7 +19,8 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import NDArray
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.tracking import store
+from pipeline.tracking import runs, store
+from pipeline.tracking.runs import TrackedRun
 
 Alias = Literal["champion", "previous"]
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
@@ -85,18 +85,16 @@ def check_name(name: str) -> None:
         raise UsageError(f"name: expected a name without / : @ ', received {name!r}. Take one such as mnist-gru.")
 
 
-def default_name(run: Run) -> str:
+def default_name(run: TrackedRun) -> str:
     """Return ``<dataset>-<cell>`` of a training run.
 
     Raises:
         TrackingError: it is not one.
     """
     try:
-        return f"{run.data.tags['dataset']}-{run.data.params['cell']}"
+        return f"{run.tags[runs.DATASET]}-{run.params['cell']}"
     except KeyError:
-        raise TrackingError(
-            f"run_id: expected a training run of this pipeline, received {run.info.run_id!r}."
-        ) from None
+        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.") from None
 
 
 def register(run_id: str, name: str | None) -> Version:
@@ -111,14 +109,14 @@ def register(run_id: str, name: str | None) -> Version:
         UsageError: the name cannot be one.
     """
     run = store.get_run(run_id)
-    accuracy, digest = run.data.metrics.get("best_val_accuracy"), run.data.tags.get("dataset_digest")
+    accuracy, digest = run.metrics.get(runs.BEST_VAL_ACCURACY), run.tags.get(runs.DATASET_DIGEST)
     if accuracy is None or digest is None:
         raise TrackingError(
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
             "Go on with it (`pipeline run --resume`), or take another."
         )
     with store.explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        model_id = get_model_info(f"runs:/{run_id}/{store.MODEL_NAME}").model_id
+        model_id = get_model_info(f"runs:/{run_id}/{runs.MODEL}").model_id
     name = default_name(run) if name is None else name
     check_name(name)
     with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):

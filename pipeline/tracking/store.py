@@ -6,55 +6,31 @@ to a run that has ended.
 """
 
 import os
-import platform
 import re
 import shlex
-import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import numpy as np
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.dataset import Dataset
-from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
-from mlflow.pyfunc import PyFuncModel
-from mlflow.pyfunc import load_model as load_pyfunc
-from mlflow.pyfunc import log_model as log_pyfunc
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
-from mlflow.types.schema import Schema, TensorSpec
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.progress import EpochRecord
+from pipeline.records import EpochRecord
+from pipeline.tracking import runs
+from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from pipeline.data.processed import DataSet, Split
-
-MODEL_NAME = "model"
-MODEL_CODE = Path(__file__).with_name("scoring.py")
-MODEL_PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
-RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
-
-CHILDREN = "children"
-"""The tag in which a comparison lists the ids of its trainings, parted by commas; some may have another parent."""
-
-COMPARISON = "comparison"
-"""The tag in which a run lists the ids of the comparisons that it is in, parted by commas."""
 
 LOCKED_TRIES = 10  # of 20 s each, which MLflow waits for its SQLite file; SQLite is not fair to those who wait
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
@@ -69,7 +45,7 @@ def connect() -> None:
         TrackingError: it does not; names its address.
     """
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
-    with _environment(patience), explained("No answer from the tracking server"):
+    with environment(patience), explained("No answer from the tracking server"):
         mlflow.search_experiments(max_results=1)
 
 
@@ -97,17 +73,17 @@ def open_run(
         tags=dict(tags),
         log_system_metrics=True,
     ).info.run_id
-    if "error" in get_run(run_id).data.tags:
-        _client().delete_tag(run_id, "error")  # of the attempt before
+    if runs.ERROR in get_run(run_id).tags:
+        client().delete_tag(run_id, runs.ERROR)  # of the attempt before
     try:
         yield run_id
     except KeyboardInterrupt:
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-        _client().set_tag(run_id, "error", "Stopped by Ctrl-C or a termination signal.")
+        client().set_tag(run_id, runs.ERROR, "Stopped by Ctrl-C or a termination signal.")
         mlflow.end_run("KILLED")
         raise
     except BaseException as error:
-        _client().set_tag(run_id, "error", str(error) or repr(error))
+        client().set_tag(run_id, runs.ERROR, str(error) or repr(error))
         mlflow.end_run("FAILED")
         raise
     mlflow.end_run()
@@ -116,7 +92,7 @@ def open_run(
 def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        _client().update_run(run_id, name=_run_name(name))
+        client().update_run(run_id, name=_run_name(name))
         log_tags(run_id, tags or {})
 
 
@@ -125,7 +101,7 @@ def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
 
     Params are write-once: where MLflow holds what the user typed, that stays.
     """
-    present = get_run(run_id).data.params
+    present = get_run(run_id).params
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in present]
     _log_batch(run_id, params=params)
 
@@ -142,33 +118,19 @@ def in_project_run() -> bool:
 
 def add_child(parent: str, run_id: str) -> None:
     """List a run among the children of a comparison: also one that another comparison has trained, and keeps."""
-    _append(parent, CHILDREN, run_id)
+    _append(parent, runs.CHILDREN, run_id)
 
 
 def add_to_comparison(run_id: str, parent: str) -> None:
     """Mark a run as one of a comparison's, by which the UI can filter; it may belong to several."""
-    _append(run_id, COMPARISON, parent)
+    _append(run_id, runs.COMPARISON, parent)
 
 
 def _append(run_id: str, tag: str, item: str) -> None:
     """Add an item, unless it is there, to those that a tag holds, parted by commas."""
-    items = list(filter(None, get_run(run_id).data.tags.get(tag, "").split(",")))
+    items = list(filter(None, get_run(run_id).tags.get(tag, "").split(",")))
     if item not in items:
-        _client().set_tag(run_id, tag, ",".join([*items, item]))
-
-
-def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
-    """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
-    tags = {"dataset": data.name, "dataset_digest": data.digest, "machine": _machine(gpus)}
-    tags |= {f"version.{package}": version(package) for package in RECORDED_PACKAGES}
-    run = get_run(run_id)
-    if "mlflow.source.git.commit" not in run.data.tags and (commit := _commit()):
-        tags["mlflow.source.git.commit"] = commit
-    log_tags(run_id, tags)
-    if run.inputs and run.inputs.dataset_inputs:
-        return
-    for split, context in ((data.train, "training"), (data.test, "test")):
-        mlflow.log_input(_dataset(data, split, context), context=context)
+        client().set_tag(run_id, tag, ",".join([*items, item]))
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
@@ -181,7 +143,7 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> 
 
 def log_missing_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
     """Log those of the metrics that the run does not have yet."""
-    present = get_run(run_id).data.metrics
+    present = get_run(run_id).metrics
     log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present})
 
 
@@ -193,7 +155,7 @@ def log_epoch(run_id: str, record: EpochRecord) -> None:
 def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
     """Log what the run does not have of the epochs: it may have been cut off while it logged the last of them."""
     names = _epoch_metrics(records[0]) if records else {}
-    present = {(name, entry.step) for name in names for entry in _client().get_metric_history(run_id, name)}
+    present = {(name, entry.step) for name in names for entry in client().get_metric_history(run_id, name)}
     for record in records:
         metrics = _epoch_metrics(record)
         missing = {name: metrics[name] for name in metrics if (name, record.epoch) not in present}
@@ -206,7 +168,7 @@ def _epoch_metrics(record: EpochRecord) -> dict[str, float]:
 
 def log_figure(run_id: str, figure: "Figure", path: str) -> None:
     """Log a figure as the artifact ``path``, a PNG."""
-    _client().log_figure(run_id, figure, path)
+    client().log_figure(run_id, figure, path)
 
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:
@@ -217,42 +179,20 @@ def log_table(run_id: str, table: "DataFrame", path: str) -> None:
             table.to_parquet(file, index=False)
         else:
             table.to_csv(file, index=False)
-        _client().log_artifact(run_id, str(file), str(Path(path).parent))
+        client().log_artifact(run_id, str(file), str(Path(path).parent))
 
 
-def log_model(folder: Path, data: "DataSet") -> str:
-    """Log the model saved in ``folder`` (see ``network.save``) on the active run; return its URI.
-
-    It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
-    (N, C) float32. Its environment names the few packages that it needs.
-    """
-    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
-    probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
-    # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
-    with _environment({"MLFLOW_LOG_UV_FILES": "false"}):
-        info = log_pyfunc(
-            name=MODEL_NAME,
-            python_model=str(MODEL_CODE),
-            artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
-            signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
-            input_example=data.test.images[:1].astype(np.float32),
-            pip_requirements=[f"{package}=={version(package)}" for package in MODEL_PACKAGES],
-            metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
-        )
-    return str(info.model_uri)
-
-
-def get_run(run_id: str) -> Run:
+def get_run(run_id: str) -> TrackedRun:
     """Return a run.
 
     Raises:
         TrackingError: there is none with this id.
     """
     with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
-        return _client().get_run(run_id)
+        return _tracked(client().get_run(run_id))
 
 
-def find_runs(filter_string: str) -> list[Run]:
+def find_runs(filter_string: str) -> list[TrackedRun]:
     """Return the runs of the active experiment that an MLflow filter matches, the newest first.
 
     Raises:
@@ -269,10 +209,10 @@ def find_runs(filter_string: str) -> list[Run]:
                 f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
                 f"MLflow says: {_first_line(error)}"
             ) from None
-        return found
+        return [_tracked(run) for run in found]
 
 
-def children_of(run_id: str) -> list[Run]:
+def children_of(run_id: str) -> list[TrackedRun]:
     """Return the runs that name this one as their parent, and those that its tag ``children`` names, by their start.
 
     Raises:
@@ -281,16 +221,25 @@ def children_of(run_id: str) -> list[Run]:
     parent = get_run(run_id)
     query = f"tags.`mlflow.parentRunId` = '{run_id}'"
     with explained("No answer from the tracking server"):
-        children = mlflow.search_runs([parent.info.experiment_id], query, output_format="list")
-    found = {child.info.run_id: child for child in children}
-    listed = [child.strip() for child in parent.data.tags.get(CHILDREN, "").split(",")]
-    found |= {child: get_run(child) for child in listed if child and child not in found}
-    return sorted(found.values(), key=lambda child: child.info.start_time)
+        children: list[Run] = mlflow.search_runs([parent.experiment_id], query, output_format="list")
+    found = {child.info.run_id: _tracked(child) for child in children}
+    found |= {child: get_run(child) for child in parent.children if child not in found}
+    return sorted(found.values(), key=lambda child: child.started)
 
 
-def is_child(run: Run, parent_run_id: str) -> bool:
-    """Return whether a run names that one as its parent."""
-    return run.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent_run_id
+def _tracked(run: Run) -> TrackedRun:
+    return TrackedRun(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+        params=run.data.params,
+        metrics=run.data.metrics,
+        tags=run.data.tags,
+        has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
+    )
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":
@@ -305,7 +254,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
         tempfile.TemporaryDirectory() as folder,
     ):
-        file = _client().download_artifacts(run_id, path, folder)
+        file = client().download_artifacts(run_id, path, folder)
         try:
             return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except ValueError as error:  # pyarrow's and pandas's own are of this kind
@@ -315,7 +264,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
 def log_folder(run_id: str, folder: Path, path: str) -> None:
     """Log all files of a folder as artifacts below ``path``."""
     with explained("The tracking server did not take the files"):
-        _client().log_artifacts(run_id, str(folder), path)
+        client().log_artifacts(run_id, str(folder), path)
 
 
 def parameters_of(run_id: str) -> dict[str, str]:
@@ -327,41 +276,23 @@ def parameters_of(run_id: str) -> dict[str, str]:
     # `mlflow run` logs what it hands to a shell: a value with a space stands in quotes.
     return {
         name: "".join(shlex.split(value)) if value.startswith("'") else value
-        for name, value in get_run(run_id).data.params.items()
+        for name, value in get_run(run_id).params.items()
     }
-
-
-def discard_models(run_id: str) -> None:
-    """Delete the models that a run has logged."""
-    run = get_run(run_id)
-    models = _client().search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    for model in models:
-        _client().delete_logged_model(model.model_id)
-
-
-def load_model(run_id: str) -> PyFuncModel:
-    """Return the model that a run has logged, as it is served.
-
-    Raises:
-        TrackingError: the run holds no model, or the model does not load.
-    """
-    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        return load_pyfunc(f"runs:/{run_id}/{MODEL_NAME}")
 
 
 def _log_batch(run_id: str, **entries: Any) -> None:
     """Log metrics, params or tags in one request; wait where many processes write into one SQLite file."""
     for _ in range(LOCKED_TRIES):
         try:
-            _client().log_batch(run_id, **entries)
+            client().log_batch(run_id, **entries)
             return
         except MlflowException as error:
             if "database is locked" not in str(error):
                 raise
-    _client().log_batch(run_id, **entries)
+    client().log_batch(run_id, **entries)
 
 
-def _client() -> mlflow.MlflowClient:
+def client() -> mlflow.MlflowClient:
     return mlflow.MlflowClient()
 
 
@@ -372,47 +303,12 @@ def _tags(tags: Mapping[str, str]) -> list[RunTag]:
 def _run_name(name: str) -> str:
     """Return ``name``, or the name that a person gave the run of ``mlflow run``."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
-    given = get_run(run_id).info.run_name if run_id else None
+    given = get_run(run_id).name if run_id else None
     return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name
 
 
-def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:
-    source = data.source if _is_place(data.source) else CodeDatasetSource(tags={"source": data.source})
-    name = f"{data.name}-{context}"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
-        return from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
-
-
-def _is_place(source: str) -> bool:
-    """Return whether ``source`` is an address or a folder, rather than the library that made the data."""
-    return source.startswith(("http://", "https://")) or Path(source).is_absolute()
-
-
-def _machine(gpus: list[str]) -> str:
-    """Return a line such as ``AMD EPYC, 2 cores, no GPU``."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
-    return f"{cpu}, {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that this package lies in, or nothing where it is installed elsewhere."""
-    folder = Path(__file__).parents[1]
-    if not (folder / ".git").exists():
-        return ""
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
-    except OSError:
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
 @contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for a while."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

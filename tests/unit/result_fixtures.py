@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from pipeline.cells import Cell
 from pipeline.comparison.grouping import Group, Result, grouped
-from pipeline.settings import Cell
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 

@@ -4,8 +4,9 @@ from typing import Any, get_args
 import pytest
 
 from pipeline import recipes
+from pipeline.cells import Cell
 from pipeline.errors import UsageError
-from pipeline.settings import Cell, Recipe, Settings
+from pipeline.settings import Recipe, Settings
 
 CELLS = get_args(Cell)
 

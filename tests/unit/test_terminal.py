@@ -6,7 +6,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from pipeline.progress import EpochRecord, Progress
+from pipeline.progress import Progress
+from pipeline.records import EpochRecord
 from pipeline.terminal import TerminalReporter, _board, print_error
 
 RECORD = EpochRecord(

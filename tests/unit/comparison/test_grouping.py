@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from pipeline.cells import Cell
 from pipeline.comparison import grouping
 from pipeline.comparison.grouping import Group, Interval, Spread, Verdict
-from pipeline.settings import Cell
 from tests.unit.result_fixtures import LABELS, result, three_groups
 
 NONE: Sequence[int] = ()

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage, imread
 from numpy.typing import NDArray
 
+from pipeline.cells import Cell
 from pipeline.evaluation import figures
-from pipeline.progress import EpochRecord
-from pipeline.settings import Cell
+from pipeline.records import EpochRecord
 
 DIGITS = [str(digit) for digit in range(10)]
 CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot"]

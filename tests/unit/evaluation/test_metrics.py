@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from pipeline.evaluation import metrics
-from pipeline.progress import EpochRecord
+from pipeline.records import EpochRecord
 
 NAMES = ["cat", "dog", "owl"]
 LABELS = np.array([0, 0, 1, 1, 2], dtype=np.uint8)

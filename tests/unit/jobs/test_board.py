@@ -6,7 +6,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipeline.jobs.processes import Failed, Finished, Said, Started
-from pipeline.progress import EpochRecord
+from pipeline.records import EpochRecord
 from pipeline.settings import grid
 from pipeline.stages import compare
 from pipeline.stages.compare import Done, Job, Opened, _Board

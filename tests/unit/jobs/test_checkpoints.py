@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import DataError, UsageError
 from pipeline.jobs import checkpoints
 from pipeline.jobs.checkpoints import Checkpoint
-from pipeline.progress import EpochRecord
+from pipeline.records import EpochRecord
 
 RECORD = EpochRecord(
     epoch=1,

@@ -69,7 +69,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fingerprint_in(folder: Path) -> str:
     """Return the fingerprint of one training, computed by the code in ``folder``."""
-    code = f"from pipeline.jobs import fingerprints; print(fingerprints.of_parameters({{'cell': 'gru'}}, 'abc'))"
+    code = "from pipeline.jobs import fingerprints; print(fingerprints.of_parameters({'cell': 'gru'}, 'abc'))"
     run = [sys.executable, "-c", code]
     return subprocess.run(run, cwd=folder, check=True, capture_output=True, text=True).stdout
 

@@ -1,0 +1,31 @@
+"""The history of a training: a record per epoch, and the one rule of which epoch is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One line of the history: what an epoch cost and reached.
+
+    Costs are mean cross-entropies in nats, accuracies fractions of 1,
+    ``epoch`` counts from 1, ``learning_rate`` is that of its first update,
+    ``epoch_seconds`` is training alone.
+    """
+
+    epoch: int
+    cost: float
+    accuracy: float
+    val_cost: float
+    val_accuracy: float
+    learning_rate: float
+    epoch_seconds: float
+    samples_per_second: float
+
+
+def kept(history: Sequence[EpochRecord]) -> EpochRecord:
+    """Return the epoch, of at least one, whose weights are kept.
+
+    That is the one of the best validation accuracy; among equals of the lowest validation cost; among these the first.
+    """
+    return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))

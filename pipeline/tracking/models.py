@@ -1,0 +1,61 @@
+"""Logged models: how one is written so that it is served from code, with no pickle, in a small environment."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel
+from mlflow.pyfunc import load_model as load_pyfunc
+from mlflow.pyfunc import log_model as log_pyfunc
+from mlflow.types.schema import Schema, TensorSpec
+
+from pipeline.tracking import runs
+from pipeline.tracking.store import client, environment, explained, get_run
+
+if TYPE_CHECKING:
+    from pipeline.data.processed import DataSet
+
+CODE = Path(__file__).with_name("scoring.py")
+PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
+
+
+def log_model(folder: Path, data: "DataSet") -> str:
+    """Log the model saved in ``folder`` (see ``network.save``) on the active run; return its URI.
+
+    It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
+    (N, C) float32. Its environment names the few packages that it needs.
+    """
+    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
+    probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
+    # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
+    with environment({"MLFLOW_LOG_UV_FILES": "false"}):
+        info = log_pyfunc(
+            name=runs.MODEL,
+            python_model=str(CODE),
+            artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
+            signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
+            input_example=data.test.images[:1].astype(np.float32),
+            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+            metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
+        )
+    return str(info.model_uri)
+
+
+def discard_models(run_id: str) -> None:
+    """Delete the models that a run has logged."""
+    run = get_run(run_id)
+    models = client().search_logged_models([run.experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    for model in models:
+        client().delete_logged_model(model.model_id)
+
+
+def load_model(run_id: str) -> PyFuncModel:
+    """Return the model that a run has logged, as it is served.
+
+    Raises:
+        TrackingError: the run holds no model, or the model does not load.
+    """
+    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+        return load_pyfunc(f"runs:/{run_id}/{runs.MODEL}")

@@ -1,0 +1,71 @@
+"""What the numbers of a run depend on beside its parameters: data, machine, package versions, commit."""
+
+import os
+import platform
+import subprocess
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
+from mlflow.data.numpy_dataset import from_numpy
+
+from pipeline.tracking import runs
+from pipeline.tracking.store import get_run, log_tags
+
+if TYPE_CHECKING:
+    from pipeline.data.processed import DataSet, Split
+
+RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
+
+
+def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
+    """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
+    tags = {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest, runs.MACHINE: _machine(gpus)}
+    tags |= {f"{runs.VERSION}{package}": version(package) for package in RECORDED_PACKAGES}
+    run = get_run(run_id)
+    if runs.COMMIT not in run.tags and (commit := _commit()):
+        tags[runs.COMMIT] = commit
+    log_tags(run_id, tags)
+    if run.has_inputs:
+        return
+    for split, context in ((data.train, "training"), (data.test, "test")):
+        mlflow.log_input(_dataset(data, split, context), context=context)
+
+
+def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:
+    source = data.source if _is_place(data.source) else CodeDatasetSource(tags={"source": data.source})
+    name = f"{data.name}-{context}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
+        return from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
+
+
+def _is_place(source: str) -> bool:
+    """Return whether ``source`` is an address or a folder, rather than the library that made the data."""
+    return source.startswith(("http://", "https://")) or Path(source).is_absolute()
+
+
+def _machine(gpus: list[str]) -> str:
+    """Return a line such as ``AMD EPYC, 2 cores, no GPU``."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that this package lies in, or nothing where it is installed elsewhere."""
+    folder = Path(__file__).parents[1]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S607
+    except OSError:
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

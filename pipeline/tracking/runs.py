@@ -1,0 +1,103 @@
+"""What an MLflow run of this pipeline holds, by name: the one place that spells metrics, tags and artifacts.
+
+The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord`, the params those of
+:class:`pipeline.settings.Settings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Metrics that are logged once.
+PARAMETERS = "parameters"  # trainable weights
+BEST_VAL_ACCURACY = "best_val_accuracy"
+BEST_EPOCH = "best_epoch"
+SECONDS_TRAIN = "seconds_train"  # of the stage, validation and logging included
+SECONDS_EVALUATE = "seconds_evaluate"
+TRAIN_SECONDS = "train_seconds"  # of the epochs alone; the last metric that a training logs
+TEST_COST = "test_cost"
+TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs
+
+OF_A_FINISHED_TRAINING = (TEST_ACCURACY, TEST_COST, BEST_VAL_ACCURACY, BEST_EPOCH, TRAIN_SECONDS, PARAMETERS)
+"""The metrics that a training must have logged before it can be compared."""
+
+# Tags.
+FINGERPRINT = "fingerprint"  # by which the same training is found again
+CHECKPOINT = "checkpoint"  # the name of its checkpoint
+DATASET = "dataset"  # the name that the data's content has decided
+DATASET_DIGEST = "dataset_digest"
+MACHINE = "machine"
+CORES = "cores"  # that the training had to itself
+ERROR = "error"  # why it did not end well
+CHILDREN = "children"  # of a comparison: the ids of its trainings, parted by commas; some may have another parent
+COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
+VERSION = "version."  # and a package's name
+COMMIT = "mlflow.source.git.commit"
+PARENT = "mlflow.parentRunId"
+
+# Artifacts.
+HISTORY = "training/history.csv"
+CURVES = "training/curves.png"
+PER_CLASS = "evaluation/per_class.csv"
+PREDICTIONS = "evaluation/predictions.parquet"
+CONFUSION_MATRIX = "evaluation/confusion_matrix.png"
+MISCLASSIFIED = "evaluation/misclassified.png"
+COMPARISON_FOLDER = "comparison"
+MODEL = "model"  # the logged model
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """A run as MLflow holds it: a training, a comparison, or what ``mlflow run`` has opened for a stage.
+
+    Attributes:
+        run_id: its id.
+        experiment_id: of the experiment that it is in.
+        name: such as ``gru-s1``.
+        status: such as ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        started: in milliseconds since 1970.
+        ended: likewise; None while it runs.
+        params: text by name.
+        metrics: the last value by name.
+        tags: text by name.
+        has_inputs: whether data sets are logged on it.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    started: int
+    ended: int | None
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    has_inputs: bool
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it is a training, rather than a comparison or another stage."""
+        return "cell" in self.params and "seed" in self.params
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its training has ended: it needs no checkpoint any more."""
+        return TRAIN_SECONDS in self.metrics
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether its evaluation has ended, too."""
+        return TEST_ACCURACY in self.metrics
+
+    @property
+    def missing(self) -> list[str]:
+        """The metrics that it lacks to be compared."""
+        return [name for name in OF_A_FINISHED_TRAINING if name not in self.metrics]
+
+    @property
+    def children(self) -> list[str]:
+        """Of a comparison: the ids that it lists as its trainings."""
+        return [child for child in self.tags.get(CHILDREN, "").split(",") if child]
+
+    def is_child_of(self, run_id: str) -> bool:
+        """Return whether it names that run as its parent."""
+        return self.tags.get(PARENT) == run_id
