@@ -8,8 +8,8 @@ and MLflow take seconds to import and ``--help`` should not.
 import functools
 import inspect
 import os
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -18,11 +18,13 @@ import typer
 from annotated_doc import Doc
 from typer.core import TyperCommand
 
-from pipeline import __version__
+from pipeline import __version__, recipes
+from pipeline.comparison.grid import COMPARED, LISTS, grid
 from pipeline.errors import PipelineError
 from pipeline.progress import Reporter
-from pipeline.settings import COMPARED, LISTS, DataSettings, Settings, grid
-from pipeline.terminal import TerminalReporter, print_error, quiet_native_start
+from pipeline.settings import DataSettings, Settings
+from pipeline.startup import interruptible
+from pipeline.terminal import TerminalReporter, print_error
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -48,7 +50,8 @@ def command(
     The stage is called with the settings, a reporter, and any parameters of its own.
     With ``lists`` some options take several values, and it is called with the settings of all combinations.
     """
-    settings_of = grid if lists else settings_class.of
+    resolve = recipes.resolve if settings_class is Settings else settings_class.of
+    settings_of: Callable[[Mapping[str, Any]], Any] = grid if lists else resolve
 
     def register(stage: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(stage).parameters.values())[2:]
@@ -57,7 +60,7 @@ def command(
         def run(**values: Any) -> None:
             extra = {parameter.name: values.pop(parameter.name) for parameter in own}
             given = {name: value for name, value in values.items() if value is not None}
-            with _outcome_as_exit_code(), TerminalReporter() as reporter:
+            with _outcome_as_exit_code() as reporter:
                 stage(settings_of(given), reporter, **extra)
 
         parameters = own + (_list_options() if lists else []) + _options(settings_class, lists=lists)
@@ -100,28 +103,18 @@ def _option(name: str, value_type: type, text: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-class _outcome_as_exit_code:  # noqa: N801 - reads as a function where it is used
-    """Turn a failure that a user can mend, and Ctrl-C or SIGTERM, into a message and an exit code."""
-
-    def __enter__(self) -> None:
-        self._handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if isinstance(error, PipelineError):
-            print_error(str(error))
-            raise typer.Exit(error.exit_code) from None
-        if isinstance(error, KeyboardInterrupt):
-            print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def _stop(*_: object) -> None:
-    """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of the run."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+@contextmanager
+def _outcome_as_exit_code() -> Iterator[TerminalReporter]:
+    """Turn a failure that a user can mend, and what asks to stop, into a message and an exit code."""
+    try:
+        with interruptible(), TerminalReporter() as reporter:
+            yield reporter
+    except PipelineError as error:
+        print_error(str(error))
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _show_version(asked: bool) -> None:
@@ -178,8 +171,7 @@ def _describe_resumption(run_id: str | None) -> None:
 @command(Settings)
 def train(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
     """Train one network into an MLflow run, and log its model."""
-    with quiet_native_start():
-        from pipeline.stages.train import train
+    from pipeline.stages.train import train
 
     reporter.note(f"Run {train(settings, reporter, resume=resume)} holds the training and its model.")
     _describe_resumption(resume)
@@ -192,8 +184,7 @@ def evaluate(
     run_id: Annotated[str, typer.Option("--run-id", help="The MLflow run whose model is tested.")],
 ) -> None:
     """Test the model of a run; the results go onto that run."""
-    with quiet_native_start():
-        from pipeline.stages.evaluate import evaluate
+    from pipeline.stages.evaluate import evaluate
 
     evaluate(run_id, settings.data_dir, reporter)
     _describe_project_run(f"evaluate-{run_id}", {"evaluated_run_id": run_id})
@@ -207,8 +198,7 @@ Register = Annotated[
 @command(Settings)
 def run(settings: Settings, reporter: Reporter, resume: Resume = None, register: Register = None) -> None:
     """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
-    with quiet_native_start():
-        from pipeline.stages.run import run
+    from pipeline.stages.run import run
 
     run_id = run(settings, reporter, resume=resume, register=register)
     reporter.note(f"Run {run_id} holds all of it. Look at it with: mlflow ui")
@@ -226,11 +216,7 @@ def compare(
     register: Register = None,
 ) -> None:
     """Train several cells with several seeds, side by side, and report which is better."""
-    with quiet_native_start():
-        from pipeline.stages.compare import compare
-
-        if register:
-            import pipeline.tracking.promotion  # noqa: F401 - starts TensorFlow, which otherwise only the trainings do
+    from pipeline.stages.compare import compare
 
     run_id = compare(settings, reporter, count=workers, register=register)
     reporter.note(f"Run {run_id} holds the comparison. Look at it with: mlflow ui")
@@ -285,9 +271,8 @@ def promote(
     run_id: RunOfModel = None, name: RegisteredName = None, force: Force = False, rollback: Rollback = False
 ) -> None:
     """Register a run's model; it is served as champion if it is better than the present one."""
-    with _outcome_as_exit_code(), TerminalReporter() as reporter:
-        with quiet_native_start():
-            from pipeline.tracking import promotion as stage
+    with _outcome_as_exit_code() as reporter:
+        from pipeline.tracking import promotion as stage
 
         if rollback:
             promotion = stage.rollback(name, run_id=run_id, reporter=reporter)
@@ -309,9 +294,8 @@ def predict(
     ] = None,
 ) -> None:
     """Say what is on pictures: label, probability and runner-up of each."""
-    with _outcome_as_exit_code(), TerminalReporter() as reporter:
-        with quiet_native_start():
-            from pipeline.stages.predict import predict
+    with _outcome_as_exit_code() as reporter:
+        from pipeline.stages.predict import predict
 
         predict(paths, model, output, reporter)
 
@@ -323,8 +307,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", help="Port; 0: any free one.")] = 5001,
 ) -> None:
     """Serve a model, with a page to draw on."""
-    with _outcome_as_exit_code(), TerminalReporter() as reporter:
-        with quiet_native_start():
-            from pipeline.stages.serve import serve
+    with _outcome_as_exit_code() as reporter:
+        from pipeline.stages.serve import serve
 
         serve(model, reporter, host=host, port=port)

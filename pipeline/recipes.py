@@ -4,7 +4,9 @@ How the values were found, and what each of them is worth: ``docs/recipes.md``.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pipeline.settings import Settings
 
 Values = Mapping[str, object]
 
@@ -62,6 +64,12 @@ _QUICK = Recipe(
 RECIPES: Mapping[str, Recipe] = {"tutorial": _TUTORIAL, "accurate": _ACCURATE, "quick": _QUICK}
 
 
-def values(recipe: str, cell: str) -> Values:
-    """Return the values that a recipe has for a cell; none where there is no such recipe or cell."""
-    return RECIPES[recipe].values.get(cell, {}) if recipe in RECIPES else {}
+def resolve(given: Mapping[str, Any]) -> Settings:
+    """Return checked settings: the ``given`` values, those of the recipe, and the defaults of the rest.
+
+    Raises:
+        UsageError: names each parameter that is wrong, what it expects, and what came.
+    """
+    recipe, cell = (str(given.get(name, getattr(Settings, name))) for name in ("recipe", "cell"))
+    values = RECIPES[recipe].values.get(cell, {}) if recipe in RECIPES else {}
+    return Settings.of({**values, **given})

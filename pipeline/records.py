@@ -1,7 +1,11 @@
-"""The history of a training: a record per epoch, and the one rule of which epoch is kept."""
+"""The history of a training: a record per epoch, where it stands, and the one rule of which epoch is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line imports this module, and should answer at once
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +33,20 @@ def kept(history: Sequence[EpochRecord]) -> EpochRecord:
     That is the one of the best validation accuracy; among equals of the lowest validation cost; among these the first.
     """
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A training after an epoch.
+
+    Attributes:
+        history: a record per finished epoch.
+        state: of the trainer: weights, and what the optimizer remembers.
+        best_weights: those of the epoch that would be kept if this were the last.
+        seconds: wall time of the training so far.
+    """
+
+    history: list[EpochRecord]
+    state: "Sequence[NDArray[Any]]"
+    best_weights: "Sequence[NDArray[Any]]"
+    seconds: float

@@ -12,14 +12,12 @@ The checks are pydantic's. It is imported when they run, not with this module:
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from pipeline import recipes
 from pipeline.cells import Cell
 from pipeline.errors import UsageError
 
@@ -78,7 +76,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
-    """All that a training needs. The defaults are the tutorial's; ``of`` takes those of the recipe."""
+    """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes."""
 
     recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
     cell: Annotated[Cell, Doc("Recurrent cell.")] = "gru"
@@ -113,16 +111,6 @@ class Settings(DataSettings):
         Le(64),
         Doc("Parts of a batch trained side by side; costs repeat for the same number only. Default: cores, at most 4."),
     ] = field(default_factory=default_shards)
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return checked settings: the ``given`` values, those of the recipe, and the defaults of the rest.
-
-        Raises:
-            UsageError: names each parameter that is wrong, what it expects, and what came.
-        """
-        recipe, cell = (str(given.get(name, default)) for name, default in (("recipe", cls.recipe), ("cell", cls.cell)))
-        return super().of({**recipes.values(recipe, cell), **given})
 
     def __post_init__(self) -> None:
         """Cut a batch into no more parts than it has images."""
@@ -162,35 +150,6 @@ def resolve_steps(steps: int, height: int, width: int) -> int:
             f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
         )
     return steps
-
-
-LISTS = {"cells": "cell", "seeds": "seed", "learning_rate": "learning_rate", "hidden_units": "hidden_units"}
-"""Of what a comparison takes several values, parted by commas: the option, and the field of the settings."""
-
-COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
-"""What a comparison compares unless told."""
-
-
-def grid(given: Mapping[str, Any]) -> list[Settings]:
-    """Return checked settings of all combinations of the lists among the ``given`` values.
-
-    Raises:
-        UsageError: a list is empty or names a value twice, or a value is wrong.
-    """
-    texts = {option: text for option, text in (COMPARED | dict(given)).items() if option in LISTS}
-    rest = {name: value for name, value in given.items() if name not in LISTS}
-    names = [LISTS[option] for option in texts]
-    values = [_parts(option, str(text)) for option, text in texts.items()]
-    return [Settings.of(rest | dict(zip(names, combination, strict=True))) for combination in product(*values)]
-
-
-def _parts(option: str, text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise UsageError(f"{option}: expected values parted by commas, such as {COMPARED['seeds']}, received {text!r}.")
-    if len(set(parts)) < len(parts):
-        raise UsageError(f"{option}: expected each value once, received {text!r}.")
-    return parts
 
 
 def _explain(problem: Any) -> str:

@@ -1,12 +1,35 @@
-"""TensorFlow, started once and quietly: whatever computes calls this before it imports more of it."""
+"""What a process does before its work: signals become one interruption, TensorFlow starts quietly."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from pipeline.settings import usable_cores
+
+# Ctrl-C, the wish of another process, and a terminal that was closed (which Windows does not know).
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt on any of the signals that ask a process to end; afterwards they are as before."""
+    handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of the run."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def start_tensorflow(threads: int) -> bool:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.cells import Cell
 from pipeline.evaluation import metrics
-from pipeline.records import EpochRecord
+from pipeline.records import EpochRecord, kept
 
 # From the palette of Okabe and Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/. Of its triples
 # with a contrast of 3:1 on white, the one whose colours stay furthest apart in all kinds of colour blindness.
@@ -45,22 +45,20 @@ _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the g
 _ELONGATED = 4  # height to width, or width to height, beyond which pixels are not drawn square
 
 
-def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK, best_epoch: int | None = None) -> Figure:
-    """Draw cost and accuracy by epoch, of training and validation, and mark the best epoch.
+def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> Figure:
+    """Draw cost and accuracy by epoch, of training and validation, and mark the kept epoch.
 
     Args:
         records: at least one epoch.
         title: heads the figure.
         colour: of the lines, such as ``CELL_COLOURS[cell]``.
-        best_epoch: whose weights are kept; None: that of the highest validation accuracy, among equals of the lowest
-            validation cost.
 
     Raises:
-        ValueError: there are no records, or none of ``best_epoch``.
+        ValueError: there are no records.
     """
     if not records:
         raise ValueError("curves: expected the record of at least one epoch, received none.")
-    best = _record_of(records, best_epoch)
+    best = kept(records)
     figure = empty_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
     _draw_pair(left, records, best, colour=colour, measure=_costs)
@@ -171,16 +169,6 @@ def _costs(record: EpochRecord) -> tuple[float, float]:
 
 def _percents(record: EpochRecord) -> tuple[float, float]:
     return 100 * record.accuracy, 100 * record.val_accuracy
-
-
-def _record_of(records: Sequence[EpochRecord], best_epoch: int | None) -> EpochRecord:
-    """Return the record of ``best_epoch``; if None, the best by validation accuracy, then cost."""
-    if best_epoch is None:
-        return min(records, key=lambda record: (-record.val_accuracy, record.val_cost))
-    for record in records:
-        if record.epoch == best_epoch:
-            return record
-    raise ValueError(f"curves: expected best_epoch to be one of the {len(records)} recorded, received {best_epoch}.")
 
 
 def _draw_pair(axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, *, colour: str, measure: Measure) -> None:

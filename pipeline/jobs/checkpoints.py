@@ -1,130 +1,151 @@
-"""Where a training stands, kept so that it can go on after it was cut off; removed when it has ended.
+"""Where trainings stand, kept so that they can go on after they were cut off; removed when they have ended.
 
     <data_dir>/checkpoints/<name>/
         checkpoint.npz    after the last finished epoch
         .lock             held by the process that is at the training; the system frees it however that process ends
 
-A training is cut off if it has such a folder and nobody holds its lock.
+A training was begun on this machine, and has not ended, if it has such a folder; it was cut off if nobody holds its
+lock.
 """
 
 import json
 import os
+import re
 import shutil
+import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UsageError
-from pipeline.records import EpochRecord
+from pipeline.records import EpochRecord, Snapshot
 
 FILE = "checkpoint.npz"
 LOCK = ".lock"
 
-Numbers = NDArray[Any]
+_NAME = re.compile(r"[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A training after an epoch.
+def new_name() -> str:
+    """Return a name that no checkpoint has."""
+    return uuid.uuid4().hex
 
-    Attributes:
-        history: a record per finished epoch.
-        state: of the trainer: weights, and what the optimizer remembers.
-        best_weights: those of the epoch that would be kept if this were the last.
-        seconds: wall time of the training so far.
+
+class Checkpoints:
+    """The checkpoints in a folder of this machine, by their names.
+
+    Each method takes a name, as :func:`new_name` gives it. It may come from a store that others write to: any other
+    raises a DataError, and no path is made of it.
+
+    Args:
+        data_dir: holds them, in ``checkpoints``.
     """
 
-    history: list[EpochRecord]
-    state: Sequence[Numbers]
-    best_weights: Sequence[Numbers]
-    seconds: float
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "checkpoints"
 
+    @contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Make room for a checkpoint, and hold it against other processes.
 
-def folder_of(data_dir: Path, name: str) -> Path:
-    """Return the folder of the checkpoint of that name."""
-    return data_dir / "checkpoints" / name
+        Raises:
+            DataError: there is no room to be made.
+            UsageError: another process holds it.
+        """
+        folder = self._folder(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / LOCK)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"resume: expected a run that was cut off, but another process is at it, in {folder}."
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"data_dir: expected a folder to write to, received {self._root.parent}: {error.strerror}. "
+                "Free it, or take another --data-dir."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
-
-@contextmanager
-def held(data_dir: Path, name: str) -> Iterator[Path]:
-    """Make the folder of a checkpoint, hold it against other processes, and yield it.
-
-    Raises:
-        DataError: the folder cannot be made.
-        UsageError: another process holds it.
-    """
-    folder = folder_of(data_dir, name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            f"resume: expected a run that was cut off, but another process is at it, in {folder}."
-        ) from None
-    except OSError as error:
-        raise DataError(f"data_dir: expected a folder to write to, received {data_dir}: {error.strerror}.") from None
-    try:
-        yield folder
-    finally:
-        lock.release()
-
-
-def is_held(data_dir: Path, name: str) -> bool:
-    """Return whether a process is at the training whose checkpoint has that name."""
-    lock = FileLock(folder_of(data_dir, name) / LOCK)
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock.acquire(timeout=0):
+    def is_held(self, name: str) -> bool:
+        """Return whether a process of this machine is at the training."""
+        lock = FileLock(self._folder(name) / LOCK)
+        if not Path(lock.lock_file).exists():
             return False
-    except Timeout:
-        return True
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
 
+    def exists(self, name: str) -> bool:
+        """Return whether the training was begun here and has not ended."""
+        return self._folder(name).is_dir()
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in place of the one before; whenever the machine stops, one of the two is whole."""
-    log = {"history": [asdict(record) for record in checkpoint.history], "seconds": checkpoint.seconds}
-    arrays = {f"state_{number:04}": array for number, array in enumerate(checkpoint.state)}
-    arrays |= {f"weight_{number:04}": array for number, array in enumerate(checkpoint.best_weights)}
-    incoming = folder / f".incoming-{FILE}"
-    with incoming.open("wb") as file:
-        np.savez(file, log=np.frombuffer(json.dumps(log).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    incoming.replace(folder / FILE)
+    def save(self, name: str, snapshot: Snapshot) -> None:
+        """Write a checkpoint in place of the one before; whenever the machine stops, one of the two is whole.
 
+        Raises:
+            DataError: it cannot be written; the one before stays.
+        """
+        log = {"history": [asdict(record) for record in snapshot.history], "seconds": snapshot.seconds}
+        arrays = {f"state_{number:04}": array for number, array in enumerate(snapshot.state)}
+        arrays |= {f"weight_{number:04}": array for number, array in enumerate(snapshot.best_weights)}
+        path = self._folder(name) / FILE
+        incoming = path.with_name(f".incoming-{FILE}")
+        try:
+            with incoming.open("wb") as file:
+                np.savez(file, log=np.frombuffer(json.dumps(log).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            incoming.replace(path)
+        except OSError as error:
+            incoming.unlink(missing_ok=True)
+            raise DataError(
+                f"data_dir: expected to write the checkpoint {path}, received: {error.strerror}. The training stands "
+                f"after epoch {len(snapshot.history) - 1}: make room, then go on with it."
+            ) from None
 
-def load(folder: Path) -> Checkpoint | None:
-    """Return the checkpoint in a folder; None if no epoch was finished.
+    def load(self, name: str) -> Snapshot | None:
+        """Return a checkpoint; None if no epoch was finished.
 
-    Raises:
-        DataError: its file is damaged.
-    """
-    try:
-        with np.load(folder / FILE) as arrays:
-            log = json.loads(arrays["log"].tobytes())
-            return Checkpoint(
-                history=[EpochRecord(**record) for record in log["history"]],
-                state=[arrays[name] for name in sorted(arrays) if name.startswith("state_")],
-                best_weights=[arrays[name] for name in sorted(arrays) if name.startswith("weight_")],
-                seconds=log["seconds"],
+        Raises:
+            DataError: it is damaged.
+        """
+        path = self._folder(name) / FILE
+        try:
+            with np.load(path) as arrays:
+                log = json.loads(arrays["log"].tobytes())
+                return Snapshot(
+                    history=[EpochRecord(**record) for record in log["history"]],
+                    state=[arrays[name] for name in sorted(arrays) if name.startswith("state_")],
+                    best_weights=[arrays[name] for name in sorted(arrays) if name.startswith("weight_")],
+                    seconds=log["seconds"],
+                )
+        except FileNotFoundError:
+            return None
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path}: expected a whole checkpoint, received: {error}. Remove the folder to train anew."
+            ) from None
+
+    def remove(self, name: str) -> None:
+        """Remove a checkpoint: its training has ended."""
+        shutil.rmtree(self._folder(name), ignore_errors=True)
+
+    def _folder(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise DataError(
+                f"checkpoint: expected a name of 32 hexadecimal digits in the run's tag, received {name!r}. "
+                "The pipeline has not written this; train anew."
             )
-    except FileNotFoundError:
-        return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{folder / FILE}: expected a whole checkpoint, received: {error}. Remove the folder to train anew."
-        ) from None
-
-
-def remove(folder: Path) -> None:
-    """Remove a checkpoint and its folder: its training has ended."""
-    shutil.rmtree(folder, ignore_errors=True)
+        return self._root / name

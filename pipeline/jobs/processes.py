@@ -1,6 +1,6 @@
 """Jobs side by side, each in a process of its own; one that fails, or takes its process down, fails alone.
 
-    for event in workers.run(work, jobs, count=2): ...
+    for event in processes.run(work, jobs, count=2): ...
 
 Processes are started anew (never forked: TensorFlow does not survive it) and
 do a few jobs, one after the other. What they print goes nowhere; what they have to say
@@ -11,13 +11,14 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.startup import interruptible
 
 JOBS_EACH = 8
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -30,29 +31,29 @@ Work = Callable[[Any, Send], Any]
 
 
 class Started(NamedTuple):
-    """A process has begun a job; ``job`` is its position."""
+    """A process has begun a job."""
 
-    job: int
+    job: Any
 
 
 class Said(NamedTuple):
     """A job has sent something."""
 
-    job: int
+    job: Any
     message: Any
 
 
 class Finished(NamedTuple):
     """A job has ended well, with its result."""
 
-    job: int
+    job: Any
     result: Any
 
 
 class Failed(NamedTuple):
     """A job has raised something, or its process has died."""
 
-    job: int
+    job: Any
     reason: str
 
 
@@ -63,38 +64,68 @@ class Waited(NamedTuple):
 Event = Started | Said | Finished | Failed | Waited
 
 
-def run(work: Work, jobs: Sequence[Any], *, count: int) -> Generator[Event]:
+def run(work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
     """Do ``work(job, send)`` for all jobs, ``count`` at a time, in their order; yield what happens.
 
-    Closed before its end, also by Ctrl-C, it interrupts the jobs as Ctrl-C does and waits until they have ended.
+    A job is taken from ``jobs`` when a process is free for it, after all that had happened until then was yielded: so
+    the next job may depend on the results before. Closed before its end, also by Ctrl-C, it interrupts the jobs as
+    Ctrl-C does and waits until they have ended.
 
     Args:
         work: a function of a module; it, the jobs, what it sends and its result can be pickled.
         jobs: what it is called with.
         count: of processes.
     """
-    todo = list(range(len(jobs)))[::-1]
-    team: list[_Worker] = []
+    todo, team = iter(jobs), _Team(work)
     try:
-        team = [_Worker(work) for _ in range(min(count, len(jobs)))]
-        while todo or any(worker.job is not None for worker in team):
-            for number, worker in enumerate(team):
-                if todo and worker.job is None and worker.is_spent():
-                    worker.stop()
-                    team[number] = _Worker(work)
-            for worker in team:
-                if todo and worker.job is None:
-                    job = todo.pop()
-                    worker.begin(job, jobs[job])
-                    yield Started(job)
-            busy = {worker.connection: worker for worker in team if worker.job is not None}
-            ready = wait(list(busy), timeout=1)
-            if not ready:
-                yield Waited()
-            for connection in ready:
-                yield busy[connection].receive()  # type: ignore[index] # wait gives back what it was given
+        while True:
+            while len(team.busy) < count and (job := next(todo, _NONE)) is not _NONE:
+                team.begin(job)
+                yield Started(job)
+            if not team.busy:
+                return
+            yield from team.events()
     finally:
-        for worker in team:
+        team.stop()
+
+
+_NONE = object()
+
+
+class _Team:
+    """The processes: some at a job, some free."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._workers: list[_Worker] = []
+
+    @property
+    def busy(self) -> "dict[Connection, _Worker]":
+        """Those that are at a job, by their connections."""
+        return {worker.connection: worker for worker in self._workers if worker.is_busy}
+
+    def begin(self, job: Any) -> None:
+        """Hand a job to a process that is free, or to a new one; those that have done their share end."""
+        for worker in [worker for worker in self._workers if not worker.is_busy and worker.is_spent()]:
+            worker.stop()
+            self._workers.remove(worker)
+        free = next((worker for worker in self._workers if not worker.is_busy), None)
+        if free is None:
+            free = _Worker(self._work)
+            self._workers.append(free)
+        free.begin(job)
+
+    def events(self) -> "list[Event]":
+        """Return what happens next; that nothing does within a second is an event, too."""
+        busy = self.busy
+        ready = wait(list(busy), timeout=1)
+        return [busy[connection].receive() for connection in ready] or [Waited()]  # type: ignore[index]
+
+    def stop(self) -> None:
+        """Interrupt all, and wait for their end."""
+        for worker in self._workers:
+            worker.interrupt()
+        for worker in self._workers:
             worker.stop()
 
 
@@ -107,39 +138,40 @@ class _Worker:
         self.process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that its end here reads as the end of the process
-        self.job: int | None = None
-        self.begun = 0
+        self.is_busy = False
+        self._job: Any = None
+        self._begun = 0
 
     def is_spent(self) -> bool:
         """Return whether another should take its place: it has died, or done its share."""
-        return self.begun >= JOBS_EACH or not self.process.is_alive()
+        return self._begun >= JOBS_EACH or not self.process.is_alive()
 
-    def begin(self, job: int, argument: Any) -> None:
+    def begin(self, job: Any) -> None:
         """Hand it a job."""
-        self.job = job
-        self.begun += 1
+        self._job, self.is_busy = job, True
+        self._begun += 1
         with suppress(BrokenPipeError):  # its death is noticed when its answer is waited for
-            self.connection.send(argument)
+            self.connection.send(job)
 
     def receive(self) -> Event:
         """Return what has happened to its job."""
-        job = self.job
-        assert job is not None  # noqa: S101 - for the type checker: only the busy are asked
         try:
             kind, content = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
             kind, content = Failed, f"Its process ended {_how(self.process.exitcode)}."
-        if kind is not Said:
-            self.job = None
-        event: Event = kind(job, content)
+        self.is_busy = kind is Said
+        event: Event = kind(self._job, content)
         return event
 
-    def stop(self) -> None:
-        """Interrupt what it does, and wait for its end."""
-        self.connection.close()
-        if self.job is not None:
+    def interrupt(self) -> None:
+        """Interrupt what it does."""
+        if self.is_busy:
             self.process.terminate()
+
+    def stop(self) -> None:
+        """Let it end when it has done what it does, and wait for that."""
+        self.connection.close()
         self.process.join(PATIENCE)
         self.process.kill()
         self.process.join()
@@ -154,12 +186,10 @@ def _how(exit_code: int | None) -> str:
 
 def _serve(work: Work, connection: Connection) -> None:
     """Do jobs until nobody has one left: the life of a process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    with suppress(EOFError, KeyboardInterrupt):
+    with suppress(EOFError, KeyboardInterrupt), interruptible():
         while True:
             argument = connection.recv()
             answer = _do(work, argument, lambda message: _send(connection, (Said, message)))
@@ -181,10 +211,3 @@ def _send(connection: Connection, message: tuple[type[Event], Any]) -> None:
         connection.send(message)
     except BrokenPipeError:
         raise KeyboardInterrupt from None
-
-
-def _interrupt(*_: object) -> NoReturn:
-    """Interrupt once: what follows must not disturb the marking of the run."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt

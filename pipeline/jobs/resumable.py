@@ -1,59 +1,52 @@
 """Runs that may be cut off at any moment, are found again, and go on.
 
-A training is known by its fingerprint: a digest of its parameters as they apply
-to the data, of the data, and of the code. It is a tag of each run. Two
-runs of one fingerprint are twins; they have the same numbers on one machine.
+A training is known by its fingerprint (``fingerprints.py``), which is a tag of
+its run. Two runs of one fingerprint are twins; they have the same numbers on one
+machine.
 """
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, get_args
 
-from pipeline.jobs import checkpoints
-from pipeline.tracking import store
-
-Run = Any  # MLflow's, whose own type only store.py knows
-
-TRAINED = "train_seconds"
-"""The last metric that a training logs: a run that has it needs no checkpoint."""
-
-EVALUATED = "test_accuracy"
-"""The last metric that an evaluation logs."""
-
-
-FINGERPRINT = "fingerprint"
-CHECKPOINT = "checkpoint"
-"""The tags of a run: its fingerprint, and the name of its checkpoint."""
+from pipeline.data import processed
+from pipeline.data.processed import DataSet
+from pipeline.errors import DataError, TrackingError, UsageError
+from pipeline.jobs import checkpoints, fingerprints
+from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings
+from pipeline.tracking import runs, store
+from pipeline.tracking.runs import TrackedRun
 
 
 @contextmanager
 def open_run(
-    name: str, data_dir: Path, *, fingerprint: str, parent: str | None = None, resume: str | None = None
-) -> Iterator[tuple[str, Path]]:
-    """Open or continue a run, and hold the folder of its checkpoint; yield the id and the folder.
+    name: str, place: Checkpoints, *, fingerprint: str, parent: str | None = None, resume: TrackedRun | None = None
+) -> Iterator[tuple[str, str]]:
+    """Open or continue a run, and hold its checkpoint; yield the id of the run and the name of the checkpoint.
 
-    The folder is there and held before the run is, and until it has ended; when it has ended well, it is removed.
+    The checkpoint is held before the run is there, and until it has ended; when it has ended well, it is removed.
 
     Args:
-        name: of the run; see :func:`pipeline.tracking.open_run`.
-        data_dir: holds the checkpoints.
+        name: of the run; see :func:`pipeline.tracking.store.open_run`.
+        place: of the checkpoints.
         fingerprint: by which the run is found again.
         parent: the id of the run that it belongs under.
-        resume: the id of the run to continue.
+        resume: the run to continue.
 
     Raises:
-        DataError: the folder cannot be made.
+        DataError: the checkpoint cannot be made.
         UsageError: another process is at the run to be resumed.
     """
-    checkpoint = store.get_run(resume).data.tags[CHECKPOINT] if resume else uuid.uuid4().hex
-    with checkpoints.held(data_dir, checkpoint) as folder:
-        tags = {FINGERPRINT: fingerprint, CHECKPOINT: checkpoint}
-        with store.open_run(name, tags, parent=parent, resume=resume) as run_id:
-            yield run_id, folder
-        checkpoints.remove(folder)
+    checkpoint = resume.tags[runs.CHECKPOINT] if resume else checkpoints.new_name()
+    with place.hold(checkpoint):
+        tags = {runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
+        run_id = resume.run_id if resume else None
+        with store.open_run(name, tags, parent=parent, resume=run_id) as opened:
+            yield opened, checkpoint
+        place.remove(checkpoint)
 
 
 class State(StrEnum):
@@ -67,34 +60,101 @@ class State(StrEnum):
 class Twin(NamedTuple):
     """A run that is the same training as another one."""
 
-    run_id: str
+    run: TrackedRun
     state: State
 
 
-def find_twin(fingerprint: str, data_dir: Path) -> Twin | None:
+def find_twin(fingerprint: str, place: Checkpoints) -> Twin | None:
     """Return the run of this experiment that comes nearest to having done a training already.
 
     Args:
         fingerprint: of the training.
-        data_dir: holds the checkpoints.
+        place: of the checkpoints.
 
     Returns:
         One that has ended, with its evaluation; else one that another process on this machine is at; else one that was
         cut off and can go on; else None.
     """
     twins: dict[State, Twin] = {}
-    for run in store.find_runs(f"tags.{FINGERPRINT} = '{fingerprint}'"):
-        if state := _state(run, data_dir):
-            twins.setdefault(state, Twin(run.info.run_id, state))
+    for run in store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}'"):
+        if state := _state(run, place):
+            twins.setdefault(state, Twin(run, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
 
 
-def _state(run: Run, data_dir: Path) -> State | None:
-    checkpoint, metrics = run.data.tags[CHECKPOINT], run.data.metrics
-    if run.info.status == "FINISHED" and EVALUATED in metrics:
+def _state(run: TrackedRun, place: Checkpoints) -> State | None:
+    checkpoint = run.tags.get(runs.CHECKPOINT, "")
+    if run.status == "FINISHED" and run.is_evaluated:
         return State.ENDED
-    if checkpoints.is_held(data_dir, checkpoint):
-        return State.HELD
-    if TRAINED in metrics or checkpoints.folder_of(data_dir, checkpoint).exists():
-        return State.CUT_OFF
-    return None
+    try:
+        if place.is_held(checkpoint):
+            return State.HELD
+        check_can_go_on(run, place)
+    except DataError:
+        return None
+    return State.CUT_OFF
+
+
+def check_can_go_on(run: TrackedRun, place: Checkpoints) -> None:
+    """Check that what was done of a training is here, so that nothing is written on its run in vain.
+
+    Raises:
+        DataError: it was begun elsewhere, or its checkpoint is lost or damaged.
+    """
+    checkpoint = run.tags.get(runs.CHECKPOINT, "")
+    if run.is_trained:
+        return
+    if not place.exists(checkpoint) or (place.load(checkpoint) is None and runs.COST in run.metrics):
+        raise DataError(
+            f"data_dir: expected the checkpoint of run {run.run_id}, found none. "
+            "Resume on the machine and with the data_dir that it was begun with, or train anew."
+        )
+
+
+def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun, Settings, DataSet]:
+    """Return a run that is to go on, its parameters and its data.
+
+    Args:
+        run_id: of the run.
+        given: ``data_dir`` is taken from here; what else differs from its default must be as it is in the run.
+        evaluate: whether it is to be evaluated, too.
+
+    Raises:
+        DataError: its data or its checkpoint is not here.
+        TrackingError: there is no such run, or it is not a training.
+        UsageError: it has ended, was begun by other code, or has other parameters than those given.
+    """
+    run = store.get_run(run_id)
+    if runs.FINGERPRINT not in run.tags or not run.is_training:
+        raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
+    if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
+        raise UsageError(f"resume: expected a run that was cut off, received {run_id}, which has ended.")
+    settings = _settings_of(run, given)
+    data = processed.find_by_digest(settings.data_dir, run.tags[runs.DATASET], run.tags[runs.DATASET_DIGEST])
+    if fingerprints.of(settings, data) != run.tags[runs.FINGERPRINT]:
+        raise UsageError(
+            f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
+            "The rest would not be as it would have been there; train anew."
+        )
+    place = Checkpoints(settings.data_dir)
+    if not place.is_held(run.tags[runs.CHECKPOINT]):  # to open it will say so
+        check_can_go_on(run, place)
+    return run, settings, data
+
+
+def _settings_of(run: TrackedRun, given: Settings) -> Settings:
+    """Return the parameters that a run has logged; only ``data_dir`` may be another."""
+    parameters = store.parameters_of(run.run_id)
+    names = {field.name for field in fields(Settings)}
+    logged: dict[str, object] = {name: value for name, value in parameters.items() if name in names}
+    if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
+        logged["dataset"] = given.dataset
+    settings = Settings.of(logged)
+    default = Settings()
+    for field in fields(Settings):
+        value, own = getattr(given, field.name), getattr(settings, field.name)
+        if value not in (own, getattr(default, field.name)) and field.name not in DATA_PARAMETERS:
+            raise UsageError(
+                f"{field.name}: expected {own}, as in the run to be resumed, received {value}. Leave it out."
+            )
+    return settings if given.data_dir == default.data_dir else replace(settings, data_dir=given.data_dir)

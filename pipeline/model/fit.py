@@ -10,33 +10,15 @@ It knows no store and no terminal: what happens after an epoch is what the calle
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import keras
 
 from pipeline import records
 from pipeline.model.trainer import Numbers, Trainer
-from pipeline.records import EpochRecord
+from pipeline.records import EpochRecord, Snapshot
 
 OnBatches = Callable[[int, int, int], None]
 """Told (epoch, batches done, batches in all) a few times a second."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """A training after an epoch.
-
-    Attributes:
-        history: a record per finished epoch.
-        state: of the trainer: weights, and what the optimizer remembers.
-        best_weights: those of the epoch that would be kept if this were the last.
-        seconds: wall time of the training so far.
-    """
-
-    history: list[EpochRecord]
-    state: Sequence[Numbers]
-    best_weights: Sequence[Numbers]
-    seconds: float
 
 
 class Fit:

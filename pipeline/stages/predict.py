@@ -15,13 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data import idx
 from pipeline.errors import DataError
-from pipeline.model.trainer import configure_threads
 from pipeline.progress import Reporter
 from pipeline.serving import answers, pictures
 from pipeline.settings import usable_cores
@@ -62,7 +60,6 @@ def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Re
         answers.written(output) if output else nullcontext(lambda table: reporter.note(answers.lines(table))) as write,
         ThreadPoolExecutor(cores) as pool,
     ):
-        configure_threads(cores)
         classifier = registry.load(model)
         for part in _parts(files, classifier, unread.append):
             write(_answered(part, classifier, pool))

@@ -8,15 +8,13 @@ mlflow run . --env-manager uv -P cell=gru
 import time
 
 from pipeline.data.processed import DataSet
-from pipeline.jobs.resumable import EVALUATED
+from pipeline.jobs import resumable
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
-from pipeline.stages.evaluate import evaluate_on
 from pipeline.stages.preprocess import preprocess
-from pipeline.stages.train import Training, fit, open_training, resumed
-from pipeline.tracking import registry, store
-from pipeline.tracking.promotion import promote
+from pipeline.startup import start_tensorflow
+from pipeline.tracking import promotion, registry, store
 
 
 def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, register: str | None = None) -> str:
@@ -35,24 +33,20 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
     if register is not None:
         registry.check_name(register)
     store.connect()
-    seconds: dict[str, float] = {}
+    known, seconds = None, dict[str, float]()
     if resume:
-        settings, data = resumed(resume, settings, ended=EVALUATED)
+        known, settings, data = resumable.resumed(resume, settings, evaluate=True)
     else:
         data, seconds = _prepared(settings, reporter)
-    with open_training(settings, data, resume=resume) as opened:
+    start_tensorflow(settings.shards)
+    from pipeline.jobs import training
+
+    with training.opened(settings, data, resume=known) as opened:
         store.log_missing_metrics(opened.run_id, seconds)
-        fit_and_evaluate(opened, reporter)
+        training.finish(opened, reporter, evaluate=True)
     if register is not None:
-        promote(opened.run_id, register, reporter=reporter)
+        promotion.promote(opened.run_id, register, reporter=reporter)
     return opened.run_id
-
-
-def fit_and_evaluate(opened: Training, reporter: Reporter) -> None:
-    """Do what an open run has not done yet of training and evaluation."""
-    fit(opened, reporter)
-    if EVALUATED not in store.get_run(opened.run_id).data.metrics:
-        evaluate_on(opened.run_id, opened.data, reporter)
 
 
 def _prepared(settings: Settings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:

@@ -8,14 +8,11 @@ processes, or without the page, there is `mlflow models serve`.
 
 import socket
 
-import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
 import uvicorn
 
 from pipeline.errors import UsageError
-from pipeline.model.trainer import configure_threads
 from pipeline.progress import Reporter
 from pipeline.serving import server
-from pipeline.settings import usable_cores
 from pipeline.tracking import registry
 
 
@@ -33,7 +30,6 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
     with _bound(host, port) as listener:
-        configure_threads(usable_cores())
         app = server.app(registry.load(model), address=model)
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")

@@ -11,6 +11,8 @@ from mlflow.pyfunc import load_model as load_pyfunc
 from mlflow.pyfunc import log_model as log_pyfunc
 from mlflow.types.schema import Schema, TensorSpec
 
+from pipeline.settings import usable_cores
+from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs
 from pipeline.tracking.store import client, environment, explained, get_run
 
@@ -57,5 +59,6 @@ def load_model(run_id: str) -> PyFuncModel:
     Raises:
         TrackingError: the run holds no model, or the model does not load.
     """
+    start_tensorflow(usable_cores())  # the model would, with a page of lines
     with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
         return load_pyfunc(f"runs:/{run_id}/{runs.MODEL}")

@@ -22,8 +22,6 @@ A rollback, and a promotion by force, take the marks of the better versions away
 
 from dataclasses import dataclass
 
-import tensorflow  # noqa: F401 - the model will; here its start is quietened by the command
-
 from pipeline.digests import SHORT
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.progress import Reporter

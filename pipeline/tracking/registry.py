@@ -19,6 +19,8 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import NDArray
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.settings import usable_cores
+from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs, store
 from pipeline.tracking.runs import TrackedRun
 
@@ -139,6 +141,7 @@ def load(address: str) -> Classifier:
     """
     if address.startswith(("models:/", "runs:/")):
         store.connect()  # MLflow itself would try for minutes
+    start_tensorflow(usable_cores())  # the model would, with a page of lines
     with store.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
         model = load_model(address)
     known, schema = model.metadata.metadata or {}, model.metadata.signature

@@ -7,6 +7,8 @@ The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+COST = "cost"  # of an epoch
+
 # Metrics that are logged once.
 PARAMETERS = "parameters"  # trainable weights
 BEST_VAL_ACCURACY = "best_val_accuracy"

@@ -293,6 +293,7 @@ def _log_batch(run_id: str, **entries: Any) -> None:
 
 
 def client() -> mlflow.MlflowClient:
+    """Return a client of the tracking server."""
     return mlflow.MlflowClient()
 
 

@@ -1,0 +1,103 @@
+"""A selection of trainings to its report: the page with tables and figures, kept on a run or in a folder, and told.
+
+All is read from the runs; of the data only the test images are needed, and
+without them the page shows everything but those.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.comparison import grouping, page, selection
+from pipeline.comparison.grouping import Group, Result
+from pipeline.comparison.selection import Selection
+from pipeline.data import processed
+from pipeline.errors import DataError
+from pipeline.progress import Reporter
+from pipeline.tracking import runs, store
+
+
+def report(
+    selected: Selection, reporter: Reporter, *, data_dir: Path, parent: str | None = None, output: Path | None = None
+) -> list[Group]:
+    """Report on finished trainings; return the groups that they make up.
+
+    Args:
+        selected: the trainings, at least one.
+        reporter: is told the summary, the verdicts, and where the page is.
+        data_dir: where the processed data is looked for, for the test images.
+        parent: the run that gets page, tables and figures as artifacts, in ``comparison/``; None: none does.
+        output: folder that gets page, tables and figures; None: none does.
+
+    Raises:
+        DataError: ``output`` cannot be written.
+        TrackingError: a run is not finished or not evaluated, or they are of different data.
+    """
+    results, class_names = selection.results_of(selected)
+    groups = grouping.grouped(results)
+    _note_twins(groups, results, reporter)
+    images = _test_images(results[0], data_dir, reporter)
+    contents = page.files(groups, class_names=class_names, images=images, failures=selected.failures)
+    if parent is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Path(folder), contents)
+            store.log_folder(parent, Path(folder), runs.COMPARISON_FOLDER)
+    if output is not None:
+        _write(output, contents)
+    _tell(groups, parent, output, reporter)
+    return groups
+
+
+def _note_twins(groups: Sequence[Group], results: Sequence[Result], reporter: Reporter) -> None:
+    counted = {result.run_id for group in groups for result in group.results}
+    if left := [f"{result.name} ({result.run_id})" for result in results if result.run_id not in counted]:
+        reporter.note(f"Of trainings with the same parameters and seed the latest counts. Left out: {', '.join(left)}.")
+
+
+def _test_images(result: Result, data_dir: Path, reporter: Reporter) -> Any:
+    """Return the test images (N, H, W) of the data that a run was trained on, or None where it is not there."""
+    tags = result.tags
+    try:
+        return processed.find_by_digest(data_dir, tags[runs.DATASET], tags[runs.DATASET_DIGEST]).test.images
+    except DataError as error:
+        reporter.note(f"The page shows no images. {error}")
+        return None
+
+
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files by their names; each is there whole, or as it was."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            incoming = folder / f".incoming-{name}"
+            incoming.write_bytes(content)
+            incoming.replace(folder / name)
+    except OSError as error:
+        raise DataError(f"output: expected a folder to write to, received {folder}: {error.strerror}.") from None
+
+
+def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, reporter: Reporter) -> None:
+    columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
+    reporter.table(columns, [_row(group) for group in groups])
+    for verdict in grouping.verdicts(groups):
+        reporter.note(page.sentence(verdict))
+    if len(groups) > 1:
+        reporter.note(f"Recommended, by validation: {grouping.recommended(groups).label}.")
+    if output is not None:
+        reporter.note(f"Look at {output / 'report.html'}.")
+    if parent is not None:
+        reporter.note(f"Run {parent} holds the report, in {runs.COMPARISON_FOLDER}/.")
+
+
+def _row(group: Group) -> list[str]:
+    return [
+        group.label,
+        str(len(group.seeds)),
+        group.spread(runs.BEST_VAL_ACCURACY).text(2, scale=100),
+        group.spread(runs.TEST_ACCURACY).text(2, scale=100),
+        group.spread(runs.TEST_COST).text(4),
+        group.seconds_text,
+        grouping.three_digits(group.epoch_seconds),
+        f"{group.parameters:,}",
+    ]

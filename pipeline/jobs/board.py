@@ -1,0 +1,84 @@
+"""How far trainings side by side are, from the events of their executor."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.jobs import processes
+from pipeline.jobs.job import TAKEN_OVER, Job, Opened
+from pipeline.progress import Progress
+from pipeline.records import EpochRecord
+from pipeline.settings import Settings
+
+
+class Board:
+    """A row per job, in their order.
+
+    Args:
+        jobs: the trainings.
+        count: of those that run at once.
+    """
+
+    def __init__(self, jobs: Sequence[Job], count: int) -> None:
+        self._rows = {job: Progress(name=job.name, epochs=job.settings.epochs) for job in jobs}
+        self._count = count
+        self._began: dict[Job, float] = {}
+        self._ended: set[Job] = set()
+        self._paces: dict[Settings, list[float]] = {}
+
+    @property
+    def rows(self) -> list[Progress]:
+        """How far each training is."""
+        return list(self._rows.values())
+
+    @property
+    def left(self) -> float | None:
+        """The seconds until all have ended; None until each kind of training has shown its pace."""
+        known = [row.left for row in self.rows if row.left is not None]
+        return sum(known) / self._count if len(known) == len(self._rows) else None
+
+    def take(self, event: processes.Event) -> None:
+        """Enter what has happened."""
+        now = time.monotonic()
+        if isinstance(event, processes.Said):
+            self._hear(event.job, event.message)
+        elif isinstance(event, processes.Started):
+            self._began[event.job] = now
+            self._rows[event.job].state = "starts"
+        elif not isinstance(event, processes.Waited):
+            self._end(event)
+        for job, began in self._began.items():
+            self._rows[job].seconds = now - began
+        for job, row in self._rows.items():
+            row.left = self._left(job)
+
+    def _hear(self, job: Job, message: object) -> None:
+        row = self._rows[job]
+        if isinstance(message, EpochRecord):
+            row.record = message
+            self._paces.setdefault(_kind(job), []).append(message.epoch_seconds)
+        else:
+            row.state = message.state if isinstance(message, Opened) else str(message)
+
+    def _end(self, event: processes.Finished | processes.Failed) -> None:
+        row = self._rows[event.job]
+        del self._began[event.job]
+        self._ended.add(event.job)
+        if isinstance(event, processes.Failed):
+            row.state = "failed"
+        elif row.state not in TAKEN_OVER:
+            row.state = "ended"
+
+    def _left(self, job: Job) -> float | None:
+        row, paces = self._rows[job], self._paces.get(_kind(job))
+        if job in self._ended:
+            return 0.0
+        if not paces:
+            return None
+        return statistics.median(paces) * (row.epochs - (row.record.epoch if row.record else 0))
+
+
+def _kind(job: Job) -> Settings:
+    """Return what jobs share that take equally long."""
+    return replace(job.settings, seed=0)

@@ -1,0 +1,66 @@
+"""Test the model of a run on the held-out images; the results go onto that run.
+
+The model is the one that is served, loaded back from where it was logged.
+"""
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.processed import DataSet
+from pipeline.evaluation import figures, metrics
+from pipeline.progress import Reporter
+from pipeline.tracking import models, runs, store
+
+CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
+
+
+def evaluate(run_id: str, data: DataSet, reporter: Reporter) -> float:
+    """Evaluate a run's model on the test images of ``data``; return its test accuracy, a fraction.
+
+    Raises:
+        TrackingError: the run holds no model.
+    """
+    started = time.perf_counter()
+    labels = np.asarray(data.test.labels)
+    probabilities = _probabilities(run_id, data)
+    cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
+    _log_tables(run_id, data, probabilities)
+    _log_figures(run_id, data, probabilities)
+    seconds = time.perf_counter() - started
+    store.log_metrics(run_id, {runs.TEST_COST: cost, runs.TEST_ACCURACY: accuracy, runs.SECONDS_EVALUATE: seconds})
+    reporter.note(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
+    return accuracy
+
+
+def _probabilities(run_id: str, data: DataSet) -> NDArray[np.float32]:
+    """Return the model's answers to the test images, (N, C)."""
+    model = models.load_model(run_id)
+    starts = range(0, len(data.test.images), CHUNK)
+    chunks = (data.test.images[start : start + CHUNK].astype(np.float32) for start in starts)
+    return np.concatenate([model.predict(chunk) for chunk in chunks])
+
+
+def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
+    labels, predicted = data.test.labels, probabilities.argmax(axis=1)
+    store.log_table(run_id, metrics.per_class(labels, predicted, data.class_names), runs.PER_CLASS)
+    store.log_table(run_id, metrics.predictions(labels, probabilities, data.class_names), runs.PREDICTIONS)
+
+
+def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
+    labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
+    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
+    matrix = metrics.confusion(labels, predicted, data.classes)
+    worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
+    store.log_figure(run_id, figures.confusion_matrix(matrix, data.class_names, title), runs.CONFUSION_MATRIX)
+    gallery = figures.misclassified(
+        data.test.images[worst],
+        labels[worst],
+        predicted[worst],
+        probabilities=probabilities[worst].max(axis=1),
+        class_names=data.class_names,
+        total_wrong=int((labels != predicted).sum()),
+        title=title,
+    )
+    store.log_figure(run_id, gallery, runs.MISCLASSIFIED)

@@ -1,0 +1,115 @@
+"""A training as a job of an executor: all that a process needs to know, what it says on the way, what it leaves."""
+
+import os
+import time
+from dataclasses import dataclass
+
+from pipeline.data import processed
+from pipeline.jobs import fingerprints, resumable
+from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.processes import Send
+from pipeline.jobs.resumable import State, Twin
+from pipeline.progress import Reporter
+from pipeline.records import EpochRecord
+from pipeline.settings import Settings
+from pipeline.startup import start_tensorflow
+from pipeline.tracking import store
+
+DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
+"""The states of a training that was done already: by this comparison, or outside of it."""
+
+WAITING = "waits for another process that is at it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training, as it is handed to a process.
+
+    Attributes:
+        settings: its parameters.
+        name: of its run.
+        parent: the id of the comparison's run.
+        dataset: the name of the processed data.
+        digest: of that data.
+        cores: that it may use.
+    """
+
+    settings: Settings
+    name: str
+    parent: str
+    dataset: str
+    digest: str
+    cores: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A job says which run it works on, and what it does there."""
+
+    run_id: str
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a job leaves: the id of its run, and whether that had ended elsewhere, outside this comparison."""
+
+    run_id: str
+    taken_over: bool
+
+
+def train(job: Job, send: Send) -> Done:
+    """Do in a process of its own what is left to do of one training.
+
+    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch; a text is a state.
+    """
+    os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
+    twin = _twin(job, send)
+    if twin and twin.state is State.ENDED:
+        own = twin.run.is_child_of(job.parent)
+        send(Opened(run_id=twin.run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
+        store.add_to_comparison(twin.run.run_id, job.parent)
+        return Done(run_id=twin.run.run_id, taken_over=not own)
+    return Done(run_id=_train(job, twin, send), taken_over=False)
+
+
+def _train(job: Job, twin: Twin | None, send: Send) -> str:
+    """Train, or go on with the twin that was cut off; return the id of the run."""
+    start_tensorflow(job.cores)
+    import keras
+
+    from pipeline.jobs import training
+
+    keras.backend.clear_session()  # forgets the training before
+    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    resume = twin.run if twin else None
+    parent = None if twin else job.parent
+    with training.opened(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores) as opened:
+        send(Opened(run_id=opened.run_id, state="goes on" if twin else "trains"))
+        store.add_to_comparison(opened.run_id, job.parent)
+        training.finish(opened, _Sender(send), evaluate=True)
+    return opened.run_id
+
+
+def _twin(job: Job, send: Send) -> Twin | None:
+    """Return the run that is the same training, as soon as no other process is at it."""
+    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    fingerprint, place = fingerprints.of(job.settings, data), Checkpoints(job.settings.data_dir)
+    while twin := resumable.find_twin(fingerprint, place):
+        if twin.state is not State.HELD:
+            return twin
+        send(WAITING)
+        time.sleep(1)
+    return None
+
+
+class _Sender(Reporter):
+    """Sends the epochs to the process that draws."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        self._send(record)
+        if record.epoch == epochs:
+            self._send("evaluates")

@@ -1,0 +1,92 @@
+"""Many trainings through an executor: which jobs they are, how many at once, what becomes of each."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+from pipeline.cells import CELLS
+from pipeline.data.processed import DataSet
+from pipeline.jobs import job, processes
+from pipeline.jobs.board import Board
+from pipeline.jobs.job import Done, Job, Opened
+from pipeline.progress import Reporter
+from pipeline.settings import Settings, usable_cores
+from pipeline.tracking import store
+
+MEMORY = 1.5e9
+"""Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of the jobs.
+
+    Attributes:
+        done: what each leaves that ended well.
+        failures: the reason of each that failed.
+    """
+
+    done: Mapping[Job, Done] = field(default_factory=dict)
+    failures: Mapping[Job, str] = field(default_factory=dict)
+
+
+def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int) -> list[Job]:
+    """Return the jobs of a comparison; side by side, ``count`` of them share the cores."""
+    return [
+        Job(
+            settings=settings,
+            name=_name(settings, [each for each in grid if each.cell == settings.cell]),
+            parent=parent,
+            dataset=data.name,
+            digest=data.digest,
+            cores=max(1, usable_cores() // count),
+        )
+        for settings in grid
+    ]
+
+
+def _name(settings: Settings, of_cell: Sequence[Settings]) -> str:
+    """Return such as ``gru-s1``, with what else differs among the trainings of its cell."""
+    varied = [name for name in ("learning_rate", "hidden_units") if len({getattr(each, name) for each in of_cell}) > 1]
+    return "-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"])
+
+
+def at_once(trainings: int) -> int:
+    """Return how many trainings to run at once: one per core, as far as the memory goes; one at a time on a GPU.
+
+    Of an LSTM, two epochs side by side on one core each take about as long as one after the other on two; what is
+    around the epochs then runs side by side, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
+    """
+    if Path("/proc/driver/nvidia/gpus").exists():
+        return 1
+    return max(1, min(trainings, usable_cores(), int(psutil.virtual_memory().available / MEMORY)))
+
+
+def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome:
+    """Do the jobs, ``count`` at a time; each run is listed as a child of its comparison as soon as it is known."""
+    done: dict[Job, Done] = {}
+    failures: dict[Job, str] = {}
+    order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
+    board = Board(order, count)
+    with closing(processes.run(job.train, order, count=count)) as events:
+        for event in events:
+            if isinstance(event, processes.Finished):
+                done[event.job] = event.result
+            elif isinstance(event, processes.Failed):
+                failures[event.job] = event.reason
+            elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
+                store.add_child(event.job.parent, event.message.run_id)
+            board.take(event)
+            reporter.trainings(board.rows, board.left)
+    return Outcome(
+        done={each: done[each] for each in jobs if each in done},
+        failures={each: failures[each] for each in jobs if each in failures},
+    )
+
+
+def _size(job: Job) -> int:
+    """Return what the time of an epoch is about proportional to."""
+    return CELLS[job.settings.cell].gates * job.settings.hidden_units

@@ -1,0 +1,140 @@
+"""One training into an MLflow run: its epochs, its model, its evaluation; it may be cut off anywhere and goes on."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from pipeline import records
+from pipeline.data.processed import DataSet
+from pipeline.evaluation import figures, metrics
+from pipeline.jobs import evaluation, fingerprints, resumable
+from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.model import network
+from pipeline.model.fit import Fit
+from pipeline.model.trainer import Trainer
+from pipeline.progress import Reporter
+from pipeline.settings import Settings, usable_cores
+from pipeline.tracking import models, origin, runs, store
+from pipeline.tracking.runs import TrackedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A training whose run is open.
+
+    Attributes:
+        run_id: of the MLflow run.
+        settings: its parameters.
+        data: what it trains on.
+        place: of its checkpoint, which is held against other processes.
+        checkpoint: the name of its checkpoint.
+    """
+
+    run_id: str
+    settings: Settings
+    data: DataSet
+    place: Checkpoints
+    checkpoint: str
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    data: DataSet,
+    *,
+    name: str | None = None,
+    parent: str | None = None,
+    resume: TrackedRun | None = None,
+    cores: int | None = None,
+) -> Iterator[Training]:
+    """Open the run of a training, with all that is known before it begins, and hold its checkpoint.
+
+    Args:
+        settings: the parameters.
+        data: what is trained on.
+        name: of the run; by default such as ``gru-s1``.
+        parent: the id of the run that it belongs under.
+        resume: the run that is to go on; None: a new one.
+        cores: that it may use; by default all.
+
+    Raises:
+        DataError: the checkpoint cannot be made.
+        UsageError: a parameter does not fit the data, or another process is at the run to be resumed; no run is opened.
+    """
+    parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
+    name, place = name or f"{settings.cell}-s{settings.seed}", Checkpoints(settings.data_dir)
+    with resumable.open_run(name, place, fingerprint=fingerprint, parent=parent, resume=resume) as (run_id, checkpoint):
+        store.log_parameters(run_id, parameters)
+        origin.log_origin(run_id, data, gpus=_gpus())
+        store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
+        yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
+
+
+def _gpus() -> list[str]:
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
+
+
+def finish(training: Training, reporter: Reporter, *, evaluate: bool) -> None:
+    """Do what an open run has not done yet of its training and, if asked, of its evaluation.
+
+    Raises:
+        DataError: its checkpoint is damaged, or cannot be written.
+        TrainingError: a cost is not finite.
+    """
+    if not store.get_run(training.run_id).is_trained:
+        _train(training, reporter)
+    if evaluate and not store.get_run(training.run_id).is_evaluated:
+        evaluation.evaluate(training.run_id, training.data, reporter)
+
+
+def _train(training: Training, reporter: Reporter) -> None:
+    """Train the network epoch by epoch; log its history and the model of the kept epoch."""
+    fit = Fit(Trainer.of(training.settings, training.data))
+    store.log_missing_metrics(training.run_id, {runs.PARAMETERS: fit.trainer.model.count_params()})
+    _go_on(training, fit, reporter)
+    _train_epochs(training, fit, reporter)
+    _log_training(training, fit)
+    best = records.kept(fit.history)
+    summary = {
+        runs.BEST_VAL_ACCURACY: best.val_accuracy,
+        runs.BEST_EPOCH: best.epoch,
+        runs.SECONDS_TRAIN: fit.seconds,
+        runs.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
+    }
+    store.log_missing_metrics(training.run_id, summary)
+    reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
+
+
+def _go_on(training: Training, fit: Fit, reporter: Reporter) -> None:
+    """Bring a training and its run to where its checkpoint stands, if it has one."""
+    if snapshot := training.place.load(training.checkpoint):
+        fit.restore(snapshot)
+        store.log_missing_epochs(training.run_id, fit.history)
+        epochs = training.settings.epochs
+        reporter.note(f"Resumed run {training.run_id} after epoch {len(fit.history)} of {epochs}.")
+
+
+def _train_epochs(training: Training, fit: Fit, reporter: Reporter) -> None:
+    epochs = training.settings.epochs
+    for record in fit.epochs(epochs, lambda epoch, done, total: reporter.batches(epoch, epochs, done, total)):
+        training.place.save(training.checkpoint, fit.snapshot())  # first: what is logged is never logged again
+        store.log_epoch(training.run_id, record)
+        reporter.epoch(record, epochs)
+
+
+def _log_training(training: Training, fit: Fit) -> None:
+    run_id, settings, data = training.run_id, training.settings, training.data
+    store.log_table(run_id, metrics.history(fit.history), runs.HISTORY)
+    title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
+    store.log_figure(
+        run_id, figures.curves(fit.history, title, colour=figures.CELL_COLOURS[settings.cell]), runs.CURVES
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(fit.model(), Path(folder))
+        models.discard_models(run_id)  # of an attempt that was cut off while it logged one
+        models.log_model(Path(folder), data)
