@@ -44,7 +44,7 @@ OFF: dict[str, object] = {
 def variants_of(recipe: str, cell: str) -> list[str]:
     """Return the tutorial, the recipe, and the recipe without each of its parts."""
     base = f"cell={cell},recipe={recipe}"
-    parts = [name for name in recipes.values(recipe, cell) if name in OFF]
+    parts = [name for name in recipes.RECIPES[recipe].values[cell] if name in OFF]
     return [f"cell={cell}", base, *(f"{base},{name}={OFF[name]}" for name in parts)]
 
 
@@ -56,16 +56,16 @@ def parameters(variant: str) -> dict[str, str]:
 def train(settings: Settings) -> list[dict[str, float]]:
     """Train on one core; return what validation said after each epoch, and the seconds of the epoch."""
     from pipeline.data import processed
+    from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(1)
-    trainer = Trainer.of(settings, processed.find(settings))
-    history = []
-    for number in range(1, settings.epochs + 1):
-        epoch, validation = trainer.epoch(number), trainer.validate()
-        history.append({"seconds": epoch.seconds, "cost": validation.cost, "accuracy": validation.accuracy})
-    return history
+    fit = Fit(Trainer.of(settings, processed.find(settings)))
+    return [
+        {"seconds": record.epoch_seconds, "cost": record.val_cost, "accuracy": record.val_accuracy}
+        for record in fit.epochs(settings.epochs)
+    ]
 
 
 def in_a_fresh_process(given: dict[str, Any]) -> list[dict[str, float]]:
@@ -94,8 +94,8 @@ def row(variant: str, histories: list[list[dict[str, float]]]) -> str:
 def measure(arguments: argparse.Namespace) -> None:
     """Train all variants with all seeds, and print the table."""
     data: dict[str, Any] = {"source": str(arguments.source), "data_dir": str(arguments.data_dir)}
-    download(Settings.of(data), Reporter())
-    preprocess(Settings.of(data), Reporter())
+    download(recipes.resolve(data), Reporter())
+    preprocess(recipes.resolve(data), Reporter())
     variants = arguments.variants or variants_of(arguments.recipe, arguments.cell)
     common = data | {"epochs": arguments.epochs, "shards": 2}
     given = [common | parameters(variant) | {"seed": seed} for variant in variants for seed in arguments.seeds]
@@ -127,7 +127,7 @@ def main() -> None:
     """Measure and print, or do the one training that this process was started for."""
     arguments = parse()
     if arguments.job:
-        print(json.dumps(train(Settings.of(arguments.job))))
+        print(json.dumps(train(recipes.resolve(arguments.job))))
     else:
         measure(arguments)
 

@@ -22,7 +22,9 @@ import numpy.typing as npt
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipeline import recipes
 from pipeline.data.processed import DataSet, Split
+from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -72,11 +74,11 @@ def gradient_norms(model: keras.Model, split: Split) -> Norms:
 
 def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, Norms]:
     """Return the norms before training and after so many epochs of the recipe."""
-    trainer = Trainer.of(Settings.of({"recipe": "accurate", "cell": "rnn", **given}), data)
+    trainer = Trainer.of(recipes.resolve({"recipe": "accurate", "cell": "rnn", **given}), data)
     split = Split(images=data.validation.images[:IMAGES], labels=data.validation.labels[:IMAGES])
     before = gradient_norms(trainer.model, split)
-    for number in range(1, epochs + 1):
-        trainer.epoch(number)
+    for _ in Fit(trainer).epochs(epochs):
+        pass
     return before, gradient_norms(trainer.model, split)
 
 

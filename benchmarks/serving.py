@@ -112,7 +112,7 @@ def _log_models(cell: str) -> dict[str, str]:
     from pipeline.data.processed import DataSet, Split
     from pipeline.model import network
     from pipeline.settings import Settings
-    from pipeline.tracking import store
+    from pipeline.tracking import models
 
     images, labels = np.zeros((2, 28, 28), np.uint8), np.arange(2, dtype=np.uint8)
     split = Split(images=images, labels=labels)
@@ -132,7 +132,7 @@ def _log_models(cell: str) -> dict[str, str]:
     model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
         network.save(model, Path(folder))
-        ours = store.log_model(Path(folder), data)
+        ours = models.log_model(Path(folder), data)
         keras = mlflow.tensorflow.log_model(model, name="keras", signature=signature).model_uri
         code = Path(folder, "empty.py")
         code.write_text(EMPTY_MODEL)

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from pipeline import recipes
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
@@ -47,15 +48,16 @@ class Moment(NamedTuple):
 def train_ours(settings: Settings, target: float) -> list[Moment]:
     """Train as `pipeline train` does, until a validation accuracy of ``target``."""
     from pipeline.data import processed
+    from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(settings.shards)
-    trainer = Trainer.of(settings, processed.find(settings))
+    fit = Fit(Trainer.of(settings, processed.find(settings)))
     moments: list[Moment] = []
-    for number in range(1, settings.epochs + 1):
-        seconds = trainer.epoch(number).seconds + (moments[-1].seconds if moments else 0)
-        moments.append(Moment(seconds, trainer.validate().accuracy))
+    for record in fit.epochs(settings.epochs):
+        seconds = record.epoch_seconds + (moments[-1].seconds if moments else 0)
+        moments.append(Moment(seconds, record.val_accuracy))
         if moments[-1].accuracy >= target:
             break
     return moments
@@ -132,8 +134,8 @@ def column(name: str, target: float, trainings: dict[str, list[list[Moment]]]) -
 def measure(arguments: argparse.Namespace) -> None:
     """Train all variants with all seeds in turn, and print the table."""
     given: dict[str, Any] = {"source": arguments.source, "data_dir": arguments.data_dir}
-    download(Settings.of(given), Reporter())
-    preprocess(Settings.of(given), Reporter())
+    download(recipes.resolve(given), Reporter())
+    preprocess(recipes.resolve(given), Reporter())
     trainings: dict[str, list[list[Moment]]] = {name: [] for name in VARIANTS}
     for seed in arguments.seeds:
         for name, measured in trainings.items():
@@ -164,7 +166,7 @@ def main() -> None:
         return
     train, given = VARIANTS[arguments.job]
     common = {"source": arguments.source, "data_dir": arguments.data_dir, "seed": arguments.seeds[0]}
-    print(json.dumps(train(Settings.of(common | given), max(arguments.targets))))
+    print(json.dumps(train(recipes.resolve(common | given), max(arguments.targets))))
 
 
 if __name__ == "__main__":

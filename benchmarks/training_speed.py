@@ -77,10 +77,7 @@ def read_training_data(source: Path) -> tuple[Any, Any]:
 
 def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     """Train as `pipeline train` does at its defaults."""
-    import keras
-
     from pipeline.data.processed import Split
-    from pipeline.model import network
     from pipeline.model.trainer import Trainer
     from pipeline.settings import Settings
     from pipeline.startup import start_tensorflow
@@ -88,15 +85,9 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     settings = Settings.of({"cell": cell})
     start_tensorflow(settings.shards)
     images, labels = read_training_data(source)
-    trainer = Trainer(
-        network.build(settings, height=STEPS, width=INPUTS, classes=CLASSES),
-        keras.optimizers.Adam(settings.learning_rate),
-        Split(images=images, labels=labels),
-        Split(images=images[:HELD_OUT], labels=labels[:HELD_OUT]),
-        batch_size=BATCH,
-        shards=settings.shards,
-        seed=settings.seed,
-    )
+    train = Split(images=images, labels=labels)
+    validation = Split(images=images[:HELD_OUT], labels=labels[:HELD_OUT])
+    trainer = Trainer(settings, train, validation, classes=CLASSES)
     results = [trainer.epoch(number) for number in range(1, epochs + 1)]
     return [result.seconds for result in results], results[0].samples
 

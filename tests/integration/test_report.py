@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 
 from pipeline.comparison import grouping
 from pipeline.comparison.grouping import Group
+from pipeline.comparison.report import report as report_on
+from pipeline.comparison.selection import Selection
 from pipeline.progress import Reporter
-from pipeline.stages.report import report_on
 from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process
 
 FILES = {
@@ -81,7 +82,7 @@ def written(command: Command, parent: str, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out where a test is about which runs are taken."""
-    monkeypatch.setattr("pipeline.report.files", tables)
+    monkeypatch.setattr("pipeline.comparison.page.files", tables)
 
 
 def tables(groups: Sequence[Group], *, failures: Mapping[str, str] | None, **_: object) -> dict[str, bytes]:
@@ -176,7 +177,7 @@ def test_the_core_returns_its_groups_and_writes_nothing_it_was_not_asked_for(
     data = Path("data").absolute()
     monkeypatch.chdir(tmp_path)
 
-    groups = report_on(None, [digits_run.run_id], data_dir=data, output=None, reporter=Reporter())
+    groups = report_on(Selection(run_ids=[digits_run.run_id]), Reporter(), data_dir=data)
 
     assert ["gru"] == [group.label for group in groups]
     assert [] == list(tmp_path.iterdir())

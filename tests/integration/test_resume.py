@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.jobs import checkpoints
-from pipeline.tracking import store
+from pipeline.tracking import models, store
 from tests.integration.conftest import Command, run_id_in
 
 TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 8, "--hidden-units", 16)
@@ -55,7 +55,7 @@ def run_of(folder: Path) -> str:
 
 
 def folder_of(run_id: str, store: Path) -> Path:
-    return checkpoints.folder_of(store / "data", mlflow.get_run(run_id).data.tags["checkpoint"])
+    return store / "data" / "checkpoints" / mlflow.get_run(run_id).data.tags["checkpoint"]
 
 
 def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
@@ -113,23 +113,23 @@ def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_double
 def test_a_stop_while_the_model_is_logged_leaves_one_model(
     command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_model = store.log_model
+    log_model = models.log_model
 
     def stopped(*arguments: Any) -> str:
         log_model(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "log_model", stopped)
+        patch.setattr(models, "log_model", stopped)
         command("train", *TRAIN, exit_code=130)
     run = mlflow.search_runs(output_format="list", max_results=1)[0]
 
     command("train", "--resume", run.info.run_id)
 
-    models = MlflowClient().search_logged_models(
+    logged = MlflowClient().search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
     )
-    assert 1 == len(models)
+    assert 1 == len(logged)
     assert mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
     check_each_step_stands_once(run.info.run_id)
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_resumed_is_explained(
     assert "hidden_units: expected 16, as in the run to be resumed, received 64." in other.output
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.digests.version", lambda package: "another")
+        patch.setattr("pipeline.jobs.fingerprints.version", lambda package: "another")
         code = command("train", "--resume", stopped, exit_code=2)
     assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
 

@@ -10,7 +10,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline import __version__, cli
-from pipeline.settings import COMPARED, DataSettings, Settings
+from pipeline.comparison.grid import COMPARED
+from pipeline.settings import DataSettings, Settings
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = {

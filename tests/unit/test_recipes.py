@@ -12,35 +12,37 @@ CELLS = get_args(Cell)
 
 
 def test_the_tutorial_is_the_defaults() -> None:
-    assert Settings() == Settings.of({"recipe": "tutorial"}) == Settings.of({})
+    assert Settings() == recipes.resolve({"recipe": "tutorial"}) == recipes.resolve({})
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("recipe", get_args(Recipe))
 def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any) -> None:
-    settings = asdict(Settings.of({"recipe": recipe, "cell": cell}))
+    settings = asdict(recipes.resolve({"recipe": recipe, "cell": cell}))
 
-    expected = asdict(Settings()) | {"recipe": recipe, "cell": cell} | dict(recipes.values(recipe, cell))
+    expected = (
+        asdict(Settings()) | {"recipe": recipe, "cell": cell} | dict(recipes.RECIPES[recipe].values.get(cell, {}))
+    )
     assert expected == settings
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_given_overrides_the_recipe(cell: Any) -> None:
-    recipe = Settings.of({"recipe": "accurate", "cell": cell})
+    recipe = recipes.resolve({"recipe": "accurate", "cell": cell})
     given = {"augmentation": "none", "learning_rate": 0.01, "epochs": 5}
 
-    settings = Settings.of({"recipe": "accurate", "cell": cell} | given)
+    settings = recipes.resolve({"recipe": "accurate", "cell": cell} | given)
 
     assert asdict(recipe) | given == asdict(settings)
     assert "affine" == recipe.augmentation
 
 
 def test_a_value_that_is_the_default_overrides_the_recipe_too() -> None:
-    assert "constant" == Settings.of({"recipe": "accurate", "schedule": "constant"}).schedule
+    assert "constant" == recipes.resolve({"recipe": "accurate", "schedule": "constant"}).schedule
 
 
 def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
-    accurate = {cell: Settings.of({"recipe": "accurate", "cell": cell}) for cell in CELLS}
+    accurate = {cell: recipes.resolve({"recipe": "accurate", "cell": cell}) for cell in CELLS}
 
     assert {"rnn": "identity", "lstm": "orthogonal", "gru": "orthogonal"} == {
         cell: settings.initializer for cell, settings in accurate.items()
@@ -56,4 +58,4 @@ def test_every_recipe_says_where_it_came_from_and_its_command() -> None:
 @pytest.mark.parametrize("given", [{"recipe": "lucky"}, {"recipe": ["accurate"]}, {"cell": 3, "recipe": "accurate"}])
 def test_a_recipe_that_does_not_exist_is_refused_as_any_wrong_value(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
-        Settings.of(given)
+        recipes.resolve(given)

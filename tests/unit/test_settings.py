@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings import DataSettings, Settings, grid
+from pipeline.settings import DataSettings, Settings
 
 
 def test_the_defaults_are_those_of_the_tutorial() -> None:
@@ -119,39 +119,6 @@ def test_a_batch_is_cut_into_as_many_shards_as_there_are_cores_at_most_four(
 
 def test_a_batch_is_cut_into_no_more_shards_than_it_has_images() -> None:
     assert Settings.of({"batch_size": 3, "shards": 8}).shards == 3
-
-
-def test_a_comparison_is_the_product_of_its_lists() -> None:
-    settings = grid({"cells": "rnn, gru", "seeds": "1,2", "learning_rate": "1e-3,0.01", "epochs": 5})
-
-    assert 8 == len(settings)
-    assert {(cell, seed, rate) for cell in ("rnn", "gru") for seed in (1, 2) for rate in (0.001, 0.01)} == {
-        (each.cell, each.seed, each.learning_rate) for each in settings
-    }
-    assert {5} == {each.epochs for each in settings}
-
-
-def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
-    assert [(cell, seed) for cell in ("rnn", "lstm", "gru") for seed in (1, 2, 3)] == [
-        (each.cell, each.seed) for each in grid({})
-    ]
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"cells": ""}, "cells: expected values parted by commas"),
-        ({"cells": "rnn,,gru"}, "cells: expected values parted by commas"),
-        ({"cells": "rnn,transformer"}, "cell: expected 'rnn', 'lstm' or 'gru', received 'transformer'"),
-        ({"seeds": "1,2.5"}, "seed: expected a valid integer"),
-        ({"seeds": "1,two"}, "seed: expected a valid integer"),
-        ({"seeds": "1,1"}, "seeds: expected each value once, received '1,1'"),
-        ({"hidden_units": "0"}, "hidden_units: expected greater than or equal to 1"),
-    ],
-)
-def test_a_wrong_list_is_refused(given: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        grid(given)
 
 
 def test_resolved_parameters_are_those_that_the_data_settles() -> None:

@@ -1,7 +1,4 @@
 import io
-import os
-import subprocess
-import sys
 
 import pytest
 from rich.console import Console
@@ -86,23 +83,3 @@ def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixt
     print_error(message)
 
     assert ("", f"Error: {message}\n") == capsys.readouterr()
-
-
-def hold_back(end: str) -> str:
-    code = (
-        "import os\nfrom pipeline.terminal import quiet_native_start\n"
-        f"with quiet_native_start():\n    os.write(2, b'noise')\n    {end}\nos.write(2, b'after')\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
-    ).stderr
-
-
-def test_what_native_code_prints_at_the_start_is_held_back() -> None:
-    assert "after" == hold_back("pass")
-
-
-def test_what_was_held_back_is_shown_when_the_start_fails() -> None:
-    stderr = hold_back("raise ImportError('no such library')")
-    assert stderr.startswith("noise")
-    assert "no such library" in stderr

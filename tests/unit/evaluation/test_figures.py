@@ -114,10 +114,6 @@ def test_curves_mark_the_best_epoch_and_among_equals_the_one_of_lowest_cost() ->
     assert "Best epoch 3: validation accuracy 95.00 %" in figure.get_suptitle()
 
 
-def test_curves_mark_the_epoch_that_was_kept_when_told() -> None:
-    assert "Best epoch 1:" in figures.curves([record(1, 0.9), record(2, 0.95)], "gru", best_epoch=1).get_suptitle()
-
-
 @pytest.mark.parametrize("epochs", [1, 2, 3, 30, 100])
 def test_curves_count_whole_epochs_and_clip_nothing(epochs: int) -> None:
     figure = figures.curves([record(epoch) for epoch in range(1, epochs + 1)], "lstm-s1 on mnist")
@@ -137,11 +133,6 @@ def test_curves_stay_below_a_hundred_percent() -> None:
 def test_curves_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         figures.curves([], "gru")
-
-
-def test_curves_refuse_a_best_epoch_without_record() -> None:
-    with pytest.raises(ValueError, match="received 7"):
-        figures.curves([record(1)], "gru", best_epoch=7)
 
 
 def test_confusion_matrix_writes_counts_and_leaves_zeros_blank() -> None:

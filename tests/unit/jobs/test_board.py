@@ -5,11 +5,12 @@ from dataclasses import replace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from pipeline.comparison.grid import grid
+from pipeline.jobs import side_by_side
+from pipeline.jobs.board import Board
+from pipeline.jobs.job import Done, Job, Opened
 from pipeline.jobs.processes import Failed, Finished, Said, Started
 from pipeline.records import EpochRecord
-from pipeline.settings import grid
-from pipeline.stages import compare
-from pipeline.stages.compare import Done, Job, Opened, _Board
 
 RECORD = EpochRecord(
     epoch=1,
@@ -23,23 +24,23 @@ RECORD = EpochRecord(
 )
 
 
-def board(cells: str = "gru", seeds: str = "1,2") -> _Board:
+def board(cells: str = "gru", seeds: str = "1,2") -> tuple[Board, *tuple[Job, ...]]:
     jobs = [
         Job(settings=settings, name=f"{settings.cell}-s{settings.seed}", parent="p", dataset="d", digest="0", cores=1)
         for settings in grid({"cells": cells, "seeds": seeds, "epochs": 10})
     ]
-    return _Board(jobs, count=2)
+    return Board(jobs, count=2), *jobs
 
 
 def test_a_training_goes_from_its_start_to_its_end() -> None:
-    shown = board()
+    shown, *jobs = board()
     states = [shown.rows[0].state]
     for event in (
-        Started(0),
-        Said(0, Opened(run_id="r", state="trains")),
-        Said(0, RECORD),
-        Said(0, "evaluates"),
-        Finished(0, Done(run_id="r", taken_over=False)),
+        Started(jobs[0]),
+        Said(jobs[0], Opened(run_id="r", state="trains")),
+        Said(jobs[0], RECORD),
+        Said(jobs[0], "evaluates"),
+        Finished(jobs[0], Done(run_id="r", taken_over=False)),
     ):
         shown.take(event)
         states.append(shown.rows[0].state)
@@ -50,36 +51,36 @@ def test_a_training_goes_from_its_start_to_its_end() -> None:
 
 
 def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes() -> None:
-    shown = board()
-    shown.take(Started(0))
-    assert shown.left() is None
-    shown.take(Said(0, replace(RECORD, epoch=4)))
+    shown, *jobs = board()
+    shown.take(Started(jobs[0]))
+    assert shown.left is None
+    shown.take(Said(jobs[0], replace(RECORD, epoch=4)))
 
     # By hand: 6 epochs of 2 s are left of the first, 10 of the second, two at a time.
-    assert (12.0, 20.0, 16.0) == (shown.rows[0].left, shown.rows[1].left, shown.left())
+    assert [12.0, 20.0, 16.0] == [shown.rows[0].left, shown.rows[1].left, shown.left]
 
 
 def test_another_cell_has_a_pace_of_its_own() -> None:
-    shown = board(cells="gru,rnn", seeds="1")
-    shown.take(Started(0))
-    shown.take(Said(0, RECORD))
+    shown, *jobs = board(cells="gru,rnn", seeds="1")
+    shown.take(Started(jobs[0]))
+    shown.take(Said(jobs[0], RECORD))
 
     assert shown.rows[1].left is None
 
 
 def test_what_was_done_before_and_what_fails_says_so() -> None:
-    shown = board()
+    shown, *jobs = board()
     for event in (
-        Started(0),
-        Said(0, Opened(run_id="r", state="taken over")),
-        Finished(0, Done(run_id="r", taken_over=True)),
-        Started(1),
-        Failed(1, "no more memory"),
+        Started(jobs[0]),
+        Said(jobs[0], Opened(run_id="r", state="taken over")),
+        Finished(jobs[0], Done(run_id="r", taken_over=True)),
+        Started(jobs[1]),
+        Failed(jobs[1], "no more memory"),
     ):
         shown.take(event)
 
     assert ["taken over", "failed"] == [row.state for row in shown.rows]
-    assert 0 == shown.left()
+    assert 0 == shown.left
 
 
 @pytest.mark.parametrize(
@@ -88,16 +89,16 @@ def test_what_was_done_before_and_what_fails_says_so() -> None:
 def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
 ) -> None:
-    monkeypatch.setattr(compare, "usable_cores", lambda: cores)
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": memory * 1e9}))
 
-    assert expected == compare._side_by_side(trainings)
+    assert expected == side_by_side.at_once(trainings)
 
 
 def test_a_run_is_named_by_what_tells_it_apart_within_its_cell() -> None:
     settings = grid({"cells": "rnn,gru", "seeds": "1", "recipe": "accurate"})  # each cell has a rate of its own
     assert ["rnn-s1", "gru-s1"] == [
-        compare._name(each, [other for other in settings if other.cell == each.cell]) for each in settings
+        side_by_side._name(each, [other for other in settings if other.cell == each.cell]) for each in settings
     ]
     sizes = grid({"cells": "gru", "seeds": "1", "hidden_units": "64,128"})
-    assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == [compare._name(each, sizes) for each in sizes]
+    assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == [side_by_side._name(each, sizes) for each in sizes]

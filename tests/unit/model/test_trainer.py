@@ -1,7 +1,5 @@
 """The trainer: its costs against Keras's own training, and what must not change them."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import tensorflow as tf
 
 from pipeline.data import idx
 from pipeline.data.processed import Split
-from pipeline.errors import TrainingError, UsageError
-from pipeline.model import network, optimizers
+from pipeline.errors import TrainingError
 from pipeline.model import trainer as training
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
@@ -35,21 +32,10 @@ def trainer(
     fast: bool | None = None,
     **settings: Any,
 ) -> Trainer:
-    given = Settings.of({"hidden_units": 8, "batch_size": batch_size, "learning_rate": 0.01} | settings)
-    split = train or random_split(105)
-    height, width = split.images.shape[1:]
-    return Trainer(
-        network.build(given, height=height, width=width, classes=int(split.labels.max()) + 1),
-        optimizers.build(given, batches=len(split.labels) // batch_size),
-        split,
-        random_split(23, seed=9) if train is None else split,
-        batch_size=batch_size,
-        shards=shards,
-        seed=seed,
-        affine=given.augmentation == "affine",
-        label_smoothing=given.label_smoothing,
-        fast=fast,
-    )
+    own = {"hidden_units": 8, "learning_rate": 0.01, "batch_size": batch_size, "shards": shards, "seed": seed}
+    given, split = Settings.of(own | settings), train or random_split(105)
+    validation = random_split(23, seed=9) if train is None else split
+    return Trainer(given, split, validation, classes=int(split.labels.max()) + 1, fast=fast)
 
 
 def costs(trainer: Trainer, epochs: int = 2) -> list[float]:
@@ -250,26 +236,6 @@ def test_a_cost_that_is_not_finite_stops_the_training() -> None:
     )
     with pytest.raises(TrainingError, match=message):
         trainer(learning_rate=3e38, cell="rnn").epoch(3)
-
-
-def test_a_batch_larger_than_the_data_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"batch_size: expected at most the 5 images, received 10\."):
-        trainer(random_split(5), batch_size=10)
-
-
-def test_threads_cannot_be_set_once_tensorflow_runs() -> None:
-    tf.add(1, 1).numpy()
-    assert training.configure_threads(2) is False
-
-
-def test_threads_are_set_before_tensorflow_runs() -> None:
-    code = (
-        "import tensorflow as tf; from pipeline.training import configure_threads; print(configure_threads(2), "
-        "tf.config.threading.get_intra_op_parallelism_threads())"
-    )
-    command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["True", "1"]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

@@ -1,0 +1,53 @@
+"""What a comparison trains, from the lists that it is given."""
+
+import pytest
+
+from pipeline.comparison import grid as grids
+from pipeline.comparison.grid import grid
+from pipeline.errors import UsageError
+
+
+def test_a_comparison_is_the_product_of_its_lists() -> None:
+    settings = grid({"cells": "rnn, gru", "seeds": "1,2", "learning_rate": "1e-3,0.01", "epochs": 5})
+
+    assert 8 == len(settings)
+    assert {(cell, seed, rate) for cell in ("rnn", "gru") for seed in (1, 2) for rate in (0.001, 0.01)} == {
+        (each.cell, each.seed, each.learning_rate) for each in settings
+    }
+    assert {5} == {each.epochs for each in settings}
+
+
+def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
+    assert [(cell, seed) for cell in ("rnn", "lstm", "gru") for seed in (1, 2, 3)] == [
+        (each.cell, each.seed) for each in grid({})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cells": ""}, "cells: expected values parted by commas"),
+        ({"cells": "rnn,,gru"}, "cells: expected values parted by commas"),
+        ({"cells": "rnn,transformer"}, "cell: expected 'rnn', 'lstm' or 'gru', received 'transformer'"),
+        ({"seeds": "1,2.5"}, "seed: expected a valid integer"),
+        ({"seeds": "1,two"}, "seed: expected a valid integer"),
+        ({"seeds": "1,1"}, "seeds: expected each value once, received '1,1'"),
+        ({"hidden_units": "0"}, "hidden_units: expected greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_list_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        grid(given)
+
+
+def test_too_many_trainings_are_refused_before_anything_else() -> None:
+    seeds = ",".join(map(str, range(grids.MOST + 1)))
+    with pytest.raises(UsageError, match="at most 200 trainings in one comparison, received 201"):
+        grid({"cells": "gru", "seeds": seeds})
+
+
+def test_the_parameters_of_a_comparison_are_what_its_trainings_share_and_all_values_of_the_rest() -> None:
+    every = [{"cell": "gru", "seed": seed, "epochs": 5, "learning_rate": rate} for seed, rate in ((1, 0.1), (2, 0.1))]
+
+    expected = {"cells": "gru", "seeds": "1,2", "epochs": "5", "learning_rate": "0.1"}
+    assert expected == grids.shared(every)
