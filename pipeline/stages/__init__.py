@@ -1,1 +1,5 @@
-"""The stages of the pipeline, one function each: wiring only, the work is done by the modules they call."""
+"""The commands: one function each, which wires the packages together.
+
+In: settings and a reporter. Out: what the command leaves: files, runs, pages, answers.
+Imports: comparison, data, digests, errors, jobs, progress, serving, settings, startup, tracking.
+"""

@@ -1,40 +1,25 @@
-"""The imports of the package point downward only, and the costly ones stay where they are needed."""
+"""The house: packages import downward only, each what it says, and the costly libraries stay where they are needed."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "pipeline"
+PROJECT = Path(__file__).parents[2]
+PACKAGE = PROJECT / "pipeline"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
-
-# From the bottom to the top; a module imports from rows above its own only.
-LAYERS = [
-    {"__init__", "errors", "digests", "reporting", "scoring", "recipes", "augmentation"},
-    {"settings", "idx", "folders", "pictures", "answers"},
-    {"datasets", "recurrent", "optimizers", "metrics"},
-    {"sources"},
-    {"raw_data"},
-    {"splits", "network", "figures", "checkpoints"},
-    {"training", "tracking", "workers", "comparison"},
-    {"resumable", "comparison_figures", "registry"},
-    {"report", "serving"},
-    {"stages/download", "stages/preprocess", "stages/train", "stages/evaluate", "stages/report", "stages/promote"},
-    {"stages/predict", "stages/serve"},
-    {"stages/__init__", "stages/run"},
-    {"stages/compare"},
-    {"terminal"},
-    {"cli"},
-    {"__main__"},
-]
+PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
-def name_of(file: Path) -> str:
-    return file.with_suffix("").as_posix()
+def room_of(file: Path) -> str:
+    """Return the package that a module is in; of a module at the root its own name."""
+    return file.parts[0] if len(file.parts) > 1 else file.stem
 
 
-def imports_of(file: Path) -> set[str]:
-    """Return the dotted names that a file imports, wherever in it."""
+def imported(file: Path) -> set[str]:
+    """Return the dotted names that a file imports, wherever in it, also those for the type checker alone."""
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.Import):
@@ -44,43 +29,113 @@ def imports_of(file: Path) -> set[str]:
     return found
 
 
-def modules_of_ours(file: Path) -> set[str]:
+def ours(file: Path) -> set[Path]:
     """Return the modules of the package that a file imports."""
-    names = set()
-    for dotted in imports_of(file):
-        parts = dotted.split(".")
-        if parts[0] == "pipeline":
-            candidates = ["/".join(parts[1:end]) for end in range(2, len(parts) + 1)]
-            names |= {name for name in candidates if (PACKAGE / f"{name}.py").exists()}
-    return names
+    found = set()
+    for dotted in imported(file):
+        top, *parts = dotted.split(".")
+        if top == "pipeline":
+            candidates = [Path(*parts[:end]).with_suffix(".py") for end in range(1, len(parts) + 1)]
+            found |= {candidate for candidate in candidates if (PACKAGE / candidate).is_file()}
+    return found
 
 
-def layer_of(name: str) -> int:
-    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+def arrows() -> dict[str, set[str]]:
+    """Return which rooms each room imports from."""
+    found: dict[str, set[str]] = {}
+    for file in FILES:
+        found.setdefault(room_of(file), set()).update(room_of(other) for other in ours(file))
+    return {room: others - {room} for room, others in found.items() if room != "__init__"}
 
 
-def test_every_module_has_its_layer() -> None:
-    assert {name_of(file) for file in FILES} == set().union(*LAYERS)
+def floors(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Return the rooms from the ground up: each stands above all that it imports. Fails on a circle."""
+    standing: list[set[str]] = []
+    left = dict(graph)
+    while left:
+        below = set().union(*standing)
+        floor = {room for room, others in left.items() if others <= below}
+        assert floor, f"a circle among {sorted(left)}"
+        standing.append(floor)
+        left = {room: others for room, others in left.items() if room not in floor}
+    return standing
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_a_module_imports_from_the_layers_below_it_only(file: Path) -> None:
-    assert all(layer_of(name) < layer_of(name_of(file)) for name in modules_of_ours(file))
+def test_no_room_imports_itself_on_a_way_round() -> None:
+    assert len(floors(arrows())) <= 9
 
 
-def users_of(package: str) -> set[str]:
-    return {name_of(file) for file in FILES if any(name.split(".")[0] == package for name in imports_of(file))}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_within_a_package_there_is_no_circle(package: str) -> None:
+    files = [file for file in FILES if room_of(file) == package]
+    floors({str(file): {str(other) for other in ours(file) if other in files} - {str(file)} for file in files})
+
+
+def first_lines(package: str) -> str:
+    return ast.get_docstring(ast.parse((PACKAGE / package / "__init__.py").read_text())) or ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_what_its_first_lines_say(package: str) -> None:
+    listed = first_lines(package).partition("Imports: ")[2].removesuffix(".")
+    assert sorted(arrows()[package]) == listed.replace("\n", " ").split(", ")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_opens_with_what_comes_in_and_out_and_runs_nothing(package: str) -> None:
+    assert re.search(r"^In: .+\. Out: .+\.$", first_lines(package), re.MULTILINE)
+    assert 1 == len(ast.parse((PACKAGE / package / "__init__.py").read_text()).body)
+
+
+def functions(file: Path) -> list[tuple[str, int]]:
+    """Return the functions of a module and their lines, decorators and docstring included."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        (f"{file}:{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for node in ast.walk(ast.parse((PACKAGE / file).read_text()))
+        if isinstance(node, kinds)
+    ]
+
+
+def lines(file: Path) -> int:
+    return len((PACKAGE / file).read_text().splitlines())
+
+
+def test_modules_and_functions_stay_short() -> None:
+    assert [] == [str(file) for file in FILES if lines(file) > 400]
+    assert [] == [name for file in FILES for name, length in functions(file) if length > 40]
+
+
+def test_stages_are_wiring() -> None:
+    stages = [file for file in FILES if room_of(file) == "stages"]
+    assert [] == [str(file) for file in stages if lines(file) > 85]
+    assert [] == [name for file in stages for name, length in functions(file) if length > 30]
+
+
+def users_of(library: str) -> set[str]:
+    """Return the modules that import a library."""
+    return {
+        file.with_suffix("").as_posix()
+        for file in FILES
+        if any(name.split(".")[0] == library for name in imported(file))
+    }
 
 
 def test_only_what_talks_to_mlflow_or_is_run_by_it_imports_it() -> None:
-    assert {"tracking", "registry", "scoring", "serving"} == users_of("mlflow")
+    rooms = {name.split("/")[0] for name in users_of("mlflow")}
+    assert {"tracking", "serving"} == rooms
+    assert {"serving/server"} == {name for name in users_of("mlflow") if name.startswith("serving")}
 
 
-def test_the_data_is_prepared_without_tensorflow() -> None:
-    of_training = {"augmentation", "network", "recurrent", "training", "stages/train"}
-    of_models = {"scoring", "stages/evaluate", "stages/promote", "stages/predict", "stages/serve"}
-    assert of_training | of_models == users_of("tensorflow")
+def test_tensorflow_is_for_what_trains_and_serves() -> None:
+    of_training = {"model/augmentation", "model/network", "model/recurrent", "model/trainer", "jobs/training"}
+    assert of_training | {"startup", "tracking/scoring"} == users_of("tensorflow")
 
 
 def test_only_the_terminal_draws() -> None:
     assert {"terminal"} == users_of("rich")
+
+
+def test_every_package_is_installed() -> None:
+    packages = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {"find": {"include": ["pipeline*"]}} == packages

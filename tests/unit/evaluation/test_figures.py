@@ -281,5 +281,5 @@ def test_a_figure_is_saved_as_a_white_png_of_the_width_of_the_artifact_view(tmp_
 
 
 def test_figures_leave_pyplot_alone() -> None:
-    script = "import sys, pipeline.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    script = "import sys, pipeline.evaluation.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -52,36 +53,36 @@ def test_a_job_starts_speaks_and_ends_in_this_order() -> None:
     events = happened([("square", 3), ("square", 4)], 1)
 
     assert [
-        Started(0),
-        Said(0, "squaring 3"),
-        Finished(0, 9),
-        Started(1),
-        Said(1, "squaring 4"),
-        Finished(1, 16),
+        Started(("square", 3)),
+        Said(("square", 3), "squaring 3"),
+        Finished(("square", 3), 9),
+        Started(("square", 4)),
+        Said(("square", 4), "squaring 4"),
+        Finished(("square", 4), 16),
     ] == events
 
 
 def test_as_many_run_at_once_as_asked_for(tmp_path: Path) -> None:
     events = happened([("meet", tmp_path), ("meet", tmp_path)], 2)
 
-    assert {Finished(0, 2), Finished(1, 2)} == {event for event in events if isinstance(event, Finished)}
+    assert [Finished(("meet", tmp_path), 2)] * 2 == [event for event in events if isinstance(event, Finished)]
 
 
 def test_what_fails_fails_alone_with_its_reason() -> None:
     events = happened([("fail", "no such file"), ("bug", "1 / 0"), ("square", 5)], 1)
 
     failed = [event for event in events if isinstance(event, Failed)]
-    assert Failed(0, "no such file") == failed[0]
+    assert Failed(("fail", "no such file"), "no such file") == failed[0]
     assert failed[1].reason.startswith("Traceback")
     assert failed[1].reason.endswith("ZeroDivisionError: 1 / 0")
-    assert Finished(2, 25) in events
+    assert Finished(("square", 5), 25) in events
 
 
 def test_a_process_that_dies_fails_its_job_alone() -> None:
     events = happened([("die", signal.SIGKILL), ("square", 6)], 1)
 
-    assert Failed(0, "Its process ended by SIGKILL.") in events
-    assert Finished(1, 36) in events
+    assert Failed(("die", signal.SIGKILL), "Its process ended by SIGKILL.") in events
+    assert Finished(("square", 6), 36) in events
 
 
 def test_a_process_gives_way_to_another_when_it_has_done_its_share() -> None:
@@ -93,11 +94,28 @@ def test_a_process_gives_way_to_another_when_it_has_done_its_share() -> None:
 
 def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    with closing(processes.run(work, [("wait", note), ("wait", note)], count=1)) as events:
-        assert Started(0) == next(events)
-        assert any(event == Said(0, "waits") for event in events)
+    job = ("wait", note)
+    with closing(processes.run(work, [job, job], count=1)) as events:
+        assert Started(job) == next(events)
+        assert any(event == Said(job, "waits") for event in events)
 
     assert "tidied up" == note.read_text()
+
+
+def test_a_job_is_taken_when_a_process_is_free_for_it_and_what_came_before_is_known() -> None:
+    """A search asks for its next trial when it knows what the last one gave."""
+    results: list[int] = []
+
+    def jobs() -> Iterator[tuple[str, object]]:
+        yield ("square", 2)
+        while results[-1] < 200:
+            yield ("square", results[-1])
+
+    for event in processes.run(work, jobs(), count=1):
+        if isinstance(event, Finished):
+            results.append(event.result)
+
+    assert [4, 16, 256] == results
 
 
 def test_there_may_be_nothing_to_do() -> None:

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipeline import recipes
 from pipeline.errors import UsageError
 from pipeline.model import network
 from pipeline.settings import Settings
@@ -126,7 +127,7 @@ def test_the_recurrent_weights_of_every_gate_can_start_as_the_identity(cell: str
 
 
 def test_the_model_of_the_accurate_recipe_holds_no_augmentation_and_leaves_nothing_to_chance() -> None:
-    model = network.build(Settings.of({"recipe": "accurate", "hidden_units": 3}), height=4, width=4, classes=2)
+    model = network.build(recipes.resolve({"recipe": "accurate", "hidden_units": 3}), height=4, width=4, classes=2)
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.float32)
 
     kinds = [type(layer).__name__ for layer in model.layers]

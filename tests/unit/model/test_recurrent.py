@@ -1,12 +1,14 @@
 """The fast layers against Keras's own, and one case against a computation by hand."""
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.cells import CELLS as CELL_TABLE
+from pipeline.cells import Cell
 from pipeline.model import network, recurrent
 from pipeline.settings import Settings
 
@@ -174,3 +176,17 @@ def test_the_size_of_a_batch_may_be_open() -> None:
 def test_a_layer_with_other_equations_is_refused(layer: keras.layers.Layer, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recurrent.run(built(layer, 3), tf.zeros((2, 1, 3)))
+
+
+def test_a_network_with_operations_that_are_no_layers_is_refused() -> None:
+    """They would be missing from what is trained and served, and nothing would say so."""
+    inputs = keras.Input((4, 3))
+    doubled = keras.layers.Reshape((4, 3))(inputs) * 2
+    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Dense(2)(keras.layers.SimpleRNN(2)(doubled))))
+
+    with pytest.raises(ValueError, match=r"expected layers alone, received the operations multiply"):
+        recurrent.logits(model, tf.zeros((1, 4, 3)))
+
+
+def test_every_cell_has_its_equations() -> None:
+    assert set(get_args(Cell)) == set(CELL_TABLE) == set(recurrent.EQUATIONS)
