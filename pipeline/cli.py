@@ -20,11 +20,11 @@ from typer.core import TyperCommand
 
 from pipeline import __version__, recipes
 from pipeline.comparison.grid import COMPARED, LISTS, grid
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, of_library
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import interruptible
-from pipeline.terminal import TerminalReporter, print_error
+from pipeline.terminal import TerminalReporter, accept_any_text, print_error
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
+    accept_any_text()
     app(prog_name="pipeline")
 
 
@@ -109,9 +110,12 @@ def _outcome_as_exit_code() -> Iterator[TerminalReporter]:
     try:
         with interruptible(), TerminalReporter() as reporter:
             yield reporter
-    except PipelineError as error:
-        print_error(str(error))
-        raise typer.Exit(error.exit_code) from None
+    except Exception as error:
+        failure = error if isinstance(error, PipelineError) else of_library(error)
+        if failure is None:
+            raise
+        print_error(str(failure))
+        raise typer.Exit(failure.exit_code) from None
     except KeyboardInterrupt:
         print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
         raise typer.Exit(INTERRUPTED) from None

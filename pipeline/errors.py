@@ -8,9 +8,13 @@
 
 A message is one paragraph that says what, what was expected, what was
 received, and what to try; it names the parameter, file or address. Only the
-command line catches these and prints them; anything else that is raised is a
-bug and keeps its traceback.
+command line catches these and prints them. What a library raises for the same
+reasons (a disk that is full, a server that does not answer) is made one of them
+by :func:`of_library`, where a command or a job ends; anything else that is
+raised is a bug and keeps its traceback.
 """
+
+import errno
 
 
 class PipelineError(Exception):
@@ -35,3 +39,39 @@ class UsageError(PipelineError):
     """A parameter is out of range, or does not fit the data."""
 
     exit_code = 2
+
+
+_REMEDIES = {
+    errno.ENOSPC: "Make room, then repeat the command: what was done is kept.",
+    errno.EDQUOT: "Make room, then repeat the command: what was done is kept.",
+    errno.EACCES: "Allow it, or choose another place.",
+    errno.EPERM: "Allow it, or choose another place.",
+    errno.EROFS: "Choose a place that can be written.",
+    errno.EIO: "The disk fails: choose another place.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "The links there lead in a circle: remove one.",
+    errno.ENOTDIR: "A file stands where a folder is needed: move it, or choose another place.",
+}
+
+_OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
+
+
+def of_library(error: Exception) -> PipelineError | None:
+    """Return the failure that a library's ``error`` stands for; None if it is a bug."""
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+    if any(kind.__module__.partition(".")[0] in _OF_THE_SERVER for kind in type(error).__mro__):
+        return TrackingError(
+            f"Expected the tracking server to take what was asked, it said: {said}. Check MLFLOW_TRACKING_URI and that "
+            "the server runs, then repeat the command: what was done is kept."
+        )
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        place = error.filename2 or error.filename or "a file"
+        return DataError(
+            f"{place}: expected to read and write there, received: {error.strerror}. {_REMEDIES[error.errno]}"
+        )
+    if isinstance(error, MemoryError):
+        return TrainingError(
+            "Expected enough memory, received none any more. Train a smaller network or smaller batches."
+        )
+    return None

@@ -4,6 +4,9 @@ Where the output is not a terminal (a log file, CI) the bars are left out and
 every line stays whole.
 """
 
+import io
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -41,7 +44,10 @@ class TerminalReporter(Reporter):
     def note(self, text: str) -> None:
         """Print one sentence."""
         self._remove_bar()
-        self._console.print(text, markup=False)
+        try:
+            self._console.print(text, markup=False)
+        except BrokenPipeError:  # `| head` has read enough; the work goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
         """Draw a bar for the file ``name``, in bytes."""
@@ -146,6 +152,13 @@ def _cells(training: Progress) -> tuple[str, ...]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
+
+
+def accept_any_text() -> None:
+    """Let a console of another encoding show what it cannot as ``?``, MLflow's lines too, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_error(message: str) -> None:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, of_library
 from pipeline.startup import interruptible
 
 JOBS_EACH = 8
@@ -199,10 +199,9 @@ def _serve(work: Work, connection: Connection) -> None:
 def _do(work: Work, argument: Any, send: Send) -> tuple[type[Event], Any]:
     try:
         return Finished, work(argument, send)
-    except PipelineError as error:
-        return Failed, str(error)
-    except Exception:
-        return Failed, traceback.format_exc().strip()
+    except Exception as error:
+        failure = error if isinstance(error, PipelineError) else of_library(error)
+        return Failed, str(failure) if failure else traceback.format_exc().strip()
 
 
 def _send(connection: Connection, message: tuple[type[Event], Any]) -> None:

@@ -18,7 +18,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
-from pipeline.tracking import promotion, registry, runs, store
+from pipeline.tracking import connection, promotion, registry, runs
 
 
 def compare(
@@ -37,7 +37,7 @@ def compare(
         TrainingError: a training failed; the others are done and reported.
         PipelineError: what any of the stages raises.
     """
-    store.connect()
+    connection.connect(reporter.note)
     if register is not None:
         registry.check_name(register)
     download(trainings[0], reporter)

@@ -9,7 +9,7 @@ from pipeline.data import processed
 from pipeline.errors import TrackingError
 from pipeline.jobs import evaluation
 from pipeline.progress import Reporter
-from pipeline.tracking import runs, store
+from pipeline.tracking import connection, runs, store
 
 
 def evaluate(run_id: str, data_dir: Path, reporter: Reporter) -> float:
@@ -19,7 +19,7 @@ def evaluate(run_id: str, data_dir: Path, reporter: Reporter) -> float:
         DataError: the data that the run was trained on is not in ``data_dir``.
         TrackingError: there is no such run, or it holds no model.
     """
-    store.connect()
+    connection.connect(reporter.note)
     tags = store.get_run(run_id).tags
     if runs.DATASET_DIGEST not in tags:
         raise TrackingError(

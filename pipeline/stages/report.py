@@ -11,7 +11,7 @@ from pipeline.comparison import selection
 from pipeline.comparison.grouping import Group
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
-from pipeline.tracking import store
+from pipeline.tracking import connection
 
 
 def report(
@@ -30,6 +30,6 @@ def report(
             f"parent, filter: expected one of the two, received {received}. Name the parent run of a comparison, "
             "or an MLflow filter that matches its trainings."
         )
-    store.connect()
+    connection.connect(reporter.note)
     selected = selection.of_parent(parent) if parent is not None else selection.of_filter(str(filter_string))
     return reports.report(selected, reporter, data_dir=data_dir, parent=parent, output=output)

@@ -14,7 +14,7 @@ from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import promotion, registry, store
+from pipeline.tracking import connection, promotion, registry, store
 
 
 def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, register: str | None = None) -> str:
@@ -32,7 +32,7 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
     """
     if register is not None:
         registry.check_name(register)
-    store.connect()
+    connection.connect(reporter.note)
     known, seconds = None, dict[str, float]()
     if resume:
         known, settings, data = resumable.resumed(resume, settings, evaluate=True)

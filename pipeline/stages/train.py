@@ -13,7 +13,7 @@ from pipeline.jobs import resumable
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import store
+from pipeline.tracking import connection
 
 
 def train(settings: Settings, reporter: Reporter, *, resume: str | None = None) -> str:
@@ -27,7 +27,7 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None = None) 
     Raises:
         PipelineError: see :mod:`pipeline.jobs.training`.
     """
-    store.connect()
+    connection.connect(reporter.note)
     run = None
     if resume:
         run, settings, data = resumable.resumed(resume, settings, evaluate=False)

@@ -14,7 +14,8 @@ from mlflow.types.schema import Schema, TensorSpec
 from pipeline.settings import usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs
-from pipeline.tracking.store import client, environment, explained, get_run
+from pipeline.tracking.connection import client, environment, explained, patiently
+from pipeline.tracking.store import get_run
 
 if TYPE_CHECKING:
     from pipeline.data.processed import DataSet
@@ -33,7 +34,8 @@ def log_model(folder: Path, data: "DataSet") -> str:
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
     with environment({"MLFLOW_LOG_UV_FILES": "false"}):
-        info = log_pyfunc(
+        info = patiently(
+            log_pyfunc,
             name=runs.MODEL,
             python_model=str(CODE),
             artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},

@@ -14,6 +14,7 @@ from mlflow.data.dataset import Dataset
 from mlflow.data.numpy_dataset import from_numpy
 
 from pipeline.tracking import runs
+from pipeline.tracking.connection import patiently
 from pipeline.tracking.store import get_run, log_tags
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
     if run.has_inputs:
         return
     for split, context in ((data.train, "training"), (data.test, "test")):
-        mlflow.log_input(_dataset(data, split, context), context=context)
+        patiently(mlflow.log_input, _dataset(data, split, context), context=context)
 
 
 def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:

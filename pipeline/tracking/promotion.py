@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pipeline.digests import SHORT
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.progress import Reporter
-from pipeline.tracking import registry, store
+from pipeline.tracking import connection, registry, store
 from pipeline.tracking.registry import Outcome, Version
 
 
@@ -63,7 +63,7 @@ def promote(run_id: str | None, name: str | None = None, *, force: bool = False,
         raise UsageError(
             "run_id: expected the run whose model is to be promoted, received none. `mlflow ui` lists them."
         )
-    store.connect()
+    connection.connect(reporter.note)
     candidate = registry.register(run_id, name)
     champion = registry.with_alias(candidate.name, "champion")
     verdict = judge(candidate, champion, force=force)
@@ -97,7 +97,7 @@ def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter)
     """
     if name is None and run_id is None:
         raise UsageError("name: expected the registered model that is to be rolled back, received none.")
-    store.connect()
+    connection.connect(reporter.note)
     name = name or registry.default_name(store.get_run(str(run_id)))
     champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
     if champion is None or previous is None or champion == previous:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import mlflow
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,6 +21,7 @@ from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs, store
+from pipeline.tracking.connection import client, connect, explained
 from pipeline.tracking.runs import TrackedRun
 
 Alias = Literal["champion", "previous"]
@@ -117,18 +117,18 @@ def register(run_id: str, name: str | None) -> Version:
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
             "Go on with it (`pipeline run --resume`), or take another."
         )
-    with store.explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
+    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
         model_id = get_model_info(f"runs:/{run_id}/{runs.MODEL}").model_id
     name = default_name(run) if name is None else name
     check_name(name)
-    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+    with explained(f"name: expected a registered model of this tracking server, received {name!r}"):
         _make(name)
         if not _versions_of_run(name, run_id):
             tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
             source = f"models:/{model_id}"
-            made = _client().create_model_version(name, source, run_id, tags, model_id=model_id)
+            made = client().create_model_version(name, source, run_id, tags, model_id=model_id)
             if int(made.version) != _versions_of_run(name, run_id)[0].number:  # another process was at it, too
-                _client().delete_model_version(name, made.version)
+                client().delete_model_version(name, made.version)
         return _versions_of_run(name, run_id)[0]
 
 
@@ -140,9 +140,9 @@ def load(address: str) -> Classifier:
         UsageError: it is not a classifier of this pipeline.
     """
     if address.startswith(("models:/", "runs:/")):
-        store.connect()  # MLflow itself would try for minutes
+        connect()  # MLflow itself would try for minutes
     start_tensorflow(usable_cores())  # the model would, with a page of lines
-    with store.explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
+    with explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
         model = load_model(address)
     known, schema = model.metadata.metadata or {}, model.metadata.signature
     if "class_names" not in known or "dataset" not in known or schema is None:
@@ -159,7 +159,7 @@ def check_serves(version: Version) -> None:
     """
     address = f"models:/{version.name}/{version.number}"
     model = load(address)
-    with store.explained(f"model: expected a model that serves, received {address}"):
+    with explained(f"model: expected a model that serves, received {address}"):
         answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
     if not np.isfinite(answer).all():
         raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
@@ -167,40 +167,36 @@ def check_serves(version: Version) -> None:
 
 def with_alias(name: str, alias: Alias) -> Version | None:
     """Return the version that an alias names; None where it names none."""
-    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
-        number = _client().get_registered_model(name).aliases.get(alias)
-        return _version(_client().get_model_version(name, number)) if number else None
+    with explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+        number = client().get_registered_model(name).aliases.get(alias)
+        return _version(client().get_model_version(name, number)) if number else None
 
 
 def promoted(name: str) -> list[Version]:
     """Return the versions that were made champion and not set aside since, the oldest first."""
-    with store.explained(f"name: expected a registered model of this tracking server, received {name!r}"):
+    with explained(f"name: expected a registered model of this tracking server, received {name!r}"):
         return [version for version in _search(f"name = '{name}'") if version.promoted]
 
 
 def move(alias: Alias, version: Version) -> None:
     """Let an alias name a version, in one step."""
-    with store.explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
-        _client().set_registered_model_alias(version.name, alias, str(version.number))
+    with explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
+        client().set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
     """Write on a version what was decided about it, and why."""
     number = str(version.number)
-    with store.explained(f"Version {number} of {version.name} could not be described"):
-        _client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
-        _client().set_model_version_tag(version.name, number, "promotion_reason", reason)
-        _client().set_model_version_tag(version.name, number, "promotion", outcome)
-
-
-def _client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient()
+    with explained(f"Version {number} of {version.name} could not be described"):
+        client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
+        client().set_model_version_tag(version.name, number, "promotion_reason", reason)
+        client().set_model_version_tag(version.name, number, "promotion", outcome)
 
 
 def _make(name: str) -> None:
     """Make the registered model, unless it is there."""
     try:
-        _client().create_registered_model(name)
+        client().create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -214,7 +210,7 @@ def _search(filter_string: str) -> list[Version]:
     """Return the versions that MLflow finds, the oldest first."""
     found, token = [], None
     while True:
-        page = _client().search_model_versions(filter_string, page_token=token)
+        page = client().search_model_versions(filter_string, page_token=token)
         found += [_version(entity) for entity in page]
         token = page.token
         if not token:

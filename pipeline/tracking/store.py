@@ -11,20 +11,22 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import TrackingError, UsageError
+from pipeline.errors import UsageError
 from pipeline.records import EpochRecord
 from pipeline.tracking import runs
+from pipeline.tracking.connection import client, explained, first_line, patiently
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:
@@ -32,21 +34,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-LOCKED_TRIES = 10  # of 20 s each, which MLflow waits for its SQLite file; SQLite is not fair to those who wait
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
-ANSWER_SECONDS = 5  # that a tracking server has to answer its first call
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
-
-
-def connect() -> None:
-    """Make sure that the tracking server answers, before anything costly begins.
-
-    Raises:
-        TrackingError: it does not; names its address.
-    """
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
-    with environment(patience), explained("No answer from the tracking server"):
-        mlflow.search_experiments(max_results=1)
 
 
 @contextmanager
@@ -66,27 +55,34 @@ def open_run(
     """
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
-    run_id = mlflow.start_run(
+    run_id = patiently(
+        mlflow.start_run,
         run_id=resume,
         run_name=None if resume else _run_name(name),
         parent_run_id=parent,
         tags=dict(tags),
         log_system_metrics=True,
     ).info.run_id
-    if runs.ERROR in get_run(run_id).tags:
-        client().delete_tag(run_id, runs.ERROR)  # of the attempt before
     try:
+        if runs.ERROR in get_run(run_id).tags:
+            client().delete_tag(run_id, runs.ERROR)  # of the attempt before
         yield run_id
     except KeyboardInterrupt:
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-        client().set_tag(run_id, runs.ERROR, "Stopped by Ctrl-C or a termination signal.")
-        mlflow.end_run("KILLED")
+        _end(run_id, "KILLED", "Stopped by Ctrl-C or a termination signal.")
         raise
     except BaseException as error:
-        client().set_tag(run_id, runs.ERROR, str(error) or repr(error))
-        mlflow.end_run("FAILED")
+        _end(run_id, "FAILED", str(error) or repr(error))
         raise
-    mlflow.end_run()
+    patiently(mlflow.end_run)
+
+
+def _end(run_id: str, status: str, reason: str) -> None:
+    """End the active run before its time, as well as a server that may be the reason takes it."""
+    with suppress(MlflowException, OSError, SQLAlchemyError):
+        mlflow.MlflowClient().set_tag(run_id, runs.ERROR, reason)
+    with suppress(MlflowException, OSError, SQLAlchemyError):
+        mlflow.end_run(status)
 
 
 def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
@@ -103,12 +99,12 @@ def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
     """
     present = get_run(run_id).params
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in present]
-    _log_batch(run_id, params=params)
+    client().log_batch(run_id, params=params)
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags by name, in one request."""
-    _log_batch(run_id, tags=_tags(tags))
+    client().log_batch(run_id, tags=_tags(tags))
 
 
 def in_project_run() -> bool:
@@ -138,7 +134,7 @@ def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> 
     if not metrics:
         return
     now = time.time_ns() // 1_000_000
-    _log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+    client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
 
 
 def log_missing_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
@@ -207,7 +203,7 @@ def find_runs(filter_string: str) -> list[TrackedRun]:
                 raise
             raise UsageError(
                 f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
-                f"MLflow says: {_first_line(error)}"
+                f"MLflow says: {first_line(error)}"
             ) from None
         return [_tracked(run) for run in found]
 
@@ -280,23 +276,6 @@ def parameters_of(run_id: str) -> dict[str, str]:
     }
 
 
-def _log_batch(run_id: str, **entries: Any) -> None:
-    """Log metrics, params or tags in one request; wait where many processes write into one SQLite file."""
-    for _ in range(LOCKED_TRIES):
-        try:
-            client().log_batch(run_id, **entries)
-            return
-        except MlflowException as error:
-            if "database is locked" not in str(error):
-                raise
-    client().log_batch(run_id, **entries)
-
-
-def client() -> mlflow.MlflowClient:
-    """Return a client of the tracking server."""
-    return mlflow.MlflowClient()
-
-
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value) for name, value in tags.items()]
 
@@ -306,34 +285,3 @@ def _run_name(name: str) -> str:
     run_id = os.environ.get("MLFLOW_RUN_ID")
     given = get_run(run_id).name if run_id else None
     return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name
-
-
-@contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def explained(problem: str) -> Iterator[None]:
-    """Turn what MLflow raises into an error for the user."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"{problem}. Tracking server: {mlflow.get_tracking_uri()}. It said: {_first_line(error)}. "
-            "Check MLFLOW_TRACKING_URI, and that the server runs."
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]

@@ -1,0 +1,172 @@
+"""The tracking server, reached: asked before any work, waited for when it is away, explained when it does not answer.
+
+All calls of MLflow's client go through :func:`client`, those of its other functions through :func:`patiently`: so a
+server that is away for a while, a SQLite file that others hold, and a row that another process has just made end
+nothing.
+"""
+
+import functools
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from pipeline.errors import TrackingError
+from pipeline.tracking import sqlite
+
+ANSWER_SECONDS = 5
+"""That a tracking server has to answer its first call."""
+
+PATIENCE = "PIPELINE_SERVER_PATIENCE"
+"""The environment variable with the seconds that a server may be away in the midst of the work."""
+
+PATIENCE_SECONDS = 600.0
+PAUSE = 2.0  # seconds between two calls of a server that is away
+CONFLICTS = 5  # that one call may have with others that write the same row
+
+_AWAY = re.compile(
+    r"failed with exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error|TEMPORARILY_UNAVAILABLE"
+    r"|Connection (refused|reset|aborted)|database is locked|could not connect|server closed the connection"
+)
+_CONFLICT = re.compile(r"UNIQUE constraint failed|duplicate key value")
+
+T = TypeVar("T")
+Note = Callable[[str], None]
+_note: list[Note] = []  # of whoever is at the terminal: told once when a server is waited for
+
+
+def connect(note: Note = lambda text: None) -> None:
+    """Make sure that the tracking server answers and takes runs, before anything costly begins.
+
+    Args:
+        note: told when the server is away in the midst of the work.
+
+    Raises:
+        TrackingError: it does not; names its address.
+    """
+    _note[:] = [note]
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait for it ourselves, see patiently
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
+    with environment(patience), explained("No answer from the tracking server"):
+        sqlite.prepare(mlflow.get_tracking_uri())
+        mlflow.search_experiments(max_results=1)
+    _check_experiment()
+
+
+def _check_experiment() -> None:
+    """Check that the experiment that the environment names takes runs.
+
+    Raises:
+        TrackingError: it was deleted, or there is none with this id.
+    """
+    server = mlflow.MlflowClient()
+    ways: dict[str, Callable[[str], Any]] = {"ID": server.get_experiment, "NAME": server.get_experiment_by_name}
+    for kind, get in ways.items():
+        given = os.environ.get(f"MLFLOW_EXPERIMENT_{kind}")
+        problem = f"MLFLOW_EXPERIMENT_{kind}: expected an experiment that takes runs, received {given!r}"
+        with explained(problem):
+            experiment = get(given) if given else None
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            raise TrackingError(
+                f"{problem}, which was deleted. Restore it (`mlflow experiments restore`), or take another."
+            )
+
+
+def client() -> mlflow.MlflowClient:
+    """Return a client of the tracking server, each of whose calls is made :func:`patiently`."""
+    return cast(mlflow.MlflowClient, _Patient(mlflow.MlflowClient()))
+
+
+class _Patient:
+    """An MLflow client that waits."""
+
+    def __init__(self, server: mlflow.MlflowClient) -> None:
+        self._server = server
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return functools.partial(patiently, getattr(self._server, name))
+
+
+def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Call the tracking server; call it again while it is away, and when another process wrote the same row first.
+
+    Raises:
+        TrackingError: it was away for too long.
+        MlflowException: it refuses.
+    """
+    seconds = _patience()
+    deadline, conflicts = time.monotonic() + seconds, 0
+    while True:
+        try:
+            return call(*arguments, **named)
+        except (MlflowException, OSError, SQLAlchemyError) as error:
+            conflicts += 1 if _CONFLICT.search(str(error)) else 0
+            if not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS:
+                raise
+            if time.monotonic() > deadline:
+                raise TrackingError(
+                    f"The tracking server {address()} was away for {seconds:,.0f} s. It said: {first_line(error)}. "
+                    "What was trained is kept: when the server is back, repeat the command."
+                ) from None
+            _tell_once(f"The tracking server {address()} does not answer: waiting for it, {seconds:,.0f} s at most.")
+        time.sleep(PAUSE)
+
+
+def _patience() -> float:
+    try:
+        return float(os.environ.get(PATIENCE, PATIENCE_SECONDS))
+    except ValueError:
+        return PATIENCE_SECONDS
+
+
+def _tell_once(text: str) -> None:
+    while _note:
+        _note.pop()(text)
+
+
+def address() -> str:
+    """Return the address of the tracking server as it may be shown: without a password."""
+    uri = mlflow.get_tracking_uri()
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return uri
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def explained(problem: str) -> Iterator[None]:
+    """Turn what MLflow and its database raise into an error for the user."""
+    try:
+        yield
+    except (MlflowException, OSError, SQLAlchemyError, ImportError) as error:
+        raise TrackingError(
+            f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. "
+            "Check MLFLOW_TRACKING_URI, and that the server runs."
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    """Return the beginning of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
