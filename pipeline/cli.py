@@ -43,6 +43,23 @@ def main() -> None:
     app(prog_name="pipeline")
 
 
+class _SwitchesTakeValues(TyperCommand):
+    """Takes a switch as ``--force true`` or ``--force false``, too: so ``mlflow run -P force=true`` hands it on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave the values out, and the switches that are false."""
+        switches = {
+            name for parameter in self.params if getattr(parameter, "is_flag", False) for name in parameter.opts
+        }
+        kept: list[str] = []
+        for arg in args:
+            if kept and kept[-1].replace("_", "-") in switches and arg.lower() in ("true", "false"):
+                kept = kept if arg.lower() == "true" else kept[:-1]
+            else:
+                kept.append(arg)
+        return list(super().parse_args(ctx, kept))
+
+
 def command(
     settings_class: type[DataSettings], *, lists: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -67,7 +84,7 @@ def command(
         parameters = own + (_list_options() if lists else []) + _options(settings_class, lists=lists)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command()(run)
+        return app.command(cls=_SwitchesTakeValues)(run)
 
     return register
 
@@ -167,17 +184,27 @@ Resume = Annotated[
 ]
 
 
+New = Annotated[
+    bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
+]
+ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
+
+
 def _describe_resumption(run_id: str | None) -> None:
     if run_id:
         _describe_project_run(f"resume-{run_id}", {"resumed_run_id": run_id})
 
 
 @command(Settings)
-def train(settings: Settings, reporter: Reporter, resume: Resume = None) -> None:
+def train(
+    settings: Settings, reporter: Reporter, resume: Resume = None, new: New = False, force: ForceMemory = False
+) -> None:
     """Train one network into an MLflow run, and log its model."""
+    from pipeline.jobs.resumable import Beginning
     from pipeline.stages.train import train
 
-    reporter.note(f"Run {train(settings, reporter, resume=resume)} holds the training and its model.")
+    run_id = train(settings, reporter, beginning=Beginning(resume=resume, new=new, force=force))
+    reporter.note(f"Run {run_id} holds the training and its model.")
     _describe_resumption(resume)
 
 
@@ -200,11 +227,21 @@ Register = Annotated[
 
 
 @command(Settings)
-def run(settings: Settings, reporter: Reporter, resume: Resume = None, register: Register = None) -> None:
+def run(
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    resume: Resume = None,
+    new: New = False,
+    force: ForceMemory = False,
+    register: Register = None,
+) -> None:
     """Do all of it: download, preprocess, train, evaluate, in one MLflow run."""
+    from pipeline.jobs.resumable import Beginning
     from pipeline.stages.run import run
 
-    run_id = run(settings, reporter, resume=resume, register=register)
+    beginning = Beginning(resume=resume, new=new, force=force)
+    run_id = run(settings, reporter, beginning=beginning, register=register)
     reporter.note(f"Run {run_id} holds all of it. Look at it with: mlflow ui")
     _describe_resumption(resume)
 
@@ -245,23 +282,6 @@ def report(
 
     report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output)
     _describe_project_run(f"report-{parent or 'filter'}", {"reported_run_id": parent} if parent else None)
-
-
-class _SwitchesTakeValues(TyperCommand):
-    """Takes a switch as ``--force true`` or ``--force false``, too: so ``mlflow run -P force=true`` hands it on."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave the values out, and the switches that are false."""
-        switches = {
-            name for parameter in self.params if getattr(parameter, "is_flag", False) for name in parameter.opts
-        }
-        kept: list[str] = []
-        for arg in args:
-            if kept and kept[-1].replace("_", "-") in switches and arg.lower() in ("true", "false"):
-                kept = kept if arg.lower() == "true" else kept[:-1]
-            else:
-                kept.append(arg)
-        return list(super().parse_args(ctx, kept))
 
 
 RunOfModel = Annotated[str | None, typer.Option("--run-id", help="The MLflow run whose model it is.")]

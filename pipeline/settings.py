@@ -88,7 +88,9 @@ class Settings(DataSettings):
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Fraction of the last layer's inputs left out at random.")] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
     schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
-    warmup_epochs: Annotated[float, Ge(0), Doc("Epochs in which the learning rate first rises from 0.")] = 0.0
+    warmup_epochs: Annotated[
+        float, Ge(0), Le(1_000_000), Doc("Epochs in which the learning rate first rises from 0.")
+    ] = 0.0
     weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights but biases, as in AdamW.")] = 0.0
     clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no limit.")] = 0.0
     ema: Annotated[
@@ -100,7 +102,7 @@ class Settings(DataSettings):
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
     ] = 0.0
-    epochs: Annotated[int, Ge(1), Doc("Passes over the training images.")] = 30
+    epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Passes over the training images.")] = 30
     batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
     seed: Annotated[
         int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights, the order of the images, augmentation and dropout.")

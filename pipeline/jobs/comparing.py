@@ -7,10 +7,8 @@ from pipeline import digests
 from pipeline.data.processed import DataSet
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.jobs.resumable import State
 from pipeline.settings import Settings
 from pipeline.tracking import runs, store
-from pipeline.tracking.runs import TrackedRun
 
 
 @contextmanager
@@ -25,16 +23,10 @@ def opened(name: str, grid: Sequence[Settings], data: DataSet, parameters: Mappi
     """
     own = digests.of_texts(*(fingerprints.of(settings, data) for settings in grid))
     place = Checkpoints(grid[0].data_dir)
-    with resumable.open_run(name, place, fingerprint=own, resume=_cut_off(own, place)) as (run_id, _):
+    # In a project's run `mlflow run` has opened one for us.
+    known = None if store.in_project_run() else resumable.cut_off(own, place)
+    with resumable.open_run(name, place, fingerprint=own, resume=known) as (run_id, _):
         store.log_tags(run_id, {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest})
         store.log_parameters(run_id, parameters)
         store.add_to_comparison(run_id, run_id)
         yield run_id
-
-
-def _cut_off(fingerprint: str, place: Checkpoints) -> TrackedRun | None:
-    """Return the same comparison's run that was cut off, to go on with."""
-    if store.in_project_run():
-        return None  # `mlflow run` has opened one for us
-    twin = resumable.find_twin(fingerprint, place)
-    return twin.run if twin and twin.state is State.CUT_OFF else None

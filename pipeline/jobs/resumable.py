@@ -7,7 +7,7 @@ machine.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import NamedTuple, get_args
 
@@ -49,6 +49,21 @@ def open_run(
         place.remove(checkpoint)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """How a training is to begin.
+
+    Attributes:
+        resume: the id of a run that was cut off and shall go on, with its own parameters.
+        new: do not go on with a run of the same training that was cut off.
+        force: try it even if it cannot fit into the memory.
+    """
+
+    resume: str | None = None
+    new: bool = False
+    force: bool = False
+
+
 class State(StrEnum):
     """How far a run is."""
 
@@ -80,6 +95,12 @@ def find_twin(fingerprint: str, place: Checkpoints) -> Twin | None:
         if state := _state(run, place):
             twins.setdefault(state, Twin(run, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
+
+
+def cut_off(fingerprint: str, place: Checkpoints) -> TrackedRun | None:
+    """Return the run of this experiment that did a part of a training, or of a comparison, and can go on."""
+    found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}'")
+    return next((run for run in found if run.status != "FINISHED" and _state(run, place) is State.CUT_OFF), None)
 
 
 def _state(run: TrackedRun, place: Checkpoints) -> State | None:

@@ -69,6 +69,7 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
     """Do the jobs, ``count`` at a time; each run is listed as a child of its comparison as soon as it is known."""
     done: dict[Job, Done] = {}
     failures: dict[Job, str] = {}
+    run_ids: dict[Job, str] = {}
     order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
     board = Board(order, count)
     with closing(processes.run(job.train, order, count=count)) as events:
@@ -77,7 +78,10 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
                 done[event.job] = event.result
             elif isinstance(event, processes.Failed):
                 failures[event.job] = event.reason
+                if event.job in run_ids:
+                    store.mark_failed(run_ids[event.job], event.reason)
             elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
+                run_ids[event.job] = event.message.run_id
                 store.add_child(event.job.parent, event.message.run_id)
             board.take(event)
             reporter.trainings(board.rows, board.left)

@@ -13,7 +13,7 @@ from pipeline.data.processed import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.model import network
+from pipeline.model import memory, network
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
@@ -50,6 +50,7 @@ def opened(
     parent: str | None = None,
     resume: TrackedRun | None = None,
     cores: int | None = None,
+    force: bool = False,
 ) -> Iterator[Training]:
     """Open the run of a training, with all that is known before it begins, and hold its checkpoint.
 
@@ -60,18 +61,39 @@ def opened(
         parent: the id of the run that it belongs under.
         resume: the run that is to go on; None: a new one.
         cores: that it may use; by default all.
+        force: try it even if it cannot fit into the memory.
 
     Raises:
         DataError: the checkpoint cannot be made.
-        UsageError: a parameter does not fit the data, or another process is at the run to be resumed; no run is opened.
+        UsageError: a parameter does not fit the data or the memory, or another process is at the run to be resumed; no
+            run is opened.
     """
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
+    if not force:
+        memory.check(settings, data)
     name, place = name or f"{settings.cell}-s{settings.seed}", Checkpoints(settings.data_dir)
     with resumable.open_run(name, place, fingerprint=fingerprint, parent=parent, resume=resume) as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=_gpus())
         store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
+
+
+def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool) -> TrackedRun | None:
+    """Return the run of the same training that was cut off on this machine, unless a ``new`` one is asked for.
+
+    The reporter is told that it goes on.
+    """
+    found = None if new else resumable.cut_off(fingerprints.of(settings, data), Checkpoints(settings.data_dir))
+    if found is None:
+        return None
+    if store.in_project_run():  # which has a run of its own
+        reporter.note(
+            f"Run {found.run_id}, the same training, was cut off. To go on with it: -P resume={found.run_id}."
+        )
+        return None
+    reporter.note(f"Run {found.run_id}, the same training, was cut off: going on with it. --new trains anew.")
+    return found
 
 
 def _gpus() -> list[str]:

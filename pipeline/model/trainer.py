@@ -22,7 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from pipeline.data.processed import DataSet, Split
-from pipeline.errors import TrainingError
+from pipeline.errors import DataError, TrainingError
 from pipeline.model import augmentation, network, optimizers, recurrent
 from pipeline.settings import Settings
 
@@ -145,8 +145,19 @@ class Trainer:
         return [variable.numpy() for variable in self._state_variables()]
 
     def restore(self, state: Sequence[Numbers]) -> None:
-        """Take on a ``state`` of a trainer of the same model and optimizer: the next epoch will be as it was there."""
-        for variable, value in zip(self._state_variables(), state, strict=True):
+        """Take on a ``state`` of a trainer of the same model and optimizer: the next epoch will be as it was there.
+
+        Raises:
+            DataError: it is of another model or optimizer.
+        """
+        variables = self._state_variables()
+        expected, received = ([tuple(each.shape) for each in arrays] for arrays in (variables, state))
+        if expected != received:
+            raise DataError(
+                f"checkpoint: expected the state of this network, {len(expected)} arrays, received that of another, "
+                f"{len(received)} arrays of other shapes. Remove it to train anew."
+            )
+        for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
 
     def _state_variables(self) -> list[keras.Variable]:

@@ -9,6 +9,7 @@ import time
 
 from pipeline.data.processed import DataSet
 from pipeline.jobs import resumable
+from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
@@ -17,14 +18,19 @@ from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, promotion, registry, store
 
 
-def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, register: str | None = None) -> str:
+def run(
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    beginning: Beginning,
+    register: str | None = None,
+) -> str:
     """Download, preprocess, train and evaluate; return the id of the MLflow run.
 
     Args:
         settings: the parameters.
         reporter: told how far it is.
-        resume: the id of a run that was cut off, or that `train` has left without an evaluation; its own parameters
-            hold.
+        beginning: whether it goes on with a run, and with which.
         register: the name by which the model is registered and, if it is better than the present one, made champion.
 
     Raises:
@@ -34,14 +40,15 @@ def run(settings: Settings, reporter: Reporter, *, resume: str | None = None, re
         registry.check_name(register)
     connection.connect(reporter.note)
     known, seconds = None, dict[str, float]()
-    if resume:
-        known, settings, data = resumable.resumed(resume, settings, evaluate=True)
+    if beginning.resume:
+        known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=True)
     else:
         data, seconds = _prepared(settings, reporter)
     start_tensorflow(settings.shards)
     from pipeline.jobs import training
 
-    with training.opened(settings, data, resume=known) as opened:
+    known = known or training.cut_off(settings, data, reporter, new=beginning.new)
+    with training.opened(settings, data, resume=known, force=beginning.force) as opened:
         store.log_missing_metrics(opened.run_id, seconds)
         training.finish(opened, reporter, evaluate=True)
     if register is not None:

@@ -10,32 +10,34 @@ finished epoch, in the same run, to the same numbers.
 
 from pipeline.data import processed
 from pipeline.jobs import resumable
+from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection
 
 
-def train(settings: Settings, reporter: Reporter, *, resume: str | None = None) -> str:
+def train(settings: Settings, reporter: Reporter, *, beginning: Beginning) -> str:
     """Train, and return the id of the MLflow run.
 
     Args:
         settings: the parameters.
         reporter: told how far it is.
-        resume: the id of a run that was cut off; its own parameters hold.
+        beginning: whether it goes on with a run, and with which.
 
     Raises:
         PipelineError: see :mod:`pipeline.jobs.training`.
     """
     connection.connect(reporter.note)
-    run = None
-    if resume:
-        run, settings, data = resumable.resumed(resume, settings, evaluate=False)
+    known = None
+    if beginning.resume:
+        known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=False)
     else:
         data = processed.find(settings)
     start_tensorflow(settings.shards)
     from pipeline.jobs import training
 
-    with training.opened(settings, data, resume=run) as opened:
+    known = known or training.cut_off(settings, data, reporter, new=beginning.new)
+    with training.opened(settings, data, resume=known, force=beginning.force) as opened:
         training.finish(opened, reporter, evaluate=False)
     return opened.run_id

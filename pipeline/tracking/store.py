@@ -85,6 +85,13 @@ def _end(run_id: str, status: str, reason: str) -> None:
         mlflow.end_run(status)
 
 
+def mark_failed(run_id: str, reason: str) -> None:
+    """End a run whose process could not, because it died."""
+    if get_run(run_id).status == "RUNNING":
+        client().set_tag(run_id, runs.ERROR, reason)
+        client().set_terminated(run_id, "FAILED")
+
+
 def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
