@@ -8,6 +8,7 @@ nothing.
 import functools
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def explained(problem: str) -> Iterator[None]:
     """Turn what MLflow and its database raise into an error for the user."""
     try:
         yield
-    except (MlflowException, OSError, SQLAlchemyError, ImportError) as error:
+    except (MlflowException, OSError, SQLAlchemyError, sqlite3.Error, ImportError) as error:
         raise TrackingError(
             f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, and that the server runs."

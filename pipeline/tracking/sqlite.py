@@ -22,7 +22,7 @@ def prepare(tracking_uri: str) -> None:
 
     Raises:
         OSError: the file's folder cannot be written.
-        sqlalchemy.exc.SQLAlchemyError: the file is no SQLite file, or is damaged.
+        sqlite3.Error: the file is no SQLite file, or is damaged.
     """
     path = _file_of(tracking_uri)
     if path is None or _is_whole(path):

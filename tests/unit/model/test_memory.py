@@ -1,0 +1,51 @@
+"""The memory that a training needs at the least."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.data.processed import DataSet, Split
+from pipeline.errors import UsageError
+from pipeline.model import memory
+from pipeline.settings import Settings
+
+
+def data(images: int = 10) -> DataSet:
+    split = Split(images=np.zeros((images, 8, 8), np.uint8), labels=np.zeros(images, np.uint8))
+    return DataSet(
+        name="d",
+        digest="0" * 64,
+        source="s",
+        class_names=("0", "1"),
+        train=split,
+        validation=split,
+        test=split,
+        folder=Path(),
+    )
+
+
+def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() -> None:
+    settings = Settings.of({"cell": "lstm", "hidden_units": 100, "layers": 2, "batch_size": 10})
+
+    # By hand: 4 gates of 8 × 100 and 100 × 100, then of 100 × 100 twice; 10 images × 8 steps × 2 layers × 100 × 5.
+    weights, outputs, images = 4 * (800 + 10_000) + 4 * 20_000, 10 * 8 * 2 * 100 * 5, 2 * 640
+    assert 4 * (5 * weights + outputs) + images == memory.at_least(settings, data())
+
+
+def test_a_network_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 4_000_000_000)
+    settings = Settings.of({"hidden_units": 8_192, "layers": 8})  # by hand: 3.02e9 weights × 20, 0.27e9 outputs × 4
+    with pytest.raises(UsageError, match=r"fits into the 4\.0 GB of free memory, received one that needs 61\.5 GB"):
+        memory.check(settings, data())
+
+
+def test_the_tutorial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free", lambda: 1_000_000_000)
+    memory.check(Settings(), data(60_000))
+
+
+def test_there_is_no_more_than_the_machine_has() -> None:
+    import psutil  # type: ignore[import-untyped]
+
+    assert 0 < memory.free() <= psutil.virtual_memory().total
