@@ -23,7 +23,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipeline import recipes
-from pipeline.data.processed import DataSet, Split
+from pipeline.data.splits import DataSet, Split
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter

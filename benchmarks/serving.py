@@ -109,7 +109,7 @@ def _log_models(cell: str) -> dict[str, str]:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    from pipeline.data.processed import DataSet, Split
+    from pipeline.data.splits import DataSet, Split
     from pipeline.model import network
     from pipeline.settings import Settings
     from pipeline.tracking import models

@@ -77,7 +77,7 @@ def read_training_data(source: Path) -> tuple[Any, Any]:
 
 def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     """Train as `pipeline train` does at its defaults."""
-    from pipeline.data.processed import Split
+    from pipeline.data.splits import Split
     from pipeline.model.trainer import Trainer
     from pipeline.settings import Settings
     from pipeline.startup import start_tensorflow

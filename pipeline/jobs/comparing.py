@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pipeline import digests
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.settings import Settings

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
 from pipeline.tracking import models, runs, store

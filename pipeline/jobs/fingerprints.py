@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from pipeline import digests
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.settings import WITHOUT_EFFECT, Settings
 
 CODE = ("data/processed.py", "evaluation/metrics.py", "model/trainer.py")

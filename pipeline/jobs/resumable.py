@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple, get_args
 
 from pipeline.data import processed
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.jobs import checkpoints, fingerprints
 from pipeline.jobs.checkpoints import Checkpoints

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.cells import CELLS
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.jobs import job, processes
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Done, Job, Opened

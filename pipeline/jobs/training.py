@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipeline import records
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints

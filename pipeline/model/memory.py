@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.cells import CELLS
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
 from pipeline.settings import Settings, resolve_steps
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from pipeline.data.processed import DataSet, Split
+from pipeline.data.splits import DataSet, Split
 from pipeline.errors import DataError, TrainingError
 from pipeline.model import augmentation, network, optimizers, recurrent
 from pipeline.settings import Settings

@@ -5,7 +5,7 @@ pipeline preprocess --dataset mnist
 
 from pipeline import digests
 from pipeline.data import folders, processed, raw_data
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import SPLITS, DataSet
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
@@ -26,7 +26,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
         if kept is not None:
             return kept
         dataset = processed.save(raw, data_dir=settings.data_dir, code=code)
-    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in processed.SPLITS)
+    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in SPLITS)
     reporter.note(f"Preprocessed {dataset.name} into {dataset.folder}: {counts} images.")
     return dataset
 

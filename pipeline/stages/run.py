@@ -7,7 +7,7 @@ mlflow run . --env-manager uv -P cell=gru
 
 import time
 
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.jobs import resumable
 from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter

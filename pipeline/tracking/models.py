@@ -18,7 +18,7 @@ from pipeline.tracking.connection import client, environment, explained, patient
 from pipeline.tracking.store import get_run
 
 if TYPE_CHECKING:
-    from pipeline.data.processed import DataSet
+    from pipeline.data.splits import DataSet
 
 CODE = Path(__file__).with_name("scoring.py")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")

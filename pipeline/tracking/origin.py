@@ -18,7 +18,7 @@ from pipeline.tracking.connection import patiently
 from pipeline.tracking.store import get_run, log_tags
 
 if TYPE_CHECKING:
-    from pipeline.data.processed import DataSet, Split
+    from pipeline.data.splits import DataSet, Split
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from sklearn.metrics import accuracy_score, log_loss
 
 from pipeline.data import processed
+from pipeline.data.splits import DataSet
 from pipeline.settings import DataSettings, Settings
 from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
@@ -43,7 +44,7 @@ def run(digits_run: Training) -> Run:
 
 
 @pytest.fixture(scope="module")
-def digits(digits_run: Training) -> processed.DataSet:
+def digits(digits_run: Training) -> DataSet:
     return processed.find(DataSettings(dataset="digits"))
 
 
@@ -98,7 +99,7 @@ def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(run: Run) -> 
     assert (best.value, best.step) == (run.data.metrics["best_val_accuracy"], run.data.metrics["best_epoch"])
 
 
-def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: processed.DataSet) -> None:
+def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: DataSet) -> None:
     tags = run.data.tags
     assert ("digits", digits.digest) == (tags["dataset"], tags["dataset_digest"])
     assert "core" in tags["machine"]
@@ -123,7 +124,7 @@ def test_its_history_is_that_of_the_metrics(run: Run) -> None:
     np.testing.assert_allclose(history["cost"], costs(run.info.run_id), rtol=1e-9)
 
 
-def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: processed.DataSet) -> None:
+def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: DataSet) -> None:
     file = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/evaluation/predictions.parquet")
     predictions = pd.read_parquet(file)
     probabilities = predictions[[f"p_{name}" for name in digits.class_names]].to_numpy(np.float64)
@@ -131,7 +132,7 @@ def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: processed.
     assert run.data.metrics["test_cost"] == pytest.approx(log_loss(digits.test.labels, probabilities), rel=1e-5)
 
 
-def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: processed.DataSet) -> None:
+def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: DataSet) -> None:
     images = digits.test.images.astype(np.float32)
     keras_model = keras.saving.load_model(model / "artifacts" / "model.keras")
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").predict(images)

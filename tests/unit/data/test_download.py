@@ -123,7 +123,7 @@ def test_a_changed_input_is_not_skipped(desk: Desk) -> None:
 
 def test_changed_code_is_not_skipped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.download()
-    monkeypatch.setattr(digests, "of_modules", lambda *names: f"other code in {names}")
+    monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
     desk.download()
     assert not desk.skipped
     desk.download()
@@ -237,7 +237,7 @@ def test_intact_data_stays_in_use_when_new_code_would_fetch_it_again_and_no_mirr
     with serving(as_gz(small_set())) as closed:
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), closed.base))
         raw = desk.download("mirrors", "fashion-mnist")
-    monkeypatch.setattr(digests, "of_modules", lambda *names: f"other code in {names}")
+    monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
     expected = f"No mirror gave fashion-mnist: what is in {raw.folder} is intact and stays in use."
     before = {path: (desk.data_dir / path).read_bytes() for path in everything_in(desk.data_dir)}
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline import digests
-from pipeline.data.processed import DataSet
+from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings
 from pipeline.stages.download import download
@@ -69,7 +69,7 @@ def test_changed_data_is_not_skipped(desk: Desk) -> None:
 
 def test_changed_code_is_not_skipped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.preprocess()
-    monkeypatch.setattr(digests, "of_modules", lambda *names: f"other code in {names}")
+    monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
     desk.preprocess()
     assert not desk.skipped
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import records
-from pipeline.data.processed import Split
+from pipeline.data.splits import Split
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.processed import DataSet, Split
+from pipeline.data.splits import DataSet, Split
 from pipeline.errors import UsageError
 from pipeline.model import memory
 from pipeline.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.data import idx
-from pipeline.data.processed import Split
+from pipeline.data.splits import Split
 from pipeline.errors import TrainingError
 from pipeline.model import trainer as training
 from pipeline.model.trainer import Trainer
