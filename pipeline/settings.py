@@ -10,14 +10,17 @@ The checks are pydantic's. It is imported when they run, not with this module:
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from pipeline import digests
 from pipeline.cells import Cell
 from pipeline.errors import UsageError
 
@@ -29,14 +32,54 @@ Augmentation = Literal["none", "affine"]
 Recipe = Literal["tutorial", "accurate", "quick"]
 
 MIRRORS = "mirrors"
-"""The ``source`` that stands for a data set's published mirrors."""
-
+"""The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""
 
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
 """The parameters that do not change the numbers of a training: a recipe's name is not in its values."""
+
+
+def expanded(path: Path) -> Path:
+    """Return a path that a user typed with a leading ~ replaced, as the shell does not do within ``-P source=~/…``."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # the ~ of a user who does not exist: a folder of that name, then
+        return path
+
+
+def is_address(source: str) -> bool:
+    """Return whether a ``source`` is an address rather than a folder.
+
+    Raises:
+        UsageError: it is an address, but not one of http or https with a host.
+    """
+    scheme, separator, _ = source.partition("://")
+    if separator and (scheme.lower() not in {"http", "https"} or not _host(source)):
+        raise UsageError(
+            f"source: expected 'mirrors', a folder, or a base URL of http or https, received {shown(source)!r}."
+        )
+    return bool(separator)
+
+
+def shown(source: str) -> str:
+    """Return a ``source`` as it may be shown, logged and kept: of an address no user, password, query or fragment."""
+    scheme, separator, _ = source.partition("://")
+    if not separator:
+        return source
+    host = _host(source)
+    return f"{scheme}://{host}{urlsplit(source).path}" if host else f"{scheme}://…"
+
+
+def _host(address: str) -> str:
+    """Return the host of an address with its port, or nothing where it has none that can be read."""
+    try:
+        parts = urlsplit(address)
+        readable = parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number may be a piece of a password
+        return ""
+    return parts.netloc.rpartition("@")[2] if readable else ""
 
 
 def usable_cores() -> int:
@@ -58,6 +101,38 @@ class DataSettings:
     dataset: Annotated[DatasetName, Doc("Data set: three from mirrors, or scikit-learn's 8×8 digits.")] = "mnist"
     source: Annotated[str, MinLen(1), Doc("Folder or base URL with the four IDX files.")] = MIRRORS
     data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
+
+    def __post_init__(self) -> None:
+        """Take the ~ of a home out of the one path here; that of ``source`` is taken out in its key."""
+        object.__setattr__(self, "data_dir", expanded(self.data_dir))
+
+    @property
+    def published(self) -> bool:
+        """Whether what is published of ``dataset`` is asked for, rather than what ``source`` holds."""
+        return self.source == MIRRORS
+
+    @property
+    def key(self) -> str:
+        """The form of ``source`` that says the same from every folder and is kept with the data: it holds no secret.
+
+        An absolute path, or an address that ends in /; after that a digest of its query, which may tell data apart.
+
+        Raises:
+            UsageError: ``source`` is an address of neither http nor https.
+        """
+        if self.published:
+            return self.source
+        if not is_address(self.source):
+            return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, at peace with links in a circle
+        query = urlsplit(self.source).query
+        return shown(self.source).rstrip("/") + "/" + (f"#{digests.of_texts(query)[: digests.SHORT]}" if query else "")
+
+    def command(self, stage: str) -> str:
+        """Return what to type for a ``stage`` to work on the data that these settings name."""
+        options = {field.name: getattr(self, field.name) for field in fields(DataSettings)}
+        options = {name: value for name, value in options.items() if value != getattr(DataSettings, name)}
+        typed = [f"--{name.replace('_', '-')} {shlex.quote(shown(str(value)))}" for name, value in options.items()]
+        return " ".join(["pipeline", stage, *typed])
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -116,6 +191,7 @@ class Settings(DataSettings):
 
     def __post_init__(self) -> None:
         """Cut a batch into no more parts than it has images."""
+        super().__post_init__()
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
     def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:
@@ -136,7 +212,8 @@ class Settings(DataSettings):
                 f"received {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"dataset": dataset, "steps": resolve_steps(self.steps, height, width)}
+        settled = {"dataset": dataset, "source": shown(self.source), "steps": resolve_steps(self.steps, height, width)}
+        return values | settled
 
 
 def resolve_steps(steps: int, height: int, width: int) -> int:

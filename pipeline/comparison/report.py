@@ -15,6 +15,7 @@ from pipeline.comparison.selection import Selection
 from pipeline.data import processed
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
+from pipeline.settings import expanded
 from pipeline.tracking import runs, store
 
 
@@ -43,6 +44,7 @@ def report(
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), contents)
             store.log_folder(parent, Path(folder), runs.COMPARISON_FOLDER)
+    output = expanded(output) if output is not None else None
     if output is not None:
         _write(output, contents)
     _tell(groups, parent, output, reporter)

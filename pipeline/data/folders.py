@@ -5,24 +5,19 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from pipeline import digests
 from pipeline.errors import DataError
-from pipeline.progress import Reporter
 
-
-def expanded(path: Path) -> Path:
-    """Return the path with a leading ~ replaced, as the shell does not do within ``-P source=~/…``."""
-    try:
-        return path.expanduser()
-    except RuntimeError:  # the ~ of a user who does not exist: a folder of that name, then
-        return path
+if TYPE_CHECKING:
+    from pipeline.progress import Reporter
 
 
 @contextmanager
-def locked(root: Path, reporter: Reporter) -> Iterator[None]:
+def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
     """Make the folder ``root`` and hold it against other processes; what one that was killed left there is removed.
 
     Raises:

@@ -104,7 +104,7 @@ def _write_examples(path: Path, parts: Mapping[str, Part]) -> None:
 
 def processed_folder(data_dir: Path) -> Path:
     """Return the folder that holds all processed data sets."""
-    return folders.expanded(data_dir) / "processed"
+    return data_dir / "processed"
 
 
 def folder_of(data_dir: Path, name: str, digest: str) -> Path:
@@ -144,7 +144,7 @@ def find(settings: "DataSettings") -> DataSet:
         DataError: it has not been downloaded or preprocessed yet, or a file of it has changed.
     """
     raw = raw_data.locate(settings)
-    dataset = _find(settings.data_dir, raw.name, raw.digest, raw_data.command("preprocess", settings))
+    dataset = _find(settings.data_dir, raw.name, raw.digest, settings.command("preprocess"))
     # The same content may have been obtained from somewhere else before.
     return replace(dataset, source=raw.provenance.origin)
 

@@ -5,12 +5,11 @@
 Such a folder gets its name only when everything in it is verified.
 """
 
-import dataclasses
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.data import idx
 from pipeline.data.catalogue import STEMS, RawFile, digest_of
-from pipeline.data.folders import check_files, expanded, replacing
-from pipeline.data.sources import key_of
+from pipeline.data.folders import check_files, replacing
 from pipeline.errors import DataError
-from pipeline.settings import MIRRORS, DataSettings
+
+if TYPE_CHECKING:
+    from pipeline.settings import DataSettings
 
 MANIFEST = "manifest.json"
 
@@ -30,7 +30,7 @@ class Provenance(BaseModel):
     """Where the content of a raw folder was obtained from, once.
 
     Args:
-        source: the ``source`` that was asked for, as :func:`key_of` writes it.
+        source: the ``source`` that was asked for, as the key of the settings writes it.
         origin: who gave it: a mirror's or another address, a folder, or ``scikit-learn``.
         inputs: for a folder, the digests of the files in it as they were found.
         obtained: when.
@@ -77,10 +77,10 @@ class RawData:
 
 def raw_folder(data_dir: Path) -> Path:
     """Return the folder that holds all raw folders."""
-    return expanded(data_dir) / "raw"
+    return data_dir / "raw"
 
 
-def locate(settings: DataSettings) -> RawData:
+def locate(settings: "DataSettings") -> RawData:
     """Return the raw data of a data set: by its name, or what was last obtained from the ``source`` given.
 
     Whether the files are as they were is another question: see :func:`verify`.
@@ -88,14 +88,12 @@ def locate(settings: DataSettings) -> RawData:
     Raises:
         DataError: there is none yet.
     """
-    key, root = key_of(settings.source), raw_folder(settings.data_dir)
-    folders = [root / settings.dataset] if key == MIRRORS else _folders(root)
-    kept = [raw for folder in folders for raw in _read(folder) if key in (MIRRORS, raw.provenance.source)]
+    key, root = settings.key, raw_folder(settings.data_dir)
+    folders = [root / settings.dataset] if settings.published else _folders(root)
+    kept = [raw for folder in folders for raw in _read(folder) if settings.published or raw.provenance.source == key]
     if not kept:
-        what = settings.dataset if key == MIRRORS else f"data from {key}"
-        raise DataError(
-            f"data_dir: expected {what} in {root}, found none. First run `{command('download', settings)}`."
-        )
+        what = settings.dataset if settings.published else f"data from {key}"
+        raise DataError(f"data_dir: expected {what} in {root}, found none. First run `{settings.command('download')}`.")
     return max(kept, key=lambda raw: raw.provenance.obtained)
 
 
@@ -163,13 +161,3 @@ def _read(folder: Path) -> list[RawData]:
         )
         for provenance in manifest.provenances
     ]
-
-
-def command(stage: str, settings: DataSettings) -> str:
-    """Return what to type for a ``stage`` to work on the data that these settings name."""
-    options = [
-        f"--{field.name.replace('_', '-')} {shlex.quote(str(value))}"
-        for field in dataclasses.fields(DataSettings)
-        if (value := getattr(settings, field.name)) != field.default
-    ]
-    return " ".join(["pipeline", stage, *options])

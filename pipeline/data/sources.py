@@ -8,10 +8,8 @@ import numpy as np
 
 from pipeline.data import idx
 from pipeline.data.catalogue import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
-from pipeline.data.folders import expanded
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError
 from pipeline.progress import Reporter
-from pipeline.settings import MIRRORS
 
 TIMEOUT = 30
 """Seconds that a mirror may stay silent."""
@@ -38,27 +36,6 @@ def make_digits() -> dict[str, RawFile]:
     )
     arrays = (train_images, train_labels, test_images, test_labels)
     return {stem: open_file(stem, stem, idx.encode(array)) for stem, array in zip(STEMS, arrays, strict=True)}
-
-
-def is_address(source: str) -> bool:
-    """Return whether a ``source`` is an address rather than a folder.
-
-    Raises:
-        UsageError: it is an address, but not of http or https.
-    """
-    scheme, separator, _ = source.partition("://")
-    if separator and scheme.lower() not in {"http", "https"}:
-        raise UsageError(f"source: expected 'mirrors', a folder, or a base URL of http or https, received {source!r}.")
-    return bool(separator)
-
-
-def key_of(source: str) -> str:
-    """Return the form of a ``source`` that says the same from every folder: an absolute path; addresses end in /."""
-    if source == MIRRORS:
-        return source
-    if is_address(source):
-        return source.rstrip("/") + "/"
-    return str(expanded(Path(source)).resolve())
 
 
 def read_folder(folder: Path) -> dict[str, tuple[str, bytes]]:

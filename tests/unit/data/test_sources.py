@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from pipeline.data import catalogue, idx, sources
 from pipeline.data.catalogue import CATALOGUE, RawFile
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError
 from tests.unit.data_fixtures import (
     STEMS,
     TEST_LABELS,
@@ -64,20 +64,6 @@ def test_digits_are_the_same_everywhere() -> None:
 
 
 # --- a folder, the mirrors, an address ------------------------------------------------------------------------------
-
-
-def test_a_source_has_one_form_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert "mirrors" == sources.key_of("mirrors")
-    assert str(tmp_path / "mine") == sources.key_of("mine") == sources.key_of("~/mine") == sources.key_of("./mine/")
-    assert str(tmp_path / "~no-such-user" / "mine") == sources.key_of("~no-such-user/mine")
-    assert "https://a.b/c/" == sources.key_of("https://a.b/c") == sources.key_of("https://a.b/c/")
-
-
-def test_an_address_that_is_not_of_the_web_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^source: expected .* received 's3://bucket/mnist'"):
-        sources.key_of("s3://bucket/mnist")
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:

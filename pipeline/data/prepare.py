@@ -1,0 +1,165 @@
+"""What the settings name, obtained and split: done where it is needed, skipped where all is as it was.
+
+Work is skipped when its inputs (by digest), parameters and code are unchanged
+and its outputs intact. The raw data is located and hashed once.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import digests
+from pipeline.data import catalogue, folders, processed, raw_data, sources
+from pipeline.data.catalogue import RawFile
+from pipeline.data.raw_data import RawData
+from pipeline.data.splits import SPLITS, DataSet
+from pipeline.errors import DataError
+from pipeline.progress import Reporter
+from pipeline.settings import DataSettings, is_address
+
+Found = Mapping[str, tuple[str, bytes]]
+
+
+def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:
+    """Return the data that the settings name, obtained and split, and the seconds that each took, as metrics.
+
+    Raises:
+        DataError: it cannot be had, or does not make up a data set that can be split and learned.
+        UsageError: ``source`` is an address of neither http nor https.
+    """
+    started = time.perf_counter()
+    raw = obtain(settings, reporter)
+    obtained = time.perf_counter()
+    data = split(raw, settings.data_dir, reporter)
+    return data, {
+        "seconds_download": obtained - started,
+        "seconds_preprocess": time.perf_counter() - obtained,
+    }
+
+
+# --- obtained -------------------------------------------------------------------------------------------------------
+
+
+def obtain(settings: DataSettings, reporter: Reporter) -> RawData:
+    """Return the raw data that the settings name, verified: obtained unless it is there, unchanged and intact.
+
+    Raises:
+        DataError: the source does not hold, or no mirror gave, four whole IDX files.
+        UsageError: ``source`` is an address of neither http nor https.
+    """
+    root, is_folder = raw_data.raw_folder(settings.data_dir), not (settings.published or is_address(settings.source))
+    found: Found = sources.read_folder(Path(settings.key)) if is_folder else {}
+    inputs = {name: hashlib.sha256(received).hexdigest() for name, received in found.values()}
+    with folders.locked(root, reporter):
+        raw = _unchanged(settings, inputs, reporter) or _obtained(settings, found, inputs, reporter)
+    if raw.name != settings.dataset:
+        reporter.note(f"What {settings.source} holds is not {settings.dataset}: it goes by the name of {raw.name}.")
+    return raw
+
+
+def _unchanged(settings: DataSettings, inputs: dict[str, str], reporter: Reporter) -> RawData | None:
+    """Return the raw data that is there already, if the same inputs and code made it and it is intact."""
+    try:
+        raw = raw_data.locate(settings)
+    except DataError:
+        return None
+    if raw.code != _code_of_obtaining() or (inputs and raw.provenance.inputs != inputs):
+        return None
+    try:
+        raw_data.verify(raw)
+    except DataError as error:
+        reporter.note(f"Obtaining {raw.name} again. {error}")
+        return None
+    reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
+    return raw
+
+
+def _obtained(settings: DataSettings, found: Found, inputs: dict[str, str], reporter: Reporter) -> RawData:
+    """Return the raw data, obtained and kept; or what is kept, where no mirror gives it any more."""
+    try:
+        files, origin = _files(settings, found, reporter)
+    except DataError:
+        if not settings.published or (kept := _kept_offline(settings, reporter)) is None:
+            raise
+        return kept
+    raw = raw_data.keep(
+        raw_data.raw_folder(settings.data_dir),
+        settings.dataset if settings.published else catalogue.recognise(files),
+        files,
+        source=settings.key,
+        origin=origin,
+        inputs=inputs,
+        code=_code_of_obtaining(),
+    )
+    reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")
+    return raw
+
+
+def _files(settings: DataSettings, found: Found, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
+    """Return the four files by their stems, and where they come from."""
+    key = settings.key
+    if found:
+        return {stem: catalogue.open_file(stem, str(Path(key, name)), got) for stem, (name, got) in found.items()}, key
+    if not settings.published:
+        return sources.fetch_address(key, reporter), key
+    if settings.dataset == catalogue.DIGITS:
+        return sources.make_digits(), "scikit-learn"
+    return sources.fetch_mirrors(settings.dataset, reporter)
+
+
+def _kept_offline(settings: DataSettings, reporter: Reporter) -> RawData | None:
+    """Return the published data that is there and intact: what serves when no mirror gives it."""
+    try:
+        raw = raw_data.locate(settings)
+        raw_data.verify(raw)
+    except DataError:
+        return None
+    reporter.note(f"No mirror gave {raw.name}: what is in {raw.folder} is intact and stays in use.")
+    return raw
+
+
+def _code_of_obtaining() -> str:
+    return digests.of_code("data/raw_data.py")
+
+
+# --- split ----------------------------------------------------------------------------------------------------------
+
+
+def split(raw: RawData, data_dir: Path, reporter: Reporter) -> DataSet:
+    """Return raw data in three splits: made unless they are there, unchanged and intact.
+
+    Args:
+        raw: verified, as :func:`obtain` gives it.
+        data_dir: holds the processed data sets, in ``processed``.
+        reporter: told whether it was made.
+
+    Raises:
+        DataError: the files do not make up a data set that can be split and learned.
+    """
+    code = digests.of_code("data/processed.py")
+    with folders.locked(processed.processed_folder(data_dir), reporter):
+        dataset = _intact(raw, data_dir, code, reporter) or _split_anew(raw, data_dir, code, reporter)
+    # The same content may have been obtained from somewhere else before.
+    return replace(dataset, source=raw.provenance.origin)
+
+
+def _intact(raw: RawData, data_dir: Path, code: str, reporter: Reporter) -> DataSet | None:
+    """Return the data set that is there already, if the same code made it and its files are what they were."""
+    if processed.code_of(processed.folder_of(data_dir, raw.name, raw.digest)) != code:
+        return None
+    try:
+        dataset = processed.find_by_digest(data_dir, raw.name, raw.digest)
+    except DataError as error:
+        reporter.note(f"Preprocessing again. {error}")
+        return None
+    reporter.note(f"Skipped preprocess: {dataset.name} in {dataset.folder} is unchanged and intact.")
+    return dataset
+
+
+def _split_anew(raw: RawData, data_dir: Path, code: str, reporter: Reporter) -> DataSet:
+    dataset = processed.save(raw, data_dir=data_dir, code=code)
+    counts = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in SPLITS)
+    reporter.note(f"Preprocessed {dataset.name} into {dataset.folder}: {counts} images.")
+    return dataset
