@@ -68,10 +68,15 @@ def of_library(error: Exception) -> PipelineError | None:
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = error.filename2 or error.filename or "a file"
         return DataError(
-            f"{place}: expected to read and write there, received: {error.strerror}. {_REMEDIES[error.errno]}"
+            f"{place}: expected to read and write there, received: {reason(error)}. {_REMEDIES[error.errno]}"
         )
     if isinstance(error, MemoryError):
         return TrainingError(
             "Expected enough memory, received none any more. Train a smaller network or smaller batches."
         )
     return None
+
+
+def reason(error: OSError) -> str:
+    """Return why the operating system refused something; not every library passes that on in the same place."""
+    return error.strerror or str(error) or type(error).__name__

@@ -9,6 +9,8 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from pipeline import digests
 from pipeline.data import idx
@@ -30,6 +32,7 @@ class Published:
         digests: of each file in the order of :data:`STEMS`, as ``sha256:…`` of
             its content, or ``md5:…`` of its .gz where only that is published.
         class_names: one per label, from 0.
+        folder: in this package, that holds the four files; None: they are fetched.
         mirrors: base addresses, the first one tried first.
         validation: how many training images, the first ones, are held out for
             validation by convention. None: there is no convention.
@@ -37,6 +40,7 @@ class Published:
 
     digests: tuple[str, ...]
     class_names: tuple[str, ...]
+    folder: Path | None = None
     mirrors: tuple[str, ...] = ()
     validation: int | None = None
 
@@ -44,6 +48,7 @@ class Published:
 # MNIST's digests are those of the content: .gz files differ by the time stamp in their header, the content does not.
 CATALOGUE: dict[str, Published] = {
     "mnist": Published(
+        folder=Path(__file__).with_name("mnist"),
         mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -102,36 +107,35 @@ class RawFile:
 
     Args:
         name: as it was found, such as ``train-images-idx3-ubyte.gz``.
-        received: its bytes as they were found.
+        received: the digests of its bytes as they were found, by the name of the algorithm.
         content: the IDX file in it, not compressed.
         sha256: digest of ``content``.
     """
 
     name: str
-    received: bytes = dataclasses.field(repr=False)
+    received: Mapping[str, str]
     content: bytes = dataclasses.field(repr=False)
     sha256: str
 
     def digest(self, algorithm: str) -> str:
         """Return this file's digest as it is published: ``sha256:…`` of its content, ``md5:…`` as received."""
-        if algorithm == "sha256":
-            return f"sha256:{self.sha256}"
-        return f"md5:{hashlib.md5(self.received, usedforsecurity=False).hexdigest()}"
+        return f"{algorithm}:{self.sha256 if algorithm == 'sha256' else self.received[algorithm]}"
 
     def has(self, published: str) -> bool:
         """Return whether this file's digest is the ``published`` one."""
         return self.digest(published.partition(":")[0]) == published
 
 
-def open_file(stem: str, name: str, received: bytes) -> RawFile:
-    """Return the file ``stem`` that was ``received`` under ``name``, decompressed and checked to be whole.
+def open_file(stem: str, name: str, file: BinaryIO) -> RawFile:
+    """Return the file ``stem`` that is found under ``name``, read to its end, decompressed and checked to be whole.
 
     Raises:
         DataError: it is not a whole IDX file of images or labels, whichever the stem says.
     """
-    content = idx.decompress(received, name=name)
-    idx.read(content, name=name, kind="images" if "images" in stem else "labels")
-    return RawFile(name=name, received=received, content=content, sha256=hashlib.sha256(content).hexdigest())
+    received = idx.Received(file, name)
+    content = idx.unpack(received, kind="images" if "images" in stem else "labels")
+    sha256 = hashlib.sha256(content).hexdigest()
+    return RawFile(name=name, received=received.digests(), content=content, sha256=sha256)
 
 
 def recognise(files: Mapping[str, RawFile]) -> str:

@@ -11,11 +11,13 @@ database of handwritten digits", section "File formats".
 """
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase, BufferedReader, RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -26,6 +28,12 @@ from pipeline.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
 """First bytes of a gzip file (RFC 1952, section 2.3.1)."""
+
+LARGEST = 8 * 2**30
+"""Bytes of content that are read of one file at most: MNIST8M, the largest known to be published, has 6.4e9."""
+
+PART = 2**20
+"""Bytes that are read at once: no more is taken than there is, whatever a header promises."""
 
 Kind = Literal["images", "labels"]
 
@@ -61,16 +69,82 @@ def encode(array: npt.NDArray[np.uint8]) -> bytes:
     return struct.pack(f">{1 + array.ndim}I", _UNSIGNED_BYTES + array.ndim, *array.shape) + array.tobytes()
 
 
-def decompress(content: bytes, *, name: str) -> bytes:
-    """Return what a gzip file holds; ``content`` itself where it does not start like one.
+class Received(RawIOBase):
+    """A file as it arrives, to be read once: counted and hashed as it is read, and refused where too much comes.
+
+    Args:
+        file: gives as many bytes as it is asked for, while there are any.
+        name: of it, as the error shall name it.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
+        self._hashes = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in ("sha256", "md5")}
+        self.size = 0
+        self.most = PART  # a header is shorter
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # what BufferedReader gives
+        """Fill the buffer as far as the file goes, and return the number of bytes.
+
+        Raises:
+            DataError: it goes further than it may.
+        """
+        part = self._file.read(len(buffer))
+        self.size += len(part)
+        if self.size > self.most:
+            raise DataError(
+                f"{self.name}: expected at most {self.most:,} bytes for what its header promises, received more. "
+                "Check that this is the right file under the right name."
+            )
+        for each in self._hashes.values():
+            each.update(part)
+        buffer[: len(part)] = part
+        return len(part)
+
+    def digests(self) -> dict[str, str]:
+        """Return the digests of what has been read, by the name of the algorithm."""
+        return {algorithm: each.hexdigest() for algorithm, each in self._hashes.items()}
+
+
+def unpack(received: Received, *, kind: Kind | None = None) -> bytes:
+    """Return the content of an IDX file, decompressed where it is gzip: what its header promises, and no more is read.
 
     Raises:
-        DataError: the gzip file, named ``name``, is cut short or damaged.
+        DataError: as :func:`read`; the gzip file is cut short or damaged, or the header promises too much.
     """
-    if not content.startswith(GZIP_MAGIC):
-        return content
-    with _gzip_damage_explained(name, len(content)):
-        return gzip.decompress(content)
+    name = received.name
+    buffered = BufferedReader(received, PART)
+    compressed = buffered.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC)
+    with _gzip_damage_explained(name, lambda: received.size), gzip.open(buffered) if compressed else buffered as file:
+        start = file.read(64)
+        _refuse_html(start, name)
+        shape, header = _header(start, name, kind)
+        expected = header + math.prod(shape)
+        if expected > LARGEST:
+            raise DataError(
+                f"{name}: expected at most {LARGEST:,} bytes, received a header that promises {expected:,}. "
+                "Check that this is the right file, or take less data."
+            )
+        received.most = expected + expected // 100 + PART  # of which no compression makes more
+        content = b"".join([start, *_parts(file, expected + 1 - len(start))])
+    if len(content) > expected:
+        raise DataError(
+            f"{name}: expected {expected:,} bytes, as its header says, received more: the file is followed by "
+            "something else. Fetch it again."
+        )
+    read(content, name=name, kind=kind)
+    return content
+
+
+def _parts(file: BufferedIOBase, size: int) -> Iterator[bytes]:
+    """Yield up to ``size`` bytes of a file in parts."""
+    while size > 0 and (part := file.read(min(size, PART))):
+        size -= len(part)
+        yield part
 
 
 def is_idx(path: Path) -> bool:
@@ -88,7 +162,7 @@ def stream(path: Path, *, height: int, width: int, rows: int) -> Iterator[npt.ND
             after the parts before it.
     """
     name = str(path)
-    with _opened(path) as file, _gzip_damage_explained(name, path.stat().st_size):
+    with _opened(path) as file, _gzip_damage_explained(name, lambda: path.stat().st_size):
         (count, *size), _ = _header(file.read(16), name, "images")
         if size != [height, width]:
             raise DataError(
@@ -121,12 +195,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _gzip_damage_explained(name: str, size: int) -> Iterator[None]:
-    """Turn what a damaged gzip file of ``size`` bytes raises into an error for the user."""
+def _gzip_damage_explained(name: str, size: Callable[[], int]) -> Iterator[None]:
+    """Turn what a damaged gzip file, of so many bytes as ``size`` says, raises into an error for the user."""
     try:
         yield
     except EOFError:
-        problem = f"one that ends after {size:,} bytes, before its content does"
+        problem = f"one that ends after {size():,} bytes, before its content does"
     except (zlib.error, gzip.BadGzipFile) as error:
         problem = f"a damaged one ({error})"
     else:

@@ -4,7 +4,6 @@ Work is skipped when its inputs (by digest), parameters and code are unchanged
 and its outputs intact. The raw data is located and hashed once.
 """
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,9 +16,10 @@ from pipeline.data.raw_data import RawData
 from pipeline.data.splits import SPLITS, DataSet
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
-from pipeline.settings import DataSettings, is_address
+from pipeline.settings import DataSettings, is_address, shown
 
-Found = Mapping[str, tuple[str, bytes]]
+OF_THIS_PACKAGE = "the {name} files of this package"
+"""Where a published data set comes from that is not fetched: no path of the machine that it was taken on."""
 
 
 def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:
@@ -50,12 +50,13 @@ def obtain(settings: DataSettings, reporter: Reporter) -> RawData:
         UsageError: ``source`` is an address of neither http nor https.
     """
     root, is_folder = raw_data.raw_folder(settings.data_dir), not (settings.published or is_address(settings.source))
-    found: Found = sources.read_folder(Path(settings.key)) if is_folder else {}
-    inputs = {name: hashlib.sha256(received).hexdigest() for name, received in found.values()}
+    inputs = sources.digests_in(Path(settings.key)) if is_folder else {}
     with folders.locked(root, reporter):
-        raw = _unchanged(settings, inputs, reporter) or _obtained(settings, found, inputs, reporter)
+        raw = _unchanged(settings, inputs, reporter) or _obtained(settings, inputs, reporter)
     if raw.name != settings.dataset:
-        reporter.note(f"What {settings.source} holds is not {settings.dataset}: it goes by the name of {raw.name}.")
+        reporter.note(
+            f"What {shown(settings.source)} holds is not {settings.dataset}: it goes by the name of {raw.name}."
+        )
     return raw
 
 
@@ -76,10 +77,10 @@ def _unchanged(settings: DataSettings, inputs: dict[str, str], reporter: Reporte
     return raw
 
 
-def _obtained(settings: DataSettings, found: Found, inputs: dict[str, str], reporter: Reporter) -> RawData:
+def _obtained(settings: DataSettings, inputs: dict[str, str], reporter: Reporter) -> RawData:
     """Return the raw data, obtained and kept; or what is kept, where no mirror gives it any more."""
     try:
-        files, origin = _files(settings, found, reporter)
+        files, origin = _files(settings, inputs, reporter)
     except DataError:
         if not settings.published or (kept := _kept_offline(settings, reporter)) is None:
             raise
@@ -97,16 +98,18 @@ def _obtained(settings: DataSettings, found: Found, inputs: dict[str, str], repo
     return raw
 
 
-def _files(settings: DataSettings, found: Found, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
+def _files(settings: DataSettings, inputs: dict[str, str], reporter: Reporter) -> tuple[Mapping[str, RawFile], str]:
     """Return the four files by their stems, and where they come from."""
-    key = settings.key
-    if found:
-        return {stem: catalogue.open_file(stem, str(Path(key, name)), got) for stem, (name, got) in found.items()}, key
+    name, key = settings.dataset, settings.key
+    if inputs:
+        return sources.read_folder(Path(key), inputs), key
     if not settings.published:
-        return sources.fetch_address(key, reporter), key
-    if settings.dataset == catalogue.DIGITS:
+        return sources.fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
+    if name == catalogue.DIGITS:
         return sources.make_digits(), "scikit-learn"
-    return sources.fetch_mirrors(settings.dataset, reporter)
+    if files := sources.read_package(name, reporter):
+        return files, OF_THIS_PACKAGE.format(name=name)
+    return sources.fetch_mirrors(name, reporter)
 
 
 def _kept_offline(settings: DataSettings, reporter: Reporter) -> RawData | None:

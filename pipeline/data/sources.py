@@ -1,21 +1,21 @@
-"""Where the four files of a data set come from: mirrors, another address, a folder, or scikit-learn."""
+"""Where the four files of a data set come from: this package, mirrors, another address, a folder, or scikit-learn."""
 
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from pipeline import digests
 from pipeline.data import idx
 from pipeline.data.catalogue import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
-from pipeline.errors import DataError
+from pipeline.data.transfer import NoAnswerError, fetch
+from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
-
-TIMEOUT = 30
-"""Seconds that a mirror may stay silent."""
-
-PAUSES = (0.5, 2.0)
-"""Seconds to wait before the second and the third attempt at a mirror."""
+from pipeline.settings import shown
 
 
 def make_digits() -> dict[str, RawFile]:
@@ -35,34 +35,118 @@ def make_digits() -> dict[str, RawFile]:
         images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED
     )
     arrays = (train_images, train_labels, test_images, test_labels)
-    return {stem: open_file(stem, stem, idx.encode(array)) for stem, array in zip(STEMS, arrays, strict=True)}
+    return {stem: open_file(stem, stem, BytesIO(idx.encode(array))) for stem, array in zip(STEMS, arrays, strict=True)}
 
 
-def read_folder(folder: Path) -> dict[str, tuple[str, bytes]]:
-    """Return the name and the bytes of each of the four files (by stem) in ``folder``, ``.gz`` before plain.
+# --- a folder -------------------------------------------------------------------------------------------------------
+
+
+def digests_in(folder: Path) -> dict[str, str]:
+    """Return the digest of each file in ``folder`` that is one of the four, by its name.
 
     Raises:
         DataError: a file is missing or cannot be read.
     """
+    with _reading(folder):
+        return {path.name: digests.of_file(path) for paths in _find(folder).values() for path in paths}
+
+
+def read_folder(folder: Path, expected: Mapping[str, str]) -> dict[str, RawFile]:
+    """Return the four files (by stem) in ``folder``, ``.gz`` before plain where it holds one as both.
+
+    Args:
+        folder: that holds them.
+        expected: what :func:`digests_in` gave. It is looked at as the files are read, and once more at the end.
+
+    Raises:
+        DataError: a file is missing, cannot be read, is no IDX file or changes meanwhile; or it is there twice, with
+            different contents.
+    """
+    with _reading(folder):
+        found = {stem: [_open(path, stem) for path in paths] for stem, paths in _find(folder).items()}
+    received = {Path(file.name).name: file.received["sha256"] for files in found.values() for file in files}
+    if not (expected == received == digests_in(folder)):
+        raise DataError(
+            f"source: expected files in {folder} that stay as they are, but they changed while they were read. "
+            "Wait until they are complete, then run this again."
+        )
+    for first, *others in found.values():
+        for other in others:
+            if other.sha256 != first.sha256:
+                raise DataError(
+                    f"source: expected {first.name} and {other.name} to hold the same, received two different "
+                    "contents. Remove the one that is not meant."
+                )
+    return {stem: files[0] for stem, files in found.items()}
+
+
+def _open(path: Path, stem: str) -> RawFile:
+    with path.open("rb") as file:
+        return open_file(stem, str(path), file)
+
+
+def _find(folder: Path) -> dict[str, list[Path]]:
+    """Return where each of the four files (by stem) is, ``.gz`` first: twice where it is there as both.
+
+    Archives unpack them under other names, too: ``train-images.idx3-ubyte``, or in capitals.
+    """
+    found: dict[str, list[Path]] = {stem: [] for stem in STEMS}
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in sorted(names, key=lambda path: path.suffix.lower() != ".gz"):
+        stem = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
+        if stem in found and path.is_file():
+            found[stem].append(path)
+    if not all(found.values()):
+        raise DataError(_explain_folder(folder))
+    return found
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     try:
-        paths = [path for stem in STEMS for path in (folder / f"{stem}.gz", folder / stem) if path.is_file()]
-        found = {path.name.removesuffix(".gz"): path for path in reversed(paths)}
-        if len(found) < len(STEMS):
-            raise DataError(_explain_folder(folder))
-        return {stem: (found[stem].name, found[stem].read_bytes()) for stem in STEMS}
+        yield
     except OSError as error:
-        raise DataError(f"source: expected files to read in {folder}, received: {error.strerror}.") from None
+        raise DataError(f"source: expected files to read in {folder}, received: {reason(error)}.") from None
 
 
 def _explain_folder(folder: Path) -> str:
     expected = f"expected the four files {', '.join(STEMS)}, each plain or as .gz"
     if not folder.is_dir():
-        return f"source: {folder} {'is a file' if folder.exists() else 'does not exist'}; {expected}, in a folder."
-    names = sorted(path.name for path in folder.iterdir())
+        state = "is a file" if folder.exists() else "is a link to nothing" if folder.is_symlink() else "does not exist"
+        return f"source: {folder} {state}; {expected}, in a folder."
+    names = sorted(map(_listed, folder.iterdir()))
     found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")  # noqa: PLR2004
     return (
         f"source: {expected}, in {folder}, found {found or 'an empty folder'}. Rename the files, or name their folder."
     )
+
+
+def _listed(path: Path) -> str:
+    return f"{path.name}/" if path.is_dir() else path.name if path.is_file() else f"{path.name} (no file)"
+
+
+def read_package(name: str, reporter: Reporter) -> dict[str, RawFile] | None:
+    """Return the four files of a published data set that come with this package; None where they do not."""
+    published = CATALOGUE[name]
+    if published.folder is None or not published.folder.is_dir():
+        return None
+    try:
+        files = read_folder(published.folder, digests_in(published.folder))
+        for stem, digest in zip(STEMS, published.digests, strict=True):
+            _check_published(files[stem], digest)
+    except DataError as error:
+        reporter.note(f"Asking the mirrors of {name}. {error}")
+        return None
+    return files
+
+
+def _check_published(file: RawFile, digest: str) -> None:
+    if not file.has(digest):
+        received = file.digest(digest.partition(":")[0])
+        raise DataError(f"{file.name}: expected the content digest {digest}, received {received}.")
+
+
+# --- mirrors, or another address ------------------------------------------------------------------------------------
 
 
 def fetch_mirrors(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
@@ -79,7 +163,9 @@ def fetch_mirrors(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], st
         try:
             for stem, digest in zip(STEMS, published.digests, strict=True):
                 if stem not in files:
-                    files[stem] = _fetch_published(mirror, stem, digest, reporter)
+                    file = _fetch(mirror, stem, f"{stem}.gz", reporter)
+                    _check_published(file, digest)
+                    files[stem] = file
                     givers.append(mirror)
         except DataError as error:
             failures.append(str(error))
@@ -93,15 +179,6 @@ def fetch_mirrors(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], st
     )
 
 
-def _fetch_published(mirror: str, stem: str, digest: str, reporter: Reporter) -> RawFile:
-    address = f"{mirror}{stem}.gz"
-    file = open_file(stem, address, fetch(address, reporter))
-    if not file.has(digest):
-        received = file.digest(digest.partition(":")[0])
-        raise DataError(f"{address}: expected the content digest {digest}, received {received}.")
-    return file
-
-
 def fetch_address(base: str, reporter: Reporter) -> dict[str, RawFile]:
     """Return the four files from under the address ``base``, as ``<stem>.gz`` or, where there is none, ``<stem>``.
 
@@ -113,94 +190,24 @@ def fetch_address(base: str, reporter: Reporter) -> dict[str, RawFile]:
 
 def _fetch_either(base: str, stem: str, reporter: Reporter) -> RawFile:
     failures: list[str] = []
-    for address in (f"{base}{stem}.gz", f"{base}{stem}"):
+    for name in (f"{stem}.gz", stem):
         try:
-            return open_file(stem, address, fetch(address, reporter))
+            return _fetch(base, stem, name, reporter)
         except NoAnswerError:
             raise
         except DataError as error:
             failures.append(str(error))
-    raise DataError(f"source: expected {stem}, plain or as .gz, under {base}, received neither. {' '.join(failures)}")
-
-
-class NoAnswerError(DataError):
-    """The server cannot be reached: another file there will not be, either."""
-
-
-def fetch(address: str, reporter: Reporter) -> bytes:
-    """Return what is at ``address``, tried again after a failure that may pass.
-
-    Raises:
-        DataError: it cannot be had, with the reason in short; a NoAnswerError where the server did not even answer.
-    """
-    import requests
-
-    pauses = iter(PAUSES)
-    while True:
-        try:
-            return _fetch_once(address, reporter)
-        except OSError as error:  # all that requests raises is one
-            pause = next(pauses, None) if _may_pass(error) else None
-            if pause is None:
-                silent = isinstance(error, requests.ConnectionError | requests.Timeout)
-                raise (NoAnswerError if silent else DataError)(f"{address}: {_reason(error)}.") from None
-            time.sleep(pause)
-
-
-def _fetch_once(address: str, reporter: Reporter) -> bytes:
-    from pooch import HTTPDownloader
-
-    received = BytesIO()
-    progress = _Progress(address.rpartition("/")[2], reporter)
-    HTTPDownloader(progressbar=progress, chunk_size=progress.chunk, timeout=TIMEOUT)(address, received, None)
-    return received.getvalue()
-
-
-class _Progress:
-    """What pooch takes for a progress bar: passes on to a reporter what has arrived of a file."""
-
-    chunk = 64 * 1024  # bytes between two reports
-    total = 0  # pooch sets it; 0: not known
-
-    def __init__(self, name: str, reporter: Reporter) -> None:
-        self._name, self._reporter, self._done = name, reporter, 0
-
-    def update(self, size: int) -> None:
-        self._done += size
-        done = min(self._done, self.total) if self.total else self._done
-        self._reporter.transfer(self._name, done, self.total or None)
-
-    def reset(self) -> None:
-        # At the end pooch resets, and updates by the total; where that is not known, what has been told stands.
-        self._done = 0 if self.total else self._done
-
-    def close(self) -> None:
-        """Do nothing: the last update has told all."""
-
-
-def _may_pass(error: OSError) -> bool:
-    """Return whether another attempt may go better: not where the server refused, or kept silent for its time."""
-    import requests
-
-    if isinstance(error, requests.HTTPError):
-        return error.response.status_code >= 500 or error.response.status_code in {408, 429}  # noqa: PLR2004
-    return isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError) and not isinstance(
-        error, requests.ConnectTimeout
+    raise DataError(
+        f"source: expected {stem}, plain or as .gz, under {shown(base)}, received neither. {' '.join(failures)}"
     )
 
 
-def _reason(error: OSError) -> str:
-    """Return why a transfer failed, in a few words: what the operating system said, without urllib3's wrapping."""
-    import requests
+def _fetch(base: str, stem: str, name: str, reporter: Reporter) -> RawFile:
+    """Return the file ``stem`` that goes by ``name`` under an address, whose credentials and query are used for it."""
+    parts = urlsplit(base)
+    address = parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment="").geturl()
 
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {TIMEOUT} s"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the transfer broke off before the end"
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(cause)
-    said = (cause.strerror for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror)
-    return next(said, type(error).__name__)
+    def take(file: BinaryIO) -> RawFile:
+        return open_file(stem, shown(address), file)
+
+    return fetch(address, take, reporter)

@@ -61,9 +61,9 @@ def digits_run(command: Command) -> Training:
 
 
 @pytest.fixture(scope="session")
-def mnist_champion(command: Command, mnist_folder: Path) -> str:
+def mnist_champion(command: Command) -> str:
     """Return the id of a run of two epochs on MNIST; its model is ``models:/mnist@champion``."""
-    options = ("--epochs", 2, "--hidden-units", 64, "--source", mnist_folder)
+    options = ("--epochs", 2, "--hidden-units", 64)
     return run_id_in(command("run", *options, "--register", "mnist").output)
 
 

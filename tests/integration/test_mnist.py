@@ -1,6 +1,6 @@
 """Real MNIST, a few epochs: what the tutorial published is reached."""
 
-from pathlib import Path
+import json
 
 import mlflow
 import pytest
@@ -12,8 +12,8 @@ TUTORIAL_COST = 0.525  # after its first epoch, BasicRNNCell; its script printed
 
 
 @pytest.fixture(scope="module")
-def mnist_run(command: Command, mnist_folder: Path) -> str:
-    return run_id_in(command("run", "--cell", "rnn", "--epochs", 2, "--source", mnist_folder).output)
+def mnist_run(command: Command) -> str:
+    return run_id_in(command("run", "--cell", "rnn", "--epochs", 2).output)
 
 
 def test_the_first_epoch_costs_no_more_than_the_tutorials(mnist_run: str) -> None:
@@ -25,16 +25,19 @@ def test_two_epochs_reach_a_floor(mnist_run: str) -> None:
     assert mlflow.get_run(mnist_run).data.metrics["test_accuracy"] > 0.93
 
 
-def test_the_files_are_recognised_as_mnist(mnist_run: str) -> None:
+def test_the_files_are_those_of_the_package(mnist_run: str) -> None:
     run = mlflow.get_run(mnist_run)
-    assert ("mnist", "28") == (run.data.params["dataset"], run.data.params["steps"])
+    assert ("mnist", "28", "mirrors") == tuple(run.data.params[name] for name in ("dataset", "steps", "source"))
+    assert run.inputs is not None
+    sources = [(entry.dataset.source_type, json.loads(entry.dataset.source)) for entry in run.inputs.dataset_inputs]
+    assert [("code", {"tags": {"source": "the mnist files of this package"}})] * 2 == sources
 
 
 ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the tutorial published after thirty
 
 
 @pytest.mark.slow
-def test_two_epochs_of_the_accurate_recipe_reach_a_floor(command: Command, mnist_folder: Path) -> None:
-    run = mlflow.get_run(run_id_in(command("run", "--recipe=accurate", "--epochs=2", "--source", mnist_folder).output))
+def test_two_epochs_of_the_accurate_recipe_reach_a_floor(command: Command) -> None:
+    run = mlflow.get_run(run_id_in(command("run", "--recipe=accurate", "--epochs=2").output))
     assert ("gru", "affine") == (run.data.params["cell"], run.data.params["augmentation"])
     assert run.data.metrics["best_val_accuracy"] > ACCURATE_FLOOR

@@ -5,12 +5,13 @@ import hashlib
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
-from pipeline.data.catalogue import Published
+from pipeline.data.catalogue import Published, RawFile, open_file
 from pipeline.progress import Reporter
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
@@ -68,6 +69,12 @@ def as_gz(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {f"{stem}.gz": zipped(content) for stem, content in files.items()}
 
 
+def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
+    """The four files by stem, from their contents by name."""
+    stems = {name: name.removesuffix(".gz") for name in files}
+    return {stem: open_file(stem, name, BytesIO(files[name])) for name, stem in stems.items()}
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -92,6 +99,8 @@ def everything_in(folder: Path) -> list[str]:
 class Server:
     base: str
     requests: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
 
 
 @dataclass
@@ -110,8 +119,11 @@ def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Ite
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = self.path.rpartition("/")[2]
+            path, _, query = self.path.partition("?")
+            name = path.rpartition("/")[2]
             server.requests.append(name)
+            server.queries.append(query)
+            server.authorizations.append(self.headers["Authorization"])
             answer = next(queues[name]) if name in queues else answers.get(name, Answer(status=404))
             assert not isinstance(answer, list)
             answer = answer if isinstance(answer, Answer) else Answer(answer)
@@ -119,7 +131,8 @@ def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Ite
             if answer.length is not None:
                 self.send_header("Content-Length", str(len(answer.body) if answer.length < 0 else answer.length))
             self.end_headers()
-            self.wfile.write(answer.body)
+            with suppress(ConnectionError):  # one who has read enough
+                self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Keep silent."""

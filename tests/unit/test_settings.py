@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import DataSettings, Settings, shown
 
 
 def test_the_defaults_are_those_of_the_tutorial() -> None:
@@ -130,3 +130,65 @@ def test_resolved_parameters_are_those_that_the_data_settles() -> None:
 def test_a_batch_of_more_than_all_images_is_refused() -> None:
     with pytest.raises(UsageError, match="batch_size: expected at most the 99 training images of digits, received 100"):
         Settings.of({"batch_size": 100}).resolved(dataset="digits", images=99, height=8, width=8)
+
+
+def key_of(source: str) -> str:
+    return DataSettings(source=source).key
+
+
+def test_a_source_has_one_form_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "mirrors" == key_of("mirrors")
+    assert str(tmp_path / "mine") == key_of("mine") == key_of("~/mine") == key_of("./mine/")
+    assert str(tmp_path / "~no-such-user" / "mine") == key_of("~no-such-user/mine")
+    assert "https://a.b/c/" == key_of("https://a.b/c") == key_of("https://a.b/c/")
+
+
+@pytest.mark.parametrize(
+    ("source", "received"),
+    [
+        ("s3://bucket/mnist", "s3://bucket/mnist"),
+        ("s3://key:secret@bucket/mnist?signature=secret", "s3://bucket/mnist"),
+        ("https://", "https://…"),
+        ("https://user:sec/ret@host/", "https://…"),
+        ("https://[secret/", "https://…"),
+    ],
+)
+def test_an_address_that_is_not_of_the_web_is_refused_and_no_secret_shown(source: str, received: str) -> None:
+    with pytest.raises(UsageError, match=f"^source: expected .* received '{received}'"):
+        key_of(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["https://user:secret@a.b:80/c?token=secret#secret", "https://secret@a.b:80/c", "https://a.b:80/c?secret"]
+)
+def test_of_an_address_no_credentials_are_shown_logged_or_kept(source: str, tmp_path: Path) -> None:
+    settings = Settings(source=source, data_dir=tmp_path)
+
+    assert "https://a.b:80/c" == shown(source)
+    assert settings.key.startswith("https://a.b:80/c/")
+    assert "https://a.b:80/c" == settings.resolved(dataset="mnist", images=1_000, height=28, width=28)["source"]
+    assert f"pipeline download --source https://a.b:80/c --data-dir {tmp_path}" == settings.command("download")
+    assert "secret" not in settings.key
+
+
+def test_what_is_no_address_is_shown_as_it_is() -> None:
+    assert ["mirrors", "/data/a@b?c#d"] == [shown(source) for source in ("mirrors", "/data/a@b?c#d")]
+
+
+def test_addresses_whose_query_differs_are_two_and_whose_password_differs_one() -> None:
+    assert key_of("https://a.b/c?set=1") != key_of("https://a.b/c?set=2")
+    assert key_of("https://user:old@a.b/c?set=1") == key_of("https://user:new@a.b/c/?set=1")
+
+
+def test_links_in_a_circle_have_a_form_too(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert str(tmp_path / "circle") == key_of(str(tmp_path / "circle"))
+
+
+def test_the_home_of_a_data_dir_is_put_in_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for settings in (DataSettings.of({"data_dir": "~/d"}), Settings.of({"data_dir": "~/d"})):
+        assert tmp_path / "d" == settings.data_dir
+    assert Path("d/../~") == Settings.of({"data_dir": "d/../~"}).data_dir

@@ -1,19 +1,12 @@
 import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pipeline.data import catalogue
-from pipeline.data.catalogue import CATALOGUE, Published, RawFile
-from tests.unit.data_fixtures import STEMS, as_gz, labels, set_digest, small_set
-
-
-def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
-    """The four files by stem, from their contents by name."""
-    stems = {name: name.removesuffix(".gz") for name in files}
-    return {stem: catalogue.open_file(stem, name, files[name]) for name, stem in stems.items()}
+from pipeline.data.catalogue import CATALOGUE, Published
+from tests.unit.data_fixtures import STEMS, as_gz, labels, opened, set_digest, small_set
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

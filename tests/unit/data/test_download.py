@@ -1,14 +1,14 @@
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import digests
-from pipeline.data import idx, raw_data, sources
+from pipeline.data import idx, raw_data, transfer
 from pipeline.data.catalogue import CATALOGUE
 from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
@@ -28,6 +28,7 @@ from tests.unit.data_fixtures import (
     published,
     serving,
     set_digest,
+    sha256,
     small_set,
     write,
     zipped,
@@ -38,7 +39,7 @@ CUSTOM = f"custom-{set_digest(small_set())[:8]}"
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -271,8 +272,53 @@ def test_an_address_is_asked_once(desk: Desk) -> None:
     assert desk.skipped
 
 
-def test_digits_need_no_network(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_mnist_comes_with_the_package(desk: Desk) -> None:
+    raw = desk.download("mirrors")
+    assert ("mnist", "the mnist files of this package") == (raw.name, raw.provenance.origin)
+    # As published: of the content of each file.
+    assert [
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ] == [sha256((raw.folder / stem).read_bytes()) for stem in STEMS]
+    assert str(CATALOGUE["mnist"].folder) not in (raw.folder / "manifest.json").read_text()
+    desk.download("mirrors")
+    assert desk.skipped
+
+
+def test_mirrors_serve_where_the_package_lacks_its_files(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(as_gz(small_set())) as server:
+        absent = replace(published(small_set(), server.base), folder=desk.folder / "absent")
+        monkeypatch.setitem(CATALOGUE, "mnist", absent)
+        assert server.base == desk.download("mirrors").provenance.origin
+        assert 1 == len(desk.notes)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [(labels([1, 1, 0, 1]), "expected the content digest sha256:"), (labels([1])[:-1], "cut short")],
+    ids=["other content", "cut short"],
+)
+def test_mirrors_serve_where_the_files_of_the_package_are_damaged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, other: bytes, said: str
+) -> None:
+    with serving(as_gz(small_set())) as server:
+        write(desk.folder, {f"{TEST_LABELS}.gz": zipped(other)})
+        monkeypatch.setitem(CATALOGUE, "mnist", replace(published(small_set(), server.base), folder=desk.folder))
+        assert server.base == desk.download("mirrors").provenance.origin
+    assert desk.notes[0].startswith(f"Asking the mirrors of mnist. {desk.folder}/{TEST_LABELS}.gz: ")
+    assert said in desk.notes[0]
+
+
+@pytest.mark.usefixtures("no_network")
+def test_digits_need_no_network(desk: Desk) -> None:
     raw = desk.download("mirrors", "digits")
     assert ("digits", "scikit-learn") == (raw.name, raw.provenance.origin)
     header = (raw.folder / TRAIN_IMAGES).read_bytes()[:16]

@@ -1,6 +1,9 @@
 import gzip
+import hashlib
 import struct
+import tracemalloc
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +67,26 @@ def test_labels_in_place_of_images_are_refused() -> None:
         idx.read(LABELS, name="some-file", kind="images")
 
 
-def test_gzip_is_taken_off_and_plain_content_left_alone() -> None:
-    assert LABELS == idx.decompress(gzip.compress(LABELS), name="labels.gz")
-    assert LABELS == idx.decompress(LABELS, name="labels")
+def unpack(content: bytes, name: str = "file.gz") -> bytes:
+    return idx.unpack(idx.Received(BytesIO(content), name))
+
+
+@pytest.mark.parametrize("content", [IMAGES, LABELS])
+def test_gzip_is_taken_off_and_plain_content_left_alone(content: bytes) -> None:
+    assert content == unpack(gzip.compress(content))
+    assert content == unpack(content)
+
+
+def test_gzip_may_have_several_members_and_be_filled_up_with_zeros() -> None:
+    assert IMAGES == unpack(gzip.compress(IMAGES[:9]) + gzip.compress(IMAGES[9:]) + bytes(512))
+
+
+@pytest.mark.parametrize("content", [IMAGES, gzip.compress(IMAGES)])
+def test_what_was_received_has_its_digests(content: bytes) -> None:
+    received = idx.Received(BytesIO(content), "file")
+    idx.unpack(received)
+    expected = {algorithm: hashlib.new(algorithm, content).hexdigest() for algorithm in ("sha256", "md5")}
+    assert (len(content), expected) == (received.size, received.digests())
 
 
 def _damaged(content: bytes) -> bytes:
@@ -85,12 +105,58 @@ def _damaged(content: bytes) -> bytes:
 )
 def test_a_broken_gzip_file_is_refused_by_name(content: bytes, complaint: str) -> None:
     with pytest.raises(DataError, match=f"^file.gz: expected a whole gzip file, {complaint}"):
-        idx.decompress(content, name="file.gz")
+        unpack(content)
+
+
+class Endless(BytesIO):
+    """A file of ``first``, and then ``more`` over and over; counts what is read of it."""
+
+    def __init__(self, first: bytes, more: bytes) -> None:
+        super().__init__()
+        self._left, self._more, self.taken = first, more, 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert size >= 0
+        self._left += self._more * (1 + size // len(self._more))
+        part, self._left = self._left[:size], self._left[size:]
+        self.taken += len(part)
+        return part
+
+
+@pytest.mark.parametrize(
+    ("file", "complaint"),
+    [
+        (Endless(IMAGES, bytes(1)), "expected 28 bytes, as its header says, received more: .* something else"),
+        (Endless(gzip.compress(IMAGES), gzip.compress(bytes(10**6))), "expected 28 bytes, .* received more"),
+        (Endless(gzip.compress(IMAGES), gzip.compress(b"")), "expected at most 1,048,576 bytes for what its header"),
+        (Endless(gzip.compress(IMAGES), bytes(1)), "expected at most 1,048,576 bytes for what its header promises"),
+        (Endless(b"\x1f\x8b\x08\x08" + bytes(6), b"name"), "expected at most 1,048,576 bytes for what its header"),
+        (
+            Endless(struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), bytes(1)),
+            "expected at most 8,589,934,592 bytes, .* promises 79",
+        ),
+        (Endless(b"", bytes(1)), "expected the magic number .* received 0x00000000"),
+    ],
+    ids=["plain", "bomb", "empty members", "zeros", "a name", "a promise", "no header"],
+)
+def test_no_more_is_read_than_the_header_promises(file: Endless, complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^file: {complaint}"):
+        idx.unpack(idx.Received(file, "file"))
+    assert file.taken <= 3 * idx.PART
+
+
+def test_what_a_header_promises_is_not_taken_from_the_memory_before_it_is_there() -> None:
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"expected 4,000,000,016 bytes, .* received 116: the file is cut short"):
+        unpack(struct.pack(">4I", 0x0803, 40_000, 1_000, 100) + bytes(100))
+    assert tracemalloc.get_traced_memory()[1] < 10 * idx.PART
+    tracemalloc.stop()
 
 
 def test_published_mnist_is_read(mnist_folder: Path) -> None:
     content = (mnist_folder / "t10k-labels-idx1-ubyte.gz").read_bytes()
-    labels = idx.read(idx.decompress(content, name="labels"), name="labels", kind="labels")
+    labels = idx.read(unpack(content), name="labels", kind="labels")
     # Counts of the digits 0–9 among the 10,000 test labels, as published with the data.
     assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(labels).tolist()
 

@@ -4,22 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data import catalogue, processed, raw_data
+from pipeline.data import processed, raw_data
 from pipeline.data.catalogue import CATALOGUE
 from pipeline.data.raw_data import RawData
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
 from pipeline.settings import DataSettings
-from tests.unit.data_fixtures import STEMS, labels, published, set_digest, small_set, write
+from tests.unit.data_fixtures import STEMS, labels, opened, published, set_digest, small_set, write
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
 
 def kept(data_dir: Path, name: str = "custom-1", **changes: bytes) -> RawData:
     """The small set as raw data that came from ``/here``."""
-    files = {stem: catalogue.open_file(stem, stem, content) for stem, content in small_set(**changes).items()}
     root = write(data_dir / "raw", {})
-    return raw_data.keep(root, name, files, source="/here", origin="/here", inputs={}, code="c")
+    return raw_data.keep(root, name, opened(small_set(**changes)), source="/here", origin="/here", inputs={}, code="c")
 
 
 def saved(data_dir: Path, name: str = "custom-1", **changes: bytes) -> DataSet:
@@ -88,8 +87,9 @@ def test_it_is_found_by_the_settings_and_by_its_digest(tmp_path: Path) -> None:
 
 def test_the_origin_is_that_of_the_source_that_was_named(tmp_path: Path) -> None:
     data = saved(tmp_path)
-    files = {stem: catalogue.open_file(stem, stem, content) for stem, content in small_set().items()}
-    raw_data.keep(tmp_path / "raw", "custom-1", files, source="/there", origin="/there", inputs={}, code="c")
+    raw_data.keep(
+        tmp_path / "raw", "custom-1", opened(small_set()), source="/there", origin="/there", inputs={}, code="c"
+    )
     assert "/here" == processed.load(data.folder).source
     assert "/there" == processed.find(DataSettings(source="/there", data_dir=tmp_path)).source
 

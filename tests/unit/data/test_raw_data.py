@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import catalogue, raw_data
-from pipeline.data.catalogue import RawFile
+from pipeline.data import raw_data
 from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
 from pipeline.settings import DataSettings
@@ -14,17 +13,12 @@ from tests.unit.data_fixtures import (
     TRAIN_LABELS,
     as_gz,
     labels,
+    opened,
     set_digest,
     sha256,
     small_set,
     write,
 )
-
-
-def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
-    """The four files by stem, from their contents by name."""
-    stems = {name: name.removesuffix(".gz") for name in files}
-    return {stem: catalogue.open_file(stem, name, files[name]) for name, stem in stems.items()}
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@ import dataclasses
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pipeline.data import catalogue, idx, sources
+from pipeline.data import catalogue, idx, sources, transfer
 from pipeline.data.catalogue import CATALOGUE, RawFile
+from pipeline.data.transfer import NoAnswerError
 from pipeline.errors import DataError
 from tests.unit.data_fixtures import (
     STEMS,
@@ -33,7 +35,7 @@ HTML = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>"
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -66,38 +68,43 @@ def test_digits_are_the_same_everywhere() -> None:
 # --- a folder, the mirrors, an address ------------------------------------------------------------------------------
 
 
+def read_folder(folder: Path) -> dict[str, RawFile]:
+    return sources.read_folder(folder, sources.digests_in(folder))
+
+
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"train.csv": b"", TRAIN_IMAGES: images(2)})
     with pytest.raises(DataError, match=f"^source: expected the four files {TRAIN_IMAGES}, .* in {tmp_path}, found"):
-        sources.read_folder(tmp_path)
+        read_folder(tmp_path)
     with pytest.raises(DataError, match=r"found train-images-idx3-ubyte, train\.csv"):
-        sources.read_folder(tmp_path)
+        read_folder(tmp_path)
     with pytest.raises(DataError, match="found an empty folder"):
-        sources.read_folder(write(tmp_path / "empty", {}))
+        read_folder(write(tmp_path / "empty", {}))
     with pytest.raises(DataError, match="none does not exist; expected"):
-        sources.read_folder(tmp_path / "none")
+        read_folder(tmp_path / "none")
     with pytest.raises(DataError, match=r"train\.csv is a file; expected"):
-        sources.read_folder(tmp_path / "train.csv")
+        read_folder(tmp_path / "train.csv")
 
 
 def test_a_full_folder_is_not_listed_to_its_end(tmp_path: Path) -> None:
     write(tmp_path, {f"{number}.png": b"" for number in range(30)})
     with pytest.raises(DataError, match=r"14\.png, 15\.png and 22 more"):
-        sources.read_folder(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str) -> BinaryIO:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    write(tmp_path, small_set())
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(DataError, match=f"^source: expected files to read in {tmp_path}, received: Permission denied"):
-        sources.read_folder(write(tmp_path, small_set()))
+        read_folder(tmp_path)
 
 
 def test_gz_goes_before_plain(tmp_path: Path) -> None:
     write(tmp_path, small_set() | as_gz(small_set()))
-    assert [f"{stem}.gz" for stem in STEMS] == [name for name, _ in sources.read_folder(tmp_path).values()]
+    assert [f"{stem}.gz" for stem in STEMS] == [Path(file.name).name for file in read_folder(tmp_path).values()]
 
 
 def unused_address() -> str:
@@ -184,31 +191,6 @@ def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(
     assert expected == str(caught.value)
 
 
-def test_a_failure_that_may_pass_is_tried_again_and_a_refusal_is_not() -> None:
-    with serving({"a": [Answer(status=503), Answer(b"x", length=9), b"content"]}) as server:
-        assert b"content" == sources.fetch(f"{server.base}a", Remembering())
-        with pytest.raises(DataError, match="HTTP 404"):
-            sources.fetch(f"{server.base}b", Remembering())
-    assert ["a", "a", "a", "b"] == server.requests
-
-
-def test_a_mirror_that_keeps_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TIMEOUT", 0.05)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(sources.NoAnswerError, match=r"no answer within 0\.05 s"),
-    ):
-        sources.fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
-
-
-def test_what_arrives_of_an_unknown_length_is_still_told() -> None:
-    reporter = Remembering()
-    with serving({"a": Answer(bytes(100_000), length=None)}) as server:
-        assert bytes(100_000) == sources.fetch(f"{server.base}a", reporter)
-    assert {("a", None)} == {(name, total) for name, _, total in reporter.transfers}
-    assert sorted(reporter.transfers) == reporter.transfers
-
-
 def test_a_base_address_may_hold_gz_or_plain_files(small: dict[str, bytes]) -> None:
     files = as_gz(small)
     files[TEST_LABELS] = small[TEST_LABELS]
@@ -233,5 +215,5 @@ def test_a_base_address_without_a_file_is_refused_with_both_reasons(small: dict[
 
 
 def test_a_base_address_where_nobody_is_at_home_is_asked_for_one_file_only() -> None:
-    with pytest.raises(sources.NoAnswerError, match=f"{TRAIN_IMAGES}.gz: Connection refused"):
+    with pytest.raises(NoAnswerError, match=f"{TRAIN_IMAGES}.gz: Connection refused"):
         sources.fetch_address(unused_address(), Remembering())
