@@ -13,7 +13,7 @@ from pipeline.comparison import grouping, page, selection
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.selection import Selection
 from pipeline.data import processed
-from pipeline.errors import DataError
+from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.tracking import runs, store
@@ -76,7 +76,7 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
             incoming.write_bytes(content)
             incoming.replace(folder / name)
     except OSError as error:
-        raise DataError(f"output: expected a folder to write to, received {folder}: {error.strerror}.") from None
+        raise DataError(f"output: expected a folder to write to, received {folder}: {reason(error)}.") from None
 
 
 def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, reporter: Reporter) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, UsageError, reason
 from pipeline.records import EpochRecord, Snapshot
 
 FILE = "checkpoint.npz"
@@ -68,7 +68,7 @@ class Checkpoints:
             ) from None
         except OSError as error:
             raise DataError(
-                f"data_dir: expected a folder to write to, received {self._root.parent}: {error.strerror}. "
+                f"data_dir: expected a folder to write to, received {self._root.parent}: {reason(error)}. "
                 "Free it, or take another --data-dir."
             ) from None
         try:
@@ -111,7 +111,7 @@ class Checkpoints:
         except OSError as error:
             incoming.unlink(missing_ok=True)
             raise DataError(
-                f"data_dir: expected to write the checkpoint {path}, received: {error.strerror}. The training stands "
+                f"data_dir: expected to write the checkpoint {path}, received: {reason(error)}. The training stands "
                 f"after epoch {len(snapshot.history) - 1}: make room, then go on with it."
             ) from None
 

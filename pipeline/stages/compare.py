@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pipeline.comparison import grid, grouping, report
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
+from pipeline.data import prepare
 from pipeline.errors import TrainingError
 from pipeline.jobs import comparing, fingerprints, side_by_side
 from pipeline.jobs.side_by_side import Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
 from pipeline.tracking import connection, promotion, registry, runs
 
 
@@ -40,8 +39,7 @@ def compare(
     connection.connect(reporter.note)
     if register is not None:
         registry.check_name(register)
-    download(trainings[0], reporter)
-    data = preprocess(trainings[0], reporter)
+    data, _ = prepare.prepared(trainings[0], reporter)
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     count = count or side_by_side.at_once(len(trainings))
     with comparing.opened(grid.title(trainings), trainings, data, parameters) as parent:

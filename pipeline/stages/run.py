@@ -5,15 +5,11 @@ pipeline run --resume 4fdc…
 mlflow run . --env-manager uv -P cell=gru
 """
 
-import time
-
-from pipeline.data.splits import DataSet
+from pipeline.data import prepare
 from pipeline.jobs import resumable
 from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, promotion, registry, store
 
@@ -43,7 +39,7 @@ def run(
     if beginning.resume:
         known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=True)
     else:
-        data, seconds = _prepared(settings, reporter)
+        data, seconds = prepare.prepared(settings, reporter)
     start_tensorflow(settings.shards)
     from pipeline.jobs import training
 
@@ -54,15 +50,3 @@ def run(
     if register is not None:
         promotion.promote(opened.run_id, register, reporter=reporter)
     return opened.run_id
-
-
-def _prepared(settings: Settings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:
-    """Return the data, downloaded and preprocessed, and the seconds that each took, as metrics."""
-    started = time.perf_counter()
-    download(settings, reporter)
-    downloaded = time.perf_counter()
-    data = preprocess(settings, reporter)
-    return data, {
-        "seconds_download": downloaded - started,
-        "seconds_preprocess": time.perf_counter() - downloaded,
-    }
