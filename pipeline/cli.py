@@ -296,13 +296,9 @@ def promote(
 ) -> None:
     """Register a run's model; it is served as champion if it is better than the present one."""
     with _outcome_as_exit_code() as reporter:
-        from pipeline.tracking import promotion as stage
+        from pipeline.stages.promote import promote
 
-        if rollback:
-            promotion = stage.rollback(name, run_id=run_id, reporter=reporter)
-        else:
-            promotion = stage.promote(run_id, name, force=force, reporter=reporter)
-        version = promotion.version
+        version = promote(run_id, name, reporter, force=force, rollback=rollback).version
         _describe_project_run(f"promote-{version.name}-{version.number}", {"promoted_run_id": version.run_id})
 
 

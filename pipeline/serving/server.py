@@ -16,7 +16,7 @@ from mlflow.pyfunc import scoring_server
 
 from pipeline.errors import DataError
 from pipeline.serving import pictures
-from pipeline.tracking.registry import Classifier
+from pipeline.tracking.classifier import Classifier
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST = 2**24  # bytes of a picture

@@ -23,8 +23,8 @@ from pipeline.errors import DataError
 from pipeline.progress import Reporter
 from pipeline.serving import answers, pictures
 from pipeline.settings import usable_cores
-from pipeline.tracking import registry
-from pipeline.tracking.registry import Classifier
+from pipeline.tracking import classifier as classifiers
+from pipeline.tracking.classifier import Classifier
 
 CHUNK = 512  # images that a core works on at once: larger ones leave its cache
 IN_MEMORY = 2**24  # pixels at once; 21,399 images of 28 × 28
@@ -60,7 +60,7 @@ def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Re
         answers.written(output) if output else nullcontext(lambda table: reporter.note(answers.lines(table))) as write,
         ThreadPoolExecutor(cores) as pool,
     ):
-        classifier = registry.load(model)
+        classifier = classifiers.load(model)
         for part in _parts(files, classifier, unread.append):
             write(_answered(part, classifier, pool))
             count += len(part.files)

@@ -13,7 +13,7 @@ import uvicorn
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.serving import server
-from pipeline.tracking import registry
+from pipeline.tracking import classifier
 
 
 def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
@@ -30,7 +30,7 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
     with _bound(host, port) as listener:
-        app = server.app(registry.load(model), address=model)
+        app = server.app(classifier.load(model), address=model)
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:

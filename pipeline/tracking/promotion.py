@@ -1,9 +1,6 @@
-"""Make a run's model the one that is served, if it is better; or go back to the one before.
+"""Which version of a model is served: the better one takes over, and a rollback goes back to the one before.
 
-    pipeline promote --run-id 4fdc…
-    pipeline promote --rollback --name mnist-gru
-    mlflow models serve -m models:/mnist-gru@champion
-
+The alias ``champion`` names what is served, ``previous`` what was before it.
 MLflow moves one alias at a time and knows no transaction over two, nor over
 reading one and moving it. Two rules take the place of transactions:
 
@@ -25,12 +22,12 @@ from dataclasses import dataclass
 from pipeline.digests import SHORT
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.progress import Reporter
-from pipeline.tracking import connection, registry, store
+from pipeline.tracking import classifier, connection, registry, store
 from pipeline.tracking.registry import Outcome, Version
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Decision:
     """What is to be done with a candidate, and why."""
 
     outcome: Outcome
@@ -66,21 +63,21 @@ def promote(run_id: str | None, name: str | None = None, *, force: bool = False,
     connection.connect(reporter.note)
     candidate = registry.register(run_id, name)
     champion = registry.with_alias(candidate.name, "champion")
-    verdict = judge(candidate, champion, force=force)
-    if verdict.outcome == "promoted":
-        registry.check_serves(candidate)
+    decision = judge(candidate, champion, force=force)
+    if decision.outcome == "promoted":
+        classifier.check_serves(candidate.address)
         if force:
             _set_aside_better(candidate)
-        _crown(candidate, champion, verdict.reason)
+        _crown(candidate, champion, decision.reason)
     elif candidate.number != (champion and champion.number):
-        registry.record(candidate, verdict.outcome, verdict.reason)
-    if verdict.outcome == "refused":
+        registry.record(candidate, decision.outcome, decision.reason)
+    if decision.outcome == "refused":
         raise UsageError(
-            f"force: expected the data of the present champion of {candidate.name}, received other: {verdict.reason}. "
+            f"force: expected the data of the present champion of {candidate.name}, received other: {decision.reason}. "
             f"The model is registered, as version {candidate.number}. To serve it all the same: "
             f"`pipeline promote --run-id {run_id} --name {candidate.name} --force`."
         )
-    return _report(candidate, _settle(candidate.name), verdict.reason, reporter)
+    return _report(candidate, _settle(candidate.name), decision.reason, reporter)
 
 
 def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter) -> Promotion:
@@ -102,7 +99,7 @@ def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter)
     champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
-    registry.check_serves(previous)
+    classifier.check_serves(previous.address)
     registry.record(champion, "set aside", f"rolled back to version {previous.number}")
     _set_aside_better(previous)
     reason = f"rolled back from version {champion.number}"
@@ -112,16 +109,16 @@ def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter)
     return _report(previous, _settle(name), reason, reporter)
 
 
-def judge(candidate: Version, champion: Version | None, *, force: bool) -> Verdict:
+def judge(candidate: Version, champion: Version | None, *, force: bool) -> Decision:
     """Decide about a candidate: better on the same data is promoted, equal is not, other data is refused."""
     accuracy = f"validation accuracy {candidate.accuracy:.2%}"
     if champion is None:
-        return Verdict(outcome="promoted", reason=f"{accuracy}, the first champion")
+        return Decision(outcome="promoted", reason=f"{accuracy}, the first champion")
     if candidate.number == champion.number:
-        return Verdict(outcome="not promoted", reason="it was before")
+        return Decision(outcome="not promoted", reason="it was before")
     if candidate.beats(champion):
         reason = f"{accuracy} beats {champion.accuracy:.2%}, of version {champion.number} on the same data"
-        return Verdict(outcome="promoted", reason=reason)
+        return Decision(outcome="promoted", reason=reason)
     same_data = candidate.digest == champion.digest
     if same_data:
         reason = f"{accuracy} does not beat {champion.accuracy:.2%}, of version {champion.number} on the same data"
@@ -131,8 +128,8 @@ def judge(candidate: Version, champion: Version | None, *, force: bool) -> Verdi
             f"version {candidate.number} on {candidate.digest[:SHORT]}"
         )
     if force:
-        return Verdict(outcome="promoted", reason=f"forced: {reason}")
-    return Verdict(outcome="not promoted" if same_data else "refused", reason=reason)
+        return Decision(outcome="promoted", reason=f"forced: {reason}")
+    return Decision(outcome="not promoted" if same_data else "refused", reason=reason)
 
 
 def _set_aside_better(version: Version) -> None:
@@ -158,7 +155,7 @@ def _settle(name: str) -> Version | None:
             return champion
         best = max(better, key=lambda version: version.accuracy)
         try:
-            registry.check_serves(best)
+            classifier.check_serves(best.address)
         except PipelineError:
             registry.record(best, "set aside", "its model does not serve any more")
             continue

@@ -6,22 +6,16 @@ holds an :data:`Outcome`, its tag ``promotion_reason`` and its description hold 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
-from mlflow.pyfunc import PyFuncModel, load_model
-from numpy.typing import NDArray
 
 from pipeline.errors import TrackingError, UsageError
-from pipeline.settings import usable_cores
-from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs, store
-from pipeline.tracking.connection import client, connect, explained
+from pipeline.tracking.connection import client, explained
 from pipeline.tracking.runs import TrackedRun
 
 Alias = Literal["champion", "previous"]
@@ -48,33 +42,14 @@ class Version:
     digest: str
     promoted: bool
 
+    @property
+    def address(self) -> str:
+        """Its address for MLflow."""
+        return f"models:/{self.name}/{self.number}"
+
     def beats(self, other: "Version") -> bool:
         """Return whether it is better than ``other`` on the same data; an equal is not."""
         return self.digest == other.digest and self.accuracy > other.accuracy
-
-
-class Classifier:
-    """A loaded model.
-
-    Attributes:
-        dataset: the name of the data set that it was trained on.
-        class_names: one per class, from 0.
-        height: rows of an image, in pixels.
-        width: columns of an image, in pixels.
-    """
-
-    def __init__(
-        self, model: PyFuncModel, *, dataset: str, class_names: Sequence[str], height: int, width: int
-    ) -> None:
-        self.model = model
-        self.dataset = dataset
-        self.class_names = tuple(class_names)
-        self.height = height
-        self.width = width
-
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once."""
-        return np.asarray(self.model.predict(pixels.astype(np.float32)), np.float32)
 
 
 def check_name(name: str) -> None:
@@ -130,39 +105,6 @@ def register(run_id: str, name: str | None) -> Version:
             if int(made.version) != _versions_of_run(name, run_id)[0].number:  # another process was at it, too
                 client().delete_model_version(name, made.version)
         return _versions_of_run(name, run_id)[0]
-
-
-def load(address: str) -> Classifier:
-    """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
-
-    Raises:
-        TrackingError: there is none, it does not load, or the tracking server does not answer.
-        UsageError: it is not a classifier of this pipeline.
-    """
-    if address.startswith(("models:/", "runs:/")):
-        connect()  # MLflow itself would try for minutes
-    start_tensorflow(usable_cores())  # the model would, with a page of lines
-    with explained(f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"):
-        model = load_model(address)
-    known, schema = model.metadata.metadata or {}, model.metadata.signature
-    if "class_names" not in known or "dataset" not in known or schema is None:
-        raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
-    height, width = schema.inputs.inputs[0].shape[1:]
-    return Classifier(model, dataset=known["dataset"], class_names=known["class_names"], height=height, width=width)
-
-
-def check_serves(version: Version) -> None:
-    """Check that the model of a version loads, and answers an image.
-
-    Raises:
-        PipelineError: it does not.
-    """
-    address = f"models:/{version.name}/{version.number}"
-    model = load(address)
-    with explained(f"model: expected a model that serves, received {address}"):
-        answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
-    if not np.isfinite(answer).all():
-        raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
 
 
 def with_alias(name: str, alias: Alias) -> Version | None:

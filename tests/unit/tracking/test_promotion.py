@@ -33,16 +33,16 @@ def test_the_better_one_on_the_same_data_is_promoted(
 
 @pytest.mark.parametrize("champion", [version(1, 0.99), version(1, 0.98), version(1, 0.5, "b" * 64)])
 def test_force_promotes_what_is_not_better_or_from_other_data(champion: Version) -> None:
-    verdict = judge(version(2, 0.98), champion, force=True)
+    decision = judge(version(2, 0.98), champion, force=True)
 
-    assert "promoted" == verdict.outcome
-    assert verdict.reason.startswith("forced: ")
+    assert "promoted" == decision.outcome
+    assert decision.reason.startswith("forced: ")
 
 
 def test_the_reason_names_both_accuracies_and_the_version() -> None:
-    verdict = judge(version(7, 0.987), version(3, 0.98), force=False)
+    decision = judge(version(7, 0.987), version(3, 0.98), force=False)
 
-    assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == verdict.reason
+    assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == decision.reason
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@champion", "it's"])

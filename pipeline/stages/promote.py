@@ -1,0 +1,31 @@
+"""Make a run's model the one that is served, if it is better; or go back to the one before.
+
+    pipeline promote --run-id 4fdc…
+    pipeline promote --rollback --name mnist-gru
+    mlflow models serve -m models:/mnist-gru@champion
+
+What decides, and in what order it is written, is :mod:`pipeline.tracking.promotion`.
+"""
+
+from pipeline.progress import Reporter
+from pipeline.tracking import promotion
+from pipeline.tracking.promotion import Promotion
+
+
+def promote(run_id: str | None, name: str | None, reporter: Reporter, *, force: bool, rollback: bool) -> Promotion:
+    """Promote the model of a run, or roll a registered model back; return what came of it.
+
+    Args:
+        run_id: of a run that has ended its training.
+        name: of the registered model; by default ``<dataset>-<cell>`` of the run.
+        reporter: told what came of it.
+        force: make it champion also if it is not better, or was trained on other data.
+        rollback: let the previous champion of ``name`` be served again, instead.
+
+    Raises:
+        TrackingError: there is no such run or model, or its model does not serve.
+        UsageError: no run is named, or the present champion was chosen on other data.
+    """
+    if rollback:
+        return promotion.rollback(name, run_id=run_id, reporter=reporter)
+    return promotion.promote(run_id, name, force=force, reporter=reporter)
