@@ -21,6 +21,11 @@ from pipeline.tracking.runs import TrackedRun
 Alias = Literal["champion", "previous"]
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
 
+FORBIDDEN = "/\\:@?#%'"
+"""Signs that have a meaning of their own in an address, a path, or MLflow's search."""
+
+LONGEST = 256  # characters of a name, in MLflow's database
+
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
@@ -53,13 +58,26 @@ class Version:
 
 
 def check_name(name: str) -> None:
-    """Check that ``name`` can stand in an address such as ``models:/<name>@champion``.
+    """Check that ``name`` can stand in an address such as ``models:/<name>@champion``, and after ``--name``.
+
+    MLflow itself registers names that no address of its own can hold: it reads ``?`` and ``#`` as the end of a path.
 
     Raises:
         UsageError: it cannot.
     """
-    if not name.strip() or any(sign in name for sign in "/:@'"):
-        raise UsageError(f"name: expected a name without / : @ ', received {name!r}. Take one such as mnist-gru.")
+    problem = (
+        not name.isprintable()
+        or name != name.strip()
+        or name in ("", ".", "..")
+        or name.startswith("-")
+        or any(sign in name for sign in FORBIDDEN)
+        or len(name) > LONGEST
+    )
+    if problem:
+        raise UsageError(
+            f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, with no - at its "
+            f"start and no blank at its ends, received {name[:LONGEST]!r}. Take one such as mnist-gru."
+        )
 
 
 def default_name(run: TrackedRun) -> str:

@@ -2,8 +2,6 @@ import math
 
 import pytest
 
-from pipeline.errors import UsageError
-from pipeline.tracking import registry
 from pipeline.tracking.promotion import judge
 from pipeline.tracking.registry import Version
 
@@ -43,9 +41,3 @@ def test_the_reason_names_both_accuracies_and_the_version() -> None:
     decision = judge(version(7, 0.987), version(3, 0.98), force=False)
 
     assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == decision.reason
-
-
-@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@champion", "it's"])
-def test_a_name_that_no_address_can_hold_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="name: expected a name without"):
-        registry.check_name(name)
