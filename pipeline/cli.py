@@ -288,17 +288,22 @@ RunOfModel = Annotated[str | None, typer.Option("--run-id", help="The MLflow run
 RegisteredName = Annotated[str | None, typer.Option("--name", help="Registered model. Default: <dataset>-<cell>.")]
 Force = Annotated[bool, typer.Option("--force", help="Also if it is not better, or was trained on other data.")]
 Rollback = Annotated[bool, typer.Option("--rollback", help="Go back to the previous champion of --name instead.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code of a model that is not of this pipeline.")]
 
 
 @app.command(cls=_SwitchesTakeValues)
 def promote(
-    run_id: RunOfModel = None, name: RegisteredName = None, force: Force = False, rollback: Rollback = False
+    run_id: RunOfModel = None,
+    name: RegisteredName = None,
+    force: Force = False,
+    rollback: Rollback = False,
+    trust: Trust = False,
 ) -> None:
     """Register a run's model; it is served as champion if it is better than the present one."""
     with _outcome_as_exit_code() as reporter:
         from pipeline.stages.promote import promote
 
-        version = promote(run_id, name, reporter, force=force, rollback=rollback).version
+        version = promote(run_id, name, reporter, force=force, rollback=rollback, trust=trust).version
         _describe_project_run(f"promote-{version.name}-{version.number}", {"promoted_run_id": version.run_id})
 
 
@@ -312,12 +317,13 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", help="A .csv or .parquet file for the answers, in place of print.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Say what is on pictures: label, probability and runner-up of each."""
     with _outcome_as_exit_code() as reporter:
         from pipeline.stages.predict import predict
 
-        predict(paths, model, output, reporter)
+        predict(paths, model, output, reporter, trust=trust)
 
 
 @app.command()
@@ -325,9 +331,10 @@ def serve(
     model: Model,
     host: Annotated[str, typer.Option("--host", help="Network interface; 0.0.0.0: all of them.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0: any free one.")] = 5001,
+    trust: Trust = False,
 ) -> None:
     """Serve a model, with a page to draw on."""
     with _outcome_as_exit_code() as reporter:
         from pipeline.stages.serve import serve
 
-        serve(model, reporter, host=host, port=port)
+        serve(model, reporter, host=host, port=port, trust=trust)

@@ -39,7 +39,7 @@ class Part:
     pixels: NDArray[np.uint8]
 
 
-def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Reporter) -> None:
+def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Reporter, *, trust: bool = False) -> None:
     """Answer all images at ``paths``: files, and the pictures and IDX files in and below folders.
 
     Args:
@@ -47,6 +47,7 @@ def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Re
         model: its address, such as ``models:/mnist-gru@champion``.
         output: a CSV or Parquet file, by its ending; None: the answers are printed.
         reporter: told the answers, or how many there are; and which files could not be read.
+        trust: run the code of a model that is not of this pipeline.
 
     Raises:
         DataError: a folder holds no images; or files could not be read, and the others have been answered.
@@ -60,7 +61,7 @@ def predict(paths: Sequence[Path], model: str, output: Path | None, reporter: Re
         answers.written(output) if output else nullcontext(lambda table: reporter.note(answers.lines(table))) as write,
         ThreadPoolExecutor(cores) as pool,
     ):
-        classifier = classifiers.load(model)
+        classifier = classifiers.load(model, trust=trust)
         for part in _parts(files, classifier, unread.append):
             write(_answered(part, classifier, pool))
             count += len(part.files)

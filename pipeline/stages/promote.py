@@ -12,7 +12,9 @@ from pipeline.tracking import promotion
 from pipeline.tracking.promotion import Promotion
 
 
-def promote(run_id: str | None, name: str | None, reporter: Reporter, *, force: bool, rollback: bool) -> Promotion:
+def promote(
+    run_id: str | None, name: str | None, reporter: Reporter, *, force: bool, rollback: bool, trust: bool
+) -> Promotion:
     """Promote the model of a run, or roll a registered model back; return what came of it.
 
     Args:
@@ -21,11 +23,13 @@ def promote(run_id: str | None, name: str | None, reporter: Reporter, *, force: 
         reporter: told what came of it.
         force: make it champion also if it is not better, or was trained on other data.
         rollback: let the previous champion of ``name`` be served again, instead.
+        trust: run the code of a model that is not of this pipeline.
 
     Raises:
         TrackingError: there is no such run or model, or its model does not serve.
-        UsageError: no run is named, or the present champion was chosen on other data.
+        UsageError: no run is named, the present champion was chosen on other data, or the model is not of this
+            pipeline.
     """
     if rollback:
-        return promotion.rollback(name, run_id=run_id, reporter=reporter)
-    return promotion.promote(run_id, name, force=force, reporter=reporter)
+        return promotion.rollback(name, run_id=run_id, trust=trust, reporter=reporter)
+    return promotion.promote(run_id, name, force=force, trust=trust, reporter=reporter)

@@ -16,7 +16,7 @@ from pipeline.serving import server
 from pipeline.tracking import classifier
 
 
-def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
+def serve(model: str, reporter: Reporter, *, host: str, port: int, trust: bool) -> None:
     """Serve a model until Ctrl-C or a termination signal.
 
     Args:
@@ -24,13 +24,14 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int) -> None:
         reporter: told the address to open, just before the server answers there.
         host: the name or number of the network interface to listen at.
         port: to listen at; 0: any free one.
+        trust: run the code of a model that is not of this pipeline.
 
     Raises:
         TrackingError: there is no such model.
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
     with _bound(host, port) as listener:
-        app = server.app(classifier.load(model), address=model)
+        app = server.app(classifier.load(model, trust=trust), address=model)
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:

@@ -1,15 +1,47 @@
-"""A logged model, loaded: pixels in, probabilities out."""
+"""A logged model, looked at before anything of it runs, and loaded: pixels in, probabilities out.
 
-from collections.abc import Sequence
+A model's files are those of whoever may write to the store, and a pyfunc runs
+code of its own when it is loaded: a pickle, a module that it names, a folder
+of code. So its description (``MLmodel``) is read first, as data. Only a model
+from code whose file is our ``scoring.py``, of this version or of one before,
+is loaded; another one only on the word of the user (``--trust``). What is
+checked and what is loaded are the same files, a copy that nobody else writes to.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel, load_model
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pipeline.errors import TrackingError, UsageError
+from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
 from pipeline.settings import usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection
+
+CODE = Path(__file__).with_name("scoring.py")
+
+FORMER_CODE = frozenset(
+    {
+        "e535b1e9928fa8984e38af0d009031d61b30f5ad7b64377af4ba49ac09e2bd5e",
+        "b8a72ef109e8a97aa9932d6c2ff3051191c1dc8b3c72623b45945b88807ef2c9",
+        "8152184b635453233ead4125eea6acf7a4e652dc1d30ddbb31d73a5022f98272",
+        "734e5a7a09c2dc29ddc01805b9c6bdebfe2ff542de0d7504022d573771d2092e",
+    }
+)
+"""Digests of ``scoring.py`` as it was, so that the models of former versions load. Whoever edits it adds its digest."""
+
+LOADER = "mlflow.pyfunc.loaders.code_model"
+ARTIFACTS = {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"}
 
 
 class Classifier:
@@ -31,40 +63,144 @@ class Classifier:
         self.height = height
         self.width = width
 
-    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once."""
-        return np.asarray(self.model.predict(pixels.astype(np.float32)), np.float32)
+    def probabilities(self, pixels: ArrayLike) -> NDArray[np.float32]:
+        """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once.
+
+        Raises:
+            DataError: they are no images of this size, or hold what is no number from 0 to 255.
+        """
+        try:
+            numbers = np.asarray(pixels)
+        except ValueError:  # lists of unequal lengths
+            numbers = np.asarray(None)
+        if numbers.dtype.kind not in "iuf":
+            raise DataError(f"pixels: expected numbers from 0 to 255, received {numbers.dtype.name}.")
+        if numbers.shape[1:] != (self.height, self.width):
+            raise DataError(f"images: expected the shape (N, {self.height}, {self.width}), received {numbers.shape}.")
+        try:
+            return np.asarray(self.model.predict(numbers.astype(np.float32)), np.float32)
+        except MlflowException as error:
+            raise DataError(error.message) from None
 
 
-def load(address: str) -> Classifier:
+def load(address: str, *, trust: bool = False) -> Classifier:
     """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
+
+    Args:
+        address: of the model.
+        trust: run its code whatever it is.
 
     Raises:
         TrackingError: there is none, it does not load, or the tracking server does not answer.
-        UsageError: it is not a classifier of this pipeline.
+        UsageError: it is not a classifier of this pipeline, and not trusted; none of its code has run.
     """
     if address.startswith(("models:/", "runs:/")):
         connection.connect()  # MLflow itself would try for minutes
-    start_tensorflow(usable_cores())  # the model would, with a page of lines
-    with connection.explained(
-        f"model: expected the address of a model, such as models:/NAME@champion, got {address!r}"
-    ):
-        model = load_model(address)
-    known, schema = model.metadata.metadata or {}, model.metadata.signature
-    if "class_names" not in known or "dataset" not in known or schema is None:
-        raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
-    height, width = schema.inputs.inputs[0].shape[1:]
-    return Classifier(model, dataset=known["dataset"], class_names=known["class_names"], height=height, width=width)
+    with _explained(address), TemporaryDirectory() as folder:
+        _described(address, address, trust=trust)  # first: a foreign model may be large
+        files = Path(download_artifacts(artifact_uri=address, dst_path=folder))
+        description = _described(str(files), address, trust=trust)
+        if not trust:
+            _check_code(files, address)
+        start_tensorflow(usable_cores())  # the model would, with a page of lines
+        return Classifier(load_model(str(files)), **description)
 
 
-def check_serves(address: str) -> None:
+def check_serves(address: str, *, trust: bool = False) -> None:
     """Check that the model at an address loads, and answers an image.
 
     Raises:
         PipelineError: it does not.
     """
-    model = load(address)
-    with connection.explained(f"model: expected a model that serves, received {address}"):
+    model = load(address, trust=trust)
+    with _explained(address):
         answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
     if not np.isfinite(answer).all():
         raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
+
+
+def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
+    """Return what a classifier says of itself, from the description alone, of which nothing is run.
+
+    Raises:
+        UsageError: it is none; or, unless it is trusted, MLflow would load it in another way than from code.
+    """
+    model = Model.load(files)
+    known = model.metadata or {}
+    try:
+        classes = [str(name) for name in known["class_names"]]
+        height, width = _shape(model.signature, classes=len(classes))
+        described = {"dataset": str(known["dataset"]), "class_names": classes, "height": height, "width": width}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UsageError(
+            f"model: expected a classifier that this pipeline trained, received {address}, another model."
+        ) from None
+    if not trust and (found := _other_loading(model.flavors.get("python_function", {}))):
+        raise _refusal(address, found)
+    return described
+
+
+def _shape(signature: ModelSignature, *, classes: int) -> tuple[int, int]:
+    """Return height and width of the images (N, H, W) of which a model says the probabilities (N, ``classes``).
+
+    Raises:
+        AttributeError: it has no signature, or one of columns.
+        ValueError: it takes or says something else.
+    """
+    (images,), (probabilities,) = signature.inputs.inputs, signature.outputs.inputs
+    _, height, width = images.shape
+    if probabilities.shape != (-1, classes):
+        raise ValueError(probabilities.shape)
+    return height, width
+
+
+def _other_loading(flavor: Mapping[str, Any]) -> str | None:
+    """Return what MLflow would load by this description, if it is anything but our code and our artifacts."""
+    loader = flavor.get("loader_module")
+    artifacts = {name: artifact["path"] for name, artifact in (flavor.get("artifacts") or {}).items()}
+    if loader != LOADER:
+        return f"one that {loader} loads" if loader else "one without a Python function"
+    if flavor.get("code") or "data" in flavor:
+        return "one with a folder of code or data of its own"
+    if PurePath(flavor["model_code_path"]).name != CODE.name or artifacts != ARTIFACTS:
+        return f"one of other files ({flavor['model_code_path']}, {', '.join(artifacts.values())})"
+    return None
+
+
+def _check_code(files: Path, address: str) -> None:
+    """Check the code of a model whose description is that of ours, and leave Python no other code to run in its place.
+
+    Raises:
+        UsageError: it is not ours.
+    """
+    shutil.rmtree(files / "__pycache__", ignore_errors=True)  # Python would run a compiled file without asking for this
+    found = code_digest(files / CODE.name)
+    if found not in FORMER_CODE | {code_digest(CODE)}:
+        raise _refusal(address, f"one whose {CODE.name} is another (SHA-256 {found})")
+
+
+def code_digest(file: Path) -> str:
+    """Return the SHA-256 of a Python file; a checkout for Windows has other ends of lines, which are the same code."""
+    return hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _refusal(address: str, found: str) -> UsageError:
+    return UsageError(
+        f"model: expected a classifier that this pipeline logged, received {address}, {found}. Its code has not run. "
+        "If you trust whoever made it, --trust runs it."
+    )
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn whatever a store's driver or a model's own code raises into an error that names the address."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:  # each store and each model has kinds of its own
+        said = (str(error).strip() or repr(error)).splitlines()[0][:300]
+        raise TrackingError(
+            f"model: expected the address of a model that loads, such as models:/NAME@champion, received {address!r}. "
+            f"{type(error).__name__}: {said}"
+        ) from None

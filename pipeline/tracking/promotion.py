@@ -17,6 +17,7 @@ reading one and moving it. Two rules take the place of transactions:
 A rollback, and a promotion by force, take the marks of the better versions away.
 """
 
+import shlex
 from dataclasses import dataclass
 
 from pipeline.digests import SHORT
@@ -43,18 +44,22 @@ class Promotion:
     reason: str
 
 
-def promote(run_id: str | None, name: str | None = None, *, force: bool = False, reporter: Reporter) -> Promotion:
+def promote(
+    run_id: str | None, name: str | None = None, *, force: bool = False, trust: bool = False, reporter: Reporter
+) -> Promotion:
     """Register the model of a run, and make it champion if it is better than the present one on the same data.
 
     Args:
         run_id: of a run that has ended its training.
         name: of the registered model; by default ``<dataset>-<cell>``.
         force: make it champion also if it is not better, or was trained on other data.
+        trust: load it also if its code is not of this pipeline.
         reporter: told what came of it.
 
     Raises:
         TrackingError: there is no such run, or its model does not serve.
-        UsageError: no run is named, or the present champion was chosen on other data.
+        UsageError: no run is named, the present champion was chosen on other data, or the model is not of this
+            pipeline.
     """
     if run_id is None:
         raise UsageError(
@@ -65,7 +70,7 @@ def promote(run_id: str | None, name: str | None = None, *, force: bool = False,
     champion = registry.with_alias(candidate.name, "champion")
     decision = judge(candidate, champion, force=force)
     if decision.outcome == "promoted":
-        classifier.check_serves(candidate.address)
+        classifier.check_serves(candidate.address, trust=trust)
         if force:
             _set_aside_better(candidate)
         _crown(candidate, champion, decision.reason)
@@ -75,22 +80,23 @@ def promote(run_id: str | None, name: str | None = None, *, force: bool = False,
         raise UsageError(
             f"force: expected the data of the present champion of {candidate.name}, received other: {decision.reason}. "
             f"The model is registered, as version {candidate.number}. To serve it all the same: "
-            f"`pipeline promote --run-id {run_id} --name {candidate.name} --force`."
+            f"`pipeline promote --run-id {run_id} --name {shlex.quote(candidate.name)} --force`."
         )
-    return _report(candidate, _settle(candidate.name), decision.reason, reporter)
+    return _report(candidate, _settle(candidate.name, trust=trust), decision.reason, reporter)
 
 
-def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter) -> Promotion:
+def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False, reporter: Reporter) -> Promotion:
     """Let ``champion`` and ``previous`` change places: the version served before is served again.
 
     Args:
         name: of the registered model; by default that of the run.
         run_id: a run, which says only what the default is.
+        trust: load it also if its code is not of this pipeline.
         reporter: told what came of it.
 
     Raises:
         TrackingError: there is no such model, it has no previous champion, or that one does not serve.
-        UsageError: neither a name nor a run is given.
+        UsageError: neither a name nor a run is given, or the model is not of this pipeline.
     """
     if name is None and run_id is None:
         raise UsageError("name: expected the registered model that is to be rolled back, received none.")
@@ -99,14 +105,14 @@ def rollback(name: str | None, *, run_id: str | None = None, reporter: Reporter)
     champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
-    classifier.check_serves(previous.address)
+    classifier.check_serves(previous.address, trust=trust)
     registry.record(champion, "set aside", f"rolled back to version {previous.number}")
     _set_aside_better(previous)
     reason = f"rolled back from version {champion.number}"
     registry.record(previous, "promoted", reason)
     registry.move("champion", previous)  # first: cut off here, the way back is lost, not the way there
     registry.move("previous", champion)
-    return _report(previous, _settle(name), reason, reporter)
+    return _report(previous, _settle(name, trust=trust), reason, reporter)
 
 
 def judge(candidate: Version, champion: Version | None, *, force: bool) -> Decision:
@@ -147,7 +153,7 @@ def _crown(candidate: Version, champion: Version | None, reason: str) -> None:
     registry.move("champion", candidate)
 
 
-def _settle(name: str) -> Version | None:
+def _settle(name: str, *, trust: bool) -> Version | None:
     """Move ``champion`` on to the best version that was promoted on its data, until it is that; return it."""
     while champion := registry.with_alias(name, "champion"):
         better = [version for version in registry.promoted(name) if version.beats(champion)]
@@ -155,7 +161,7 @@ def _settle(name: str) -> Version | None:
             return champion
         best = max(better, key=lambda version: version.accuracy)
         try:
-            classifier.check_serves(best.address)
+            classifier.check_serves(best.address, trust=trust)
         except PipelineError:
             registry.record(best, "set aside", "its model does not serve any more")
             continue
@@ -168,7 +174,7 @@ def _report(version: Version, champion: Version | None, reason: str, reporter: R
     """Tell what came of it."""
     is_champion = champion is not None and champion.number == version.number
     if is_champion:
-        serving = f"mlflow models serve -m models:/{version.name}@champion --env-manager uv"
+        serving = f"mlflow models serve -m {shlex.quote(f'models:/{version.name}@champion')} --env-manager uv"
         reporter.note(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
     else:
         other = f"version {champion.number} is" if champion else "there is none"

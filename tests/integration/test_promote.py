@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.data import idx, processed
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
-from pipeline.tracking import registry
+from pipeline.tracking import classifier, registry
 from pipeline.tracking.promotion import promote, rollback
 from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
@@ -311,3 +311,13 @@ def test_a_model_that_does_not_serve_is_not_promoted(command: Command, worse: st
     command("promote", "--run-id", broken, "--name", name, exit_code=1)
 
     assert {"champion": worse} == aliases(name)
+
+
+def test_a_name_with_any_sign_that_is_allowed_serves_and_is_printed_quoted(command: Command, better: str) -> None:
+    name = 'a!"$&()*+,-.;<=>[]^_`{|}~ é'
+
+    output = command("promote", "--run-id", better, "--name", name).output
+
+    assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in " ".join(output.split())
+    assert {"champion": better} == aliases(name)
+    assert 8 == classifier.load(f"models:/{name}@champion").height

@@ -1,0 +1,225 @@
+"""Models that are not of this pipeline, or no longer: real ones, which leave a file behind where their code runs."""
+
+import importlib.util
+import py_compile
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from mlflow.models import ModelSignature
+from mlflow.pyfunc.model import PythonModel
+from mlflow.types.schema import Schema, TensorSpec
+from PIL import Image
+
+from pipeline.errors import DataError, PipelineError, UsageError
+from pipeline.tracking import classifier
+from tests.integration.conftest import PROJECT, Command, Training
+
+SIGNATURE = ModelSignature(
+    Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 2))])
+)
+
+
+class Foreign(PythonModel):
+    """Looks as ours do from outside, and is a pickle."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace
+
+    def load_context(self, context: object) -> None:
+        Path(self.trace).touch()
+
+    def predict(self, context: object, model_input: np.ndarray[Any, Any], params: object = None) -> Any:
+        return np.full((len(model_input), 2), 0.5, np.float32)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Return the file that is there once foreign code has run."""
+    return tmp_path / "it-ran"
+
+
+@pytest.fixture
+def foreign_run(digits_run: Training, trace: Path) -> str:
+    """Return the id of a run that looks like a training of ours and holds a foreign model."""
+    with mlflow.start_run() as run:
+        mlflow.log_metric("best_val_accuracy", 0.5)
+        mlflow.log_param("cell", "gru")
+        mlflow.set_tags({"dataset": "digits", "dataset_digest": "a" * 64})
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=Foreign(str(trace)),
+            signature=SIGNATURE,
+            metadata={"dataset": "digits", "class_names": ["a", "b"]},
+            pip_requirements=[],
+        )
+    trace.unlink(missing_ok=True)
+    return str(run.info.run_id)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("L", (8, 8)).save(tmp_path / "it.png")
+    return tmp_path / "it.png"
+
+
+def test_no_command_runs_a_foreign_pickle(
+    command: Command, foreign_run: str, trace: Path, picture: Path, request: pytest.FixtureRequest
+) -> None:
+    model = f"runs:/{foreign_run}/model"
+
+    for arguments in (
+        ("predict", picture, "--model", model),
+        ("serve", "--model", model, "--port", 0),
+        ("promote", "--run-id", foreign_run, "--name", request.node.name),
+    ):
+        output = command(*arguments, exit_code=2).output
+        assert "one that mlflow.pyfunc.model loads. Its code has not run" in output
+        assert "--trust" in output
+        assert not trace.exists()
+
+
+def test_a_foreign_model_that_is_trusted_answers(
+    command: Command, foreign_run: str, trace: Path, picture: Path, request: pytest.FixtureRequest
+) -> None:
+    output = command("predict", picture, "--model", f"runs:/{foreign_run}/model", "--trust").output
+    command("promote", "--run-id", foreign_run, "--name", request.node.name, "--trust")
+
+    assert trace.exists()
+    assert "50.00%" in output
+
+
+@pytest.fixture
+def model(digits_run: Training, tmp_path: Path) -> Path:
+    """Return a folder that holds the files of a model of ours, to be changed."""
+    files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/model")
+    return Path(shutil.copytree(files, tmp_path / "model"))
+
+
+def describe(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the flavor in a model's description."""
+    description = yaml.safe_load((model / "MLmodel").read_text())
+    change(description["flavors"]["python_function"])
+    (model / "MLmodel").write_text(yaml.safe_dump(description))
+
+
+def other_code(model: Path, code: str) -> None:
+    (model / "scoring.py").write_text((model / "scoring.py").read_text() + code)
+
+
+def other_file(model: Path, code: str) -> None:
+    shutil.copy(model / "scoring.py", model / "other.py")
+    describe(model, lambda flavor: flavor.update(model_code_path="/home/user/other.py"))
+
+
+def other_module(model: Path, code: str) -> None:
+    (model / "code").mkdir()
+    (model / "code" / "numpy.py").write_text(code)
+    describe(model, lambda flavor: flavor.update(code="code"))
+
+
+def other_loader(model: Path, code: str) -> None:
+    describe(model, lambda flavor: flavor.update(loader_module="antigravity"))
+
+
+def other_data(model: Path, code: str) -> None:
+    describe(model, lambda flavor: flavor.update(data=".."))
+
+
+def other_graph(model: Path, code: str) -> None:
+    describe(model, lambda flavor: flavor["artifacts"]["saved_model"].update(path="/tmp/saved_model"))  # noqa: S108
+
+
+def no_function(model: Path, code: str) -> None:
+    describe(model, lambda flavor: flavor.clear())
+
+
+@pytest.mark.parametrize(
+    "change", [other_code, other_file, other_module, other_loader, other_data, other_graph, no_function]
+)
+def test_a_model_that_is_ours_but_for_one_thing_is_refused(
+    model: Path, trace: Path, change: Callable[[Path, str], None]
+) -> None:
+    change(model, f"\nopen({str(trace)!r}, 'w')\n")
+
+    with pytest.raises(UsageError, match="--trust"):
+        classifier.load(str(model))
+
+    assert not trace.exists()
+
+
+def test_python_runs_no_compiled_file_in_place_of_the_code_that_was_checked(model: Path, trace: Path) -> None:
+    """Of such a file (PEP 552, unchecked) Python does not look at the source at all."""
+    evil = model.with_name("evil.py")
+    evil.write_text((model / "scoring.py").read_text() + f"\nopen({str(trace)!r}, 'w')\n")
+    compiled = importlib.util.cache_from_source(str(model / "scoring.py"))
+    py_compile.compile(str(evil), compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+
+    mlflow.pyfunc.load_model(str(model))
+    assert trace.exists()  # so MLflow itself would
+    trace.unlink()
+
+    assert (1, 10) == classifier.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8)).shape
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["", "3", "flavors: 3", "metadata: [x]", "signature: {inputs: 'x'}", "{", "!!python/object:os.system {}"],
+)
+def test_a_description_that_is_none_is_an_error_of_ours(model: Path, description: str) -> None:
+    (model / "MLmodel").write_text(description)
+
+    with pytest.raises(PipelineError, match="model: expected"):
+        classifier.load(str(model))
+
+
+def former_code() -> dict[str, bytes]:
+    """Return the content that the served model's code had in each commit, by the commit."""
+    log = ["git", "log", "--follow", "--format=commit %H", "--name-only", "--", "pipeline/tracking/scoring.py"]
+    found = subprocess.run(log, cwd=PROJECT, capture_output=True, text=True, check=False)
+    lines = [line for line in found.stdout.splitlines() if line]
+    places = zip(lines[::2], lines[1::2], strict=True)
+    contents = {}
+    for commit, path in ((line.removeprefix("commit "), path) for line, path in places):
+        show = ["git", "show", f"{commit}:{path}"]
+        contents[commit] = subprocess.run(show, cwd=PROJECT, capture_output=True, check=True).stdout
+    return contents
+
+
+def test_models_with_the_code_of_any_commit_load(model: Path) -> None:
+    contents = former_code()
+    if not contents:
+        pytest.skip("needs the repository's history")
+
+    for commit, content in contents.items():
+        (model / "scoring.py").write_bytes(content)
+        answers = classifier.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8))
+        assert (1, 10) == answers.shape, commit
+
+
+def test_ends_of_lines_as_windows_has_them_are_the_same_code(model: Path) -> None:
+    code = (model / "scoring.py").read_bytes()
+    (model / "scoring.py").write_bytes(code.replace(b"\n", b"\r\n"))
+
+    assert 8 == classifier.load(str(model)).height
+
+
+def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None:
+    """One rule, whatever holds them."""
+    loaded = classifier.load(str(model))
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8))
+    expected = loaded.probabilities(pixels.astype(np.uint8))
+
+    for same in (pixels, pixels.astype(np.float64), pixels.astype(np.float32), pixels.tolist()):
+        np.testing.assert_array_equal(loaded.probabilities(same), expected)
+    others: list[Any] = [pixels > 5, pixels.astype(str), pixels[0], pixels[:, :5], [[1], [1, 2]], None, pixels * 2]
+    for other in others:
+        with pytest.raises(DataError, match="expected"):
+            loaded.probabilities(other)
