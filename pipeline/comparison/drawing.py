@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.comparison import grouping
 from pipeline.comparison.grouping import Group, Verdict
 from pipeline.evaluation import figures
-from pipeline.evaluation.figures import CELL_COLOURS, FAINT, INK
+from pipeline.evaluation.figures import FAINT, INK
 from pipeline.evaluation.metrics import Labels
 
 WIDTH = 4.4  # inches; 317 points, about the CSS pixels of a phone's column
@@ -51,8 +51,9 @@ class Style(NamedTuple):
 def styles(groups: Sequence[Group]) -> list[Style]:
     """Return a style per group: the cell's colour, and line and marker by its place among the groups of that cell."""
     places = [sum(other.cell == group.cell for other in groups[:index]) for index, group in enumerate(groups)]
+    colours = figures.colours([group.cell for group in groups])
     return [
-        Style(CELL_COLOURS[group.cell], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)])
+        Style(colours[group.cell], LINES[place % len(LINES)], MARKERS[place % len(MARKERS)])
         for group, place in zip(groups, places, strict=True)
     ]
 

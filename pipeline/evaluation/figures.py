@@ -9,7 +9,7 @@ Shapes: K images of H × W pixels, C classes.
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,13 +20,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipeline.cells import Cell
+from pipeline.cells import CELLS
 from pipeline.evaluation import metrics
 from pipeline.records import EpochRecord, kept
 
-# From the palette of Okabe and Ito, "Color Universal Design" (2008), https://jfly.uni-koeln.de/color/. Of its triples
-# with a contrast of 3:1 on white, the one whose colours stay furthest apart in all kinds of colour blindness.
-CELL_COLOURS: dict[Cell, str] = {"rnn": "#CC79A7", "lstm": "#0072B2", "gru": "#D55E00"}
+# The first four are from the palette of Okabe and Ito, "Color Universal Design" (2008),
+# https://jfly.uni-koeln.de/color/: of its triples with a contrast of 3:1 on white, the one whose colours stay furthest
+# apart in all kinds of colour blindness, and the fourth. The others have that contrast on the page's dark cards, too.
+PALETTE = ("#CC79A7", "#0072B2", "#D55E00", "#009E73", "#8C7400", "#7F63C9")
+"""The colours of the cells, in the order of :data:`CELLS`; then those of further ones."""
 
 INK = "#222222"
 FAINT = "#8A8A8A"
@@ -45,13 +47,27 @@ _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the g
 _ELONGATED = 4  # height to width, or width to height, beyond which pixels are not drawn square
 
 
+def colour_of(cell: str) -> str:
+    """Return the colour of a cell; of one that is not in :data:`CELLS`, the first that none of these has."""
+    return colours([cell])[cell]
+
+
+def colours(cells: Iterable[str]) -> dict[str, str]:
+    """Return the colours of the cells of one page, those that are not in :data:`CELLS` by name, in their order.
+
+    A cell in the table has the same colour on every page. Beyond the end of the palette colours come again.
+    """
+    places = list(dict.fromkeys([*CELLS, *cells]))
+    return {cell: PALETTE[places.index(cell) % len(PALETTE)] for cell in cells}
+
+
 def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> Figure:
     """Draw cost and accuracy by epoch, of training and validation, and mark the kept epoch.
 
     Args:
         records: at least one epoch.
         title: heads the figure.
-        colour: of the lines, such as ``CELL_COLOURS[cell]``.
+        colour: of the lines, such as ``colour_of(cell)``.
 
     Raises:
         ValueError: there are no records.

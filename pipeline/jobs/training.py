@@ -153,9 +153,8 @@ def _log_training(training: Training, fit: Fit) -> None:
     run_id, settings, data = training.run_id, training.settings, training.data
     store.log_table(run_id, metrics.history(fit.history), runs.HISTORY)
     title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
-    store.log_figure(
-        run_id, figures.curves(fit.history, title, colour=figures.CELL_COLOURS[settings.cell]), runs.CURVES
-    )
+    curves = figures.curves(fit.history, title, colour=figures.colour_of(settings.cell))
+    store.log_figure(run_id, curves, runs.CURVES)
     with tempfile.TemporaryDirectory() as folder:
         network.save(fit.model(), Path(folder))
         models.discard_models(run_id)  # of an attempt that was cut off while it logged one

@@ -6,9 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from pipeline.cells import CELLS
 from pipeline.comparison import drawing, grouping
 from pipeline.comparison.grouping import Group
-from pipeline.evaluation.figures import CELL_COLOURS, FAINT
+from pipeline.evaluation import figures
+from pipeline.evaluation.figures import FAINT
 from tests.unit.evaluation.test_figures import DIGITS, stays_on_canvas
 from tests.unit.result_fixtures import LABELS, result, three_groups
 
@@ -33,7 +35,7 @@ def many_groups() -> list[Group]:
     rates = ("0.001", "0.01")
     return grouping.grouped(
         result(cell, seed, params={"hidden_units": units, "learning_rate": rate}, seconds=float(units))
-        for cell in CELL_COLOURS
+        for cell in CELLS
         for seed in (1, 2)
         for units in ("16", "8192")
         for rate in rates
@@ -69,9 +71,9 @@ def test_a_chart_clips_nothing_and_fits_a_phone(name: str, groups: list[Group]) 
 
 
 def test_groups_of_one_cell_share_its_colour_and_differ_by_line_and_marker() -> None:
-    groups = grouping.grouped(result(cell, params={"layers": layers}) for cell in CELL_COLOURS for layers in ("1", "2"))
+    groups = grouping.grouped(result(cell, params={"layers": layers}) for cell in CELLS for layers in ("1", "2"))
     styles = drawing.styles(groups)
-    assert [CELL_COLOURS[group.cell] for group in groups] == [style.colour for style in styles]
+    assert [figures.colour_of(group.cell) for group in groups] == [style.colour for style in styles]
     assert len(groups) == len({(style.colour, style.line) for style in styles})
     assert len(groups) == len({(style.colour, style.marker) for style in styles})
 

@@ -2,7 +2,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage, imread
 from numpy.typing import NDArray
 
-from pipeline.cells import Cell
+from pipeline.cells import CELLS
 from pipeline.evaluation import figures
 from pipeline.records import EpochRecord
 
@@ -83,9 +82,31 @@ def gallery(
     )
 
 
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, as WCAG 2 defines it: from 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(float(np.dot([0.2126, 0.7152, 0.0722], linear)) + 0.05)
+    return max(lights) / min(lights)
+
+
 def test_every_cell_has_a_colour_of_its_own() -> None:
-    assert set(get_args(Cell)) == set(figures.CELL_COLOURS)
-    assert len(figures.CELL_COLOURS) == len(set(figures.CELL_COLOURS.values()))
+    assert ["#CC79A7", "#0072B2", "#D55E00"] == [figures.colour_of(cell) for cell in ("rnn", "lstm", "gru")]
+    assert len(CELLS) == len({figures.colour_of(cell) for cell in CELLS})
+
+
+def test_cells_that_are_in_no_table_take_the_next_colours_in_their_order() -> None:
+    assert figures.PALETTE[len(CELLS)] == figures.colour_of("mine")
+    assert [*figures.PALETTE[3:5], figures.colour_of("gru")] == list(figures.colours(["mine", "yours", "gru"]).values())
+    assert figures.colour_of("rnn") == figures.colours("abcd")["d"]  # the palette has ended
+
+
+@pytest.mark.parametrize("surface", ["#FFFFFF", "#1B1E22"], ids=["light", "dark"])
+@pytest.mark.parametrize("colour", figures.PALETTE)
+def test_colours_stand_out_from_the_page_in_both_themes(colour: str, surface: str) -> None:
+    assert contrast(colour, surface) >= 3  # what WCAG asks of lines in charts
 
 
 def test_curves_show_cost_and_accuracy_with_their_units() -> None:

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+from typing import get_args
+
+import keras
+import pytest
+
+from pipeline.cells import CELLS, Cell
+
+
+def test_the_type_and_the_table_name_the_same_cells() -> None:
+    assert get_args(Cell) == tuple(CELLS)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_has_the_matrices_of_its_layer_in_keras(cell: Cell) -> None:
+    layer = getattr(keras.layers, CELLS[cell].layer)(5)
+    layer.build((None, 4, 3))
+    shapes = {tuple(weight.shape) for weight in layer.trainable_weights if weight.name.endswith("kernel")}
+    assert {(3, 5 * CELLS[cell].gates), (5, 5 * CELLS[cell].gates)} == shapes
+
+
+def test_what_a_cell_is_can_be_read_without_a_library_for_numbers() -> None:
+    script = (
+        "import sys, pipeline.cells; sys.exit(bool({'numpy', 'tensorflow', 'keras', 'matplotlib'} & {*sys.modules}))"
+    )
+    assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode
