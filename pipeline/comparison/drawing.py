@@ -15,8 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from pipeline.comparison import grouping
-from pipeline.comparison.grouping import Group, Verdict
+from pipeline.comparison import tables
+from pipeline.comparison.grouping import Group
+from pipeline.comparison.verdicts import Verdict
+from pipeline.comparison.wording import count_of
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
 from pipeline.evaluation.metrics import Labels
@@ -109,7 +111,7 @@ def validation_accuracies(groups: Sequence[Group]) -> Figure:
     """Draw the validation accuracy by epoch, as :func:`training_costs`; the first, steep epochs may start below."""
     figure, axes = _curves(groups, "val_accuracy", scale=100)
     axes.set_ylabel("validation accuracy (%)", fontsize=_LABEL_POINTS)
-    lows = np.concatenate([grouping.history_table(group, "val_accuracy")["low"] for group in groups])
+    lows = np.concatenate([tables.history_table(group, "val_accuracy")["low"] for group in groups])
     highest = min(axes.get_ylim()[1], 100.5)
     lowest = 100 * float(np.quantile(lows, _STEEP_SHARE))
     axes.set_ylim(lowest - 0.05 * (highest - lowest) if lowest < highest else None, highest)
@@ -141,13 +143,13 @@ def accuracy_by_seconds(groups: Sequence[Group]) -> Figure:
 
 def confusions(groups: Sequence[Group], class_names: Sequence[str]) -> Figure:
     """Draw the confusion matrix of each group, summed over its seeds, on one scale."""
-    matrices = [grouping.confusion(group, len(class_names)) for group in groups]
+    matrices = [tables.confusion(group, len(class_names)) for group in groups]
     columns = min(len(groups), 3)
     rows = math.ceil(len(groups) / columns)
     side = min(max(1.6 + 0.4 * len(class_names), WIDTH), 11.0)
     figure = figures.empty_figure(columns * side, rows * (side + 0.3))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    share = grouping.largest_error_share(matrices)
+    share = tables.largest_error_share(matrices)
     for axes, group, matrix in zip(grid, groups, matrices, strict=False):
         figures.draw_confusion(axes, matrix, class_names, full_share=max(share, figures.FULL_ERROR_SHARE))
         axes.set_title(f"{group.label}, {count_of(len(group.seeds), 'seed')}", fontsize=11, color=INK)
@@ -181,16 +183,11 @@ def said(groups: Sequence[Group], image: int, class_names: Sequence[str]) -> lis
     'all: 9' where all trainings agree; else such as 'gru: 9 (2), 4 (1)' for each group, with how many seeds say so.
     More than four groups are told together, with how many trainings say so.
     """
-    answers = {group.label: grouping.answers([group], image) for group in groups}
-    together = grouping.answers(groups, image)
+    answers = {group.label: tables.answers([group], image) for group in groups}
+    together = tables.answers(groups, image)
     if len(together) == 1 or len(groups) > _NAMED_GROUPS:
         answers = {"all": together}
     return [f"{label}: {_answers_text(answer, class_names)}" for label, answer in answers.items()]
-
-
-def count_of(count: int, noun: str) -> str:
-    """Return such as '1 seed' and '3 seeds'."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _answers_text(answers: Sequence[tuple[int, int]], class_names: Sequence[str]) -> str:
@@ -240,7 +237,7 @@ def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figu
     figure, axes = _chart(_HEIGHT)
     last = 1
     for group, style in zip(groups, styles(groups), strict=True):
-        table = grouping.history_table(group, column)
+        table = tables.history_table(group, column)
         last = max(last, int(table["epoch"].max()))
         marker = style.marker if len(table) == 1 else ""
         axes.fill_between(

@@ -23,9 +23,11 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from pipeline import __version__
-from pipeline.comparison import drawing, grouping
-from pipeline.comparison.drawing import count_of
-from pipeline.comparison.grouping import Group, Interval, Result, Verdict
+from pipeline.comparison import drawing, grouping, tables, wording
+from pipeline.comparison import verdicts as between
+from pipeline.comparison.grouping import Group, Result
+from pipeline.comparison.verdicts import Interval, Verdict, sentence
+from pipeline.comparison.wording import count_of, points
 from pipeline.evaluation import figures, metrics
 
 GALLERY_LIMIT = 48
@@ -115,12 +117,12 @@ def files(
     failures: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return the page, its tables as CSV and its figures as PNG, by file name; the arguments are :func:`render`'s."""
-    verdicts = grouping.verdicts(groups)
+    verdicts = between.verdicts(groups)
     charts_of_page = charts(groups, verdicts)
-    tables = {
-        "runs": grouping.runs_table(groups),
-        "summary": grouping.summary_table(groups),
-        "verdicts": grouping.verdicts_table(verdicts),
+    written = {
+        "runs": tables.runs_table(groups),
+        "summary": tables.summary_table(groups),
+        "verdicts": tables.verdicts_table(verdicts),
     }
     drawn = {name: chart.figure for name, chart in charts_of_page.items()}
     if len(class_names) <= CLASSES_LIMIT:
@@ -130,7 +132,7 @@ def files(
     page = _page(groups, verdicts, charts_of_page, class_names=class_names, images=images, failures=failures)
     return (
         {"report.html": page.encode()}
-        | {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables.items()}
+        | {f"{name}.csv": table.to_csv(index=False).encode() for name, table in written.items()}
         | {f"{name}.png": _png(figure) for name, figure in drawn.items()}
     )
 
@@ -150,7 +152,7 @@ def render(
         images: of the test split, (N, H, W), 0 to 255; None where they are not at hand.
         failures: reasons by the names of trainings that broke down.
     """
-    verdicts = grouping.verdicts(groups)
+    verdicts = between.verdicts(groups)
     drawn = charts(groups, verdicts)
     return _page(groups, verdicts, drawn, class_names=class_names, images=images, failures=failures)
 
@@ -170,7 +172,7 @@ def _page(
     )
     environment.lstrip_blocks = True
     environment.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
-    environment.filters["three_digits"] = grouping.three_digits
+    environment.filters["three_digits"] = wording.three_digits
     results = [result for group in groups for result in group.results]
     return environment.get_template("page.html").render(
         best=grouping.recommended(groups),
@@ -211,18 +213,6 @@ def headlines(verdicts: Sequence[Verdict]) -> list[str]:
     said += [f"worse than {len(worse)}"] if worse else []
     said += [f"no difference shown to {len(of_best) - len(better) - len(worse)}"]
     return [", ".join(said) + "."]
-
-
-def sentence(verdict: Verdict) -> str:
-    """Return a verdict as a sentence that names both groups."""
-    if verdict.shown:
-        return f"{verdict.words}."
-    return f"{verdict.first} and {verdict.second}: {verdict.words}."
-
-
-def points(fraction: float) -> str:
-    """Return a difference of fractions in percentage points, with its sign: '+0.12', '−0.30'."""
-    return f"{100 * fraction:+.2f}".replace("-", "−")
 
 
 def interval(of: Interval | None) -> str:
@@ -286,8 +276,8 @@ def picture(image: NDArray[np.uint8]) -> str:
 
 def shown_wrong(groups: Sequence[Group]) -> NDArray[np.intp]:
     """Return the images that all get wrong, at most :data:`GALLERY_LIMIT`; those come first that most agree on."""
-    positions = grouping.wrong_in_all(groups)
-    agreement = [-grouping.answers(groups, int(position))[0][1] for position in positions]
+    positions = tables.wrong_in_all(groups)
+    agreement = [-tables.answers(groups, int(position))[0][1] for position in positions]
     return positions[np.argsort(agreement, kind="stable")][:GALLERY_LIMIT]
 
 
@@ -298,7 +288,7 @@ def _listed(groups: Sequence[Group], metric: str, decimals: int, *, scale: float
 
 
 def _last_costs(groups: Sequence[Group]) -> str:
-    last = [(group.label, grouping.history_table(group, "cost").iloc[-1]) for group in groups]
+    last = [(group.label, tables.history_table(group, "cost").iloc[-1]) for group in groups]
     return ", ".join(f"{label} {row['mean']:.4f} nats after epoch {row['epoch']:.0f}" for label, row in last) + "."
 
 
@@ -318,8 +308,8 @@ def _matrices(groups: Sequence[Group], class_names: Sequence[str]) -> list[tuple
     """Return, per group, the cells of its confusion matrix and the number of its errors."""
     if len(class_names) > CLASSES_LIMIT:
         return []
-    matrices = [grouping.confusion(group, len(class_names)) for group in groups]
-    full_share = max(grouping.largest_error_share(matrices), figures.FULL_ERROR_SHARE)
+    matrices = [tables.confusion(group, len(class_names)) for group in groups]
+    full_share = max(tables.largest_error_share(matrices), figures.FULL_ERROR_SHARE)
     return [
         (group, _cells(matrix, full_share), int(matrix.sum() - np.trace(matrix)))
         for group, matrix in zip(groups, matrices, strict=True)
@@ -342,7 +332,7 @@ def _gallery(groups: Sequence[Group], class_names: Sequence[str], images: NDArra
     labels = groups[0].results[0].labels
     shown = shown_wrong(groups)
     return {
-        "total": len(grouping.wrong_in_all(groups)),
+        "total": len(tables.wrong_in_all(groups)),
         "images": len(labels),
         "at_hand": images is not None,
         "shown": [

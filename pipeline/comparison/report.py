@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison import grouping, page, selection
+from pipeline.comparison import grouping, page, selection, verdicts, wording
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.selection import Selection
 from pipeline.data import processed
@@ -82,8 +82,8 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
 def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, reporter: Reporter) -> None:
     columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
     reporter.table(columns, [_row(group) for group in groups])
-    for verdict in grouping.verdicts(groups):
-        reporter.note(page.sentence(verdict))
+    for verdict in verdicts.verdicts(groups):
+        reporter.note(verdicts.sentence(verdict))
     if len(groups) > 1:
         reporter.note(f"Recommended, by validation: {grouping.recommended(groups).label}.")
     if output is not None:
@@ -100,6 +100,6 @@ def _row(group: Group) -> list[str]:
         group.spread(runs.TEST_ACCURACY).text(2, scale=100),
         group.spread(runs.TEST_COST).text(4),
         group.seconds_text,
-        grouping.three_digits(group.epoch_seconds),
+        wording.three_digits(group.epoch_seconds),
         f"{group.parameters:,}",
     ]

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from pipeline.cells import Cell
 from pipeline.comparison import grouping
-from pipeline.comparison.drawing import count_of
 from pipeline.comparison.grouping import Result
+from pipeline.comparison.wording import count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.tracking import runs, store

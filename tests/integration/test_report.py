@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.comparison import grouping
+from pipeline.comparison import tables as tabulated
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.report import report as report_on
 from pipeline.comparison.selection import Selection
@@ -87,7 +87,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tables(groups: Sequence[Group], *, failures: Mapping[str, str] | None, **_: object) -> dict[str, bytes]:
     return {
-        "runs.csv": grouping.runs_table(groups).to_csv(index=False).encode(),
+        "runs.csv": tabulated.runs_table(groups).to_csv(index=False).encode(),
         "failures.txt": str(failures).encode(),
     }
 

@@ -71,3 +71,9 @@ def three_groups() -> list[Group]:
             result("gru", 2, wrong=[3], val_accuracy=0.93),
         ]
     )
+
+
+def group(cell: Cell, *wrong: Sequence[int], first_seed: int = 1, labels: Sequence[int] | None = None) -> Group:
+    """Return a group of one training per sequence of images that it gets wrong."""
+    results = [result(cell, seed, wrong=each, labels=labels) for seed, each in enumerate(wrong, first_seed)]
+    return grouped(results)[0]

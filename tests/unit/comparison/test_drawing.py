@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline.cells import CELLS
-from pipeline.comparison import drawing, grouping
+from pipeline.comparison import drawing, grouping, verdicts
 from pipeline.comparison.grouping import Group
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT
@@ -18,7 +18,7 @@ Draw = Callable[[Sequence[Group]], Figure]
 
 
 def differences(groups: Sequence[Group]) -> Figure:
-    return drawing.differences(grouping.verdicts(groups)[:6])
+    return drawing.differences(verdicts.verdicts(groups)[:6])
 
 
 CHARTS: dict[str, tuple[Draw, str, str]] = {

@@ -8,9 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from pipeline.comparison import grouping
+from pipeline.comparison import grouping, verdicts
 from pipeline.comparison import page as pages
-from pipeline.comparison.grouping import Group, Interval, Verdict
+from pipeline.comparison.grouping import Group
+from pipeline.comparison.verdicts import Interval, Verdict
 from tests.unit.result_fixtures import LABELS, result, three_groups
 
 CLASSES = ["a", "b", "c"]
@@ -110,7 +111,7 @@ def test_it_recommends_by_validation_and_says_so(page: Page) -> None:
 def test_it_names_the_methods_of_its_verdicts(page: Page) -> None:
     assert "the paired t interval over the seeds" in page.text
     assert "the paired bootstrap over the test images" in page.text
-    for verdict in grouping.verdicts(three_groups()):
+    for verdict in verdicts.verdicts(three_groups()):
         assert f"{verdict.first} and {verdict.second}: {verdict.words}." in page.text
 
 
@@ -254,7 +255,7 @@ def test_an_interval_is_written_with_signs() -> None:
 
 def test_a_verdict_is_a_sentence_on_both_groups() -> None:
     verdict = Verdict(first="gru", second="lstm", seeds=())
-    assert "gru and lstm: no common seeds: they cannot be compared." == pages.sentence(verdict)
+    assert "gru and lstm: no common seeds: they cannot be compared." == verdicts.sentence(verdict)
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_figure() -> None:
