@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import Cell
+from pipeline.cells import CELLS
 from pipeline.evaluation.metrics import Labels
 from pipeline.settings import WITHOUT_EFFECT
 from pipeline.tracking import runs
@@ -34,7 +34,7 @@ class Result:
     Args:
         run_id: of its MLflow run.
         name: of its MLflow run, such as ``gru-s1``.
-        cell: what was trained.
+        cell: what was trained; it may be one that is not in :data:`CELLS`.
         seed: of the first weights and of the order of the images.
         params: as MLflow has them, text by name.
         metrics: last values by name, :data:`runs.OF_A_FINISHED_TRAINING` among them.
@@ -48,7 +48,7 @@ class Result:
 
     run_id: str
     name: str
-    cell: Cell
+    cell: str
     seed: int
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -92,7 +92,7 @@ class Group:
     """Trainings of one configuration, one per seed, ordered by it; ``label`` tells it from the other groups."""
 
     label: str
-    cell: Cell
+    cell: str
     results: tuple[Result, ...]
 
     @property
@@ -135,8 +135,8 @@ def grouped(results: Iterable[Result]) -> list[Group]:
         members.setdefault(configuration(result.params), {})[result.seed] = result
     recipes = {shared: by_seed[min(by_seed)].params.get("recipe", "") for shared, by_seed in members.items()}
     tables = {shared: dict(shared) | {"recipe": recipes[shared]} for shared in members}
-    by_cell = {cell: [each for each in tables.values() if each["cell"] == cell] for cell in get_args(Cell)}
-    differing = {cell: _differing(of_cell) for cell, of_cell in by_cell.items()}
+    cells = {table["cell"] for table in tables.values()}
+    differing = {cell: _differing([each for each in tables.values() if each["cell"] == cell]) for cell in cells}
     return [
         Group(
             label=_label(tables[shared], differing[tables[shared]["cell"]]),
@@ -184,9 +184,10 @@ def _label(params: Mapping[str, str], differing: Sequence[str]) -> str:
 
 
 def _order(params: Mapping[str, str], differing: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:
-    """Return what sorts configurations: by cell, then numbers by their size, not by their digits."""
-    cell = params["cell"]
-    return get_args(Cell).index(cell), [_number_first(params.get(name, "")) for name in differing[cell]]
+    """Return what sorts configurations: by cell, unknown ones last, then numbers by their size, not by their digits."""
+    cell, known = params["cell"], list(CELLS)
+    place = known.index(cell) if cell in known else len(known)
+    return place, cell, [_number_first(params.get(name, "")) for name in differing[cell]]
 
 
 def _number_first(text: str) -> tuple[float, str]:

@@ -3,9 +3,8 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-from pipeline.cells import Cell
 from pipeline.comparison import grouping
 from pipeline.comparison.grouping import Result
 from pipeline.comparison.wording import count_of
@@ -138,7 +137,7 @@ def _load(run: TrackedRun, *, taken_over: bool) -> tuple[Result, list[str]]:
     result = Result(
         run_id=run.run_id,
         name=run.name,
-        cell=cast(Cell, run.params["cell"]),
+        cell=run.params["cell"],
         seed=int(run.params["seed"]),
         params=run.params,
         metrics=run.metrics,

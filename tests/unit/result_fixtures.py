@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.cells import Cell
 from pipeline.comparison.grouping import Group, Result, grouped
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 
 
 def result(
-    cell: Cell = "gru",
+    cell: str = "gru",
     seed: int = 1,
     *,
     wrong: Sequence[int] = (),
@@ -73,7 +72,7 @@ def three_groups() -> list[Group]:
     )
 
 
-def group(cell: Cell, *wrong: Sequence[int], first_seed: int = 1, labels: Sequence[int] | None = None) -> Group:
+def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, labels: Sequence[int] | None = None) -> Group:
     """Return a group of one training per sequence of images that it gets wrong."""
     results = [result(cell, seed, wrong=each, labels=labels) for seed, each in enumerate(wrong, first_seed)]
     return grouped(results)[0]

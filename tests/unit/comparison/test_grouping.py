@@ -33,6 +33,11 @@ def test_a_label_is_the_cell_where_only_cells_differ() -> None:
     assert ["rnn", "lstm", "gru"] == labels(*groups)
 
 
+def test_cells_of_a_users_own_come_last_by_name() -> None:
+    groups = grouping.grouped([result("mine"), result("gru"), result("another"), result("rnn")])
+    assert ["rnn", "gru", "another", "mine"] == labels(*groups)
+
+
 def test_a_label_names_only_the_params_that_differ_and_sorts_them_as_numbers() -> None:
     groups = grouping.grouped([result(params={"hidden_units": units, "layers": "1"}) for units in ("128", "64")])
     assert ["gru, hidden_units 64", "gru, hidden_units 128"] == labels(*groups)
