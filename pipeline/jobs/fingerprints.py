@@ -13,7 +13,7 @@ from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.settings import WITHOUT_EFFECT, Settings
 
-CODE = ("data/processed.py", "evaluation/metrics.py", "model/trainer.py")
+CODE = ("data/splits.py", "evaluation/metrics.py", "model/fit.py")
 """The modules that settle the numbers of a training."""
 
 
