@@ -14,19 +14,13 @@ from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, promotion, registry, store
 
 
-def run(
-    settings: Settings,
-    reporter: Reporter,
-    *,
-    beginning: Beginning,
-    register: str | None = None,
-) -> str:
+def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, register: str | None = None) -> str:
     """Download, preprocess, train and evaluate; return the id of the MLflow run.
 
     Args:
         settings: the parameters.
         reporter: told how far it is.
-        beginning: whether it goes on with a run, and with which.
+        beginning: whether it goes on with a run that was cut off, or that `train` has left without an evaluation.
         register: the name by which the model is registered and, if it is better than the present one, made champion.
 
     Raises:

@@ -26,14 +26,14 @@ SETTINGS = {
 OWN = {
     "evaluate": {"run_id"},
     "report": {"parent", "filter_string", "output"},
-    "train": {"resume"},
-    "run": {"resume", "register"},
+    "train": {"resume", "new", "force"},
+    "run": {"resume", "new", "force", "register"},
     "compare": {"workers", "register"},
 }
 WITHOUT_SETTINGS = {
-    "promote": {"run_id", "name", "force", "rollback"},
-    "predict": {"paths", "model", "output"},
-    "serve": {"model", "host", "port"},
+    "promote": {"run_id", "name", "force", "rollback", "trust"},
+    "predict": {"paths", "model", "trust", "output"},
+    "serve": {"model", "trust", "host", "port"},
 }
 
 
