@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import psutil  # type: ignore[import-untyped]
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -105,6 +106,28 @@ def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str
         "dataset": "digits",
     }.items() <= run.data.params.items()
     assert {"report.html", "runs.csv", "summary.csv", "verdicts.csv"} <= artifacts(parent)
+
+
+def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
+    command: Command, parent: str, data: tuple[str, str], store: Path
+) -> None:
+    arguments = ("compare", "--cells", "gru", "--seeds", "7", *SMALL, "--epochs", "4000", *data)
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for_checkpoints(process, store / "compared", 1)
+        workers = [
+            child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        for worker in workers:
+            worker.kill()
+        said = process.communicate()[1]
+
+    assert 1 == process.returncode
+    assert "gru-s7: Its process ended by SIGKILL." in said
+    query = "attributes.run_name = 'gru-s7'"
+    (run,) = mlflow.search_runs(filter_string=query, output_format="list")
+    assert ("FAILED", "Its process ended by SIGKILL.") == (run.info.status, run.data.tags["error"])
 
 
 def test_the_best_by_validation_is_registered(command: Command, parent: str, data: tuple[str, str]) -> None:

@@ -34,18 +34,23 @@ def uninterrupted(command: Command) -> str:
     return run_id_in(command("run", *TRAIN).output)
 
 
+def begun(store: Path, *, seed: int, end: signal.Signals) -> str:
+    """Return a run whose process was ended by a signal after its first epochs."""
+    before = set((store / "data" / "checkpoints").glob("*"))
+    command = [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN), "--seed", str(seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 2/8") for line in process.stdout)
+        process.send_signal(end)
+        process.stdout.read()
+    (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
+    return run_of(folder)
+
+
 @pytest.fixture(scope="module")
 def killed(store: Path, uninterrupted: str) -> str:
     """Return a run whose process was killed after its first epochs."""
-    before = set((store / "data" / "checkpoints").glob("*"))
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN)], stdout=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch 2/8") for line in process.stdout)
-        process.kill()
-    (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
-    return run_of(folder)
+    return begun(store, seed=1, end=signal.SIGKILL)
 
 
 def run_of(folder: Path) -> str:
@@ -188,3 +193,66 @@ def test_what_cannot_be_resumed_is_explained(
         pass
     foreign = command("train", "--resume", run.info.run_id, exit_code=1)
     assert "resume: expected a training run of this pipeline" in foreign.output
+
+
+def test_the_same_command_goes_on_with_a_run_that_was_killed_unless_a_new_one_is_asked_for(
+    command: Command, uninterrupted: str, store: Path
+) -> None:
+    killed = begun(store, seed=1, end=signal.SIGKILL)
+
+    anew = command("run", *TRAIN, "--new").output
+    assert killed not in anew
+
+    output = command("run", *TRAIN).output
+    assert f"Run {killed}, the same training, was cut off: going on with it." in output
+    assert killed == run_id_in(output)
+    assert history(uninterrupted, "cost") == history(killed, "cost")
+    assert "FINISHED" == mlflow.get_run(killed).info.status
+    check_each_step_stands_once(killed)
+
+
+def test_a_terminal_that_is_closed_ends_a_run_as_a_termination_does(store: Path, uninterrupted: str) -> None:
+    run = mlflow.get_run(begun(store, seed=2, end=signal.SIGHUP))
+
+    assert ("KILLED", "Stopped by Ctrl-C or a termination signal.") == (run.info.status, run.data.tags["error"])
+
+
+def test_what_died_between_its_last_metric_and_its_end_is_ended(command: Command, uninterrupted: str) -> None:
+    MlflowClient().update_run(uninterrupted, status="RUNNING")
+
+    command("run", "--resume", uninterrupted)
+
+    assert "FINISHED" == mlflow.get_run(uninterrupted).info.status
+    check_each_step_stands_once(uninterrupted)
+
+
+def test_a_resume_that_cannot_go_on_leaves_the_run_as_it_is(command: Command, uninterrupted: str, store: Path) -> None:
+    """Its checkpoint is on another machine, which may be at it."""
+    elsewhere = begun(store, seed=3, end=signal.SIGKILL)
+    before = mlflow.get_run(elsewhere).to_dictionary()
+    folder = folder_of(elsewhere, store)
+    folder.rename(store / "elsewhere")
+    try:
+        output = command("run", "--resume", elsewhere, exit_code=1).output
+    finally:
+        (store / "elsewhere").rename(folder)
+
+    assert f"expected the checkpoint of run {elsewhere}, found none" in output
+    assert before == mlflow.get_run(elsewhere).to_dictionary()
+
+
+@pytest.mark.parametrize("name", ["/etc", "../../precious", "precious"])
+def test_a_checkpoint_that_a_store_names_elsewhere_is_never_touched(
+    command: Command, stopped: str, store: Path, name: str
+) -> None:
+    precious = store / "precious"
+    precious.mkdir(exist_ok=True)
+    (precious / "thesis.txt").write_text("years of work")
+    tag = mlflow.get_run(stopped).data.tags["checkpoint"]
+    MlflowClient().set_tag(stopped, "checkpoint", str(precious) if name == "precious" else name)
+
+    output = command("train", "--resume", stopped, exit_code=1).output
+
+    assert "checkpoint: expected a name of 32 hexadecimal digits in the run's tag" in " ".join(output.split())
+    assert "years of work" == (precious / "thesis.txt").read_text()
+    MlflowClient().set_tag(stopped, "checkpoint", tag)
