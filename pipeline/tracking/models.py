@@ -2,13 +2,13 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mlflow.models import ModelSignature
+import yaml
+from mlflow import pyfunc
+from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel
-from mlflow.pyfunc import load_model as load_pyfunc
-from mlflow.pyfunc import log_model as log_pyfunc
 from mlflow.types.schema import Schema, TensorSpec
 
 from pipeline.settings import usable_cores
@@ -35,8 +35,10 @@ def log_model(folder: Path, data: "DataSet") -> str:
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
     with environment({"MLFLOW_LOG_UV_FILES": "false"}):
         info = patiently(
-            log_pyfunc,
+            Model.log,
+            artifact_path=None,
             name=runs.MODEL,
+            flavor=_Portable,
             python_model=str(CODE),
             artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
             signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
@@ -45,6 +47,22 @@ def log_model(folder: Path, data: "DataSet") -> str:
             metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
         )
     return str(info.model_uri)
+
+
+class _Portable:
+    """MLflow's pyfunc flavour, whose description names no folder of the machine that the model was made on."""
+
+    __name__ = "mlflow.pyfunc"
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, **named: Any) -> None:
+        pyfunc.save_model(path=path, mlflow_model=mlflow_model, **named)
+        described = mlflow_model.flavors[pyfunc.FLAVOR_NAME]
+        described["model_code_path"] = CODE.name
+        for artifact in described["artifacts"].values():
+            artifact["uri"] = artifact["path"]
+        description = yaml.safe_load(mlflow_model.to_yaml()) | {"artifact_path": runs.MODEL}
+        Path(path, "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
 
 
 def discard_models(run_id: str) -> None:
@@ -63,4 +81,5 @@ def load_model(run_id: str) -> PyFuncModel:
     """
     start_tensorflow(usable_cores())  # the model would, with a page of lines
     with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        return load_pyfunc(f"runs:/{run_id}/{runs.MODEL}")
+        model: PyFuncModel = pyfunc.load_model(f"runs:/{run_id}/{runs.MODEL}")
+        return model
