@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,11 @@ def of_file(path: Path, algorithm: str = "sha256") -> str:
 def of_texts(*texts: str) -> str:
     """Return one digest of several texts, in their order."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text is a digest as it is written here."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 @cache

@@ -7,6 +7,7 @@ that name, all others ``custom-<digest8>``.
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,11 @@ def open_file(stem: str, name: str, file: BinaryIO) -> RawFile:
     content = idx.unpack(received, kind="images" if "images" in stem else "labels")
     sha256 = hashlib.sha256(content).hexdigest()
     return RawFile(name=name, received=received.digests(), content=content, sha256=sha256)
+
+
+def is_name(name: str) -> bool:
+    """Return whether a data set may go by that name: what is read of a file or a store is not taken for one unseen."""
+    return name in CATALOGUE or re.fullmatch(f"custom-[0-9a-f]{{{digests.SHORT}}}", name) is not None
 
 
 def recognise(files: Mapping[str, RawFile]) -> str:

@@ -1,19 +1,22 @@
-"""Folders that are whole or not there: filled under another name, renamed when complete, checked by digests."""
+"""Folders and files that are whole or not there: filled under another name, and renamed when complete."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from pipeline import digests
-from pipeline.errors import DataError
+from pipeline.errors import DataError, reason
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
+
+REMEDY = "Make room or get permission there, or take another data_dir."
 
 
 @contextmanager
@@ -32,10 +35,12 @@ def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
             reporter.note(f"Waiting for another process that works in {root}.")
             lock.acquire()
     except OSError as error:
-        raise DataError(f"data_dir: expected a folder to write to, received {root}: {error.strerror}.") from None
+        raise DataError(
+            f"data_dir: expected a folder to write to, received {root}: {reason(error)}. {REMEDY}"
+        ) from None
     try:
         for left in (*root.glob(".incoming-*"), *root.glob(".outgoing-*")):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
         yield
     finally:
         lock.release()
@@ -46,10 +51,12 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give a new folder to fill; it takes the place of ``target`` when the block ends well, and vanishes otherwise.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder cannot be written, or a file stands in its place.
     """
     name = uuid.uuid4().hex
     incoming, outgoing = target.with_name(f".incoming-{name}"), target.with_name(f".outgoing-{name}")
+    if target.exists() and not target.is_dir():
+        raise DataError(f"data_dir: expected a folder or nothing at {target}, found a file. Move it out of the way.")
     try:
         incoming.mkdir()
         yield incoming
@@ -57,12 +64,41 @@ def replacing(target: Path) -> Iterator[Path]:
             target.rename(outgoing)
         incoming.rename(target)
     except OSError as error:
-        raise DataError(f"data_dir: expected to write {target}, received: {error.strerror}.") from None
+        raise DataError(f"data_dir: expected to write {target}, received: {reason(error)}. {REMEDY}") from None
     finally:
         if outgoing.exists() and not target.exists():
             outgoing.rename(target)
-        shutil.rmtree(incoming, ignore_errors=True)
-        shutil.rmtree(outgoing, ignore_errors=True)
+        _remove(incoming)
+        _remove(outgoing)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with what is in it, or a link to one without; as far as that can be done."""
+    if path.is_symlink():
+        with suppress(OSError):
+            path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; it takes the place of ``target`` when the block ends well, and vanishes otherwise.
+
+    Whenever the machine stops, what is found at ``target`` is whole: as it was before, or as it is now.
+
+    Raises:
+        OSError: it cannot be written; which parameter named it is known to who called.
+    """
+    incoming = target.with_name(f".incoming-{uuid.uuid4().hex}")
+    try:
+        with incoming.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        incoming.replace(target)
+    finally:
+        incoming.unlink(missing_ok=True)
 
 
 def check_files(folder: Path, files: Mapping[str, str], *, remedy: str) -> None:
@@ -75,6 +111,6 @@ def check_files(folder: Path, files: Mapping[str, str], *, remedy: str) -> None:
         try:
             received = digests.of_file(folder / name)
         except OSError as error:
-            received = error.strerror or type(error).__name__
+            received = reason(error)
         if received != expected:
             raise DataError(f"{folder / name}: expected the digest {expected}, received {received}. {remedy}")

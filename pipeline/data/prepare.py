@@ -13,7 +13,7 @@ from pipeline import digests
 from pipeline.data import catalogue, folders, processed, raw_data, sources
 from pipeline.data.catalogue import RawFile
 from pipeline.data.raw_data import RawData
-from pipeline.data.splits import SPLITS, DataSet
+from pipeline.data.splits import SPLITS, DataSet, labels_without_training
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, is_address, shown
@@ -144,6 +144,11 @@ def split(raw: RawData, data_dir: Path, reporter: Reporter) -> DataSet:
     code = digests.of_code("data/processed.py")
     with folders.locked(processed.processed_folder(data_dir), reporter):
         dataset = _intact(raw, data_dir, code, reporter) or _split_anew(raw, data_dir, code, reporter)
+    if unknown := labels_without_training(dataset):
+        reporter.note(
+            f"No training image of {dataset.name} has the label {', '.join(map(str, unknown))} of some test images: "
+            "they will be answered wrongly."
+        )
     # The same content may have been obtained from somewhere else before.
     return replace(dataset, source=raw.provenance.origin)
 

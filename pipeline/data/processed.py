@@ -12,6 +12,7 @@ How the splits are made up is in ``splits.py``.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.settings import DataSettings
 
 EXAMPLES = "examples.csv"
+FILES = (EXAMPLES, *(f"{split}_{what}.npy" for split in SPLITS for what in ("images", "labels")))
 
 
 class _Manifest(BaseModel):
@@ -65,14 +67,13 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     folder = folder_of(data_dir, raw.name, raw.digest)
     with folders.replacing(folder) as incoming:
         _write(incoming, parts, raw=raw, class_names=class_names, code=code)
-        load(incoming)
     return load(folder)
 
 
 def _write(folder: Path, parts: Mapping[str, Part], *, raw: RawData, class_names: tuple[str, ...], code: str) -> None:
     for name, part in parts.items():
-        np.save(folder / f"{name}_images.npy", part.split.images)
-        np.save(folder / f"{name}_labels.npy", part.split.labels)
+        _save(folder / f"{name}_images.npy", part.split.images)
+        _save(folder / f"{name}_labels.npy", part.split.labels)
     _write_examples(folder / EXAMPLES, parts)
     height, width = parts["train"].split.images.shape[1:]
     manifest = _Manifest(
@@ -85,9 +86,15 @@ def _write(folder: Path, parts: Mapping[str, Part], *, raw: RawData, class_names
         class_names=class_names,
         counts={name: len(part.index) for name, part in parts.items()},
         code=code,
-        files={path.name: digests.of_file(path) for path in sorted(folder.iterdir())},
+        files={name: digests.of_file(folder / name) for name in FILES},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+
+
+def _save(path: Path, array: Bytes) -> None:
+    with path.open("wb") as file:
+        # Given the file itself, NumPy writes past Python, and of a full disk says no more than how much is missing.
+        np.save(SimpleNamespace(write=file.write), array)
 
 
 def _write_examples(path: Path, parts: Mapping[str, Part]) -> None:
@@ -108,7 +115,16 @@ def processed_folder(data_dir: Path) -> Path:
 
 
 def folder_of(data_dir: Path, name: str, digest: str) -> Path:
-    """Return the folder of a processed data set, whether it is there or not."""
+    """Return the folder of a processed data set, whether it is there or not.
+
+    Raises:
+        DataError: the name or the digest, which a store may have given, is none that this pipeline writes.
+    """
+    if not catalogue.is_name(name) or not digests.is_digest(digest):
+        raise DataError(
+            f"dataset: expected the name of a known data set or custom-<digest8>, and a digest of 64 hexadecimal "
+            f"digits, received {name!r} and {digest!r}. The store or the file that says so is not of this pipeline."
+        )
     return processed_folder(data_dir) / f"{name}-{digest[: digests.SHORT]}"
 
 
@@ -177,10 +193,13 @@ def _find(data_dir: Path, name: str, digest: str, command: str) -> DataSet:
 
 
 def _read(folder: Path) -> _Manifest | None:
+    """Return the manifest in a folder; None where there is none that :func:`save` would have written there."""
     try:
-        return _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
+    ours = folder.name == f"{manifest.name}-{manifest.digest[: digests.SHORT]}" and catalogue.is_name(manifest.name)
+    return manifest if ours and set(manifest.files) == set(FILES) else None
 
 
 def _map(folder: Path, split: str, what: str) -> Bytes:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from pipeline import digests
 from pipeline.data import idx
-from pipeline.data.catalogue import STEMS, RawFile, digest_of
+from pipeline.data.catalogue import STEMS, RawFile, digest_of, is_name
 from pipeline.data.folders import check_files, replacing
 from pipeline.errors import DataError
 
@@ -41,7 +42,7 @@ class Provenance(BaseModel):
     source: str
     origin: str
     inputs: dict[str, str]
-    obtained: datetime
+    obtained: AwareDatetime
 
 
 class _Manifest(BaseModel):
@@ -144,11 +145,20 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path.parent for path in root.glob(f"[!.]*/{MANIFEST}"))
 
 
+def _is_ours(manifest: _Manifest, folder: Path) -> bool:
+    """Return whether a manifest says what :func:`keep` would have written in this folder: paths are made of it."""
+    if not is_name(manifest.name) or manifest.name != folder.name or set(manifest.files) != set(STEMS):
+        return False
+    return manifest.digest == digests.of_texts(*(manifest.files[stem] for stem in STEMS))
+
+
 def _read(folder: Path) -> list[RawData]:
-    """Return what a raw folder holds, once for each provenance; nothing where it has no manifest that can be read."""
+    """Return what a raw folder holds, once for each provenance; nothing where it has no manifest of ours."""
     try:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
+        return []
+    if not _is_ours(manifest, folder):
         return []
     return [
         RawData(

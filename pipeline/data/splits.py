@@ -108,6 +108,12 @@ def divide(arrays: Sequence[Bytes], published: Published | None) -> dict[str, Pa
     }
 
 
+def labels_without_training(data: DataSet) -> list[int]:
+    """Return the labels of test images that no training image has, held out for validation or not."""
+    known = np.union1d(data.train.labels, data.validation.labels)
+    return [int(label) for label in np.setdiff1d(data.test.labels, known)]
+
+
 def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> None:
     """Check that four arrays, in the order of the files, make up a data set that can be split and learned.
 

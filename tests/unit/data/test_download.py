@@ -14,6 +14,7 @@ from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings
 from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
 from tests.unit.data_fixtures import (
     STEMS,
     TEST_IMAGES,
@@ -261,6 +262,33 @@ def test_nothing_is_kept_when_no_mirror_has_the_content(desk: Desk, monkeypatch:
         with pytest.raises(DataError, match=r"expected the content digest sha256:.*Two ways out"):
             desk.download("mirrors")
     assert [] == everything_in(desk.data_dir)
+
+
+@pytest.mark.parametrize(("user", "query"), [("user:secret@", ""), ("", "?token=secret"), ("secret:@", "?secret")])
+def test_credentials_of_an_address_are_used_and_nowhere_kept_or_said(desk: Desk, user: str, query: str) -> None:
+    def with_credentials(base: str) -> str:
+        return base.replace("http://", f"http://{user}").rstrip("/") + query
+
+    with serving(small_set()) as server, serving({}) as empty:
+        raw = desk.download(with_credentials(server.base))
+        said = desk.notes
+        assert raw == desk.download(with_credentials(server.base))
+        assert desk.skipped
+        with pytest.raises(DataError, match=f"under {empty.base[:-1]}, received neither") as caught:
+            desk.download(with_credentials(empty.base))
+    assert 8 == len(server.requests)
+    assert {query.removeprefix("?")} == set(server.queries)
+    assert {bool(user)} == {authorization is not None for authorization in server.authorizations}
+    settings = DataSettings(source=with_credentials(server.base), data_dir=desk.data_dir)
+    assert server.base == raw.provenance.origin == preprocess(settings, Remembering()).source
+    kept = [str(path.read_bytes()) for path in desk.data_dir.rglob("*") if path.is_file()]
+    assert [] == [each for each in (*said, *desk.notes, str(caught.value), *kept) if "secret" in each]
+
+
+def test_an_address_without_its_credentials_is_in_the_command_to_type(desk: Desk) -> None:
+    settings = DataSettings(source="https://user:secret@host/data?secret", data_dir=desk.data_dir)
+    with pytest.raises(DataError, match="First run `pipeline download --source https://host/data --data-dir"):
+        raw_data.locate(settings)
 
 
 def test_an_address_is_asked_once(desk: Desk) -> None:

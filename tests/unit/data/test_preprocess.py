@@ -110,6 +110,16 @@ def test_files_that_do_not_fit_together_leave_nothing(desk: Desk) -> None:
     assert [] == everything_in(desk.data_dir / "processed")
 
 
+def test_labels_that_only_test_images_have_are_told_each_time(desk: Desk) -> None:
+    write(desk.folder, small_set(TEST_LABELS=labels([0, 1, 3, 2])))
+    raw = download(desk.settings(), Remembering())
+    for _ in range(2):
+        assert 4 == desk.preprocess().classes
+        assert (
+            f"No training image of {raw.name} has the label 2, 3 of some test images: they will be answered wrongly."
+        ) == desk.notes[1]
+
+
 def test_digits_are_split_by_class(tmp_path: Path) -> None:
     desk = Desk(tmp_path, tmp_path / "data")
     settings = desk.settings("mirrors", "digits")

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from tests.unit.data_fixtures import (
     write,
 )
 
+CUSTOM, OTHER = "custom-00000001", "custom-00000002"
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -27,14 +30,14 @@ def root(tmp_path: Path) -> Path:
     return write(tmp_path / "raw", {})
 
 
-def keep(root: Path, files: Mapping[str, bytes], *, source: str, name: str = "custom-1") -> RawData:
+def keep(root: Path, files: Mapping[str, bytes], *, source: str, name: str = CUSTOM) -> RawData:
     return raw_data.keep(root, name, opened(files), source=source, origin=source, inputs={}, code="c")
 
 
 def test_what_is_kept_is_plain_and_found_by_its_source(root: Path) -> None:
     keep(root, as_gz(small_set()), source="/here")
     raw = raw_data.locate(DataSettings(source="/here", data_dir=root.parent))
-    assert ("custom-1", set_digest(small_set()), "/here") == (raw.name, raw.digest, raw.provenance.origin)
+    assert (CUSTOM, set_digest(small_set()), "/here") == (raw.name, raw.digest, raw.provenance.origin)
     assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
     assert small_set()[TRAIN_LABELS][8:] == raw_data.read_arrays(raw)[1].tobytes()
 
@@ -42,7 +45,7 @@ def test_what_is_kept_is_plain_and_found_by_its_source(root: Path) -> None:
 def test_a_source_whose_content_changed_stands_for_what_it_gave_last(root: Path) -> None:
     settings = DataSettings(source="/here", data_dir=root.parent)
     other = small_set(TEST_LABELS=labels([0] * 4))
-    for name, files in (("custom-1", small_set()), ("custom-2", other), ("custom-1", small_set())):
+    for name, files in ((CUSTOM, small_set()), (OTHER, other), (CUSTOM, small_set())):
         keep(root, files, source="/here", name=name)
         assert name == raw_data.locate(settings).name
 
@@ -85,3 +88,32 @@ def test_a_file_that_changed_or_went_is_named(root: Path) -> None:
     (raw.folder / TEST_LABELS).unlink()
     with pytest.raises(DataError, match=f"{TEST_LABELS}: expected the digest .*, received No such file or directory"):
         raw_data.read_arrays(raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "../../escaped"),
+        ("name", "/escaped"),
+        ("name", OTHER),
+        ("name", "custom-1"),
+        ("digest", "../escaped"),
+        ("digest", "0" * 64),
+        ("files", {"../../secret": sha256(b"secret")}),
+        ("files", {}),
+        ("provenances", [{"source": "/here", "origin": "/here", "inputs": {}, "obtained": "2020-01-01T00:00:00"}]),
+    ],
+)
+def test_a_manifest_that_this_pipeline_would_not_have_written_there_is_not_believed(
+    root: Path, name: str, value: object
+) -> None:
+    manifest = keep(root, small_set(), source="/here").folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {name: value}))
+    with pytest.raises(DataError, match="found none"):
+        raw_data.locate(DataSettings(source="/here", data_dir=root.parent))
+
+
+def test_a_manifest_in_another_folder_is_not_believed(root: Path) -> None:
+    keep(root, small_set(), source="/here").folder.rename(root / OTHER)
+    with pytest.raises(DataError, match="found none"):
+        raw_data.locate(DataSettings(source="/here", data_dir=root.parent))

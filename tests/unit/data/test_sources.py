@@ -1,6 +1,6 @@
 import dataclasses
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,6 +105,56 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: py
 def test_gz_goes_before_plain(tmp_path: Path) -> None:
     write(tmp_path, small_set() | as_gz(small_set()))
     assert [f"{stem}.gz" for stem in STEMS] == [Path(file.name).name for file in read_folder(tmp_path).values()]
+
+
+@pytest.mark.parametrize("rename", [lambda name: name.replace("-idx", ".idx"), str.upper])
+@pytest.mark.parametrize("files", [small_set(), as_gz(small_set())], ids=["plain", "gz"])
+def test_files_are_known_by_the_names_that_archives_give_them(
+    tmp_path: Path, files: dict[str, bytes], rename: Callable[[str], str]
+) -> None:
+    write(tmp_path, {rename(name): content for name, content in files.items()})
+    assert small_set() == contents(read_folder(tmp_path))
+
+
+def test_files_that_are_there_twice_must_hold_the_same(tmp_path: Path) -> None:
+    write(tmp_path, small_set() | {f"{TEST_LABELS}.gz": zipped(labels([0] * 4))})
+    message = f"source: expected {tmp_path}/{TEST_LABELS}.gz and {tmp_path}/{TEST_LABELS} to hold the same"
+    with pytest.raises(DataError, match=message):
+        read_folder(tmp_path)
+
+
+def test_folders_that_are_named_like_the_files_are_told_from_them(tmp_path: Path) -> None:
+    for stem in STEMS[:2]:
+        write(tmp_path / stem, {stem: b""})
+    (tmp_path / STEMS[2]).symlink_to(tmp_path / STEMS[2])
+    with pytest.raises(
+        DataError, match=f"found {STEMS[2]} .no file., {STEMS[0]}/, {STEMS[1]}/. Rename the files, or name their folder"
+    ):
+        read_folder(tmp_path)
+
+
+def test_a_link_in_a_circle_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(DataError, match="circle is a link to nothing; expected the four files"):
+        read_folder(tmp_path / "circle")
+
+
+@pytest.mark.parametrize("changed", [TRAIN_IMAGES, TEST_LABELS])
+def test_a_folder_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """Behind the back of whoever has read its first file: that file, or one that is yet to be read."""
+    other = small_set(TRAIN_IMAGES=images(20, start=1), TEST_LABELS=labels([0] * 4))
+
+    def read_and_change(stem: str, name: str, file: BinaryIO) -> RawFile:
+        opened = catalogue.open_file(stem, name, file)
+        (tmp_path / changed).write_bytes(other[changed])
+        return opened
+
+    write(tmp_path, small_set())
+    monkeypatch.setattr(sources, "open_file", read_and_change)
+    with pytest.raises(DataError, match=f"source: expected files in {tmp_path} that stay .* changed while they were"):
+        read_folder(tmp_path)
 
 
 def unused_address() -> str:
