@@ -12,9 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-from pipeline.settings import usable_cores
+from pipeline.settings import DataSettings, usable_cores
 
 
 def seconds(workers: int, options: argparse.Namespace) -> float:
@@ -31,7 +30,7 @@ def seconds(workers: int, options: argparse.Namespace) -> float:
 def main() -> None:
     """Measure, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True, type=lambda text: str(Path(text).expanduser().resolve()))
+    parser.add_argument("--source", default="mirrors", type=lambda text: DataSettings(source=text).key)
     parser.add_argument("--cell", default="gru")
     parser.add_argument("--seeds", default="1,2,3,4")
     parser.add_argument("--epochs", default=3, type=int)

@@ -297,8 +297,11 @@ def print_command(split: dict[str, float]) -> None:
 
 def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
+    from pipeline.data.catalogue import CATALOGUE
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, required=True, help="folder with MNIST's IDX files, .gz or not")
+    help_source = "folder with MNIST's IDX files, .gz or not; by default those of the package"
+    parser.add_argument("--source", type=Path, default=CATALOGUE["mnist"].folder, help=help_source)
     parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted apart")
     parser.add_argument("--rounds", type=int, default=3, help="how often all variants are measured in turn")
     parser.add_argument("--cells", type=lambda text: text.split(","), default=list(CELLS), help="such as rnn,gru")
