@@ -331,10 +331,14 @@ def serve(
     model: Model,
     host: Annotated[str, typer.Option("--host", help="Network interface; 0.0.0.0: all of them.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port; 0: any free one.")] = 5001,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A name by which others may ask for it, such as digits.example.com."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Serve a model, with a page to draw on."""
     with _outcome_as_exit_code() as reporter:
         from pipeline.stages.serve import serve
 
-        serve(model, reporter, host=host, port=port, trust=trust)
+        serve(model, reporter, host=host, port=port, allowed_hosts=allowed_host or [], trust=trust)

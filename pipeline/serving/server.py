@@ -1,34 +1,40 @@
-"""A server for programs and people: MLflow's scoring app, and a page at ``/`` to draw on.
+"""A server for programs and people: as `mlflow models serve` answers, within limits; and a page at ``/`` to draw on.
 
-GET  /              the page
-GET  /model         what the page says of the model, and its class names
-POST /drawing       a picture file → probabilities (C,), and the pixels (H, W) that the model saw
-POST /invocations   MLflow's own, as `mlflow models serve` answers it
+GET  /                         the page
+GET  /model                    what the page says of the model, and its class names
+POST /drawing                  a picture file → probabilities (C,), and the pixels (H, W) that the model saw
+POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
+GET  /ping, /health, /version  whether it answers; the version of MLflow
 """
 
-import asyncio
 import io
+from collections.abc import Collection
+from http import HTTPStatus
 from pathlib import Path
 
+import mlflow
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse
-from mlflow.pyfunc import scoring_server
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from pipeline.errors import DataError
-from pipeline.serving import pictures
+from pipeline.serving import limits, pictures
+from pipeline.serving.connections import Hosts
+from pipeline.serving.limits import Gate, RefusedError
 from pipeline.tracking.classifier import Classifier
 
-PAGE = Path(__file__).with_name("page.html")
-LARGEST = 2**24  # bytes of a picture
+PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+LARGEST_PICTURE = 2**24  # bytes
+LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are, have 27 million
 
 
-def app(classifier: Classifier, *, address: str) -> FastAPI:
-    """Return the server's app for a model and the address that it was loaded from."""
-    served: FastAPI = scoring_server.init(classifier.model)
+def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) -> Hosts:
+    """Return the server's app for a model, the address that it was loaded from, and the names that it answers to."""
+    served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gate = Gate()
 
     @served.get("/")
-    async def page() -> FileResponse:
-        return FileResponse(PAGE)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(PAGE)
 
     @served.get("/model")
     async def model() -> JSONResponse:
@@ -37,20 +43,38 @@ def app(classifier: Classifier, *, address: str) -> FastAPI:
 
     @served.post("/drawing")
     async def drawing(request: Request) -> JSONResponse:
-        content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > LARGEST:
-                return JSONResponse({"message": f"drawing: expected at most {LARGEST:,} bytes, received more."}, 413)
-        try:
-            return JSONResponse(await asyncio.to_thread(_answer, classifier, bytes(content)))
-        except DataError as error:
-            return JSONResponse({"message": str(error)}, 400)
+        async with gate.body(request, "drawing", most=LARGEST_PICTURE) as content:
+            return JSONResponse(await gate.work(_of_picture, classifier, content, dear=True))
 
-    return served
+    @served.post("/invocations")
+    async def invocations(request: Request) -> JSONResponse:
+        async with gate.body(request, "body", most=LARGEST_BODY) as content:
+            limits.check_json(request.headers.get("content-type"))
+            dear = len(content) > limits.SMALL
+            return JSONResponse(await gate.work(_of_images, classifier, content, dear=dear))
+
+    @served.get("/ping")
+    @served.get("/health")
+    async def ping() -> PlainTextResponse:
+        return PlainTextResponse("\n")
+
+    @served.get("/version")
+    async def version() -> PlainTextResponse:
+        return PlainTextResponse(mlflow.__version__)
+
+    @served.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        closing = {"Connection": "close"} if error.status == HTTPStatus.REQUEST_TIMEOUT else None
+        return JSONResponse({"message": error.message}, error.status, closing)
+
+    @served.exception_handler(DataError)
+    async def no_image(request: Request, error: DataError) -> JSONResponse:
+        return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
+
+    return Hosts(served, hosts)
 
 
-def _answer(classifier: Classifier, content: bytes) -> dict[str, object]:
+def _of_picture(classifier: Classifier, content: bytearray) -> dict[str, object]:
     pixels = pictures.read(
         io.BytesIO(content),
         name="drawing",
@@ -59,3 +83,8 @@ def _answer(classifier: Classifier, content: bytes) -> dict[str, object]:
         width=classifier.width,
     )
     return {"probabilities": classifier.probabilities(pixels[None])[0].tolist(), "pixels": pixels.tolist()}
+
+
+def _of_images(classifier: Classifier, content: bytearray) -> dict[str, object]:
+    images = limits.images(content, width=classifier.width)
+    return {"predictions": classifier.probabilities(images).tolist()}

@@ -7,16 +7,17 @@ processes, or without the page, there is `mlflow models serve`.
 """
 
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
-from pipeline.serving import server
+from pipeline.serving import connections, server
 from pipeline.tracking import classifier
 
 
-def serve(model: str, reporter: Reporter, *, host: str, port: int, trust: bool) -> None:
+def serve(model: str, reporter: Reporter, *, host: str, port: int, allowed_hosts: Sequence[str], trust: bool) -> None:
     """Serve a model until Ctrl-C or a termination signal.
 
     Args:
@@ -24,29 +25,32 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int, trust: bool) 
         reporter: told the address to open, just before the server answers there.
         host: the name or number of the network interface to listen at.
         port: to listen at; 0: any free one.
+        allowed_hosts: names by which others may ask for it, beside ``host`` and those of this machine to itself.
         trust: run the code of a model that is not of this pipeline.
 
     Raises:
         TrackingError: there is no such model.
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
-    with _bound(host, port) as listener:
-        app = server.app(classifier.load(model, trust=trust), address=model)
+    with bound(host, port) as listener:
+        app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *allowed_hosts])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+            uvicorn.Server(connections.config(app, server.PAGE)).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn raises it once more when it has ended
             reporter.note("Stopped.")
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """Return a socket that has taken the address, before anything costly begins; it refuses callers until it listens.
 
     Raises:
         UsageError: the address cannot be had.
     """
-    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # asyncio sends an answer at once (TCP_NODELAY) only where the protocol is named: else each takes 40 ms more.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((host, port))

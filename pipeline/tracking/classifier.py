@@ -69,16 +69,20 @@ class Classifier:
         Raises:
             DataError: they are no images of this size, or hold what is no number from 0 to 255.
         """
+        images = f"images: expected the shape (N, {self.height}, {self.width}), received"
         try:
             numbers = np.asarray(pixels)
-        except ValueError:  # lists of unequal lengths
-            numbers = np.asarray(None)
+        except ValueError:
+            raise DataError(f"{images} lists of unequal lengths.") from None
         if numbers.dtype.kind not in "iuf":
-            raise DataError(f"pixels: expected numbers from 0 to 255, received {numbers.dtype.name}.")
+            received = numbers.dtype.name if numbers.dtype.kind != "O" else "what is none, or too large for one"
+            raise DataError(f"pixels: expected numbers from 0 to 255, received {received}.")
         if numbers.shape[1:] != (self.height, self.width):
-            raise DataError(f"images: expected the shape (N, {self.height}, {self.width}), received {numbers.shape}.")
+            raise DataError(f"{images} {numbers.shape}.")
+        with np.errstate(over="ignore"):  # what is infinite then is refused
+            numbers = numbers.astype(np.float32)
         try:
-            return np.asarray(self.model.predict(numbers.astype(np.float32)), np.float32)
+            return np.asarray(self.model.predict(numbers), np.float32)
         except MlflowException as error:
             raise DataError(error.message) from None
 

@@ -1,8 +1,10 @@
 """A real server with its page, drawn on in a real browser, by mouse and by finger."""
 
 import io
+import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,10 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from pipeline.stages.serve import bound
 from tests.integration.conftest import Command, Training, environment, free_port, wait_until_up
 
+JSON = {"Content-Type": "application/json"}
 CHROMIUM = shutil.which("chromium")
 
 Place = tuple[float, float]  # on the paper, from 0 to 1: from its left, from its top
@@ -71,6 +75,74 @@ def test_it_answers_as_mlflows_server_does(digits_server: str, digits_run: Train
 
     np.testing.assert_allclose(answer.json()["predictions"], expected, atol=1e-5)
     assert 400 == requests.post(f"{digits_server}/invocations", json={"inputs": [[0]]}, timeout=60).status_code
+
+
+ZEROS = [[[0] * 8] * 8]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{", "does not read"),
+        (json.dumps({"inputs": ZEROS}).encode().replace(b"0", b"9" * 5_000, 1), "does not read"),
+        (b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "expected one JSON object"),
+        (b'{"inputs": "\xff"}', "JSON in UTF-8"),
+        (json.dumps({"inputs": [[[True] * 8] * 8]}).encode(), "received true or false"),
+        (json.dumps({"inputs": [[["12"] * 8] * 8]}).encode(), "received text"),
+        (json.dumps({"inputs": [[[256] * 8] * 8]}).encode(), "received numbers from 256 to 256"),
+        (json.dumps({"inputs": [[[0.5] * 8] * 7]}).encode(), "received (1, 7, 8)"),
+        (json.dumps({"inputs": [[[0] * 8] * 7, [[0] * 8] * 8]}).encode(), "lists of unequal lengths"),
+        (json.dumps({"inputs": []}).encode(), "received (0,)"),
+        (json.dumps({"inputs": ZEROS * 10_001}).encode(), "expected at most 10,000 in one request, received 10,001"),
+    ],
+)
+def test_what_is_not_images_is_answered_with_400_and_the_server_lives_on(
+    digits_server: str, body: bytes, said: str
+) -> None:
+    refused = requests.post(f"{digits_server}/invocations", data=body, headers=JSON, timeout=60)
+
+    assert 400 == refused.status_code
+    assert said in refused.json()["message"]
+    assert requests.post(f"{digits_server}/invocations", json={"inputs": ZEROS}, timeout=60).ok
+
+
+@pytest.mark.parametrize("path", ["invocations", "drawing"])
+def test_a_body_without_end_is_refused_when_it_is_too_large(digits_server: str, path: str) -> None:
+    parts = (bytes(2**20) for _ in range(40))  # of a length that is not said before
+    refused = requests.post(f"{digits_server}/{path}", data=parts, headers=JSON, timeout=60)
+
+    assert 413 == refused.status_code
+    assert "expected at most" in refused.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("Application/JSON", 200), ("application/json; charset=UTF-8", 200), ("text/csv", 415), ("", 415)],
+)
+def test_a_body_is_read_if_it_says_that_it_is_json(digits_server: str, kind: str, status: int) -> None:
+    body = json.dumps({"inputs": ZEROS})
+    answer = requests.post(f"{digits_server}/invocations", data=body, headers={"Content-Type": kind}, timeout=60)
+
+    assert status == answer.status_code
+
+
+def test_ten_thousand_images_are_answered(digits_server: str) -> None:
+    answer = requests.post(f"{digits_server}/invocations", json={"inputs": ZEROS * 10_000}, timeout=60)
+
+    assert (10_000, 10) == np.shape(answer.json()["predictions"])
+
+
+def test_a_page_elsewhere_cannot_ask_it_by_a_name_of_its_own(digits_server: str) -> None:
+    refused = requests.get(f"{digits_server}/model", headers={"Host": "evil.example"}, timeout=60)
+
+    assert 421 == refused.status_code
+    assert "--allowed-host" in refused.json()["message"]
+
+
+def test_an_answer_is_sent_at_once_and_not_held_back_for_more() -> None:
+    """As asyncio does for sockets that name their protocol; else each answer takes as long as a delayed ACK, 40 ms."""
+    with bound("127.0.0.1", 0) as listener:
+        assert socket.IPPROTO_TCP == listener.proto
 
 
 def test_a_drawing_is_answered_as_predict_answers_the_picture(
