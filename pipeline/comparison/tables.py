@@ -58,25 +58,27 @@ def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def verdicts_table(of: Sequence[Verdict]) -> pd.DataFrame:
-    """Return a row per pair: difference of test accuracies, bounds of both intervals (fractions), and the words."""
-    columns = ("difference", "seeds_low", "seeds_high", "images_low", "images_high")
+    """Return a row per pair.
+
+    Columns: both groups, the number of common seeds, the difference of test accuracies and the bounds of both
+    intervals (fractions), their confidence and the p-value, both adjusted for the number of pairs, and the verdict.
+    """
+    bounds = ("seeds_low", "seeds_high", "images_low", "images_high")
     rows = [
         {
             "first": verdict.first,
             "second": verdict.second,
             "seeds": len(verdict.seeds),
-            **dict(
-                zip(
-                    columns,
-                    (verdict.difference, *_bounds(verdict.over_seeds), *_bounds(verdict.over_images)),
-                    strict=True,
-                )
-            ),
+            "difference": verdict.difference,
+            **dict(zip(bounds, [*_bounds(verdict.over_seeds), *_bounds(verdict.over_images)], strict=True)),
+            "confidence": 1 - verdict.level,
+            "p_value": verdict.p_value,
             "verdict": verdict.words,
         }
         for verdict in of
     ]
-    return pd.DataFrame(rows, columns=["first", "second", "seeds", *columns, "verdict"])
+    columns = ["first", "second", "seeds", "difference", *bounds, "confidence", "p_value", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
