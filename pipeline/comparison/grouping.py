@@ -110,8 +110,12 @@ class Group:
 
     @property
     def seconds_text(self) -> str:
-        """Training time as a text, in seconds, of more digits where it is short."""
-        spread = self.spread(runs.TRAIN_SECONDS)
+        """Training time as a text, in seconds."""
+        return self.seconds_of(runs.TRAIN_SECONDS)
+
+    def seconds_of(self, metric: str) -> str:
+        """Return a metric in seconds as a text, of more digits where it is short."""
+        spread = self.spread(metric)
         return spread.text(1 if spread.mean >= _LONG_SECONDS else 2)
 
     @cached_property

@@ -8,7 +8,6 @@ import base64
 import html
 import io
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from pipeline import __version__
-from pipeline.comparison import drawing, grouping, tables, wording
+from pipeline.comparison import drawing, grouping, tables, timing, wording
 from pipeline.comparison import verdicts as between
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.verdicts import Interval, Verdict, sentence
@@ -189,7 +188,7 @@ def _page(
         wrong=_gallery(groups, class_names, images),
         digit_width=min(max(108, 8 * max(len(group.label) for group in groups) + 60), 200),
         failures=failures or {},
-        cores=cores_sentence(results),
+        cores=timing.timing(groups).said,
         made=_made(results),
         results=results,
     )
@@ -218,22 +217,6 @@ def headlines(verdicts: Sequence[Verdict]) -> list[str]:
 def interval(of: Interval | None) -> str:
     """Return such as '−0.02 to +0.26', in percentage points."""
     return f"{points(of.low)} to {points(of.high)}" if of else "none"
-
-
-def cores_sentence(results: Sequence[Result]) -> str:
-    """Return with how many cores the seconds were measured: they compare only where those are the same."""
-    counts = Counter(result.cores for result in results)
-    if set(counts) == {""}:
-        return "How many cores each training had was not recorded."
-    if len(counts) == 1:
-        cores = next(iter(counts))
-        return f"Seconds were measured with {cores} {'core' if cores == '1' else 'cores'} per training."
-    parts = [
-        f"{cores or 'an unknown number'} ({count_of(count, 'training')})" for cores, count in sorted(counts.items())
-    ]
-    return (
-        f"Seconds were measured with differing numbers of cores per training, {', '.join(parts)}: do not compare them."
-    )
 
 
 def svg(figure: Figure, *, name: str, description: str) -> str:

@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the wider interval, a fraction: the smallest difference that can be shown; 0 without any."""
+        """Half of the wider interval, a fraction: the smallest difference that can be shown; without any, 0."""
         return max((interval.half for interval in (self.over_seeds, self.over_images) if interval), default=0.0)
 
     @property

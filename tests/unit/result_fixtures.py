@@ -19,6 +19,8 @@ def result(
     tags: Mapping[str, str] | None = None,
     val_accuracy: float = 0.9,
     seconds: float = 20.0,
+    cpu_seconds: float | None = None,
+    parameters: int = 1_000,
     epochs: int = 2,
     finished: int = 0,
     taken_over: bool = False,
@@ -40,8 +42,9 @@ def result(
             "best_val_accuracy": val_accuracy,
             "best_epoch": epochs,
             "train_seconds": seconds,
-            "parameters": 1_000,
-        },
+            "parameters": parameters,
+        }
+        | ({"cpu_seconds": cpu_seconds} if cpu_seconds else {}),
         history=pd.DataFrame(
             {
                 "epoch": range(1, epochs + 1),

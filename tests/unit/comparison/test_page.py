@@ -220,20 +220,6 @@ def test_of_many_groups_the_pairs_of_the_recommended_one_are_shown_and_the_other
     assert 1 == len(many.all("details"))
 
 
-@pytest.mark.parametrize(
-    ("cores", "said"),
-    [
-        (["2", "2"], "Seconds were measured with 2 cores per training."),
-        (["1", "1"], "Seconds were measured with 1 core per training."),
-        (["", ""], "How many cores each training had was not recorded."),
-        (["1", "2"], "differing numbers of cores per training, 1 (1 training), 2 (1 training): do not compare them."),
-    ],
-)
-def test_it_says_with_how_many_cores_seconds_were_measured(cores: list[str], said: str) -> None:
-    results = [result(seed=seed, tags={"cores": count} if count else {}) for seed, count in enumerate(cores)]
-    assert pages.cores_sentence(results).endswith(said)
-
-
 def test_it_names_data_machine_and_versions_once_or_each_where_they_differ() -> None:
     tags = {"dataset": "digits", "dataset_digest": "af1a", "machine": "a big one", "version.keras": "3.15.1"}
     results = [result(seed=1, tags=tags), result(seed=2, tags=tags | {"version.keras": "3.16.0"})]
