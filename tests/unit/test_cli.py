@@ -33,7 +33,7 @@ OWN = {
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},
     "predict": {"paths", "model", "trust", "output"},
-    "serve": {"model", "trust", "host", "port"},
+    "serve": {"model", "trust", "host", "port", "allowed_host"},
 }
 
 
