@@ -117,7 +117,7 @@ def test_a_cost_that_is_not_finite_ends_the_run_as_failed(command: Command, digi
 def test_ctrl_c_and_termination_end_the_run_as_killed(
     store: Path, digits_run: Training, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "pipeline", "train", *DIGITS, "--epochs", "100000"]
+    command = [sys.executable, "-m", "pipeline", "train", *DIGITS, "--epochs", "100000", "--new"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
     ) as process:

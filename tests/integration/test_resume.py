@@ -140,7 +140,7 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
 
 
 def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: str, store: Path) -> None:
-    arguments = ("train", "--dataset", "digits", "--epochs", "100000")
+    arguments = ("train", "--dataset", "digits", "--epochs", "100000", "--new")
     before = set((store / "data" / "checkpoints").glob("*"))
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments], stdout=subprocess.PIPE, text=True, env=os.environ
@@ -167,7 +167,7 @@ def stopped(command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "log_epoch", stop)
-        command("train", *TRAIN, "--epochs", 2, exit_code=130)
+        command("train", *TRAIN, "--epochs", 2, "--new", exit_code=130)
     return str(mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id)
 
 
