@@ -15,6 +15,7 @@ raised is a bug and keeps its traceback.
 """
 
 import errno
+import re
 
 
 class PipelineError(Exception):
@@ -57,12 +58,20 @@ _REMEDIES = {
 _OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
 
 
+def first_line(error: Exception) -> str:
+    """Return the line of what an error says that says what is wrong: of a database its own words, not SQLAlchemy's."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
+
+
+_OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")  # such as: (sqlite3.OperationalError) database or disk is full
+
+
 def of_library(error: Exception) -> PipelineError | None:
     """Return the failure that a library's ``error`` stands for; None if it is a bug."""
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
     if any(kind.__module__.partition(".")[0] in _OF_THE_SERVER for kind in type(error).__mro__):
         return TrackingError(
-            f"Expected the tracking server to take what was asked, it said: {said}. Check MLFLOW_TRACKING_URI and that "
+            f"Expected the tracking server to take what was asked, it said: {first_line(error)}. Check MLFLOW_TRACKING_URI and that "
             "the server runs, then repeat the command: what was done is kept."
         )
     if isinstance(error, OSError) and error.errno in _REMEDIES:

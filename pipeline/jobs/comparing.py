@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.settings import Settings
-from pipeline.tracking import runs, store
+from pipeline.tracking import store
 
 
 @contextmanager
@@ -25,8 +25,7 @@ def opened(name: str, grid: Sequence[Settings], data: DataSet, parameters: Mappi
     place = Checkpoints(grid[0].data_dir)
     # In a project's run `mlflow run` has opened one for us.
     known = None if store.in_project_run() else resumable.cut_off(own, place)
-    with resumable.open_run(name, place, fingerprint=own, resume=known) as (run_id, _):
-        store.log_tags(run_id, {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest})
+    with resumable.open_run(name, place, data, fingerprint=own, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
         store.add_to_comparison(run_id, run_id)
         yield run_id

@@ -23,7 +23,13 @@ from pipeline.tracking.runs import TrackedRun
 
 @contextmanager
 def open_run(
-    name: str, place: Checkpoints, *, fingerprint: str, parent: str | None = None, resume: TrackedRun | None = None
+    name: str,
+    place: Checkpoints,
+    data: DataSet,
+    *,
+    fingerprint: str,
+    parent: str | None = None,
+    resume: TrackedRun | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Open or continue a run, and hold its checkpoint; yield the id of the run and the name of the checkpoint.
 
@@ -32,6 +38,7 @@ def open_run(
     Args:
         name: of the run; see :func:`pipeline.tracking.store.open_run`.
         place: of the checkpoints.
+        data: what is trained on.
         fingerprint: by which the run is found again.
         parent: the id of the run that it belongs under.
         resume: the run to continue.
@@ -43,6 +50,7 @@ def open_run(
     checkpoint = resume.tags[runs.CHECKPOINT] if resume else checkpoints.new_name()
     with place.hold(checkpoint):
         tags = {runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
+        tags |= {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest}
         run_id = resume.run_id if resume else None
         with store.open_run(name, tags, parent=parent, resume=run_id) as opened:
             yield opened, checkpoint

@@ -72,7 +72,10 @@ def opened(
     if not force:
         memory.check(settings, data)
     name, place = name or f"{settings.cell}-s{settings.seed}", Checkpoints(settings.data_dir)
-    with resumable.open_run(name, place, fingerprint=fingerprint, parent=parent, resume=resume) as (run_id, checkpoint):
+    with resumable.open_run(name, place, data, fingerprint=fingerprint, parent=parent, resume=resume) as (
+        run_id,
+        checkpoint,
+    ):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=_gpus())
         store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})

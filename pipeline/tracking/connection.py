@@ -6,6 +6,7 @@ nothing.
 """
 
 import functools
+import logging
 import os
 import re
 import sqlite3
@@ -19,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, first_line
 from pipeline.tracking import sqlite
 
 ANSWER_SECONDS = 5
@@ -53,6 +54,7 @@ def connect(note: Note = lambda text: None) -> None:
         TrackingError: it does not; names its address.
     """
     _note[:] = [note]
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait for it ourselves, see patiently
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
     with environment(patience), explained("No answer from the tracking server"):
@@ -166,8 +168,3 @@ def explained(problem: str) -> Iterator[None]:
             f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. "
             "Check MLFLOW_TRACKING_URI, and that the server runs."
         ) from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the beginning of what an error says."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -25,7 +25,7 @@ RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit
 
 def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
     """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
-    tags = {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest, runs.MACHINE: _machine(gpus)}
+    tags = {runs.MACHINE: _machine(gpus)}
     tags |= {f"{runs.VERSION}{package}": version(package) for package in RECORDED_PACKAGES}
     run = get_run(run_id)
     if runs.COMMIT not in run.tags and (commit := _commit()):

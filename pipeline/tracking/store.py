@@ -23,10 +23,10 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 from pipeline.records import EpochRecord
 from pipeline.tracking import runs
-from pipeline.tracking.connection import client, explained, first_line, patiently
+from pipeline.tracking.connection import client, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:

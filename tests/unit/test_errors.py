@@ -1,0 +1,50 @@
+"""What libraries raise for reasons that a user can mend becomes an error for the user; bugs stay bugs."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
+
+from pipeline.errors import DataError, TrackingError, TrainingError, first_line, of_library
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG])
+def test_what_the_system_refuses_is_named_with_its_place_and_what_to_do(number: int, tmp_path: Path) -> None:
+    failure = of_library(OSError(number, os.strerror(number), str(tmp_path / "file")))
+
+    assert isinstance(failure, DataError)
+    assert str(failure).startswith(f"{tmp_path / 'file'}: expected to read and write there, received: ")
+    assert os.strerror(number) in str(failure)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("Run 'x' not found"),
+        requests.ConnectionError("refused"),
+        OperationalError("INSERT", {}, Exception("database or disk is full")),
+    ],
+)
+def test_what_the_store_refuses_is_said_in_its_words(error: Exception) -> None:
+    failure = of_library(error)
+    assert isinstance(failure, TrackingError)
+    assert first_line(error) in str(failure)
+
+
+def test_of_a_database_its_own_words_are_taken() -> None:
+    error = MlflowException("(raised as a result of autoflush)\n(sqlite3.OperationalError) disk is full\n[SQL: INSERT]")
+    assert "(sqlite3.OperationalError) disk is full" == first_line(error)
+    assert "ValueError" == first_line(ValueError())
+
+
+def test_memory_is_named() -> None:
+    assert isinstance(of_library(MemoryError()), TrainingError)
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), FileNotFoundError(2, "No such file", "x")])
+def test_a_bug_stays_one(error: Exception) -> None:
+    assert of_library(error) is None
