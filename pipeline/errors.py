@@ -64,7 +64,8 @@ def first_line(error: Exception) -> str:
     return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
 
 
-_OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")  # such as: (sqlite3.OperationalError) database or disk is full
+# Such as: (sqlite3.OperationalError) database or disk is full
+_OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")
 
 
 def of_library(error: Exception) -> PipelineError | None:
