@@ -72,8 +72,8 @@ def of_library(error: Exception) -> PipelineError | None:
     """Return the failure that a library's ``error`` stands for; None if it is a bug."""
     if any(kind.__module__.partition(".")[0] in _OF_THE_SERVER for kind in type(error).__mro__):
         return TrackingError(
-            f"Expected the tracking server to take what was asked, it said: {first_line(error)}. Check MLFLOW_TRACKING_URI and that "
-            "the server runs, then repeat the command: what was done is kept."
+            f"Expected the tracking server to take what was asked, it said: {first_line(error)}. Check "
+            "MLFLOW_TRACKING_URI and that the server runs, then repeat the command: what was done is kept."
         )
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = error.filename2 or error.filename or "a file"
