@@ -59,18 +59,32 @@ class Checkpoints:
         """
         folder = self._folder(name)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / LOCK)
-            lock.acquire(timeout=0)
+            with self._writable():
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(folder / LOCK)
+                lock.acquire(timeout=0)
         except Timeout:
             raise UsageError(
                 f"resume: expected a run that was cut off, but another process is at it, in {folder}."
             ) from None
-        except OSError as error:
-            raise DataError(
-                f"data_dir: expected a folder to write to, received {self._root.parent}: {reason(error)}. "
-                "Free it, or take another --data-dir."
-            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process of this machine looks for twins and opens runs, and hold them off.
+
+        Two that look at once would both find nothing, and both begin.
+
+        Raises:
+            DataError: there is no room for the lock.
+        """
+        with self._writable():
+            self._root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self._root / LOCK)
+            lock.acquire()
         try:
             yield
         finally:
@@ -141,6 +155,18 @@ class Checkpoints:
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its training has ended."""
         shutil.rmtree(self._folder(name), ignore_errors=True)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:  # an OSError, too, but not a fault of the folder
+            raise
+        except OSError as error:
+            raise DataError(
+                f"data_dir: expected a folder to write to, received {self._root.parent}: {reason(error)}. "
+                "Free it, or take another --data-dir."
+            ) from None
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -2,9 +2,12 @@
 
 import os
 import time
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.data import processed
+from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.jobs.processes import Send
@@ -14,6 +17,9 @@ from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import store
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from pipeline.jobs.training import Training
 
 DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
 """The states of a training that was done already: by this comparison, or outside of it."""
@@ -64,43 +70,51 @@ def train(job: Job, send: Send) -> Done:
     Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch; a text is a state.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
-    twin = _twin(job, send)
-    if twin and twin.state is State.ENDED:
-        own = twin.run.is_child_of(job.parent)
-        send(Opened(run_id=twin.run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
-        store.add_to_comparison(twin.run.run_id, job.parent)
-        return Done(run_id=twin.run.run_id, taken_over=not own)
-    return Done(run_id=_train(job, twin, send), taken_over=False)
+    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    fingerprint, place = fingerprints.of(job.settings, data), Checkpoints(job.settings.data_dir)
+    with ExitStack() as stack:
+        while True:
+            with place.alone():
+                twin = resumable.find_twin(fingerprint, place)
+                if twin and twin.state is State.ENDED:
+                    return _taken_over(job, twin, send)
+                if twin is None or twin.state is State.CUT_OFF:
+                    opened = stack.enter_context(_opened(job, data, twin))
+                    break
+            send(WAITING)
+            time.sleep(1)
+        return _finished(job, opened, send, goes_on=twin is not None)
 
 
-def _train(job: Job, twin: Twin | None, send: Send) -> str:
-    """Train, or go on with the twin that was cut off; return the id of the run."""
+def _opened(job: Job, data: DataSet, twin: Twin | None) -> "AbstractContextManager[Training]":
+    """Open a run for the training, or that of the twin that was cut off."""
     start_tensorflow(job.cores)
+    from pipeline.jobs import training
+
+    resume = twin.run if twin else None
+    parent = None if twin else job.parent
+    return training.opened(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores)
+
+
+def _taken_over(job: Job, twin: Twin, send: Send) -> Done:
+    """Take a run as it is that has done the training already."""
+    own = twin.run.is_child_of(job.parent)
+    send(Opened(run_id=twin.run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
+    store.add_to_comparison(twin.run.run_id, job.parent)
+    return Done(run_id=twin.run.run_id, taken_over=not own)
+
+
+def _finished(job: Job, opened: "Training", send: Send, *, goes_on: bool) -> Done:
+    """Do what is left to do in an open run."""
     import keras
 
     from pipeline.jobs import training
 
     keras.backend.clear_session()  # forgets the training before
-    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
-    resume = twin.run if twin else None
-    parent = None if twin else job.parent
-    with training.opened(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores) as opened:
-        send(Opened(run_id=opened.run_id, state="goes on" if twin else "trains"))
-        store.add_to_comparison(opened.run_id, job.parent)
-        training.finish(opened, _Sender(send), evaluate=True)
-    return opened.run_id
-
-
-def _twin(job: Job, send: Send) -> Twin | None:
-    """Return the run that is the same training, as soon as no other process is at it."""
-    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
-    fingerprint, place = fingerprints.of(job.settings, data), Checkpoints(job.settings.data_dir)
-    while twin := resumable.find_twin(fingerprint, place):
-        if twin.state is not State.HELD:
-            return twin
-        send(WAITING)
-        time.sleep(1)
-    return None
+    send(Opened(run_id=opened.run_id, state="goes on" if goes_on else "trains"))
+    store.add_to_comparison(opened.run_id, job.parent)
+    training.finish(opened, _Sender(send), evaluate=True)
+    return Done(run_id=opened.run_id, taken_over=False)
 
 
 class _Sender(Reporter):
