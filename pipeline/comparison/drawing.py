@@ -12,16 +12,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from pipeline.comparison import tables
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.verdicts import Verdict
-from pipeline.comparison.wording import count_of
+from pipeline.comparison.wording import count_of, points
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
 from pipeline.evaluation.metrics import Labels
+from pipeline.tracking import runs
 
 WIDTH = 4.4  # inches; 317 points, about the CSS pixels of a phone's column
 SURFACE = "#FFFFFF"
@@ -34,8 +35,9 @@ _TICK_POINTS = 9
 _SMALL_POINTS = 7.5  # of labels too long for the others' size
 _LONG = 34  # letters of such a label
 _LEGEND_LETTERS = 38  # of all labels in one row of a legend
-_LOGARITHMIC_FROM = 8  # largest value to smallest beyond which seconds are drawn on a logarithmic axis
-_STEEP_SHARE = 0.1  # of the epochs, whose steep rise may start below the edge
+_LOGARITHMIC_FROM = 8  # largest value to smallest beyond which seconds, or errors, are drawn on a logarithmic axis
+_FEWEST_ERRORS = 0.05  # percentage points, by which a logarithmic axis of accuracies ends beyond 100
+_ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)
 _NAMED_GROUPS = 4  # whose answers are told one by one below an image
 _HEIGHT = 2.8  # inches, of a chart without its legend
 _ROW = 0.55  # inches, of a group in a dot plot
@@ -62,19 +64,19 @@ def styles(groups: Sequence[Group]) -> list[Style]:
 
 def accuracies(groups: Sequence[Group]) -> Figure:
     """Draw test accuracy: a row per group, each seed a dot, mean and standard deviation above them."""
-    return _dot_plot(groups, "test_accuracy", "test accuracy (%)", scale=100, decimals=2)
+    return _dot_plot(groups, runs.TEST_ACCURACY, "test accuracy (%)", scale=100, decimals=2)
 
 
 def costs(groups: Sequence[Group]) -> Figure:
     """Draw test cost as :func:`accuracies` does accuracy."""
-    return _dot_plot(groups, "test_cost", "test cost (nats)", scale=1, decimals=4)
+    return _dot_plot(groups, runs.TEST_COST, "test cost (nats)", scale=1, decimals=4)
 
 
 def differences(verdicts: Sequence[Verdict]) -> Figure:
     """Draw, of each pair, the difference of test accuracies in both of its intervals, beside the line of no difference.
 
-    Pairs without common seeds are left out. Intervals that cover zero are faint. Where all are pairs of one group
-    with a long name, rows name the other group only.
+    Pairs without common seeds are left out. Faint are intervals that cover zero, and those of pairs with too few seeds
+    for a verdict. Where all are pairs of one group with a long name, rows name the other group only.
     """
     drawn = [verdict for verdict in verdicts if verdict.difference is not None]
     long = any(len(f"{verdict.first} − {verdict.second}") > _LONG for verdict in drawn)
@@ -84,15 +86,15 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
     for row, verdict in enumerate(drawn):
         for offset, interval, marker in ((-0.1, verdict.over_seeds, "o"), (0.13, verdict.over_images, "s")):
             if interval is not None:
-                colour = FAINT if interval.covers_zero else INK
+                colour = FAINT if interval.covers_zero or not verdict.tested else INK
                 ends = [100 * interval.low, 100 * interval.high]
                 axes.plot(ends, [row + offset] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
                 axes.plot([100 * (verdict.difference or 0)], [row + offset], marker, color=colour, markersize=6)
         label = f"{verdict.first} −{gap}{verdict.second}" if several else f"− {verdict.second}"
-        _write_row(axes, row, label, f"{100 * (verdict.difference or 0):+.2f}".replace("-", "−"))
+        _write_row(axes, row, label, points(verdict.difference or 0))
     axes.set_xlabel("difference of test accuracies (percentage points)", fontsize=_LABEL_POINTS)
     handles = [Line2D([], [], color=INK, marker=marker, linewidth=2.5, markersize=5) for marker in ("o", "s")]
-    _place_legend(figure, handles, ["95 % over seeds", "over test images"])
+    _place_legend(figure, handles, ["over seeds", "over test images"])
     return figure
 
 
@@ -108,32 +110,51 @@ def training_costs(groups: Sequence[Group]) -> Figure:
 
 
 def validation_accuracies(groups: Sequence[Group]) -> Figure:
-    """Draw the validation accuracy by epoch, as :func:`training_costs`; the first, steep epochs may start below."""
+    """Draw the validation accuracy by epoch, as :func:`training_costs`; a steep rise logarithmically, by its errors."""
     figure, axes = _curves(groups, "val_accuracy", scale=100)
     axes.set_ylabel("validation accuracy (%)", fontsize=_LABEL_POINTS)
-    lows = np.concatenate([tables.history_table(group, "val_accuracy")["low"] for group in groups])
-    highest = min(axes.get_ylim()[1], 100.5)
-    lowest = 100 * float(np.quantile(lows, _STEEP_SHARE))
-    axes.set_ylim(lowest - 0.05 * (highest - lowest) if lowest < highest else None, highest)
+    errors = 100 * np.concatenate([1 - result.history["val_accuracy"] for group in groups for result in group.results])
+    if errors.max() > _LOGARITHMIC_FROM * max(errors.min(), _FEWEST_ERRORS):
+        axes.set_yscale("function", functions=(_towards_hundred, _from_hundred))
+        axes.yaxis.set_major_locator(FixedLocator(_ACCURACY_TICKS))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_ylabel("validation accuracy (%, log scale)", fontsize=_LABEL_POINTS)
+    else:
+        axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
     return figure
 
 
-def accuracy_by_seconds(groups: Sequence[Group]) -> Figure:
-    """Draw test accuracy against seconds of training: each seed a faint dot, the mean of a group a large one."""
+def _towards_hundred(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where an accuracy in percent stands on a scale that is logarithmic in the errors; 100 has a place, too."""
+    return -np.log10(np.maximum(100 + _FEWEST_ERRORS - accuracy, 1e-9))
+
+
+def _from_hundred(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(100 + _FEWEST_ERRORS - 10.0**-place)
+
+
+def accuracy_by_seconds(groups: Sequence[Group], *, metric: str = runs.TRAIN_SECONDS, noun: str = "time") -> Figure:
+    """Draw test accuracy against seconds of training: each seed a faint dot, the mean of a group a large one.
+
+    Args:
+        groups: to draw.
+        metric: which seconds.
+        noun: what they are.
+    """
     figure, axes = _chart(_HEIGHT)
     for group, style in zip(groups, styles(groups), strict=True):
-        seconds, accuracies = group.values("train_seconds"), [100 * value for value in group.values("test_accuracy")]
+        seconds, accuracies = group.values(metric), [100 * value for value in group.values(runs.TEST_ACCURACY)]
         axes.plot(seconds, accuracies, style.marker, color=style.colour, markersize=4.5, alpha=0.5, markeredgewidth=0)
         mean = [float(np.mean(seconds))], [float(np.mean(accuracies))]
         axes.plot(
             *mean, style.marker, color=style.colour, markersize=9, markeredgecolor=SURFACE, label=group.label, zorder=3
         )
-    every = [value for group in groups for value in group.values("train_seconds")]
-    axes.set_xlabel("training time (s)", fontsize=_LABEL_POINTS)
+    every = [value for group in groups for value in group.values(metric)]
+    axes.set_xlabel(f"training {noun} (s)", fontsize=_LABEL_POINTS)
     if max(every) > _LOGARITHMIC_FROM * min(every) > 0:
         axes.set_xscale("log")
         _plain_logarithmic(axes.xaxis)
-        axes.set_xlabel("training time (s, logarithmic)", fontsize=_LABEL_POINTS)
+        axes.set_xlabel(f"training {noun} (s, logarithmic)", fontsize=_LABEL_POINTS)
     else:
         axes.set_xlim(left=0)
     axes.set_ylabel("test accuracy (%)", fontsize=_LABEL_POINTS)
@@ -180,14 +201,15 @@ def wrong_in_all(
 def said(groups: Sequence[Group], image: int, class_names: Sequence[str]) -> list[str]:
     """Return lines on what an image is taken for.
 
-    'all: 9' where all trainings agree; else such as 'gru: 9 (2), 4 (1)' for each group, with how many seeds say so.
-    More than four groups are told together, with how many trainings say so.
+    'all say 9' where all trainings agree; else such as 'gru says 9 (2), 4 (1)' for each group, with how many seeds say
+    so. More than four groups are told together, a line per answer, with how many trainings say so.
     """
-    answers = {group.label: tables.answers([group], image) for group in groups}
     together = tables.answers(groups, image)
-    if len(together) == 1 or len(groups) > _NAMED_GROUPS:
-        answers = {"all": together}
-    return [f"{label}: {_answers_text(answer, class_names)}" for label, answer in answers.items()]
+    if len(together) == 1:
+        return [f"all say {class_names[together[0][0]]}"]
+    if len(groups) > _NAMED_GROUPS:
+        return [f"{count} {'says' if count == 1 else 'say'} {class_names[answer]}" for answer, count in together]
+    return [f"{group.label} says {_answers_text(tables.answers([group], image), class_names)}" for group in groups]
 
 
 def _answers_text(answers: Sequence[tuple[int, int]], class_names: Sequence[str]) -> str:

@@ -18,8 +18,9 @@ def count_of(count: int, noun: str) -> str:
 
 
 def points(fraction: float) -> str:
-    """Return a difference of fractions in percentage points, with its sign: '+0.12', '−0.30'."""
-    return f"{100 * fraction:+.2f}".replace("-", "−")
+    """Return a difference of fractions in percentage points, with its sign: '+0.12', '−0.30', '0.00'."""
+    text = f"{100 * fraction:+.2f}".replace("-", "−")
+    return text if text.strip("+−") != "0.00" else "0.00"
 
 
 def ratio_of(ours: float, theirs: float, noun: str) -> str:

@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -95,7 +97,11 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
     axes = figure.subplots()
     draw_confusion(axes, matrix, class_names)
     bar = figure.colorbar(
-        axes.images[-1], ax=axes, fraction=0.04, pad=0.02, label="errors, share of the true class (%)"
+        axes.images[-1],
+        ax=axes,
+        fraction=0.04,
+        pad=0.02,
+        label="errors, share of the true class (%, square-root scale)",
     )
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
@@ -276,10 +282,19 @@ def _statement(title: str, sentence: str) -> Figure:
     return figure
 
 
+class _PlainFigure(Figure):
+    """A figure in whose texts a dollar sign is a dollar sign: names of runs, classes and parameters are a user's."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
+
+
 def empty_figure(width: float, height: float) -> Figure:
     """Return an empty white figure, in inches, that makes room for its labels."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
+    return _PlainFigure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
 
 
 def _head(figure: Figure, title: str, subtitle: str, width: float | None = None) -> None:

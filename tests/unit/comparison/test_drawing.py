@@ -104,12 +104,43 @@ def test_validation_accuracies_are_drawn_in_percent() -> None:
     assert [[1, 84], [2, 89]] == points_of(axes, "gru")
 
 
+def test_a_steep_rise_is_drawn_whole_and_by_its_errors() -> None:
+    groups = grouping.grouped(
+        [result(seed=seed, epochs=epochs, val_accuracy=1.0) for seed in (1, 2) for epochs in (30,)]
+    )
+    axes = only(drawing.validation_accuracies(groups))
+    low, high = axes.get_ylim()
+    assert low < 90
+    assert high > 99.6
+    assert "validation accuracy (%, log scale)" == axes.get_ylabel()
+    heights = axes.transData.transform([(1, 90), (1, 99), (1, 99.9)])[:, 1]
+    # Errors of 10, 1 and 0.1 %, each with 0.05 % for the place of 100 %.
+    steps = np.diff(np.log10([10.05, 1.05, 0.15]))
+    assert steps[0] / steps[1] == pytest.approx((heights[1] - heights[0]) / (heights[2] - heights[1]), rel=1e-6)
+
+
+def test_no_band_is_clipped() -> None:
+    for groups in (three_groups(), many_groups()):
+        axes = only(drawing.validation_accuracies(groups))
+        drawn = np.concatenate([np.asarray(band.get_paths()[0].vertices)[:, 1] for band in axes.collections])
+        low, high = axes.get_ylim()
+        assert low <= drawn.min()
+        assert drawn.max() <= high
+
+
 def test_curves_of_different_lengths_are_drawn_to_their_ends() -> None:
     groups = grouping.grouped(
         result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 5), (2, 3))
     )
     axes = only(drawing.training_costs(groups))
     assert [1, 2, 3, 4, 5] == [x for x, _ in points_of(axes, "gru")]
+
+
+def test_accuracy_against_processor_time_says_so() -> None:
+    groups = grouping.grouped([result(seed=1, cpu_seconds=10, wrong=[0]), result(seed=2, cpu_seconds=30, wrong=[0])])
+    axes = only(drawing.accuracy_by_seconds(groups, metric="cpu_seconds", noun="processor time"))
+    assert "training processor time (s)" == axes.get_xlabel()
+    assert [[20, 90]] == points_of(axes, "gru")
 
 
 def test_accuracy_by_seconds_marks_the_mean() -> None:
@@ -125,6 +156,21 @@ def test_differences_are_faint_where_the_interval_covers_zero() -> None:
     assert {FAINT.lower()} == colours
 
 
+def test_a_pair_with_too_few_seeds_is_faint_however_clear_it_looks() -> None:
+    groups = grouping.grouped([result("gru", seed) for seed in (1, 2)]) + grouping.grouped(
+        [result("lstm", seed, wrong=range(10)) for seed in (1, 2)]
+    )
+    colours = {to_hex(line.get_color()) for line in only(differences(groups)).lines[1:]}
+    assert {FAINT.lower()} == colours
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", CHARTS)
+def test_dollars_in_a_label_are_dollars(name: str) -> None:
+    labels = ("$\\frac{1$", "$x$")
+    assert stays_on_canvas(CHARTS[name][0](grouping.grouped([result(params={"note": label}) for label in labels])))
+
+
 def test_confusion_matrices_stand_side_by_side_with_the_group_above() -> None:
     figure = drawing.confusions(three_groups(), ["a", "b", "c"])
     assert ["rnn, 2 seeds", "lstm, 2 seeds", "gru, 2 seeds"] == [axes.get_title() for axes in figure.axes]
@@ -133,22 +179,24 @@ def test_confusion_matrices_stand_side_by_side_with_the_group_above() -> None:
 
 
 def test_what_is_said_of_an_image_is_short_where_all_agree() -> None:
-    assert ["all: b"] == drawing.said(three_groups(), 3, ["a", "b", "c"])
+    assert ["all say b"] == drawing.said(three_groups(), 3, ["a", "b", "c"])
 
 
 def test_what_is_said_of_an_image_names_each_group_where_they_do_not() -> None:
     # Image 1 is a 1, taken for a 2 by rnn with one of its seeds.
-    assert ["rnn: b\u00a0(1), c\u00a0(1)", "lstm: b", "gru: b"] == drawing.said(three_groups(), 1, ["a", "b", "c"])
+    assert ["rnn says b\u00a0(1), c\u00a0(1)", "lstm says b", "gru says b"] == drawing.said(
+        three_groups(), 1, ["a", "b", "c"]
+    )
 
 
 def test_what_many_groups_say_of_an_image_is_counted_together() -> None:
     groups = grouping.grouped(
         result(params={"layers": str(layers)}, wrong=[0] if layers == 1 else []) for layers in range(1, 7)
     )
-    assert ["all: a\u00a0(5), b\u00a0(1)"] == drawing.said(groups, 0, ["a", "b", "c"])
+    assert ["5 say a", "1 says b"] == drawing.said(groups, 0, ["a", "b", "c"])
 
 
 def test_images_that_all_get_wrong_are_captioned_by_truth_and_answers() -> None:
     images = np.zeros((len(LABELS), 8, 8), np.uint8)
     figure = drawing.wrong_in_all(three_groups(), images, np.array([3]), DIGITS)
-    assert ["true 0\nall: 1"] == [axes.get_title() for axes in figure.axes if axes.images]
+    assert ["true 0\nall say 1"] == [axes.get_title() for axes in figure.axes if axes.images]

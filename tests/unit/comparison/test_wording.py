@@ -26,7 +26,7 @@ def test_a_ratio_is_put_in_words_where_a_word_is_near(ours: float, theirs: float
 
 
 def test_a_difference_is_written_in_points_with_its_sign() -> None:
-    assert ("+0.12", "−0.30") == (wording.points(0.0012), wording.points(-0.003))
+    assert ["+0.12", "−0.30", "0.00"] == [wording.points(fraction) for fraction in (0.0012, -0.003, -0.00001)]
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 seeds"), (1, "1 seed"), (1_200, "1,200 seeds")])

@@ -223,6 +223,18 @@ def test_confusion_matrix_clips_nothing_and_its_counts_fit(names: list[str]) -> 
     assert min(float(label.get_fontsize()) for label in axes.get_xticklabels()) >= 7
 
 
+def test_the_colour_bar_says_that_its_scale_is_not_linear() -> None:
+    _, bar = figures.confusion_matrix(np.array([[90, 10], [0, 100]]), ["a", "b"], "gru").axes
+    assert "errors, share of the true class (%, square-root scale)" == bar.get_ylabel()
+
+
+@pytest.mark.parametrize("text", ["costs $5 and $6", "$\\frac{1$", "a$b"])
+def test_dollars_in_names_are_dollars(text: str) -> None:
+    assert stays_on_canvas(figures.curves([record(1)], text))
+    assert stays_on_canvas(figures.confusion_matrix(np.eye(2, dtype=int), [text, "b"], text))
+    assert stays_on_canvas(gallery(2, names=[text] * 10))
+
+
 @pytest.mark.filterwarnings("error")
 def test_confusion_matrix_of_a_class_without_images() -> None:
     figure = figures.confusion_matrix(np.array([[5, 0], [0, 0]]), ["a", "b"], "gru")
