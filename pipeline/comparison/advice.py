@@ -75,14 +75,18 @@ def _lead(leader: Group, other: Group) -> float:
 
 
 def _equal(leader: Group, other: Group, verdict: Verdict) -> str:
-    behind = f"{_points(_lead(leader, other))} behind {leader.label} on validation"
-    return f"as good on the test images as could be shown ({_power(verdict)}); {behind}"
+    return (
+        f"as good on the test images as could be shown ({_power(verdict)}); {_place(leader, other, 'behind', leader)}"
+    )
 
 
 def _ahead(leader: Group, second: Group, verdict: Verdict) -> str:
-    lead = _points(_lead(leader, second))
-    ahead = f"level with {second.label}" if lead == _points(0) else f"{lead} ahead of {second.label}"
-    return f"{ahead} on validation; on the test images {_on_test(verdict)}"
+    return f"{_place(leader, second, 'ahead of', second)}; on the test images {_on_test(verdict)}"
+
+
+def _place(leader: Group, other: Group, word: str, named: Group) -> str:
+    lead = _points(_lead(leader, other))
+    return f"{'level with' if lead == _points(0) else f'{lead} {word}'} {named.label} on validation"
 
 
 def _on_test(verdict: Verdict) -> str:

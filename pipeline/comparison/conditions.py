@@ -18,8 +18,8 @@ def conditions(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Return what the numbers depend on, as pairs of a term and what it is; more than one value where they differ."""
     results = [result for group in groups for result in group.results]
     values = _values(groups)
-    main = [(_spaced(name).capitalize(), _text(values[name])) for name in MAIN]
-    others = [f"{_spaced(name)} {_text(values[name])}" for name in _others(values)]
+    main = [(_spaced(name).capitalize(), _text(name, values[name])) for name in MAIN]
+    others = [f"{_spaced(name)} {_text(name, values[name])}" for name in _others(values)]
     packages = sorted({name for result in results for name in result.tags if name.startswith(runs.VERSION)})
     versions = [f"{tag.removeprefix(runs.VERSION)} {_tagged(results, tag)}" for tag in packages]
     return [
@@ -38,7 +38,7 @@ def in_short(groups: Sequence[Group]) -> str:
     """Return the same as one line: the main parameters, code and machine."""
     results = [result for group in groups for result in group.results]
     values = _values(groups)
-    known = [f"{_spaced(name)} {_text(values[name])}" for name in MAIN if _text(values[name]) != UNKNOWN]
+    known = [f"{_spaced(name)} {_text(name, values[name])}" for name in MAIN if values[name]]
     commits = sorted({result.tags[runs.COMMIT][:SHORT] for result in results if runs.COMMIT in result.tags})
     known += [f"code {' and '.join(commits)}"] if commits else []
     machine = _tagged(results, runs.MACHINE)
@@ -64,14 +64,16 @@ def _others(values: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [name for name in names if set(values[name].values()) != {defaults.get(name)}]
 
 
-def _text(value_of: Mapping[str, str]) -> str:
-    """Return one value, or such as '0.001 (rnn), 0.0025 (lstm, gru)'."""
+def _text(name: str, value_of: Mapping[str, str]) -> str:
+    """Return one value, or such as '0.001 (rnn), 0.0025 (lstm, gru)', without labels that say it themselves."""
     labels: dict[str, list[str]] = {}
     for label, value in value_of.items():
         labels.setdefault(value, []).append(label)
+    if all(f"{name} {value}" in label for label, value in value_of.items()):
+        return ", ".join(labels) or UNKNOWN
     if len(labels) > 1:
         return ", ".join(f"{value} ({', '.join(of)})" for value, of in labels.items())
-    return next(iter(labels), UNKNOWN)
+    return next(iter(labels))
 
 
 def _spaced(name: str) -> str:

@@ -44,6 +44,7 @@ class Result:
         tags: of its MLflow run: data, machine, versions.
         finished: when it ended, in milliseconds since 1970.
         taken_over: whether it was trained by an earlier comparison.
+        address: of its page in the UI; empty where the store has none.
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class Result:
     tags: Mapping[str, str] = field(default_factory=dict)
     finished: int = 0
     taken_over: bool = False
+    address: str = ""
 
     @property
     def cores(self) -> str:

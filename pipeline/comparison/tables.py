@@ -1,18 +1,22 @@
-"""Groups to tables, and to the counts of their answers.
+"""Groups to tables: of numbers, to be read by a program, and readable ones; and to the counts of their answers.
 
 Shapes: N test images, C classes. Accuracies are fractions of 1, costs nats, times seconds.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.comparison.advice import advice
 from pipeline.comparison.grouping import Group, recommended
-from pipeline.comparison.verdicts import Interval, Verdict
+from pipeline.comparison.timing import CPU_SECONDS, has_processor_time
+from pipeline.comparison.verdicts import Interval, Verdict, sentence, verdicts
+from pipeline.comparison.wording import points
 from pipeline.evaluation import metrics
 from pipeline.tracking import runs
 
@@ -29,6 +33,7 @@ def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
                 **{metric: result.metrics[metric] for metric in runs.OF_A_FINISHED_TRAINING},
                 "epochs": len(result.history),
                 "epoch_seconds": float(result.history["epoch_seconds"].median()),
+                "cpu_seconds": result.metrics.get(CPU_SECONDS),
                 "cores": result.cores,
                 "taken_over": result.taken_over,
             }
@@ -39,9 +44,13 @@ def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Return a row per group: means and standard deviations (of one seed: missing) over the seeds, in those units."""
-    best = recommended(groups)
-    spreads = ("test_accuracy", "test_cost", "best_val_accuracy", "train_seconds")
+    """Return a row per group: means and standard deviations (of one seed: missing) over the seeds, in those units.
+
+    ``recommended`` is the group to take, which is the one that is best by validation or a cheaper one that is as good.
+    """
+    best, advised = recommended(groups), advice(groups, verdicts(groups))
+    spreads = [runs.TEST_ACCURACY, runs.TEST_COST, runs.BEST_VAL_ACCURACY, runs.TRAIN_SECONDS]
+    spreads += [CPU_SECONDS] if has_processor_time(groups) else []
     return pd.DataFrame(
         [
             {
@@ -50,7 +59,8 @@ def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
                 **{f"{name}_{part}": value for name in spreads for part, value in group.spread(name)._asdict().items()},
                 "epoch_seconds_median": group.epoch_seconds,
                 "parameters": group.parameters,
-                "recommended": group is best,
+                "best_by_validation": group is best,
+                "recommended": group is (advised.group if advised else best),
             }
             for group in groups
         ]
@@ -93,6 +103,104 @@ def history_table(group: Group, column: str) -> pd.DataFrame:
     rows = pd.concat([result.history[["epoch", column]] for result in group.results])
     table = rows.groupby("epoch")[column].agg(["mean", "min", "max"]).reset_index()
     return table.set_axis(["epoch", "mean", "low", "high"], axis=1)
+
+
+# --- readable tables ------------------------------------------------------------------------------------------------
+
+Form = Literal["markdown", "csv", "json", "latex"]
+"""How a table is written."""
+
+
+def readable_summary(groups: Sequence[Group]) -> pd.DataFrame:
+    """Return a row per group, as one reads it: means ± standard deviations over seeds."""
+    return pd.DataFrame(
+        [
+            {
+                "configuration": group.label,
+                "seeds": str(len(group.seeds)),
+                "validation accuracy (%)": group.spread(runs.BEST_VAL_ACCURACY).text(2, scale=100),
+                "test accuracy (%)": group.spread(runs.TEST_ACCURACY).text(2, scale=100),
+                "test cost (nats)": group.spread(runs.TEST_COST).text(4),
+                "training (s)": group.seconds_text,
+                "parameters": f"{group.parameters:,}",
+            }
+            for group in groups
+        ]
+    )
+
+
+def readable_verdicts(of: Sequence[Verdict]) -> pd.DataFrame:
+    """Return a row per pair, as one reads it: the difference in percentage points, and the verdict."""
+    rows = [
+        {
+            "pair": f"{verdict.first} − {verdict.second}",
+            "difference (points)": "" if verdict.difference is None else points(verdict.difference),
+            "verdict": verdict.words,
+        }
+        for verdict in of
+    ]
+    return pd.DataFrame(rows, columns=["pair", "difference (points)", "verdict"])
+
+
+def readable_runs(groups: Sequence[Group]) -> pd.DataFrame:
+    """Return a row per training, as one reads it."""
+    return pd.DataFrame(
+        [
+            {
+                "run": result.name,
+                "seed": str(result.seed),
+                "kept epoch": f"{result.metrics[runs.BEST_EPOCH]:.0f} of {len(result.history)}",
+                "validation accuracy (%)": f"{100 * result.metrics[runs.BEST_VAL_ACCURACY]:.2f}",
+                "test accuracy (%)": f"{100 * result.metrics[runs.TEST_ACCURACY]:.2f}",
+                "test cost (nats)": f"{result.metrics[runs.TEST_COST]:.4f}",
+                "training (s)": f"{result.metrics[runs.TRAIN_SECONDS]:,.1f}",
+                "configuration": group.label,
+                "run id": result.run_id,
+            }
+            for group in groups
+            for result in group.results
+        ]
+    )
+
+
+def as_text(table: pd.DataFrame, form: Form) -> str:
+    """Return a table as text that ends in a line break."""
+    if form == "csv":
+        return table.to_csv(index=False)
+    if form == "json":
+        return table.to_json(orient="records", indent=2, force_ascii=False, double_precision=15) + "\n"
+    if form == "latex":
+        return table.to_latex(index=False, escape=True).replace("±", r"$\pm$").replace("−", "$-$")
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "".join(f"| {' | '.join(map(_in_cell, row))} |\n" for row in rows)
+
+
+def _in_cell(text: str) -> str:
+    """Return a text such that it stays in its cell of a Markdown table."""
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def report_text(groups: Sequence[Group], form: Form) -> str:
+    """Return a comparison as one text: what `pipeline report --format` prints.
+
+    Markdown is the summary, which group to take, and the verdicts; CSV the summary in numbers, LaTeX the readable one;
+    JSON all of it in numbers.
+    """
+    if form == "csv":
+        return as_text(summary_table(groups), form)
+    if form == "latex":
+        return as_text(readable_summary(groups), form)
+    found = verdicts(groups)
+    advised = advice(groups, found)
+    if form == "markdown":
+        said = [*([advised.sentence] if advised else []), *map(sentence, found)]
+        return "\n".join([as_text(readable_summary(groups), form), *(f"- {line}" for line in said), ""])
+    parts = {"groups": summary_table(groups), "verdicts": verdicts_table(found), "runs": runs_table(groups)}
+    records = {name: json.loads(as_text(table, form)) for name, table in parts.items()}
+    return json.dumps({"advice": advised and advised.sentence, **records}, indent=2, ensure_ascii=False) + "\n"
+
+
+# --- answers --------------------------------------------------------------------------------------------------------
 
 
 def wrong_in_all(groups: Sequence[Group]) -> NDArray[np.intp]:

@@ -20,6 +20,11 @@ def test_what_all_share_is_said_once_and_what_differs_of_each() -> None:
     }.items() <= said.items()
 
 
+def test_values_that_stand_in_the_labels_are_said_without_them() -> None:
+    groups = grouping.grouped(result(params={"hidden_units": units}) for units in ("64", "128", "256"))
+    assert "64, 128, 256" == dict(conditions.conditions(groups))["Hidden units"]
+
+
 def test_parameters_that_are_the_defaults_are_not_listed() -> None:
     said = dict(conditions.conditions(grouping.grouped([result(params={"layers": "1", "augmentation": "affine"})])))
     assert "augmentation affine" == said["Other parameters"]

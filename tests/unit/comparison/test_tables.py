@@ -1,4 +1,7 @@
+import io
+import json
 import math
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -49,6 +52,67 @@ def test_the_table_of_verdicts_has_a_row_per_pair() -> None:
 
 def test_the_table_of_no_verdicts_still_has_its_columns() -> None:
     assert "images_high" in tables.verdicts_table([]).columns
+
+
+# --- as text --------------------------------------------------------------------------------------------------------
+
+
+def test_the_summary_tells_what_is_recommended_from_what_is_best_by_validation() -> None:
+    table = tables.summary_table(three_groups())
+    assert table["best_by_validation"].to_list() == table["recommended"].to_list()
+
+
+def test_processor_time_is_in_the_tables_where_it_is_known() -> None:
+    known = grouping.grouped(result(seed=seed, cpu_seconds=10.0 * seed) for seed in (1, 3))
+    assert 20 == tables.summary_table(known)["cpu_seconds_mean"][0]
+    assert [10, 30] == tables.runs_table(known)["cpu_seconds"].to_list()
+    assert "cpu_seconds_mean" not in tables.summary_table(three_groups())
+
+
+def test_a_table_as_markdown_keeps_each_text_in_its_cell() -> None:
+    table = pd.DataFrame({"name": ["a|b\nc", "d"], "value": ["1", "2"]})
+    assert "| name | value |\n| --- | --- |\n| a\\|b c | 1 |\n| d | 2 |\n" == tables.as_text(table, "markdown")
+
+
+def test_a_table_as_latex_escapes_what_latex_reads() -> None:
+    table = pd.DataFrame({"accuracy (%)": ["98.7 ± 0.1"], "group": ["gru, hidden_units 64 & more"]})
+    text = tables.as_text(table, "latex")
+    assert r"accuracy (\%) & group \\" in text
+    assert r"98.7 $\pm$ 0.1 & gru, hidden\_units 64 \& more \\" in text
+
+
+def test_a_report_as_markdown_is_the_summary_the_advice_and_the_verdicts() -> None:
+    text = tables.report_text(three_groups(), "markdown")
+    assert "| lstm | 2 | 90.00 ± 0.00 | 85.00 ± 7.07 | 0.5000 ± 0.0000 | 20.0 ± 0.0 | 1,000 |\n" in text
+    assert "\n\n- Take gru: 4.00 points ahead of lstm on validation;" in text
+    assert text.endswith("- lstm and rnn: 2 seeds are too few to tell: it takes at least 3, better 5.\n")
+
+
+def test_a_report_as_csv_is_the_summary_in_numbers() -> None:
+    read = pd.read_csv(io.StringIO(tables.report_text(three_groups(), "csv")))
+    pd.testing.assert_frame_equal(tables.summary_table(three_groups()), read)
+
+
+def test_a_report_as_json_holds_all_numbers() -> None:
+    read = json.loads(tables.report_text(three_groups(), "json"))
+    assert {"advice", "groups", "verdicts", "runs"} == read.keys()
+    assert read["advice"].startswith("Take gru: ")
+    assert [0.7, 0.85, 0.9] == pytest.approx([each["test_accuracy_mean"] for each in read["groups"]])
+    assert [None] * 3 == [each["p_value"] for each in read["verdicts"]]
+    assert 6 == len(read["runs"])
+
+
+def test_a_report_as_latex_is_the_readable_summary() -> None:
+    text = tables.report_text(three_groups(), "latex")
+    assert text.startswith(r"\begin{tabular}")
+    assert r"85.00 $\pm$ 7.07" in text
+
+
+@pytest.mark.parametrize("form", get_args(tables.Form))
+def test_one_group_is_a_report_too(form: tables.Form) -> None:
+    text = tables.report_text(grouping.grouped([result()]), form)
+    assert "gru" in text
+    assert "Take" not in text
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
