@@ -1,10 +1,11 @@
-"""What a process does before its work: signals become one interruption, TensorFlow starts quietly."""
+"""What a process does before its work: signals become one interruption, the libraries start quietly."""
 
 import os
+import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -12,6 +13,31 @@ from pipeline.settings import usable_cores
 
 # Ctrl-C, the wish of another process, and a terminal that was closed (which Windows does not know).
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+_CALM: Mapping[str, str] = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors, and nothing below
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # alembic's migrations are below
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline says itself where to look
+}
+_TALKATIVE: Mapping[str, str] = {"TF_CPP_MIN_LOG_LEVEL": "0", "MLFLOW_LOGGING_LEVEL": "INFO"}
+
+_CHATTER = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} |To enable the following instructions"
+    r"|E\d{4} .*failed call to cuInit"  # there is no GPU
+)
+
+
+def quieten(*, verbose: bool = False) -> None:
+    """Let TensorFlow and MLflow say only what a user can act on; to be called before either is imported.
+
+    Args:
+        verbose: let them say all that they have to say.
+
+    What the user's own environment variables ask for wins.
+    """
+    for name, value in (_TALKATIVE if verbose else _CALM).items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
@@ -42,7 +68,7 @@ def start_tensorflow(threads: int) -> bool:
         Whether the setting took hold: False if TensorFlow had already started its threads, or
         if there is a GPU, for which its own defaults are best.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quieten()
     with _quiet_native_code():
         import tensorflow as tf
 
@@ -58,20 +84,31 @@ def start_tensorflow(threads: int) -> bool:
 
 @contextmanager
 def _quiet_native_code() -> Iterator[None]:
-    """Hold back what native code writes to standard error; if the block fails, it is shown after all.
+    """Leave out of standard error what TensorFlow says of oneDNN and CUDA while it is imported.
 
-    While it is imported, TensorFlow prints lines about CUDA and oneDNN before any log level applies.
+    It does so before any log level applies. All else that arrives is passed on when the block ends: errors, what other
+    code writes; and if the block fails, or the user has asked for it by a log level, everything.
     """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("0", "1"):
+        yield
+        return
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept, shown = os.dup(2), _no_chatter
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
         except BaseException:
-            hidden.seek(0)
-            os.write(kept, hidden.read())
+            shown = bytes
             raise
         finally:
+            sys.stderr.flush()
+            hidden.seek(0)
+            os.write(kept, shown(hidden.read()))
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _no_chatter(written: bytes) -> bytes:
+    lines = written.splitlines(keepends=True)
+    return b"".join(line for line in lines if not _CHATTER.match(line.decode(errors="replace")))

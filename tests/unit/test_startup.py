@@ -8,7 +8,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from pipeline.startup import interruptible, start_tensorflow
+from pipeline.startup import interruptible, quieten, start_tensorflow
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -43,21 +43,53 @@ def test_threads_are_set_before_tensorflow_runs() -> None:
     assert answer.stdout.split() == ["True", "1"]
 
 
-def hold_back(end: str) -> str:
+CHATTER = (
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n"
+    "I0000 00:00:1795613731.583771    5137 port.cc:153] oneDNN custom operations are on.\\n"
+    "I0000 00:00:1795613731.584117    5137 cudart_stub.cc:31] Could not find cuda drivers on your machine.\\n"
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow.\\n"
+    "E0000 00:00:1795613739.99381    5137 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error\\n"
+)
+ERROR = "E0000 00:00:1795613740.1    5137 bfc_allocator.cc:1] out of memory\\n"
+
+
+def written(text: str, end: str = "pass", **environment: str) -> str:
+    """Return what is left on standard error of a text that native code writes while TensorFlow is imported."""
     code = (
         "import os\nfrom pipeline import startup\n"
-        f"with startup._quiet_native_code():\n    os.write(2, b'noise')\n    {end}\nos.write(2, b'after')\n"
+        f"with startup._quiet_native_code():\n    os.write(2, b'{text}')\n    {end}\nos.write(2, b'after')\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | environment
     ).stderr
 
 
-def test_what_native_code_prints_at_the_start_is_held_back() -> None:
-    assert "after" == hold_back("pass")
+def test_what_tensorflow_says_at_its_start_is_left_out_and_its_errors_are_not() -> None:
+    assert "after" == written(CHATTER)
+    assert f"{ERROR}after".replace("\\n", "\n") == written(CHATTER + ERROR + CHATTER)
 
 
-def test_what_was_held_back_is_shown_when_the_start_fails() -> None:
-    stderr = hold_back("raise ImportError('no such library')")
-    assert stderr.startswith("noise")
+def test_what_was_left_out_is_shown_when_the_start_fails() -> None:
+    stderr = written(CHATTER, "raise ImportError('no such library')")
+    assert stderr.startswith(CHATTER.replace("\\n", "\n"))
     assert "no such library" in stderr
+
+
+def test_whoever_asks_for_the_lines_by_a_log_level_sees_them() -> None:
+    assert CHATTER.replace("\\n", "\n") in written(CHATTER, TF_CPP_MIN_LOG_LEVEL="0")
+
+
+def test_tensorflow_starts_without_a_line() -> None:
+    code = "from pipeline.startup import start_tensorflow; start_tensorflow(1); import keras"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert ("", "") == (done.stdout, done.stderr)
+
+
+def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+
+    quieten()
+
+    assert ("DEBUG", "2") == (os.environ["MLFLOW_LOGGING_LEVEL"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
