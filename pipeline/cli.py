@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError, of_library
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import interruptible
-from pipeline.terminal import TerminalReporter, accept_any_text, print_error
+from pipeline.commandline.terminal import TerminalReporter, accept_any_text, print_error
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

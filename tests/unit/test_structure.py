@@ -133,7 +133,7 @@ def test_tensorflow_is_for_what_trains_and_serves() -> None:
 
 
 def test_only_the_terminal_draws() -> None:
-    assert {"terminal"} == users_of("rich")
+    assert {"commandline/terminal"} == users_of("rich")
 
 
 def test_every_package_is_installed() -> None:

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord
-from pipeline.terminal import TerminalReporter, _board, print_error
+from pipeline.commandline.terminal import TerminalReporter, _board, print_error
 
 RECORD = EpochRecord(
     epoch=3,
