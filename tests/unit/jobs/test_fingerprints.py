@@ -77,7 +77,7 @@ def fingerprint_in(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("module", "moves"),
     [
-        ("terminal.py", False),
+        ("commandline/terminal.py", False),
         ("progress.py", False),
         ("recipes.py", False),
         ("comparison/page.html", False),
