@@ -19,12 +19,12 @@ from annotated_doc import Doc
 from typer.core import TyperCommand
 
 from pipeline import __version__, recipes
+from pipeline.commandline.terminal import TerminalReporter, accept_any_text, print_error
 from pipeline.comparison.grid import COMPARED, LISTS, grid
 from pipeline.errors import PipelineError, of_library
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import interruptible
-from pipeline.commandline.terminal import TerminalReporter, accept_any_text, print_error
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

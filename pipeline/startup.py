@@ -93,7 +93,8 @@ def _quiet_native_code() -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    kept, shown = os.dup(2), _no_chatter
+    kept = os.dup(2)
+    shown: Callable[[bytes], bytes] = _no_chatter
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:

@@ -3,9 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
+from pipeline.commandline.terminal import TerminalReporter, _board, print_error
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord
-from pipeline.commandline.terminal import TerminalReporter, _board, print_error
 
 RECORD = EpochRecord(
     epoch=3,
