@@ -30,7 +30,16 @@ LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are
 def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) -> Hosts:
     """Return the server's app for a model, the address that it was loaded from, and the names that it answers to."""
     served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    gate = Gate()
+    _add_page(served, classifier, address)
+    _add_answers(served, classifier)
+    _add_health(served)
+    _add_refusals(served)
+    return Hosts(served, hosts)
+
+
+def _add_page(served: FastAPI, classifier: Classifier, address: str) -> None:
+    known = {"model": address, "dataset": classifier.dataset, "class_names": list(classifier.class_names)}
+    known |= {"height": classifier.height, "width": classifier.width}
 
     @served.get("/")
     async def page() -> HTMLResponse:
@@ -38,8 +47,11 @@ def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) ->
 
     @served.get("/model")
     async def model() -> JSONResponse:
-        known = {"model": address, "dataset": classifier.dataset, "class_names": list(classifier.class_names)}
-        return JSONResponse(known | {"height": classifier.height, "width": classifier.width})
+        return JSONResponse(known)
+
+
+def _add_answers(served: FastAPI, classifier: Classifier) -> None:
+    gate = Gate()
 
     @served.post("/drawing")
     async def drawing(request: Request) -> JSONResponse:
@@ -53,6 +65,10 @@ def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) ->
             dear = len(content) > limits.SMALL
             return JSONResponse(await gate.work(_of_images, classifier, content, dear=dear))
 
+
+def _add_health(served: FastAPI) -> None:
+    """Answer what MLflow's scoring server answers besides."""
+
     @served.get("/ping")
     @served.get("/health")
     async def ping() -> PlainTextResponse:
@@ -62,6 +78,8 @@ def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) ->
     async def version() -> PlainTextResponse:
         return PlainTextResponse(mlflow.__version__)
 
+
+def _add_refusals(served: FastAPI) -> None:
     @served.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
         closing = {"Connection": "close"} if error.status == HTTPStatus.REQUEST_TIMEOUT else None
@@ -70,8 +88,6 @@ def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) ->
     @served.exception_handler(DataError)
     async def no_image(request: Request, error: DataError) -> JSONResponse:
         return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
-
-    return Hosts(served, hosts)
 
 
 def _of_picture(classifier: Classifier, content: bytearray) -> dict[str, object]:
