@@ -38,7 +38,11 @@ def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) ->
 
 
 def _add_page(served: FastAPI, classifier: Classifier, address: str) -> None:
-    known = {"model": address, "dataset": classifier.dataset, "class_names": list(classifier.class_names)}
+    known: dict[str, object] = {
+        "model": address,
+        "dataset": classifier.dataset,
+        "class_names": list(classifier.class_names),
+    }
     known |= {"height": classifier.height, "width": classifier.width}
 
     @served.get("/")
