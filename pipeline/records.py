@@ -14,7 +14,8 @@ class EpochRecord:
 
     Costs are mean cross-entropies in nats, accuracies fractions of 1,
     ``epoch`` counts from 1, ``learning_rate`` is that of its first update,
-    ``epoch_seconds`` is training alone.
+    ``epoch_seconds`` is training alone, ``epoch_cpu_seconds`` the processor time
+    of all cores in it; 0 in records of former versions, which did not measure it.
     """
 
     epoch: int
@@ -25,6 +26,7 @@ class EpochRecord:
     learning_rate: float
     epoch_seconds: float
     samples_per_second: float
+    epoch_cpu_seconds: float = 0.0
 
 
 def kept(history: Sequence[EpochRecord]) -> EpochRecord:

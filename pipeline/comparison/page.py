@@ -25,6 +25,7 @@ from pipeline.comparison.rendering import picture, png, svg, svg_element
 from pipeline.comparison.verdicts import FEWEST_SEEDS, Interval, Verdict, sentence
 from pipeline.comparison.wording import count_of, points
 from pipeline.evaluation import figures, metrics
+from pipeline.tracking import runs
 
 GLYPHS = dict(zip(drawing.MARKERS, "●■▲◆▼✚", strict=True))
 
@@ -80,7 +81,7 @@ def _page(contents: Contents, drawn: Mapping[Chart, Figure]) -> str:
         summary_of_pairs=summary_of_pairs(contents.verdicts),
         marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
         charts={section: _of_section(section, contents, drawn) for section in get_args(charts.Section)},
-        processor_time=timing.CPU_SECONDS if timing.has_processor_time(groups) else "",
+        processor_time=runs.CPU_SECONDS if timing.has_processor_time(groups) else "",
         matrices=matrices,
         legend=[(share * full_share, round(_DARKEST * share**0.5, 3)) for share in _LEGEND],
         wrong=_gallery(contents),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.comparison.advice import advice
 from pipeline.comparison.grouping import Group, recommended
-from pipeline.comparison.timing import CPU_SECONDS, has_processor_time
+from pipeline.comparison.timing import has_processor_time
 from pipeline.comparison.verdicts import Interval, Verdict, sentence, verdicts
 from pipeline.comparison.wording import points
 from pipeline.evaluation import metrics
@@ -33,7 +33,7 @@ def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
                 **{metric: result.metrics[metric] for metric in runs.OF_A_FINISHED_TRAINING},
                 "epochs": len(result.history),
                 "epoch_seconds": float(result.history["epoch_seconds"].median()),
-                "cpu_seconds": result.metrics.get(CPU_SECONDS),
+                "cpu_seconds": result.metrics.get(runs.CPU_SECONDS),
                 "cores": result.cores,
                 "taken_over": result.taken_over,
             }
@@ -50,7 +50,7 @@ def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
     """
     best, advised = recommended(groups), advice(groups, verdicts(groups))
     spreads = [runs.TEST_ACCURACY, runs.TEST_COST, runs.BEST_VAL_ACCURACY, runs.TRAIN_SECONDS]
-    spreads += [CPU_SECONDS] if has_processor_time(groups) else []
+    spreads += [runs.CPU_SECONDS] if has_processor_time(groups) else []
     return pd.DataFrame(
         [
             {

@@ -129,6 +129,7 @@ def _train(training: Training, reporter: Reporter) -> None:
         runs.BEST_VAL_ACCURACY: best.val_accuracy,
         runs.BEST_EPOCH: best.epoch,
         runs.SECONDS_TRAIN: fit.seconds,
+        runs.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         runs.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
     }
     store.log_missing_metrics(training.run_id, summary)

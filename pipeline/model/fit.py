@@ -77,7 +77,9 @@ class Fit:
     def _epoch(self, number: int, on_batches: OnBatches) -> EpochRecord:
         trainer = self.trainer
         learning_rate = round(float(trainer.optimizer.learning_rate), 9)  # float32: 0.001 reads 0.0010000000474974513
+        began = time.process_time()
         trained = trainer.epoch(number, lambda done, total: on_batches(number, done, total))
+        cpu_seconds = time.process_time() - began
         val_cost, val_accuracy = trainer.validate()
         return EpochRecord(
             epoch=number,
@@ -88,4 +90,5 @@ class Fit:
             learning_rate=learning_rate,
             epoch_seconds=trained.seconds,
             samples_per_second=trained.samples / trained.seconds,
+            epoch_cpu_seconds=cpu_seconds,
         )

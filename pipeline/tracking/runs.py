@@ -15,6 +15,7 @@ BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
 SECONDS_TRAIN = "seconds_train"  # of the stage, validation and logging included
 SECONDS_EVALUATE = "seconds_evaluate"
+CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # of the epochs alone; the last metric that a training logs
 TEST_COST = "test_cost"
 TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs

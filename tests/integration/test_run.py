@@ -23,11 +23,11 @@ from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 EPOCHS = [1, 2, 3]
 PER_EPOCH = {
     *("cost", "accuracy", "val_cost", "val_accuracy"),
-    *("learning_rate", "epoch_seconds", "samples_per_second"),
+    *("learning_rate", "epoch_seconds", "samples_per_second", "epoch_cpu_seconds"),
 }
 ONCE = {
     *("test_cost", "test_accuracy", "best_val_accuracy", "best_epoch", "train_seconds", "parameters"),
-    *("seconds_download", "seconds_preprocess", "seconds_train", "seconds_evaluate"),
+    *("cpu_seconds", "seconds_download", "seconds_preprocess", "seconds_train", "seconds_evaluate"),
 }
 ARTIFACTS = {
     "training": {"history.csv", "curves.png"},

@@ -104,10 +104,11 @@ def test_history_has_a_row_per_epoch_in_the_fields_order() -> None:
         learning_rate=0.001,
         epoch_seconds=5.5,
         samples_per_second=10_000,
+        epoch_cpu_seconds=10.5,
     )
     assert [
-        "epoch,cost,accuracy,val_cost,val_accuracy,learning_rate,epoch_seconds,samples_per_second",
-        "1,0.525,0.84,0.3,0.91,0.001,5.5,10000",
+        "epoch,cost,accuracy,val_cost,val_accuracy,learning_rate,epoch_seconds,samples_per_second,epoch_cpu_seconds",
+        "1,0.525,0.84,0.3,0.91,0.001,5.5,10000,10.5",
     ] == metrics.history([record]).to_csv(index=False).splitlines()
 
 
