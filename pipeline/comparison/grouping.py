@@ -1,6 +1,6 @@
 """Finished trainings to groups and means: those whose configuration differs by the seed only make up a group.
 
-Which group is recommended is decided by validation alone.
+Groups are ranked by validation alone.
 
 Shapes: N test images. Accuracies are fractions of 1, costs nats, times seconds.
 """
@@ -153,7 +153,7 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     ]
 
 
-def recommended(groups: Sequence[Group]) -> Group:
+def best_by_validation(groups: Sequence[Group]) -> Group:
     """Return the group of the highest mean best validation accuracy; among equals, of the fewest parameters."""
     return min(groups, key=rank)
 

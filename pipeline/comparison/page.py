@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -44,14 +45,10 @@ def files(
     """Return the page, its tables as CSV and its figures as PNG and SVG, by file name; for arguments see `Contents`."""
     contents = Contents(groups=groups, class_names=class_names, images=images, failures=failures or {})
     drawn = charts.drawn(contents)
-    written = {
-        "runs": tables.runs_table(groups),
-        "summary": tables.summary_table(groups),
-        "verdicts": tables.verdicts_table(contents.verdicts),
-    }
+    numbers = _numbers(contents)
     return (
         {"report.html": _page(contents, drawn).encode()}
-        | {f"{name}.csv": table.to_csv(index=False).encode() for name, table in written.items()}
+        | {f"{name}.csv": tables.as_text(table, "csv").encode() for name, table in numbers.items()}
         | {f"{chart.name}.png": png(figure) for chart, figure in drawn.items()}
         | {f"{chart.name}.svg": svg(figure, name=chart.name) for chart, figure in drawn.items()}
     )
@@ -76,7 +73,7 @@ def _page(contents: Contents, drawn: Mapping[Chart, Figure]) -> str:
         groups=groups,
         results=contents.results,
         best=contents.advice.group if contents.advice else groups[0],
-        leader=grouping.recommended(groups),
+        leader=grouping.best_by_validation(groups),
         fewest_seeds=FEWEST_SEEDS,
         summary_of_pairs=summary_of_pairs(contents.verdicts),
         marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
@@ -124,22 +121,25 @@ def _of_section(section: str, contents: Contents, drawn: Mapping[Chart, Figure])
     ]
 
 
+def _numbers(contents: Contents) -> dict[str, pd.DataFrame]:
+    """Return the tables of the page in numbers."""
+    return {
+        "runs": tables.runs_table(contents.groups),
+        "summary": tables.summary_table(contents.groups, contents.verdicts),
+        "verdicts": tables.verdicts_table(contents.verdicts),
+    }
+
+
 def _copies(contents: Contents) -> dict[str, dict[str, str]]:
     """Return the texts that the page offers to be copied, by table and by what it calls their form."""
-    groups, verdicts = contents.groups, contents.verdicts
     readable = {
-        "summary": tables.readable_summary(groups),
-        "verdicts": tables.readable_verdicts(verdicts),
-        "runs": tables.readable_runs(groups),
-    }
-    numbers = {
-        "summary": tables.summary_table(groups),
-        "verdicts": tables.verdicts_table(verdicts),
-        "runs": tables.runs_table(groups),
+        "runs": tables.readable_runs(contents.groups),
+        "summary": tables.readable_summary(contents.groups),
+        "verdicts": tables.readable_verdicts(contents.verdicts),
     }
     return {
-        name: {"Markdown": tables.as_text(table, "markdown"), "CSV": tables.as_text(numbers[name], "csv")}
-        for name, table in readable.items()
+        name: {"Markdown": tables.as_text(readable[name], "markdown"), "CSV": tables.as_text(numbers, "csv")}
+        for name, numbers in _numbers(contents).items()
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison import grouping, page, selection, verdicts, wording
+from pipeline.comparison import advice, grouping, page, selection, verdicts, wording
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.selection import Selection
 from pipeline.data import processed
@@ -82,10 +82,11 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
 def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, reporter: Reporter) -> None:
     columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
     reporter.table(columns, [_row(group) for group in groups])
-    for verdict in verdicts.verdicts(groups):
+    found = verdicts.verdicts(groups)
+    for verdict in found:
         reporter.note(verdicts.sentence(verdict))
-    if len(groups) > 1:
-        reporter.note(f"Recommended, by validation: {grouping.recommended(groups).label}.")
+    if advised := advice.advice(groups, found):
+        reporter.note(advised.sentence)
     if output is not None:
         reporter.note(f"Look at {output / 'report.html'}.")
     if parent is not None:

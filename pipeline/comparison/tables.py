@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.comparison.advice import advice
-from pipeline.comparison.grouping import Group, recommended
+from pipeline.comparison.grouping import Group, best_by_validation
 from pipeline.comparison.timing import has_processor_time
 from pipeline.comparison.verdicts import Interval, Verdict, sentence, verdicts
 from pipeline.comparison.wording import points
@@ -43,12 +43,13 @@ def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
     ).astype({"best_epoch": int, "parameters": int})
 
 
-def summary_table(groups: Sequence[Group]) -> pd.DataFrame:
+def summary_table(groups: Sequence[Group], of: Sequence[Verdict]) -> pd.DataFrame:
     """Return a row per group: means and standard deviations (of one seed: missing) over the seeds, in those units.
 
-    ``recommended`` is the group to take, which is the one that is best by validation or a cheaper one that is as good.
+    ``of`` are the verdicts on them. ``recommended`` is the group to take: the one that is best by validation, or a
+    cheaper one that is as good.
     """
-    best, advised = recommended(groups), advice(groups, verdicts(groups))
+    best, advised = best_by_validation(groups), advice(groups, of)
     spreads = [runs.TEST_ACCURACY, runs.TEST_COST, runs.BEST_VAL_ACCURACY, runs.TRAIN_SECONDS]
     spreads += [runs.CPU_SECONDS] if has_processor_time(groups) else []
     return pd.DataFrame(
@@ -186,16 +187,16 @@ def report_text(groups: Sequence[Group], form: Form) -> str:
     Markdown is the summary, which group to take, and the verdicts; CSV the summary in numbers, LaTeX the readable one;
     JSON all of it in numbers.
     """
-    if form == "csv":
-        return as_text(summary_table(groups), form)
     if form == "latex":
         return as_text(readable_summary(groups), form)
     found = verdicts(groups)
+    if form == "csv":
+        return as_text(summary_table(groups, found), form)
     advised = advice(groups, found)
     if form == "markdown":
         said = [*([advised.sentence] if advised else []), *map(sentence, found)]
         return "\n".join([as_text(readable_summary(groups), form), *(f"- {line}" for line in said), ""])
-    parts = {"groups": summary_table(groups), "verdicts": verdicts_table(found), "runs": runs_table(groups)}
+    parts = {"groups": summary_table(groups, found), "verdicts": verdicts_table(found), "runs": runs_table(groups)}
     records = {name: json.loads(as_text(table, form)) for name, table in parts.items()}
     return json.dumps({"advice": advised and advised.sentence, **records}, indent=2, ensure_ascii=False) + "\n"
 

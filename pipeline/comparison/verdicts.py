@@ -133,7 +133,7 @@ def verdict(first: Group, second: Group) -> Verdict:
 
 
 def verdicts(groups: Sequence[Group]) -> list[Verdict]:
-    """Compare every two groups, the better one by validation named first, and the recommended one's pairs first."""
+    """Compare every two groups, the better one by validation named first, and that one's pairs before the others."""
     pairs = [_Pair.of(first, second) for first, second in combinations(sorted(groups, key=rank), 2)]
     steps = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
     return [pair.verdict(ALPHA, None) if pair.p_value is None else pair.verdict(*next(steps)) for pair in pairs]

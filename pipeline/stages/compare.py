@@ -46,7 +46,7 @@ def compare(
         jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
         groups = _reported(side_by_side.train_all(jobs, reporter, count=count), trainings[0], reporter, parent)
     if register is not None:
-        _promote_best(grouping.recommended(groups), register, reporter)
+        _promote_best(grouping.best_by_validation(groups), register, reporter)
     return parent
 
 

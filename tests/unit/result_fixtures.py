@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from pipeline.comparison import tables, verdicts
 from pipeline.comparison.grouping import Group, Result, grouped
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -79,3 +80,8 @@ def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, labels: Sequenc
     """Return a group of one training per sequence of images that it gets wrong."""
     results = [result(cell, seed, wrong=each, labels=labels) for seed, each in enumerate(wrong, first_seed)]
     return grouped(results)[0]
+
+
+def summary_of(groups: Sequence[Group]) -> pd.DataFrame:
+    """Return the summary of groups in numbers, as a page has it."""
+    return tables.summary_table(groups, verdicts.verdicts(groups))

@@ -82,7 +82,7 @@ def test_the_recommended_group_is_the_best_by_validation_whatever_the_test_says(
     groups = grouping.grouped(
         [result("rnn", wrong=[0, 1, 2], val_accuracy=0.96), result("gru", wrong=NONE, val_accuracy=0.95)]
     )
-    assert "rnn" == grouping.recommended(groups).label
+    assert "rnn" == grouping.best_by_validation(groups).label
 
 
 # --- means ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pipeline.comparison import page as pages
 from pipeline.comparison.contents import Contents
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.verdicts import Interval, Verdict
-from tests.unit.result_fixtures import LABELS, result, three_groups
+from tests.unit.result_fixtures import LABELS, result, summary_of, three_groups
 
 CLASSES = ["a", "b", "c"]
 IMAGES = np.arange(len(LABELS) * 16, dtype=np.uint8).reshape(-1, 4, 4)
@@ -175,7 +175,7 @@ def test_a_run_id_is_otherwise_only_to_be_copied(address: str) -> None:
 
 def test_each_table_is_to_be_copied_as_markdown_and_csv(html: str, page: Page) -> None:
     offered = [str(button["value"]) for button in page.all("button")]
-    for table in (tables.summary_table(three_groups()), tables.runs_table(three_groups())):
+    for table in (summary_of(three_groups()), tables.runs_table(three_groups())):
         assert table.to_csv(index=False) in offered
     assert tables.as_text(tables.readable_summary(three_groups()), "markdown") in offered
     assert all("hidden" in button for button in page.all("button"))  # until the script finds that it may run

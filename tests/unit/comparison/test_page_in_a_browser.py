@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 from pipeline.comparison import page as pages
 from pipeline.comparison import tables
 from pipeline.comparison.contents import Contents
-from tests.unit.result_fixtures import three_groups
+from tests.unit.result_fixtures import summary_of, three_groups
 
 CHROMIUM = shutil.which("chromium")
 FRAMED = """<iframe sandbox="allow-scripts" width="900" height="700" srcdoc="{page}"></iframe>"""
@@ -78,7 +78,7 @@ def test_where_nothing_may_be_copied_the_text_is_shown_and_marked(page: Page, fi
     page.locator("#summary").get_by_role("button", name="Copy as CSV").click()
     box = page.locator("#summary textarea")
     expect(box).to_be_visible()
-    assert tables.summary_table(three_groups()).to_csv(index=False) == box.input_value()
+    assert summary_of(three_groups()).to_csv(index=False) == box.input_value()
     marked = "[...document.querySelectorAll('textarea')].map(box => [box.selectionStart, box.selectionEnd])"
     assert [[0, len(box.input_value())]] == page.evaluate(marked)
 

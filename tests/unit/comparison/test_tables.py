@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.comparison import grouping, tables, verdicts
-from tests.unit.result_fixtures import LABELS, group, result, three_groups
+from tests.unit.result_fixtures import LABELS, group, result, summary_of, three_groups
 
 
 def test_a_history_is_averaged_over_the_seeds_that_reached_the_epoch() -> None:
@@ -31,7 +31,7 @@ def test_the_table_of_runs_has_a_row_per_training() -> None:
 
 
 def test_the_summary_has_a_row_per_group_and_marks_the_recommended_one() -> None:
-    table = tables.summary_table(three_groups()).set_index("group")
+    table = summary_of(three_groups()).set_index("group")
     assert [2, 2, 2] == table["seeds"].to_list()
     assert [0.7, 0.85, 0.9] == pytest.approx(table["test_accuracy_mean"].to_list())
     # By hand: 0.8 and 0.9 deviate by 0.05 each; √(2 × 0.05² / 1).
@@ -40,7 +40,7 @@ def test_the_summary_has_a_row_per_group_and_marks_the_recommended_one() -> None
 
 
 def test_the_summary_of_one_seed_leaves_deviations_out() -> None:
-    assert pd.isna(tables.summary_table([group("gru", [])])["test_accuracy_sd"][0])
+    assert pd.isna(summary_of([group("gru", [])])["test_accuracy_sd"][0])
 
 
 def test_the_table_of_verdicts_has_a_row_per_pair() -> None:
@@ -58,15 +58,15 @@ def test_the_table_of_no_verdicts_still_has_its_columns() -> None:
 
 
 def test_the_summary_tells_what_is_recommended_from_what_is_best_by_validation() -> None:
-    table = tables.summary_table(three_groups())
+    table = summary_of(three_groups())
     assert table["best_by_validation"].to_list() == table["recommended"].to_list()
 
 
 def test_processor_time_is_in_the_tables_where_it_is_known() -> None:
     known = grouping.grouped(result(seed=seed, cpu_seconds=10.0 * seed) for seed in (1, 3))
-    assert 20 == tables.summary_table(known)["cpu_seconds_mean"][0]
+    assert 20 == summary_of(known)["cpu_seconds_mean"][0]
     assert [10, 30] == tables.runs_table(known)["cpu_seconds"].to_list()
-    assert "cpu_seconds_mean" not in tables.summary_table(three_groups())
+    assert "cpu_seconds_mean" not in summary_of(three_groups())
 
 
 def test_a_table_as_markdown_keeps_each_text_in_its_cell() -> None:
@@ -90,7 +90,7 @@ def test_a_report_as_markdown_is_the_summary_the_advice_and_the_verdicts() -> No
 
 def test_a_report_as_csv_is_the_summary_in_numbers() -> None:
     read = pd.read_csv(io.StringIO(tables.report_text(three_groups(), "csv")))
-    pd.testing.assert_frame_equal(tables.summary_table(three_groups()), read)
+    pd.testing.assert_frame_equal(summary_of(three_groups()), read)
 
 
 def test_a_report_as_json_holds_all_numbers() -> None:
