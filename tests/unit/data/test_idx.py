@@ -1,4 +1,3 @@
-import gzip
 import hashlib
 import struct
 import tracemalloc
@@ -11,6 +10,7 @@ import pytest
 
 from pipeline.data import idx
 from pipeline.errors import DataError
+from tests.unit.data_fixtures import zipped
 
 IMAGES = struct.pack(">4I", 0x0803, 2, 2, 3) + bytes(range(12))
 LABELS = struct.pack(">2I", 0x0801, 3) + bytes([7, 0, 9])
@@ -73,15 +73,15 @@ def unpack(content: bytes, name: str = "file.gz") -> bytes:
 
 @pytest.mark.parametrize("content", [IMAGES, LABELS])
 def test_gzip_is_taken_off_and_plain_content_left_alone(content: bytes) -> None:
-    assert content == unpack(gzip.compress(content))
+    assert content == unpack(zipped(content))
     assert content == unpack(content)
 
 
 def test_gzip_may_have_several_members_and_be_filled_up_with_zeros() -> None:
-    assert IMAGES == unpack(gzip.compress(IMAGES[:9]) + gzip.compress(IMAGES[9:]) + bytes(512))
+    assert IMAGES == unpack(zipped(IMAGES[:9]) + zipped(IMAGES[9:]) + bytes(512))
 
 
-@pytest.mark.parametrize("content", [IMAGES, gzip.compress(IMAGES)])
+@pytest.mark.parametrize("content", [IMAGES, zipped(IMAGES)])
 def test_what_was_received_has_its_digests(content: bytes) -> None:
     received = idx.Received(BytesIO(content), "file")
     idx.unpack(received)
@@ -96,11 +96,11 @@ def _damaged(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (gzip.compress(IMAGES)[:-9], "received one that ends after"),
-        (gzip.compress(IMAGES)[:2], "received one that ends after 2 bytes"),
-        (_damaged(gzip.compress(IMAGES)), "received a damaged one"),
-        (gzip.compress(IMAGES)[:10] + b"\xff" * 20, "received a damaged one"),
-        (gzip.compress(IMAGES) + b"more", "received a damaged one"),
+        (zipped(IMAGES)[:-9], "received one that ends after"),
+        (zipped(IMAGES)[:2], "received one that ends after 2 bytes"),
+        (_damaged(zipped(IMAGES)), "received a damaged one"),
+        (zipped(IMAGES)[:10] + b"\xff" * 20, "received a damaged one"),
+        (zipped(IMAGES) + b"more", "received a damaged one"),
     ],
 )
 def test_a_broken_gzip_file_is_refused_by_name(content: bytes, complaint: str) -> None:
@@ -128,9 +128,9 @@ class Endless(BytesIO):
     ("file", "complaint"),
     [
         (Endless(IMAGES, bytes(1)), "expected 28 bytes, as its header says, received more: .* something else"),
-        (Endless(gzip.compress(IMAGES), gzip.compress(bytes(10**6))), "expected 28 bytes, .* received more"),
-        (Endless(gzip.compress(IMAGES), gzip.compress(b"")), "expected at most 1,048,576 bytes for what its header"),
-        (Endless(gzip.compress(IMAGES), bytes(1)), "expected at most 1,048,576 bytes for what its header promises"),
+        (Endless(zipped(IMAGES), zipped(bytes(10**6))), "expected 28 bytes, .* received more"),
+        (Endless(zipped(IMAGES), zipped(b"")), "expected at most 1,048,576 bytes for what its header"),
+        (Endless(zipped(IMAGES), bytes(1)), "expected at most 1,048,576 bytes for what its header promises"),
         (Endless(b"\x1f\x8b\x08\x08" + bytes(6), b"name"), "expected at most 1,048,576 bytes for what its header"),
         (
             Endless(struct.pack(">4I", 0x0803, *[2**32 - 1] * 3), bytes(1)),
@@ -167,7 +167,7 @@ def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes], 
 
     def write(content: bytes) -> Path:
         path = tmp_path / "images"
-        path.write_bytes(content if request.param == "plain" else gzip.compress(content))
+        path.write_bytes(content if request.param == "plain" else zipped(content))
         return path
 
     return write
@@ -201,7 +201,7 @@ def test_a_stream_refuses_what_is_not_whole_or_not_of_this_size(
 def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is_and_says_so(tmp_path: Path) -> None:
     content = np.random.default_rng(1).integers(0, 256, (100, 100, 100), np.uint8)
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(idx.encode(content))[:-200_000])
+    path.write_bytes(zipped(idx.encode(content))[:-200_000])
     stream = idx.stream(path, height=100, width=100, rows=10)
 
     assert content[:10].tolist() == next(stream).tolist()
@@ -211,7 +211,7 @@ def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is_and_says_so(tmp_
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(IMAGES, True), (LABELS, True), (gzip.compress(IMAGES, mtime=0), True), (b"\x89PNG", False)],
+    [(IMAGES, True), (LABELS, True), (zipped(IMAGES), True), (b"\x89PNG", False)],
 )
 def test_a_file_is_known_as_idx_by_how_it_begins(tmp_path: Path, content: bytes, expected: bool) -> None:
     (tmp_path / "file").write_bytes(content)
