@@ -8,14 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from pipeline import digests
 from pipeline.jobs import fingerprints
-from tests.unit.test_structure import FILES, PACKAGE, PROJECT, arrows, floors, room_of
+from tests.unit.test_structure import FILES, PACKAGE, PACKAGES, PROJECT, arrows, first_lines, floors
 
 PAGE = PROJECT / "docs" / "architecture.md"
-RENEWED_BY = f".venv/bin/python -m {__spec__.name}"
+RENEWED_BY = ".venv/bin/python -m tests.unit.test_architecture"
 MARGIN = 18  # columns up to the end of the first room's name
 
 
@@ -42,6 +40,17 @@ def _row(number: int, rooms: Sequence[str], graph: dict[str, set[str]]) -> str:
     return text
 
 
+def packages() -> str:
+    """Return a row per package, from the top: what its first lines say of it."""
+    lines = ["| package | what it does | in | out |", "| --- | --- | --- | --- |"]
+    for floor in reversed(floors(arrows())):
+        for package in sorted(floor & set(PACKAGES)):
+            said = re.search(r"^In: (.+)\. Out: (.+)\.$", first_lines(package), re.MULTILINE)
+            assert said
+            lines.append(f"| `{package}/` | {first_sentence(Path(package, '__init__.py'))} | {said[1]} | {said[2]} |")
+    return "\n".join(lines)
+
+
 def index() -> str:
     """Return every file of code with the sentence that it opens with; marked are those that settle a fingerprint."""
     settling = set(digests.closure(*fingerprints.CODE))
@@ -49,30 +58,35 @@ def index() -> str:
     for file in sorted(FILES, key=lambda file: (len(file.parts) > 1, file)):
         if file.name != "__init__.py":
             name = file.as_posix()
-            lines.append(f"| [{name}](../pipeline/{name}) | {first_sentence(file)} | {'●' if name in settling else ''} |")
+            mark = "●" if name in settling else ""
+            lines.append(f"| [{name}](../pipeline/{name}) | {first_sentence(file)} | {mark} |")
     return "\n".join(lines)
 
 
 def first_sentence(file: Path) -> str:
     docstring = ast.get_docstring(ast.parse((PACKAGE / file).read_text(encoding="utf-8"))) or ""
-    return " ".join(docstring.partition("\n\n")[0].split()).replace("|", r"\|")
+    return " ".join(docstring.partition("\n\n")[0].split()).replace("|", r"\|").replace("``", "`")
 
 
 def parts() -> dict[str, str]:
     """Return what the page shows between its markers, by their names."""
-    return {"rooms": f"```text\n{picture(arrows())}\n```", "files": index()}
+    return {"rooms": f"```text\n{picture(arrows())}\n```", "packages": packages(), "files": index()}
 
 
-def shown(name: str) -> str:
-    """Return what the page shows between the markers of that name."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end of {name} -->", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, f"{PAGE.name} has no markers for {name}"
-    return found[1]
+def renewed(page: str) -> str:
+    """Return the text of the page with what is between its markers drawn anew."""
+    for name, content in parts().items():
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+        assert begin, f"{PAGE.name} has no place for {name}"
+        assert end, f"{PAGE.name} has no place for {name}"
+        page = f"{before}{begin}{content}\n{end}{after}"
+    return page
 
 
-@pytest.mark.parametrize("name", ["rooms", "files"])
-def test_the_page_shows_the_package_as_it_is(name: str) -> None:
-    assert parts()[name] == shown(name), f"Is this change meant? Then renew {PAGE.name}: {RENEWED_BY}"
+def test_the_page_shows_the_package_as_it_is() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert renewed(page) == page, f"Is this change meant? Then draw {PAGE.name} anew: {RENEWED_BY}"
 
 
 def test_an_import_more_or_less_changes_the_picture() -> None:
@@ -98,7 +112,4 @@ def test_the_picture_of_a_small_house() -> None:
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text(encoding="utf-8")
-    for part, content in parts().items():
-        text = text.replace(shown(part), content)
-    PAGE.write_text(text, encoding="utf-8")
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
