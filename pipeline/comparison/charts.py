@@ -56,7 +56,8 @@ def _band(_: Contents) -> str:
 def _of_differences(contents: Contents) -> str:
     drawn = contents.main_verdicts
     of_best = "" if len(drawn) == len(contents.verdicts) else f"{drawn[0].first} less each of the others. "
-    return f"{of_best}Faint: the interval covers zero. A difference is shown where neither of a pair does."
+    few = "" if all(verdict.tested for verdict in drawn) else ", or the seeds are too few"
+    return f"{of_best}Faint: the interval covers zero{few}. A difference is shown where neither of a pair is faint."
 
 
 def _by_seconds(contents: Contents) -> str:

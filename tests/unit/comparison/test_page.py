@@ -220,9 +220,26 @@ def test_a_cheaper_one_that_is_as_good_is_recommended_beside_the_best() -> None:
 def test_it_names_the_methods_of_its_verdicts(page: Page) -> None:
     assert "the paired t interval over the seeds" in page.text
     assert "the paired bootstrap over the test images" in page.text
-    assert "Since 3 pairs are looked at, the intervals are wider than of one pair (after Holm)" in page.text
     for verdict in verdicts.verdicts(three_groups()):
         assert f"{verdict.first} and {verdict.second}: {verdict.words}." in page.text
+
+
+@pytest.mark.parametrize(
+    ("cells", "seeds", "said"),
+    [
+        (("rnn", "lstm", "gru"), (1, 2, 3), "Since 3 pairs are looked at, the intervals are wider than of one pair"),
+        (("rnn", "gru"), (1, 2, 3), "By accident alone that happens in 5 % of cases."),
+    ],
+)
+def test_it_says_for_how_many_pairs_its_verdicts_are_corrected(
+    cells: tuple[str, ...], seeds: tuple[int, ...], said: str
+) -> None:
+    assert said in page_of(grouping.grouped(result(cell, seed) for cell in cells for seed in seeds)).text
+
+
+def test_of_too_few_seeds_it_says_that_they_are_why_intervals_are_faint(page: Page) -> None:
+    assert "Faint: the interval covers zero, or the seeds are too few." in page.text
+    assert "pairs are looked at" not in page.text
 
 
 def test_it_says_what_was_compared() -> None:
