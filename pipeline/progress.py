@@ -1,7 +1,7 @@
 """How a stage tells whoever watches it how far it is, without printing.
 
 Stages take a :class:`Reporter`. This one keeps silent; the command line passes
-one that draws (``terminal.py``), tests pass one that remembers.
+one that draws (``commandline/terminal.py``), tests pass one that remembers.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,9 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Take one sentence for the user: what is done, skipped, or noteworthy."""
+
+    def result(self, text: str) -> None:
+        """Take a sentence that the command was typed for: it is shown where notes and progress are not wanted."""
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
         """Take that ``done`` of ``total`` bytes (None: not known) of file ``name`` have arrived."""

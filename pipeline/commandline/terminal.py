@@ -1,14 +1,14 @@
 """What a person sees in the terminal: progress bars, one line per epoch, notes and errors.
 
-Where the output is not a terminal (a log file, CI) the bars are left out and
-every line stays whole.
+Where the output is not a terminal (a log file, CI) the bars are left out, no
+control character is written, and every line stays whole.
 """
 
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console
 
@@ -26,14 +26,21 @@ MARGIN = 4
 
 
 class TerminalReporter(Reporter):
-    """Draws what a stage reports. A context manager: leaving it takes an unfinished bar away."""
+    """Draws what a stage reports. A context manager: leaving it takes an unfinished bar away.
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+    Args:
+        quiet: show results alone.
+        aside: show all but the results on standard error: the results are for another program.
+    """
+
+    def __init__(self, *, quiet: bool = False, aside: bool = False) -> None:
+        self._results = _console()
+        self._console = _console(stderr=True) if aside else self._results
+        self._quiet = quiet
         self._bar: Bar | None = None
         self._subject = ""
         self._live: Live | None = None
-        self._states: dict[str, str] = {}
+        self._shown: dict[str, tuple[str, int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -43,9 +50,17 @@ class TerminalReporter(Reporter):
 
     def note(self, text: str) -> None:
         """Print one sentence."""
+        if not self._quiet:
+            self._print(self._console, text)
+
+    def result(self, text: str) -> None:
+        """Print a sentence that the command was typed for."""
+        self._print(self._results, text)
+
+    def _print(self, console: Console, text: str) -> None:
         self._remove_bar()
         try:
-            self._console.print(text, markup=False)
+            console.print(text, markup=False)
         except BrokenPipeError:  # `| head` has read enough; the work goes on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -66,13 +81,16 @@ class TerminalReporter(Reporter):
         )
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Draw a table of all trainings; where it cannot be drawn anew, print a line when one's state changes."""
+        """Draw a table of all trainings; where it cannot be drawn anew, print a line per epoch and change of state."""
+        if self._quiet:
+            return
         if self._console.is_terminal:
             self._draw(_board(trainings, left, height=self._console.height - MARGIN))
             return
         for training in trainings:
-            if self._states.get(training.name, "queued") != training.state:
-                self._states[training.name] = training.state
+            now = training.state, training.record.epoch if training.record else 0
+            if self._shown.get(training.name, ("queued", 0)) != now:
+                self._shown[training.name] = now
                 self.note("   ".join(_cells(training)).rstrip())
 
     def _draw(self, table: "Table") -> None:
@@ -90,10 +108,10 @@ class TerminalReporter(Reporter):
         first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
         for name, *values in lines:
             numbers = (value.rjust(width) for value, width in zip(values, widths, strict=True))
-            self.note("   ".join([name.ljust(first), *numbers]))
+            self.result("   ".join([name.ljust(first), *numbers]))
 
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
-        if not self._console.is_terminal:
+        if self._quiet or not self._console.is_terminal:
             return
         if self._bar is None or subject != self._subject:
             self._remove_bar()
@@ -110,6 +128,12 @@ class TerminalReporter(Reporter):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console that neither wraps nor colours what it is not asked to, and nothing at all with NO_COLOR."""
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console, *, in_bytes: bool) -> "Bar":
@@ -163,6 +187,6 @@ def accept_any_text() -> None:
 
 def print_error(message: str) -> None:
     """Print one paragraph to standard error."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _console(stderr=True)
     console.print("Error:", style="bold red", end=" ")
     console.print(message, markup=False)

@@ -1,48 +1,78 @@
 """What a comparison trains: the product of the lists of values that it is given."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from itertools import product
-from typing import Any
+from math import prod
+from typing import Any, get_type_hints
 
 from pipeline import recipes
 from pipeline.errors import UsageError
-from pipeline.settings import Settings
+from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
 MOST = 200
 """Trainings in a comparison: MLflow does not take the ids of more into one tag."""
 
-LISTS = {"cells": "cell", "seeds": "seed", "learning_rate": "learning_rate", "hidden_units": "hidden_units"}
-"""Of what a comparison takes several values, parted by commas: the option, and the field of the settings."""
+_PLURALS = {"cell": "cells", "seed": "seeds"}
+
+OPTIONS = {
+    field.name: _PLURALS.get(field.name, field.name) for field in fields(Settings) if field.name not in DATA_PARAMETERS
+}
+"""Of what a comparison takes several values: the field of the settings, and its option. The data is one."""
 
 COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
 """What a comparison compares unless told."""
 
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
 
 def grid(given: Mapping[str, Any]) -> list[Settings]:
-    """Return checked settings of all combinations of the lists among the ``given`` values.
+    """Return checked settings of all combinations of the values among those ``given``.
+
+    Several are parted by commas; of whole numbers ``1-5`` is a range, its ends included.
 
     Raises:
         UsageError: a list is empty or names a value twice, a value is wrong, or the combinations are too many.
     """
-    texts = {option: text for option, text in (COMPARED | dict(given)).items() if option in LISTS}
-    rest = {name: value for name, value in given.items() if name not in LISTS}
-    names = [LISTS[option] for option in texts]
-    values = [_parts(option, str(text)) for option, text in texts.items()]
-    combinations = list(product(*values))
-    if len(combinations) > MOST:
-        raise UsageError(
-            f"Expected at most {MOST} trainings in one comparison, received {len(combinations)}. Compare fewer."
-        )
-    return [recipes.resolve(rest | dict(zip(names, combination, strict=True))) for combination in combinations]
+    field_of = {option: name for name, option in OPTIONS.items()}
+    texts = {option: str(text) for option, text in (COMPARED | dict(given)).items() if option in field_of}
+    rest = {name: value for name, value in given.items() if name not in field_of}
+    names = [field_of[option] for option in texts]
+    values = [_values(option, field_of[option], text) for option, text in texts.items()]
+    _check_count(prod(map(len, values)))
+    settings = [recipes.resolve(rest | dict(zip(names, each, strict=True))) for each in product(*values)]
+    for option, listed in zip(texts, values, strict=True):
+        if len({getattr(each, field_of[option]) for each in settings}) < len(listed):
+            raise UsageError(f"{option}: expected each value once, received {texts[option]!r}.")
+    return settings
 
 
-def _parts(option: str, text: str) -> list[str]:
+def _values(option: str, name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UsageError(f"{option}: expected values parted by commas, such as {COMPARED['seeds']}, received {text!r}.")
-    if len(set(parts)) < len(parts):
-        raise UsageError(f"{option}: expected each value once, received {text!r}.")
-    return parts
+        example = COMPARED.get(option, COMPARED["seeds"])
+        raise UsageError(f"{option}: expected values parted by commas, such as {example}, received {text!r}.")
+    if get_type_hints(Settings)[name] is not int:
+        return parts
+    return [value for part in parts for value in _expanded(option, part)]
+
+
+def _expanded(option: str, part: str) -> list[str]:
+    """Return the numbers of a range; what is none, as it is."""
+    ends = _RANGE.fullmatch(part)
+    if ends is None:
+        return [part]
+    first, last = map(int, ends.groups())
+    if last < first:
+        raise UsageError(f"{option}: expected a range that ascends, such as 1-5, received {part!r}.")
+    _check_count(last - first + 1)
+    return list(map(str, range(first, last + 1)))
+
+
+def _check_count(trainings: int) -> None:
+    if trainings > MOST:
+        raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {trainings:,}. Compare fewer.")
 
 
 def title(grid: Sequence[Settings]) -> str:
@@ -51,9 +81,18 @@ def title(grid: Sequence[Settings]) -> str:
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Return the parameters of a comparison from those of its trainings: where these differ, all values by commas."""
-    option_of = {name: option for option, name in LISTS.items()}
+    """Return the parameters of a comparison from those of its trainings: where these differ, all values by commas.
+
+    Raises:
+        UsageError: two of them are the same training, as the parameters apply to the data.
+    """
+    effective = [tuple(str(each[name]) for name in each if name not in WITHOUT_EFFECT) for each in parameters]
+    if len(set(effective)) < len(effective):
+        raise UsageError(
+            f"Expected each training once, received {len(effective)} of which {len(set(effective))} differ: some "
+            "values stand for the same, such as steps 0 for the rows of an image. Leave one of them out."
+        )
     return {
-        option_of.get(name, name): ",".join(dict.fromkeys(str(each[name]) for each in parameters))
+        OPTIONS.get(name, name): ",".join(dict.fromkeys(str(each[name]) for each in parameters))
         for name in parameters[0]
     }

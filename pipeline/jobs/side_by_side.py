@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -49,9 +49,16 @@ def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int)
 
 
 def _name(settings: Settings, of_cell: Sequence[Settings]) -> str:
-    """Return such as ``gru-s1``, with what else differs among the trainings of its cell."""
-    varied = [name for name in ("learning_rate", "hidden_units") if len({getattr(each, name) for each in of_cell}) > 1]
-    return "-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in varied), f"s{settings.seed}"])
+    """Return such as ``gru-s1``, with what it takes to tell it from the trainings of its cell, and no more."""
+    telling: list[str] = []
+    for name in [each.name for each in fields(Settings) if each.name not in ("cell", "seed")]:
+        if _told_apart(of_cell, [*telling, name]) > _told_apart(of_cell, telling):
+            telling.append(name)
+    return "-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in telling), f"s{settings.seed}"])
+
+
+def _told_apart(trainings: Sequence[Settings], names: Sequence[str]) -> int:
+    return len({(each.seed, *(getattr(each, name) for name in names)) for each in trainings})
 
 
 def at_once(trainings: int) -> int:

@@ -102,3 +102,5 @@ def test_a_run_is_named_by_what_tells_it_apart_within_its_cell() -> None:
     ]
     sizes = grid({"cells": "gru", "seeds": "1", "hidden_units": "64,128"})
     assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == [side_by_side._name(each, sizes) for each in sizes]
+    recipes = grid({"cells": "gru", "seeds": "1,2", "recipe": "tutorial,accurate", "layers": "1,2"})
+    assert "gru-recipe=accurate-layers=2-s1" == side_by_side._name(recipes[3], recipes)
