@@ -234,5 +234,14 @@ def resolve_steps(steps: int, height: int, width: int) -> int:
 def _explain(problem: Any) -> str:
     """Return a sentence on a pydantic ``problem``: the parameter, what it expects, what came."""
     name = ".".join(str(part) for part in problem["loc"])
-    expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1)
-    return f"{name}: {expectation}, received {problem['input']!r}."
+    expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
+    return f"{name}: {expectation}, received {_quoted(problem['input'])}."
+
+
+def _quoted(value: object) -> str:
+    """Return a value as it is shown: of text that is a number, the number."""
+    try:
+        float(str(value))
+        return str(value)
+    except ValueError:
+        return repr(value)

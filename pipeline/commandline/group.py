@@ -90,11 +90,14 @@ def _explained(error: TyperException | PipelineError) -> str:
 def _sentence(error: TyperException) -> str:
     """Return what is wrong; a parameter goes by its name, whether it came as ``--name`` or as ``-P name``."""
     if parameter := getattr(error, "param", None):
-        return f"{parameter.name}: {error.message or 'expected a value, received none'}"
+        problem = error.message.replace("Input should be ", "expected ", 1)
+        return f"{parameter.name}: {problem or 'expected a value, received none'}"
     if hasattr(error, "possibilities"):
         names = [_name(option) for option in error.possibilities or ()]
         hint = f" Did you mean {' or '.join(names)}?" if names else ""
-        return f"{_name(str(getattr(error, 'option_name', '')))}: expected a parameter, received none by this name.{hint}"
+        return (
+            f"{_name(str(getattr(error, 'option_name', '')))}: expected a parameter, received none by this name.{hint}"
+        )
     return error.format_message()
 
 

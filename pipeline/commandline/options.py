@@ -5,7 +5,7 @@ line, a file, ``mlflow run -P``. Both ``--batch-size`` and ``--batch_size`` work
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,8 +15,9 @@ from annotated_doc import Doc
 from pipeline.commandline import configuration
 from pipeline.commandline.configuration import Configuration
 from pipeline.comparison import grid
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import DataSettings
 
+PANELS = ("Data", "Network", "Training")
 NETWORK = frozenset({"cell", "steps", "hidden_units", "layers", "direction", "initializer"})
 
 Config = Annotated[
@@ -45,7 +46,8 @@ def of_settings(settings_class: type[DataSettings], *, lists: bool = False) -> l
     With ``lists`` they are those of a comparison: most take several values.
     """
     hints = get_type_hints(settings_class, include_extras=True)
-    options = [_of_field(field, hints[field.name], lists=lists) for field in fields(settings_class)]
+    grouped = sorted(fields(settings_class), key=lambda field: PANELS.index(_panel(field.name)))
+    options = [_of_field(field, hints[field.name], lists=lists) for field in grouped]
     return [*options, _parameter("config", Config, None)]
 
 
@@ -74,7 +76,7 @@ def _of_field(field: Field[Any], hint: Any, *, lists: bool) -> inspect.Parameter
 def _kind(value_type: Any) -> str:
     if get_origin(value_type) is Literal:
         return "|".join(get_args(value_type))
-    return {int: "int", float: "number", str: "text"}.get(value_type, "path")
+    return str(value_type.__name__).lower()
 
 
 def _completion(value_type: Any) -> Callable[[str], list[str]] | None:
@@ -91,8 +93,8 @@ def _completion(value_type: Any) -> Callable[[str], list[str]] | None:
 
 def _panel(name: str) -> str:
     if name in {field.name for field in fields(DataSettings)}:
-        return "Data"
-    return "Network" if name in NETWORK else "Training"
+        return PANELS[0]
+    return PANELS[1] if name in NETWORK else PANELS[2]
 
 
 def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:

@@ -7,6 +7,7 @@ control character is written, and every line stays whole.
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -185,8 +186,10 @@ def accept_any_text() -> None:
             stream.reconfigure(errors="replace")
 
 
-def print_error(message: str) -> None:
-    """Print one paragraph to standard error."""
+def print_error(message: str, *, trace: BaseException | None = None) -> None:
+    """Print one paragraph to standard error; before it where the error was, if asked."""
+    if trace is not None:
+        traceback.print_exception(trace)
     console = _console(stderr=True)
     console.print("Error:", style="bold red", end=" ")
     console.print(message, markup=False)

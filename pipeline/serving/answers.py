@@ -1,10 +1,11 @@
-"""What a model says of images, as tables: printed line by line, or written to a CSV or Parquet file as they come.
+"""What a model says of images, as tables: printed as lines or JSON, or written to a CSV or Parquet file as they come.
 
 A row is an image: the ``file`` that it is from, its ``index`` in this file,
 from 0; the ``label`` and ``probability`` of the most probable class, 0–1, and
 of the next, the ``runner_up``.
 """
 
+import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,9 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+
+Write = Callable[[pa.Table], None]
+"""Takes answers."""
 
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
 SCHEMA = pa.schema(
@@ -55,7 +59,22 @@ def lines(answers: pa.Table) -> str:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+def listed(say: Callable[[str], None]) -> Iterator[Write]:
+    """Yield a function that says answers as they come: a line each, which together are one JSON array."""
+    waiting = ""  # for the comma, or the end
+
+    def write(answers: pa.Table) -> None:
+        nonlocal waiting
+        for row in answers.to_pylist():
+            say(f"{waiting}," if waiting else "[")
+            waiting = json.dumps(row, ensure_ascii=False)
+
+    yield write
+    say(f"{waiting}\n]" if waiting else "[]")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Write]:
     """Yield a function that adds answers to the file at ``path``, which is there when the block ends well.
 
     Raises:

@@ -35,7 +35,7 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int, allowed_hosts
     with bound(host, port) as listener:
         app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *allowed_hosts])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        reporter.note(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
+        reporter.result(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:
             uvicorn.Server(connections.config(app, server.PAGE)).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn raises it once more when it has ended

@@ -63,6 +63,12 @@ def connect(note: Note = lambda text: None) -> None:
     _check_experiment()
 
 
+def is_there() -> bool:
+    """Return whether there is a store to be asked; to ask would make one where it is a SQLite file."""
+    file = sqlite.file_of(mlflow.get_tracking_uri())
+    return file is None or (file.exists() and file.stat().st_size > 0)
+
+
 def _check_experiment() -> None:
     """Check that the experiment that the environment names takes runs.
 

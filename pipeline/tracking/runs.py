@@ -38,6 +38,7 @@ COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 
 # Artifacts.
+CONFIGURATION = "configuration.yaml"  # the file of parameters that was given, as it was
 HISTORY = "training/history.csv"
 CURVES = "training/curves.png"
 PER_CLASS = "evaluation/per_class.csv"

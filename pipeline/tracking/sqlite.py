@@ -24,7 +24,7 @@ def prepare(tracking_uri: str) -> None:
         OSError: the file's folder cannot be written.
         sqlite3.Error: the file is no SQLite file, or is damaged.
     """
-    path = _file_of(tracking_uri)
+    path = file_of(tracking_uri)
     if path is None or _is_whole(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,8 @@ def prepare(tracking_uri: str) -> None:
         _remove(path, journals=True)
 
 
-def _file_of(tracking_uri: str) -> Path | None:
+def file_of(tracking_uri: str) -> Path | None:
+    """Return the file of a SQLite store; None where the store is another one."""
     if not tracking_uri.startswith("sqlite:"):
         return None
     name = sqlalchemy.engine.make_url(tracking_uri).database

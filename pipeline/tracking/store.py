@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
 
+_attached: dict[str, str] = {}
+
+
+def attach(path: str, text: str) -> None:
+    """Let every run that this process opens from now on hold a text as the artifact ``path``."""
+    _attached[path] = text
+
 
 @contextmanager
 def open_run(
@@ -66,6 +73,8 @@ def open_run(
     try:
         if runs.ERROR in get_run(run_id).tags:
             client().delete_tag(run_id, runs.ERROR)  # of the attempt before
+        for path, text in _attached.items():
+            client().log_text(run_id, text, path)
         yield run_id
     except KeyboardInterrupt:
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
@@ -195,8 +204,8 @@ def get_run(run_id: str) -> TrackedRun:
         return _tracked(client().get_run(run_id))
 
 
-def find_runs(filter_string: str) -> list[TrackedRun]:
-    """Return the runs of the active experiment that an MLflow filter matches, the newest first.
+def find_runs(filter_string: str, *, limit: int = 100_000) -> list[TrackedRun]:
+    """Return the runs of the active experiment that an MLflow filter matches, the newest first, ``limit`` at most.
 
     Raises:
         TrackingError: the tracking server does not answer.
@@ -204,7 +213,7 @@ def find_runs(filter_string: str) -> list[TrackedRun]:
     """
     with explained("No answer from the tracking server"):
         try:
-            found: list[Run] = mlflow.search_runs(filter_string=filter_string, output_format="list")
+            found: list[Run] = mlflow.search_runs(filter_string=filter_string, max_results=limit, output_format="list")
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
                 raise

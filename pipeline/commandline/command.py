@@ -1,0 +1,99 @@
+"""A stage to a command: its options, its help, its reporter, its exit code."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from pipeline import recipes
+from pipeline.commandline import configuration, options
+from pipeline.commandline.configuration import Configuration
+from pipeline.commandline.group import Command
+from pipeline.commandline.terminal import TerminalReporter, print_error
+from pipeline.comparison.grid import grid
+from pipeline.errors import PipelineError, UsageError, of_library
+from pipeline.settings import DataSettings, Settings
+from pipeline.startup import interruptible, quieten
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+Stage = Callable[..., None]
+
+
+def add(
+    app: typer.Typer, panel: str, *examples: str, settings: type[DataSettings] | None = None, lists: bool = False
+) -> Callable[[Stage], Stage]:
+    """Make a stage a command.
+
+    The stage is called with the settings (where it has any), a reporter, and the parameters of its own, which become
+    options as they are. With ``as_json`` among these, only results go to standard output.
+
+    Args:
+        app: that gets the command.
+        panel: of the help, that it stands in.
+        examples: of what to type.
+        settings: the class whose fields are options, too.
+        lists: those take several values, and the stage is called with the settings of all combinations.
+    """
+
+    def register(stage: Stage) -> Stage:
+        own = list(inspect.signature(stage).parameters.values())[2 if settings else 1 :]
+        names = [parameter.name for parameter in own]
+
+        @functools.wraps(stage)
+        def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
+            with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=bool(values.get("as_json"))) as reporter:
+                extra = {name: values.pop(name) for name in names}
+                given = {name: value for name, value in values.items() if value is not None}
+                if config is not None:
+                    _keep(config, given, with_run=settings is Settings)
+                stage(*([_checked(settings, given, lists=lists)] if settings else []), reporter, **extra)
+
+        parameters = own + (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return app.command(cls=Command, rich_help_panel=panel, epilog=_examples(examples))(run)
+
+    return register
+
+
+def _examples(lines: Sequence[str]) -> str:
+    return "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
+
+
+def _checked(settings: type[DataSettings], given: Mapping[str, Any], *, lists: bool) -> Any:
+    if lists:
+        return grid(given)
+    return recipes.resolve(given) if settings is Settings else settings.of(given)
+
+
+def _keep(config: Configuration, given: Mapping[str, Any], *, with_run: bool) -> None:
+    """Check a file of parameters against what is typed; let it be kept with the run that the stage opens, if any."""
+    configuration.check_declared(config, given)
+    if with_run:
+        from pipeline.tracking import runs, store
+
+        store.attach(runs.CONFIGURATION, config.text)
+
+
+@contextmanager
+def _outcome_as_exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
+    """Turn a failure that a user can mend, and what asks to stop, into a message and an exit code."""
+    quieten(verbose=verbose)
+    try:
+        with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter:
+            if quiet and verbose:
+                raise UsageError("quiet, verbose: expected one of the two, received both.")
+            yield reporter
+    except Exception as error:
+        failure = error if isinstance(error, PipelineError) else of_library(error)
+        if failure is None:
+            raise
+        print_error(str(failure), trace=error if verbose else None)
+        raise typer.Exit(failure.exit_code) from None
+    except KeyboardInterrupt:
+        print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
+        raise typer.Exit(INTERRUPTED) from None
