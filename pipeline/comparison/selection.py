@@ -10,7 +10,7 @@ from pipeline.comparison.grouping import Result
 from pipeline.comparison.wording import count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
-from pipeline.tracking import runs, store
+from pipeline.tracking import links, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 
@@ -147,5 +147,6 @@ def _load(run: TrackedRun, *, taken_over: bool) -> tuple[Result, list[str]]:
         tags=run.tags,
         finished=run.ended or run.started,
         taken_over=taken_over,
+        address=links.page_of(run),
     )
     return result, [column.removeprefix("p_") for column in answers.columns if column.startswith("p_")]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import mlflow
 
 from pipeline.tracking import connection, store
+from pipeline.tracking.runs import TrackedRun
 from pipeline.tracking.sqlite import file_of
 
 DEFAULT = Path("mlflow.db")
@@ -15,13 +16,18 @@ DEFAULT = Path("mlflow.db")
 
 def look_at(run_id: str) -> str:
     """Return a sentence on how to look at a run; it names no password."""
-    uri = mlflow.get_tracking_uri()
-    if urlsplit(uri).scheme in ("http", "https"):
-        parts = urlsplit(uri)
-        host = parts.netloc.rpartition("@")[2]
-        path = f"/#/experiments/{store.get_run(run_id).experiment_id}/runs/{run_id}"
-        return f"Look at it at {parts.scheme}://{host}{parts.path.rstrip('/')}{path}"
-    file = file_of(uri)
+    if place := page_of(store.get_run(run_id)):
+        return f"Look at it at {place}"
+    file = file_of(mlflow.get_tracking_uri())
     if file is not None and file.resolve() == DEFAULT.resolve():
         return "Look at it with: mlflow ui"
     return f"Look at it with: mlflow ui --backend-store-uri {shlex.quote(connection.address())}"
+
+
+def page_of(run: TrackedRun) -> str:
+    """Return the address of a run's page in the UI of its tracking server, or nothing where the store has no server."""
+    parts = urlsplit(mlflow.get_tracking_uri())
+    if parts.scheme not in ("http", "https"):
+        return ""
+    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
