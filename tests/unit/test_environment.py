@@ -50,8 +50,9 @@ def test_the_pins_are_in_the_ranges_of_the_project(constraints: dict[str, str], 
         assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)])
 
 
-def test_the_readme_installs_the_mlflow_that_the_project_pins(conda: dict[str, str]) -> None:
-    pinned = set(re.findall(r"mlflow==([\d.]+)", (PROJECT / "README.md").read_text()))
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_a_page_installs_the_mlflow_that_the_project_pins(conda: dict[str, str], page: str) -> None:
+    pinned = set(re.findall(r"mlflow==([\d.]+)", (PROJECT / page).read_text(encoding="utf-8")))
     assert {conda["mlflow"]} == pinned
 
 
