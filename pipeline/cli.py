@@ -17,6 +17,7 @@ from pipeline.commandline.options import Quiet, Verbose
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
+from pipeline.startup import mark_environment
 
 app = typer.Typer(
     cls=Group,
@@ -33,6 +34,7 @@ TRAINING, STEPS, MODELS, HOUSE = "Train and compare", "Step by step", "Use a mod
 def main() -> None:
     """Run the command line."""
     accept_any_text()
+    mark_environment()
     app(prog_name="pipeline")
 
 
@@ -137,10 +139,10 @@ def compare(
 
     Any parameter but those of the data takes several values, parted by commas; of whole numbers 1-5 is a range.
     """
-    from pipeline.stages import compare
+    from pipeline.stages import compare, plan
 
     if dry_run:
-        compare.plan(settings, reporter, count=workers)
+        plan.plan(settings, reporter, count=workers)
         return
     run_id = compare.compare(settings, reporter, count=workers, register=register)
     _tell(reporter, run_id, "the comparison")

@@ -54,3 +54,10 @@ class Reporter:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Take a table: the names of its columns, of which the first names the row, and its rows."""
+
+
+def duration(seconds: float) -> str:
+    """Return about how long something takes: '42 s', '12 min', '3.5 h'."""
+    if seconds < 100:  # noqa: PLR2004 - from here on minutes say enough
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

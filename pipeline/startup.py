@@ -6,7 +6,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from pipeline.settings import usable_cores
@@ -38,6 +39,20 @@ def quieten(*, verbose: bool = False) -> None:
     """
     for name, value in (_TALKATIVE if verbose else _CALM).items():
         os.environ.setdefault(name, value)
+
+
+MARK = ".recurrent-mlflow-pipeline"
+"""The file in an environment that MLflow has built which says that it is one of this project."""
+
+_BUILT_BY_MLFLOW = re.compile(r"mlflow-[0-9a-f]{40}")
+
+
+def mark_environment() -> None:
+    """Mark the environment of this process as this project's, if it is one that MLflow has built: see ``clean``."""
+    environment = Path(sys.prefix)
+    if _BUILT_BY_MLFLOW.fullmatch(environment.name):
+        with suppress(OSError):
+            (environment / MARK).touch()
 
 
 @contextmanager
@@ -80,6 +95,14 @@ def start_tensorflow(threads: int) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that TensorFlow can use, once it is started."""
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
 
 
 @contextmanager

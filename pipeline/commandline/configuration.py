@@ -80,7 +80,7 @@ def _loader(yaml: Any) -> Any:
 def _value(name: str, value: object, path: str) -> object:
     if isinstance(value, bool):
         return value
-    parts = value if isinstance(value, list) else [value]
+    parts: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(part, str) for part in parts):
         raise UsageError(f"{name}: expected a value or a list of values in {path}, received {_shortened(value)}.")
     return ",".join(parts)

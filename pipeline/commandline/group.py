@@ -1,5 +1,6 @@
 """Typer's commands as they are here: errors as one paragraph, switches that take a value, options before a command."""
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -38,12 +39,21 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """Says what is wrong with a command line as the commands say what is wrong with a parameter."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **named: Any) -> Any:
-        """Run the command line."""
+    def main(  # Typer's own signature
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line, and end the process with its exit code."""
+        run = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
-            return super().main(args, *rest, standalone_mode=False, **named)
+            return run()
         try:
-            code = super().main(args, *rest, standalone_mode=False, **named)
+            code = run()
         except (TyperException, PipelineError) as error:
             if message := _explained(error):
                 print_error(message)

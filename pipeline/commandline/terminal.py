@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console
 
-from pipeline.progress import Progress, Reporter
+from pipeline.progress import Progress, Reporter, duration
 from pipeline.records import EpochRecord
 
 if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
@@ -151,7 +151,7 @@ def _board(trainings: Sequence[Progress], left: float | None, *, height: int) ->
     from rich.table import Table
 
     ended = sum(training.left == 0 for training in trainings)
-    caption = f"{ended} of {len(trainings)} ended" + (f", about {_duration(left)} left" if left else "")
+    caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left"):
         table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
@@ -171,12 +171,8 @@ def _cells(training: Progress) -> tuple[str, ...]:
         f"{record.cost:.4f}" if record else "",
         f"{record.val_accuracy:.2%}" if record else "",
         f"{training.seconds:.0f} s" if training.seconds else "",
-        _duration(training.left) if training.left else "",
+        duration(training.left) if training.left else "",
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
 
 
 def accept_any_text() -> None:

@@ -84,9 +84,9 @@ def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, repo
     reporter.table(columns, [_row(group) for group in groups])
     found = verdicts.verdicts(groups)
     for verdict in found:
-        reporter.note(verdicts.sentence(verdict))
+        reporter.result(verdicts.sentence(verdict))
     if advised := advice.advice(groups, found):
-        reporter.note(advised.sentence)
+        reporter.result(advised.sentence)
     if output is not None:
         reporter.note(f"Look at {output / 'report.html'}.")
     if parent is not None:

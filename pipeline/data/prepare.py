@@ -141,7 +141,7 @@ def split(raw: RawData, data_dir: Path, reporter: Reporter) -> DataSet:
     Raises:
         DataError: the files do not make up a data set that can be split and learned.
     """
-    code = digests.of_code("data/processed.py")
+    code = code_of_splitting()
     with folders.locked(processed.processed_folder(data_dir), reporter):
         dataset = _intact(raw, data_dir, code, reporter) or _split_anew(raw, data_dir, code, reporter)
     if unknown := labels_without_training(dataset):
@@ -151,6 +151,11 @@ def split(raw: RawData, data_dir: Path, reporter: Reporter) -> DataSet:
         )
     # The same content may have been obtained from somewhere else before.
     return replace(dataset, source=raw.provenance.origin)
+
+
+def code_of_splitting() -> str:
+    """Return the digest of the code that makes a processed data set."""
+    return digests.of_code("data/processed.py")
 
 
 def _intact(raw: RawData, data_dir: Path, code: str, reporter: Reporter) -> DataSet | None:

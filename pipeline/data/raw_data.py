@@ -98,6 +98,11 @@ def locate(settings: "DataSettings") -> RawData:
     return max(kept, key=lambda raw: raw.provenance.obtained)
 
 
+def holds(data_dir: Path, name: str, digest: str) -> bool:
+    """Return whether the raw data of that name and digest is there, intact or not."""
+    return any(raw.digest == digest for raw in _read(raw_folder(data_dir) / name))
+
+
 def verify(raw: RawData) -> None:
     """Check that the files of a raw folder are what they were when they were kept.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from pipeline.data import space
 from pipeline.errors import DataError, UsageError, reason
 from pipeline.records import EpochRecord, Snapshot
 
@@ -104,6 +105,15 @@ class Checkpoints:
     def exists(self, name: str) -> bool:
         """Return whether the training was begun here and has not ended."""
         return self._folder(name).is_dir()
+
+    def names(self) -> list[str]:
+        """Return the names of all checkpoints that are here."""
+        found = self._root.iterdir() if self._root.is_dir() else ()
+        return sorted(path.name for path in found if path.is_dir() and _NAME.fullmatch(path.name))
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a checkpoint takes."""
+        return space.bytes_in(self._folder(name))
 
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a checkpoint in place of the one before; whenever the machine stops, one of the two is whole.

@@ -38,14 +38,19 @@ def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int)
     return [
         Job(
             settings=settings,
-            name=_name(settings, [each for each in grid if each.cell == settings.cell]),
+            name=name,
             parent=parent,
             dataset=data.name,
             digest=data.digest,
             cores=max(1, usable_cores() // count),
         )
-        for settings in grid
+        for name, settings in zip(names(grid), grid, strict=True)
     ]
+
+
+def names(grid: Sequence[Settings]) -> list[str]:
+    """Return a name for each training, such as ``gru-s1``."""
+    return [_name(settings, [each for each in grid if each.cell == settings.cell]) for settings in grid]
 
 
 def _name(settings: Settings, of_cell: Sequence[Settings]) -> str:

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
-from pipeline import records
+from pipeline import records, startup
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, resumable
@@ -77,7 +75,7 @@ def opened(
         checkpoint,
     ):
         store.log_parameters(run_id, parameters)
-        origin.log_origin(run_id, data, gpus=_gpus())
+        origin.log_origin(run_id, data, gpus=startup.gpus())
         store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
 
@@ -97,11 +95,6 @@ def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool)
         return None
     reporter.note(f"Run {found.run_id}, the same training, was cut off: going on with it. --new trains anew.")
     return found
-
-
-def _gpus() -> list[str]:
-    devices = tf.config.list_physical_devices("GPU")
-    return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
 
 
 def finish(training: Training, reporter: Reporter, *, evaluate: bool) -> None:

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import mlflow
@@ -63,10 +64,15 @@ def connect(note: Note = lambda text: None) -> None:
     _check_experiment()
 
 
+def file() -> Path | None:
+    """Return the SQLite file that is the store; None where it is another one."""
+    return sqlite.file_of(mlflow.get_tracking_uri())
+
+
 def is_there() -> bool:
     """Return whether there is a store to be asked; to ask would make one where it is a SQLite file."""
-    file = sqlite.file_of(mlflow.get_tracking_uri())
-    return file is None or (file.exists() and file.stat().st_size > 0)
+    path = file()
+    return path is None or (path.exists() and path.stat().st_size > 0)
 
 
 def _check_experiment() -> None:

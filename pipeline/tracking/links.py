@@ -8,7 +8,6 @@ import mlflow
 
 from pipeline.tracking import connection, store
 from pipeline.tracking.runs import TrackedRun
-from pipeline.tracking.sqlite import file_of
 
 DEFAULT = Path("mlflow.db")
 """The store that `mlflow ui` shows unless told."""
@@ -18,7 +17,7 @@ def look_at(run_id: str) -> str:
     """Return a sentence on how to look at a run; it names no password."""
     if place := page_of(store.get_run(run_id)):
         return f"Look at it at {place}"
-    file = file_of(mlflow.get_tracking_uri())
+    file = connection.file()
     if file is not None and file.resolve() == DEFAULT.resolve():
         return "Look at it with: mlflow ui"
     return f"Look at it with: mlflow ui --backend-store-uri {shlex.quote(connection.address())}"

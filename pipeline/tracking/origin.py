@@ -52,12 +52,17 @@ def _is_place(source: str) -> bool:
 
 def _machine(gpus: list[str]) -> str:
     """Return a line such as ``AMD EPYC, 2 cores, no GPU``."""
+    return f"{processor()}, {', '.join(gpus) or 'no GPU'}"
+
+
+def processor() -> str:
+    """Return such as ``AMD EPYC, 2 cores``: how the tag of this machine begins."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
-    return f"{cpu}, {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
+    return f"{cpu}, {os.cpu_count()} cores"
 
 
 def _commit() -> str:

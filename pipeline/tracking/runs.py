@@ -7,7 +7,9 @@ The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-COST = "cost"  # of an epoch
+# Metrics of an epoch.
+COST = "cost"
+EPOCH_SECONDS = "epoch_seconds"
 
 # Metrics that are logged once.
 PARAMETERS = "parameters"  # trainable weights
@@ -64,6 +66,7 @@ class TrackedRun:
         metrics: the last value by name.
         tags: text by name.
         has_inputs: whether data sets are logged on it.
+        is_deleted: whether it lies in MLflow's bin.
     """
 
     run_id: str
@@ -76,6 +79,7 @@ class TrackedRun:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     has_inputs: bool
+    is_deleted: bool
 
     @property
     def is_training(self) -> bool:

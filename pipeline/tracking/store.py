@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
@@ -94,11 +94,11 @@ def _end(run_id: str, status: str, reason: str) -> None:
         mlflow.end_run(status)
 
 
-def mark_failed(run_id: str, reason: str) -> None:
+def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
     """End a run whose process could not, because it died."""
     if get_run(run_id).status == "RUNNING":
         client().set_tag(run_id, runs.ERROR, reason)
-        client().set_terminated(run_id, "FAILED")
+        client().set_terminated(run_id, status)
 
 
 def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
@@ -224,6 +224,22 @@ def find_runs(filter_string: str, *, limit: int = 100_000) -> list[TrackedRun]:
         return [_tracked(run) for run in found]
 
 
+def find_checkpointed_runs() -> list[TrackedRun]:
+    """Return the runs of all experiments that name a checkpoint, those in MLflow's bin, too.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+    """
+    with explained("No answer from the tracking server"):
+        found: list[Run] = mlflow.search_runs(
+            filter_string=f"tags.{runs.CHECKPOINT} != ''",
+            run_view_type=ViewType.ALL,
+            search_all_experiments=True,
+            output_format="list",
+        )
+    return [_tracked(run) for run in found]
+
+
 def children_of(run_id: str) -> list[TrackedRun]:
     """Return the runs that name this one as their parent, and those that its tag ``children`` names, by their start.
 
@@ -251,6 +267,7 @@ def _tracked(run: Run) -> TrackedRun:
         metrics=run.data.metrics,
         tags=run.data.tags,
         has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
+        is_deleted=run.info.lifecycle_stage == LifecycleStage.DELETED,
     )
 
 

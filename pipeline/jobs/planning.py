@@ -1,0 +1,121 @@
+"""What there is to do of a comparison before it begins: what was trained already, and about how long the rest takes."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.data.splits import DataSet
+from pipeline.errors import DataError
+from pipeline.jobs import fingerprints, resumable, side_by_side
+from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.resumable import State, Twin
+from pipeline.progress import duration
+from pipeline.settings import WITHOUT_EFFECT, Settings, usable_cores
+from pipeline.tracking import connection, origin, runs, store
+from pipeline.tracking.runs import TrackedRun
+
+NEW, UNKNOWN = "new", "unknown"
+TAKEN_OVER, GOES_ON, ELSEWHERE = "taken over", "goes on", "another process is at it"
+_WORDS = {State.ENDED: TAKEN_OVER, State.CUT_OFF: GOES_ON, State.HELD: ELSEWHERE}
+
+COLUMNS = ("training", "state", "about")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A training of a plan: what becomes of it, and the seconds that are left of it; None where nothing tells."""
+
+    name: str
+    state: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What there is to do, ``count`` trainings at a time."""
+
+    items: Sequence[Item]
+    count: int
+
+
+def plan(trainings: Sequence[Settings], data: DataSet | None, *, count: int) -> Plan:
+    """Return what there is to do of trainings, ``count`` at a time, without doing any of it.
+
+    Args:
+        trainings: the parameters of each.
+        data: what they train on; None where it is not here yet: then nothing of them is known.
+        count: of trainings side by side.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+        UsageError: a parameter does not fit the data.
+    """
+    names = side_by_side.names(trainings)
+    if data is None or not connection.is_there():
+        state = UNKNOWN if data is None else NEW
+        return Plan(items=[Item(name=name, state=state, seconds=None) for name in names], count=count)
+    connection.connect()
+    earlier, cores = _earlier(data), max(1, usable_cores() // count)
+    items = [_item(name, settings, data, earlier, cores=cores) for name, settings in zip(names, trainings, strict=True)]
+    return Plan(items=items, count=count)
+
+
+def _earlier(data: DataSet) -> list[TrackedRun]:
+    """Return the trainings on this data that have ended on a machine such as this one."""
+    found = store.find_runs(f"attributes.status = 'FINISHED' and tags.{runs.DATASET_DIGEST} = '{data.digest}'")
+    here = [run for run in found if run.tags.get(runs.MACHINE, "").startswith(origin.processor())]
+    return [run for run in here if run.is_training and runs.SECONDS_TRAIN in run.metrics and run.is_evaluated]
+
+
+def _item(name: str, settings: Settings, data: DataSet, earlier: Sequence[TrackedRun], *, cores: int) -> Item:
+    place = Checkpoints(settings.data_dir)
+    twin = resumable.find_twin(fingerprints.of(settings, data), place)
+    if twin and twin.state is State.ENDED:
+        return Item(name=name, state=TAKEN_OVER, seconds=0.0)
+    kind = _kind(fingerprints.parameters(settings, data))
+    left = settings.epochs - (_epochs_done(twin, place) if twin else 0)
+    known = [_seconds(run, left, cores) for run in earlier if _kind(run.params) == kind]
+    seconds = statistics.median(known) if known else None
+    return Item(name=name, state=_WORDS[twin.state] if twin else NEW, seconds=seconds)
+
+
+def _kind(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Return what trainings share whose epochs take equally long."""
+    return {name: str(value) for name, value in parameters.items() if name not in WITHOUT_EFFECT | {"seed", "epochs"}}
+
+
+def _seconds(run: TrackedRun, epochs: int, cores: int) -> float:
+    """Return the seconds that so many epochs of an earlier training, and all around them, would take on so many cores.
+
+    Two cores do in one training about as much as in two trainings with one core each.
+    """
+    pace = run.metrics[runs.EPOCH_SECONDS]
+    whole = run.metrics[runs.SECONDS_TRAIN] + run.metrics.get(runs.SECONDS_EVALUATE, 0.0)
+    around = max(0.0, whole - pace * int(run.params["epochs"]))
+    return (pace * epochs + around) * int(run.tags.get(runs.CORES, cores)) / cores
+
+
+def _epochs_done(twin: Twin, place: Checkpoints) -> int:
+    try:
+        snapshot = place.load(twin.run.tags[runs.CHECKPOINT])
+    except DataError:
+        return 0
+    return len(snapshot.history) if snapshot else 0
+
+
+def rows(plan: Plan) -> list[list[str]]:
+    """Return the lines of a table of a plan."""
+    return [[item.name, item.state, duration(item.seconds) if item.seconds else ""] for item in plan.items]
+
+
+def summary(plan: Plan) -> str:
+    """Return how many trainings of which state there are, and about how long they take."""
+    states = [item.state for item in plan.items]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    known = [item.seconds for item in plan.items if item.seconds is not None]
+    unknown = len(plan.items) - len(known)
+    time = f"About {duration(sum(known) / plan.count)}" if any(known) else "Nothing is left to do"
+    if unknown:
+        others = f"{unknown} of them: of their kind none has ended here before"
+        time = f"{time}, without {others}" if any(known) else f"How long cannot be told of {others}"
+    return f"{len(plan.items)} trainings, {plan.count} at a time: {counts}. {time}."
