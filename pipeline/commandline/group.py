@@ -105,9 +105,7 @@ def _sentence(error: TyperException) -> str:
     if hasattr(error, "possibilities"):
         names = [_name(option) for option in error.possibilities or ()]
         hint = f" Did you mean {' or '.join(names)}?" if names else ""
-        return (
-            f"{_name(str(getattr(error, 'option_name', '')))}: expected a parameter, received none by this name.{hint}"
-        )
+        return f"{_name(str(getattr(error, 'option_name', '')))}: there is no parameter of this name.{hint}"
     return error.format_message()
 
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -105,6 +106,54 @@ def test_both_spellings_reach_the_settings(monkeypatch: pytest.MonkeyPatch, spel
     assert "batch_size: expected greater than or equal to 1, received 0." in result.output
 
 
+@pytest.mark.parametrize("stage", [*SETTINGS, *WITHOUT_SETTINGS])
+def test_help_shows_examples_groups_and_switches_and_each_default_once(stage: str) -> None:
+    output = invoke(stage, "--help").output
+
+    text = " ".join(output.replace("│", " ").split())
+    assert f"Examples pipeline {stage}" in text
+    assert ("─ Data ─" in output) == (stage in SETTINGS)
+    assert "<bool>" not in text
+    assert "[default" not in text
+
+
+def test_the_commands_stand_in_groups() -> None:
+    output = invoke("--help").output
+
+    assert all(f"─ {panel} ─" in output for panel in (cli.TRAINING, cli.STEPS, cli.MODELS, cli.HOUSE))
+    assert "─ Commands ─" not in output
+
+
+def completed(*words: str) -> list[str]:
+    """Return what a bash would offer for the last word of a command line."""
+    line = " ".join(("pipeline", *words))
+    environment = {"_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    command = [sys.executable, "-m", "pipeline"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("comp",), ["compare"]),
+        (("run", "--hid"), ["--hidden-units"]),
+        (("run", "--cell", ""), ["rnn", "lstm", "gru"]),
+        (("run", "--dataset", "k"), ["kmnist"]),
+        (("compare", "--cells", "rnn,l"), ["rnn,lstm"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(words: tuple[str, ...], offered: list[str]) -> None:
+    assert offered == completed(*words)
+
+
+def test_completion_can_be_installed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "--install-completion", "bash"]
+    environment = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "_PIPELINE_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "pipeline.sh").read_text()
+
+
 def test_version() -> None:
     assert f"{__version__}\n" == invoke("--version").output
 
@@ -113,7 +162,7 @@ def test_help_imports_none_of_the_heavy_packages() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from pipeline.cli import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0 and 'evaluate' in result.output; "
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic'}; "
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic', 'yaml'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
 

@@ -1,4 +1,10 @@
+import contextlib
 import io
+import os
+import pty
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -37,6 +43,74 @@ def test_a_training_of_several_is_a_line_whenever_its_state_changes(capsys: pyte
         reporter.trainings([one, other], None)
 
     assert "gru-s1   trains   3/30   0.5000   93.75%   12 s   2 min\n" == capsys.readouterr().out
+
+
+def test_a_training_of_several_is_a_line_per_epoch_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = Progress(name="gru-s1", epochs=30, state="trains")
+    with TerminalReporter() as reporter:
+        for epoch in (1, 1, 2):
+            one.record = replace(RECORD, epoch=epoch)
+            reporter.trainings([one], None)
+
+    lines = ["gru-s1   trains   1/30   0.5000   93.75%", "gru-s1   trains   2/30   0.5000   93.75%"]
+    assert lines == capsys.readouterr().out.splitlines()
+
+
+def report_everything(reporter: TerminalReporter) -> None:
+    reporter.note("noted")
+    reporter.batches(1, 2, 3, 4)
+    reporter.epoch(RECORD, 30)
+    reporter.trainings([Progress(name="gru-s1", epochs=30, state="trains", record=RECORD)], None)
+    reporter.table(("", "seeds"), [("gru", "3")])
+    reporter.result("came of it")
+
+
+def test_quiet_shows_results_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter(quiet=True) as reporter:
+        report_everything(reporter)
+
+    assert ("      seeds\ngru       3\ncame of it\n", "") == capsys.readouterr()
+
+
+def test_beside_results_for_a_program_all_else_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter(aside=True) as reporter:
+        report_everything(reporter)
+
+    shown, aside = capsys.readouterr()
+    assert "      seeds\ngru       3\ncame of it\n" == shown
+    assert ["noted", "epoch ", "gru-s1"] == [
+        line[:6].rstrip("\n") if line[0] != "n" else line for line in aside.splitlines()
+    ]
+
+
+def on_a_terminal(code: str, **environment: str) -> str:
+    """Return what a program writes to a terminal."""
+    reading, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from pipeline.commandline.terminal import *; {code}"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        | {"TERM": "xterm-256color"}
+        | environment,
+    ) as process:
+        os.close(terminal)
+        written = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal reads
+            while read := os.read(reading, 1024):
+                written += read
+        process.wait()
+    os.close(reading)
+    return written.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_an_error_is_red_on_a_terminal_and_not_with_no_color() -> None:
+    assert "\x1b[1;31mError:" in on_a_terminal("print_error('x')")
+    assert "Error: x\r\n" == on_a_terminal("print_error('x')", NO_COLOR="1")
 
 
 def drawn(trainings: list[Progress], *, height: int) -> str:
