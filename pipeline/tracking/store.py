@@ -23,10 +23,10 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import UsageError, first_line
+from pipeline.errors import PipelineError, UsageError, first_line
 from pipeline.records import EpochRecord
 from pipeline.tracking import runs
-from pipeline.tracking.connection import client, explained, patiently
+from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+END_SECONDS = 10  # that are waited for the server when a run ends before its time
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
 
@@ -88,10 +89,12 @@ def open_run(
 
 def _end(run_id: str, status: str, reason: str) -> None:
     """End the active run before its time, as well as a server that may be the reason takes it."""
-    with suppress(MlflowException, OSError, SQLAlchemyError):
-        mlflow.MlflowClient().set_tag(run_id, runs.ERROR, reason)
-    with suppress(MlflowException, OSError, SQLAlchemyError):
-        mlflow.end_run(status)
+    with environment({PATIENCE: str(END_SECONDS)}):
+        with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError):
+            client().set_tag(run_id, runs.ERROR, reason)
+        with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError):
+            client().set_terminated(run_id, status)
+            mlflow.end_run(status)
 
 
 def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
