@@ -42,7 +42,7 @@ def of_parent(parent: str) -> Selection:
             "Name the run of a comparison, or use --filter."
         )
     ended, failures = _without_failures(_without_superseded(trainings))
-    taken_over = [run.run_id for run in ended if not run.is_child_of(parent)]
+    taken_over = [run.run_id for run in ended if not store.belongs_to(run, parent)]
     return Selection(run_ids=[run.run_id for run in ended], taken_over=taken_over, failures=failures)
 
 

@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.settings import Settings
-from pipeline.tracking import store
+from pipeline.tracking import origin, runs, store
 
 
 @contextmanager
@@ -27,5 +27,7 @@ def opened(name: str, grid: Sequence[Settings], data: DataSet, parameters: Mappi
     known = None if store.in_project_run() else resumable.cut_off(own, place)
     with resumable.open_run(name, place, data, fingerprint=own, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
+        store.log_tags(run_id, {runs.KIND: runs.COMPARED})
         store.add_to_comparison(run_id, run_id)
+        origin.log_inputs(run_id, data)
         yield run_id

@@ -98,7 +98,7 @@ def _opened(job: Job, data: DataSet, twin: Twin | None) -> "AbstractContextManag
 
 def _taken_over(job: Job, twin: Twin, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
-    own = twin.run.is_child_of(job.parent)
+    own = store.belongs_to(twin.run, job.parent)
     send(Opened(run_id=twin.run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
     store.add_to_comparison(twin.run.run_id, job.parent)
     return Done(run_id=twin.run.run_id, taken_over=not own)

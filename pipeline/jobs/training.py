@@ -76,7 +76,8 @@ def opened(
     ):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=startup.gpus())
-        store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
+        used = min(cores or usable_cores(), settings.shards)
+        store.log_tags(run_id, {runs.CORES: str(used), runs.KIND: runs.TRAINING})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
 
 

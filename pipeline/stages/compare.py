@@ -13,7 +13,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
 from pipeline.data import prepare
 from pipeline.errors import TrainingError
-from pipeline.jobs import comparing, fingerprints, side_by_side
+from pipeline.jobs import comparing, fingerprints, groups, side_by_side
 from pipeline.jobs.side_by_side import Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -44,24 +44,26 @@ def compare(
     count = count or side_by_side.at_once(len(trainings))
     with comparing.opened(grid.title(trainings), trainings, data, parameters) as parent:
         jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
-        groups = _reported(side_by_side.train_all(jobs, reporter, count=count), trainings[0], reporter, parent)
+        outcome = side_by_side.train_all(jobs, reporter, count=count)
+        groups.make(parent, data, jobs, outcome.done)
+        reported = _reported(outcome, trainings[0], reporter, parent)
     if register is not None:
-        _promote_best(grouping.best_by_validation(groups), register, reporter)
+        _promote_best(grouping.best_by_validation(reported), register, reporter)
     return parent
 
 
 def _reported(outcome: Outcome, settings: Settings, reporter: Reporter, parent: str) -> list[Group]:
     """Report on what has ended well, and raise an error if anything has not."""
-    groups: list[Group] = []
+    reported: list[Group] = []
     failures = {job.name: reason for job, reason in outcome.failures.items()}
     if ended := outcome.done.values():
         taken_over = [done.run_id for done in ended if done.taken_over]
         selected = Selection(run_ids=[done.run_id for done in ended], taken_over=taken_over, failures=failures)
-        groups = report.report(selected, reporter, data_dir=settings.data_dir, parent=parent)
+        reported = report.report(selected, reporter, data_dir=settings.data_dir, parent=parent)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(failures) + len(ended)} trainings failed. {reasons}")
-    return groups
+    return reported
 
 
 def _promote_best(group: Group, name: str, reporter: Reporter) -> None:

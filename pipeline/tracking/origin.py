@@ -8,13 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.numpy_dataset import from_numpy
+from mlflow.entities import Dataset as Described
+from mlflow.entities import DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from pipeline.tracking import runs
-from pipeline.tracking.connection import patiently
+from pipeline.tracking.connection import client
 from pipeline.tracking.store import get_run, log_tags
 
 if TYPE_CHECKING:
@@ -27,14 +29,22 @@ def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
     """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
     tags = {runs.MACHINE: _machine(gpus)}
     tags |= {f"{runs.VERSION}{package}": version(package) for package in RECORDED_PACKAGES}
-    run = get_run(run_id)
-    if runs.COMMIT not in run.tags and (commit := _commit()):
+    if runs.COMMIT not in get_run(run_id).tags and (commit := _commit()):
         tags[runs.COMMIT] = commit
     log_tags(run_id, tags)
-    if run.has_inputs:
-        return
-    for split, context in ((data.train, "training"), (data.test, "test")):
-        patiently(mlflow.log_input, _dataset(data, split, context), context=context)
+    log_inputs(run_id, data)
+
+
+def log_inputs(run_id: str, data: "DataSet") -> None:
+    """Log what is trained on and what is tested on as data sets of a run, unless it has them."""
+    if not get_run(run_id).has_inputs:
+        splits = {"training": data.train, "test": data.test}
+        client().log_inputs(run_id, [_input(data, split, context) for context, split in splits.items()])
+
+
+def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
+    described = Described.from_dictionary(_dataset(data, split, context).to_dict())
+    return DatasetInput(described, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
 def _dataset(data: "DataSet", split: "Split", context: str) -> Dataset:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 # Metrics of an epoch.
 COST = "cost"
+ACCURACY = "accuracy"
+VAL_COST = "val_cost"
+VAL_ACCURACY = "val_accuracy"
 EPOCH_SECONDS = "epoch_seconds"
 
 # Metrics that are logged once.
@@ -25,7 +28,11 @@ TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs
 OF_A_FINISHED_TRAINING = (TEST_ACCURACY, TEST_COST, BEST_VAL_ACCURACY, BEST_EPOCH, TRAIN_SECONDS, PARAMETERS)
 """The metrics that a training must have logged before it can be compared."""
 
+SEEDS = "seeds"  # of a group: how many trainings its means are of
+
 # Tags.
+KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
+TRAINING, COMPARED, GROUP = "training", "comparison", "group"
 FINGERPRINT = "fingerprint"  # by which the same training is found again
 CHECKPOINT = "checkpoint"  # the name of its checkpoint
 DATASET = "dataset"  # the name that the data's content has decided

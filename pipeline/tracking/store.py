@@ -104,6 +104,34 @@ def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
         client().set_terminated(run_id, status)
 
 
+def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
+    """Make a run below another one, beside the active one, and return its id."""
+    experiment = get_run(parent).experiment_id
+    made = client().create_run(experiment, run_name=name, tags={**tags, runs.PARENT: parent})
+    return str(made.info.run_id)
+
+
+def end(run_id: str) -> None:
+    """End a run that :func:`create_child` has made."""
+    client().set_terminated(run_id)
+
+
+def delete_run(run_id: str) -> None:
+    """Delete a run; MLflow keeps it among the deleted ones."""
+    client().delete_run(run_id)
+
+
+def belongs_to(run: TrackedRun, comparison: str) -> bool:
+    """Return whether a comparison has trained a run: it stands below it, or below one of its groups."""
+    parent = run.tags.get(runs.PARENT)
+    return parent == comparison or (parent is not None and get_run(parent).is_child_of(comparison))
+
+
+def history(run_id: str, metric: str) -> dict[int, float]:
+    """Return a metric's values by step."""
+    return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
+
+
 def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):

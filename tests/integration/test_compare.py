@@ -21,9 +21,20 @@ SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", *SMALL)
 
 
-def children(parent: str) -> dict[str, Run]:
+def below(parent: str) -> list[Run]:
+    """Return the runs that name this one as their parent."""
     query = f"tags.`mlflow.parentRunId` = '{parent}'"
-    return {run.info.run_name: run for run in mlflow.search_runs(filter_string=query, output_format="list")}
+    return list(mlflow.search_runs(filter_string=query, output_format="list"))
+
+
+def groups(parent: str) -> dict[str, Run]:
+    return {run.info.run_name: run for run in below(parent) if run.data.tags["kind"] == "group"}
+
+
+def children(parent: str) -> dict[str, Run]:
+    """Return the trainings that a comparison has done, which stand below its groups when all of a group have ended."""
+    runs = [*below(parent), *(run for group in groups(parent).values() for run in below(group.info.run_id))]
+    return {run.info.run_name: run for run in runs if run.data.tags["kind"] == "training"}
 
 
 def costs(run_id: str) -> list[tuple[int, float]]:
@@ -81,6 +92,25 @@ def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
             steps = [entry.step for entry in MlflowClient().get_metric_history(run.info.run_id, metric)]
             assert len(set(steps)) == len(steps), metric
     assert {run.info.run_id for run in runs.values()} == set(mlflow.get_run(parent).data.tags["children"].split(","))
+
+
+def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) -> None:
+    assert {"rnn", "gru"} == groups(parent).keys()
+    group = groups(parent)["gru"]
+    first, second = (dict(costs(children(parent)[name].info.run_id)) for name in ("gru-s1", "gru-s2"))
+
+    def series(metric: str) -> list[tuple[int, float]]:
+        history = MlflowClient().get_metric_history(group.info.run_id, metric)
+        return [(entry.step, pytest.approx(entry.value)) for entry in history]
+
+    assert series("cost") == [(epoch, statistics.mean((first[epoch], second[epoch]))) for epoch in first]
+    assert series("cost_sd") == [(epoch, statistics.stdev((first[epoch], second[epoch]))) for epoch in first]
+    assert series("cost_min") == [(epoch, min(first[epoch], second[epoch])) for epoch in first]
+    assert series("cost_max") == [(epoch, max(first[epoch], second[epoch])) for epoch in first]
+    assert 2 == group.data.metrics["seeds"]
+    assert {"cell": "gru", "seeds": "1,2", "hidden_units": "12"}.items() <= group.data.params.items()
+    assert ("FINISHED", "group") == (group.info.status, group.data.tags["kind"])
+    assert 2 == len(group.inputs.dataset_inputs) == len(mlflow.get_run(parent).inputs.dataset_inputs)
 
 
 def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(

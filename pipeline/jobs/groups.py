@@ -1,0 +1,75 @@
+"""The groups of a comparison as MLflow runs: one per configuration, with the means over its seeds.
+
+They stand between the comparison and its trainings, so that a tick per group in the UI compares configurations:
+``cost`` of a group is the mean of its trainings' ``cost``, with ``cost_sd``, ``cost_min`` and ``cost_max`` beside it,
+and so for each metric of an epoch and each that is logged once. Trainings that were taken over are members, too, and
+stay where they are.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.data.splits import DataSet
+from pipeline.jobs import fingerprints
+from pipeline.jobs.job import Done, Job
+from pipeline.settings import Settings
+from pipeline.tracking import origin, runs, store
+
+PER_EPOCH = (runs.COST, runs.ACCURACY, runs.VAL_COST, runs.VAL_ACCURACY)
+
+Series = Mapping[int, float]
+"""A metric's value by step."""
+
+
+def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job, Done]) -> None:
+    """Make the groups all of whose trainings have ended, unless they are there, and move the trainings below them."""
+    there = {run.name: run for run in store.children_of(comparison) if run.tags.get(runs.KIND) == runs.GROUP}
+    for members in _configurations(jobs):
+        name = members[0].name.rpartition("-s")[0]
+        if not all(job in done for job in members):
+            continue
+        if name in there:
+            if there[name].status == "FINISHED":
+                continue
+            store.delete_run(there[name].run_id)  # cut off while it was made
+        _make(comparison, name, data, {job: done[job] for job in members})
+
+
+def _configurations(jobs: Sequence[Job]) -> Iterable[list[Job]]:
+    """Return the jobs that differ by their seeds alone, together."""
+    groups: dict[Settings, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(replace(job.settings, seed=0), []).append(job)
+    return groups.values()
+
+
+def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done]) -> None:
+    members = [store.get_run(each.run_id) for each in done.values()]
+    group = store.create_child(comparison, name, {runs.KIND: runs.GROUP, runs.COMPARISON: comparison})
+    parameters = fingerprints.parameters(next(iter(done)).settings, data) | {
+        "seeds": ",".join(str(job.settings.seed) for job in done)
+    }
+    del parameters["seed"]
+    store.log_parameters(group, parameters)
+    origin.log_inputs(group, data)
+    for metric in PER_EPOCH:
+        histories = [store.history(run.run_id, metric) for run in members]
+        for step in sorted(set().union(*histories)):
+            store.log_metrics(group, summary(metric, [each[step] for each in histories if step in each]), step=step)
+    once = {runs.SEEDS: float(len(members))}
+    for metric in (*runs.OF_A_FINISHED_TRAINING, runs.CPU_SECONDS):
+        once |= summary(metric, [run.metrics[metric] for run in members if metric in run.metrics])
+    store.log_metrics(group, once)
+    for each in done.values():
+        if not each.taken_over:
+            store.log_tags(each.run_id, {runs.PARENT: group})
+    store.end(group)
+
+
+def summary(metric: str, values: Sequence[float]) -> dict[str, float]:
+    """Return mean, sample standard deviation (of two values or more), lowest and highest, by their metric's names."""
+    if not values:
+        return {}
+    spread = {f"{metric}_sd": statistics.stdev(values)} if len(values) > 1 else {}
+    return {metric: statistics.fmean(values)} | spread | {f"{metric}_min": min(values), f"{metric}_max": max(values)}
