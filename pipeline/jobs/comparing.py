@@ -25,9 +25,8 @@ def opened(name: str, grid: Sequence[Settings], data: DataSet, parameters: Mappi
     place = Checkpoints(grid[0].data_dir)
     # In a project's run `mlflow run` has opened one for us.
     known = None if store.in_project_run() else resumable.cut_off(own, place)
-    with resumable.open_run(name, place, data, fingerprint=own, resume=known) as (run_id, _):
+    with resumable.open_run(name, place, data, kind=runs.COMPARED, fingerprint=own, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
-        store.log_tags(run_id, {runs.KIND: runs.COMPARED})
         store.add_to_comparison(run_id, run_id)
         origin.log_inputs(run_id, data)
         yield run_id

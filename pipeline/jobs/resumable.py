@@ -27,6 +27,7 @@ def open_run(
     place: Checkpoints,
     data: DataSet,
     *,
+    kind: str,
     fingerprint: str,
     parent: str | None = None,
     resume: TrackedRun | None = None,
@@ -39,6 +40,7 @@ def open_run(
         name: of the run; see :func:`pipeline.tracking.store.open_run`.
         place: of the checkpoints.
         data: what is trained on.
+        kind: of the run, such as :data:`runs.TRAINING`.
         fingerprint: by which the run is found again.
         parent: the id of the run that it belongs under.
         resume: the run to continue.
@@ -49,7 +51,7 @@ def open_run(
     """
     checkpoint = resume.tags[runs.CHECKPOINT] if resume else checkpoints.new_name()
     with place.hold(checkpoint):
-        tags = {runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
+        tags = {runs.KIND: kind, runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
         tags |= {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest}
         run_id = resume.run_id if resume else None
         with store.open_run(name, tags, parent=parent, resume=run_id) as opened:

@@ -70,14 +70,14 @@ def opened(
     if not force:
         memory.check(settings, data)
     name, place = name or f"{settings.cell}-s{settings.seed}", Checkpoints(settings.data_dir)
-    with resumable.open_run(name, place, data, fingerprint=fingerprint, parent=parent, resume=resume) as (
-        run_id,
-        checkpoint,
-    ):
+    opening = resumable.open_run(
+        name, place, data, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume
+    )
+    with opening as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=startup.gpus())
         used = min(cores or usable_cores(), settings.shards)
-        store.log_tags(run_id, {runs.CORES: str(used), runs.KIND: runs.TRAINING})
+        store.log_tags(run_id, {runs.CORES: str(used)})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
 
 

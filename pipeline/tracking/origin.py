@@ -43,7 +43,7 @@ def log_inputs(run_id: str, data: "DataSet") -> None:
 
 
 def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
-    described = Described.from_dictionary(_dataset(data, split, context).to_dict())
+    described = Described(**_dataset(data, split, context).to_dict())
     return DatasetInput(described, [InputTag(MLFLOW_DATASET_CONTEXT, context)])
 
 
