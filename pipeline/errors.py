@@ -59,10 +59,15 @@ _OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
 
 
 def first_line(error: Exception) -> str:
-    """Return the line of what an error says that says what is wrong: of a database its own words, not SQLAlchemy's."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    """Return the line of what an error says that says what is wrong: of a database its own words, not SQLAlchemy's.
+
+    An address in it loses its user and password.
+    """
+    lines = _CREDENTIALS.sub("://", str(error)).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
 
+
+_CREDENTIALS = re.compile(r"://[^/\s@]*@")
 
 # Such as: (sqlite3.OperationalError) database or disk is full
 _OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")

@@ -1,0 +1,263 @@
+"""Which trainings there are, what is there to do, what may go: on real runs, killed ones among them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipeline import startup
+from pipeline.jobs import environments
+from pipeline.jobs.checkpoints import Checkpoints
+from tests.integration.conftest import Command, environment, run_id_in
+from tests.integration.test_compare import wait_for_checkpoints
+
+SMALL = ("--dataset", "digits", "--hidden-units", "12", "--shards", "2")
+ENDLESS = ("run", *SMALL, "--epochs", "100000", "--cell", "rnn")
+
+
+@pytest.fixture(scope="module")
+def data(store: Path) -> Path:
+    return store / "housekept"
+
+
+@pytest.fixture(scope="module")
+def trained(command: Command, data: Path) -> str:
+    """Return the id of a training that has ended; its parameters came from a file."""
+    config = data.with_name("experiment.yaml")
+    config.write_text("epochs: 4\nlearning-rate: 1e-2\nseed: 3  # typed over\n")
+    return run_id_in(command("run", *SMALL, "--config", config, "--seed", 1, "--data-dir", data).output)
+
+
+def start(data: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start an endless training of its own, and return when it has a checkpoint."""
+    before = len(list((data / "checkpoints").glob("*/checkpoint.npz")))
+    arguments = [sys.executable, "-m", "pipeline", *ENDLESS, "--data-dir", str(data), *more]
+    process = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for_checkpoints(process, data, before + 1)
+    return process
+
+
+@pytest.fixture(scope="module")
+def left(trained: str, data: Path) -> str:
+    """Return the id of a run whose process was killed."""
+    process = start(data, "--seed", "77")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return latest().info.run_id
+
+
+def latest() -> Run:
+    found: list[Run] = mlflow.search_runs(output_format="list", max_results=1)
+    return found[0]
+
+
+def rows(command: Command, data: Path, *options: object) -> dict[str, dict[str, object]]:
+    output = command("runs", "--json", "--quiet", "--data-dir", data, *options).stdout
+    return {row["run_id"]: row for row in json.loads(output)}
+
+
+def test_a_run_keeps_the_file_that_its_parameters_came_from(trained: str) -> None:
+    run = mlflow.get_run(trained)
+
+    kept = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/configuration.yaml")
+    assert "epochs: 4\nlearning-rate: 1e-2\nseed: 3  # typed over\n" == kept
+    assert ("4", "0.01", "1") == tuple(run.data.params[name] for name in ("epochs", "learning_rate", "seed"))
+
+
+def test_the_last_trainings_are_listed_with_what_became_of_them(
+    command: Command, trained: str, left: str, data: Path
+) -> None:
+    listed = rows(command, data)
+
+    metrics = mlflow.get_run(trained).data.metrics
+    assert {
+        "run_id": trained,
+        "name": "gru-s1",
+        "cell": "gru",
+        "data": "digits",
+        "test_accuracy": metrics["test_accuracy"],
+        "seconds": metrics["train_seconds"],
+        "state": "finished",
+    }.items() <= listed[trained].items()
+    assert ("rnn-s77", "cut off", None) == tuple(listed[left][name] for name in ("name", "state", "test_accuracy"))
+    assert [left] == list(rows(command, data, "--limit", 1))
+    table = command("runs", "--data-dir", data).output
+    assert re.search(rf"^{left} +rnn-s77 +digits +cut off ", table, re.MULTILINE)
+
+
+def test_where_there_is_no_store_to_ask_makes_none(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path))
+
+    nowhere = ("--data-dir", tmp_path)
+    assert "No trainings yet." in command("runs", *nowhere).output
+    assert "[]\n" == command("runs", "--json", *nowhere).stdout
+    assert "There is nothing to clean." in command("clean", *nowhere).output
+    assert "not there yet" in command("doctor", *nowhere).output
+    assert "6 trainings" in command("compare", "--cells", "rnn,gru", "--dry-run", *nowhere).output
+    assert [] == list(tmp_path.iterdir())
+
+
+# --- what there is to do --------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_what_is_taken_over_and_about_how_long_the_rest_takes(
+    command: Command, trained: str, data: Path
+) -> None:
+    before = len(mlflow.search_runs(output_format="list"))
+
+    arguments = ("--cells", "gru,lstm", "--seeds", "1-2", "--epochs", 4, "--learning-rate", "0.01", "--workers", 2)
+    output = command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
+
+    states = dict(re.findall(r"^(\S+-s\d) +(taken over|new)", output, re.MULTILINE))
+    assert {"gru-s1": "taken over", "gru-s2": "new", "lstm-s1": "new", "lstm-s2": "new"} == states
+    assert "4 trainings, 2 at a time: 1 taken over, 3 new. About " in output
+    assert "without 2 of them: of their kind none has ended here before." in output
+    assert before == len(mlflow.search_runs(output_format="list"))
+
+
+def test_a_dry_run_says_what_goes_on(command: Command, left: str, data: Path) -> None:
+    arguments = ("--cells", "rnn", "--seeds", "77", "--epochs", 100_000)
+    assert "1 goes on" in command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
+
+
+# --- what may go ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let MLflow's environments lie in a folder of the test."""
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "envs"))
+    return tmp_path / "envs"
+
+
+def checkpoint_of(run_id: str) -> str:
+    return str(mlflow.get_run(run_id).data.tags["checkpoint"])
+
+
+def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
+    command: Command, left: str, data: Path, environment_root: Path
+) -> None:
+    process = start(data, "--seed", "78")
+    working = latest().info.run_id
+    try:
+        assert (
+            f"Would clean run {left} (rnn-s77), to KILLED" in command("clean", "--dry-run", "--data-dir", data).output
+        )
+        assert "RUNNING" == mlflow.get_run(left).info.status
+
+        output = command("clean", "--data-dir", data).output
+
+        assert f"Cleaned run {left} (rnn-s77), to KILLED" in output
+        assert working not in output
+        assert "KILLED" == mlflow.get_run(left).info.status
+        assert "`pipeline clean` did" in mlflow.get_run(left).data.tags["error"]
+        assert "RUNNING" == mlflow.get_run(working).info.status
+        assert {checkpoint_of(left), checkpoint_of(working)} <= set(Checkpoints(data).names())
+        assert process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_checkpoints_go_when_no_run_needs_them(
+    command: Command, trained: str, left: str, data: Path, environment_root: Path
+) -> None:
+    place = Checkpoints(data)
+    needed = checkpoint_of(left)
+    foreign, ended = "f" * 32, checkpoint_of(trained)  # of another store; of a run that was killed as it ended
+    for name in (foreign, ended):
+        (data / "checkpoints" / name).mkdir()
+    (data / "checkpoints" / "my notes").mkdir()
+
+    output = command("clean", "--data-dir", data).output
+
+    assert f"Cleaned checkpoint {ended} of gru-s1: its run has ended" in output
+    assert "this store has no run of theirs, but another store may" in output
+    assert {needed, foreign} <= set(place.names())
+    assert ended not in place.names()
+    assert (data / "checkpoints" / "my notes").is_dir()
+
+    MlflowClient().delete_run(left)
+    with place.hold(needed):
+        assert needed not in command("clean", "--data-dir", data).output
+    assert f"Cleaned checkpoint {needed} of rnn-s77: its run was deleted" in command("clean", "--data-dir", data).output
+    assert needed not in place.names()
+    MlflowClient().restore_run(left)
+
+
+def test_processed_data_goes_when_other_code_has_made_it_and_its_raw_data_is_there(
+    command: Command, trained: str, data: Path, tmp_path: Path, environment_root: Path
+) -> None:
+    here = tmp_path / "data"
+    shutil.copytree(data / "raw", here / "raw")
+    shutil.copytree(data / "processed", here / "processed")
+    (folder,) = (here / "processed").glob("digits-*")
+    assert "nothing to clean" in command("clean", "--data-dir", here).output
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "0" * 64}))
+
+    (here / "raw").rename(here / "kept")
+    assert "nothing to clean" in command("clean", "--data-dir", here).output
+    (here / "kept").rename(here / "raw")
+    with Checkpoints(here).hold("a" * 32):
+        assert "Processed data stays: a training is under way." in command("clean", "--data-dir", here).output
+    assert folder.exists()
+    shutil.rmtree(here / "checkpoints")
+
+    assert f"Cleaned {folder}: other code has made it" in command("clean", "--data-dir", here).output
+    assert [".lock"] == [path.name for path in (here / "processed").iterdir()]
+
+
+def test_environments_go_that_this_project_has_run_in(
+    command: Command, data: Path, tmp_path: Path, environment_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, used, foreign = (environment_root / f"mlflow-{digit * 40}" for digit in "012")
+    for folder in (ours, used, foreign):
+        (folder / "bin").mkdir(parents=True)
+    for folder in (ours, used):
+        monkeypatch.setattr(sys, "prefix", str(folder))
+        startup.mark_environment()
+    monkeypatch.setattr(sys, "prefix", str(environment_root))
+    startup.mark_environment()
+    assert [ours, used] == environments.find()
+
+    sleeper = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(sleeper, stdin=subprocess.PIPE, env=os.environ | {"VIRTUAL_ENV": str(used)}) as process:
+        output = command("clean", "--data-dir", tmp_path).output
+        process.communicate(b"\n")
+
+    assert f"{used} stays: a process works in it." in output
+    assert f"Cleaned {ours}" in output
+    assert {used, foreign} == set(environment_root.iterdir())
+
+
+def test_the_doctor_shows_what_lies_where_and_who_answers(
+    command: Command, trained: str, data: Path, environment_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = json.loads(command("doctor", "--json", "--data-dir", data).stdout)
+
+    assert mlflow.__version__ == found["sections"]["Installed"]["mlflow"]
+    assert str(data.resolve()) in found["sections"]["Data"]["folder"]
+    assert os.environ["MLFLOW_TRACKING_URI"] == found["sections"]["Tracking"]["store"]
+    assert found["sections"]["Tracking"]["answers"].startswith("yes, in ")
+    assert [] == found["problems"]
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    result = command("doctor", "--data-dir", data, exit_code=1)
+    assert re.search(r"answers +no$", result.stdout, re.MULTILINE)
+    assert "No answer from the tracking server" in result.stderr
+    assert "secret" not in result.output
