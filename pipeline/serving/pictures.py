@@ -31,6 +31,12 @@ INK = 0.2
 FINEST = 1_024
 """Pixels on the longer side that are enough to find a digit by; averaging to so many evens a camera's noise out."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
+"""What is opened: pixels, read by Pillow itself. Others (EPS) it hands to programs of their own."""
+
+MOST_PIXELS = 2**26
+"""Of a picture: above every phone's camera but the largest; it takes about eight bytes for each."""
+
 Grey = NDArray[np.float32]
 
 
@@ -38,22 +44,29 @@ def read(file: Path | BinaryIO, *, name: str, dataset: str, height: int, width: 
     """Return the pixels (H, W), 0–255, that stand for a picture file.
 
     Args:
-        file: the picture, in any format that Pillow reads.
+        file: the picture, in one of :data:`FORMATS`.
         name: of the file, as the error shall name it.
         dataset: that the model was trained on.
         height: rows of an image, in pixels.
         width: columns of an image, in pixels.
 
     Raises:
-        DataError: it is no picture, or it is damaged.
+        DataError: it is no picture, it is damaged, or it has too many pixels.
     """
     try:
-        with Image.open(file) as picture:
-            return fit(grey(picture), dataset=dataset, height=height, width=width)
+        with Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height <= MOST_PIXELS:
+                picture.draft("RGB", (2 * FINEST, 2 * FINEST))  # of a large JPEG no more than is looked at
+                return fit(grey(picture), dataset=dataset, height=height, width=width)
+            size = f"{picture.width:,} × {picture.height:,}"
     except UnidentifiedImageError:
         problem = "one that is not"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow's readers raise
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise what they like: RuntimeError, NotImplementedError, struct.error
         problem = f"a damaged one ({error})"
+    else:
+        raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels, received {size}. Make it smaller.")
     raise DataError(f"{name}: expected a picture such as a PNG or JPEG file, received {problem}.")
 
 

@@ -54,7 +54,7 @@ def left(trained: str, data: Path) -> str:
     process = start(data, "--seed", "77")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return latest().info.run_id
+    return str(latest().info.run_id)
 
 
 def latest() -> Run:

@@ -1,5 +1,6 @@
 import gzip
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,36 @@ def test_what_is_no_picture_is_refused_by_name(content: bytes | None, said: str)
 
     with pytest.raises(DataError, match=f"it: expected a picture .* received {said}"):
         pictures.read(file, name="it", dataset="mnist", height=28, width=28)
+
+
+def read(content: bytes) -> Pixels:
+    return pictures.read(io.BytesIO(content), name="it", dataset="mnist", height=28, width=28)
+
+
+def test_a_format_that_pillow_hands_to_another_program_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\nshowpage\n"
+    with pytest.raises(DataError, match="it: expected a picture such as a PNG or JPEG file, received one that is not"):
+        read(eps)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    huge = io.BytesIO()
+    header = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452 00002328 00002328 08 00 00 00 00".replace(" ", ""))
+    huge.write(header + zlib.crc32(header[12:]).to_bytes(4, "big"))
+    huge.write(bytes.fromhex("00000000 49444154".replace(" ", "")))
+    with pytest.raises(DataError, match="it: expected at most 67,108,864 pixels, received 9,000 × 9,000"):
+        read(huge.getvalue())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("codec"), NotImplementedError("BLP"), KeyError("tag"), IndexError()])
+def test_whatever_a_decoder_raises_names_the_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    file = io.BytesIO()
+    bar(ink=0, paper=255).save(file, "PNG")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", broken)
+    with pytest.raises(DataError, match="it: expected a picture such as a PNG or JPEG file, received a damaged one"):
+        read(file.getvalue())
