@@ -1,5 +1,6 @@
 """Logged models: how one is written so that it is served from code, with no pickle, in a small environment."""
 
+import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +44,21 @@ def log_model(folder: Path, data: "DataSet") -> str:
             artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
             signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
             input_example=data.test.images[:1].astype(np.float32),
-            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+            conda_env=_environment(),
             metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
         )
     return str(info.model_uri)
+
+
+def _environment() -> dict[str, object]:
+    """Return what is to be installed for the model.
+
+    Given packages alone, MLflow looks for the version of pip that is here, and warns where there is none: uv makes
+    environments without it.
+    """
+    packages = [f"{package}=={version(package)}" for package in PACKAGES]
+    python = f"python={platform.python_version()}"
+    return {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": [python, "pip", {"pip": packages}]}
 
 
 class _Portable:
