@@ -11,6 +11,9 @@ from pipeline.progress import Progress
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 
+EVALUATION = 1.0
+"""Seconds that a training takes at least as long as it has not ended: its evaluation may be under way."""
+
 
 class Board:
     """A row per job, in their order.
@@ -76,7 +79,8 @@ class Board:
             return 0.0
         if not paces:
             return None
-        return statistics.median(paces) * (row.epochs - (row.record.epoch if row.record else 0))
+        epochs = row.epochs - (row.record.epoch if row.record else 0)
+        return max(EVALUATION, statistics.median(paces) * epochs)
 
 
 def _kind(job: Job) -> Settings:

@@ -60,6 +60,16 @@ def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes
     assert [12.0, 20.0, 16.0] == [shown.rows[0].left, shown.rows[1].left, shown.left]
 
 
+def test_a_training_that_is_evaluated_has_not_ended() -> None:
+    shown, *jobs = board(seeds="1")
+    for event in (Started(jobs[0]), Said(jobs[0], replace(RECORD, epoch=10)), Said(jobs[0], "evaluates")):
+        shown.take(event)
+
+    assert 0 != shown.rows[0].left
+    shown.take(Finished(jobs[0], Done(run_id="r", taken_over=False)))
+    assert 0 == shown.rows[0].left
+
+
 def test_another_cell_has_a_pace_of_its_own() -> None:
     shown, *jobs = board(cells="gru,rnn", seeds="1")
     shown.take(Started(jobs[0]))
