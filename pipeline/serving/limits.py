@@ -71,9 +71,7 @@ class Gate:
                     async for part in request.stream():
                         if len(content) <= SMALL < len(content) + len(part):
                             await places.enter_async_context(self._reading)
-                        if (
-                            len(content) <= most
-                        ):  # the rest is read and let go: the client hears why only when it has sent all
+                        if len(content) <= most:  # the rest is let go: a client hears why when it has sent all
                             content += part
             except TimeoutError:
                 problem = f"{name}: expected all of it within {SECONDS} s, received {len(content):,} bytes."
