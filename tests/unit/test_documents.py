@@ -1,0 +1,60 @@
+"""What the documents name is there: links lead somewhere, commands and options exist, the README stays short."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from pipeline.cli import app
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted(
+    path.relative_to(PROJECT).as_posix()
+    for path in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("benchmarks/*.md")]
+)
+
+
+def text(page: str) -> str:
+    return (PROJECT / page).read_text(encoding="utf-8")
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        path, _, anchor = link.partition("#")
+        target = (PROJECT / page).parent / path if path else PROJECT / page
+        if not link.startswith("http") and not (target.exists() and (not anchor or anchor in anchors(target))):
+            lost.append(link)
+    assert [] == lost
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """Yield the words of each ``pipeline`` command in a page's blocks of shell."""
+    for block in re.findall(r"```sh\n(.*?)```", text(page), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and Path(words[0]).name == "pipeline":
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))])
+def test_every_command_that_is_shown_exists_with_its_options(page: str) -> None:
+    known: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
+    for name, *words in commands(page):
+        options = {option for parameter in known[name].params for option in parameter.opts} | {"--help"}
+        assert set() == {word.partition("=")[0] for word in words if word.startswith("--")} - options
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(text("README.md").splitlines()) <= 200
