@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from pipeline.stages.serve import bound
 from tests.integration.conftest import Command, Training, environment, free_port, wait_until_up
@@ -212,6 +212,18 @@ def draw_by_finger(page: Page, stroke: Sequence[Place]) -> None:
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
+def phone(browser: Browser) -> BrowserContext:
+    return browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+
+
+def fits(page: Page) -> bool:
+    """Return whether nothing of the page needs to be scrolled to."""
+    fitting: bool = page.evaluate(
+        "document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth"
+    )
+    return fitting
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("hand", ["mouse", "finger"])
 def test_a_drawn_digit_is_read(browser: Browser, mnist_server: str, hand: str, scheme: str) -> None:
@@ -256,3 +268,63 @@ def test_a_server_that_has_gone_is_said_on_the_page(browser: Browser, digits_run
 
     expect(page.locator("#answer")).to_have_class("problem")
     page.close()
+
+
+def test_a_phone_shows_the_page_whole_and_where_to_draw(browser: Browser, mnist_server: str) -> None:
+    with phone(browser) as context:
+        page = context.new_page()
+        page.goto(mnist_server)
+        expect(page.get_by_role("meter")).to_have_count(10)
+        expect(page.get_by_text("draw here")).to_be_visible()
+        assert fits(page)
+
+        draw_by_finger(page, DIGITS["1"])
+
+        expect(page.locator("#answer")).to_have_text("1")
+        expect(page.get_by_text("draw here")).to_be_hidden()
+        assert fits(page)
+
+
+@pytest.mark.parametrize("way", ["button", "keys"])
+def test_undo_takes_back_one_stroke_and_its_answer(browser: Browser, mnist_server: str, way: str) -> None:
+    page = browser.new_page()
+    page.goto(mnist_server)
+    expect(page.get_by_role("meter")).to_have_count(10)
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_disabled()
+    draw_by_mouse(page, DIGITS["7"])
+    expect(page.locator("#answer")).to_have_text("7")
+    before = page.evaluate("paper.toDataURL()")
+    draw_by_mouse(page, [(0.1, 0.9), (0.9, 0.9)])
+    assert before != page.evaluate("paper.toDataURL()")
+
+    for answer in ("7", ""):
+        undo.click() if way == "button" else page.keyboard.press("Control+z")
+
+        expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#answer")).to_have_text(answer)
+        if answer:
+            assert before == page.evaluate("paper.toDataURL()")
+
+    expect(undo).to_be_disabled()
+    expect(page.get_by_text("draw here")).to_be_visible()
+    page.close()
+
+
+@pytest.mark.parametrize(("probability", "said"), [(0.6, "Not sure. Perhaps 3?"), (0.7, "3"), (1.0, "3")])
+def test_the_page_says_when_the_model_is_not_sure(
+    browser: Browser, mnist_server: str, probability: float, said: str
+) -> None:
+    others = (1 - probability) / 9
+    answer = {"probabilities": [others] * 3 + [probability] + [others] * 6, "pixels": np.zeros((28, 28), int).tolist()}
+    with phone(browser) as context:
+        page = context.new_page()
+        page.route("**/drawing", lambda route: route.fulfill(json=answer))
+        page.goto(mnist_server)
+        expect(page.get_by_role("meter")).to_have_count(10)
+
+        draw_by_finger(page, DIGITS["1"])
+
+        expect(page.locator("#answer")).to_have_text(said)
+        heights = page.locator("li > span:last-child").evaluate_all("all => all.map(one => one.clientHeight)")
+        assert 1 == len(set(heights))  # 100.0 % takes one line, as 0.0 % does
