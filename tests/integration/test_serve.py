@@ -267,6 +267,19 @@ def test_a_server_that_has_gone_is_said_on_the_page(browser: Browser, digits_run
     draw_by_mouse(page, DIGITS["1"])
 
     expect(page.locator("#answer")).to_have_class("problem")
+    expect(page.locator("#answer")).to_have_text("The server does not answer.")
+    page.close()
+
+
+def test_what_a_proxy_refuses_is_said_on_the_page(browser: Browser, digits_server: str) -> None:
+    page = browser.new_page()
+    page.route("**/drawing", lambda route: route.fulfill(status=429, content_type="text/html", body="<p>Too many"))
+    page.goto(digits_server)
+    expect(page.get_by_role("meter")).to_have_count(10)
+
+    draw_by_mouse(page, DIGITS["1"])
+
+    expect(page.locator("#answer")).to_have_text("The server answers with status 429.")
     page.close()
 
 
