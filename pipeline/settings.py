@@ -34,6 +34,9 @@ Recipe = Literal["tutorial", "accurate", "quick"]
 MIRRORS = "mirrors"
 """The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""
 
+MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
+"""The environment variable that ``mlflow run`` sets: whoever types that gives parameters as ``-P name=value``."""
+
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
@@ -80,6 +83,22 @@ def _host(address: str) -> str:
     except ValueError:  # a port that is no number may be a piece of a password
         return ""
     return parts.netloc.rpartition("@")[2] if readable else ""
+
+
+def command(stage: str, **values: object) -> str:
+    """Return what to type for a ``stage``, as this user types: ``pipeline …``, or ``mlflow run . -e …``."""
+    start = f"pipeline {stage}"
+    if MLFLOW_RUN_ID in os.environ:
+        start = "mlflow run ." if stage == "run" else f"mlflow run . -e {stage}"
+    return " ".join([start, *(option(name, value) for name, value in values.items())])
+
+
+def option(name: str, value: object = "…") -> str:
+    """Return how this user gives a parameter: as ``--name value``, or as ``-P name=value``; True is a switch."""
+    text = shlex.quote(str(value)) if value != "…" else "…"
+    if MLFLOW_RUN_ID in os.environ:
+        return f"-P {name}={'true' if value is True else text}"
+    return f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}")
 
 
 def usable_cores() -> int:
@@ -131,8 +150,7 @@ class DataSettings:
         """Return what to type for a ``stage`` to work on the data that these settings name."""
         options = {field.name: getattr(self, field.name) for field in fields(DataSettings)}
         options = {name: value for name, value in options.items() if value != getattr(DataSettings, name)}
-        typed = [f"--{name.replace('_', '-')} {shlex.quote(shown(str(value)))}" for name, value in options.items()]
-        return " ".join(["pipeline", stage, *typed])
+        return command(stage, **{name: shown(str(value)) for name, value in options.items()})
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:

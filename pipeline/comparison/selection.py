@@ -10,6 +10,7 @@ from pipeline.comparison.grouping import Result
 from pipeline.comparison.wording import count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
+from pipeline.settings import command, option
 from pipeline.tracking import links, runs, store
 from pipeline.tracking.runs import TrackedRun
 
@@ -39,7 +40,7 @@ def of_parent(parent: str) -> Selection:
     if not trainings:
         raise TrackingError(
             f"parent: expected a run with trainings as its children, received {parent!r}, which has none. "
-            "Name the run of a comparison, or use --filter."
+            f"Name the run of a comparison, or the trainings themselves: {option('filter')}."
         )
     ended, failures = _without_failures(_without_superseded(trainings))
     taken_over = [run.run_id for run in ended if not store.belongs_to(run, parent)]
@@ -112,8 +113,8 @@ def _check_complete(trainings: Sequence[TrackedRun]) -> None:
     if problems := [f"{name} lacks {', '.join(missing)}" for name, missing in lacking.items() if missing]:
         raise TrackingError(
             f"Expected finished and evaluated trainings, received {len(problems)} that are not: {'; '.join(problems)}. "
-            "Repeat the command that trains them, evaluate them with `pipeline evaluate --run-id`, or leave them out "
-            "with a filter."
+            "Repeat the command that trains them, evaluate them with "
+            f"`{command('evaluate', run_id='RUN_ID')}`, or leave them out with a filter."
         )
 
 

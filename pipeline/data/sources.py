@@ -15,7 +15,7 @@ from pipeline.data.catalogue import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_
 from pipeline.data.transfer import NoAnswerError, fetch
 from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
-from pipeline.settings import shown
+from pipeline.settings import option, shown
 
 
 def make_digits() -> dict[str, RawFile]:
@@ -174,8 +174,8 @@ def fetch_mirrors(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], st
             return files, " and ".join(dict.fromkeys(givers))
     raise DataError(
         f"dataset: expected {name} from one of its mirrors, received it from none. {' '.join(failures)} "
-        "Two ways out: `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
-        "needs no network."
+        f"Two ways out: `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
+        f"`{option('dataset', 'digits')}` needs no network."
     )
 
 

@@ -175,7 +175,7 @@ class Checkpoints:
         except OSError as error:
             raise DataError(
                 f"data_dir: expected a folder to write to, received {self._root.parent}: {reason(error)}. "
-                "Free it, or take another --data-dir."
+                "Free it, or take another data_dir."
             ) from None
 
     def _folder(self, name: str) -> Path:

@@ -7,7 +7,7 @@ import psutil  # type: ignore[import-untyped]
 from pipeline.cells import CELLS
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, resolve_steps
+from pipeline.settings import Settings, option, resolve_steps
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -29,7 +29,7 @@ def check(settings: Settings, data: DataSet) -> None:
         raise UsageError(
             f"hidden_units, layers: expected a network that fits into the {available / 1e9:.1f} GB of free memory, "
             f"received one that needs {needed / 1e9:.1f} GB at the least. Take fewer units or layers, or smaller "
-            "batches; --force tries it all the same."
+            f"batches; {option('force', True)} tries it all the same."
         )
 
 

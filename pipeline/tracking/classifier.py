@@ -24,7 +24,7 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
-from pipeline.settings import usable_cores
+from pipeline.settings import option, usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection
 
@@ -191,7 +191,7 @@ def code_digest(file: Path) -> str:
 def _refusal(address: str, found: str) -> UsageError:
     return UsageError(
         f"model: expected a classifier that this pipeline logged, received {address}, {found}. Its code has not run. "
-        "If you trust whoever made it, --trust runs it."
+        f"If you trust whoever made it, {option('trust', True)} runs it."
     )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pipeline.digests import SHORT
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.progress import Reporter
+from pipeline.settings import command
 from pipeline.tracking import classifier, connection, registry, store
 from pipeline.tracking.registry import Outcome, Version
 
@@ -80,7 +81,7 @@ def promote(
         raise UsageError(
             f"force: expected the data of the present champion of {candidate.name}, received other: {decision.reason}. "
             f"The model is registered, as version {candidate.number}. To serve it all the same: "
-            f"`pipeline promote --run-id {run_id} --name {shlex.quote(candidate.name)} --force`."
+            f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
     return _report(candidate, _settle(candidate.name, trust=trust), decision.reason, reporter)
 

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 
 from pipeline.errors import TrackingError, UsageError
+from pipeline.settings import command
 from pipeline.tracking import runs, store
 from pipeline.tracking.connection import client, explained
 from pipeline.tracking.runs import TrackedRun
@@ -108,7 +109,7 @@ def register(run_id: str, name: str | None) -> Version:
     if accuracy is None or digest is None:
         raise TrackingError(
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
-            "Go on with it (`pipeline run --resume`), or take another."
+            f"Go on with it (`{command('run', resume=run_id)}`), or take another."
         )
     with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
         model_id = get_model_info(f"runs:/{run_id}/{runs.MODEL}").model_id

@@ -85,6 +85,22 @@ def test_a_project_run_is_registered_and_another_promotes_it(store: Path) -> Non
         assert run_id == client.get_model_version_by_alias(name, "champion").run_id
 
 
+def test_a_project_run_whose_parameter_does_not_exist_names_it_as_it_was_typed(store: Path) -> None:
+    done = run_process("mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "epoch=3")
+
+    assert "Error: epoch: there is no parameter of this name. Did you mean epochs" in done.stderr
+
+
+def test_a_project_run_takes_its_parameters_from_a_file(store: Path) -> None:
+    config = store / "project.yaml"
+    config.write_text("dataset: digits\nhidden_units: 8\nepochs: 2\ncell: lstm\n")
+    arguments = ("mlflow", "run", ".", "--env-manager", "local", "-P", f"config={config}", "-P", f"data_dir={store}")
+
+    assert "cell: expected lstm, as in the file of config, received gru" in run_process(*arguments).stderr
+    assert 0 == run_process(*arguments, "-P", "cell=lstm").returncode
+    assert ("lstm", "8") == tuple(latest_run().data.params[name] for name in ("cell", "hidden_units"))
+
+
 def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
     done = run_process(
         "mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "steps=7", "-P", f"data_dir={store / 'data'}"
@@ -134,9 +150,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=on-a-server")
+    output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=on-a-server")
 
     run = latest_run()
+    page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert f"Run {run.info.run_id} holds all of it. Look at it at {page}\n" in output
     assert ("gru-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics
     model = mlflow.pyfunc.load_model("models:/on-a-server@champion")
@@ -164,4 +182,5 @@ def test_the_project_runs_in_an_environment_that_uv_builds(store: Path) -> None:
     output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", env_manager="uv")
 
     assert "Test accuracy" in output
+    assert "WARNING" not in output
     assert "uv" == latest_run().data.tags["mlflow.project.env"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.settings import DataSettings, Settings, shown
+from pipeline.settings import DataSettings, Settings, command, option, shown
 
 
 def test_the_defaults_are_those_of_the_tutorial() -> None:
@@ -192,3 +192,20 @@ def test_the_home_of_a_data_dir_is_put_in_its_place(monkeypatch: pytest.MonkeyPa
     for settings in (DataSettings.of({"data_dir": "~/d"}), Settings.of({"data_dir": "~/d"})):
         assert tmp_path / "d" == settings.data_dir
     assert Path("d/../~") == Settings.of({"data_dir": "d/../~"}).data_dir
+
+
+def test_what_to_type_is_said_as_the_user_types(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = DataSettings(dataset="digits", data_dir=tmp_path / "my data")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+
+    assert f"pipeline preprocess --dataset digits --data-dir '{tmp_path}/my data'" == settings.command("preprocess")
+    assert "pipeline promote --run-id abc --force" == command("promote", run_id="abc", force=True)
+    assert ("--source FOLDER", "--filter …") == (option("source", "FOLDER"), option("filter"))
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+
+    typed = f"mlflow run . -e preprocess -P dataset=digits -P data_dir='{tmp_path}/my data'"
+    assert typed == settings.command("preprocess")
+    assert "mlflow run . -e promote -P run_id=abc -P force=true" == command("promote", run_id="abc", force=True)
+    assert "mlflow run . -P resume=abc" == command("run", resume="abc")
+    assert ("-P source=FOLDER", "-P filter=…") == (option("source", "FOLDER"), option("filter"))
