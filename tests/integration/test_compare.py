@@ -143,7 +143,7 @@ def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str
 def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
     command: Command, parent: str, data: tuple[str, str], store: Path
 ) -> None:
-    arguments = ("compare", "--cells", "gru", "--seeds", "7", *SMALL, "--epochs", "4000", *data)
+    arguments = ("compare", "--cells", "gru", "--seeds", "70", *SMALL, "--epochs", "4000", *data)
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
@@ -156,8 +156,8 @@ def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
         said = process.communicate()[1]
 
     assert 1 == process.returncode
-    assert "gru-s7: Its process ended by SIGKILL." in said
-    query = "attributes.run_name = 'gru-s7'"
+    assert "gru-s70: Its process ended by SIGKILL." in said
+    query = "attributes.run_name = 'gru-s70'"
     (run,) = mlflow.search_runs(filter_string=query, output_format="list")
     assert ("FAILED", "Its process ended by SIGKILL.") == (run.info.status, run.data.tags["error"])
 

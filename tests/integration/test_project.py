@@ -162,16 +162,23 @@ def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch:
     assert (-1, 10) == model.metadata.signature.outputs.inputs[0].shape
 
 
+def below(parent: Run) -> list[Run]:
+    """Return the runs that name this one as their parent."""
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return list(mlflow.search_runs(filter_string=query, output_format="list"))
+
+
 def test_the_project_compares_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
     mlflow_run("-e", "compare", "-P", "cells=rnn,gru", "-P", "seeds=2", *SMALL, "-P", f"data_dir={store / 'data'}")
 
     (parent,) = mlflow.search_runs(filter_string="params.cells = 'rnn,gru'", output_format="list")
-    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    trainings = mlflow.search_runs(filter_string=query, output_format="list")
+    groups = below(parent)
+    trainings = [run for group in groups for run in below(group)]
+    assert {"rnn", "gru"} == {run.info.run_name for run in groups}
     assert {"rnn-s2", "gru-s2"} == {run.info.run_name for run in trainings}
-    assert {"FINISHED"} == {run.info.status for run in [parent, *trainings]}
+    assert {"FINISHED"} == {run.info.status for run in [parent, *groups, *trainings]}
     page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/comparison/report.html")
     assert "gru-s2" in page
 
