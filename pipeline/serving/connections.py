@@ -18,7 +18,7 @@ from pipeline.errors import UsageError
 PATIENCE = 30  # seconds that a connection may be idle, or take to read an answer
 MOST = 512  # connections at once: fewer than the files that a process may open
 BACKLOG = 128  # that wait to be taken up
-ENDING = 20  # seconds that requests have to be answered when the server is to end
+ENDING = 15  # seconds that requests have to be answered when the server is to end
 
 HOST = re.compile(r"(?:([\w.-]+)|\[([\w:.]+)\])(?::\d*)?", re.ASCII)
 
