@@ -67,10 +67,10 @@ def first_line(error: Exception) -> str:
     return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
 
 
-_CREDENTIALS = re.compile(r"://[^/\s@]*@")
-
 # Such as: (sqlite3.OperationalError) database or disk is full
 _OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")
+
+_CREDENTIALS = re.compile(r"://[^\s/]*@")
 
 
 def of_library(error: Exception) -> PipelineError | None:

@@ -23,7 +23,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
+from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.settings import option, usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection
@@ -203,8 +203,7 @@ def _explained(address: str) -> Iterator[None]:
     except PipelineError:
         raise
     except Exception as error:  # each store and each model has kinds of its own
-        said = (str(error).strip() or repr(error)).splitlines()[0][:300]
         raise TrackingError(
             f"model: expected the address of a model that loads, such as models:/NAME@champion, received {address!r}. "
-            f"{type(error).__name__}: {said}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from None

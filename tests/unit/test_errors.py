@@ -48,3 +48,17 @@ def test_memory_is_named() -> None:
 @pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), FileNotFoundError(2, "No such file", "x")])
 def test_a_bug_stays_one(error: Exception) -> None:
     assert of_library(error) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "API request to http://me:p:w@x@db.example:5000/api failed",
+            "API request to http://db.example:5000/api failed",
+        ),
+        ("no answer from https://db.example/a@b", "no answer from https://db.example/a@b"),
+    ],
+)
+def test_what_a_library_says_is_repeated_without_passwords(said: str, shown: str) -> None:
+    assert shown == first_line(OSError(said))
