@@ -40,6 +40,9 @@ MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
+NETWORK_PARAMETERS = frozenset({"cell", "steps", "hidden_units", "layers", "direction", "initializer"})
+"""What the network is; the rest says how it is trained."""
+
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
 """The parameters that do not change the numbers of a training: a recipe's name is not in its values."""
 

@@ -15,10 +15,9 @@ from annotated_doc import Doc
 from pipeline.commandline import configuration
 from pipeline.commandline.configuration import Configuration
 from pipeline.comparison import grid
-from pipeline.settings import DataSettings
+from pipeline.settings import NETWORK_PARAMETERS, DataSettings
 
 PANELS = ("Data", "Network", "Training")
-NETWORK = frozenset({"cell", "steps", "hidden_units", "layers", "direction", "initializer"})
 
 Config = Annotated[
     Configuration | None,
@@ -94,7 +93,7 @@ def _completion(value_type: Any) -> Callable[[str], list[str]] | None:
 def _panel(name: str) -> str:
     if name in {field.name for field in fields(DataSettings)}:
         return PANELS[0]
-    return PANELS[1] if name in NETWORK else PANELS[2]
+    return PANELS[1] if name in NETWORK_PARAMETERS else PANELS[2]
 
 
 def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:

@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.cells import CELLS
 from pipeline.model import recurrent
 from pipeline.settings import Settings, resolve_steps
 
@@ -52,8 +51,7 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     """Return recurrent layer ``number``, counted from 1; only the last gives its last output alone."""
     last = number == settings.layers
     name = f"{settings.cell}_{number}"
-    kind: type[keras.layers.RNN] = getattr(keras.layers, CELLS[settings.cell].layer)
-    layer = kind(settings.hidden_units, return_sequences=not last, name=name)
+    layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=not last, name=name)
     return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer
 
 

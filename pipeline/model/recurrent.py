@@ -129,7 +129,14 @@ EQUATIONS: dict[Cell, Equations] = {
     "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
 }
 
-_OF_LAYER = {getattr(keras.layers, CELLS[cell].layer): equations for cell, equations in EQUATIONS.items()}
+
+def layer_of(cell: Cell) -> type[keras.layers.RNN]:
+    """Return the layer that holds the weights of a cell: Keras's own."""
+    layer: type[keras.layers.RNN] = getattr(keras.layers, CELLS[cell].layer)
+    return layer
+
+
+_OF_LAYER = {layer_of(cell): equations for cell, equations in EQUATIONS.items()}
 
 
 def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
