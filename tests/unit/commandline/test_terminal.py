@@ -1,7 +1,6 @@
 import contextlib
 import io
 import os
-import pty
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +86,8 @@ def test_beside_results_for_a_program_all_else_goes_to_standard_error(capsys: py
 
 def on_a_terminal(code: str, **environment: str) -> str:
     """Return what a program writes to a terminal."""
+    import pty  # which Windows lacks
+
     reading, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", f"from pipeline.commandline.terminal import *; {code}"],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,8 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.jobs import processes
 from pipeline.jobs.processes import Event, Failed, Finished, Said, Send, Started
+
+of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
 
 
 def work(job: tuple[str, object], send: Send) -> object:
@@ -78,6 +81,7 @@ def test_what_fails_fails_alone_with_its_reason() -> None:
     assert Finished(("square", 5), 25) in events
 
 
+@of_posix
 def test_a_process_that_dies_fails_its_job_alone() -> None:
     events = happened([("die", signal.SIGKILL), ("square", 6)], 1)
 
@@ -122,6 +126,6 @@ def test_there_may_be_nothing_to_do() -> None:
     assert [] == happened([], 2)
 
 
-@pytest.mark.parametrize(("code", "said"), [(3, "with exit code 3"), (-9, "by SIGKILL")])
+@pytest.mark.parametrize(("code", "said"), [(3, "with exit code 3"), pytest.param(-9, "by SIGKILL", marks=of_posix)])
 def test_how_a_process_ended_in_words(code: int, said: str) -> None:
     assert said == processes._how(code)
