@@ -1,7 +1,51 @@
 """Train, compare and serve recurrent image classifiers with MLflow.
 
-The command line is ``pipeline`` (``python -m pipeline``); every stage is one
-function in :mod:`pipeline.stages`. Importing this package imports nothing else.
+The command line is ``pipeline`` (``python -m pipeline``); from Python the same
+stages are functions, ``from pipeline import run, compare, load``, which
+:mod:`pipeline.api` holds. Importing this package imports nothing else: they are
+fetched when they are asked for.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api import compare as compare
+    from pipeline.api import download as download
+    from pipeline.api import evaluate as evaluate
+    from pipeline.api import load as load
+    from pipeline.api import predict as predict
+    from pipeline.api import preprocess as preprocess
+    from pipeline.api import promote as promote
+    from pipeline.api import report as report
+    from pipeline.api import run as run
+    from pipeline.api import runs as runs
+    from pipeline.api import train as train
+
 __version__ = "0.1.0"
+__all__ = [
+    "compare",
+    "download",
+    "evaluate",
+    "load",
+    "predict",
+    "preprocess",
+    "promote",
+    "report",
+    "run",
+    "runs",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a function of the API."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pipeline import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """Return what may be asked for."""
+    return sorted([*globals(), *__all__])

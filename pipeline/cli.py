@@ -6,7 +6,7 @@ import and ``--help`` should not.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -152,6 +152,7 @@ def compare(
     app,
     TRAINING,
     "pipeline report --parent RUN_ID",
+    "pipeline report --parent RUN_ID --format markdown --quiet",
     "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
     settings=DataSettings,
 )
@@ -171,11 +172,15 @@ def report(
             "--output", help="Folder for the page, its tables and figures. Default: report.", show_default=False
         ),
     ] = Path("report"),
+    form: Annotated[
+        Literal["markdown", "csv", "json", "latex"] | None,
+        typer.Option("--format", help="Print the report as one text of this form."),
+    ] = None,
 ) -> None:
     """Compare finished trainings on one page, with mean, deviation and verdict over seeds."""
     from pipeline.stages.report import report
 
-    report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output)
+    report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output, form=form)
     _describe_project_run(f"report-{parent or 'filter'}", {"reported_run_id": parent} if parent else None)
 
 

@@ -23,6 +23,10 @@ class PipelineError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: IPython asks by this name."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DataError(PipelineError):
     """A file, folder or mirror does not hold what it should."""

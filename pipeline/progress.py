@@ -56,6 +56,21 @@ class Reporter:
         """Take a table: the names of its columns, of which the first names the row, and its rows."""
 
 
+class Notes(Reporter):
+    """Passes notes on to another reporter, and nothing else.
+
+    Args:
+        reporter: the other.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def note(self, text: str) -> None:
+        """Pass a sentence on."""
+        self._reporter.note(text)
+
+
 def duration(seconds: float) -> str:
     """Return about how long something takes: '42 s', '12 min', '3.5 h'."""
     if seconds < 100:  # noqa: PLR2004 - from here on minutes say enough

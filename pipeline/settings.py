@@ -255,6 +255,8 @@ def resolve_steps(steps: int, height: int, width: int) -> int:
 def _explain(problem: Any) -> str:
     """Return a sentence on a pydantic ``problem``: the parameter, what it expects, what came."""
     name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{name}: there is no parameter of this name."
     expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
     return f"{name}: {expectation}, received {_quoted(problem['input'])}."
 

@@ -29,7 +29,7 @@ def add(
     """Make a stage a command.
 
     The stage is called with the settings (where it has any), a reporter, and the parameters of its own, which become
-    options as they are. With ``as_json`` among these, only results go to standard output.
+    options as they are. With ``as_json`` or ``form`` given, only results go to standard output.
 
     Args:
         app: that gets the command.
@@ -45,7 +45,8 @@ def add(
 
         @functools.wraps(stage)
         def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
-            with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=bool(values.get("as_json"))) as reporter:
+            aside = bool(values.get("as_json") or values.get("form"))
+            with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
                 extra = {name: values.pop(name) for name in names}
                 given = {name: value for name, value in values.items() if value is not None}
                 if config is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --hel
     from rich.table import Table
 
 
+COLUMNS = ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left")
+
 MARGIN = 4
 """Lines of the terminal that a table of trainings leaves: headings, caption, prompt."""
 
@@ -92,7 +94,7 @@ class TerminalReporter(Reporter):
             now = training.state, training.record.epoch if training.record else 0
             if self._shown.get(training.name, ("queued", 0)) != now:
                 self._shown[training.name] = now
-                self.note("   ".join(_cells(training)).rstrip())
+                self.note("   ".join(cells(training)).rstrip())
 
     def _draw(self, table: "Table") -> None:
         from rich.live import Live
@@ -153,15 +155,15 @@ def _board(trainings: Sequence[Progress], left: float | None, *, height: int) ->
     ended = sum(training.left == 0 for training in trainings)
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left"):
+    for heading in COLUMNS:
         table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
     under_way = [training for training in trainings if training.state != "queued" and training.left != 0]
     for training in trainings if len(trainings) <= height else under_way[:height]:
-        table.add_row(*_cells(training))
+        table.add_row(*cells(training))
     return table
 
 
-def _cells(training: Progress) -> tuple[str, ...]:
+def cells(training: Progress) -> tuple[str, ...]:
     """Return the columns of a training: name, state, epoch, cost, validation accuracy, seconds, time left."""
     record = training.record
     return (

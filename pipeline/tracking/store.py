@@ -154,6 +154,12 @@ def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     client().log_batch(run_id, tags=_tags(tags))
 
 
+def active_run() -> str | None:
+    """Return the id of the run that is active in this process, if there is one."""
+    run = mlflow.active_run()
+    return str(run.info.run_id) if run else None
+
+
 def in_project_run() -> bool:
     """Return whether ``mlflow run`` has opened a run for this process."""
     return "MLFLOW_RUN_ID" in os.environ

@@ -27,7 +27,7 @@ SETTINGS = {
 EVERYWHERE = {"quiet", "verbose"}
 OWN = {
     "evaluate": {"run_id"},
-    "report": {"parent", "filter_string", "output"},
+    "report": {"parent", "filter_string", "output", "form"},
     "train": {"resume", "new", "force"},
     "run": {"resume", "new", "force", "register"},
     "compare": {"workers", "register", "dry_run"},
