@@ -30,7 +30,7 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter) -> float:
     _log_figures(run_id, data, probabilities)
     seconds = time.perf_counter() - started
     store.log_metrics(run_id, {runs.TEST_COST: cost, runs.TEST_ACCURACY: accuracy, runs.SECONDS_EVALUATE: seconds})
-    reporter.note(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
+    reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
     return accuracy
 
 

@@ -176,8 +176,8 @@ def _report(version: Version, champion: Version | None, reason: str, reporter: R
     is_champion = champion is not None and champion.number == version.number
     if is_champion:
         serving = f"mlflow models serve -m {shlex.quote(f'models:/{version.name}@champion')} --env-manager uv"
-        reporter.note(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
+        reporter.result(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
     else:
         other = f"version {champion.number} is" if champion else "there is none"
-        reporter.note(f"Version {version.number} of {version.name} is not champion, {other}: {reason}.")
+        reporter.result(f"Version {version.number} of {version.name} is not champion, {other}: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)
