@@ -47,7 +47,7 @@ def read(path: str) -> Configuration:
 
     try:
         text = expanded(Path(path)).read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_loader(yaml))  # noqa: S506 - a SafeLoader
+        content = _loader(yaml)(text).get_single_data()
     except (OSError, UnicodeDecodeError) as error:
         said = reason(error) if isinstance(error, OSError) else "bytes that are no text"
         raise UsageError(f"config: expected a YAML file, received {path}: {said}.") from None
