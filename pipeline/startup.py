@@ -41,6 +41,11 @@ def quieten(*, verbose: bool = False) -> None:
         os.environ.setdefault(name, value)
 
 
+def talks() -> bool:
+    """Return whether the user wants to see what TensorFlow has to say."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("0", "1")
+
+
 MARK = ".recurrent-mlflow-pipeline"
 """The file in an environment that MLflow has built which says that it is one of this project."""
 
@@ -87,7 +92,7 @@ def start_tensorflow(threads: int) -> bool:
     with _quiet_native_code():
         import tensorflow as tf
 
-        if not _talks():
+        if not talks():
             tf.get_logger().setLevel("WARNING")  # a notebook's logging would show where each model is written
         if tf.config.list_physical_devices("GPU"):
             return False
@@ -114,7 +119,7 @@ def _quiet_native_code() -> Iterator[None]:
     It does so before any log level applies. All else that arrives is passed on when the block ends: errors, what other
     code writes; and if the block fails, or the user has asked for it by a log level, everything.
     """
-    if _talks():
+    if talks():
         yield
         return
     sys.stderr.flush()
@@ -133,11 +138,6 @@ def _quiet_native_code() -> Iterator[None]:
             os.write(kept, shown(hidden.read()))
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _talks() -> bool:
-    """Return whether the user wants to see what TensorFlow has to say."""
-    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("0", "1")
 
 
 def _no_chatter(written: bytes) -> bytes:

@@ -74,6 +74,13 @@ def _loader(yaml: Any) -> Any:
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Refuse a name that stands there twice, of which PyYAML would take the last."""
+            names = [str(key.value) for key, _ in node.value]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise yaml.constructor.ConstructorError(problem=f"{twice} stands there twice")
+            return super().construct_mapping(node, deep)
+
     return Loader
 
 

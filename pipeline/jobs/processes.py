@@ -3,8 +3,8 @@
     for event in processes.run(work, jobs, count=2): ...
 
 Processes are started anew (never forked: TensorFlow does not survive it) and
-do a few jobs, one after the other. What they print goes nowhere; what they have to say
-they send.
+do a few jobs, one after the other. What they print goes nowhere, unless the user
+wants to see what the libraries say; what they have to say they send.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError, of_library
-from pipeline.startup import interruptible
+from pipeline.startup import interruptible, talks
 
 JOBS_EACH = 8
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -187,7 +187,7 @@ def _how(exit_code: int | None) -> str:
 def _serve(work: Work, connection: Connection) -> None:
     """Do jobs until nobody has one left: the life of a process."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):
+    for stream in (1,) if talks() else (1, 2):
         os.dup2(nowhere, stream)
     with suppress(EOFError, KeyboardInterrupt), interruptible():
         while True:

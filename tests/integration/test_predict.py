@@ -1,6 +1,7 @@
 """Pictures and IDX files, answered by the models of real runs."""
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,21 @@ def test_a_folder_is_answered_in_order_with_what_is_below_it(
 
 
 @pytest.mark.parametrize("compressed", [False, True])
+def test_the_answers_as_json_are_one_array_and_all_else_is_aside(
+    command: Command, model: str, pictures: Path, probabilities: NDArray[Any]
+) -> None:
+    (pictures / "broken.png").write_bytes(b"no picture")
+
+    result = command("predict", pictures, "--model", model, "--json", exit_code=1)
+
+    check(pd.DataFrame(json.loads(result.stdout)), probabilities[:3])
+    assert "broken.png" in result.stderr
+    nothing = command("predict", pictures / "broken.png", "--model", model, "--json", exit_code=1)
+    assert [] == json.loads(nothing.stdout)
+    both = command("predict", pictures, "--model", model, "--json", "--output", pictures / "a.csv", exit_code=2)
+    assert "json, output: expected one of the two, received both." in both.stderr
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_an_idx_file_is_answered_image_by_image(
     command: Command,

@@ -47,6 +47,7 @@ def test_values_are_the_texts_that_would_be_typed(tmp_path: Path) -> None:
         ("epochs: {a: 1}", "epochs: expected a value or a list of values"),
         ("seeds: [1, [2]]", "seeds: expected a value or a list of values"),
         ("batch-size: 1\nbatch_size: 2", "expected each parameter once in .*, received batch_size twice"),
+        ("epochs: 1\nepochs: 2", "received .*: epochs stands there twice"),
         ("a: !!python/object/apply:os.system [ls]", "expected a YAML file"),
         ("[" * 5_000, "expected a YAML file"),
     ],

@@ -86,7 +86,7 @@ def test_beside_results_for_a_program_all_else_goes_to_standard_error(capsys: py
 
 def on_a_terminal(code: str, **environment: str) -> str:
     """Return what a program writes to a terminal."""
-    import pty  # which Windows lacks
+    import pty  # Windows has none
 
     reading, terminal = pty.openpty()
     with subprocess.Popen(
