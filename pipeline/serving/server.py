@@ -95,13 +95,7 @@ def _add_refusals(served: FastAPI) -> None:
 
 
 def _of_picture(classifier: Classifier, content: bytearray) -> dict[str, object]:
-    pixels = pictures.read(
-        io.BytesIO(content),
-        name="drawing",
-        dataset=classifier.dataset,
-        height=classifier.height,
-        width=classifier.width,
-    )
+    pixels = pictures.read(io.BytesIO(content), name="drawing", form=classifier.form)
     return {"probabilities": classifier.probabilities(pixels[None])[0].tolist(), "pixels": pixels.tolist()}
 
 

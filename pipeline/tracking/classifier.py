@@ -23,6 +23,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.data.forms import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.settings import option, usable_cores
 from pipeline.startup import start_tensorflow
@@ -50,18 +51,18 @@ class Classifier:
     Attributes:
         dataset: the name of the data set that it was trained on.
         class_names: one per class, from 0.
+        form: of the images that it reads.
         height: rows of an image, in pixels.
         width: columns of an image, in pixels.
     """
 
-    def __init__(
-        self, model: PyFuncModel, *, dataset: str, class_names: Sequence[str], height: int, width: int
-    ) -> None:
+    def __init__(self, model: PyFuncModel, *, dataset: str, class_names: Sequence[str], form: Form) -> None:
         self.model = model
         self.dataset = dataset
         self.class_names = tuple(class_names)
-        self.height = height
-        self.width = width
+        self.form = form
+        self.height = form.height
+        self.width = form.width
 
     def probabilities(self, pixels: ArrayLike) -> NDArray[np.float32]:
         """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once.
@@ -134,7 +135,9 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
     try:
         classes = [str(name) for name in known["class_names"]]
         height, width = _shape(model.signature, classes=len(classes))
-        described = {"dataset": str(known["dataset"]), "class_names": classes, "height": height, "width": width}
+        dataset = str(known["dataset"])
+        form = Form.described(known, dataset=dataset, height=height, width=width)
+        described = {"dataset": dataset, "class_names": classes, "form": form}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UsageError(
             f"model: expected a classifier that this pipeline trained, received {address}, another model."

@@ -12,6 +12,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types.schema import Schema, TensorSpec
 
+from pipeline.data.forms import Form
 from pipeline.settings import usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import runs
@@ -45,7 +46,12 @@ def log_model(folder: Path, data: "DataSet") -> str:
             signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
             input_example=data.test.images[:1].astype(np.float32),
             conda_env=_environment(),
-            metadata={"dataset": data.name, "dataset_digest": data.digest, "class_names": list(data.class_names)},
+            metadata={
+                "dataset": data.name,
+                "dataset_digest": data.digest,
+                "class_names": list(data.class_names),
+                "form": Form.of(data.train.images).description(),
+            },
         )
     return str(info.model_uri)
 

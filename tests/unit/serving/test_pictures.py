@@ -10,21 +10,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data import idx
+from pipeline.data.forms import Form
 from pipeline.errors import DataError
 from pipeline.serving import pictures
 
 Pixels = NDArray[np.uint8]
 
 
+MNIST = Form(height=28, width=28, light_on_dark=True, boxed=True)
+
+
 def as_mnist(picture: Image.Image) -> Pixels:
-    return pixels(picture, dataset="mnist", height=28, width=28)
+    return pixels(picture, MNIST)
 
 
-def pixels(picture: Image.Image, *, dataset: str, height: int, width: int, **saved: Any) -> Pixels:
+def pixels(picture: Image.Image, form: Form, **saved: Any) -> Pixels:
     """Return the pixels of a picture that has been saved to a file and read back."""
     file = io.BytesIO()
     picture.save(file, **({"format": "PNG"} | saved))
-    return pictures.read(file, name="it", dataset=dataset, height=height, width=width)
+    return pictures.read(file, name="it", form=form)
 
 
 def bar(*, ink: Any, paper: Any, mode: str = "L") -> Image.Image:
@@ -94,7 +98,7 @@ def test_any_size_will_do(size: tuple[int, int]) -> None:
 def test_every_published_image_passes_unchanged(mnist_folder: Path) -> None:
     content = gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     for image in idx.read(content, name="images"):
-        fitted = pictures.fit(image.astype(np.float32), dataset="mnist", height=28, width=28)
+        fitted = pictures.fit(image.astype(np.float32), MNIST)
         np.testing.assert_array_equal(image, fitted)
 
 
@@ -115,7 +119,7 @@ def test_pictures_for_other_data_are_resized_only() -> None:
     page = Image.new("L", (400, 100), 200)
     page.paste(40, (0, 0, 200, 100))
 
-    result = pixels(page, dataset="fashion-mnist", height=2, width=8).tolist()
+    result = pixels(page, Form(height=2, width=8)).tolist()
 
     assert [[40, 200]] * 2 == [[row[0], row[-1]] for row in result]
 
@@ -123,7 +127,7 @@ def test_pictures_for_other_data_are_resized_only() -> None:
 def test_a_16_bit_picture_is_scaled_not_cut_off() -> None:
     values = np.array([[0, 257 * 100], [257 * 200, 65_535]], np.uint16)
 
-    assert [[0, 100], [200, 255]] == pixels(Image.fromarray(values), dataset="digits", height=2, width=2).tolist()
+    assert [[0, 100], [200, 255]] == pixels(Image.fromarray(values), Form(height=2, width=2)).tolist()
 
 
 def test_a_picture_is_turned_as_its_camera_was_held() -> None:
@@ -131,7 +135,7 @@ def test_a_picture_is_turned_as_its_camera_was_held() -> None:
     exif[0x0112] = 6  # orientation: its first row is the right side
     page = Image.fromarray(np.array([[255, 0], [0, 0]], np.uint8))
 
-    assert [[0, 255], [0, 0]] == pixels(page, dataset="digits", height=2, width=2, exif=exif).tolist()
+    assert [[0, 255], [0, 0]] == pixels(page, Form(height=2, width=2), exif=exif).tolist()
 
 
 @pytest.mark.parametrize(
@@ -144,11 +148,11 @@ def test_what_is_no_picture_is_refused_by_name(content: bytes | None, said: str)
     file = io.BytesIO(whole.getvalue()[:-60] if content is None else content)
 
     with pytest.raises(DataError, match=f"it: expected a picture .* received {said}"):
-        pictures.read(file, name="it", dataset="mnist", height=28, width=28)
+        pictures.read(file, name="it", form=MNIST)
 
 
 def read(content: bytes) -> Pixels:
-    return pictures.read(io.BytesIO(content), name="it", dataset="mnist", height=28, width=28)
+    return pictures.read(io.BytesIO(content), name="it", form=MNIST)
 
 
 def test_a_format_that_pillow_hands_to_another_program_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
