@@ -6,6 +6,7 @@ of the next, the ``runner_up``.
 """
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.settings import expanded
 
 Write = Callable[[pa.Table], None]
 """Takes answers."""
@@ -33,6 +35,17 @@ SCHEMA = pa.schema(
         "runner_up_probability": pa.float32(),
     }
 )
+
+
+def name(path: Path) -> str:
+    r"""Return the path as text; bytes that are not UTF-8, as a file's name may have, are spelled out as ``\xff`` is."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def printable(text: str | Path) -> str:
+    """Return the text without what moves a terminal's cursor or begins a line: such signs are spelled out."""
+    shown = name(text) if isinstance(text, Path) else text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
 
 
 def table(
@@ -52,7 +65,7 @@ def lines(answers: pa.Table) -> str:
     rows = answers.to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
-        f"{row['file']} {row['index'] if row['file'] in numbered else ''}   "
+        f"{printable(row['file'])} {row['index'] if row['file'] in numbered else ''}   "
         f"{row['label']}   {row['probability']:.2%}   then {row['runner_up']}   {row['runner_up_probability']:.2%}"
         for row in rows
     )
@@ -81,14 +94,17 @@ def written(path: Path) -> Iterator[Write]:
         UsageError: its ending is neither .csv nor .parquet, or its folder cannot be written to.
     """
     if path.suffix not in WRITERS:
-        raise UsageError(f"output: expected a file name that ends in .csv or .parquet, received {path}.")
+        raise UsageError(f"output: expected a file name that ends in .csv or .parquet, received {printable(path)}.")
+    path = expanded(path)
     incoming = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with WRITERS[path.suffix](str(incoming), SCHEMA) as writer:
             yield writer.write_table
         incoming.replace(path)
     except OSError as error:
-        raise UsageError(f"output: expected a file that can be written, received {path}: {error.strerror}.") from None
+        raise UsageError(
+            f"output: expected a file that can be written, received {printable(path)}: {error.strerror}."
+        ) from None
     finally:
         with suppress(OSError):  # a name that cannot be written cannot be removed
             incoming.unlink()
