@@ -75,7 +75,6 @@ def test_a_folder_is_answered_in_order_with_what_is_below_it(
     check(table, probabilities[:3])
 
 
-@pytest.mark.parametrize("compressed", [False, True])
 def test_the_answers_as_json_are_one_array_and_all_else_is_aside(
     command: Command, model: str, pictures: Path, probabilities: NDArray[Any]
 ) -> None:
@@ -91,6 +90,7 @@ def test_the_answers_as_json_are_one_array_and_all_else_is_aside(
     assert "json, output: expected one of the two, received both." in both.stderr
 
 
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_an_idx_file_is_answered_image_by_image(
     command: Command,
