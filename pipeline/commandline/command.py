@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import typer
@@ -49,9 +49,9 @@ def add(
             with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
                 extra = {name: values.pop(name) for name in names}
                 given = {name: value for name, value in values.items() if value is not None}
-                if config is not None:
-                    _keep(config, given, with_run=settings is Settings)
-                stage(*([_checked(settings, given, lists=lists)] if settings else []), reporter, **extra)
+                checked = [_checked(settings, given, lists=lists)] if settings else []
+                with _kept(config, given) if config and settings is Settings else nullcontext():
+                    stage(*checked, reporter, **extra)
 
         parameters = own + (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -71,13 +71,14 @@ def _checked(settings: type[DataSettings], given: Mapping[str, Any], *, lists: b
     return recipes.resolve(given) if settings is Settings else settings.of(given)
 
 
-def _keep(config: Configuration, given: Mapping[str, Any], *, with_run: bool) -> None:
-    """Check a file of parameters against what is typed; let it be kept with the run that the stage opens, if any."""
+@contextmanager
+def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
+    """Let a file of parameters be kept with the run that a stage opens."""
     configuration.check_declared(config, given)
-    if with_run:
-        from pipeline.tracking import runs, store
+    from pipeline.tracking import runs, store
 
-        store.attach(runs.CONFIGURATION, config.text)
+    with store.attached(runs.CONFIGURATION, config.text):
+        yield
 
 
 @contextmanager

@@ -41,9 +41,14 @@ NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a 
 _attached: dict[str, str] = {}
 
 
-def attach(path: str, text: str) -> None:
-    """Let every run that this process opens from now on hold a text as the artifact ``path``."""
+@contextmanager
+def attached(path: str, text: str) -> Iterator[None]:
+    """Let every run that this process opens within the block hold a text as the artifact ``path``."""
     _attached[path] = text
+    try:
+        yield
+    finally:
+        del _attached[path]
 
 
 @contextmanager

@@ -75,6 +75,12 @@ def test_a_run_keeps_the_file_that_its_parameters_came_from(trained: str) -> Non
     assert ("4", "0.01", "1") == tuple(run.data.params[name] for name in ("epochs", "learning_rate", "seed"))
 
 
+def test_the_next_run_of_the_process_keeps_none(command: Command, trained: str, data: Path) -> None:
+    run_id = run_id_in(command("run", *SMALL, "--epochs", 1, "--data-dir", data, "--quiet").output)
+    assert "configuration.yaml" not in {file.path for file in MlflowClient().list_artifacts(run_id)}
+    MlflowClient().delete_run(run_id)
+
+
 def test_the_last_trainings_are_listed_with_what_became_of_them(
     command: Command, trained: str, left: str, data: Path
 ) -> None:
