@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow as tf
 
-from pipeline.startup import interruptible, quieten, start_tensorflow
+from pipeline.startup import interruptible, quieten
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -28,9 +27,18 @@ def test_what_asks_a_process_to_end_interrupts_it_once(name: str) -> None:
     assert before == signal.getsignal(number)
 
 
+def threads(code: str) -> list[str]:
+    """Return what code in a process of its own says of the start."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def test_threads_cannot_be_set_once_tensorflow_runs() -> None:
-    tf.add(1, 1).numpy()
-    assert start_tensorflow(2) is False
+    code = (
+        "import tensorflow as tf; tf.add(1, 1).numpy(); from pipeline.startup import start_tensorflow; "
+        "print(start_tensorflow(2))"
+    )
+    assert ["False"] == threads(code)
 
 
 def test_threads_are_set_before_tensorflow_runs() -> None:
@@ -38,9 +46,7 @@ def test_threads_are_set_before_tensorflow_runs() -> None:
         "from pipeline.startup import start_tensorflow; answer = start_tensorflow(2); import tensorflow as tf; "
         "print(answer, tf.config.threading.get_intra_op_parallelism_threads())"
     )
-    command = [sys.executable, "-c", code]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["True", "1"]
+    assert ["True", "1"] == threads(code)
 
 
 CHATTER = (
