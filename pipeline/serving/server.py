@@ -2,7 +2,8 @@
 
 GET  /                         the page
 GET  /model                    what the page says of the model, and its class names
-POST /drawing                  a picture file → probabilities (C,), and the pixels (H, W) that the model saw
+POST /drawing                  a picture file → probabilities (C,), whether it is like the answer's class (null: not
+                               known), and the pixels (H, W) that the model saw
 POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  whether it answers; the version of MLflow
 """
@@ -17,8 +18,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from pipeline.errors import DataError
-from pipeline.serving import limits, pictures
+from pipeline.serving import likeness, limits, pictures
 from pipeline.serving.connections import Hosts
+from pipeline.serving.likeness import Likeness
 from pipeline.serving.limits import Gate, RefusedError
 from pipeline.tracking.classifier import Classifier
 
@@ -56,11 +58,14 @@ def _add_page(served: FastAPI, classifier: Classifier, address: str) -> None:
 
 def _add_answers(served: FastAPI, classifier: Classifier) -> None:
     gate = Gate()
+    like = likeness.of(
+        classifier.dataset, height=classifier.height, width=classifier.width, classes=classifier.class_names
+    )
 
     @served.post("/drawing")
     async def drawing(request: Request) -> JSONResponse:
         async with gate.body(request, "drawing", most=LARGEST_PICTURE) as content:
-            return JSONResponse(await gate.work(_of_picture, classifier, content, dear=True))
+            return JSONResponse(await gate.work(_of_picture, classifier, like, content, dear=True))
 
     @served.post("/invocations")
     async def invocations(request: Request) -> JSONResponse:
@@ -94,9 +99,14 @@ def _add_refusals(served: FastAPI) -> None:
         return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
 
 
-def _of_picture(classifier: Classifier, content: bytearray) -> dict[str, object]:
+def _of_picture(classifier: Classifier, like: Likeness | None, content: bytearray) -> dict[str, object]:
     pixels = pictures.read(io.BytesIO(content), name="drawing", form=classifier.form)
-    return {"probabilities": classifier.probabilities(pixels[None])[0].tolist(), "pixels": pixels.tolist()}
+    probabilities = classifier.probabilities(pixels[None])[0]
+    return {
+        "probabilities": probabilities.tolist(),
+        "like": like.holds(pixels, int(probabilities.argmax())) if like else None,
+        "pixels": pixels.tolist(),
+    }
 
 
 def _of_images(classifier: Classifier, content: bytearray) -> dict[str, object]:

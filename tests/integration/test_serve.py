@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 import socket
@@ -321,6 +322,19 @@ def test_undo_takes_back_one_stroke_and_its_answer(browser: Browser, mnist_serve
 
     expect(undo).to_be_disabled()
     expect(page.get_by_text("draw here")).to_be_visible()
+    page.close()
+
+
+def test_the_page_says_of_crossed_lines_that_they_look_like_no_digit(browser: Browser, mnist_server: str) -> None:
+    page = browser.new_page()
+    page.goto(mnist_server)
+    expect(page.get_by_role("meter")).to_have_count(10)
+
+    for stroke in ([(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)], [(0.5, 0.1), (0.5, 0.9)]):
+        draw_by_mouse(page, stroke)
+
+    expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#answer")).to_have_text(re.compile(r"This looks like no digit\. Perhaps \d\?"))
     page.close()
 
 
