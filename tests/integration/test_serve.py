@@ -213,8 +213,8 @@ def draw_by_finger(page: Page, stroke: Sequence[Place]) -> None:
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def phone(browser: Browser) -> BrowserContext:
-    return browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def phone(browser: Browser, *, width: int = 390, height: int = 844) -> BrowserContext:
+    return browser.new_context(viewport={"width": width, "height": height}, has_touch=True, is_mobile=True)
 
 
 def fits(page: Page) -> bool:
@@ -284,8 +284,11 @@ def test_what_a_proxy_refuses_is_said_on_the_page(browser: Browser, digits_serve
     page.close()
 
 
-def test_a_phone_shows_the_page_whole_and_where_to_draw(browser: Browser, mnist_server: str) -> None:
-    with phone(browser) as context:
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (360, 600), (375, 667), (740, 360)])
+def test_a_phone_shows_the_page_whole_and_where_to_draw(
+    browser: Browser, mnist_server: str, width: int, height: int
+) -> None:
+    with phone(browser, width=width, height=height) as context:
         page = context.new_page()
         page.goto(mnist_server)
         expect(page.get_by_role("meter")).to_have_count(10)
