@@ -10,6 +10,7 @@ all images of the data are.
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,15 +77,20 @@ def _opened(file: Path | BinaryIO, name: str) -> Iterator[Grey]:
     with _explained(file, name), Image.open(file, formats=FORMATS) as picture:
         _check_pixels(picture, name)
         yield grey(picture)
-        page = 0
-        while picture.format not in OTHER_VIEWS:
-            page += 1
-            try:
-                picture.seek(page)
-            except EOFError:
-                break
-            _check_pixels(picture, name)
-            yield grey(picture)
+        if getattr(picture, "is_animated", False) and picture.format not in OTHER_VIEWS:
+            for _ in _further(picture):
+                _check_pixels(picture, name)
+                yield grey(picture)
+
+
+def _further(picture: Image.Image) -> Iterator[int]:
+    """Turn to each page after the first, and yield its number."""
+    for page in count(1):
+        try:
+            picture.seek(page)
+        except EOFError:
+            return
+        yield page
 
 
 @contextmanager
@@ -222,10 +228,9 @@ def _is_dark_on_light(brightness: Grey) -> bool:
 def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
     """Return a picture's digit as MNIST has it, light on dark, (H, W); what is in this form already, as it is."""
     if brightness.shape == (height, width):
-        both = np.stack([brightness, 255 - brightness])
-        as_it_is = forms.is_boxed(both)
-        if as_it_is.any():
-            return _bytes(both[as_it_is.argmax()])
+        for light in (brightness, 255 - brightness):
+            if forms.is_boxed(light[None])[0]:
+                return _bytes(light)
     digit = ink.digit(shrunk(brightness, FINEST))
     if digit is None:
         return np.zeros((height, width), np.uint8)
