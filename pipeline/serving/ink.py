@@ -33,8 +33,8 @@ CONTRAST = 10
 NOISE = 7
 """The same in standard deviations of a sensor's noise: of tens of thousands of pixels none strays as far."""
 
-STRONG = 0.35
-"""Part of the largest contrast that ink of either kind has where the two kinds are held against each other."""
+STRONG = 0.3
+"""Part of the largest contrast from which what is dark, and what is light, are held against each other."""
 
 FAINT = 0.08
 """Darkness from which a pixel may be of a printed line."""
@@ -54,9 +54,13 @@ LEAST = 10
 NEIGHBOURS = np.ones((3, 3), bool)
 
 
-def resized(values: Grey, height: int, width: int) -> Grey:
-    """Return the picture in another size; what becomes smaller is averaged, not sampled."""
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+def resized(values: Grey, height: int, width: int, *, sharp: bool = False) -> Grey:
+    """Return the picture in another size; what becomes smaller is averaged, not sampled.
+
+    What becomes larger is as blurred as straight lines between its pixels make it; less where it shall be ``sharp``.
+    """
+    method = Image.Resampling.BICUBIC if sharp and height > values.shape[0] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).resize((width, height), method), np.float32)
 
 
 def shrunk(values: Grey, longest: int) -> Grey:
@@ -133,14 +137,14 @@ def _is_dark_on_light(brightness: Grey) -> bool:
 
     That may be a sheet on a desk, or what a frame holds, and the ink on it of the other kind.
     """
-    whole = _thinness(brightness)
     dark, light = _below_paper(brightness), _below_paper(255 - brightness)
-    outer = dark if whole > 0 else light
-    rows, columns = (_inset(side) for side in box(_large(outer > STRONG * max(dark.max(), light.max()))))
+    strong = STRONG * max(dark.max(), light.max())
+    whole = _thinness(brightness, strong)
+    rows, columns = (_inset(side) for side in box(_large((dark if whole > 0 else light) > strong)))
     if min(rows.stop - rows.start, columns.stop - columns.start) < LEAST:
         return whole > 0
-    within = _thinness(brightness[rows, columns])
-    return (within if within * whole < 0 and abs(within) > abs(whole) / 5 else whole) > 0
+    within = _thinness(brightness[rows, columns], strong)
+    return (within if within * whole < 0 and abs(within) > abs(whole) / 4 else whole) > 0
 
 
 def _inset(side: slice) -> slice:
@@ -149,18 +153,19 @@ def _inset(side: slice) -> slice:
     return slice(side.start + margin, side.stop - margin)
 
 
-def _thinness(brightness: Grey) -> float:
+def _thinness(brightness: Grey, strong: float) -> float:
     """Return how much of what is thin is dark, and how much is light: the difference of their lengths, times contrast.
 
     What is thinner than a window vanishes in it. The area of that over the
     window's side is about a length: strokes are longer than the gaps between
-    them, and writing is longer than the sheet that it stands on.
+    them, and writing is longer than the sheet that it stands on. Less contrast
+    than ``strong`` does not count.
     """
     total = 0.0
     for window in _windows(max(brightness.shape)):
         dark = _closed(brightness, window) - brightness
         light = _closed(255 - brightness, window) - (255 - brightness)
-        total += float(dark.sum(dtype=float) - light.sum(dtype=float)) / window
+        total += float(dark[dark > strong].sum() - light[light > strong].sum()) / window
     return total
 
 
@@ -222,9 +227,10 @@ def _without_level_lines(ink: Grey) -> Grey:
     if len(printed) < 2:  # noqa: PLR2004
         return ink
     numbers = _numbers(ink.shape, slope)
-    darkness = np.zeros(len(lines))
     of_lines = np.flatnonzero(np.isin(runs, printed))
-    darkness[of_lines] = ndimage.median(ink, numbers, of_lines)
+    each = np.asarray(ndimage.median(ink, numbers, of_lines))
+    darkness = np.zeros(len(lines))
+    darkness[of_lines] = np.minimum(each, np.median(each))  # a stroke along a line is darker than the others
     darkness = ndimage.maximum_filter1d(darkness, 3)[numbers]  # a line's edge is up to a pixel beside it
     cut = np.where((darkness > 0) & (ink <= 1.25 * darkness + 0.05), 0, ink)
     across = int(thickness[printed - 1].max()) + 3

@@ -235,7 +235,7 @@ def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
     if digit is None:
         return np.zeros((height, width), np.uint8)
     scale = min(BOX * height / digit.shape[0], BOX * width / digit.shape[1])
-    digit = resized(digit, *(max(1, round(side * scale)) for side in digit.shape))
+    digit = resized(digit, *(max(1, round(side * scale)) for side in digit.shape), sharp=True).clip(0)
     return _bytes(_centred(digit / digit.max() * 255, height, width))
 
 
