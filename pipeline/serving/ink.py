@@ -12,11 +12,14 @@ are printed, and specks are much smaller than a digit: neither is ink.
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
+from pipeline.data.forms import edge
 
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -48,6 +51,9 @@ TILTS = np.tan(np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs)))
 SPECK = 0.1
 """Part of a digit's ink below which what lies beside it does not belong to it."""
 
+MOST = 0.8
+"""Part of what surrounds a page that is of one brightness, be it a frame or the paper: a digit may touch it."""
+
 LEAST = 10
 """Pixels on the shorter side of what may hold a digit."""
 
@@ -77,19 +83,25 @@ def box(mask: Mask) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
+def is_edge_light(brightness: Grey) -> bool:
+    """Return whether the picture's edge is nearer to its brightest than to its darkest pixel."""
+    return bool(np.median(edge(brightness)) > (brightness.min() + brightness.max()) / 2)
+
+
 def digit(brightness: Grey) -> Grey | None:
     """Return the ink of the digit on a picture, 0–1, cut to the digit; None if there is none.
 
     Args:
         brightness: of the picture (rows, columns), 0–255.
     """
-    seen = shrunk(brightness, SEEN)
-    if not _is_dark_on_light(seen):
-        brightness, seen = 255 - brightness, 255 - seen
+    page = _without_frame(brightness)
+    seen = shrunk(page, SEEN)
+    if not (is_edge_light(seen) if page is not brightness else _is_dark_on_light(seen)):
+        page, seen = 255 - page, 255 - seen
     ink = _without_lines(_ink(seen))
     chosen = _chosen(ink)
-    if seen.shape != brightness.shape and chosen.any():
-        near, here = _closer(brightness, chosen)
+    if seen.shape != page.shape and chosen.any():
+        near, here = _closer(page, chosen)
         ink = np.where(here, _ink(near), 0)
         chosen = _chosen(ink)
     return np.where(chosen, ink, 0)[box(chosen)].astype(np.float32) if chosen.any() else None
@@ -98,14 +110,34 @@ def digit(brightness: Grey) -> Grey | None:
 def _closer(brightness: Grey, chosen: Mask) -> tuple[Grey, Mask]:
     """Return what is around the chosen pixels as the picture has it, and which of it they may be."""
     margin = math.ceil(0.3 * max(chosen[box(chosen)].shape)) + 1
-    scales = [large / small for large, small in zip(brightness.shape, chosen.shape, strict=True)]
     around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box(chosen))
-    there = tuple(
-        slice(round(side.start * scale), round(side.stop * scale)) for side, scale in zip(around, scales, strict=True)
-    )
-    near = shrunk(np.ascontiguousarray(brightness[there]), SEEN)
+    near = shrunk(_enlarged(around, brightness, chosen), SEEN)
     here = ndimage.binary_dilation(chosen, NEIGHBOURS)[around]
     return near, resized(here.astype(np.float32), *near.shape) > 0.5  # noqa: PLR2004 - half a pixel
+
+
+def _without_frame(brightness: Grey) -> Grey:
+    """Return what is within a frame of one brightness, or the sheet that lies straight on a desk; else the picture."""
+    seen = shrunk(brightness, SEEN)
+    span, around = np.ptp(seen), edge(seen)
+    rows, columns = box(abs(seen - np.median(around)) > 0.2 * span)
+    sides = slice(rows.start + 1, rows.stop - 1), slice(columns.start + 1, columns.stop - 1)  # without the frame's blur
+    page = seen[sides]
+    if min(page.shape) < LEAST or np.ptp(page) < STRONG * span:
+        return brightness
+    frame, rim = np.median(around), np.median(edge(page))
+    of_frame, of_rim = (abs(values - level) <= 0.1 * span for values, level in ((around, frame), (page, rim)))
+    even = of_frame.mean() > MOST and edge(of_rim).mean() > MOST
+    if not even or abs(rim - frame) <= 0.2 * span or of_rim.mean() < 0.5:  # noqa: PLR2004 - of a digit less is ink
+        return brightness
+    return _without_frame(_enlarged(sides, brightness, seen))
+
+
+def _enlarged(sides: tuple[slice, ...], brightness: Grey, seen: NDArray[Any]) -> Grey:
+    """Return the part of a picture that ``sides`` of it are as it is seen smaller."""
+    scales = [large / small for large, small in zip(brightness.shape, seen.shape, strict=True)]
+    there = (slice(round(one.start * scale), round(one.stop * scale)) for one, scale in zip(sides, scales, strict=True))
+    return np.ascontiguousarray(brightness[tuple(there)])
 
 
 def _closed(brightness: Grey, window: int) -> Grey:

@@ -215,14 +215,9 @@ def fit(brightness: Grey, form: Form) -> Pixels:
         return pixels if form.light_on_dark else 255 - pixels
     if brightness.shape != (form.height, form.width):
         brightness = resized(shrunk(brightness, FINEST), form.height, form.width)
-    if form.light_on_dark is not None and form.light_on_dark == _is_dark_on_light(brightness):
+    if form.light_on_dark is not None and form.light_on_dark == ink.is_edge_light(brightness):
         brightness = 255 - brightness
     return _bytes(brightness)
-
-
-def _is_dark_on_light(brightness: Grey) -> bool:
-    """Return whether the picture's edge is nearer to its brightest than to its darkest pixel."""
-    return bool(np.median(forms.edge(brightness)) > (brightness.min() + brightness.max()) / 2)
 
 
 def _boxed(brightness: Grey, height: int, width: int) -> Pixels:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from pipeline.data import idx
 from pipeline.data.forms import Form
@@ -182,3 +182,179 @@ def test_whatever_a_decoder_raises_names_the_picture(error: Exception, monkeypat
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", broken)
     with pytest.raises(DataError, match="it: expected a picture such as a PNG or JPEG file, received a damaged one"):
         read(file.getvalue())
+
+
+def framed(page: Image.Image, colour: int) -> Image.Image:
+    """Return the page with a frame around it, 10 wide."""
+    return ImageOps.expand(page, 10, colour)
+
+
+def on_a_desk(page: Image.Image) -> Image.Image:
+    desk = Image.new("L", (520, 340), 60)
+    desk.paste(page, (90, 70))
+    return desk
+
+
+def with_lines(page: Image.Image, *, squares: bool) -> Image.Image:
+    drawn = ImageDraw.Draw(page)
+    for place in range(15, 300, 30):
+        drawn.line((0, place, 299, place), fill=150)
+        drawn.line((place, 0, place, 199), fill=150 if squares else 255)
+    page.paste(0, (30, 20, 70, 120))  # the ink is on top
+    return page
+
+
+def in_shadow(page: Image.Image) -> Image.Image:
+    shadow = Image.new("L", page.size, 255)
+    ImageDraw.Draw(shadow).polygon([(0, 0), (200, 0), (0, 150)], fill=130)
+    return ImageChops.multiply(page, shadow)
+
+
+def with_a_speck(page: Image.Image) -> Image.Image:
+    page.paste(0, (280, 180, 286, 186))
+    return page
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        framed(bar(ink=0, paper=255), 0),
+        framed(bar(ink=0, paper=255), 120),
+        framed(bar(ink=255, paper=0), 255),
+        on_a_desk(bar(ink=10, paper=240)),
+        ImageOps.invert(on_a_desk(bar(ink=10, paper=240))),
+        with_lines(bar(ink=0, paper=255), squares=False),
+        with_lines(bar(ink=0, paper=255), squares=True),
+        in_shadow(bar(ink=0, paper=255)),
+        with_a_speck(bar(ink=0, paper=255)),
+    ],
+    ids=["black frame", "grey frame", "white frame", "desk", "light desk", "lines", "squares", "shadow", "speck"],
+)
+def test_what_is_around_the_paper_or_printed_on_it_is_no_ink(picture: Image.Image) -> None:
+    assert np.abs(as_mnist(picture).astype(int) - BAR).mean() < 12  # of 255: its edges, half a pixel off
+
+
+def test_what_is_seen_through_rounded_corners_is_no_ink() -> None:
+    page = bar(ink=(0, 0, 0, 255), paper=(255, 255, 255, 255), mode="RGBA")
+    opacity = Image.new("L", page.size)
+    ImageDraw.Draw(opacity).rounded_rectangle((0, 0, 299, 199), 25, fill=255)
+    page.putalpha(opacity)
+    np.testing.assert_array_equal(BAR, as_mnist(page))
+
+
+def test_a_small_digit_in_a_corner_of_mnists_size_is_not_taken_as_it_is() -> None:
+    small = np.zeros((28, 28), np.uint8)
+    small[2:12, 16:20] = 255
+    np.testing.assert_array_equal(BAR, as_mnist(Image.fromarray(small)))
+
+
+def test_noise_alone_is_no_ink() -> None:
+    noise = np.random.default_rng(2).normal(200, 12, (300, 200))
+    assert 0 == as_mnist(Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))).max()
+
+
+@pytest.mark.parametrize("paper", [0, 255])
+def test_an_empty_page_of_mnists_size_is_black(paper: int) -> None:
+    assert 0 == as_mnist(Image.new("L", (28, 28), paper)).max()
+
+
+def test_the_brightness_of_the_data_decides_not_that_of_the_picture() -> None:
+    form = Form(height=28, width=28, light_on_dark=False, boxed=True)
+    for page in (bar(ink=0, paper=255), bar(ink=255, paper=0), Image.fromarray(BAR), Image.fromarray(255 - BAR)):
+        np.testing.assert_array_equal(255 - BAR, pixels(page, form))
+
+
+def test_a_picture_is_turned_light_on_dark_for_data_that_is_without_a_box() -> None:
+    page = Image.new("L", (8, 8), 255)
+    page.paste(0, (2, 2, 5, 5))
+    form = Form(height=8, width=8, light_on_dark=True)
+    for picture in (page, ImageOps.invert(page)):
+        np.testing.assert_array_equal(255 - np.asarray(page), pixels(picture, form))
+
+
+def shades(*values: int) -> list[Image.Image]:
+    return [Image.new("L", (4, 4), value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("GIF", [10, 90, 200]), ("TIFF", [10, 90, 200]), ("PNG", [10, 90, 200]), ("MPO", [10])],
+)
+def test_every_page_of_a_file_is_read(kind: str, expected: list[int]) -> None:
+    first, *more = shades(10, 90, 200)
+    file = io.BytesIO()
+    first.save(file, kind, save_all=True, append_images=more)
+
+    read = [int(page[0, 0]) for page in pictures.pages(file, name="it", form=Form(height=4, width=4))]
+
+    assert expected == read
+
+
+def test_pages_before_a_damaged_one_are_read() -> None:
+    first, *more = shades(10, 90)
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=more)
+    last = file.getvalue().rindex(bytes([90] * 16))
+    cut = io.BytesIO(file.getvalue()[:last])
+    assert file.getvalue()[last + 16 :].strip(b"\0") == b""  # nothing but its pixels is gone
+
+    read = pictures.pages(cut, name="it", form=Form(height=4, width=4))
+
+    assert 10 == next(read)[0, 0]
+    with pytest.raises(DataError, match=r"it: expected a picture .* received a damaged one"):
+        next(read)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_of_a_large_jpeg_no_more_is_decoded_than_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, *, progressive: bool
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 600_000)
+    monkeypatch.setattr(pictures, "FINEST", 300)
+    file = io.BytesIO()
+    bar(ink=0, paper=255).resize((1_800, 1_200)).save(file, "JPEG", progressive=progressive)
+
+    if progressive:  # all of its scans have to be kept until the last has come
+        with pytest.raises(DataError, match="it: expected at most 600,000 pixels, received 1,800 × 1,200"):
+            read(file.getvalue())
+    else:
+        assert np.abs(read(file.getvalue()).astype(int) - BAR).mean() < 6
+
+
+def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pictures, "LARGEST", 100)
+    bar(ink=0, paper=255).save(tmp_path / "it.png")
+    content = (tmp_path / "it.png").read_bytes()
+    for file in (tmp_path / "it.png", io.BytesIO(content)):
+        with pytest.raises(DataError, match=f"it: expected at most 100 bytes, received {len(content):,}"):
+            pictures.read(file, name="it", form=MNIST)
+
+
+def test_heic_is_said_how_to_convert() -> None:
+    with pytest.raises(DataError, match=r"received HEIC, which is not read. Make a JPEG of it: .*sips.*heif-convert"):
+        read(bytes.fromhex("00000024") + b"ftypheic" + bytes(100))
+
+
+def test_damaged_metadata_turns_nothing() -> None:
+    result = pixels(bar(ink=0, paper=255), MNIST, format="JPEG", quality=100, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert np.abs(result.astype(int) - BAR).mean() < 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
+    page = np.zeros((10, 10), np.float32)
+    page[3, 3] = value
+    with pytest.raises(DataError, match="not all of its pixels are finite numbers"):
+        pixels(Image.fromarray(page), MNIST, format="TIFF")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "I", "F"])
+def test_a_large_picture_is_averaged_down_before_it_takes_more_memory(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(pictures, "FINEST", 300)
+    page = bar(ink=0, paper=255).resize((1_200, 800), Image.Resampling.NEAREST)
+    page = page.convert("I").convert(mode) if mode == "I;16" else page.convert(mode)
+
+    assert (600, 400) == pictures.grey(page).shape[::-1]
+    assert np.abs(pictures.fit(pictures.grey(page), MNIST).astype(int) - BAR).max() < 16  # of 255
