@@ -238,7 +238,7 @@ KINDS: dict[str, Kind] = {
 NOTHING = "nothing on it"
 """The kind whose right answer is no digit: a picture without ink."""
 
-SAMPLES = {"7.png": 0, "blackboard/2.png": 1, "photo-of-a-3.jpg": 18}
+SAMPLES = {"7.png": 0, "blackboard/2.png": 1, "photo-of-a-3.jpg": 90}
 """Which of MNIST's test images the samples show; their names say what is on them."""
 
 

@@ -43,7 +43,7 @@ PAPER_AND_INK = 64
 """Brightness, of 255, by which what is opaque differs in itself where it is more than ink."""
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow refuses twice as many, and those of a picture in a picture (ICO)
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of what is held to MOST_PIXELS here
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of a picture that is read all the same, or named in an error
 
 Pixels = NDArray[np.uint8]
 

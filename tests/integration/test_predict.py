@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from PIL import Image
 
 from pipeline.data import idx, processed
 from pipeline.settings import DataSettings
-from tests.integration.conftest import Command, Training
+from pipeline.tracking import classifier as classifiers
+from tests.integration.conftest import PROJECT, Command, Training
 
 COLUMNS = ["file", "index", "label", "probability", "runner_up", "runner_up_probability"]
 
@@ -207,3 +210,81 @@ def test_the_accuracy_on_mnists_test_images_as_png_files_is_the_runs(
 
     right = pd.read_csv(tmp_path / "answers.csv")["label"].to_numpy() == labels
     assert mlflow.get_run(mnist_champion).data.metrics["test_accuracy"] == right.mean()
+
+
+def test_a_folder_of_published_files_is_answered_without_its_labels(
+    command: Command, mnist_champion: str, mnist_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    for file in mnist_folder.glob("t10k-*"):
+        (tmp_path / "mnist" / file.name).write_bytes(file.read_bytes())
+
+    output = command("predict", tmp_path / "mnist", "--model", "models:/mnist@champion", "--output", tmp_path / "a.csv")
+
+    assert "Wrote 10,000 answers" in output.output
+
+
+@pytest.mark.parametrize("output", [None, "a.csv", "a.parquet"])
+def test_files_of_any_name_are_answered(
+    command: Command, model: str, images: NDArray[np.uint8], tmp_path: Path, *, output: str | None
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in (b"new\nline.png", b"\x1b[31mred.png", b"\xff\xfe.png"):
+        Image.fromarray(images[0]).save(folder / os.fsdecode(name))
+
+    options = ["--output", tmp_path / output] if output else []
+    said = command("predict", folder, "--model", model, *options).output
+
+    assert "\x1b" not in said
+    assert "Wrote 3 answers" in said if output else 3 == len(said.splitlines())
+
+
+SAMPLES = {"7.png": "7", "blackboard/2.png": "2", "photo-of-a-3.jpg": "3"}
+
+
+def test_the_samples_are_answered_rightly(command: Command, mnist_champion: str) -> None:
+    said = command("predict", PROJECT / "samples", "--model", "models:/mnist@champion", "--json").stdout
+
+    answers = {Path(row["file"]).relative_to(PROJECT / "samples").as_posix(): row["label"] for row in json.loads(said)}
+    assert SAMPLES == answers
+
+
+PICTURES = runpy.run_path(str(PROJECT / "benchmarks" / "pictures.py"))
+
+
+@pytest.mark.parametrize("kind", PICTURES["KINDS"])
+def test_pictures_of_every_kind_are_answered_about_as_well_as_the_images_they_are_made_of(
+    mnist_champion: str, kind: str
+) -> None:
+    images, labels = (array[:80] for array in PICTURES["test_images"]())
+    classifier = classifiers.load("models:/mnist@champion")
+    own = float((classifier.probabilities(images).argmax(axis=1) == labels).mean())
+
+    assert PICTURES["right"](kind, images, labels, classifier) >= own - 0.06
+
+
+def test_the_brightness_of_the_data_decides_whatever_it_is_called(
+    command: Command, mnist_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "dark-on-light"
+    source.mkdir()
+    for part, count in (("train", 12_000), ("t10k", 500)):
+        for kind in ("images-idx3", "labels-idx1"):
+            content = gzip.decompress((mnist_folder / f"{part}-{kind}-ubyte.gz").read_bytes())
+            array = idx.read(content, name=part)[:count]
+            (source / f"{part}-{kind}-ubyte").write_bytes(idx.encode(array if array.ndim == 1 else 255 - array))
+    command(
+        "run", "--source", source, "--epochs", 2, "--hidden-units", 48, "--batch-size", 32, "--register", "inverted"
+    )
+    classifier = classifiers.load("models:/inverted@champion")
+    images, labels = (array[:80] for array in PICTURES["test_images"]())
+
+    right = {
+        kind: PICTURES["right"](kind, images, labels, classifier) for kind in PICTURES["KINDS"] if "any size" in kind
+    }
+    own = float((classifier.probabilities(255 - images).argmax(axis=1) == labels).mean())
+
+    assert classifier.dataset.startswith("custom-")
+    assert min(right.values()) >= own - 0.06
+    assert own > 0.8
