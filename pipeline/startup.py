@@ -5,10 +5,10 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline.settings import usable_cores
 
@@ -63,7 +63,7 @@ def mark_environment() -> None:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt on any of the signals that ask a process to end; afterwards they are as before."""
-    handlers = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    handlers = {number: signal.signal(number, _interruption.arrive) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -71,11 +71,53 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupt(*_: object) -> NoReturn:
-    """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of the run."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let an interruption wait until the block has ended: for what must be done as a whole.
+
+    A write to a database, for example, that KeyboardInterrupt leaves between its statements may keep the file locked
+    against this very process, which then cannot even write that it was interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which no signal interrupts
+        yield
+        return
+    _interruption.hold()
+    try:
+        yield
+    finally:
+        _interruption.release()
+
+
+class _Interruption:
+    """An interruption that has arrived, and those who want it to wait."""
+
+    def __init__(self) -> None:
+        self._holders = 0
+        self._is_due = False
+
+    def arrive(self, *_: object) -> None:
+        """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of a run."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        self._is_due = True
+        self._raise()
+
+    def hold(self) -> None:
+        """Begin to want it to wait."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """No longer want it to."""
+        self._holders -= 1
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._is_due and not self._holders:
+            self._is_due = False
+            raise KeyboardInterrupt
+
+
+_interruption = _Interruption()
 
 
 def start_tensorflow(threads: int) -> bool:

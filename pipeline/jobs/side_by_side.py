@@ -1,7 +1,7 @@
 """Many trainings through an executor: which jobs they are, how many at once, what becomes of each."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -84,14 +84,15 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
     run_ids: dict[Job, str] = {}
     order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
     board = Board(order, count)
-    with closing(processes.run(job.train, order, count=count)) as events:
+    with _all_ended(run_ids), closing(processes.run(job.train, order, count=count)) as events:
         for event in events:
             if isinstance(event, processes.Finished):
                 done[event.job] = event.result
+                run_ids.pop(event.job, None)
             elif isinstance(event, processes.Failed):
                 failures[event.job] = event.reason
-                if event.job in run_ids:
-                    store.mark_failed(run_ids[event.job], event.reason)
+                if run_id := run_ids.pop(event.job, None):
+                    store.mark_failed(run_id, event.reason)
             elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
                 run_ids[event.job] = event.message.run_id
                 store.add_child(event.job.parent, event.message.run_id)
@@ -101,6 +102,17 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
         done={each: done[each] for each in jobs if each in done},
         failures={each: failures[each] for each in jobs if each in failures},
     )
+
+
+@contextmanager
+def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
+    """Mark those runs as KILLED that an interruption leaves RUNNING: of a process that took too long to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run_id in run_ids.values():
+            store.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
+        raise
 
 
 def _size(job: Job) -> int:

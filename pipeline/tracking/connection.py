@@ -12,7 +12,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pipeline.errors import TrackingError, first_line
+from pipeline.startup import uninterrupted
 from pipeline.tracking import sqlite
 
 ANSWER_SECONDS = 5
@@ -120,7 +121,8 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
     deadline, conflicts = time.monotonic() + seconds, 0
     while True:
         try:
-            return call(*arguments, **named)
+            with uninterrupted() if file() else nullcontext():  # a server ends what it has begun, whoever waits for it
+                return call(*arguments, **named)
         except (MlflowException, OSError, SQLAlchemyError) as error:
             conflicts += 1 if _CONFLICT.search(str(error)) else 0
             if not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline.startup import interruptible, quieten
+from pipeline.startup import interruptible, quieten, uninterrupted
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -25,6 +25,23 @@ def test_what_asks_a_process_to_end_interrupts_it_once(name: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         stop_twice()
     assert before == signal.getsignal(number)
+
+
+def test_an_interruption_waits_for_what_must_be_whole() -> None:
+    done = []
+
+    def write() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+            done.append("inner")
+            signal.raise_signal(signal.SIGTERM)
+            done.append("outer")
+        done.append("more")
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        write()
+    assert ["inner", "outer"] == done
 
 
 def threads(code: str) -> list[str]:
