@@ -132,7 +132,7 @@ def _log_models(cell: str) -> dict[str, str]:
     model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
         network.save(model, Path(folder))
-        ours = models.log_model(Path(folder), data)
+        ours = f"models:/{models.log_model(Path(folder), data, name='ours')}"
         keras = mlflow.tensorflow.log_model(model, name="keras", signature=signature).model_uri
         code = Path(folder, "empty.py")
         code.write_text(EMPTY_MODEL)

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline import recipes
 from pipeline.commandline import display
-from pipeline.comparison.grid import OPTIONS, grid
 from pipeline.errors import DataError, UsageError, of_library
+from pipeline.jobs.grid import OPTIONS, grid
 from pipeline.settings import DataSettings, Settings, usable_cores
 from pipeline.startup import quieten
 
@@ -219,12 +219,15 @@ def evaluate(run_id: str, **parameters: Any) -> Training:
 
 
 @_function(Settings, lists=True)
-def compare(*, workers: int | None = None, register: str | None = None, **parameters: Any) -> Comparison:
+def compare(
+    *, workers: int | None = None, register: str | None = None, against: str | None = None, **parameters: Any
+) -> Comparison:
     """Train all combinations of what is given several values of, side by side, and compare them.
 
     Args:
         workers: trainings at a time; by default as many as the machine takes.
         register: a name by which the best model is registered; champion, if it is better than the present one.
+        against: a model, a training or a comparison that the best must not be worse than.
         parameters: of the trainings: a value, a list of values, or a text of them, parted by commas.
 
     Raises:
@@ -234,7 +237,7 @@ def compare(*, workers: int | None = None, register: str | None = None, **parame
     from pipeline.tracking import runs, store
 
     with display.reporter() as reporter:
-        run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register)
+        run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register, reference=against)
     tables = ("runs", "summary", "verdicts")
     return Comparison(run_id, *(store.load_table(run_id, f"{runs.COMPARISON_FOLDER}/{name}.csv") for name in tables))
 

@@ -53,17 +53,17 @@ def top(
     """Take the options that stand before a command."""
 
 
-def _describe_project_run(name: str, tags: dict[str, str] | None = None) -> None:
+def _describe_project_run(kind: str, name: str, tags: dict[str, str] | None = None) -> None:
     """Say in the run that ``mlflow run`` opened for this stage what it was; without one, do not import MLflow."""
     if "MLFLOW_RUN_ID" in os.environ:
         from pipeline.tracking import store
 
-        store.describe_project_run(name, tags)
+        store.describe_project_run(kind, name, tags)
 
 
 def _describe_resumption(run_id: str | None) -> None:
     if run_id:
-        _describe_project_run(f"resume-{run_id}", {"resumed_run_id": run_id})
+        _describe_project_run("resume", run_id, {"resumed_run_id": run_id})
 
 
 def _tell(reporter: Reporter, run_id: str, what: str) -> None:
@@ -119,6 +119,7 @@ def run(
     TRAINING,
     "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
     "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
+    "pipeline compare --cells gru --against models:/mnist-gru@champion",
     settings=Settings,
     lists=True,
 )
@@ -131,6 +132,14 @@ def compare(
         typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
     ] = None,
     register: Register = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="A model (models:/mnist-gru@champion) or the run of a training or comparison: exit code 3 if the best "
+            "of this one is worse on the test images.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which trainings there are to do, and about how long; do none.")
     ] = False,
@@ -144,7 +153,7 @@ def compare(
     if dry_run:
         plan.plan(settings, reporter, count=workers)
         return
-    run_id = compare.compare(settings, reporter, count=workers, register=register)
+    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against)
     _tell(reporter, run_id, "the comparison")
 
 
@@ -181,7 +190,7 @@ def report(
     from pipeline.stages.report import report
 
     report(reporter, parent=parent, filter_string=filter_string, data_dir=settings.data_dir, output=output, form=form)
-    _describe_project_run(f"report-{parent or 'filter'}", {"reported_run_id": parent} if parent else None)
+    _describe_project_run("report", parent or "filter", {"reported_run_id": parent} if parent else None)
 
 
 DataDir = Annotated[
@@ -215,7 +224,7 @@ def download(settings: DataSettings, reporter: Reporter) -> None:
     from pipeline.stages.download import download
 
     raw = download(settings, reporter)
-    _describe_project_run(f"download-{raw.name}")
+    _describe_project_run("download", raw.name)
 
 
 @command.add(app, STEPS, "pipeline preprocess --dataset digits", settings=DataSettings)
@@ -224,7 +233,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> None:
     from pipeline.stages.preprocess import preprocess
 
     data = preprocess(settings, reporter)
-    _describe_project_run(f"preprocess-{data.name}")
+    _describe_project_run("preprocess", data.name)
 
 
 @command.add(app, STEPS, "pipeline train --cell lstm", "pipeline train --resume RUN_ID", settings=Settings)
@@ -251,7 +260,7 @@ def evaluate(
     from pipeline.stages.evaluate import evaluate
 
     evaluate(run_id, settings.data_dir, reporter)
-    _describe_project_run(f"evaluate-{run_id}", {"evaluated_run_id": run_id})
+    _describe_project_run("evaluate", run_id, {"evaluated_run_id": run_id})
 
 
 # --- use a model ----------------------------------------------------------------------------------------------------
@@ -278,7 +287,7 @@ def promote(
     from pipeline.stages.promote import promote
 
     version = promote(run_id, name, reporter, force=force, rollback=rollback, trust=trust).version
-    _describe_project_run(f"promote-{version.name}-{version.number}", {"promoted_run_id": version.run_id})
+    _describe_project_run("promote", f"{version.name}-{version.number}", {"promoted_run_id": version.run_id})
 
 
 @command.add(

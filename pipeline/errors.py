@@ -4,6 +4,7 @@
     ├── DataError           a file, folder or mirror does not hold what it should
     ├── TrainingError       the training itself broke down (a cost that is not finite)
     ├── TrackingError       the MLflow server or a run on it is not what was asked for
+    ├── RegressionError     what was trained is worse than what it was to be compared with: exit code 3
     └── UsageError          a parameter is wrong, or does not fit the data: exit code 2
 
 A message is one paragraph that says what, what was expected, what was
@@ -38,6 +39,12 @@ class TrainingError(PipelineError):
 
 class TrackingError(PipelineError):
     """The MLflow server does not answer, or holds no such run."""
+
+
+class RegressionError(PipelineError):
+    """What was trained is worse than what is there already."""
+
+    exit_code = 3
 
 
 class UsageError(PipelineError):

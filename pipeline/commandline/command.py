@@ -13,8 +13,8 @@ from pipeline.commandline import configuration, options
 from pipeline.commandline.configuration import Configuration
 from pipeline.commandline.group import Command
 from pipeline.commandline.terminal import TerminalReporter, print_error
-from pipeline.comparison.grid import grid
 from pipeline.errors import PipelineError, UsageError, of_library
+from pipeline.jobs.grid import grid
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import interruptible, quieten
 

@@ -14,7 +14,7 @@ from annotated_doc import Doc
 
 from pipeline.commandline import configuration
 from pipeline.commandline.configuration import Configuration
-from pipeline.comparison import grid
+from pipeline.jobs import grid
 from pipeline.settings import NETWORK_PARAMETERS, DataSettings
 
 PANELS = ("Data", "Network", "Training")

@@ -102,6 +102,11 @@ class Group:
         """The seeds, ascending."""
         return tuple(result.seed for result in self.results)
 
+    @property
+    def best(self) -> Result:
+        """The training of the best validation accuracy."""
+        return max(self.results, key=lambda result: result.metrics[runs.BEST_VAL_ACCURACY])
+
     def values(self, metric: str) -> list[float]:
         """Return a metric of each training, in the order of the seeds."""
         return [result.metrics[metric] for result in self.results]

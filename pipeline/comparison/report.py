@@ -18,6 +18,8 @@ from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.tracking import runs, store
 
+PAGE = "report.html"
+
 
 def report(
     selected: Selection, reporter: Reporter, *, data_dir: Path, parent: str | None = None, output: Path | None = None
@@ -44,11 +46,24 @@ def report(
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), contents)
             store.log_folder(parent, Path(folder), runs.COMPARISON_FOLDER)
+        _log_best(parent, grouping.best_by_validation(groups))
     output = expanded(output) if output is not None else None
     if output is not None:
         _write(output, contents)
     _tell(groups, parent, output, reporter)
     return groups
+
+
+def is_on(run_id: str) -> bool:
+    """Return whether a run holds a page already."""
+    return PAGE in store.artifacts_in(run_id, runs.COMPARISON_FOLDER)
+
+
+def _log_best(run_id: str, best: Group) -> None:
+    """Log on a comparison what the UI shows beside it: the means of its best group, by validation, and which it is."""
+    metrics = (runs.BEST_VAL_ACCURACY, runs.TEST_ACCURACY, runs.TEST_COST)
+    store.log_metrics(run_id, {metric: best.spread(metric).mean for metric in metrics})
+    store.log_tags(run_id, {runs.BEST: best.label})
 
 
 def _note_twins(groups: Sequence[Group], results: Sequence[Result], reporter: Reporter) -> None:
@@ -88,7 +103,7 @@ def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, repo
     if advised := advice.advice(groups, found):
         reporter.result(advised.sentence)
     if output is not None:
-        reporter.note(f"Look at {output / 'report.html'}.")
+        reporter.note(f"Look at {output / PAGE}.")
     if parent is not None:
         reporter.note(f"Run {parent} holds the report, in {runs.COMPARISON_FOLDER}/.")
 

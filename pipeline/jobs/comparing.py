@@ -1,28 +1,31 @@
 """The run of a comparison: opened, or gone on with where the same one was cut off."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline import digests
 from pipeline.data.splits import DataSet
-from pipeline.jobs import fingerprints, resumable
+from pipeline.jobs import fingerprints, grid, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.settings import Settings
 from pipeline.tracking import origin, runs, store
 
 
 @contextmanager
-def opened(name: str, grid: Sequence[Settings], data: DataSet, parameters: Mapping[str, object]) -> Iterator[str]:
+def opened(trainings: Sequence[Settings], data: DataSet) -> Iterator[str]:
     """Open the run of a comparison, or continue that of the same one which was cut off; yield its id.
 
     Args:
-        name: of the run.
-        grid: the parameters of each training.
+        trainings: the parameters of each.
         data: what all of them are trained on.
-        parameters: of the comparison, to be logged.
+
+    Raises:
+        UsageError: two of them are the same training, as the parameters apply to the data.
     """
-    own = digests.of_texts(*(fingerprints.of(settings, data) for settings in grid))
-    place = Checkpoints(grid[0].data_dir)
+    parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
+    name = naming.comparison(trainings, data.name)
+    own = digests.of_texts(*(fingerprints.of(settings, data) for settings in trainings))
+    place = Checkpoints(trainings[0].data_dir)
     # In a project's run `mlflow run` has opened one for us.
     known = None if store.in_project_run() else resumable.cut_off(own, place)
     with resumable.open_run(name, place, data, kind=runs.COMPARED, fingerprint=own, resume=known) as (run_id, _):

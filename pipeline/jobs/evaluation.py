@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
-from pipeline.tracking import models, runs, store
+from pipeline.tracking import classifier, models, origin, runs, store
+from pipeline.tracking.classifier import Classifier
 
 CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
 
@@ -20,26 +21,27 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter) -> float:
     """Evaluate a run's model on the test images of ``data``; return its test accuracy, a fraction.
 
     Raises:
-        TrackingError: the run holds no model.
+        TrackingError: the run holds no model, or it does not load.
+        UsageError: its code is not of this pipeline.
     """
     started = time.perf_counter()
     labels = np.asarray(data.test.labels)
-    probabilities = _probabilities(run_id, data)
+    model_id = models.id_of(run_id)
+    probabilities = _probabilities(classifier.load(f"models:/{model_id}"), data)
     cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
     _log_tables(run_id, data, probabilities)
     _log_figures(run_id, data, probabilities)
     seconds = time.perf_counter() - started
-    store.log_metrics(run_id, {runs.TEST_COST: cost, runs.TEST_ACCURACY: accuracy, runs.SECONDS_EVALUATE: seconds})
+    results = {runs.TEST_COST: cost, runs.SECONDS_EVALUATE: seconds, runs.TEST_ACCURACY: accuracy}
+    store.log_metrics(run_id, results, origin.subject(model_id, data, "test"))
     reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
     return accuracy
 
 
-def _probabilities(run_id: str, data: DataSet) -> NDArray[np.float32]:
-    """Return the model's answers to the test images, (N, C)."""
-    model = models.load_model(run_id)
+def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
+    """Return a model's answers to the test images, (N, C)."""
     starts = range(0, len(data.test.images), CHUNK)
-    chunks = (data.test.images[start : start + CHUNK].astype(np.float32) for start in starts)
-    return np.concatenate([model.predict(chunk) for chunk in chunks])
+    return np.concatenate([model.probabilities(data.test.images[start : start + CHUNK]) for start in starts])
 
 
 def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:

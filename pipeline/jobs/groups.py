@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.data.splits import DataSet
-from pipeline.jobs import fingerprints
+from pipeline.jobs import fingerprints, naming
 from pipeline.jobs.job import Done, Job
 from pipeline.settings import Settings
 from pipeline.tracking import origin, runs, store
@@ -26,7 +26,7 @@ def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job,
     """Make the groups all of whose trainings have ended, unless they are there, and move the trainings below them."""
     there = {run.name: run for run in store.children_of(comparison) if run.tags.get(runs.KIND) == runs.GROUP}
     for members in _configurations(jobs):
-        name = members[0].name.rpartition("-s")[0]
+        name = naming.group(members[0].name)
         if not all(job in done for job in members):
             continue
         if name in there:
@@ -46,7 +46,7 @@ def _configurations(jobs: Sequence[Job]) -> Iterable[list[Job]]:
 
 def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done]) -> None:
     members = [store.get_run(each.run_id) for each in done.values()]
-    group = store.create_child(comparison, name, {runs.KIND: runs.GROUP, runs.COMPARISON: comparison})
+    group = store.create_child(comparison, name, runs.of_kind(runs.GROUP) | {runs.COMPARISON: comparison})
     parameters = fingerprints.parameters(next(iter(done)).settings, data) | {
         "seeds": ",".join(str(job.settings.seed) for job in done)
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
-from pipeline.jobs import fingerprints, resumable, side_by_side
+from pipeline.jobs import fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.jobs.resumable import State, Twin
 from pipeline.progress import duration
@@ -50,7 +50,7 @@ def plan(trainings: Sequence[Settings], data: DataSet | None, *, count: int) -> 
         TrackingError: the tracking server does not answer.
         UsageError: a parameter does not fit the data.
     """
-    names = side_by_side.names(trainings)
+    names = naming.trainings(trainings, data.name if data else trainings[0].dataset)
     if data is None or not connection.is_there():
         state = UNKNOWN if data is None else NEW
         return Plan(items=[Item(name=name, state=state, seconds=None) for name in names], count=count)

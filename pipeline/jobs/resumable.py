@@ -51,7 +51,7 @@ def open_run(
     """
     checkpoint = resume.tags[runs.CHECKPOINT] if resume else checkpoints.new_name()
     with place.hold(checkpoint):
-        tags = {runs.KIND: kind, runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
+        tags = runs.of_kind(kind) | {runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
         tags |= {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest}
         run_id = resume.run_id if resume else None
         with store.open_run(name, tags, parent=parent, resume=run_id) as opened:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from pipeline.cells import CELLS
 from pipeline.data.splits import DataSet
-from pipeline.jobs import job, processes
+from pipeline.jobs import job, naming, processes
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Done, Job, Opened
 from pipeline.progress import Reporter
@@ -44,26 +44,8 @@ def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int)
             digest=data.digest,
             cores=max(1, usable_cores() // count),
         )
-        for name, settings in zip(names(grid), grid, strict=True)
+        for name, settings in zip(naming.trainings(grid, data.name), grid, strict=True)
     ]
-
-
-def names(grid: Sequence[Settings]) -> list[str]:
-    """Return a name for each training, such as ``gru-s1``."""
-    return [_name(settings, [each for each in grid if each.cell == settings.cell]) for settings in grid]
-
-
-def _name(settings: Settings, of_cell: Sequence[Settings]) -> str:
-    """Return such as ``gru-s1``, with what it takes to tell it from the trainings of its cell, and no more."""
-    telling: list[str] = []
-    for name in [each.name for each in fields(Settings) if each.name not in ("cell", "seed")]:
-        if _told_apart(of_cell, [*telling, name]) > _told_apart(of_cell, telling):
-            telling.append(name)
-    return "-".join([settings.cell, *(f"{name}={getattr(settings, name)}" for name in telling), f"s{settings.seed}"])
-
-
-def _told_apart(trainings: Sequence[Settings], names: Sequence[str]) -> int:
-    return len({(each.seed, *(getattr(each, name) for name in names)) for each in trainings})
 
 
 def at_once(trainings: int) -> int:

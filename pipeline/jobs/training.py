@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import records, startup
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
-from pipeline.jobs import evaluation, fingerprints, resumable
+from pipeline.jobs import evaluation, fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.model import memory, network
 from pipeline.model.fit import Fit
@@ -55,7 +55,7 @@ def opened(
     Args:
         settings: the parameters.
         data: what is trained on.
-        name: of the run; by default such as ``gru-s1``.
+        name: of the run; by default such as ``gru-s1``, see :mod:`pipeline.jobs.naming`.
         parent: the id of the run that it belongs under.
         resume: the run that is to go on; None: a new one.
         cores: that it may use; by default all.
@@ -69,7 +69,7 @@ def opened(
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
     if not force:
         memory.check(settings, data)
-    name, place = name or f"{settings.cell}-s{settings.seed}", Checkpoints(settings.data_dir)
+    name, place = name or naming.training(settings, data.name), Checkpoints(settings.data_dir)
     opening = resumable.open_run(
         name, place, data, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume
     )
@@ -117,7 +117,7 @@ def _train(training: Training, reporter: Reporter) -> None:
     store.log_missing_metrics(training.run_id, {runs.PARAMETERS: fit.trainer.model.count_params()})
     _go_on(training, fit, reporter)
     _train_epochs(training, fit, reporter)
-    _log_training(training, fit)
+    model_id = _log_training(training, fit)
     best = records.kept(fit.history)
     summary = {
         runs.BEST_VAL_ACCURACY: best.val_accuracy,
@@ -126,7 +126,8 @@ def _train(training: Training, reporter: Reporter) -> None:
         runs.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         runs.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
     }
-    store.log_missing_metrics(training.run_id, summary)
+    subject = origin.subject(model_id, training.data, "training")
+    store.log_missing_metrics(training.run_id, summary, subject)
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
 
 
@@ -147,7 +148,8 @@ def _train_epochs(training: Training, fit: Fit, reporter: Reporter) -> None:
         reporter.epoch(record, epochs)
 
 
-def _log_training(training: Training, fit: Fit) -> None:
+def _log_training(training: Training, fit: Fit) -> str:
+    """Log the history and the model; return the model's id."""
     run_id, settings, data = training.run_id, training.settings, training.data
     store.log_table(run_id, metrics.history(fit.history), runs.HISTORY)
     title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
@@ -156,4 +158,4 @@ def _log_training(training: Training, fit: Fit) -> None:
     with tempfile.TemporaryDirectory() as folder:
         network.save(fit.model(), Path(folder))
         models.discard_models(run_id)  # of an attempt that was cut off while it logged one
-        models.log_model(Path(folder), data)
+        return models.log_model(Path(folder), data, name=naming.model(settings, data.name))

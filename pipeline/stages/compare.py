@@ -8,20 +8,26 @@ the same command continues a comparison that was stopped.
 
 from collections.abc import Sequence
 
-from pipeline.comparison import grid, grouping, report
+from pipeline.comparison import against, grouping, report
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
 from pipeline.data import prepare
+from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.jobs import comparing, fingerprints, groups, side_by_side
+from pipeline.jobs import comparing, groups, side_by_side
 from pipeline.jobs.side_by_side import Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import connection, promotion, registry, runs
+from pipeline.tracking import connection, promotion, registry
 
 
 def compare(
-    trainings: Sequence[Settings], reporter: Reporter, *, count: int | None = None, register: str | None = None
+    trainings: Sequence[Settings],
+    reporter: Reporter,
+    *,
+    count: int | None = None,
+    register: str | None = None,
+    reference: str | None = None,
 ) -> str:
     """Train all that is not trained yet, report, and return the id of the comparison's run.
 
@@ -29,33 +35,43 @@ def compare(
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as the machine takes.
-        register: the name by which the best model, by validation, is registered and, if it is better than the present
-            one, made champion.
+        register: the name by which the best model, by validation, is registered; champion, if it is better.
+        reference: a model, a training or a comparison that the best, by validation, must not be worse than.
 
     Raises:
-        TrainingError: a training failed; the others are done and reported.
-        PipelineError: what any of the stages raises.
+        PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
     """
     connection.connect(reporter.note)
+    data = _prepared(trainings, register, reporter)
+    former = against.reference(reference, data.digest) if reference else None
+    with comparing.opened(trainings, data) as parent:
+        best = _best(parent, trainings, data, reporter, count)
+    if register is not None:
+        promotion.promote(best.best.run_id, register, reporter=reporter)
+    if former is not None:
+        against.check(parent, best, former, str(reference), reporter)
+    return parent
+
+
+def _prepared(trainings: Sequence[Settings], register: str | None, reporter: Reporter) -> DataSet:
     if register is not None:
         registry.check_name(register)
-    data, _ = prepare.prepared(trainings[0], reporter)
-    parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
+    return prepare.prepared(trainings[0], reporter)[0]
+
+
+def _best(parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, count: int | None) -> Group:
+    """Train what is left to train, report, and return the best group by validation."""
     count = count or side_by_side.at_once(len(trainings))
-    with comparing.opened(grid.title(trainings), trainings, data, parameters) as parent:
-        jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
-        outcome = side_by_side.train_all(jobs, reporter, count=count)
-        groups.make(parent, data, jobs, outcome.done)
-        reported = _reported(outcome, trainings[0], reporter, parent)
-    if register is not None:
-        _promote_best(grouping.best_by_validation(reported), register, reporter)
-    return parent
+    jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
+    outcome = side_by_side.train_all(jobs, reporter, count=count)
+    groups.make(parent, data, jobs, outcome.done)
+    return grouping.best_by_validation(_reported(outcome, trainings[0], reporter, parent))
 
 
 def _reported(outcome: Outcome, settings: Settings, reporter: Reporter, parent: str) -> list[Group]:
     """Report on what has ended well, and raise an error if anything has not."""
-    reported: list[Group] = []
     failures = {job.name: reason for job, reason in outcome.failures.items()}
+    reported: list[Group] = []
     if ended := outcome.done.values():
         taken_over = [done.run_id for done in ended if done.taken_over]
         selected = Selection(run_ids=[done.run_id for done in ended], taken_over=taken_over, failures=failures)
@@ -64,9 +80,3 @@ def _reported(outcome: Outcome, settings: Settings, reporter: Reporter, parent: 
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(failures) + len(ended)} trainings failed. {reasons}")
     return reported
-
-
-def _promote_best(group: Group, name: str, reporter: Reporter) -> None:
-    """Register the model of the best validation accuracy in a group."""
-    best = max(group.results, key=lambda result: result.metrics[runs.BEST_VAL_ACCURACY])
-    promotion.promote(best.run_id, name, reporter=reporter)

@@ -36,7 +36,8 @@ def report(
     """
     selected = _selected(parent, filter_string, reporter)
     told = Notes(reporter) if form else reporter
-    groups = reports.report(selected, told, data_dir=data_dir, parent=parent, output=output)
+    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it was made
+    groups = reports.report(selected, told, data_dir=data_dir, parent=own, output=output)
     if form:
         reporter.result(tables.report_text(groups, form).rstrip("\n"))
     return groups

@@ -27,7 +27,7 @@ from pipeline.data.forms import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.settings import option, usable_cores
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection
+from pipeline.tracking import connection, models
 
 CODE = Path(__file__).with_name("scoring.py")
 
@@ -101,6 +101,7 @@ def load(address: str, *, trust: bool = False) -> Classifier:
     """
     if address.startswith(("models:/", "runs:/")):
         connection.connect()  # MLflow itself would try for minutes
+        address = models.address(address)
     with _explained(address), TemporaryDirectory() as folder:
         _described(address, address, trust=trust)  # first: a foreign model may be large
         files = Path(download_artifacts(artifact_uri=address, dst_path=folder))

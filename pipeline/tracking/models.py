@@ -1,6 +1,7 @@
 """Logged models: how one is written so that it is served from code, with no pickle, in a small environment."""
 
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from mlflow import pyfunc
-from mlflow.models import Model, ModelSignature
-from mlflow.pyfunc import PyFuncModel
+from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
 
 from pipeline.data.forms import Form
-from pipeline.settings import usable_cores
-from pipeline.startup import start_tensorflow
+from pipeline.errors import TrackingError
 from pipeline.tracking import runs
 from pipeline.tracking.connection import client, environment, explained, patiently
 from pipeline.tracking.store import get_run
@@ -26,8 +25,8 @@ CODE = Path(__file__).with_name("scoring.py")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 
 
-def log_model(folder: Path, data: "DataSet") -> str:
-    """Log the model saved in ``folder`` (see ``network.save``) on the active run; return its URI.
+def log_model(folder: Path, data: "DataSet", *, name: str) -> str:
+    """Log the model saved in ``folder`` (see ``network.save``) on the active run by a name; return its id.
 
     It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
     (N, C) float32. Its environment names the few packages that it needs.
@@ -39,7 +38,7 @@ def log_model(folder: Path, data: "DataSet") -> str:
         info = patiently(
             Model.log,
             artifact_path=None,
-            name=runs.MODEL,
+            name=name,
             flavor=_Portable,
             python_model=str(CODE),
             artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
@@ -53,7 +52,7 @@ def log_model(folder: Path, data: "DataSet") -> str:
                 "form": Form.of(data.train.images).description(),
             },
         )
-    return str(info.model_uri)
+    return str(info.model_id)
 
 
 def _environment() -> dict[str, object]:
@@ -85,19 +84,42 @@ class _Portable:
 
 def discard_models(run_id: str) -> None:
     """Delete the models that a run has logged."""
-    run = get_run(run_id)
-    models = client().search_logged_models([run.experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    for model in models:
-        client().delete_logged_model(model.model_id)
+    for model_id in _models_of(run_id):
+        client().delete_logged_model(model_id)
 
 
-def load_model(run_id: str) -> PyFuncModel:
-    """Return the model that a run has logged, as it is served.
+def id_of(run_id: str) -> str:
+    """Return the id of the model that a run has logged.
 
     Raises:
-        TrackingError: the run holds no model, or the model does not load.
+        TrackingError: there is no such run, or it holds no model.
     """
-    start_tensorflow(usable_cores())  # the model would, with a page of lines
-    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        model: PyFuncModel = pyfunc.load_model(f"runs:/{run_id}/{runs.MODEL}")
-        return model
+    if found := _models_of(run_id):
+        return found[0]
+    raise TrackingError(f"run_id: expected a run that holds a model, received {run_id!r}, which holds none.")
+
+
+def address(given: str) -> str:
+    """Return an address as MLflow resolves it; ``runs:/RUN_ID/model`` is the model of a run, whatever its name."""
+    of_run = re.fullmatch(rf"runs:/(\w+)(/{runs.MODEL})?", given)
+    return f"models:/{id_of(of_run[1])}" if of_run else given
+
+
+def run_of(given: str) -> str:
+    """Return the id of the run that has logged the model at an address.
+
+    Raises:
+        TrackingError: there is no such model, or no run has logged it.
+    """
+    problem = f"model: expected the address of a model that a run has logged, received {given!r}"
+    with explained(problem):
+        run_id = patiently(get_model_info, address(given)).run_id
+    if not run_id:
+        raise TrackingError(f"{problem}, which none has.")
+    return str(run_id)
+
+
+def _models_of(run_id: str) -> list[str]:
+    """Return the ids of the models that a run has logged, the newest first."""
+    found = client().search_logged_models([get_run(run_id).experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    return [model.model_id for model in sorted(found, key=lambda model: -model.creation_timestamp)]

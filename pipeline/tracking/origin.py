@@ -42,6 +42,11 @@ def log_inputs(run_id: str, data: "DataSet") -> None:
         client().log_inputs(run_id, [_input(data, split, context) for context, split in splits.items()])
 
 
+def subject(model_id: str, data: "DataSet", context: str) -> runs.Subject:
+    """Return what a metric is of: a logged model on one of the data sets that :func:`log_inputs` has logged."""
+    return runs.Subject(model_id=model_id, dataset=f"{data.name}-{context}", digest=data.digest8)
+
+
 def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     described = Described(**_dataset(data, split, context).to_dict())
     return DatasetInput(described, [InputTag(MLFLOW_DATASET_CONTEXT, context)])

@@ -11,11 +11,10 @@ from typing import Literal
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import get_model_info
 
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command
-from pipeline.tracking import runs, store
+from pipeline.tracking import models, runs, store
 from pipeline.tracking.connection import client, explained
 from pipeline.tracking.runs import TrackedRun
 
@@ -111,8 +110,7 @@ def register(run_id: str, name: str | None) -> Version:
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "
             f"Go on with it (`{command('run', resume=run_id)}`), or take another."
         )
-    with explained(f"run_id: expected a run that holds a model, received {run_id!r}"):
-        model_id = get_model_info(f"runs:/{run_id}/{runs.MODEL}").model_id
+    model_id = models.id_of(run_id)
     name = default_name(run) if name is None else name
     check_name(name)
     with explained(f"name: expected a registered model of this tracking server, received {name!r}"):

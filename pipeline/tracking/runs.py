@@ -33,6 +33,21 @@ SEEDS = "seeds"  # of a group: how many trainings its means are of
 # Tags.
 KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
 TRAINING, COMPARED, GROUP = "training", "comparison", "group"
+DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
+DESCRIPTIONS = {
+    TRAINING: "One training: its parameters, its metrics per epoch, its model and the evaluation of that.",
+    COMPARED: "A comparison: below it a group for each configuration, below these their trainings; its report is an "
+    "artifact. Its own accuracies are the means of its best group by validation, which the tag `best` names.",
+    GROUP: "One configuration of a comparison: `cost` is the mean of its trainings' `cost` over their seeds, beside it "
+    "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
+    "download": "The raw files of a data set were obtained; nothing was trained.",
+    "preprocess": "A data set was checked and split; nothing was trained.",
+    "resume": "A run that was cut off went on: the tag `resumed_run_id` names it.",
+    "evaluate": "The model of another run was tested: the tag `evaluated_run_id` names it, and it holds the results.",
+    "report": "Trainings were compared on a page; nothing was trained.",
+    "promote": "The model of a run was registered: the tag `promoted_run_id` names that run.",
+}
+"""What a run of each kind is, for whoever reads the UI."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again
 CHECKPOINT = "checkpoint"  # the name of its checkpoint
 DATASET = "dataset"  # the name that the data's content has decided
@@ -42,6 +57,8 @@ CORES = "cores"  # that the training had to itself
 ERROR = "error"  # why it did not end well
 CHILDREN = "children"  # of a comparison: the ids of its trainings, parted by commas; some may have another parent
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
+BEST = "best"  # of a comparison: its best group, by validation
+AGAINST, STANDING = "against", "standing"  # what a comparison was judged against, and how it stands to that
 VERSION = "version."  # and a package's name
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
@@ -55,7 +72,27 @@ PREDICTIONS = "evaluation/predictions.parquet"
 CONFUSION_MATRIX = "evaluation/confusion_matrix.png"
 MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
-MODEL = "model"  # the logged model
+MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it whatever it is called
+
+
+def of_kind(kind: str) -> dict[str, str]:
+    """Return the tags that tell what a run is."""
+    return {KIND: kind, DESCRIPTION: DESCRIPTIONS[kind]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a metric is of: the UI shows it beside the model, with the data set.
+
+    Attributes:
+        model_id: of the logged model.
+        dataset: the name of the data set that is logged on the run.
+        digest: of that data set, as it is logged.
+    """
+
+    model_id: str
+    dataset: str
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)

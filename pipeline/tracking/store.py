@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError, UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import runs
+from pipeline.tracking import experiment, runs
 from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
@@ -77,6 +77,7 @@ def open_run(
         log_system_metrics=True,
     ).info.run_id
     try:
+        experiment.describe(get_run(run_id).experiment_id)
         if runs.ERROR in get_run(run_id).tags:
             client().delete_tag(run_id, runs.ERROR)  # of the attempt before
         for path, text in _attached.items():
@@ -137,11 +138,11 @@ def history(run_id: str, metric: str) -> dict[int, float]:
     return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
 
 
-def describe_project_run(name: str, tags: Mapping[str, str] | None = None) -> None:
+def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        client().update_run(run_id, name=_run_name(name))
-        log_tags(run_id, tags or {})
+        client().update_run(run_id, name=_run_name(f"{kind}-{name}"))
+        log_tags(run_id, runs.of_kind(kind) | dict(tags or {}))
 
 
 def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
@@ -187,18 +188,23 @@ def _append(run_id: str, tag: str, item: str) -> None:
         client().set_tag(run_id, tag, ",".join([*items, item]))
 
 
-def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
-    """Log metrics by name, in one request."""
+def log_metrics(
+    run_id: str, metrics: Mapping[str, float], subject: runs.Subject | None = None, *, step: int = 0
+) -> None:
+    """Log metrics by name, in one request; those of a subject stand beside its model in the UI, too."""
     if not metrics:
         return
     now = time.time_ns() // 1_000_000
-    client().log_batch(run_id, metrics=[Metric(name, float(value), now, step) for name, value in metrics.items()])
+    of = asdict(subject) if subject else {}
+    linked = {"model_id": of.get("model_id"), "dataset_name": of.get("dataset"), "dataset_digest": of.get("digest")}
+    entries = [Metric(name, float(value), now, step, **linked) for name, value in metrics.items()]
+    client().log_batch(run_id, metrics=entries)
 
 
-def log_missing_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
+def log_missing_metrics(run_id: str, metrics: Mapping[str, float], subject: runs.Subject | None = None) -> None:
     """Log those of the metrics that the run does not have yet."""
     present = get_run(run_id).metrics
-    log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present})
+    log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present}, subject)
 
 
 def log_epoch(run_id: str, record: EpochRecord) -> None:
@@ -330,6 +336,11 @@ def load_table(run_id: str, path: str) -> "DataFrame":
             return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except ValueError as error:  # pyarrow's and pandas's own are of this kind
             raise OSError(f"{path} does not read as a table: {error}") from None
+
+
+def artifacts_in(run_id: str, folder: str) -> set[str]:
+    """Return the names of the files that a run holds in a folder."""
+    return {Path(file.path).name for file in client().list_artifacts(run_id, folder)}
 
 
 def log_folder(run_id: str, folder: Path, path: str) -> None:

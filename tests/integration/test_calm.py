@@ -96,7 +96,7 @@ def test_in_a_log_a_comparison_is_a_line_per_epoch(first: subprocess.CompletedPr
 
     assert ("", 0) == (done.stderr, done.returncode)
     assert re.fullmatch("[^\x00-\x09\x0b-\x1f\x7f]*", done.stdout)
-    for name in ("rnn-s5", "gru-s5"):
+    for name in ("rnn-digits-s5", "gru-digits-s5"):
         epochs = re.findall(rf"^{name}   trains   (\d)/2   \d\.\d{{4}}   \d+\.\d\d%", done.stdout, re.MULTILINE)
         assert ["1", "2"] == epochs
     assert re.fullmatch(rf"Run {HEX} holds the comparison\. Look at it with: mlflow ui", done.stdout.splitlines()[-1])

@@ -84,7 +84,7 @@ def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
 def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
     runs = children(parent)
 
-    assert {"rnn-s1", "rnn-s2", "gru-s1", "gru-s2"} == runs.keys()
+    assert {"rnn-digits-s1", "rnn-digits-s2", "gru-digits-s1", "gru-digits-s2"} == runs.keys()
     for run in [mlflow.get_run(parent), *runs.values()]:
         assert "FINISHED" == run.info.status
         assert parent == run.data.tags["comparison"]
@@ -95,9 +95,9 @@ def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
 
 
 def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) -> None:
-    assert {"rnn", "gru"} == groups(parent).keys()
-    group = groups(parent)["gru"]
-    first, second = (dict(costs(children(parent)[name].info.run_id)) for name in ("gru-s1", "gru-s2"))
+    assert {"rnn-digits", "gru-digits"} == groups(parent).keys()
+    group = groups(parent)["gru-digits"]
+    first, second = (dict(costs(children(parent)[name].info.run_id)) for name in ("gru-digits-s1", "gru-digits-s2"))
 
     def series(metric: str) -> list[tuple[int, Any]]:
         history = MlflowClient().get_metric_history(group.info.run_id, metric)
@@ -120,7 +120,7 @@ def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
 ) -> None:
     alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, *data).output)
 
-    compared = children(parent)["gru-s2"]
+    compared = children(parent)["gru-digits-s2"]
     assert costs(alone) == costs(compared.info.run_id)
     assert mlflow.get_run(alone).data.metrics["test_cost"] == compared.data.metrics["test_cost"]
     assert mlflow.get_run(alone).data.params == compared.data.params
@@ -130,7 +130,7 @@ def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
 def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str) -> None:
     run = mlflow.get_run(parent)
 
-    assert "compare-rnn-gru" == run.info.run_name
+    assert "compare-rnn-gru-digits" == run.info.run_name
     assert {
         "cells": "rnn,gru",
         "seeds": "1,2",
@@ -138,6 +138,19 @@ def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str
         "dataset": "digits",
     }.items() <= run.data.params.items()
     assert {"report.html", "runs.csv", "summary.csv", "verdicts.csv"} <= artifacts(parent)
+    best = max(groups(parent).values(), key=lambda group: group.data.metrics["best_val_accuracy"])
+    for metric in ("best_val_accuracy", "test_accuracy", "test_cost"):
+        assert best.data.metrics[metric] == pytest.approx(run.data.metrics[metric])
+
+
+def test_a_report_leaves_the_page_of_the_comparison_as_it_was(command: Command, parent: str, tmp_path: Path) -> None:
+    before = Path(mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html")).read_bytes()
+
+    command("report", "--parent", parent, "--output", tmp_path / "report")
+
+    assert (tmp_path / "report" / "report.html").stat().st_size > 0
+    file = mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path))
+    assert before == Path(file).read_bytes()
 
 
 def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
@@ -156,8 +169,8 @@ def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
         said = process.communicate()[1]
 
     assert 1 == process.returncode
-    assert "gru-s70: Its process ended by SIGKILL." in said
-    query = "attributes.run_name = 'gru-s70'"
+    assert "gru-digits-s70: Its process ended by SIGKILL." in said
+    query = "attributes.run_name = 'gru-digits-s70'"
     (run,) = mlflow.search_runs(filter_string=query, output_format="list")
     assert ("FAILED", "Its process ended by SIGKILL.") == (run.info.status, run.data.tags["error"])
 
@@ -187,11 +200,13 @@ def test_what_was_trained_is_taken_over_and_what_fails_fails_alone(
         *("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38"), exit_code=1
     ).output
 
-    assert "2 of 4 trainings failed. rnn-learning_rate=1e+38-s1: Training broke down" in output
-    second = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn'", output_format="list")[0]
+    assert "2 of 4 trainings failed. rnn-digits-learning_rate=1e+38-s1: Training broke down" in output
+    second = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
     assert "FAILED" == second.info.status
-    assert {"rnn-learning_rate=1e+38-s1", "rnn-learning_rate=1e+38-s2"} == children(second.info.run_id).keys()
-    taken_over = before["rnn-s1"].info.run_id
+    assert {"rnn-digits-learning_rate=1e+38-s1", "rnn-digits-learning_rate=1e+38-s2"} == children(
+        second.info.run_id
+    ).keys()
+    taken_over = before["rnn-digits-s1"].info.run_id
     assert taken_over in second.data.tags["children"].split(",")
     assert {parent, second.info.run_id} <= set(mlflow.get_run(taken_over).data.tags["comparison"].split(","))
     assert before.keys() == children(parent).keys()  # none was moved
@@ -221,9 +236,36 @@ def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, pa
     assert 130 == process.returncode
     assert "Traceback" not in error
     newest = mlflow.search_runs(output_format="list", max_results=3)
-    assert {"compare-rnn-gru": "KILLED", "rnn-s7": "KILLED", "gru-s7": "KILLED"} == {
+    assert {"compare-rnn-gru-digits": "KILLED", "rnn-digits-s7": "KILLED", "gru-digits-s7": "KILLED"} == {
         run.info.run_name: run.info.status for run in newest
     }
+
+
+def test_what_is_worse_than_what_is_there_ends_with_code_3(
+    command: Command, parent: str, data: tuple[str, str]
+) -> None:
+    arguments = ("compare", "--cells", "rnn", "--seeds", "1", *SMALL, *data)
+
+    output = command(*arguments, "--epochs", "1", "--against", parent, exit_code=3).output
+
+    assert "rnn is worse than " + parent in output
+    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
+    assert ("FINISHED", "worse", parent) == (run.info.status, run.data.tags["standing"], run.data.tags["against"])
+    equal = children(parent)["rnn-digits-s1"].info.run_id
+    assert f"rnn is equal, as far as these images show, to {equal}" in command(*arguments, "--against", equal).output
+
+
+def test_what_it_is_to_be_judged_against_is_looked_up_before_anything_is_trained(
+    command: Command, parent: str, data: tuple[str, str], mnist_champion: str
+) -> None:
+    arguments = ("compare", "--cells", "rnn", "--seeds", "44", *SMALL, *data)
+
+    nothing = command(*arguments, "--against", "models:/nothing@champion", exit_code=1).output
+    other = command(*arguments, "--against", mnist_champion, exit_code=2).output
+
+    assert "expected the address of a model that a run has logged, received 'models:/nothing@champion'" in nothing
+    assert "against: expected trainings on the same data" in other
+    assert [] == mlflow.search_runs(filter_string="params.seed = '44'", output_format="list")
 
 
 def test_the_project_compares(store: Path, parent: str, data: tuple[str, str]) -> None:
@@ -238,7 +280,7 @@ def test_the_project_compares(store: Path, parent: str, data: tuple[str, str]) -
     )
 
     assert 0 == done.returncode, done.stdout + done.stderr
-    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-gru-rnn'", output_format="list")[0]
+    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-gru-rnn-digits'", output_format="list")[0]
     assert ("FINISHED", "gru,rnn", "2") == (run.info.status, run.data.params["cells"], run.data.params["seeds"])
     assert "report.html" in artifacts(run.info.run_id)
     assert {} == children(run.info.run_id)  # all were trained before

@@ -34,7 +34,7 @@ def test_the_project_runs_with_parameters_that_it_does_not_declare(store: Path) 
     mlflow_run(*SMALL, *overriding, "-P", f"data_dir={with_space}")
 
     run = latest_run()
-    assert ("rnn-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert ("rnn-digits-accurate-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert {
         "cell": "rnn",
         "recipe": "accurate",
@@ -57,7 +57,7 @@ def test_the_stages_run_one_after_the_other(store: Path) -> None:
     assert "preprocess-digits" == latest_run().info.run_name
     mlflow_run("-e", "train", *data, "-P", "cell=lstm", "-P", "hidden_units=8", "-P", "epochs=2")
     trained = latest_run()
-    assert "lstm-s1" == trained.info.run_name
+    assert "lstm-digits-s1" == trained.info.run_name
     assert "test_accuracy" not in trained.data.metrics
     mlflow_run(
         *("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}"),
@@ -155,7 +155,7 @@ def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch:
     run = latest_run()
     page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     assert f"Run {run.info.run_id} holds all of it. Look at it at {page}\n" in output
-    assert ("gru-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics
     model = mlflow.pyfunc.load_model("models:/on-a-server@champion")
     assert run.info.run_id == model.metadata.run_id
@@ -176,11 +176,11 @@ def test_the_project_compares_into_a_server(store: Path, server: str, monkeypatc
     (parent,) = mlflow.search_runs(filter_string="params.cells = 'rnn,gru'", output_format="list")
     groups = below(parent)
     trainings = [run for group in groups for run in below(group)]
-    assert {"rnn", "gru"} == {run.info.run_name for run in groups}
-    assert {"rnn-s2", "gru-s2"} == {run.info.run_name for run in trainings}
+    assert {"rnn-digits", "gru-digits"} == {run.info.run_name for run in groups}
+    assert {"rnn-digits-s2", "gru-digits-s2"} == {run.info.run_name for run in trainings}
     assert {"FINISHED"} == {run.info.status for run in [parent, *groups, *trainings]}
     page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/comparison/report.html")
-    assert "gru-s2" in page
+    assert "gru-digits-s2" in page
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     assert {"champion": better} == aliases("digits-gru")
     images = processed.find(DataSettings(dataset="digits")).test.images[:5].astype(np.float32)
     answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
-    np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/model").predict(images), answers)
+    np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 
 
 def test_a_better_one_takes_over_and_the_former_is_previous(

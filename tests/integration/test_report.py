@@ -102,7 +102,7 @@ def test_the_children_of_a_run_are_reported_in_a_folder_and_on_that_run(
     assert names >= FILES
     assert names == {Path(file.path).name for file in MlflowClient().list_artifacts(parent, "comparison")}
     runs = pd.read_csv(folder / "runs.csv")
-    assert ["rnn-s1", "rnn-s2", "gru-s1"] == runs["name"].to_list()
+    assert ["rnn-digits-s1", "rnn-digits-s2", "gru-digits-s1"] == runs["name"].to_list()
     assert [digits_run.run_id] == runs.loc[runs["taken_over"], "run_id"].to_list()
     accuracies = [mlflow.get_run(run_id).data.metrics["test_accuracy"] for run_id in runs["run_id"]]
     assert accuracies == pytest.approx(runs["test_accuracy"].to_list())
@@ -169,7 +169,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(command: Command, digits_r
         "report", "--filter", f"attributes.run_id IN ('{twin}', '{digits_run.run_id}')", "--output", tmp_path
     )
 
-    assert f"Left out: gru-s1 ({digits_run.run_id})." in flat(output.output)
+    assert f"Left out: gru-digits-s1 ({digits_run.run_id})." in flat(output.output)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -257,7 +257,7 @@ def test_runs_of_different_data_are_listed_and_not_compared(
 
     said = flat(result.output)
     assert "Expected trainings of one data set, received 2 of them." in said
-    assert f"mnist-ca67ca67: gru-s1 ({digits_run.run_id})" in said
+    assert f"mnist-ca67ca67: gru-digits-s1 ({digits_run.run_id})" in said
     assert "digits-" in said
     assert not (tmp_path / "out").exists()
 

@@ -120,8 +120,8 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
 ) -> None:
     log_model = models.log_model
 
-    def stopped(*arguments: Any) -> str:
-        log_model(*arguments)
+    def stopped(*arguments: Any, name: str) -> str:
+        log_model(*arguments, name=name)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -135,7 +135,7 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
     )
     assert 1 == len(logged)
-    assert mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    assert mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/digits-lstm")
     check_each_step_stands_once(run.info.run_id)
 
 

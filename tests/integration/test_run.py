@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -51,7 +52,7 @@ def digits(digits_run: Training) -> DataSet:
 @pytest.fixture(scope="module")
 def model(digits_run: Training) -> Path:
     """Return the folder of the logged model."""
-    return Path(mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/model"))
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/digits-gru"))
 
 
 def costs(run_id: str) -> list[float]:
@@ -59,7 +60,7 @@ def costs(run_id: str) -> list[float]:
 
 
 def test_it_is_finished_under_the_name_of_cell_and_seed(run: Run) -> None:
-    assert ("gru-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
 
 
 def test_it_holds_every_parameter_resolved_and_no_other(run: Run) -> None:
@@ -105,7 +106,7 @@ def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: DataSe
     assert "core" in tags["machine"]
     assert {"version.tensorflow", "version.keras", "version.mlflow"} <= tags.keys()
     assert run.inputs is not None
-    inputs = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+    inputs = {entry.dataset.name: entry.dataset.digest for entry in (run.inputs.dataset_inputs if run.inputs else ())}
     assert {"digits-training": digits.digest8, "digits-test": digits.digest8} == inputs
 
 
@@ -132,10 +133,40 @@ def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: DataSet) -
     assert run.data.metrics["test_cost"] == pytest.approx(log_loss(digits.test.labels, probabilities), rel=1e-5)
 
 
+def test_the_ui_shows_accuracy_and_data_beside_its_model(run: Run, digits: DataSet) -> None:
+    (logged,) = MlflowClient().search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    shown = {metric.key: (metric.value, metric.dataset_name, metric.dataset_digest) for metric in logged.metrics or ()}
+
+    assert "digits-gru" == logged.name
+    names = {"best_val_accuracy": "digits-training", "test_accuracy": "digits-test", "test_cost": "digits-test"}
+    for name, dataset in names.items():
+        assert (run.data.metrics[name], dataset, digits.digest8) == shown[name]
+    assert {"digits-training", "digits-test"} == {
+        entry.dataset.name for entry in (run.inputs.dataset_inputs if run.inputs else ())
+    }
+
+
+def test_the_experiment_is_one_of_model_training_and_says_what_its_columns_mean(run: Run) -> None:
+    tags = MlflowClient().get_experiment(run.info.experiment_id).tags
+    assert "custom_model_development" == tags["mlflow.experimentKind"]
+    assert {*run.data.metrics} >= set(re.findall(r"`([a-z]+_[a-z_]+)`", tags["mlflow.note.content"]))
+
+
+def test_what_a_person_has_said_of_an_experiment_stays(
+    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = mlflow.create_experiment("described", tags={"mlflow.note.content": "Mine."})
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "described")
+    command("train", "--dataset", "digits", "--epochs", 1, "--hidden-units", 4, "--data-dir", store / "data")
+    assert "Mine." == MlflowClient().get_experiment(described).tags["mlflow.note.content"]
+
+
 def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: DataSet) -> None:
     images = digits.test.images.astype(np.float32)
     keras_model = keras.saving.load_model(model / "artifacts" / "model.keras")
-    served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model").predict(images)
+    served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/digits-gru").predict(images)
 
     np.testing.assert_allclose(served, keras_model(images).numpy(), atol=1e-6)
     modules = {type(layer).__module__.partition(".")[0] for layer in keras_model.layers}
@@ -201,6 +232,6 @@ def test_a_model_logged_beside_a_uv_lock_does_not_hold_it(
 
     run_id = run_id_in(command("train", "--dataset", "digits", "--epochs", 1, "--data-dir", store / "data").output)
 
-    files = {path.name for path in Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/model")).rglob("*")}
+    files = {path.name for path in Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/digits-gru")).rglob("*")}
     assert "requirements.txt" in files
     assert not {"uv.lock", "pyproject.toml"} & files

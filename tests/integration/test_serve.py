@@ -70,7 +70,7 @@ def browser() -> Iterator[Browser]:
 
 def test_it_answers_as_mlflows_server_does(digits_server: str, digits_run: Training) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8))
-    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/model").predict(pixels.astype(np.float32))
+    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/digits-gru").predict(pixels.astype(np.float32))
 
     answer = requests.post(f"{digits_server}/invocations", json={"inputs": pixels.tolist()}, timeout=60)
 

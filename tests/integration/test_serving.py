@@ -24,7 +24,7 @@ from tests.integration.conftest import Training, environment, free_port, wait_un
 def server(request: pytest.FixtureRequest, digits_run: Training) -> Iterator[str]:
     """Serve the model of the run, in this environment and in the one that the model names; return the address."""
     port = free_port()
-    arguments = ["-m", f"runs:/{digits_run.run_id}/model", "--port", str(port), "--env-manager", request.param]
+    arguments = ["-m", f"runs:/{digits_run.run_id}/digits-gru", "--port", str(port), "--env-manager", request.param]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment(), start_new_session=True
     )
@@ -44,7 +44,7 @@ def images(digits_run: Training) -> np.ndarray[Any, Any]:
 def test_it_answers_with_the_probabilities_of_the_model_in_process(
     server: str, digits_run: Training, images: np.ndarray[Any, Any]
 ) -> None:
-    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/model").predict(images.astype(np.float32))
+    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/digits-gru").predict(images.astype(np.float32))
 
     for key, pixels in (("inputs", images), ("instances", images), ("inputs", images.astype(float))):
         answer = requests.post(server, json={key: pixels.tolist()}, timeout=60)

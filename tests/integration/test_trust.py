@@ -98,7 +98,7 @@ def test_a_foreign_model_that_is_trusted_answers(
 @pytest.fixture
 def model(digits_run: Training, tmp_path: Path) -> Path:
     """Return a folder that holds the files of a model of ours, to be changed."""
-    files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/model")
+    files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/digits-gru")
     return Path(shutil.copytree(files, tmp_path / "model"))
 
 

@@ -11,7 +11,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline import __version__, cli
-from pipeline.comparison.grid import COMPARED
+from pipeline.jobs.grid import COMPARED
 from pipeline.settings import DataSettings, Settings
 
 PROJECT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ OWN = {
     "report": {"parent", "filter_string", "output", "form"},
     "train": {"resume", "new", "force"},
     "run": {"resume", "new", "force", "register"},
-    "compare": {"workers", "register", "dry_run"},
+    "compare": {"workers", "register", "against", "dry_run"},
 }
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},

@@ -5,9 +5,9 @@ from dataclasses import replace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from pipeline.comparison.grid import grid
 from pipeline.jobs import side_by_side
 from pipeline.jobs.board import Board
+from pipeline.jobs.grid import grid
 from pipeline.jobs.job import Done, Job, Opened
 from pipeline.jobs.processes import Failed, Finished, Said, Started
 from pipeline.records import EpochRecord
@@ -103,14 +103,3 @@ def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": memory * 1e9}))
 
     assert expected == side_by_side.at_once(trainings)
-
-
-def test_a_run_is_named_by_what_tells_it_apart_within_its_cell() -> None:
-    settings = grid({"cells": "rnn,gru", "seeds": "1", "recipe": "accurate"})  # each cell has a rate of its own
-    assert ["rnn-s1", "gru-s1"] == [
-        side_by_side._name(each, [other for other in settings if other.cell == each.cell]) for each in settings
-    ]
-    sizes = grid({"cells": "gru", "seeds": "1", "hidden_units": "64,128"})
-    assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == [side_by_side._name(each, sizes) for each in sizes]
-    recipes = grid({"cells": "gru", "seeds": "1,2", "recipe": "tutorial,accurate", "layers": "1,2"})
-    assert "gru-recipe=accurate-layers=2-s1" == side_by_side._name(recipes[3], recipes)

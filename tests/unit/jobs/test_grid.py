@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.comparison import grid as grids
-from pipeline.comparison.grid import grid
 from pipeline.errors import UsageError
+from pipeline.jobs import grid as grids
+from pipeline.jobs.grid import grid
 
 
 def test_a_comparison_is_the_product_of_its_lists() -> None:

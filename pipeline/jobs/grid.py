@@ -75,11 +75,6 @@ def _check_count(trainings: int) -> None:
         raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {trainings:,}. Compare fewer.")
 
 
-def title(grid: Sequence[Settings]) -> str:
-    """Return the name of a comparison's run, such as ``compare-rnn-gru``."""
-    return "-".join(["compare", *dict.fromkeys(settings.cell for settings in grid)])
-
-
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
     """Return the parameters of a comparison from those of its trainings: where these differ, all values by commas.
 

@@ -1,0 +1,54 @@
+"""What runs are called: the cell, what else tells them apart, and whatever is not as it is by default."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from pipeline.settings import Settings
+
+_DEFAULT = Settings()
+
+
+def training(settings: Settings, dataset: str) -> str:
+    """Return the name of a training's run on a data set, such as ``gru-s1`` or ``gru-digits-accurate-s1``."""
+    return trainings([settings], dataset)[0]
+
+
+def trainings(grid: Sequence[Settings], dataset: str) -> list[str]:
+    """Return a name for each training on a data set, such as ``gru-learning_rate=0.01-s1``; no two are the same."""
+    return [_name(settings, [each for each in grid if each.cell == settings.cell], dataset) for settings in grid]
+
+
+def comparison(grid: Sequence[Settings], dataset: str) -> str:
+    """Return the name of a comparison's run, such as ``compare-rnn-gru-digits``."""
+    cells = dict.fromkeys(settings.cell for settings in grid)
+    recipes = {settings.recipe for settings in grid}
+    return "-".join(["compare", *cells, *_unusual(dataset, recipes.pop() if len(recipes) == 1 else _DEFAULT.recipe)])
+
+
+def model(settings: Settings, dataset: str) -> str:
+    """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too."""
+    return f"{dataset}-{settings.cell}"
+
+
+def group(training: str) -> str:
+    """Return the name of the group that a training is in: its own, without the seed."""
+    return training.rpartition("-s")[0]
+
+
+def _name(settings: Settings, of_cell: Sequence[Settings], dataset: str) -> str:
+    """Return a name with what it takes to tell a training from the others of its cell, and no more."""
+    telling = ["recipe"]
+    for name in [each.name for each in fields(Settings) if each.name not in ("cell", "seed", "recipe")]:
+        if _told_apart(of_cell, [*telling, name]) > _told_apart(of_cell, telling):
+            telling.append(name)
+    values = [f"{name}={getattr(settings, name)}" for name in telling[1:]]
+    return "-".join([settings.cell, *_unusual(dataset, settings.recipe), *values, f"s{settings.seed}"])
+
+
+def _unusual(dataset: str, recipe: str) -> list[str]:
+    """Return those of the two that are not the default."""
+    return [value for value, default in ((dataset, _DEFAULT.dataset), (recipe, _DEFAULT.recipe)) if value != default]
+
+
+def _told_apart(trainings: Sequence[Settings], names: Sequence[str]) -> int:
+    return len({(each.seed, *(getattr(each, name) for name in names)) for each in trainings})
