@@ -7,10 +7,11 @@ stay where they are.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.data.splits import DataSet
+from pipeline.evaluation import figures
 from pipeline.jobs import fingerprints, naming
 from pipeline.jobs.job import Done, Job
 from pipeline.settings import Settings
@@ -25,7 +26,9 @@ Series = Mapping[int, float]
 def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job, Done]) -> None:
     """Make the groups all of whose trainings have ended, unless they are there, and move the trainings below them."""
     there = {run.name: run for run in store.children_of(comparison) if run.tags.get(runs.KIND) == runs.GROUP}
-    for members in _configurations(jobs):
+    configurations = _configurations(jobs)
+    cells = [members[0].settings.cell for members in configurations]
+    for members, cell in zip(configurations, cells, strict=True):
         name = naming.group(members[0].name)
         if not all(job in done for job in members):
             continue
@@ -33,20 +36,24 @@ def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job,
             if there[name].status == "FINISHED":
                 continue
             store.delete_run(there[name].run_id)  # cut off while it was made
-        _make(comparison, name, data, {job: done[job] for job in members})
+        colour = figures.colour_of(cell) if cells.count(cell) == 1 else None
+        _make(comparison, name, data, {job: done[job] for job in members}, colour)
 
 
-def _configurations(jobs: Sequence[Job]) -> Iterable[list[Job]]:
+def _configurations(jobs: Sequence[Job]) -> list[list[Job]]:
     """Return the jobs that differ by their seeds alone, together."""
     groups: dict[Settings, list[Job]] = {}
     for job in jobs:
         groups.setdefault(replace(job.settings, seed=0), []).append(job)
-    return groups.values()
+    return list(groups.values())
 
 
-def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done]) -> None:
+def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], colour: str | None) -> None:
+    """Make a group; in a colour, where it is the only one of its cell: in the UI as on the page."""
     members = [store.get_run(each.run_id) for each in done.values()]
     group = store.create_child(comparison, name, runs.of_kind(runs.GROUP) | {runs.COMPARISON: comparison})
+    if colour:
+        store.log_tags(group, {runs.COLOUR: colour})
     parameters = fingerprints.parameters(next(iter(done)).settings, data) | {
         "seeds": ",".join(str(job.settings.seed) for job in done)
     }

@@ -12,6 +12,9 @@ from pipeline.tracking.runs import TrackedRun
 DEFAULT = Path("mlflow.db")
 """The store that `mlflow ui` shows unless told."""
 
+MODEL_TRAINING = "workflowType=machine_learning"
+"""With this in its address, MLflow's UI opens on the side of model training, not of generative AI."""
+
 
 def look_at(run_id: str) -> str:
     """Return a sentence on how to look at a run; it names no password."""
@@ -29,4 +32,4 @@ def page_of(run: TrackedRun) -> str:
     if parts.scheme not in ("http", "https"):
         return ""
     server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?{MODEL_TRAINING}"

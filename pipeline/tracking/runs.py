@@ -33,6 +33,7 @@ SEEDS = "seeds"  # of a group: how many trainings its means are of
 # Tags.
 KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
 TRAINING, COMPARED, GROUP = "training", "comparison", "group"
+COLOUR = "mlflow.runColor"  # that the UI draws a run in; else one by its id
 DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
 DESCRIPTIONS = {
     TRAINING: "One training: its parameters, its metrics per epoch, its model and the evaluation of that.",

@@ -153,7 +153,7 @@ def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch:
     output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=on-a-server")
 
     run = latest_run()
-    page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert f"Run {run.info.run_id} holds all of it. Look at it at {page}\n" in output
     assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics

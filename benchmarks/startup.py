@@ -1,0 +1,114 @@
+"""Measure what a command takes around its epochs, against a bare import of TensorFlow and MLflow.
+
+    python benchmarks/startup.py
+
+Each command is a fresh process on digits, in a store that is there already; in each round the bare import is measured
+beside them. Of `compare`, whose trainings run side by side, the epochs of the longest one are taken off.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import mlflow
+
+IMPORT = "import tensorflow, mlflow"
+SMALL = ("--dataset", "digits", "--hidden-units", "16")
+MODEL = "models:/started@champion"
+PORT = 5099
+
+
+def main() -> None:
+    """Measure, and print seconds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", default=3, type=int)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        mlflow.set_tracking_uri("sqlite:///mlflow.db")
+        _pipeline("run", *SMALL, "--epochs", "3", "--register", "started")
+        _write_picture(Path("it.png"))
+        taken: dict[str, list[float]] = {}
+        for number in range(options.rounds):
+            for name, measure in _measures(number).items():
+                taken.setdefault(name, []).append(measure())
+        _print(taken)
+
+
+def _measures(number: int) -> dict[str, Callable[[], float]]:
+    """Return what is measured in a round; its number makes the trainings new ones."""
+    seed = str(100 + number)
+    return {
+        IMPORT: lambda: _seconds([sys.executable, "-c", IMPORT]),
+        "run": lambda: _around_epochs("run", *SMALL, "--epochs", "5", "--seed", seed),
+        "compare": lambda: _around_epochs("compare", *SMALL, "--epochs", "5", "--cells", "rnn,gru", "--seeds", seed),
+        "predict": lambda: _pipeline("predict", "it.png", "--model", MODEL),
+        "serve": _seconds_to_serve,
+    }
+
+
+def _around_epochs(*arguments: str) -> float:
+    """Return the seconds of a command less those of the epochs of its longest training."""
+    started = round(1_000 * time.time())
+    seconds = _pipeline(*arguments)
+    trainings = mlflow.search_runs(
+        filter_string=f"attributes.start_time >= {started} and tags.kind = 'training'", output_format="list"
+    )
+    return seconds - max(run.data.metrics["train_seconds"] for run in trainings)
+
+
+def _pipeline(*arguments: str) -> float:
+    return _seconds([sys.executable, "-m", "pipeline", *arguments])
+
+
+def _seconds(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def _seconds_to_serve() -> float:
+    """Return the seconds from the command to the first answer."""
+    command = [sys.executable, "-m", "pipeline", "serve", "--model", MODEL, "--port", str(PORT)]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            while not _answers():
+                time.sleep(0.02)
+            return time.perf_counter() - started
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def _answers() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/ping", timeout=5) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004 - OK
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+def _write_picture(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(path)
+
+
+def _print(taken: dict[str, list[float]]) -> None:
+    print(f"{'':28} seconds   ÷ the bare import, median of {len(taken[IMPORT])} rounds")
+    for name, seconds in taken.items():
+        ratios = [own / bare for own, bare in zip(seconds, taken[IMPORT], strict=True)]
+        print(f"{name:28} {statistics.median(seconds):7.1f}   {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
