@@ -14,6 +14,7 @@ import requests
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
+from tests.patience import scaled
 
 PROJECT = Path(__file__).parents[2]
 
@@ -77,7 +78,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def run_process(*arguments: object, timeout: int = 280) -> subprocess.CompletedProcess[str]:
+def run_process(*arguments: object, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment in the project's folder and return what it printed."""
     return subprocess.run(
         [str(argument) for argument in arguments],
@@ -85,7 +86,7 @@ def run_process(*arguments: object, timeout: int = 280) -> subprocess.CompletedP
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=scaled(timeout),
         check=False,
     )
 
@@ -98,7 +99,8 @@ def free_port() -> int:
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes], seconds: int) -> None:
     """Wait until a server answers; fail when it ends before, or takes too long."""
-    for _ in range(seconds * 5):
+    deadline = time.monotonic() + scaled(seconds)
+    while time.monotonic() < deadline:
         assert process.poll() is None, f"the server for {address} ended with exit code {process.returncode}"
         try:
             if requests.get(address, timeout=1).ok:
@@ -106,4 +108,4 @@ def wait_until_up(address: str, process: subprocess.Popen[bytes], seconds: int) 
         except requests.ConnectionError:
             pass
         time.sleep(0.2)
-    pytest.fail(f"no answer from {address} within {seconds} s")
+    pytest.fail(f"no answer from {address} within {scaled(seconds):.0f} s")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import environment
+from tests.patience import scaled
 
 HEX = "[0-9a-f]{32}"
 EPOCH = (
@@ -51,7 +52,7 @@ def pipeline(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
         env=inherited | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder / "site")} | variables,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=scaled(280),
         check=False,
     )
 

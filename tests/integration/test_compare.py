@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.integration.conftest import Command, environment, run_id_in, run_process
+from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", *SMALL)
@@ -47,7 +48,7 @@ def artifacts(run_id: str) -> set[str]:
 
 def wait_for_checkpoints(process: subprocess.Popen[Any], data_dir: Path, count: int) -> None:
     """Wait until so many trainings have finished an epoch."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + scaled(120)
     while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.jobs import processes
 from pipeline.jobs.processes import Event, Failed, Finished, Said, Send, Started
+from tests.patience import scaled
 
 of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
 
@@ -34,7 +35,7 @@ def work(job: tuple[str, object], send: Send) -> object:
     if what == "meet":  # waits for another job to be there at the same time
         folder = Path(str(value))
         (folder / str(os.getpid())).touch()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + scaled(60)
         while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         return len(list(folder.iterdir()))
