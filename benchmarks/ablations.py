@@ -1,7 +1,7 @@
 """What each part of a recipe is worth: validation accuracy with and without it.
 
-    python benchmarks/ablations.py --source <folder with the four MNIST IDX files>
-    python benchmarks/ablations.py --source <folder> cell=rnn,recipe=accurate cell=rnn,recipe=accurate,ema=0
+    python benchmarks/ablations.py
+    python benchmarks/ablations.py cell=rnn,recipe=accurate cell=rnn,recipe=accurate,ema=0
 
 Trains each variant, a list of parameters, with several seeds, and prints a table
 in Markdown. Without variants: the recipe, and the recipe without each of its
@@ -112,7 +112,7 @@ def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="*", help="parameters such as cell=rnn,ema=0")
-    parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
+    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
     parser.add_argument("--recipe", default="accurate", help="whose parts are left out in turn")
     parser.add_argument("--cell", default="gru", help="rnn, lstm or gru")

@@ -1,6 +1,6 @@
 """Why the start of a vanilla RNN matters: how much of the cost's gradient reaches each of the 28 steps.
 
-    python benchmarks/gradient_flow.py --source <folder with the four MNIST IDX files>
+    python benchmarks/gradient_flow.py
 
 Trains the recipe `accurate` for the RNN, with other starts of its recurrent weights
 and other learning rates, and draws the norm of the gradient of an image's cost with
@@ -99,7 +99,7 @@ def draw(norms: dict[str, tuple[Norms, Norms]], epochs: int) -> Figure:
 def main() -> None:
     """Measure, draw, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
+    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
     parser.add_argument("--data-dir", default="data", help="where the data is kept")
     parser.add_argument("--epochs", type=int, default=3, help="of training between the two panels")
     arguments = parser.parse_args()

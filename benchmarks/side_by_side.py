@@ -1,6 +1,6 @@
 """Measure a comparison with one training at a time, on all cores, against one training per core.
 
-    python benchmarks/side_by_side.py --source <folder with the four MNIST IDX files>
+    python benchmarks/side_by_side.py
 
 Each comparison is a fresh process with a store of its own; the two ways take turns.
 """

@@ -1,6 +1,6 @@
 """Seconds of training until a GRU first reaches a validation accuracy.
 
-    python benchmarks/time_to_accuracy.py --source <folder with the four MNIST IDX files>
+    python benchmarks/time_to_accuracy.py
 
 Trains, in a fresh process each, in turn, with several seeds: the recipe `quick`,
 the tutorial's settings (this pipeline), and the tutorial's settings (stock Keras
@@ -150,7 +150,7 @@ def measure(arguments: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mirrors", help="folder with MNIST's IDX files, or the mirrors")
+    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--targets", type=lambda text: [float(part) for part in text.split(",")], default=TARGETS)

@@ -1,6 +1,6 @@
 """Seconds of a training epoch: this pipeline, stock Keras, PyTorch, and what the machine could do at best.
 
-    python benchmarks/training_speed.py --source <folder with the four MNIST IDX files>
+    python benchmarks/training_speed.py
 
 Trains each cell for a few epochs with each variant, in a fresh process each,
 in turn, several rounds of all; then runs the whole command once. Prints two
