@@ -9,6 +9,7 @@ for none of these.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from http import HTTPStatus
@@ -23,6 +24,8 @@ SECONDS = 60  # until a body must be there
 READING = 4  # larger bodies that are held at once
 WORKING = 2  # pictures and larger bodies that are worked on at once
 OBJECTS = 16  # braces and colons in a body: one object is expected
+
+_TOO_DEEP = re.compile(rb"(?:\[\s*){8}")  # a list of images is three deep; newer Pythons read thousands
 
 KEYS = ("inputs", "instances")
 NAMES = {bool: "true or false", str: "text", type(None): "null", list: "lists", dict: "an object"}
@@ -153,6 +156,8 @@ def _parsed(content: bytes | bytearray, width: int) -> Any:
     lists, objects = content.count(b"["), content.count(b"{") + content.count(b":")
     if lists > OBJECTS + len(content) / width or objects > OBJECTS:
         raise _refused(f"body: expected {EXPECTED}, received {lists:,} lists in {len(content):,} bytes.")
+    if _TOO_DEEP.search(content):
+        raise _refused(f"body: expected {EXPECTED}, received lists in lists, too deep.")
     try:
         return json.loads(content.decode())
     except UnicodeDecodeError as error:
