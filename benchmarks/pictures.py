@@ -29,6 +29,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pipeline.data import idx
 from pipeline.data.catalogue import CATALOGUE
 from pipeline.serving import pictures
+from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
@@ -310,6 +311,7 @@ def main() -> None:
     if arguments.samples:
         samples(test_images()[0], arguments.samples)
         return
+    quieten()
     with TemporaryDirectory() as folder:
         measure(arguments, arguments.model or trained(Path(folder), arguments.epochs))
 
