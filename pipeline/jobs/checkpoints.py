@@ -84,7 +84,7 @@ class Checkpoints:
         """
         with self._writable():
             self._root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._root / LOCK)
+            lock = FileLock(self._root.with_name(f".{self._root.name}{LOCK}"))
             lock.acquire()
         try:
             yield
