@@ -24,7 +24,12 @@ Stage = Callable[..., None]
 
 
 def add(
-    app: typer.Typer, panel: str, *examples: str, settings: type[DataSettings] | None = None, lists: bool = False
+    app: typer.Typer,
+    panel: str,
+    *examples: str,
+    settings: type[DataSettings] | None = None,
+    lists: bool = False,
+    checked: bool = True,
 ) -> Callable[[Stage], Stage]:
     """Make a stage a command.
 
@@ -37,6 +42,7 @@ def add(
         examples: of what to type.
         settings: the class whose fields are options, too.
         lists: those take several values, and the stage is called with the settings of all combinations.
+        checked: without, the stage is called with what is given of them, as it is: they are of its own making.
     """
 
     def register(stage: Stage) -> Stage:
@@ -49,9 +55,9 @@ def add(
             with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
                 extra = {name: values.pop(name) for name in names}
                 given = {name: value for name, value in values.items() if value is not None}
-                checked = [_checked(settings, given, lists=lists)] if settings else []
+                known = [_checked(settings, given, lists=lists) if checked else given] if settings else []
                 with _kept(config, given) if config and settings is Settings else nullcontext():
-                    stage(*checked, reporter, **extra)
+                    stage(*known, reporter, **extra)
 
         parameters = own + (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -27,6 +27,12 @@ DEFAULTS: Mapping[Cell, str] = {
 }
 """What is searched of a cell unless told; of a cell that is not here, what is searched of a GRU."""
 
+TRIALS = 30
+"""Of a search that is told neither how many nor how long."""
+
+MOST_TRIALS, MOST_SEEDS = 200, 20
+"""Trials of a search, and seeds that confirm it: MLflow does not take the ids of more trainings into one tag."""
+
 SHARED = {
     "cell": "several of them are given by commas: " + option("cell", "gru,lstm"),
     "seed": "a seed that does well is luck, and all trials share one",
@@ -101,6 +107,14 @@ class Choice:
 
 
 Range = Numbers | Choice
+
+
+def defaults_text() -> str:
+    """Return what is searched of each cell unless told."""
+    cells: dict[str, list[str]] = {}
+    for cell, text in DEFAULTS.items():
+        cells.setdefault(text, []).append(cell)
+    return "; ".join(f"of {' and '.join(names)} {text}" for text, names in cells.items())
 
 
 def parse(texts: Sequence[str]) -> dict[str, Range]:

@@ -6,6 +6,7 @@ and the trials before it. So a search that was cut off goes on to the trials tha
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -89,11 +90,12 @@ def _distribution(of: Range) -> BaseDistribution:
 def _chosen(asked: optuna.Trial, key: str, of: Range) -> Value:
     """Return what is proposed for a parameter, as a number that can be read and typed."""
     if isinstance(of, Choice):
-        return asked.suggest_categorical(key, of.values)
+        value: Any = asked.suggest_categorical(key, of.values)
+        return of.values[of.values.index(value)]
     if of.is_whole:
         return asked.suggest_int(key, int(of.low), int(of.high), log=of.log)
-    value = asked.suggest_float(key, of.low, of.high, log=of.log)
-    return min(max(float(f"{value:.{DIGITS}g}"), of.low), of.high)
+    proposal = asked.suggest_float(key, of.low, of.high, log=of.log)
+    return min(max(float(f"{proposal:.{DIGITS}g}"), of.low), of.high)
 
 
 # --- what matters ---------------------------------------------------------------------------------------------------

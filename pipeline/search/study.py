@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import count
 
 from pipeline.data.splits import DataSet
+from pipeline.errors import TrainingError
 from pipeline.jobs import job, processes, side_by_side
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Job, Opened
@@ -37,7 +38,8 @@ class Study:
         self, space: Space, data: DataSet, *, parent: str, workers: int, limit: int, seconds: float | None
     ) -> None:
         self._space, self._data, self._parent, self._workers = space, data, parent, workers
-        self._limit, self._end = limit, time.monotonic() + seconds if seconds else None
+        has_ended = runs.BEST_TRIAL in store.get_run(parent).tags  # and was cut off while it was confirmed
+        self._limit, self._end = 0 if has_ended else limit, time.monotonic() + seconds if seconds else None
         self._trials = {trial.number: trial for trial in trials.kept(parent)}
         self._numbers: dict[Job, int] = {}
         self._failures = 0
@@ -46,6 +48,19 @@ class Study:
     def trials(self) -> list[Trial]:
         """All of them, by their numbers."""
         return [self._trials[number] for number in sorted(self._trials)]
+
+    def winner(self) -> Trial:
+        """Return the best trial.
+
+        Raises:
+            TrainingError: none has ended well, or the last ones have all failed.
+        """
+        leading = trials.best(self.trials)
+        failed = [trial for trial in self.trials if trial.state == "failed"]
+        if leading is None or self._failures >= FAILURES:
+            reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[-FAILURES:])
+            raise TrainingError(f"{len(failed)} of {len(self._trials)} trials failed. {reasons}")
+        return leading
 
     def run(self, reporter: Reporter) -> None:
         """Do what is left to do."""
@@ -72,7 +87,7 @@ class Study:
         settings = self._space.settings(trial.parameters)
         own = Job(
             settings=settings,
-            name=f"{settings.cell}-t{trial.number}",
+            name=trial.name,
             parent=self._parent,
             dataset=self._data.name,
             digest=self._data.digest,

@@ -36,6 +36,11 @@ class Trial:
     taken_over: bool = False
 
     @property
+    def name(self) -> str:
+        """Of its run, such as ``gru-t7``."""
+        return f"{self.parameters['cell']}-t{self.number}"
+
+    @property
     def epochs(self) -> int:
         """How many it has had."""
         return len(self.accuracies)

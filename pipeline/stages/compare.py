@@ -12,6 +12,7 @@ from pipeline.comparison import grid, grouping, report
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
 from pipeline.data import prepare
+from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.jobs import comparing, fingerprints, groups, side_by_side
 from pipeline.jobs.side_by_side import Outcome
@@ -43,13 +44,24 @@ def compare(
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     count = count or side_by_side.at_once(len(trainings))
     with comparing.opened(grid.title(trainings), trainings, data, parameters) as parent:
-        jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
-        outcome = side_by_side.train_all(jobs, reporter, count=count)
-        groups.make(parent, data, jobs, outcome.done)
-        reported = _reported(outcome, trainings[0], reporter, parent)
+        reported = trained(trainings, data, reporter, parent=parent, count=count)
     if register is not None:
         _promote_best(grouping.best_by_validation(reported), register, reporter)
     return parent
+
+
+def trained(
+    trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, parent: str, count: int
+) -> list[Group]:
+    """Train all that is not trained yet, under a run that is open, and report; return the groups that they make up.
+
+    Raises:
+        TrainingError: a training failed; the others are done and reported.
+    """
+    jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
+    outcome = side_by_side.train_all(jobs, reporter, count=count)
+    groups.make(parent, data, jobs, outcome.done)
+    return _reported(outcome, trainings[0], reporter, parent)
 
 
 def _reported(outcome: Outcome, settings: Settings, reporter: Reporter, parent: str) -> list[Group]:

@@ -42,9 +42,11 @@ DATASET = "dataset"  # the name that the data's content has decided
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
 CORES = "cores"  # that the training had to itself
+VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
 ERROR = "error"  # why it did not end well
 CHILDREN = "children"  # of a comparison: the ids of its trainings, parted by commas; some may have another parent
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
+BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
 TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
 PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model
 VERSION = "version."  # and a package's name
@@ -60,6 +62,7 @@ PREDICTIONS = "evaluation/predictions.parquet"
 CONFUSION_MATRIX = "evaluation/confusion_matrix.png"
 MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
+SEARCH_FOLDER = "search"
 MODEL = "model"  # the logged model
 
 
