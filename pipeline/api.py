@@ -105,6 +105,21 @@ class Comparison:
     verdicts: "pd.DataFrame"
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search has found.
+
+    Attributes:
+        run_id: of the MLflow run that holds the report.
+        best: the best trial.
+        trials: a row per trial: what was chosen for it, and what it reached; accuracies are fractions.
+    """
+
+    run_id: str
+    best: Training
+    trials: "pd.DataFrame"
+
+
 # --- how they are called --------------------------------------------------------------------------------------------
 
 
@@ -237,6 +252,44 @@ def compare(*, workers: int | None = None, register: str | None = None, **parame
         run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register)
     tables = ("runs", "summary", "verdicts")
     return Comparison(run_id, *(store.load_table(run_id, f"{runs.COMPARISON_FOLDER}/{name}.csv") for name in tables))
+
+
+@_function(Settings)
+def search(
+    *,
+    ranges: str | Sequence[str] = (),
+    trials: int | None = None,
+    seconds: int | None = None,
+    confirm: int = 3,
+    workers: int | None = None,
+    register: str | None = None,
+    **parameters: Any,
+) -> Search:
+    """Search for better parameters, and compare the best trial with the start.
+
+    Args:
+        ranges: what is searched, such as ``["learning_rate=1e-4..1e-2:log", "hidden_units=64,128"]``.
+        trials: how many, at most; by default 30.
+        seconds: in which trials may begin.
+        confirm: new seeds that the best trial and the start are compared with.
+        workers: trainings at a time; by default as many as the machine takes.
+        register: a name by which the best trial's model is registered; champion, if it is better than the present one.
+        parameters: that all trials share.
+
+    Raises:
+        PipelineError: see :mod:`pipeline.errors`.
+    """
+    from pipeline.searching import space
+    from pipeline.searching.budget import Budget
+    from pipeline.stages.search import search
+    from pipeline.tracking import runs, store
+
+    budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
+    chosen = space.of(_given(parameters), [ranges] if isinstance(ranges, str) else ranges)
+    with display.reporter() as reporter:
+        run_id = search(chosen, reporter, budget=budget, register=register)
+    best = store.get_run(run_id).tags[runs.BEST_RUN]
+    return Search(run_id, Training(best), store.load_table(run_id, f"{runs.SEARCH_FOLDER}/trials.csv"))
 
 
 @_function(DataSettings)

@@ -15,10 +15,10 @@ from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
 from pipeline.commandline.options import Quiet, Verbose
-from pipeline.commandline.searching import Confirm, Ranges, Seconds, Trials
+from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
-from pipeline.search import space
+from pipeline.searching import space
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import mark_environment
 
@@ -176,7 +176,7 @@ def search(
 
     What is searched is a --range; every other parameter is as in `train`. --cell takes several, parted by commas.
     """
-    from pipeline.search.budget import Budget
+    from pipeline.searching.budget import Budget
     from pipeline.stages.search import search
 
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)

@@ -42,20 +42,20 @@ def add(
         examples: of what to type.
         settings: the class whose fields are options, too.
         lists: those take several values, and the stage is called with the settings of all combinations.
-        checked: without, the stage is called with what is given of them, as it is: they are of its own making.
+        checked: without, the stage is called with what is given of them, as it is.
     """
+    read = functools.partial(_checked, settings, lists=lists) if checked else dict
 
     def register(stage: Stage) -> Stage:
         own = list(inspect.signature(stage).parameters.values())[2 if settings else 1 :]
-        names = [parameter.name for parameter in own]
 
         @functools.wraps(stage)
         def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
             aside = bool(values.get("as_json") or values.get("form"))
             with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
-                extra = {name: values.pop(name) for name in names}
+                extra = {parameter.name: values.pop(parameter.name) for parameter in own}
                 given = {name: value for name, value in values.items() if value is not None}
-                known = [_checked(settings, given, lists=lists) if checked else given] if settings else []
+                known = [read(given)] if settings else []
                 with _kept(config, given) if config and settings is Settings else nullcontext():
                     stage(*known, reporter, **extra)
 
@@ -71,10 +71,10 @@ def _examples(lines: Sequence[str]) -> str:
     return "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
-def _checked(settings: type[DataSettings], given: Mapping[str, Any], *, lists: bool) -> Any:
+def _checked(settings: type[DataSettings] | None, given: Mapping[str, Any], *, lists: bool) -> Any:
     if lists:
         return grid(given)
-    return recipes.resolve(given) if settings is Settings else settings.of(given)
+    return recipes.resolve(given) if settings is Settings else (settings or DataSettings).of(given)
 
 
 @contextmanager

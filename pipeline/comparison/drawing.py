@@ -40,6 +40,7 @@ _FEWEST_ERRORS = 0.05  # percentage points, by which a logarithmic axis of accur
 _ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)
 _NAMED_GROUPS = 4  # whose answers are told one by one below an image
 HEIGHT = 2.8  # inches, of a chart without its legend
+_MARGIN = 0.05  # of a chart's height, above and below what is drawn
 _ROW = 0.55  # inches, of a group in a dot plot
 _LEGEND_ROW = 0.2  # inches
 
@@ -127,16 +128,19 @@ def scale_accuracies(axes: Axes, accuracies: NDArray[np.float64]) -> None:
         axes.yaxis.set_major_locator(FixedLocator(_ACCURACY_TICKS))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_ylabel("validation accuracy (%, log scale)", fontsize=LABEL_POINTS)
+        low, high = (float(_towards_hundred(np.float64(100 - error))) for error in (errors.max(), errors.min()))
+        margin = _MARGIN * (high - low)
+        axes.set_ylim(float(_from_hundred(low - margin)), min(float(_from_hundred(high + margin)), 100))
     else:
         axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
 
 
-def _towards_hundred(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _towards_hundred(accuracy: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     """Return where an accuracy in percent stands on a scale that is logarithmic in the errors; 100 has a place, too."""
     return -np.log10(np.maximum(100 + _FEWEST_ERRORS - accuracy, 1e-9))
 
 
-def _from_hundred(place: NDArray[np.float64]) -> NDArray[np.float64]:
+def _from_hundred(place: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(100 + _FEWEST_ERRORS - 10.0**-place)
 
 

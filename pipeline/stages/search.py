@@ -13,12 +13,12 @@ from dataclasses import replace
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.progress import Reporter
-from pipeline.search import budget as budgets
-from pipeline.search import opening, report
-from pipeline.search.budget import Budget
-from pipeline.search.findings import Confirmation, Findings
-from pipeline.search.space import Space
-from pipeline.search.study import Study
+from pipeline.searching import budget as budgets
+from pipeline.searching import opening, report
+from pipeline.searching.budget import Budget
+from pipeline.searching.findings import Confirmation, Findings
+from pipeline.searching.space import Space
+from pipeline.searching.study import Study
 from pipeline.stages import compare
 from pipeline.tracking import connection, promotion, registry
 
@@ -44,16 +44,22 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
     data, _ = prepare.prepared(space.base(), reporter)
     budgets.check(space, data, budget)
     with opening.opened(space, data, budget) as parent:
-        study = Study(space, data, parent=parent, workers=budget.count, limit=budget.limit, seconds=budget.seconds)
-        study.run(reporter)
-        found = Findings(space=space, trials=study.trials, winner=study.winner(), epochs=space.base().epochs)
-        report.log_winner(parent, found)
+        found = _found(space, data, budget, reporter, parent)
         if budget.confirm and not found.is_start:
             found = replace(found, confirmation=_confirmed(found, data, budget, reporter, parent))
         report.report(parent, found, reporter)
     if register is not None:
         promotion.promote(found.winner.run_id, register, reporter=reporter)
     return parent
+
+
+def _found(space: Space, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Findings:
+    """Do the trials, and log which is best."""
+    study = Study(space, data, parent=parent, workers=budget.count, limit=budget.limit, seconds=budget.seconds)
+    study.run(reporter)
+    found = Findings(space=space, trials=study.trials, winner=study.winner(), epochs=space.base().epochs)
+    report.log_winner(parent, found)
+    return found
 
 
 def _confirmed(found: Findings, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Confirmation:

@@ -7,8 +7,8 @@ from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.jobs import comparing, fingerprints
 from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.search.budget import Budget
-from pipeline.search.space import Space
+from pipeline.searching.budget import Budget
+from pipeline.searching.space import Space
 from pipeline.tracking import runs
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,13 +14,11 @@ from pipeline.comparison import drawing
 from pipeline.comparison.drawing import HEIGHT, LABEL_POINTS, SURFACE, TICK_POINTS
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, GRID, INK
-from pipeline.search.findings import Findings
-from pipeline.search.ranges import Choice, Numbers, Range
-from pipeline.search.trials import Trial
+from pipeline.searching.findings import Findings
+from pipeline.searching.ranges import Choice, Numbers, Range
+from pipeline.searching.trials import Trial
 
-COLOURS = "viridis_r"
-"""Of trials by their accuracy: the best dark; readable in grey and for those who do not tell red from green."""
-
+_FAINTEST = 0.25  # of a complete trial, that of the lowest accuracy
 _MARGIN = 0.06  # of an axis of parallel coordinates, above and below its range
 
 
@@ -37,7 +34,7 @@ def progress(found: Findings) -> Figure:
     axes.set_xlabel("trial", fontsize=LABEL_POINTS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _percent(axes, [*complete, *pruned])
-    _legend(figure, best=True)
+    _legend(figure, found, best=True)
     return figure
 
 
@@ -56,7 +53,7 @@ def curves(found: Findings) -> Figure:
     axes.set_ylabel("validation accuracy (%)", fontsize=LABEL_POINTS)
     every = [value for trial in found.trials for value in trial.accuracies.values()]
     drawing.scale_accuracies(axes, np.array(every))
-    _legend(figure, lines=True)
+    _legend(figure, found, lines=True)
     return figure
 
 
@@ -73,7 +70,7 @@ def importance(found: Findings) -> Figure:
 
 
 def parallel(found: Findings) -> Figure:
-    """Draw each trial as a line through its parameters, coloured by what it reached; the best ones last."""
+    """Draw each trial as a line through its parameters, the stronger the more it reached."""
     names = found.space.names
     figure, axes = drawing.chart(HEIGHT + 0.5)
     ended = sorted(
@@ -81,15 +78,14 @@ def parallel(found: Findings) -> Figure:
         key=lambda trial: (trial.state == "complete", trial.value),
     )
     complete = [trial.value for trial in ended if trial.state == "complete"]
-    shades = matplotlib.colormaps[COLOURS]
     for trial in ended:
         places = [_place(found, name, trial) for name in names]
         lead = (trial.value - min(complete)) / ((max(complete) - min(complete)) or 1)
-        colour: Any = FAINT if trial.state == "pruned" else shades(0.25 + 0.75 * lead)
-        width = 2.6 if trial is found.winner else 1.3 if trial.state == "complete" else 0.7
-        axes.plot(
-            range(len(names)), places, color=colour, linewidth=width, alpha=1 if trial.state == "complete" else 0.6
-        )
+        line: dict[str, Any] = {"color": FAINT, "linewidth": 0.7, "alpha": 0.6}
+        if trial.state == "complete":
+            strength = _FAINTEST + (1 - _FAINTEST) * lead
+            line = {"color": _colour(trial), "linewidth": 2.6 if trial is found.winner else 1.3, "alpha": strength}
+        axes.plot(range(len(names)), places, **line)
     _name_axes(axes, found, names)
     return figure
 
@@ -117,7 +113,7 @@ def parameter(found: Findings, name: str) -> Figure:
         axes.set_xticks(range(len(values)), [str(value) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
     _percent(axes, having)
-    _legend(figure)
+    _legend(figure, found)
     return figure
 
 
@@ -140,10 +136,11 @@ def _percent(axes: Axes, drawn: Sequence[Trial]) -> None:
     drawing.scale_accuracies(axes, values)
 
 
-def _legend(figure: Figure, *, best: bool = False, lines: bool = False) -> None:
+def _legend(figure: Figure, found: Findings, *, best: bool = False, lines: bool = False) -> None:
     """Name complete trials, those that were ended early, and the best so far or the winner."""
+    colour = _colour(found.winner) if len(found.space.cells) == 1 else INK
     marks: list[Any] = [
-        Line2D([], [], color=INK, marker="" if lines else "o", linestyle="-" if lines else "", linewidth=1.2),
+        Line2D([], [], color=colour, marker="" if lines else "o", linestyle="-" if lines else "", linewidth=1.2),
         Line2D(
             [], [], color=FAINT, marker="" if lines else "o", linestyle="-" if lines else "", markerfacecolor="none"
         ),
@@ -152,8 +149,6 @@ def _legend(figure: Figure, *, best: bool = False, lines: bool = False) -> None:
     if best or lines:
         marks.append(Line2D([], [], color=INK, linewidth=2.2))
         names.append("best so far" if best else "the best")
-    if lines:
-        marks, names = marks[1:], names[1:]
     drawing.place_legend(figure, marks, names)
 
 

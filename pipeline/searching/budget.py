@@ -7,8 +7,8 @@ from pipeline.errors import UsageError
 from pipeline.jobs import fingerprints, planning, side_by_side
 from pipeline.model import memory
 from pipeline.progress import duration
-from pipeline.search.ranges import MOST_TRIALS, TRIALS
-from pipeline.search.space import Space
+from pipeline.searching.ranges import MOST_SEEDS, MOST_TRIALS, TRIALS
+from pipeline.searching.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,19 @@ class Budget:
     seconds: int | None = None
     confirm: int = 3
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: one is out of its bounds.
+        """
+        bounds = {"trials": (1, MOST_TRIALS), "seconds": (1, None), "confirm": (0, MOST_SEEDS), "workers": (1, None)}
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if value is not None and (value < least or (most is not None and value > most)):
+                upper = f" and at most {most}" if most is not None else ""
+                raise UsageError(f"{name}: expected at least {least}{upper}, received {value}.")
 
     @property
     def limit(self) -> int:

@@ -12,8 +12,8 @@ from pipeline import __version__
 from pipeline.comparison import page, tables
 from pipeline.comparison.rendering import png, svg, svg_element
 from pipeline.comparison.wording import count_of
-from pipeline.search import drawing
-from pipeline.search.findings import Findings, values_of
+from pipeline.searching import drawing
+from pipeline.searching.findings import Findings, values_of
 
 DIGIT_WIDTH = 108  # of the style that is shared; there are no digits here
 
@@ -32,7 +32,7 @@ def charts(found: Findings) -> list[Chart]:
     """Return the charts that there is something to be drawn in."""
     parts, epoch = found.importance
     what = f"Of the validation accuracy after {count_of(epoch, 'epoch')}, which all trials reached (fANOVA)."
-    parallel = "A line is a trial; the darker, the better. Faint: ended early."
+    parallel = "A line is a trial; the stronger, the better. Faint: ended early."
     drawn = [
         Chart(name="progress", title="The best so far", draw=drawing.progress, caption="In the order of the trials."),
         Chart(name="curves", title="Trials by epoch", draw=drawing.curves, caption="Where a line ends, it was ended."),

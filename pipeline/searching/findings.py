@@ -10,9 +10,9 @@ from pipeline.comparison.verdicts import FEWEST_SEEDS, Verdict
 from pipeline.comparison.wording import count_of
 from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints
-from pipeline.search import sampling, trials
-from pipeline.search.space import Space
-from pipeline.search.trials import State, Trial
+from pipeline.searching import sampling, trials
+from pipeline.searching.space import Space
+from pipeline.searching.trials import State, Trial
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import runs
 

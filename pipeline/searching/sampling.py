@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.cells import Cell
-from pipeline.search import halving
-from pipeline.search.ranges import Choice, Range, Value
-from pipeline.search.space import Parameters, Space
-from pipeline.search.trials import State, Trial
+from pipeline.searching import halving
+from pipeline.searching.ranges import Choice, Range, Value
+from pipeline.searching.space import Parameters, Space
+from pipeline.searching.trials import State, Trial
 
 FEWEST = 4
 """Trials below which nothing is said of what matters."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.comparison import wording
 from pipeline.progress import Reporter
-from pipeline.search import page
-from pipeline.search.findings import Findings
+from pipeline.searching import page
+from pipeline.searching.findings import Findings
 from pipeline.tracking import runs, store
 
 SHOWN = 5

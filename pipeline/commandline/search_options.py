@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.search.ranges import MOST_SEEDS, MOST_TRIALS, TRIALS, defaults_text
+from pipeline.searching.ranges import MOST_SEEDS, MOST_TRIALS, TRIALS, defaults_text
 
 Ranges = Annotated[
     list[str] | None,

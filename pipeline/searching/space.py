@@ -8,8 +8,8 @@ from typing import Any
 from pipeline import recipes
 from pipeline.cells import Cell
 from pipeline.errors import UsageError
-from pipeline.search import ranges
-from pipeline.search.ranges import Range, Value
+from pipeline.searching import ranges
+from pipeline.searching.ranges import Range, Value
 from pipeline.settings import Settings, option
 
 Parameters = Mapping[str, Value]

@@ -12,9 +12,9 @@ from pipeline.jobs.board import Board
 from pipeline.jobs.job import Job, Opened
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
-from pipeline.search import halving, sampling, trials
-from pipeline.search.space import Space
-from pipeline.search.trials import Trial
+from pipeline.searching import halving, sampling, trials
+from pipeline.searching.space import Space
+from pipeline.searching.trials import Trial
 from pipeline.settings import usable_cores
 from pipeline.tracking import runs, store
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.search.space import Parameters
+from pipeline.searching.space import Parameters
 from pipeline.tracking import runs, store
 
 State = Literal["complete", "pruned", "failed", "running"]
