@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.api import report as report
     from pipeline.api import run as run
     from pipeline.api import runs as runs
+    from pipeline.api import search as search
     from pipeline.api import train as train
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "report",
     "run",
     "runs",
+    "search",
     "train",
 ]
 

@@ -15,8 +15,7 @@ function is called.
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -24,6 +23,7 @@ from pipeline import recipes
 from pipeline.commandline import display
 from pipeline.errors import DataError, UsageError, of_library
 from pipeline.jobs.grid import OPTIONS, grid
+from pipeline.results import Comparison, Search, Training
 from pipeline.settings import DataSettings, Settings, usable_cores
 from pipeline.startup import quieten
 
@@ -36,73 +36,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Training:
-    """A training, as its MLflow run holds it; what it holds is read when it is asked for.
-
-    Attributes:
-        run_id: of the MLflow run.
-    """
-
-    run_id: str
-
-    @cached_property
-    def params(self) -> dict[str, str]:
-        """Every parameter, as text, by name."""
-        from pipeline.tracking import store
-
-        return store.parameters_of(self.run_id)
-
-    @cached_property
-    def metrics(self) -> dict[str, float]:
-        """The last value of each metric, by name: accuracies are fractions, costs nats, times seconds."""
-        from pipeline.tracking import store
-
-        return dict(store.get_run(self.run_id).metrics)
-
-    @cached_property
-    def history(self) -> "pd.DataFrame":
-        """A row per epoch."""
-        return self._table("HISTORY")
-
-    @cached_property
-    def predictions(self) -> "pd.DataFrame":
-        """A row per test image: label, answer, all probabilities."""
-        return self._table("PREDICTIONS")
-
-    @cached_property
-    def per_class(self) -> "pd.DataFrame":
-        """A row per class: precision, recall, F1, number of test images."""
-        return self._table("PER_CLASS")
-
-    @cached_property
-    def model(self) -> "Classifier":
-        """The model, loaded as it is served."""
-        return load(f"runs:/{self.run_id}/model")
-
-    def _table(self, name: str) -> "pd.DataFrame":
-        from pipeline.tracking import runs, store
-
-        return store.load_table(self.run_id, getattr(runs, name))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Finished trainings against each other: accuracies are fractions, costs nats, times seconds.
-
-    Attributes:
-        run_id: of the MLflow run that holds the report; None where it is in a folder alone.
-        runs: a row per training.
-        summary: a row per configuration, over its seeds.
-        verdicts: a row per pair of configurations.
-    """
-
-    run_id: str | None
-    runs: "pd.DataFrame"
-    summary: "pd.DataFrame"
-    verdicts: "pd.DataFrame"
 
 
 # --- how they are called --------------------------------------------------------------------------------------------
@@ -238,8 +171,46 @@ def compare(
 
     with display.reporter() as reporter:
         run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register, reference=against)
-    tables = ("runs", "summary", "verdicts")
-    return Comparison(run_id, *(store.load_table(run_id, f"{runs.COMPARISON_FOLDER}/{name}.csv") for name in tables))
+    files = [f"{runs.COMPARISON_FOLDER}/{name}.csv" for name in ("runs", "summary", "verdicts")]
+    return Comparison(run_id, *(store.load_table(run_id, file) for file in files))
+
+
+@_function(Settings)
+def search(
+    *,
+    ranges: str | Sequence[str] = (),
+    trials: int | None = None,
+    seconds: int | None = None,
+    confirm: int = 3,
+    workers: int | None = None,
+    register: str | None = None,
+    **parameters: Any,
+) -> Search:
+    """Search for better parameters, and compare the best trial with the start.
+
+    Args:
+        ranges: what is searched, such as ``["learning_rate=1e-4..1e-2:log", "hidden_units=64,128"]``.
+        trials: how many, at most; by default 30.
+        seconds: in which trials may begin.
+        confirm: new seeds that the best trial and the start are compared with.
+        workers: trainings at a time; by default as many as the machine takes.
+        register: a name by which the best model is registered; champion, if it is better than the present one.
+        parameters: that all trials share.
+
+    Raises:
+        PipelineError: see :mod:`pipeline.errors`.
+    """
+    from pipeline.searching import space
+    from pipeline.searching.budget import Budget
+    from pipeline.stages.search import search
+    from pipeline.tracking import runs, store
+
+    chosen = space.of(_given(parameters), [ranges] if isinstance(ranges, str) else ranges)
+    budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
+    with display.reporter() as reporter:
+        run_id = search(chosen, reporter, budget=budget, register=register)
+    best = store.get_run(run_id).tags[runs.BEST_RUN]
+    return Search(run_id, Training(best), store.load_table(run_id, f"{runs.SEARCH_FOLDER}/trials.csv"))
 
 
 @_function(DataSettings)

@@ -5,8 +5,9 @@ import and ``--help`` should not.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,8 +15,10 @@ from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
 from pipeline.commandline.options import Quiet, Verbose
+from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
+from pipeline.searching import space
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import mark_environment
 
@@ -81,6 +84,10 @@ Resume = Annotated[
 New = Annotated[
     bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
+]
 ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
 Register = Annotated[
     str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
@@ -127,10 +134,7 @@ def compare(
     settings: list[Settings],
     reporter: Reporter,
     *,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
-    ] = None,
+    workers: Workers = None,
     register: Register = None,
     against: Annotated[
         str | None,
@@ -155,6 +159,38 @@ def compare(
         return
     run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against)
     _tell(reporter, run_id, "the comparison")
+
+
+@command.add(
+    app,
+    TRAINING,
+    "pipeline search --cell gru --trials 30",
+    "pipeline search --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256 --seconds 1800",
+    "pipeline search --cell lstm --recipe accurate --range dropout=0..0.5 --range ema=0..0.999 --register mnist-lstm",
+    settings=Settings,
+    checked=False,
+)
+def search(
+    given: Mapping[str, Any],
+    reporter: Reporter,
+    *,
+    ranges: Ranges = None,
+    trials: Trials = None,
+    seconds: Seconds = None,
+    confirm: Confirm = 3,
+    workers: Workers = None,
+    register: Register = None,
+) -> None:
+    """Search for better parameters: trials that learn from one another, bad ones ended early, the best one confirmed.
+
+    What is searched is a --range; every other parameter is as in `train`. --cell takes several, parted by commas.
+    """
+    from pipeline.searching.budget import Budget
+    from pipeline.stages.search import search
+
+    budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
+    run_id = search(space.of(given, ranges or []), reporter, budget=budget, register=register)
+    _tell(reporter, run_id, "the search")
 
 
 @command.add(

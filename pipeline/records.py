@@ -37,6 +37,11 @@ def kept(history: Sequence[EpochRecord]) -> EpochRecord:
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
 
 
+def is_out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
+    """Return whether a training ends here: the last ``patience`` epochs, none of them kept, are enough; 0: never."""
+    return bool(patience and history) and history[-1].epoch - kept(history).epoch >= patience
+
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """A training after an epoch.

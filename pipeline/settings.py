@@ -199,6 +199,9 @@ class Settings(DataSettings):
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
     ] = 0.0
     epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Passes over the training images.")] = 30
+    patience: Annotated[
+        int, Ge(0), Le(1_000_000), Doc("Epochs without a better one on validation, after which it ends; 0: it goes on.")
+    ] = 0
     batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
     seed: Annotated[
         int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights, the order of the images, augmentation and dropout.")
@@ -211,8 +214,18 @@ class Settings(DataSettings):
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:
-        """Cut a batch into no more parts than it has images."""
+        """Cut a batch into no more parts than it has images; refuse an early end of a schedule that has its own.
+
+        Raises:
+            UsageError: ``patience`` with a cosine schedule.
+        """
         super().__post_init__()
+        if self.patience and self.schedule == "cosine":
+            raise UsageError(
+                f"patience: expected 0 with the cosine schedule, received {self.patience}. Its learning rate falls "
+                "to 0 at the last epoch, and what it is for comes with the last ones: an end before them would cut "
+                "that off. Take the constant schedule, or fewer epochs."
+            )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
     def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:

@@ -24,51 +24,65 @@ Stage = Callable[..., None]
 
 
 def add(
-    app: typer.Typer, panel: str, *examples: str, settings: type[DataSettings] | None = None, lists: bool = False
+    app: typer.Typer,
+    panel: str,
+    *examples: str,
+    settings: type[DataSettings] | None = None,
+    lists: bool = False,
+    checked: bool = True,
 ) -> Callable[[Stage], Stage]:
     """Make a stage a command.
 
-    The stage is called with the settings (where it has any), a reporter, and the parameters of its own, which become
-    options as they are. With ``as_json`` or ``form`` given, only results go to standard output.
+    The stage is called with the settings, if any, a reporter, and the parameters of its own, which become options. With
+    ``as_json`` or ``form`` given, only results go to standard output.
 
     Args:
         app: that gets the command.
         panel: of the help, that it stands in.
         examples: of what to type.
         settings: the class whose fields are options, too.
-        lists: those take several values, and the stage is called with the settings of all combinations.
+        lists: those take several values; the stage gets the settings of all combinations.
+        checked: without, it gets what is given, as it is.
     """
 
     def register(stage: Stage) -> Stage:
         own = list(inspect.signature(stage).parameters.values())[2 if settings else 1 :]
-        names = [parameter.name for parameter in own]
 
         @functools.wraps(stage)
         def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
             aside = bool(values.get("as_json") or values.get("form"))
             with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
-                extra = {name: values.pop(name) for name in names}
-                given = {name: value for name, value in values.items() if value is not None}
-                checked = [_checked(settings, given, lists=lists)] if settings else []
+                extra, given = _parted(values, own)
+                known = [_checked(settings, given, lists=lists) if checked else given] if settings else []
                 with _kept(config, given) if config and settings is Settings else nullcontext():
-                    stage(*checked, reporter, **extra)
+                    stage(*known, reporter, **extra)
 
-        parameters = own + (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        shown = own + _options(settings, lists=lists)
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in shown}
         return app.command(cls=Command, rich_help_panel=panel, epilog=_examples(examples))(run)
 
     return register
+
+
+def _parted(values: Mapping[str, Any], own: Sequence[inspect.Parameter]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of a stage's own parameters, and those of the settings that are given."""
+    extra = {each.name: values[each.name] for each in own}
+    return extra, {name: value for name, value in values.items() if name not in extra and value is not None}
+
+
+def _options(settings: type[DataSettings] | None, *, lists: bool) -> list[inspect.Parameter]:
+    return (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
 
 
 def _examples(lines: Sequence[str]) -> str:
     return "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
 
 
-def _checked(settings: type[DataSettings], given: Mapping[str, Any], *, lists: bool) -> Any:
+def _checked(settings: type[DataSettings] | None, given: Mapping[str, Any], *, lists: bool) -> Any:
     if lists:
         return grid(given)
-    return recipes.resolve(given) if settings is Settings else settings.of(given)
+    return recipes.resolve(given) if settings is Settings else (settings or DataSettings).of(given)
 
 
 @contextmanager

@@ -107,12 +107,14 @@ def fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration | 
     if value is None:
         return None
     known = {parameter.name for parameter in ctx.command.params} - {"config"}
+    several = {parameter.name for parameter in ctx.command.params if getattr(parameter, "multiple", False)}
     for name in value.values:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else f" Known are {', '.join(sorted(known))}."
             raise UsageError(f"config: expected parameters of `{ctx.command_path}`, received {name}.{hint}")
-    ctx.default_map = {**(ctx.default_map or {}), **value.values}
+    values = {name: [given] if name in several else given for name, given in value.values.items()}
+    ctx.default_map = {**(ctx.default_map or {}), **values}
     return value
 
 

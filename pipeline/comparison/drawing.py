@@ -30,8 +30,8 @@ SURFACE = "#FFFFFF"
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_LABEL_POINTS = 10
-_TICK_POINTS = 9
+LABEL_POINTS = 10
+TICK_POINTS = 9
 _SMALL_POINTS = 7.5  # of labels too long for the others' size
 _LONG = 34  # letters of such a label
 _LEGEND_LETTERS = 38  # of all labels in one row of a legend
@@ -39,7 +39,8 @@ _LOGARITHMIC_FROM = 8  # largest value to smallest beyond which seconds, or erro
 _FEWEST_ERRORS = 0.05  # percentage points, by which a logarithmic axis of accuracies ends beyond 100
 _ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 100)
 _NAMED_GROUPS = 4  # whose answers are told one by one below an image
-_HEIGHT = 2.8  # inches, of a chart without its legend
+HEIGHT = 2.8  # inches, of a chart without its legend
+_MARGIN = 0.05  # of a chart's height, above and below what is drawn
 _ROW = 0.55  # inches, of a group in a dot plot
 _LEGEND_ROW = 0.2  # inches
 
@@ -81,7 +82,7 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
     drawn = [verdict for verdict in verdicts if verdict.difference is not None]
     long = any(len(f"{verdict.first} − {verdict.second}") > _LONG for verdict in drawn)
     several, gap = not long or len({verdict.first for verdict in drawn}) > 1, "\n" if long else " "
-    figure, axes = _rows(len(drawn))
+    figure, axes = rows(len(drawn))
     axes.axvline(0, color=INK, linewidth=1)
     for row, verdict in enumerate(drawn):
         for offset, interval, marker in ((-0.1, verdict.over_seeds, "o"), (0.13, verdict.over_images, "s")):
@@ -91,45 +92,55 @@ def differences(verdicts: Sequence[Verdict]) -> Figure:
                 axes.plot(ends, [row + offset] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
                 axes.plot([100 * (verdict.difference or 0)], [row + offset], marker, color=colour, markersize=6)
         label = f"{verdict.first} −{gap}{verdict.second}" if several else f"− {verdict.second}"
-        _write_row(axes, row, label, points(verdict.difference or 0))
-    axes.set_xlabel("difference of test accuracies (percentage points)", fontsize=_LABEL_POINTS)
+        write_row(axes, row, label, points(verdict.difference or 0))
+    axes.set_xlabel("difference of test accuracies (percentage points)", fontsize=LABEL_POINTS)
     handles = [Line2D([], [], color=INK, marker=marker, linewidth=2.5, markersize=5) for marker in ("o", "s")]
-    _place_legend(figure, handles, ["over seeds", "over test images"])
+    place_legend(figure, handles, ["over seeds", "over test images"])
     return figure
 
 
 def training_costs(groups: Sequence[Group]) -> Figure:
     """Draw the training cost by epoch: the mean over seeds as a line, lowest to highest as a band."""
     figure, axes = _curves(groups, "cost", scale=1)
-    axes.set_ylabel("training cost (nats)", fontsize=_LABEL_POINTS)
+    axes.set_ylabel("training cost (nats)", fontsize=LABEL_POINTS)
     if all((result.history["cost"] > 0).all() for group in groups for result in group.results):
         axes.set_yscale("log")
-        _plain_logarithmic(axes.yaxis)
-        axes.set_ylabel("training cost (nats, logarithmic)", fontsize=_LABEL_POINTS)
+        plain_logarithmic(axes.yaxis)
+        axes.set_ylabel("training cost (nats, logarithmic)", fontsize=LABEL_POINTS)
     return figure
 
 
 def validation_accuracies(groups: Sequence[Group]) -> Figure:
     """Draw the validation accuracy by epoch, as :func:`training_costs`; a steep rise logarithmically, by its errors."""
     figure, axes = _curves(groups, "val_accuracy", scale=100)
-    axes.set_ylabel("validation accuracy (%)", fontsize=_LABEL_POINTS)
-    errors = 100 * np.concatenate([1 - result.history["val_accuracy"] for group in groups for result in group.results])
+    axes.set_ylabel("validation accuracy (%)", fontsize=LABEL_POINTS)
+    scale_accuracies(
+        axes, np.concatenate([result.history["val_accuracy"] for group in groups for result in group.results])
+    )
+    return figure
+
+
+def scale_accuracies(axes: Axes, accuracies: NDArray[np.float64]) -> None:
+    """Choose the upright scale for validation accuracies (fractions), which are drawn in percent."""
+    errors = 100 * (1 - accuracies)
     if errors.max() > _LOGARITHMIC_FROM * max(errors.min(), _FEWEST_ERRORS):
         axes.set_yscale("function", functions=(_towards_hundred, _from_hundred))
         axes.yaxis.set_major_locator(FixedLocator(_ACCURACY_TICKS))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_ylabel("validation accuracy (%, log scale)", fontsize=_LABEL_POINTS)
+        axes.set_ylabel("validation accuracy (%, log scale)", fontsize=LABEL_POINTS)
+        low, high = (float(_towards_hundred(np.float64(100 - error))) for error in (errors.max(), errors.min()))
+        margin = _MARGIN * (high - low)
+        axes.set_ylim(float(_from_hundred(low - margin)), min(float(_from_hundred(high + margin)), 100))
     else:
         axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))
-    return figure
 
 
-def _towards_hundred(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _towards_hundred(accuracy: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
     """Return where an accuracy in percent stands on a scale that is logarithmic in the errors; 100 has a place, too."""
     return -np.log10(np.maximum(100 + _FEWEST_ERRORS - accuracy, 1e-9))
 
 
-def _from_hundred(place: NDArray[np.float64]) -> NDArray[np.float64]:
+def _from_hundred(place: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(100 + _FEWEST_ERRORS - 10.0**-place)
 
 
@@ -141,7 +152,7 @@ def accuracy_by_seconds(groups: Sequence[Group], *, metric: str = runs.TRAIN_SEC
         metric: which seconds.
         noun: what they are.
     """
-    figure, axes = _chart(_HEIGHT)
+    figure, axes = chart(HEIGHT)
     for group, style in zip(groups, styles(groups), strict=True):
         seconds, accuracies = group.values(metric), [100 * value for value in group.values(runs.TEST_ACCURACY)]
         axes.plot(seconds, accuracies, style.marker, color=style.colour, markersize=4.5, alpha=0.5, markeredgewidth=0)
@@ -150,14 +161,14 @@ def accuracy_by_seconds(groups: Sequence[Group], *, metric: str = runs.TRAIN_SEC
             *mean, style.marker, color=style.colour, markersize=9, markeredgecolor=SURFACE, label=group.label, zorder=3
         )
     every = [value for group in groups for value in group.values(metric)]
-    axes.set_xlabel(f"training {noun} (s)", fontsize=_LABEL_POINTS)
+    axes.set_xlabel(f"training {noun} (s)", fontsize=LABEL_POINTS)
     if max(every) > _LOGARITHMIC_FROM * min(every) > 0:
         axes.set_xscale("log")
-        _plain_logarithmic(axes.xaxis)
-        axes.set_xlabel(f"training {noun} (s, logarithmic)", fontsize=_LABEL_POINTS)
+        plain_logarithmic(axes.xaxis)
+        axes.set_xlabel(f"training {noun} (s, logarithmic)", fontsize=LABEL_POINTS)
     else:
         axes.set_xlim(left=0)
-    axes.set_ylabel("test accuracy (%)", fontsize=_LABEL_POINTS)
+    axes.set_ylabel("test accuracy (%)", fontsize=LABEL_POINTS)
     _legend(figure, axes)
     return figure
 
@@ -219,7 +230,7 @@ def _answers_text(answers: Sequence[tuple[int, int]], class_names: Sequence[str]
 
 
 def _dot_plot(groups: Sequence[Group], metric: str, label: str, *, scale: float, decimals: int) -> Figure:
-    figure, axes = _rows(len(groups))
+    figure, axes = rows(len(groups))
     for row, (group, style) in enumerate(zip(groups, styles(groups), strict=True)):
         spread = group.spread(metric)
         values = [scale * value for value in group.values(metric)]
@@ -229,14 +240,14 @@ def _dot_plot(groups: Sequence[Group], metric: str, label: str, *, scale: float,
         axes.plot([scale * spread.mean] * 2, [row - 0.2, row + 0.2], color=style.colour, linewidth=2.5)
         dot: dict[str, Any] = {"markersize": 6.5, "markeredgecolor": SURFACE, "markeredgewidth": 0.8, "zorder": 3}
         axes.plot(values, spots, style.marker, color=style.colour, label=group.label, **dot)
-        _write_row(axes, row, group.label, spread.text(decimals, scale=scale))
-    axes.set_xlabel(label, fontsize=_LABEL_POINTS)
+        write_row(axes, row, group.label, spread.text(decimals, scale=scale))
+    axes.set_xlabel(label, fontsize=LABEL_POINTS)
     return figure
 
 
-def _rows(count: int) -> tuple[Figure, Axes]:
+def rows(count: int) -> tuple[Figure, Axes]:
     """Return a chart of ``count`` rows, from the top, each with room for words above it."""
-    figure, axes = _chart(max(_ROW * count + 0.7, _HEIGHT))
+    figure, axes = chart(max(_ROW * count + 0.7, HEIGHT))
     axes.set_ylim(max(count, 1) - 0.6, -0.7)
     axes.yaxis.set_major_locator(NullLocator())
     axes.spines["left"].set_visible(False)
@@ -246,9 +257,9 @@ def _rows(count: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
-    """Write the group's name on the left above its dots, and its number on the right."""
-    size = _TICK_POINTS if len(label) <= _LONG else _SMALL_POINTS
+def write_row(axes: Axes, row: int, label: str, value: str) -> None:
+    """Write the row's name on the left above its dots, and its number on the right."""
+    size = TICK_POINTS if len(label) <= _LONG else _SMALL_POINTS
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": size, "color": INK}
     place["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # the line of no difference may pass there
     axes.annotate(label, (0, row - 0.42), ha="left", **place)
@@ -256,7 +267,7 @@ def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
 
 
 def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figure, Axes]:
-    figure, axes = _chart(_HEIGHT)
+    figure, axes = chart(HEIGHT)
     last = 1
     for group, style in zip(groups, styles(groups), strict=True):
         table = tables.history_table(group, column)
@@ -268,26 +279,27 @@ def _curves(groups: Sequence[Group], column: str, *, scale: float) -> tuple[Figu
         line: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "marker": marker, "label": group.label}
         axes.plot(table["epoch"], scale * table["mean"], linewidth=1.8, **line)
     figures.epoch_axis(axes, 1, last)
-    axes.set_xlabel("epoch", fontsize=_LABEL_POINTS)
+    axes.set_xlabel("epoch", fontsize=LABEL_POINTS)
     _legend(figure, axes)
     return figure, axes
 
 
-def _chart(height: float) -> tuple[Figure, Axes]:
+def chart(height: float) -> tuple[Figure, Axes]:
+    """Return an empty chart, in the look of the page."""
     figure = figures.empty_figure(WIDTH, height)
     axes = figure.subplots()
     figures.tidy(axes)
-    axes.tick_params(labelsize=_TICK_POINTS, labelcolor=INK, color=FAINT)
+    axes.tick_params(labelsize=TICK_POINTS, labelcolor=INK, color=FAINT)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(INK)
     return figure, axes
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    _place_legend(figure, *axes.get_legend_handles_labels())
+    place_legend(figure, *axes.get_legend_handles_labels())
 
 
-def _place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put a legend above the axes, in as many columns as its labels leave room for."""
     longest = max(map(len, labels)) + 4
     columns = max(1, min(len(labels), _LEGEND_LETTERS // longest))
@@ -298,14 +310,14 @@ def _place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str])
         loc="outside upper left",
         ncols=columns,
         frameon=False,
-        fontsize=_TICK_POINTS if longest <= _LONG else _SMALL_POINTS,
+        fontsize=TICK_POINTS if longest <= _LONG else _SMALL_POINTS,
         labelcolor=INK,
         handlelength=2.2,
         markerscale=0.8,
     )
 
 
-def _plain_logarithmic(axis: Any) -> None:
+def plain_logarithmic(axis: Any) -> None:
     """Write the ticks of a logarithmic axis as plain numbers, 0.05 in place of 5 × 10⁻²."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

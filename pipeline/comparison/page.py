@@ -59,35 +59,42 @@ def render(contents: Contents) -> str:
     return _page(contents, charts.drawn(contents))
 
 
+def environment(*folders: Path) -> Environment:
+    """Return where templates are found: this package's, on whose page others build, and those of further folders."""
+    found = FileSystemLoader([Path(__file__).parent, *folders])
+    made = Environment(loader=found, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
+    made.filters |= {"three_digits": wording.three_digits, "sha256": _sha256}
+    return made
+
+
 def _page(contents: Contents, drawn: Mapping[Chart, Figure]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.lstrip_blocks = True
-    environment.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
-    environment.filters |= {"three_digits": wording.three_digits, "sha256": _sha256}
     groups, (matrices, full_share) = contents.groups, _matrices(contents)
     longest = max(len(group.label) for group in groups)
-    return environment.get_template("page.html").render(
-        contents=contents,
-        groups=groups,
-        results=contents.results,
-        best=contents.advice.group if contents.advice else groups[0],
-        leader=grouping.best_by_validation(groups),
-        fewest_seeds=FEWEST_SEEDS,
-        summary_of_pairs=summary_of_pairs(contents.verdicts),
-        marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
-        charts={section: _of_section(section, contents, drawn) for section in get_args(charts.Section)},
-        processor_time=runs.CPU_SECONDS if timing.has_processor_time(groups) else "",
-        matrices=matrices,
-        legend=[(share * full_share, round(_DARKEST * share**0.5, 3)) for share in _LEGEND],
-        wrong=_gallery(contents),
-        long_labels=longest > _LONG_LABEL,
-        digit_width=min(max(108, 8 * longest + 60), 200),
-        copies=_copies(contents),
-        conditions=conditions.conditions(groups),
-        in_short=conditions.in_short(groups),
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            contents=contents,
+            groups=groups,
+            results=contents.results,
+            best=contents.advice.group if contents.advice else groups[0],
+            leader=grouping.best_by_validation(groups),
+            fewest_seeds=FEWEST_SEEDS,
+            summary_of_pairs=summary_of_pairs(contents.verdicts),
+            marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
+            charts={section: _of_section(section, contents, drawn) for section in get_args(charts.Section)},
+            processor_time=runs.CPU_SECONDS if timing.has_processor_time(groups) else "",
+            matrices=matrices,
+            legend=[(share * full_share, round(_DARKEST * share**0.5, 3)) for share in _LEGEND],
+            wrong=_gallery(contents),
+            long_labels=longest > _LONG_LABEL,
+            digit_width=min(max(108, 8 * longest + 60), 200),
+            copies=_copies(contents),
+            conditions=conditions.conditions(groups),
+            in_short=conditions.in_short(groups),
+            made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
+        )
     )
 
 

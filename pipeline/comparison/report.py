@@ -63,7 +63,7 @@ def _log_best(run_id: str, best: Group) -> None:
     """Log on a comparison what the UI shows beside it: the means of its best group, by validation, and which it is."""
     metrics = (runs.BEST_VAL_ACCURACY, runs.TEST_ACCURACY, runs.TEST_COST)
     store.log_metrics(run_id, {metric: best.spread(metric).mean for metric in metrics})
-    store.log_tags(run_id, {runs.BEST: best.label})
+    store.log_tags(run_id, {runs.BEST_GROUP: best.label})
 
 
 def _note_twins(groups: Sequence[Group], results: Sequence[Result], reporter: Reporter) -> None:

@@ -31,12 +31,13 @@ class Selection:
 
 
 def of_parent(parent: str) -> Selection:
-    """Return the trainings of a comparison.
+    """Return the trainings of a comparison; of a search those that confirm it, not its trials.
 
     Raises:
         TrackingError: there is no such run, or it has no trainings that ended well.
     """
-    trainings = [run for run in store.children_of(parent) if run.is_training]
+    trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
+    trainings = [run for run in store.children_of(parent) if run.is_training and run.run_id not in trials]
     if not trainings:
         raise TrackingError(
             f"parent: expected a run with trainings as its children, received {parent!r}, which has none. "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.jobs import processes
-from pipeline.jobs.job import TAKEN_OVER, Job, Opened
+from pipeline.jobs.job import PRUNED, TAKEN_OVER, Job, Opened
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
@@ -19,12 +19,14 @@ class Board:
     """A row per job, in their order.
 
     Args:
-        jobs: the trainings.
+        jobs: the trainings; none where it shows only in the course of time which they are: then each gets its row when
+            it begins, and nobody can say when all will have ended.
         count: of those that run at once.
     """
 
     def __init__(self, jobs: Sequence[Job], count: int) -> None:
-        self._rows = {job: Progress(name=job.name, epochs=job.settings.epochs) for job in jobs}
+        self._rows = {job: _row(job) for job in jobs}
+        self._all_known = bool(jobs)
         self._count = count
         self._began: dict[Job, float] = {}
         self._ended: set[Job] = set()
@@ -39,7 +41,7 @@ class Board:
     def left(self) -> float | None:
         """The seconds until all have ended; None until each kind of training has shown its pace."""
         known = [row.left for row in self.rows if row.left is not None]
-        return sum(known) / self._count if len(known) == len(self._rows) else None
+        return sum(known) / self._count if self._all_known and len(known) == len(self._rows) else None
 
     def take(self, event: processes.Event) -> None:
         """Enter what has happened."""
@@ -48,6 +50,7 @@ class Board:
             self._hear(event.job, event.message)
         elif isinstance(event, processes.Started):
             self._began[event.job] = now
+            self._rows.setdefault(event.job, _row(event.job))
             self._rows[event.job].state = "starts"
         elif not isinstance(event, processes.Waited):
             self._end(event)
@@ -70,6 +73,8 @@ class Board:
         self._ended.add(event.job)
         if isinstance(event, processes.Failed):
             row.state = "failed"
+        elif event.result.pruned:
+            row.state = PRUNED
         elif row.state not in TAKEN_OVER:
             row.state = "ended"
 
@@ -81,6 +86,10 @@ class Board:
             return None
         epochs = row.epochs - (row.record.epoch if row.record else 0)
         return max(EVALUATION, statistics.median(paces) * epochs)
+
+
+def _row(job: Job) -> Progress:
+    return Progress(name=job.name, epochs=job.settings.epochs)
 
 
 def _kind(job: Job) -> Settings:

@@ -1,6 +1,6 @@
 """The run of a comparison: opened, or gone on with where the same one was cut off."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pipeline import digests
@@ -25,10 +25,18 @@ def opened(trainings: Sequence[Settings], data: DataSet) -> Iterator[str]:
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     name = naming.comparison(trainings, data.name)
     own = digests.of_texts(*(fingerprints.of(settings, data) for settings in trainings))
-    place = Checkpoints(trainings[0].data_dir)
+    with opened_as(runs.COMPARED, name, own, data, parameters, place=Checkpoints(trainings[0].data_dir)) as run_id:
+        yield run_id
+
+
+@contextmanager
+def opened_as(
+    kind: str, name: str, fingerprint: str, data: DataSet, parameters: Mapping[str, object], *, place: Checkpoints
+) -> Iterator[str]:
+    """Open the run that trainings belong to, of whichever kind, or continue that with the same fingerprint."""
     # In a project's run `mlflow run` has opened one for us.
-    known = None if store.in_project_run() else resumable.cut_off(own, place)
-    with resumable.open_run(name, place, data, kind=runs.COMPARED, fingerprint=own, resume=known) as (run_id, _):
+    known = None if store.in_project_run() else resumable.cut_off(fingerprint, place)
+    with resumable.open_run(name, place, data, kind=kind, fingerprint=fingerprint, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
         store.add_to_comparison(run_id, run_id)
         origin.log_inputs(run_id, data)

@@ -16,10 +16,14 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import store
+from pipeline.tracking import runs, store
+from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from pipeline.jobs.training import Training
+
+PRUNED = "pruned"
+"""The state of a training that was ended early."""
 
 DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
 """The states of a training that was done already: by this comparison, or outside of it."""
@@ -38,6 +42,7 @@ class Job:
         dataset: the name of the processed data.
         digest: of that data.
         cores: that it may use.
+        evaluate: whether its model is tested; of a trial of a search it is not.
     """
 
     settings: Settings
@@ -46,6 +51,7 @@ class Job:
     dataset: str
     digest: str
     cores: int
+    evaluate: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +64,24 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a job leaves: the id of its run, and whether that had ended elsewhere, outside this comparison."""
+    """What a job leaves.
+
+    Attributes:
+        run_id: of its run.
+        taken_over: whether that had ended elsewhere, outside this comparison.
+        pruned: whether it was ended early, so that it has no model.
+    """
 
     run_id: str
     taken_over: bool
+    pruned: bool = False
 
 
 def train(job: Job, send: Send) -> Done:
     """Do in a process of its own what is left to do of one training.
 
-    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch; a text is a state.
+    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, after which it stops if that is the answer; a
+    text is a state.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
@@ -75,9 +89,11 @@ def train(job: Job, send: Send) -> Done:
     with ExitStack() as stack:
         while True:
             with place.alone():
-                twin = resumable.find_twin(fingerprint, place)
+                twin = resumable.find_twin(fingerprint, place, evaluate=job.evaluate)
                 if twin and twin.state is State.ENDED:
-                    return _taken_over(job, twin, send)
+                    return _taken_over(job, twin.run, send)
+                if not job.evaluate and (pruned := resumable.find_pruned(fingerprint)) and _is_pruned(pruned, send):
+                    return _taken_over(job, pruned, send)
                 if twin is None or twin.state is State.CUT_OFF:
                     opened = stack.enter_context(_opened(job, data, twin))
                     break
@@ -93,15 +109,23 @@ def _opened(job: Job, data: DataSet, twin: Twin | None) -> "AbstractContextManag
 
     resume = twin.run if twin else None
     parent = None if twin else job.parent
-    return training.opened(job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores)
+    return training.opened(
+        job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores, tested=job.evaluate
+    )
 
 
-def _taken_over(job: Job, twin: Twin, send: Send) -> Done:
+def _taken_over(job: Job, run: TrackedRun, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
-    own = store.belongs_to(twin.run, job.parent)
-    send(Opened(run_id=twin.run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
-    store.add_to_comparison(twin.run.run_id, job.parent)
-    return Done(run_id=twin.run.run_id, taken_over=not own)
+    own = store.belongs_to(run, job.parent)
+    send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
+    store.add_to_comparison(run.run_id, job.parent)
+    return Done(run_id=run.run_id, taken_over=not own, pruned=run.is_pruned)
+
+
+def _is_pruned(run: TrackedRun, send: Send) -> bool:
+    """Return whether a training that an earlier search has pruned would be pruned by this one, too."""
+    rows = store.load_table(run.run_id, runs.HISTORY).to_dict("records")
+    return not all(send(EpochRecord(**{str(name): value for name, value in row.items()})) for row in rows)
 
 
 def _finished(job: Job, opened: "Training", send: Send, *, goes_on: bool) -> Done:
@@ -113,17 +137,8 @@ def _finished(job: Job, opened: "Training", send: Send, *, goes_on: bool) -> Don
     keras.backend.clear_session()  # forgets the training before
     send(Opened(run_id=opened.run_id, state="goes on" if goes_on else "trains"))
     store.add_to_comparison(opened.run_id, job.parent)
-    training.finish(opened, _Sender(send), evaluate=True)
-    return Done(run_id=opened.run_id, taken_over=False)
-
-
-class _Sender(Reporter):
-    """Sends the epochs to the process that draws."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    def epoch(self, record: EpochRecord, epochs: int) -> None:
-        self._send(record)
-        if record.epoch == epochs:
-            self._send("evaluates")
+    training.finish(opened, Reporter(), evaluate=False, goes_on=send)
+    if job.evaluate:
+        send("evaluates")
+        training.finish(opened, Reporter(), evaluate=True)
+    return Done(run_id=opened.run_id, taken_over=False, pruned=store.get_run(opened.run_id).is_pruned)

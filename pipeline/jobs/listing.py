@@ -20,7 +20,7 @@ class Row:
         data: the name of the data set.
         test_accuracy: a fraction of 1; None if it was not evaluated.
         seconds: of the epochs; None if they have not ended.
-        state: finished, trained (and not evaluated), running, cut off, failed or killed.
+        state: finished, trained (and not evaluated), pruned (by a search), running, cut off, failed or killed.
         started: date and time, in UTC, ISO 8601.
     """
 
@@ -65,6 +65,8 @@ def _row(run: TrackedRun, place: Checkpoints) -> Row:
 
 
 def _state(run: TrackedRun, place: Checkpoints) -> str:
+    if run.status == "FINISHED" and run.is_pruned:
+        return "pruned"
     if run.status == "FINISHED":
         return "finished" if run.is_evaluated else "trained"
     return "cut off" if was_left(run, place) else run.status.lower()

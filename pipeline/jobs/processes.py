@@ -4,7 +4,8 @@
 
 Processes are started anew (never forked: TensorFlow does not survive it) and
 do a few jobs, one after the other. What they print goes nowhere, unless the user
-wants to see what the libraries say; what they have to say they send.
+wants to see what the libraries say; what they have to say they send, and are
+answered whether to go on.
 """
 
 import multiprocessing
@@ -26,8 +27,12 @@ JOBS_EACH = 8
 PATIENCE = 30
 """Seconds that a process has to end its job properly when all is stopped."""
 
-Send = Callable[[Any], None]
+Send = Callable[[Any], bool]
+"""Takes something to whoever follows the jobs, and returns whether the job is to go on."""
+
 Work = Callable[[Any, Send], Any]
+GoesOn = Callable[[Any, Any], bool]
+"""Is asked with a job and what it has just sent, before that is yielded."""
 
 
 class Started(NamedTuple):
@@ -64,7 +69,12 @@ class Waited(NamedTuple):
 Event = Started | Said | Finished | Failed | Waited
 
 
-def run(work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+def always(job: Any, message: Any) -> bool:
+    """Let every job go on."""
+    return True
+
+
+def run(work: Work, jobs: Iterable[Any], *, count: int, goes_on: GoesOn = always) -> Generator[Event]:
     """Do ``work(job, send)`` for all jobs, ``count`` at a time, in their order; yield what happens.
 
     A job is taken from ``jobs`` when a process is free for it, after all that had happened until then was yielded: so
@@ -75,8 +85,9 @@ def run(work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
         work: a function of a module; it, the jobs, what it sends and its result can be pickled.
         jobs: what it is called with.
         count: of processes.
+        goes_on: answers what a job sends; the job waits for it. That it is to stop is the job's to follow.
     """
-    todo, team = iter(jobs), _Team(work)
+    todo, team = iter(jobs), _Team(work, goes_on)
     try:
         while True:
             while len(team.busy) < count and (job := next(todo, _NONE)) is not _NONE:
@@ -95,8 +106,8 @@ _NONE = object()
 class _Team:
     """The processes: some at a job, some free."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, work: Work, goes_on: GoesOn) -> None:
+        self._work, self._goes_on = work, goes_on
         self._workers: list[_Worker] = []
 
     @property
@@ -111,7 +122,7 @@ class _Team:
             self._workers.remove(worker)
         free = next((worker for worker in self._workers if not worker.is_busy), None)
         if free is None:
-            free = _Worker(self._work)
+            free = _Worker(self._work, self._goes_on)
             self._workers.append(free)
         free.begin(job)
 
@@ -132,13 +143,14 @@ class _Team:
 class _Worker:
     """A process, and what it is at."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, goes_on: GoesOn) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that its end here reads as the end of the process
         self.is_busy = False
+        self._goes_on = goes_on
         self._job: Any = None
         self._begun = 0
 
@@ -161,6 +173,9 @@ class _Worker:
             self.process.join()
             kind, content = Failed, f"Its process ended {_how(self.process.exitcode)}."
         self.is_busy = kind is Said
+        if self.is_busy:
+            with suppress(BrokenPipeError):
+                self.connection.send(self._goes_on(self._job, content))
         event: Event = kind(self._job, content)
         return event
 
@@ -192,7 +207,7 @@ def _serve(work: Work, connection: Connection) -> None:
     with suppress(EOFError, KeyboardInterrupt), interruptible():
         while True:
             argument = connection.recv()
-            answer = _do(work, argument, lambda message: _send(connection, (Said, message)))
+            answer = _do(work, argument, lambda message: _say(connection, message))
             _send(connection, answer)
 
 
@@ -202,6 +217,15 @@ def _do(work: Work, argument: Any, send: Send) -> tuple[type[Event], Any]:
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return Failed, str(failure) if failure else traceback.format_exc().strip()
+
+
+def _say(connection: Connection, message: Any) -> bool:
+    """Send something of a job; return the answer."""
+    _send(connection, (Said, message))
+    try:
+        return bool(connection.recv())
+    except (EOFError, ConnectionError):
+        raise KeyboardInterrupt from None
 
 
 def _send(connection: Connection, message: tuple[type[Event], Any]) -> None:

@@ -89,22 +89,29 @@ class Twin(NamedTuple):
     state: State
 
 
-def find_twin(fingerprint: str, place: Checkpoints) -> Twin | None:
+def find_twin(fingerprint: str, place: Checkpoints, *, evaluate: bool = True) -> Twin | None:
     """Return the run of this experiment that comes nearest to having done a training already.
 
     Args:
         fingerprint: of the training.
         place: of the checkpoints.
+        evaluate: whether an evaluation belongs to it.
 
     Returns:
-        One that has ended, with its evaluation; else one that another process on this machine is at; else one that was
-        cut off and can go on; else None.
+        One that has ended, with its evaluation if that belongs to it; else one that another process on this machine is
+        at; else one that was cut off and can go on; else None.
     """
     twins: dict[State, Twin] = {}
     for run in store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}'"):
-        if state := _state(run, place):
+        if state := _state(run, place, evaluate=evaluate):
             twins.setdefault(state, Twin(run, state))
     return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
+
+
+def find_pruned(fingerprint: str) -> TrackedRun | None:
+    """Return a run of this experiment that is the same training, and that a search has ended early."""
+    found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}' and tags.{runs.PRUNED} = 'true'")
+    return next((run for run in found if run.status == "FINISHED"), None)
 
 
 def cut_off(fingerprint: str, place: Checkpoints) -> TrackedRun | None:
@@ -113,9 +120,9 @@ def cut_off(fingerprint: str, place: Checkpoints) -> TrackedRun | None:
     return next((run for run in found if run.status != "FINISHED" and _state(run, place) is State.CUT_OFF), None)
 
 
-def _state(run: TrackedRun, place: Checkpoints) -> State | None:
+def _state(run: TrackedRun, place: Checkpoints, *, evaluate: bool = True) -> State | None:
     checkpoint = run.tags.get(runs.CHECKPOINT, "")
-    if run.status == "FINISHED" and run.is_evaluated:
+    if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
         return State.ENDED
     try:
         if place.is_held(checkpoint):

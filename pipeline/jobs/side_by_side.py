@@ -1,6 +1,6 @@
 """Many trainings through an executor: which jobs they are, how many at once, what becomes of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,27 +63,53 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
     """Do the jobs, ``count`` at a time; each run is listed as a child of its comparison as soon as it is known."""
     done: dict[Job, Done] = {}
     failures: dict[Job, str] = {}
-    run_ids: dict[Job, str] = {}
+
+    def keep(event: processes.Event) -> None:
+        if isinstance(event, processes.Finished):
+            done[event.job] = event.result
+        elif isinstance(event, processes.Failed):
+            failures[event.job] = event.reason
+
     order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
-    board = Board(order, count)
-    with _all_ended(run_ids), closing(processes.run(job.train, order, count=count)) as events:
-        for event in events:
-            if isinstance(event, processes.Finished):
-                done[event.job] = event.result
-                run_ids.pop(event.job, None)
-            elif isinstance(event, processes.Failed):
-                failures[event.job] = event.reason
-                if run_id := run_ids.pop(event.job, None):
-                    store.mark_failed(run_id, event.reason)
-            elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
-                run_ids[event.job] = event.message.run_id
-                store.add_child(event.job.parent, event.message.run_id)
-            board.take(event)
-            reporter.trainings(board.rows, board.left)
+    follow(order, Board(order, count), reporter, keep, count=count)
     return Outcome(
         done={each: done[each] for each in jobs if each in done},
         failures={each: failures[each] for each in jobs if each in failures},
     )
+
+
+def follow(
+    jobs: Iterable[Job],
+    board: Board,
+    reporter: Reporter,
+    take: Callable[[processes.Event], None],
+    *,
+    count: int,
+    goes_on: processes.GoesOn = processes.always,
+) -> None:
+    """Do the jobs, ``count`` at a time; each run is listed as a child of its parent as soon as it is known.
+
+    Args:
+        jobs: taken one by one, as there is room: the next one may depend on what has happened before.
+        board: that shows them.
+        reporter: told how far they are.
+        take: given all that happens.
+        count: of jobs at a time.
+        goes_on: whether a job is to go on after what it has sent.
+    """
+    run_ids: dict[Job, str] = {}
+    with _all_ended(run_ids), closing(processes.run(job.train, jobs, count=count, goes_on=goes_on)) as events:
+        for event in events:
+            if isinstance(event, processes.Finished | processes.Failed):
+                run_id = run_ids.pop(event.job, None)
+                if run_id and isinstance(event, processes.Failed):
+                    store.mark_failed(run_id, event.reason)
+            elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
+                run_ids[event.job] = event.message.run_id
+                store.add_child(event.job.parent, event.message.run_id)
+            take(event)
+            board.take(event)
+            reporter.trainings(board.rows, board.left)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One training into an MLflow run: its epochs, its model, its evaluation; it may be cut off anywhere and goes on."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,13 @@ from pipeline.model import memory, network
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
+from pipeline.records import EpochRecord
 from pipeline.settings import Settings, usable_cores
 from pipeline.tracking import models, origin, runs, store
 from pipeline.tracking.runs import TrackedRun
+
+GoesOn = Callable[[EpochRecord], bool]
+"""Is told of an epoch, and answers whether there is to be another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ def opened(
     resume: TrackedRun | None = None,
     cores: int | None = None,
     force: bool = False,
+    tested: bool = True,
 ) -> Iterator[Training]:
     """Open the run of a training, with all that is known before it begins, and hold its checkpoint.
 
@@ -60,11 +65,11 @@ def opened(
         resume: the run that is to go on; None: a new one.
         cores: that it may use; by default all.
         force: try it even if it cannot fit into the memory.
+        tested: whether the test images are an input of its run.
 
     Raises:
         DataError: the checkpoint cannot be made.
-        UsageError: a parameter does not fit the data or the memory, or another process is at the run to be resumed; no
-            run is opened.
+        UsageError: a parameter does not fit the data or the memory, or another process is at the run to be resumed.
     """
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
     if not force:
@@ -75,9 +80,8 @@ def opened(
     )
     with opening as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
-        origin.log_origin(run_id, data, gpus=startup.gpus())
-        used = min(cores or usable_cores(), settings.shards)
-        store.log_tags(run_id, {runs.CORES: str(used)})
+        origin.log_origin(run_id, data, gpus=startup.gpus(), tested=tested)
+        store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
 
 
@@ -98,30 +102,42 @@ def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool)
     return found
 
 
-def finish(training: Training, reporter: Reporter, *, evaluate: bool) -> None:
+def finish(training: Training, reporter: Reporter, *, evaluate: bool, goes_on: GoesOn = lambda record: True) -> None:
     """Do what an open run has not done yet of its training and, if asked, of its evaluation.
+
+    Args:
+        training: whose run is open.
+        reporter: told how far it is.
+        evaluate: whether it is to be evaluated, too.
+        goes_on: told of each epoch; where it says no, the training is pruned: its run ends with a history and no model.
 
     Raises:
         DataError: its checkpoint is damaged, or cannot be written.
         TrainingError: a cost is not finite.
     """
     if not store.get_run(training.run_id).is_trained:
-        _train(training, reporter)
-    if evaluate and not store.get_run(training.run_id).is_evaluated:
+        _train(training, reporter, goes_on)
+    run = store.get_run(training.run_id)
+    if evaluate and run.is_trained and not run.is_evaluated:
         evaluation.evaluate(training.run_id, training.data, reporter)
 
 
-def _train(training: Training, reporter: Reporter) -> None:
-    """Train the network epoch by epoch; log its history and the model of the kept epoch."""
+def _train(training: Training, reporter: Reporter, goes_on: GoesOn) -> None:
+    """Train the network epoch by epoch; log its history and, unless it is pruned, the model of the kept epoch."""
     fit = Fit(Trainer.of(training.settings, training.data))
     store.log_missing_metrics(training.run_id, {runs.PARAMETERS: fit.trainer.model.count_params()})
     _go_on(training, fit, reporter)
-    _train_epochs(training, fit, reporter)
-    model_id = _log_training(training, fit)
+    is_pruned = not _train_epochs(training, fit, reporter, goes_on)
+    _log_history(training, fit)
     best = records.kept(fit.history)
-    summary = {
-        runs.BEST_VAL_ACCURACY: best.val_accuracy,
-        runs.BEST_EPOCH: best.epoch,
+    reached = {runs.BEST_VAL_ACCURACY: best.val_accuracy, runs.BEST_EPOCH: best.epoch}
+    reached |= {runs.STOPPED_EPOCH: len(fit.history)} if len(fit.history) < training.settings.epochs else {}
+    if is_pruned:
+        store.log_missing_metrics(training.run_id, reached)
+        store.log_tags(training.run_id, {runs.PRUNED: "true"})
+        return
+    model_id = _log_model(training, fit)
+    summary = reached | {
         runs.SECONDS_TRAIN: fit.seconds,
         runs.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         runs.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
@@ -140,22 +156,36 @@ def _go_on(training: Training, fit: Fit, reporter: Reporter) -> None:
         reporter.note(f"Resumed run {training.run_id} after epoch {len(fit.history)} of {epochs}.")
 
 
-def _train_epochs(training: Training, fit: Fit, reporter: Reporter) -> None:
-    epochs = training.settings.epochs
-    for record in fit.epochs(epochs, lambda epoch, done, total: reporter.batches(epoch, epochs, done, total)):
+def _train_epochs(training: Training, fit: Fit, reporter: Reporter, goes_on: GoesOn) -> bool:
+    """Train the epochs that are left; return whether all that there are to be were."""
+    if fit.history and not goes_on(fit.history[-1]):  # it may have been cut off between the answer and its end
+        return False
+    epochs, patience = training.settings.epochs, training.settings.patience
+
+    def on_batches(epoch: int, done: int, total: int) -> None:
+        reporter.batches(epoch, epochs, done, total)
+
+    for record in fit.epochs(epochs, on_batches, patience=patience):
         training.place.save(training.checkpoint, fit.snapshot())  # first: what is logged is never logged again
         store.log_epoch(training.run_id, record)
         reporter.epoch(record, epochs)
+        if not goes_on(record):
+            return False
+    return True
 
 
-def _log_training(training: Training, fit: Fit) -> str:
-    """Log the history and the model; return the model's id."""
+def _log_history(training: Training, fit: Fit) -> None:
     run_id, settings, data = training.run_id, training.settings, training.data
     store.log_table(run_id, metrics.history(fit.history), runs.HISTORY)
     title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
     curves = figures.curves(fit.history, title, colour=figures.colour_of(settings.cell))
     store.log_figure(run_id, curves, runs.CURVES)
+
+
+def _log_model(training: Training, fit: Fit) -> str:
+    """Log the model of the kept epoch; return its id."""
+    data = training.data
     with tempfile.TemporaryDirectory() as folder:
         network.save(fit.model(), Path(folder))
-        models.discard_models(run_id)  # of an attempt that was cut off while it logged one
-        return models.log_model(Path(folder), data, name=naming.model(settings, data.name))
+        models.discard_models(training.run_id)  # of an attempt that was cut off while it logged one
+        return models.log_model(Path(folder), data, name=naming.model(training.settings, data.name))

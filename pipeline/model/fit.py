@@ -56,13 +56,22 @@ class Fit:
             seconds=self.seconds,
         )
 
-    def epochs(self, last: int, on_batches: OnBatches = lambda epoch, done, total: None) -> Iterator[EpochRecord]:
+    def epochs(
+        self, last: int, on_batches: OnBatches = lambda epoch, done, total: None, *, patience: int = 0
+    ) -> Iterator[EpochRecord]:
         """Train the epochs that are left up to the ``last`` one; yield the record of each.
+
+        Args:
+            last: the number of the last epoch.
+            on_batches: told how far an epoch is.
+            patience: epochs without one that would be kept, after which there is no further one; 0: there always is.
 
         Raises:
             TrainingError: a cost is not finite.
         """
         for number in range(len(self.history) + 1, last + 1):
+            if records.is_out_of_patience(self.history, patience):
+                return
             record = self._epoch(number, on_batches)
             self.history.append(record)
             if records.kept(self.history) is record:

@@ -8,16 +8,14 @@ the same command continues a comparison that was stopped.
 
 from collections.abc import Sequence
 
-from pipeline.comparison import against, grouping, report
+from pipeline.comparison import against, grouping
 from pipeline.comparison.grouping import Group
-from pipeline.comparison.selection import Selection
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.errors import TrainingError
-from pipeline.jobs import comparing, groups, side_by_side
-from pipeline.jobs.side_by_side import Outcome
+from pipeline.jobs import comparing, side_by_side
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
+from pipeline.stages import comparable
 from pipeline.tracking import connection, promotion, registry
 
 
@@ -62,21 +60,4 @@ def _prepared(trainings: Sequence[Settings], register: str | None, reporter: Rep
 def _best(parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, count: int | None) -> Group:
     """Train what is left to train, report, and return the best group by validation."""
     count = count or side_by_side.at_once(len(trainings))
-    jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
-    outcome = side_by_side.train_all(jobs, reporter, count=count)
-    groups.make(parent, data, jobs, outcome.done)
-    return grouping.best_by_validation(_reported(outcome, trainings[0], reporter, parent))
-
-
-def _reported(outcome: Outcome, settings: Settings, reporter: Reporter, parent: str) -> list[Group]:
-    """Report on what has ended well, and raise an error if anything has not."""
-    failures = {job.name: reason for job, reason in outcome.failures.items()}
-    reported: list[Group] = []
-    if ended := outcome.done.values():
-        taken_over = [done.run_id for done in ended if done.taken_over]
-        selected = Selection(run_ids=[done.run_id for done in ended], taken_over=taken_over, failures=failures)
-        reported = report.report(selected, reporter, data_dir=settings.data_dir, parent=parent)
-    if failures:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TrainingError(f"{len(failures)} of {len(failures) + len(ended)} trainings failed. {reasons}")
-    return reported
+    return grouping.best_by_validation(comparable.trained(trainings, data, reporter, parent=parent, count=count))

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 
 
-def log_origin(run_id: str, data: "DataSet", *, gpus: list[str]) -> None:
+def log_origin(run_id: str, data: "DataSet", *, gpus: list[str], tested: bool = True) -> None:
     """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
     tags = {runs.MACHINE: _machine(gpus)}
     tags |= {f"{runs.VERSION}{package}": version(package) for package in RECORDED_PACKAGES}
     if runs.COMMIT not in get_run(run_id).tags and (commit := _commit()):
         tags[runs.COMMIT] = commit
     log_tags(run_id, tags)
-    log_inputs(run_id, data)
+    log_inputs(run_id, data, tested=tested)
 
 
-def log_inputs(run_id: str, data: "DataSet") -> None:
-    """Log what is trained on and what is tested on as data sets of a run, unless it has them."""
+def log_inputs(run_id: str, data: "DataSet", *, tested: bool = True) -> None:
+    """Log what is trained on and, if it is ``tested``, on what, as data sets of a run, unless it has them."""
     if not get_run(run_id).has_inputs:
-        splits = {"training": data.train, "test": data.test}
+        splits = {"training": data.train} | ({"test": data.test} if tested else {})
         client().log_inputs(run_id, [_input(data, split, context) for context, split in splits.items()])
 
 

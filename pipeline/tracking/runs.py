@@ -4,8 +4,10 @@ The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord
 :class:`pipeline.settings.Settings`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # Metrics of an epoch.
 COST = "cost"
@@ -18,6 +20,7 @@ EPOCH_SECONDS = "epoch_seconds"
 PARAMETERS = "parameters"  # trainable weights
 BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
+STOPPED_EPOCH = "stopped_epoch"  # the last one, where patience or a search has ended it before its time
 SECONDS_TRAIN = "seconds_train"  # of the stage, validation and logging included
 SECONDS_EVALUATE = "seconds_evaluate"
 CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
@@ -32,7 +35,7 @@ SEEDS = "seeds"  # of a group: how many trainings its means are of
 
 # Tags.
 KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
-TRAINING, COMPARED, GROUP = "training", "comparison", "group"
+TRAINING, COMPARED, GROUP, SEARCHED = "training", "comparison", "group", "search"
 COLOUR = "mlflow.runColor"  # that the UI draws a run in; else one by its id
 DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
 DESCRIPTIONS = {
@@ -41,6 +44,8 @@ DESCRIPTIONS = {
     "artifact. Its own accuracies are the means of its best group by validation, which the tag `best` names.",
     GROUP: "One configuration of a comparison: `cost` is the mean of its trainings' `cost` over their seeds, beside it "
     "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
+    SEARCHED: "A search: below it a run for each trial, and its page among the artifacts; the tag `best_run_id` names "
+    "the winner.",
     "download": "The raw files of a data set were obtained; nothing was trained.",
     "preprocess": "A data set was checked and split; nothing was trained.",
     "resume": "A run that was cut off went on: the tag `resumed_run_id` names it.",
@@ -55,11 +60,15 @@ DATASET = "dataset"  # the name that the data's content has decided
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
 CORES = "cores"  # that the training had to itself
+VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
 ERROR = "error"  # why it did not end well
 CHILDREN = "children"  # of a comparison: the ids of its trainings, parted by commas; some may have another parent
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
-BEST = "best"  # of a comparison: its best group, by validation
+BEST_GROUP = "best"  # of a comparison: its best group, by validation
 AGAINST, STANDING = "against", "standing"  # what a comparison was judged against, and how it stands to that
+BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
+TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
+PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model
 VERSION = "version."  # and a package's name
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
@@ -73,6 +82,7 @@ PREDICTIONS = "evaluation/predictions.parquet"
 CONFUSION_MATRIX = "evaluation/confusion_matrix.png"
 MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
+SEARCH_FOLDER = "search"
 MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it whatever it is called
 
 
@@ -128,13 +138,18 @@ class TrackedRun:
 
     @property
     def is_training(self) -> bool:
-        """Whether it is a training, rather than a comparison or another stage."""
-        return "cell" in self.params and "seed" in self.params
+        """Whether it is a training, rather than a comparison, a search or another stage."""
+        return "cell" in self.params and "seed" in self.params and self.tags.get(KIND, TRAINING) == TRAINING
 
     @property
     def is_trained(self) -> bool:
         """Whether its training has ended: it needs no checkpoint any more."""
         return TRAIN_SECONDS in self.metrics
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a search has ended it early: it has a history and no model."""
+        return PRUNED in self.tags
 
     @property
     def is_evaluated(self) -> bool:
@@ -150,6 +165,12 @@ class TrackedRun:
     def children(self) -> list[str]:
         """Of a comparison: the ids that it lists as its trainings."""
         return [child for child in self.tags.get(CHILDREN, "").split(",") if child]
+
+    @property
+    def trials(self) -> dict[int, dict[str, Any]]:
+        """Of a search: the id of the run of each trial, its parameters and whether it was taken over, by number."""
+        found = {tag.removeprefix(TRIAL): text for tag, text in self.tags.items() if tag.startswith(TRIAL)}
+        return {int(number): json.loads(text) for number, text in found.items()}
 
     def is_child_of(self, run_id: str) -> bool:
         """Return whether it names that run as its parent."""

@@ -22,6 +22,7 @@ SETTINGS = {
     "evaluate": DataSettings,
     "run": Settings,
     "compare": Settings,
+    "search": Settings,
     "report": DataSettings,
 }
 EVERYWHERE = {"quiet", "verbose"}
@@ -31,6 +32,7 @@ OWN = {
     "train": {"resume", "new", "force"},
     "run": {"resume", "new", "force", "register"},
     "compare": {"workers", "register", "against", "dry_run"},
+    "search": {"ranges", "trials", "seconds", "confirm", "workers", "register"},
 }
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},

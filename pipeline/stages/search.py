@@ -1,0 +1,74 @@
+"""Search for better parameters: trials that learn from one another, then a verdict over seeds on the best of them.
+
+    pipeline search --cell gru --trials 30 --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256
+
+Trials are chosen by validation alone and never see the test images. What was
+done before is taken over, what was cut off goes on: the same command continues
+a search that was stopped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.data import prepare
+from pipeline.data.splits import DataSet
+from pipeline.progress import Reporter
+from pipeline.searching import budget as budgets
+from pipeline.searching import opening, report
+from pipeline.searching.budget import Budget
+from pipeline.searching.findings import Confirmation, Findings
+from pipeline.searching.space import Space
+from pipeline.searching.study import Study
+from pipeline.stages import comparable
+from pipeline.tracking import connection, promotion, registry
+
+
+def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | None = None) -> str:
+    """Search, confirm what was found, report, and return the id of the search's run.
+
+    Args:
+        space: what there is to choose from.
+        reporter: told how far each training is, and what was found.
+        budget: how much it may take.
+        register: the name by which the best trial's model is registered and, if it is better than the present one,
+            made champion.
+
+    Raises:
+        TrainingError: no trial has ended well, or so many in a row have failed that something else must be wrong.
+        UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
+        PipelineError: what any of the stages raises.
+    """
+    connection.connect(reporter.note)
+    if register is not None:
+        registry.check_name(register)
+    data, _ = prepare.prepared(space.base(), reporter)
+    budgets.check(space, data, budget)
+    with opening.opened(space, data, budget) as parent:
+        found = _found(space, data, budget, reporter, parent)
+        if budget.confirm and not found.is_start:
+            found = replace(found, confirmation=_confirmed(found, data, budget, reporter, parent))
+        report.report(parent, found, reporter)
+    if register is not None:
+        promotion.promote(found.winner.run_id, register, reporter=reporter)
+    return parent
+
+
+def _found(space: Space, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Findings:
+    """Do the trials, and log which is best."""
+    study = Study(space, data, parent=parent, workers=budget.count, limit=budget.limit, seconds=budget.seconds)
+    study.run(reporter)
+    found = Findings(space=space, trials=study.trials, winner=study.winner(), epochs=space.base().epochs)
+    report.log_winner(parent, found)
+    return found
+
+
+def _confirmed(found: Findings, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Confirmation:
+    """Train the winner and the start with new seeds, and compare them."""
+    seeds: Sequence[int] = budget.seeds(found.base.seed)
+    trainings = [
+        found.space.settings({**parameters, "seed": seed})
+        for parameters in (found.winner.parameters, {"cell": found.base.cell})
+        for seed in seeds
+    ]
+    groups = comparable.trained(trainings, data, reporter, parent=parent, count=budget.count)
+    return Confirmation.of(groups, found.base, data)
