@@ -20,5 +20,5 @@ lint: .venv/ready
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group test
 	touch $@
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info
+clean: # checkpoints stay: trainings that were cut off go on from them
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info data/raw data/processed report
