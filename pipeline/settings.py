@@ -11,17 +11,17 @@ The checks are pydantic's. It is imported when they run, not with this module:
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
 from pipeline import digests
-from pipeline.cells import Cell
+from pipeline.cells import Cell, check_own
 from pipeline.errors import UsageError
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
@@ -167,7 +167,10 @@ class DataSettings:
         try:
             return TypeAdapter(cls).validate_python(dict(given))
         except ValidationError as error:
-            raise UsageError(" ".join(_explain(problem) for problem in error.errors())) from None
+            problems: dict[str, list[Any]] = {}
+            for problem in error.errors():  # of a value that could be of two types, one for each
+                problems.setdefault(str(problem["loc"][0]), []).append(problem)
+            raise UsageError(" ".join(_explain(name, each) for name, each in problems.items())) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,10 @@ class Settings(DataSettings):
     """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes."""
 
     recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
-    cell: Annotated[Cell, Doc("Recurrent cell.")] = "gru"
+    cell: Annotated[
+        Cell | Annotated[str, Predicate(check_own)],
+        Doc("Recurrent cell, or module:Class of one of your own; see docs/cells.md."),
+    ] = "gru"
     steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
@@ -252,13 +258,17 @@ def resolve_steps(steps: int, height: int, width: int) -> int:
     return steps
 
 
-def _explain(problem: Any) -> str:
-    """Return a sentence on a pydantic ``problem``: the parameter, what it expects, what came."""
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
+def _explain(name: str, problems: Sequence[Any]) -> str:
+    """Return a sentence on pydantic's ``problems`` with a parameter: what it expects, what came."""
+    if problems[0]["type"] == "unexpected_keyword_argument":
         return f"{name}: there is no parameter of this name."
-    expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
-    return f"{name}: {expectation}, received {_quoted(problem['input'])}."
+    expectations = ", or ".join(_expectation(problem).removeprefix("expected ") for problem in problems)
+    return f"{name}: expected {expectations}, received {_quoted(problems[0]['input'])}."
+
+
+def _expectation(problem: Any) -> str:
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return said.replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
 
 
 def _quoted(value: object) -> str:

@@ -130,9 +130,10 @@ EQUATIONS: dict[Cell, Equations] = {
 }
 
 
-def layer_of(cell: Cell) -> type[keras.layers.RNN]:
+def layer_of(cell: str) -> type[keras.layers.RNN]:
     """Return the layer that holds the weights of a cell: Keras's own."""
-    layer: type[keras.layers.RNN] = getattr(keras.layers, CELLS[cell].layer)
+    name = next(kind.layer for known, kind in CELLS.items() if known == cell)
+    layer: type[keras.layers.RNN] = getattr(keras.layers, name)
     return layer
 
 

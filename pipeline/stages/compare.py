@@ -14,11 +14,11 @@ from pipeline.comparison.selection import Selection
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.jobs import comparing, groups, side_by_side
+from pipeline.jobs import comparing, groups, rehearsals, side_by_side
 from pipeline.jobs.side_by_side import Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import connection, promotion, registry
+from pipeline.tracking import promotion, registry
 
 
 def compare(
@@ -41,7 +41,7 @@ def compare(
     Raises:
         PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
     """
-    connection.connect(reporter.note)
+    rehearsals.begin(trainings, reporter)
     data = _prepared(trainings, register, reporter)
     former = against.reference(reference, data.digest) if reference else None
     with comparing.opened(trainings, data) as parent:
