@@ -83,7 +83,7 @@ class Forgetful(Sums):
         return {"units": self.units, "colour": "red"}
 
 class Backward(keras.layers.SimpleRNN):
-    def call(self, sequences, **options):
+    def call(self, sequences, initial_state=None, **options):
         return super().call(sequences[:, ::-1] if self.go_backwards else sequences, **options)
 """
 )
