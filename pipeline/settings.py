@@ -26,6 +26,7 @@ from pipeline.errors import UsageError
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Direction = Literal["forward", "bidirectional"]
+Order = Literal["rows", "columns", "snake", "permuted"]
 Initializer = Literal["orthogonal", "identity"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine"]
@@ -40,7 +41,7 @@ MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
-NETWORK_PARAMETERS = frozenset({"cell", "steps", "hidden_units", "layers", "direction", "initializer"})
+NETWORK_PARAMETERS = frozenset({"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer"})
 """What the network is; the rest says how it is trained."""
 
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
@@ -183,6 +184,9 @@ class Settings(DataSettings):
         Doc("Recurrent cell, or module:Class of one of your own; see docs/cells.md."),
     ] = "gru"
     steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
+    order: Annotated[Order, Doc("Read the pixels by rows, columns, rows to and fro, or in a fixed random order.")] = (
+        "rows"
+    )
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
@@ -221,6 +225,22 @@ class Settings(DataSettings):
         super().__post_init__()
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
+    def steps_of(self, height: int, width: int) -> int:
+        """Return the number of time steps: ``steps``, or the rows of the image, read by columns these, where it is 0.
+
+        Raises:
+            UsageError: ``steps`` does not divide the pixels of an image.
+        """
+        lines = width if self.order == "columns" else height
+        steps = self.steps or lines
+        if (height * width) % steps:
+            raise UsageError(
+                f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
+                f"Take {lines} for {'columns' if self.order == 'columns' else 'rows'}, {height * width} for single "
+                "pixels, or 0 to read the rows of any data."
+            )
+        return steps
+
     def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:
         """Return every parameter by name as it applies to a data set: what an MLflow run logs.
 
@@ -239,23 +259,8 @@ class Settings(DataSettings):
                 f"received {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        settled = {"dataset": dataset, "source": shown(self.source), "steps": resolve_steps(self.steps, height, width)}
+        settled = {"dataset": dataset, "source": shown(self.source), "steps": self.steps_of(height, width)}
         return values | settled
-
-
-def resolve_steps(steps: int, height: int, width: int) -> int:
-    """Return the number of time steps: ``steps``, or the rows of the image where it is 0.
-
-    Raises:
-        UsageError: ``steps`` does not divide the pixels of an image.
-    """
-    steps = steps or height
-    if (height * width) % steps:
-        raise UsageError(
-            f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
-            f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
-        )
-    return steps
 
 
 def _explain(name: str, problems: Sequence[Any]) -> str:

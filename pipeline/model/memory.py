@@ -7,7 +7,7 @@ import psutil  # type: ignore[import-untyped]
 from pipeline import cells
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, option, resolve_steps
+from pipeline.settings import Settings, option
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -35,7 +35,7 @@ def check(settings: Settings, data: DataSet) -> None:
 
 def at_least(settings: Settings, data: DataSet) -> int:
     """Return the bytes that a training needs at the least: weights in all their copies, outputs of a batch, images."""
-    steps = resolve_steps(settings.steps, data.height, data.width)
+    steps = settings.steps_of(data.height, data.width)
     directions = 2 if settings.direction == "bidirectional" else 1
     inputs, units, weights = data.height * data.width // steps, settings.hidden_units, 0
     for _ in range(settings.layers):

@@ -4,7 +4,7 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
 (T · I = H · W), U hidden units, D directions (1 or 2), C classes.
 
     raw pixels (B, H, W), 0–255
-      → Rescaling 1/255, Reshape          (B, T, I), 0–1
+      → Rescaling 1/255, Reshape          (B, T, I), 0–1, the pixels in the order in which they are read
       → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step
       → Dropout, where there is any       (B, D·U), in training alone
       → Dense                             (B, C) logits
@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cells import CELLS
-from pipeline.model import own, recurrent
-from pipeline.settings import Settings, resolve_steps
+from pipeline.model import own, reading, recurrent
+from pipeline.settings import Settings
 
 
 def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:
@@ -32,10 +32,13 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     Raises:
         UsageError: ``steps`` does not divide the pixels of an image.
     """
-    steps = resolve_steps(settings.steps, height, width)
+    steps = settings.steps_of(height, width)
     keras.utils.set_random_seed(settings.seed)
     inputs = keras.Input((height, width), name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+    if settings.order != "rows":
+        x = keras.layers.Reshape((height * width,), name="line")(x)
+        x = keras.ops.take(x, reading.pixels(settings.order, height, width), axis=1)
     x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
     for number in range(1, settings.layers + 1):
         x = _recurrent(settings, number)(x)

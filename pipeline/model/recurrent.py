@@ -156,18 +156,21 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
         ValueError: the model computes something outside its layers, or a recurrent layer anything but the equations.
     """
     _check_chain(model)
-    x, time_major = tf.cast(images, tf.float32), False
-    for layer in model.layers[1:-1]:  # the first is the input, which computes nothing
-        if is_recurrent(layer):
-            x, time_major = run(layer, x if time_major else tf.transpose(x, (1, 0, 2))), True
-        else:
-            x = layer(x, training=training)
+    first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
+    sequence = keras.Model(model.inputs, model.layers[first].input)(tf.cast(images, tf.float32))
+    x = tf.transpose(sequence, (1, 0, 2))
+    for layer in model.layers[first:-1]:
+        x = run(layer, x) if is_recurrent(layer) else layer(x, training=training)
     return x
 
 
 def _check_chain(model: keras.Model) -> None:
-    """Raise a ValueError if the model has operations that are no layers: they would be left out."""
-    if others := [operation.name for operation in model.operations if operation not in model.layers]:
+    """Raise a ValueError if the model has operations that are no layers, but the one that puts pixels in order.
+
+    After the first recurrent layer they would be left out; it stands before.
+    """
+    operations = [each for each in model.operations if type(each).__name__ != "Take"]
+    if others := [operation.name for operation in operations if operation not in model.layers]:
         raise ValueError(f"{model.name}: expected layers alone, received the operations {', '.join(others)}, too.")
 
 

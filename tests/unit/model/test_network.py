@@ -26,6 +26,9 @@ Array = NDArray[Any]
 GATE = 28 * 128 + 128 * 128 + 128
 PARAMETERS = {"rnn": GATE + 1_290, "lstm": 4 * GATE + 1_290, "gru": 3 * (GATE + 128) + 1_290}
 
+# numpy.random.RandomState(2015).permutation(6), in three steps
+PERMUTED = [[3, 1], [5, 0], [4, 2]]
+
 
 @pytest.mark.parametrize(("cell", "parameters"), PARAMETERS.items())
 def test_each_cell_has_the_parameters_counted_by_hand(cell: str, parameters: int) -> None:
@@ -97,6 +100,46 @@ def test_an_image_is_read_in_as_many_steps_as_asked(steps: int, shape: tuple[int
     model = network.build(Settings.of({"steps": steps}), height=28, width=28, classes=10)
 
     assert (None, *shape) == model.get_layer("steps").output.shape
+
+
+@pytest.mark.parametrize(
+    ("order", "steps", "expected"),
+    [
+        ("rows", 0, [[0, 1, 2], [3, 4, 5]]),
+        ("columns", 0, [[0, 3], [1, 4], [2, 5]]),
+        ("columns", 6, [[0], [3], [1], [4], [2], [5]]),
+        ("snake", 0, [[0, 1, 2], [5, 4, 3]]),
+        ("permuted", 3, PERMUTED),
+    ],
+)
+def test_the_pixels_are_read_in_the_order_asked(order: str, steps: int, expected: list[list[int]]) -> None:
+    model = network.build(Settings.of({"order": order, "steps": steps}), height=2, width=3, classes=10)
+    image = np.arange(6.0).reshape(1, 2, 3) * 255
+
+    read = keras.Model(model.inputs, model.get_layer("steps").output)(image)
+    np.testing.assert_allclose(read[0], expected, rtol=1e-6)
+
+
+def test_permuted_is_the_same_permutation_for_every_seed() -> None:
+    kinds = ({"order": "permuted", "steps": 784, "seed": seed, "hidden_units": 2} for seed in (1, 2))
+    models = [network.build(Settings.of(kind), height=28, width=28, classes=10) for kind in kinds]
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28))
+
+    first, second = (keras.Model(model.inputs, model.get_layer("steps").output)(image) for model in models)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("order", ["columns", "snake", "permuted"])
+def test_in_another_order_both_saved_forms_take_ordinary_images(tmp_path: Path, order: str) -> None:
+    settings = Settings.of({"order": order, "steps": 10, "hidden_units": 4, "dropout": 0.5})
+    model = network.build(settings, height=6, width=5, classes=4)
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 5)).astype(np.float32)
+
+    network.save(model, tmp_path)
+
+    classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(classify(pixels=images)["probabilities"].numpy(), model(images), rtol=1e-5)
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images), model(images), rtol=1e-5)
 
 
 def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
