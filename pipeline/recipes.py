@@ -50,6 +50,7 @@ _ACCURATE = Recipe(
         "rnn": {**_PARTS, "learning_rate": 0.001, "initializer": "identity"},
         "lstm": _GATED,
         "gru": _GATED,
+        "mgu": _GATED,
         OWN: _GATED,
     },
 )
@@ -69,6 +70,7 @@ _QUICK = Recipe(
         "rnn": {**_SHORT, "epochs": 4, "learning_rate": 0.003, "initializer": "identity"},
         "lstm": {**_SHORT, "epochs": 1, "learning_rate": 0.01},
         "gru": _QUICK_GRU,
+        "mgu": _QUICK_GRU,
         OWN: _QUICK_GRU,
     },
 )

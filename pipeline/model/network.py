@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cells import CELLS
-from pipeline.model import own, reading, recurrent
+from pipeline.model import mgu, own, reading, recurrent
 from pipeline.settings import Settings
 
 
@@ -26,7 +26,8 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     """Return the classifier: raw pixels (B, H, W) → probabilities (B, C), its weights drawn from the seed.
 
     The recurrent layers are Keras's own with their defaults: tanh, a
-    forget-gate bias that starts at 1 (LSTM), reset after the product (GRU).
+    forget-gate bias that starts at 1 (LSTM), reset after the product (GRU);
+    the MGU's is ours, and saved as one of Keras's.
     Neither ``dropout`` nor ``initializer`` changes what other weights are drawn.
 
     Raises:
@@ -89,7 +90,7 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
     one image takes a server about half of the time that Keras's loop takes. Not ``fast``, for a cell of one's own, it
     computes the layers as they are; the graph needs no code of theirs either way.
     """
-    model.save(folder / "model.keras")
+    mgu.portable(model).save(folder / "model.keras")
     pixels = tf.TensorSpec(model.input_shape, tf.float32, name="pixels")
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
