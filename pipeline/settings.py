@@ -11,21 +11,22 @@ The checks are pydantic's. It is imported when they run, not with this module:
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
 from pipeline import digests
-from pipeline.cells import Cell
+from pipeline.cells import Cell, check_own
 from pipeline.errors import UsageError
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Direction = Literal["forward", "bidirectional"]
+Order = Literal["rows", "columns", "snake", "permuted"]
 Initializer = Literal["orthogonal", "identity"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine"]
@@ -40,7 +41,7 @@ MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
-NETWORK_PARAMETERS = frozenset({"cell", "steps", "hidden_units", "layers", "direction", "initializer"})
+NETWORK_PARAMETERS = frozenset({"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer"})
 """What the network is; the rest says how it is trained."""
 
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
@@ -167,7 +168,10 @@ class DataSettings:
         try:
             return TypeAdapter(cls).validate_python(dict(given))
         except ValidationError as error:
-            raise UsageError(" ".join(_explain(problem) for problem in error.errors())) from None
+            problems: dict[str, list[Any]] = {}
+            for problem in error.errors():  # of a value that could be of two types, one for each
+                problems.setdefault(str(problem["loc"][0]), []).append(problem)
+            raise UsageError(" ".join(_explain(name, each) for name, each in problems.items())) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +179,14 @@ class Settings(DataSettings):
     """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes."""
 
     recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
-    cell: Annotated[Cell, Doc("Recurrent cell.")] = "gru"
+    cell: Annotated[
+        Cell | Annotated[str, Predicate(check_own)],
+        Doc("Recurrent cell, or module:Class of one of your own; see docs/cells.md."),
+    ] = "gru"
     steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
+    order: Annotated[Order, Doc("Read the pixels by rows, columns, rows to and fro, or in a fixed random order.")] = (
+        "rows"
+    )
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
@@ -228,6 +238,22 @@ class Settings(DataSettings):
             )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
+    def steps_of(self, height: int, width: int) -> int:
+        """Return the number of time steps: ``steps``, or the rows of the image, read by columns these, where it is 0.
+
+        Raises:
+            UsageError: ``steps`` does not divide the pixels of an image.
+        """
+        lines = width if self.order == "columns" else height
+        steps = self.steps or lines
+        if (height * width) % steps:
+            raise UsageError(
+                f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
+                f"Take {lines} for {'columns' if self.order == 'columns' else 'rows'}, {height * width} for single "
+                "pixels, or 0 to read the rows of any data."
+            )
+        return steps
+
     def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:
         """Return every parameter by name as it applies to a data set: what an MLflow run logs.
 
@@ -246,32 +272,21 @@ class Settings(DataSettings):
                 f"received {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        settled = {"dataset": dataset, "source": shown(self.source), "steps": resolve_steps(self.steps, height, width)}
+        settled = {"dataset": dataset, "source": shown(self.source), "steps": self.steps_of(height, width)}
         return values | settled
 
 
-def resolve_steps(steps: int, height: int, width: int) -> int:
-    """Return the number of time steps: ``steps``, or the rows of the image where it is 0.
-
-    Raises:
-        UsageError: ``steps`` does not divide the pixels of an image.
-    """
-    steps = steps or height
-    if (height * width) % steps:
-        raise UsageError(
-            f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
-            f"Take {height} for rows, {height * width} for single pixels, or 0 to read the rows of any data."
-        )
-    return steps
-
-
-def _explain(problem: Any) -> str:
-    """Return a sentence on a pydantic ``problem``: the parameter, what it expects, what came."""
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "unexpected_keyword_argument":
+def _explain(name: str, problems: Sequence[Any]) -> str:
+    """Return a sentence on pydantic's ``problems`` with a parameter: what it expects, what came."""
+    if problems[0]["type"] == "unexpected_keyword_argument":
         return f"{name}: there is no parameter of this name."
-    expectation = str(problem["msg"]).replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
-    return f"{name}: {expectation}, received {_quoted(problem['input'])}."
+    expectations = ", or ".join(_expectation(problem).removeprefix("expected ") for problem in problems)
+    return f"{name}: expected {expectations}, received {_quoted(problems[0]['input'])}."
+
+
+def _expectation(problem: Any) -> str:
+    said = str(problem["msg"]).removeprefix("Value error, ")
+    return said.replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
 
 
 def _quoted(value: object) -> str:

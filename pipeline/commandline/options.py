@@ -73,19 +73,28 @@ def _of_field(field: Field[Any], hint: Any, *, lists: bool) -> inspect.Parameter
 
 
 def _kind(value_type: Any) -> str:
+    choices = _choices(value_type)
+    if choices and get_origin(value_type) is not Literal:  # some, or what the help says beside them
+        return "|".join([*choices, "…"])
+    return "|".join(choices) if choices else str(value_type.__name__).lower()
+
+
+def _choices(value_type: Any) -> tuple[str, ...]:
+    """Return the values of a choice, also where anything else may stand in their place."""
     if get_origin(value_type) is Literal:
-        return "|".join(get_args(value_type))
-    return str(value_type.__name__).lower()
+        return get_args(value_type)
+    return next((get_args(each) for each in get_args(value_type) if get_origin(each) is Literal), ())
 
 
 def _completion(value_type: Any) -> Callable[[str], list[str]] | None:
     """Return what completes a choice, or the last one of several that are parted by commas."""
-    if get_origin(value_type) is not Literal:
+    choices = _choices(value_type)
+    if not choices:
         return None
 
     def complete(incomplete: str) -> list[str]:
         done, comma, begun = incomplete.rpartition(",")
-        return [f"{done}{comma}{choice}" for choice in get_args(value_type) if choice.startswith(begun)]
+        return [f"{done}{comma}{choice}" for choice in choices if choice.startswith(begun)]
 
     return complete
 

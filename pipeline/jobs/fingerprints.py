@@ -1,15 +1,16 @@
 """What makes two trainings the same: a digest of all that settles their numbers.
 
 That is the parameters as they apply to the data, the data, and the code: the modules that split, train and score
-(:data:`CODE`), whatever these import of this package, and the versions of TensorFlow and Keras. A message in the
-terminal, the report's page or the server may change; the numbers do not, and neither does the fingerprint.
+(:data:`CODE`), whatever these import of this package, the file of a cell of one's own, and the versions of TensorFlow
+and Keras. A message in the terminal, the report's page or the server may change; the numbers do not, and neither does
+the fingerprint.
 """
 
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from pipeline import digests
+from pipeline import cells, digests, own_cells
 from pipeline.data.splits import DataSet
 from pipeline.settings import WITHOUT_EFFECT, Settings
 
@@ -34,7 +35,9 @@ def of(settings: Settings, data: DataSet) -> str:
 def of_parameters(parameters: Mapping[str, object], data_digest: str) -> str:
     """Return the fingerprint of a training with these parameters on the raw data of that digest."""
     settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in WITHOUT_EFFECT}
-    return digests.of_texts(json.dumps(settled), data_digest, digests.of_code(*CODE), *_versions())
+    cell = str(parameters["cell"])
+    own = [own_cells.source(cell).digest] if cells.is_own(cell) else []
+    return digests.of_texts(json.dumps(settled), data_digest, digests.of_code(*CODE), *_versions(), *own)
 
 
 def _versions() -> tuple[str, str]:

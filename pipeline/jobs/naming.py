@@ -26,8 +26,11 @@ def comparison(grid: Sequence[Settings], dataset: str) -> str:
 
 
 def model(settings: Settings, dataset: str) -> str:
-    """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too."""
-    return f"{dataset}-{settings.cell}"
+    """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too.
+
+    MLflow takes no colon in it: of a cell of one's own it is a dot.
+    """
+    return f"{dataset}-{settings.cell}".replace(":", ".")
 
 
 def group(training: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import records, startup
+from pipeline import cells, own_cells, records, startup
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, naming, resumable
@@ -81,8 +81,18 @@ def opened(
     with opening as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=startup.gpus(), tested=tested)
+        _keep_cell(run_id, settings.cell)
         store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
+
+
+def _keep_cell(run_id: str, cell: str) -> None:
+    """Keep the file of a cell of one's own with the run."""
+    if cells.is_own(cell):
+        file = own_cells.source(cell)
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, file.name).write_bytes(file.content)
+            store.log_folder(run_id, Path(folder), runs.CELL_FOLDER)
 
 
 def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool) -> TrackedRun | None:
@@ -186,6 +196,23 @@ def _log_model(training: Training, fit: Fit) -> str:
     """Log the model of the kept epoch; return its id."""
     data = training.data
     with tempfile.TemporaryDirectory() as folder:
-        network.save(fit.model(), Path(folder))
+        own = cells.is_own(training.settings.cell)
+        network.save(fit.model(), Path(folder), fast=not own)
         models.discard_models(training.run_id)  # of an attempt that was cut off while it logged one
-        return models.log_model(Path(folder), data, name=naming.model(training.settings, data.name))
+        return models.log_model(
+            Path(folder),
+            data,
+            name=naming.model(training.settings, data.name),
+            needs=_needed(training) if own else None,
+        )
+
+
+def _needed(training: Training) -> str:
+    """Return what the Keras file of a cell of one's own needs to be opened."""
+    cell = training.settings.cell
+    module, _, kind = cell.partition(":")
+    return (
+        f"model.keras holds layers of {cell}, from {runs.CELL_FOLDER}/{own_cells.source(cell).name} of run "
+        f"{training.run_id}: from {module} import {kind}; "
+        f"keras.saving.load_model('model.keras', custom_objects={{'{kind}': {kind}}}). saved_model/ needs none of it."
+    )

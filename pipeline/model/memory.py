@@ -4,10 +4,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.cells import CELLS
+from pipeline import cells
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, option, resolve_steps
+from pipeline.settings import Settings, option
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -35,13 +35,13 @@ def check(settings: Settings, data: DataSet) -> None:
 
 def at_least(settings: Settings, data: DataSet) -> int:
     """Return the bytes that a training needs at the least: weights in all their copies, outputs of a batch, images."""
-    steps = resolve_steps(settings.steps, data.height, data.width)
+    steps = settings.steps_of(data.height, data.width)
     directions = 2 if settings.direction == "bidirectional" else 1
     inputs, units, weights = data.height * data.width // steps, settings.hidden_units, 0
     for _ in range(settings.layers):
-        weights += directions * CELLS[settings.cell].gates * units * (inputs + units)
+        weights += directions * cells.gates(settings.cell) * units * (inputs + units)
         inputs = directions * units
-    outputs = settings.batch_size * steps * settings.layers * directions * units * (1 + CELLS[settings.cell].gates)
+    outputs = settings.batch_size * steps * settings.layers * directions * units * (1 + cells.gates(settings.cell))
     images = data.train.images.size + data.validation.images.size
     return FLOAT * (COPIES * weights + outputs) + images
 

@@ -4,7 +4,7 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
 (T · I = H · W), U hidden units, D directions (1 or 2), C classes.
 
     raw pixels (B, H, W), 0–255
-      → Rescaling 1/255, Reshape          (B, T, I), 0–1
+      → Rescaling 1/255, Reshape          (B, T, I), 0–1, the pixels in the order in which they are read
       → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step
       → Dropout, where there is any       (B, D·U), in training alone
       → Dense                             (B, C) logits
@@ -17,31 +17,36 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.model import recurrent
-from pipeline.settings import Settings, resolve_steps
+from pipeline.cells import CELLS
+from pipeline.model import mgu, own, reading, recurrent
+from pipeline.settings import Settings
 
 
 def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:
     """Return the classifier: raw pixels (B, H, W) → probabilities (B, C), its weights drawn from the seed.
 
     The recurrent layers are Keras's own with their defaults: tanh, a
-    forget-gate bias that starts at 1 (LSTM), reset after the product (GRU).
+    forget-gate bias that starts at 1 (LSTM), reset after the product (GRU);
+    the MGU's is ours, and saved as one of Keras's.
     Neither ``dropout`` nor ``initializer`` changes what other weights are drawn.
 
     Raises:
         UsageError: ``steps`` does not divide the pixels of an image.
     """
-    steps = resolve_steps(settings.steps, height, width)
+    steps = settings.steps_of(height, width)
     keras.utils.set_random_seed(settings.seed)
     inputs = keras.Input((height, width), name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+    if settings.order != "rows":
+        x = keras.layers.Reshape((height * width,), name="line")(x)
+        x = keras.ops.take(x, reading.pixels(settings.order, height, width), axis=1)
     x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
     for number in range(1, settings.layers + 1):
         x = _recurrent(settings, number)(x)
     if settings.dropout:
         x = keras.layers.Dropout(settings.dropout, seed=settings.seed, name="dropout")(x)
     x = keras.layers.Dense(classes, name="logits")(x)
-    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell)
+    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=_name(settings))
     if settings.initializer == "identity":
         _start_at_identity(model)
     return model
@@ -49,10 +54,21 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
 
 def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     """Return recurrent layer ``number``, counted from 1; only the last gives its last output alone."""
-    last = number == settings.layers
-    name = f"{settings.cell}_{number}"
-    layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=not last, name=name)
-    return keras.layers.Bidirectional(layer, name=name) if settings.direction == "bidirectional" else layer
+    sequences, name = number < settings.layers, f"{_name(settings)}_{number}"
+    if settings.cell in CELLS:
+        layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=sequences, name=name)
+    else:
+        layer = own.layer(settings.cell, settings.hidden_units, sequences=sequences)
+    if settings.direction == "forward":
+        return layer
+    if settings.cell in CELLS:
+        return keras.layers.Bidirectional(layer, name=name)
+    return own.both_directions(settings.cell, layer, name=name)
+
+
+def _name(settings: Settings) -> str:
+    """Return the cell as the name of a layer, which has no colon."""
+    return settings.cell.rpartition(":")[2]
 
 
 def _start_at_identity(model: keras.Model) -> None:
@@ -66,19 +82,20 @@ def _start_at_identity(model: keras.Model) -> None:
             weight.assign(np.tile(np.eye(units), columns // units))
 
 
-def save(model: keras.Model, folder: Path) -> None:
+def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
     """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``.
 
     The graph's signature takes ``pixels`` (B, H, W) float32 and gives
     ``probabilities`` (B, C) float32. It computes the recurrent layers by ``recurrent.py``:
-    one image takes a server about half of the time that Keras's loop takes.
+    one image takes a server about half of the time that Keras's loop takes. Not ``fast``, for a cell of one's own, it
+    computes the layers as they are; the graph needs no code of theirs either way.
     """
-    model.save(folder / "model.keras")
+    mgu.portable(model).save(folder / "model.keras")
     pixels = tf.TensorSpec(model.input_shape, tf.float32, name="pixels")
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels))}
+        return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels)) if fast else model(pixels)}
 
     module = tf.Module()
     module.weights = model.weights

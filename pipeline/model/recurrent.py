@@ -1,20 +1,9 @@
 """Keras's recurrent layers, trained on a CPU and served: the same functions, computed in less time.
 
-Shapes: B images in a batch, T steps, I inputs per step, U hidden units, G gates
-(1, 4 or 3), D directions. Time comes first throughout: a sequence is (T, B, ·).
+Shapes: B images in a batch, T steps, I inputs per step, U hidden units, G gates,
+D directions. Time comes first throughout: a sequence is (T, B, ·).
 
-The equations are those of Keras's own cells, gates in Keras's order; x_t is the
-input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:
-
-    SimpleRNN   h_t = tanh(x_t W + b + h_{t-1} U)                     Elman 1990
-
-    LSTM        i, f, g, o = x_t W + b + h_{t-1} U                    Hochreiter & Schmidhuber 1997,
-                c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                 forget gate of Gers et al. 2000
-                h_t = σ(o) ∘ tanh(c_t)
-
-    GRU         z, r, n = x_t W + b;  z', r', n' = h_{t-1} U + b'     Cho et al. 2014, arXiv:1406.1078v1
-                n̂ = tanh(n + σ(r + r') ∘ n')                          (reset after the product)
-                h_t = σ(z + z') ∘ h_{t-1} + (1 - σ(z + z')) ∘ n̂
+The equations are in ``equations.py``.
 
 What makes them fast:
 
@@ -33,12 +22,14 @@ What was measured is in ``benchmarks/README.md``.
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from pipeline.cells import CELLS, Cell
+from pipeline.cells import CELLS
+from pipeline.model import mgu
+from pipeline.model.equations import EQUATIONS, Equations, Tensors
 
 UNROLLED_STEPS = 64
 """A sequence up to this long becomes one flat graph; a longer one a loop over blocks."""
@@ -46,93 +37,13 @@ UNROLLED_STEPS = 64
 BLOCK_STEPS = 32
 """At most this many steps are unrolled in the body of a loop: enough to hide its cost, quick to trace."""
 
-Tensors = tuple[tf.Tensor, ...]
 Step = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 
-_sigmoid_gradient = tf.raw_ops.SigmoidGrad  # (y, dy) → dy ∘ y ∘ (1 - y) in one pass over memory
-_tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 
-
-class Equations(NamedTuple):
-    """The equations of one kind of layer, one step forward and one back; a tensor is (B, U), b' (U).
-
-    A *product* is a gate's h U, or its x W + b + h U where a step ``joins`` its input to its state.
-
-    Attributes:
-        gates: G.
-        states: tensors that a step hands to the next, its output h first.
-        saved: tensors that ``forward`` saves for ``backward``.
-        joins: whether a step reads [h, x, 1] rather than h.
-        own_dx: 1 if the gradient of the last gate's x W + b is not that of its h U, else 0.
-        forward: (state, product of each gate, x W + b of each gate unless ``joins``, b' of the last
-            gate if it has one) → (state after the step, saved).
-        backward: (gradient of the state after the step, saved) → (what of it reaches the state
-            before other than through the products, None if nothing does; the gradients of the
-            products, which are those of x W + b too; but that of the last x W + b if ``own_dx``).
-    """
-
-    gates: int
-    states: int
-    saved: int
-    joins: bool
-    own_dx: int
-    forward: Callable[..., tuple[Tensors, Tensors]]
-    backward: Callable[[Tensors, Tensors], tuple[Tensors, Tensors, Tensors]]
-
-
-def _rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
-    h = tf.tanh(x + hu[0])
-    return (h,), (h,)
-
-
-def _rnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    (dh,), (h,) = dstate, saved
-    return (None,), (_tanh_gradient(y=h, dy=dh),), ()
-
-
-def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
-    (_, c), (i, f, g, o) = state, sums
-    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-    new_c = f * c + i * g
-    tanh_c = tf.tanh(new_c)
-    return (o * tanh_c, new_c), (c, i, f, g, o, tanh_c)
-
-
-def _lstm_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    (dh, dc), (c, i, f, g, o, tanh_c) = dstate, saved
-    dc += _tanh_gradient(y=tanh_c, dy=dh * o)
-    di, df = _sigmoid_gradient(y=i, dy=dc * g), _sigmoid_gradient(y=f, dy=dc * c)
-    dg, do = _tanh_gradient(y=g, dy=dc * i), _sigmoid_gradient(y=o, dy=dh * tanh_c)
-    return (None, dc * f), (di, df, dg, do), ()
-
-
-def _gru_forward(state: Tensors, hu: Tensors, *inputs: tf.Tensor) -> tuple[Tensors, Tensors]:
-    (h,), (xz, xr, xn, b) = state, inputs
-    z, r = tf.sigmoid(xz + hu[0]), tf.sigmoid(xr + hu[1])
-    hn = tf.nn.bias_add(hu[2], b)
-    n = tf.tanh(xn + r * hn)
-    change = h - n
-    return (n + z * change,), (z, r, n, hn, change)
-
-
-def _gru_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    (dh,), (z, r, n, hn, change) = dstate, saved
-    dz = _sigmoid_gradient(y=z, dy=dh * change)
-    dn = _tanh_gradient(y=n, dy=dh - dh * z)
-    dr = _sigmoid_gradient(y=r, dy=dn * hn)
-    return (dh * z,), (dz, dr, dn * r), (dn,)
-
-
-EQUATIONS: dict[Cell, Equations] = {
-    "rnn": Equations(CELLS["rnn"].gates, 1, 1, False, 0, _rnn_forward, _rnn_backward),
-    "lstm": Equations(CELLS["lstm"].gates, 2, 6, True, 0, _lstm_forward, _lstm_backward),
-    "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
-}
-
-
-def layer_of(cell: Cell) -> type[keras.layers.RNN]:
-    """Return the layer that holds the weights of a cell: Keras's own."""
-    layer: type[keras.layers.RNN] = getattr(keras.layers, CELLS[cell].layer)
+def layer_of(cell: str) -> type[keras.layers.RNN]:
+    """Return the layer that holds the weights of a cell: Keras's own, where it has one."""
+    name = next(kind.layer for known, kind in CELLS.items() if known == cell)
+    layer: type[keras.layers.RNN] = getattr(keras.layers, name, mgu.MGU)
     return layer
 
 
@@ -155,18 +66,21 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
         ValueError: the model computes something outside its layers, or a recurrent layer anything but the equations.
     """
     _check_chain(model)
-    x, time_major = tf.cast(images, tf.float32), False
-    for layer in model.layers[1:-1]:  # the first is the input, which computes nothing
-        if is_recurrent(layer):
-            x, time_major = run(layer, x if time_major else tf.transpose(x, (1, 0, 2))), True
-        else:
-            x = layer(x, training=training)
+    first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
+    sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(images, tf.float32))
+    x = tf.transpose(sequence, (1, 0, 2))
+    for layer in model.layers[first:-1]:
+        x = run(layer, x) if is_recurrent(layer) else layer(x, training=training)
     return x
 
 
 def _check_chain(model: keras.Model) -> None:
-    """Raise a ValueError if the model has operations that are no layers: they would be left out."""
-    if others := [operation.name for operation in model.operations if operation not in model.layers]:
+    """Raise a ValueError if the model has operations that are no layers, but the one that puts pixels in order.
+
+    After the first recurrent layer they would be left out; it stands before.
+    """
+    operations = [each for each in model.operations if type(each).__name__ != "Take"]
+    if others := [operation.name for operation in operations if operation not in model.layers]:
         raise ValueError(f"{model.name}: expected layers alone, received the operations {', '.join(others)}, too.")
 
 
@@ -179,7 +93,7 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     """Return what ``layer`` computes from the sequence ``x``, with gradients to its weights and ``x``.
 
     Args:
-        layer: a built ``SimpleRNN``, ``LSTM`` or ``GRU`` with Keras's default equations, or a
+        layer: a built ``SimpleRNN``, ``LSTM``, ``GRU`` or ``MGU`` with Keras's default equations, or a
             ``Bidirectional`` of one that concatenates.
         x: (T, B, I), float32; T and I known.
 
@@ -205,15 +119,15 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor
     if cell.joins:
         return recurrence(tf.concat([u, w, b[tf.newaxis]], 0), tf.concat([x, tf.ones_like(x[..., :1])], -1))
     bias = tf.split(b, cell.gates, axis=-1)
-    biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _gru_biases(bias)
+    biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
     xw = [_project(x, *gate) for gate in zip(tf.split(w, cell.gates, axis=1), biases, strict=True)]
     return recurrence(u, *xw, *recurrent_b)
 
 
-def _gru_biases(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return b of each gate, and b' of the last: to z and r both are only ever added, so b holds their sum."""
-    (z, r, n), (recurrent_z, recurrent_r, recurrent_n) = zip(*(tf.unstack(gate) for gate in bias), strict=True)
-    return [z + recurrent_z, r + recurrent_r, n], [recurrent_n]
+def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Return b of each gate, and b' of the last: to the others both are only ever added, so b holds their sum."""
+    *others, (last, recurrent_last) = [tf.unstack(gate) for gate in bias]
+    return [*(own + recurrent for own, recurrent in others), last], [recurrent_last]
 
 
 def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ The images stay in memory as uint8. A call into TensorFlow trains a run of
 batches: it gathers each by index, cuts it into shards, whose graphs run side by
 side on the cores, and updates the model's own variables with the sum of their
 gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
-they are Keras's own, which use cuDNN.
+they are Keras's own, which use cuDNN. A cell of one's own is computed as it is.
 """
 
 import time
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from pipeline import cells
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import DataError, TrainingError
 from pipeline.model import augmentation, network, optimizers, recurrent
@@ -89,8 +90,9 @@ class Trainer:
         self.optimizer = optimizers.build(settings, batches=self.batches)
         self.optimizer.build(self.model.trainable_variables)
         self._settings, self._batch_size = settings, settings.batch_size
-        self._fast = not tf.config.list_physical_devices("GPU") if fast is None else fast
-        self._sizes = _shard_sizes(settings.batch_size, settings.shards if self._fast else 1)
+        on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
+        self._fast = on_cores and not cells.is_own(settings.cell)
+        self._sizes = _shard_sizes(settings.batch_size, settings.shards if on_cores else 1)
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = _resident(train), _resident(validation)

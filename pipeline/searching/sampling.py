@@ -13,7 +13,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.cells import Cell
 from pipeline.searching import halving
 from pipeline.searching.ranges import Choice, Range, Value
 from pipeline.searching.space import Parameters, Space
@@ -51,14 +50,14 @@ def proposed(space: Space, trials: Sequence[Trial], *, number: int, seed: int) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         asked = study.ask()
-        cell: Cell = space.cells[0] if len(space.cells) == 1 else asked.suggest_categorical("cell", space.cells)  # type: ignore[assignment]
+        cell: str = space.cells[0] if len(space.cells) == 1 else asked.suggest_categorical("cell", space.cells)
         values = {name: _chosen(asked, _key(space, cell, name), each) for name, each in space.ranges[cell].items()}
     return {"cell": cell, **values}
 
 
 def _frozen(space: Space, trial: Trial) -> FrozenTrial:
     """Return a trial as Optuna has it."""
-    cell: Cell = trial.parameters["cell"]  # type: ignore[assignment]
+    cell: str = str(trial.parameters["cell"])
     ranges = space.ranges[cell]
     params = {_key(space, cell, name): trial.parameters[name] for name in ranges}
     distributions = {_key(space, cell, name): _distribution(each) for name, each in ranges.items()}
@@ -73,7 +72,7 @@ def _frozen(space: Space, trial: Trial) -> FrozenTrial:
     )
 
 
-def _key(space: Space, cell: Cell, name: str) -> str:
+def _key(space: Space, cell: str, name: str) -> str:
     """Return what a parameter is called in a study: the cell is a part of it where its range is not that of all."""
     same = all(space.ranges[other].get(name) == space.ranges[cell][name] for other in space.cells)
     return name if same else f"{cell}.{name}"

@@ -6,7 +6,6 @@ from itertools import combinations, product
 from typing import Any
 
 from pipeline import recipes
-from pipeline.cells import Cell
 from pipeline.errors import UsageError
 from pipeline.searching import ranges
 from pipeline.searching.ranges import Range, Value
@@ -26,9 +25,9 @@ class Space:
         ranges: of each cell, by the names of the parameters.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[str, ...]
     given: Mapping[str, Any]
-    ranges: Mapping[Cell, Mapping[str, Range]]
+    ranges: Mapping[str, Mapping[str, Range]]
 
     @property
     def names(self) -> list[str]:
@@ -40,11 +39,11 @@ class Space:
         """Return the settings of a trial."""
         return recipes.resolve({**self.given, **parameters})
 
-    def base(self, cell: Cell | None = None) -> Settings:
+    def base(self, cell: str | None = None) -> Settings:
         """Return the settings that a search starts from: what is given; of the rest the recipe's, or the defaults."""
         return self.settings({"cell": cell or self.cells[0]})
 
-    def start(self, cell: Cell) -> Parameters | None:
+    def start(self, cell: str) -> Parameters | None:
         """Return the base as a trial; None where it is outside of the ranges."""
         base = self.base(cell)
         values: dict[str, Value] = {name: getattr(base, name) for name in self.ranges[cell]}
@@ -92,12 +91,12 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
     return space
 
 
-def _defaults(cell: Cell, shared: Mapping[str, Any]) -> dict[str, Range]:
+def _defaults(cell: str, shared: Mapping[str, Any]) -> dict[str, Range]:
     found = ranges.parse([ranges.DEFAULTS.get(cell, ranges.DEFAULTS["gru"])])
     return {name: each for name, each in found.items() if name not in shared}
 
 
-def _cells(text: str) -> tuple[Cell, ...]:
+def _cells(text: str) -> tuple[str, ...]:
     cells = [Settings.of({"cell": part.strip()}).cell for part in text.split(",")]
     if len(set(cells)) < len(cells):
         raise UsageError(f"cell: expected each cell once, received {text!r}.")

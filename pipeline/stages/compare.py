@@ -12,11 +12,11 @@ from pipeline.comparison import against, grouping
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import comparing, side_by_side
+from pipeline.jobs import comparing, rehearsals, side_by_side
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import connection, promotion, registry
+from pipeline.tracking import promotion, registry
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
     Raises:
         PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
     """
-    connection.connect(reporter.note)
+    rehearsals.begin(trainings, reporter)
     data = _prepared(trainings, register, reporter)
     former = against.reference(reference, data.digest) if reference else None
     with comparing.opened(trainings, data) as parent:

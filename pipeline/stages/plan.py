@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.data import processed
 from pipeline.errors import DataError
-from pipeline.jobs import planning, side_by_side
+from pipeline.jobs import planning, rehearsals, side_by_side
 from pipeline.jobs.planning import Plan
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -20,6 +20,7 @@ def plan(trainings: Sequence[Settings], reporter: Reporter, *, count: int | None
         TrackingError: the tracking server does not answer.
         UsageError: a parameter does not fit the data.
     """
+    rehearsals.check(trainings)
     count = count or side_by_side.at_once(len(trainings))
     try:
         data = processed.find(trainings[0])

@@ -6,12 +6,12 @@ mlflow run . --env-manager uv -P cell=gru
 """
 
 from pipeline.data import prepare
-from pipeline.jobs import resumable
+from pipeline.jobs import rehearsals, resumable
 from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection, promotion, registry, store
+from pipeline.tracking import promotion, registry, store
 
 
 def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, register: str | None = None) -> str:
@@ -28,7 +28,7 @@ def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, registe
     """
     if register is not None:
         registry.check_name(register)
-    connection.connect(reporter.note)
+    rehearsals.begin([] if beginning.resume else [settings], reporter)
     known, seconds = None, dict[str, float]()
     if beginning.resume:
         known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=True)

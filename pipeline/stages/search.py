@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
+from pipeline.jobs import rehearsals
 from pipeline.progress import Reporter
 from pipeline.searching import budget as budgets
 from pipeline.searching import opening, report
@@ -20,7 +21,7 @@ from pipeline.searching.findings import Confirmation, Findings
 from pipeline.searching.space import Space
 from pipeline.searching.study import Study
 from pipeline.stages import comparable
-from pipeline.tracking import connection, promotion, registry
+from pipeline.tracking import promotion, registry
 
 
 def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | None = None) -> str:
@@ -38,7 +39,7 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
         PipelineError: what any of the stages raises.
     """
-    connection.connect(reporter.note)
+    rehearsals.begin([space.base(cell) for cell in space.cells], reporter)
     if register is not None:
         registry.check_name(register)
     data, _ = prepare.prepared(space.base(), reporter)

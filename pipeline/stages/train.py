@@ -9,12 +9,11 @@ finished epoch, in the same run, to the same numbers.
 """
 
 from pipeline.data import processed
-from pipeline.jobs import resumable
+from pipeline.jobs import rehearsals, resumable
 from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection
 
 
 def train(settings: Settings, reporter: Reporter, *, beginning: Beginning) -> str:
@@ -28,7 +27,7 @@ def train(settings: Settings, reporter: Reporter, *, beginning: Beginning) -> st
     Raises:
         PipelineError: see :mod:`pipeline.jobs.training`.
     """
-    connection.connect(reporter.note)
+    rehearsals.begin([] if beginning.resume else [settings], reporter)
     known = None
     if beginning.resume:
         known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=False)

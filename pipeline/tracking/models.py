@@ -25,11 +25,12 @@ CODE = Path(__file__).with_name("scoring.py")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 
 
-def log_model(folder: Path, data: "DataSet", *, name: str) -> str:
+def log_model(folder: Path, data: "DataSet", *, name: str, needs: str | None = None) -> str:
     """Log the model saved in ``folder`` (see ``network.save``) on the active run by a name; return its id.
 
     It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
-    (N, C) float32. Its environment names the few packages that it needs.
+    (N, C) float32. Its environment names the few packages that it needs; ``needs`` says
+    what its Keras file needs beside them, where that is anything.
     """
     pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
@@ -50,6 +51,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str) -> str:
                 "dataset_digest": data.digest,
                 "class_names": list(data.class_names),
                 "form": Form.of(data.train.images).description(),
+                **({"keras_model_needs": needs} if needs else {}),
             },
         )
     return str(info.model_id)

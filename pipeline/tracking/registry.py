@@ -81,13 +81,13 @@ def check_name(name: str) -> None:
 
 
 def default_name(run: TrackedRun) -> str:
-    """Return ``<dataset>-<cell>`` of a training run.
+    """Return ``<dataset>-<cell>`` of a training run; the colon in a cell of one's own, which MLflow refuses, is a dot.
 
     Raises:
         TrackingError: it is not one.
     """
     try:
-        return f"{run.tags[runs.DATASET]}-{run.params['cell']}"
+        return f"{run.tags[runs.DATASET]}-{run.params['cell'].replace(':', '.')}"
     except KeyError:
         raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.") from None
 

@@ -75,6 +75,7 @@ PARENT = "mlflow.parentRunId"
 
 # Artifacts.
 CONFIGURATION = "configuration.yaml"  # the file of parameters that was given, as it was
+CELL_FOLDER = "cell"  # the file of a cell of one's own
 HISTORY = "training/history.csv"
 CURVES = "training/curves.png"
 PER_CLASS = "evaluation/per_class.csv"

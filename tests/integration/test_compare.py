@@ -291,7 +291,7 @@ def test_the_project_compares(store: Path, parent: str, data: tuple[str, str]) -
     ("arguments", "said"),
     [
         (("--cells", ""), "cells: expected values parted by commas"),
-        (("--cells", "rnn,elman"), "cell: expected 'rnn', 'lstm' or 'gru', received 'elman'."),
+        (("--cells", "rnn,elman"), "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', received 'elman'."),
         (("--seeds", "1,2.5"), "seed: expected a valid integer"),
         (("--batch-size", "2000"), "batch_size: expected at most the 1,293 training images"),
         (("--seeds", ",".join(map(str, range(1, 102))), "--cells", "rnn,gru"), "at most 200 trainings"),

@@ -2,10 +2,10 @@ import subprocess
 import sys
 from typing import get_args
 
-import keras
 import pytest
 
 from pipeline.cells import CELLS, Cell
+from pipeline.model import recurrent
 
 
 def test_the_type_and_the_table_name_the_same_cells() -> None:
@@ -13,8 +13,8 @@ def test_the_type_and_the_table_name_the_same_cells() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_has_the_matrices_of_its_layer_in_keras(cell: Cell) -> None:
-    layer = getattr(keras.layers, CELLS[cell].layer)(5)
+def test_a_cell_has_the_matrices_of_its_layer(cell: Cell) -> None:
+    layer = recurrent.layer_of(cell)(5)
     layer.build((None, 4, 3))
     shapes = {tuple(weight.shape) for weight in layer.trainable_weights if weight.name.endswith("kernel")}
     assert {(3, 5 * CELLS[cell].gates), (5, 5 * CELLS[cell].gates)} == shapes

@@ -140,7 +140,7 @@ def completed(*words: str) -> list[str]:
     [
         (("comp",), ["compare"]),
         (("run", "--hid"), ["--hidden-units"]),
-        (("run", "--cell", ""), ["rnn", "lstm", "gru"]),
+        (("run", "--cell", ""), ["rnn", "lstm", "gru", "mgu"]),
         (("run", "--dataset", "k"), ["kmnist"]),
         (("compare", "--cells", "rnn,l"), ["rnn,lstm"]),
     ],

@@ -44,7 +44,7 @@ def test_a_value_that_is_the_default_overrides_the_recipe_too() -> None:
 def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
     accurate = {cell: recipes.resolve({"recipe": "accurate", "cell": cell}) for cell in CELLS}
 
-    assert {"rnn": "identity", "lstm": "orthogonal", "gru": "orthogonal"} == {
+    assert {"rnn": "identity", "lstm": "orthogonal", "gru": "orthogonal", "mgu": "orthogonal"} == {
         cell: settings.initializer for cell, settings in accurate.items()
     }
     assert accurate["rnn"].learning_rate < accurate["gru"].learning_rate

@@ -56,7 +56,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expectation"),
     [
-        ("cell", "transformer", "'rnn', 'lstm' or 'gru'"),
+        ("cell", "transformer", "'rnn', 'lstm', 'gru' or 'mgu'"),
         ("dataset", "cifar", "'mnist', 'fashion-mnist', 'kmnist' or 'digits'"),
         ("epochs", 0, "greater than or equal to 1"),
         ("batch_size", 0, "greater than or equal to 1"),

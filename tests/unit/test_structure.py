@@ -128,7 +128,14 @@ def test_only_what_talks_to_mlflow_or_is_run_by_it_imports_it() -> None:
 
 
 def test_tensorflow_is_for_what_trains_and_serves() -> None:
-    of_training = {"model/augmentation", "model/network", "model/recurrent", "model/trainer"}
+    of_training = {
+        "model/augmentation",
+        "model/equations",
+        "model/network",
+        "model/recurrent",
+        "model/rehearsal",
+        "model/trainer",
+    }
     assert of_training | {"startup", "tracking/scoring"} == users_of("tensorflow")
 
 

@@ -35,7 +35,10 @@ def run(*arguments: str) -> Any:
         (("run", "--cell"), "Option '--cell' requires an argument."),
         (("run", "surplus"), "Got unexpected extra argument(s) (surplus). See `pipeline run --help`."),
         (("run", "--epochs", "many"), "epochs: expected a valid integer, received 'many'."),
-        (("run", "--cell", "elman"), "cell: expected 'rnn', 'lstm' or 'gru', received 'elman'."),
+        (
+            ("run", "--cell", "elman"),
+            "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS of a cell of your own",
+        ),
         (("run", "--ema", "nan"), "ema: expected a finite number, received nan."),
     ],
 )

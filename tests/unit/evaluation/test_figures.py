@@ -99,8 +99,10 @@ def test_every_cell_has_a_colour_of_its_own() -> None:
 
 def test_cells_that_are_in_no_table_take_the_next_colours_in_their_order() -> None:
     assert figures.PALETTE[len(CELLS)] == figures.colour_of("mine")
-    assert [*figures.PALETTE[3:5], figures.colour_of("gru")] == list(figures.colours(["mine", "yours", "gru"]).values())
-    assert figures.colour_of("rnn") == figures.colours("abcd")["d"]  # the palette has ended
+    assert [*figures.PALETTE[len(CELLS) :][:2], figures.colour_of("gru")] == list(
+        figures.colours(["mine", "yours", "gru"]).values()
+    )
+    assert figures.colour_of("rnn") == figures.colours("abc")["c"]  # the palette has ended
 
 
 @pytest.mark.parametrize("surface", ["#FFFFFF", "#1B1E22"], ids=["light", "dark"])

@@ -28,7 +28,10 @@ def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
     [
         ({"cells": ""}, "cells: expected values parted by commas"),
         ({"cells": "rnn,,gru"}, "cells: expected values parted by commas"),
-        ({"cells": "rnn,transformer"}, "cell: expected 'rnn', 'lstm' or 'gru', received 'transformer'"),
+        (
+            {"cells": "rnn,transformer"},
+            "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS .*, received 'transformer'",
+        ),
         ({"seeds": "1,2.5"}, "seed: expected a valid integer"),
         ({"seeds": "1,two"}, "seed: expected a valid integer"),
         ({"seeds": "1,1"}, "seeds: expected each value once, received '1,1'"),

@@ -22,9 +22,13 @@ from pipeline.settings import Settings
 Array = NDArray[Any]
 
 # By hand, 28 inputs, 128 units, 10 classes: a gate holds 28·128 + 128·128 weights and 128 biases (the GRU's two
-# bias vectors: 256); the last layer 128·10 + 10.
+# and the MGU's two bias vectors: 256); the last layer 128·10 + 10.
 GATE = 28 * 128 + 128 * 128 + 128
 PARAMETERS = {"rnn": GATE + 1_290, "lstm": 4 * GATE + 1_290, "gru": 3 * (GATE + 128) + 1_290}
+PARAMETERS["mgu"] = 2 * (GATE + 128) + 1_290
+
+# numpy.random.RandomState(2015).permutation(6), in three steps
+PERMUTED = [[3, 1], [5, 0], [4, 2]]
 
 
 @pytest.mark.parametrize(("cell", "parameters"), PARAMETERS.items())
@@ -64,8 +68,17 @@ def gru(xs: Array, w: Array, u: Array, b: Array) -> Array:
     return h
 
 
+def mgu(xs: Array, w: Array, u: Array, b: Array) -> Array:
+    h = np.zeros(u.shape[0])
+    for x in xs:
+        (xf, xn), (hf, hn) = np.split(x @ w + b[0], 2), np.split(h @ u + b[1], 2)
+        f = sigmoid(xf + hf)
+        h = (1 - f) * h + f * np.tanh(xn + f * hn)
+    return h
+
+
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-@pytest.mark.parametrize("cell", [rnn, lstm, gru])
+@pytest.mark.parametrize("cell", [rnn, lstm, gru, mgu])
 def test_the_forward_pass_is_that_of_the_equations(cell: Any, direction: str) -> None:
     settings = Settings.of({"cell": cell.__name__, "hidden_units": 5, "direction": direction, "steps": 4})
     model = network.build(settings, height=2, width=6, classes=3)
@@ -99,6 +112,46 @@ def test_an_image_is_read_in_as_many_steps_as_asked(steps: int, shape: tuple[int
     assert (None, *shape) == model.get_layer("steps").output.shape
 
 
+@pytest.mark.parametrize(
+    ("order", "steps", "expected"),
+    [
+        ("rows", 0, [[0, 1, 2], [3, 4, 5]]),
+        ("columns", 0, [[0, 3], [1, 4], [2, 5]]),
+        ("columns", 6, [[0], [3], [1], [4], [2], [5]]),
+        ("snake", 0, [[0, 1, 2], [5, 4, 3]]),
+        ("permuted", 3, PERMUTED),
+    ],
+)
+def test_the_pixels_are_read_in_the_order_asked(order: str, steps: int, expected: list[list[int]]) -> None:
+    model = network.build(Settings.of({"order": order, "steps": steps}), height=2, width=3, classes=10)
+    image = np.arange(6.0).reshape(1, 2, 3) * 255
+
+    read = keras.Model(model.input, model.get_layer("steps").output)(image)
+    np.testing.assert_allclose(read[0], expected, rtol=1e-6)
+
+
+def test_permuted_is_the_same_permutation_for_every_seed() -> None:
+    kinds = ({"order": "permuted", "steps": 784, "seed": seed, "hidden_units": 2} for seed in (1, 2))
+    models = [network.build(Settings.of(kind), height=28, width=28, classes=10) for kind in kinds]
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28))
+
+    first, second = (keras.Model(model.input, model.get_layer("steps").output)(image) for model in models)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("order", ["columns", "snake", "permuted"])
+def test_in_another_order_both_saved_forms_take_ordinary_images(tmp_path: Path, order: str) -> None:
+    settings = Settings.of({"order": order, "steps": 10, "hidden_units": 4, "dropout": 0.5})
+    model = network.build(settings, height=6, width=5, classes=4)
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 5)).astype(np.float32)
+
+    network.save(model, tmp_path)
+
+    classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(classify(pixels=images)["probabilities"].numpy(), model(images), rtol=1e-5)
+    np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images), model(images), rtol=1e-5)
+
+
 def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
     with pytest.raises(UsageError, match=r"^steps: expected a divisor of 28 × 28 = 784 pixels, received 27\."):
         network.build(Settings.of({"steps": 27}), height=28, width=28, classes=10)
@@ -113,7 +166,7 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others() -> None:
     assert not np.array_equal(kernel(1), kernel(2))
 
 
-@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3)])
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3), ("mgu", 2)])
 def test_the_recurrent_weights_of_every_gate_can_start_as_the_identity(cell: str, gates: int) -> None:
     settings = {"cell": cell, "hidden_units": 3, "layers": 2, "direction": "bidirectional"}
     kinds = ({"initializer": kind} for kind in ("orthogonal", "identity"))
@@ -143,7 +196,7 @@ def test_dropout_draws_no_other_weights() -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_both_saved_forms_answer_as_the_model_does(tmp_path: Path, cell: str) -> None:
     kind = {"cell": cell, "hidden_units": 7, "layers": 2, "direction": "bidirectional", "dropout": 0.5}
     settings = Settings.of(kind | {"initializer": "identity"})
@@ -156,3 +209,17 @@ def test_both_saved_forms_answer_as_the_model_does(tmp_path: Path, cell: str) ->
     classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     np.testing.assert_allclose(classify(pixels=images)["probabilities"].numpy(), expected, rtol=1e-5)
     np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images).numpy(), expected, rtol=1e-5)
+
+
+def test_the_saved_mgu_is_a_gru_of_keras_with_the_gate_twice(tmp_path: Path) -> None:
+    """So it opens without this project. By hand: r = f and z = 1 - f, of gates z, r, n."""
+    model = network.build(Settings.of({"cell": "mgu", "hidden_units": 2}), height=3, width=4, classes=2)
+
+    network.save(model, tmp_path)
+
+    opened = keras.saving.load_model(tmp_path / "model.keras")
+    assert ["InputLayer", "Rescaling", "Reshape", "GRU", "Dense", "Softmax"] == [
+        type(layer).__name__ for layer in opened.layers
+    ]
+    kernel, stock = model.get_weights()[0], opened.get_weights()[0]
+    np.testing.assert_array_equal(np.hstack([-kernel[:, :2], kernel[:, :2], kernel[:, 2:]]), stock)

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS as CELL_TABLE
 from pipeline.cells import Cell
-from pipeline.model import network, recurrent
+from pipeline.model import equations, mgu, network, recurrent
 from pipeline.settings import Settings
 
-CELLS = [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU]
+CELLS = [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU, mgu.MGU]
 
 
 def built(layer: keras.layers.Layer, inputs: int, seed: int = 0) -> keras.layers.Layer:
@@ -88,7 +88,7 @@ def test_layers_on_top_of_each_other(kind: Any) -> None:
 
 
 # A prime, which has no blocks of more than one step, and numbers that fall into blocks.
-@pytest.mark.parametrize(("kind", "steps"), list(zip(CELLS, [96, 67, 70], strict=True)))
+@pytest.mark.parametrize(("kind", "steps"), list(zip(CELLS, [96, 67, 70, 66], strict=True)))
 def test_long_sequences_go_through_the_loop(kind: Any, steps: int) -> None:
     assert steps > recurrent.UNROLLED_STEPS
     layers = [built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 2), built(kind(3), 8)]
@@ -124,22 +124,35 @@ def hand_gru() -> float:
     return h
 
 
-@pytest.mark.parametrize(("kind", "expected"), list(zip(CELLS, [hand_rnn(), hand_lstm(), hand_gru()], strict=True)))
+def hand_mgu() -> float:
+    h = 0.0
+    for x in (1.0, 2.0):
+        wx, uh = 0.5 * x + 0.1, -0.3 * h + 0.2
+        gate = sigmoid(wx + uh)
+        h = (1 - gate) * h + gate * float(np.tanh(wx + gate * uh))
+    return h
+
+
+BY_HAND = [hand_rnn(), hand_lstm(), hand_gru(), hand_mgu()]
+
+
+@pytest.mark.parametrize(("kind", "expected"), list(zip(CELLS, BY_HAND, strict=True)))
 def test_two_steps_of_one_unit_by_hand(kind: Any, expected: float) -> None:
-    """x = 1, 2; every gate has W = 0.5, U = -0.3, b = 0.1, and in a GRU b' = 0.2."""
+    """x = 1, 2; every gate has W = 0.5, U = -0.3, b = 0.1, and in a GRU or MGU b' = 0.2."""
     layer = kind(1)
     layer.build((None, 2, 1))
     layer.set_weights(
         [np.full(weight.shape, value) for weight, value in zip(layer.get_weights(), (0.5, -0.3, 0.1), strict=True)]
     )
-    if kind is keras.layers.GRU:
-        layer.cell.bias.assign([[0.1] * 3, [0.2] * 3])
+    if kind in (keras.layers.GRU, mgu.MGU):
+        gates = layer.cell.bias.shape[1]
+        layer.cell.bias.assign([[0.1] * gates, [0.2] * gates])
     actual = recurrent.run(layer, tf.constant([[[1.0]], [[2.0]]]))
     assert pytest.approx(expected, rel=1e-5) == float(actual[0, 0])
 
 
 @pytest.mark.parametrize(("layers", "direction"), [(1, "forward"), (2, "bidirectional")])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_logits_are_those_of_the_model(cell: Any, layers: int, direction: Any) -> None:
     settings = Settings(cell=cell, hidden_units=6, layers=layers, direction=direction)
     model = network.build(settings, height=8, width=4, classes=3)
@@ -166,7 +179,7 @@ def test_the_size_of_a_batch_may_be_open() -> None:
         (keras.layers.GRU(2, recurrent_dropout=0.1, name="a"), r"a: expected recurrent_dropout=0.0, received 0\.1\."),
         (keras.layers.LSTM(2, go_backwards=True, name="a"), r"a: expected go_backwards=False, received True\."),
         (keras.layers.LSTM(2, dtype="float64", name="a"), r"a: expected dtype='float32', received 'float64'\."),
-        (keras.layers.Dense(2, name="a"), r"a: expected one of SimpleRNN, LSTM, GRU, received Dense\."),
+        (keras.layers.Dense(2, name="a"), r"a: expected one of SimpleRNN, LSTM, GRU, MGU, received Dense\."),
         (
             keras.layers.Bidirectional(keras.layers.GRU(2), merge_mode="sum", name="a"),
             r"a: expected merge_mode='concat', received 'sum'\.",
@@ -189,4 +202,4 @@ def test_a_network_with_operations_that_are_no_layers_is_refused() -> None:
 
 
 def test_every_cell_has_its_equations() -> None:
-    assert set(get_args(Cell)) == set(CELL_TABLE) == set(recurrent.EQUATIONS)
+    assert set(get_args(Cell)) == set(CELL_TABLE) == set(equations.EQUATIONS)

@@ -43,7 +43,7 @@ def costs(trainer: Trainer, epochs: int = 2) -> list[float]:
     return [trainer.epoch(number).cost for number in range(1, epochs + 1)]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_costs_are_those_of_stock_keras(cell: str) -> None:
     """Three updates by ``train_on_batch`` on the same batches; the cost before each is what an epoch averages."""
     ours = trainer(random_split(30), cell=cell, shards=3)
@@ -69,7 +69,7 @@ def test_shards_change_a_cost_by_rounding_only(shards: int) -> None:
     assert pytest.approx(costs(trainer(shards=1)), rel=1e-5) == costs(trainer(shards=shards))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_the_same_seed_gives_the_same_bits_however_an_epoch_is_cut(cell: str, monkeypatch: Any) -> None:
     expected = trainer(cell=cell, shards=3)
     actual = trainer(cell=cell, shards=3)
@@ -211,7 +211,7 @@ def test_validation_is_what_keras_evaluates(fast: bool) -> None:
     assert pytest.approx((cost, accuracy), rel=1e-5) == tuple(ours.validate())
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_stock_layers_give_the_same_epoch_to_four_digits(cell: str) -> None:
     kind: dict[str, Any] = {"cell": cell, "layers": 2, "direction": "bidirectional", "batch_size": 16}
     expected = trainer(random_split(500), fast=False, **kind)
@@ -219,7 +219,7 @@ def test_stock_layers_give_the_same_epoch_to_four_digits(cell: str) -> None:
     assert pytest.approx(expected.epoch(1).cost, rel=1e-4) == actual.epoch(1).cost
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_mnist_epoch_equals_stock_to_four_digits(cell: str, mnist_folder: Path) -> None:
     names = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
     contents = (gzip.decompress((mnist_folder / name).read_bytes()) for name in names)
@@ -239,7 +239,7 @@ def test_a_cost_that_is_not_finite_stops_the_training() -> None:
         trainer(learning_rate=3e38, cell="rnn").epoch(3)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(cell: str) -> None:
     whole, begun, other = (trainer(cell=cell) for _ in range(3))
     expected = [whole.epoch(number).cost for number in (1, 2, 3)]

@@ -1,0 +1,97 @@
+"""The cell of docs/cells.md, word for word: compared, cut off and repeated, evaluated, promoted and answered with."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from pipeline import load
+from pipeline.errors import UsageError
+from tests.integration.conftest import PROJECT, Command, environment, run_id_in
+
+CELL = "my_cells:MGU"
+SMALL = ("--dataset", "digits", "--epochs", 3, "--shards", 2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def file(store: Path) -> Iterator[Path]:
+    """Save the first block of Python in the document as the document says."""
+    page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
+    path = store / "my_cells.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8")
+    yield path
+    path.unlink()
+
+
+@pytest.fixture(scope="module")
+def compared(command: Command) -> str:
+    return run_id_in(command("compare", "--cells", f"gru,{CELL}", "--seeds", 1, *SMALL).output)
+
+
+@pytest.fixture(scope="module")
+def trained(compared: str) -> str:
+    """Return the id of the training of the cell with seed 1."""
+    query = f"params.cell = '{CELL}' and params.seed = '1'"
+    return str(mlflow.search_runs(filter_string=query, output_format="list")[0].info.run_id)
+
+
+def test_the_page_has_both(compared: str) -> None:
+    page = mlflow.artifacts.load_text(f"runs:/{compared}/comparison/report.html")
+
+    assert CELL in page
+    assert "gru" in page
+
+
+def test_its_file_is_kept_with_the_run(trained: str, file: Path) -> None:
+    assert file.read_text(encoding="utf-8") == mlflow.artifacts.load_text(f"runs:/{trained}/cell/my_cells.py")
+
+
+def test_the_same_training_by_itself_costs_the_same(command: Command, trained: str) -> None:
+    again = run_id_in(command("train", "--cell", CELL, "--new", *SMALL).output)
+
+    def costs(run_id: str) -> list[float]:
+        return [entry.value for entry in MlflowClient().get_metric_history(run_id, "cost")]
+
+    assert costs(trained) == costs(again)
+
+
+def test_repeated_it_is_taken_over(command: Command, compared: str) -> None:
+    output = command("compare", "--cells", CELL, "--seeds", 1, "--dry-run", *SMALL).output
+
+    assert "1 taken over" in output
+
+
+def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: str, tmp_path: Path) -> None:
+    command("promote", "--run-id", trained)
+    address = "models:/digits-my_cells.MGU@champion"
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys, numpy, mlflow; images = numpy.load('images.npy');"
+        f"answers = mlflow.pyfunc.load_model('{address}').predict(images); numpy.save('answers.npy', answers);"
+        "sys.exit('my_cells' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment(), check=True)
+
+    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), load(address).probabilities(images), rtol=1e-6)
+
+
+def test_its_model_says_what_its_keras_file_needs(trained: str) -> None:
+    metadata = mlflow.models.get_model_info(f"runs:/{trained}/model").metadata
+
+    assert metadata is not None
+    assert f"cell/my_cells.py of run {trained}" in metadata["keras_model_needs"]
+    assert "from my_cells import MGU" in metadata["keras_model_needs"]
+
+
+def test_a_cell_that_does_not_do_touches_no_data(command: Command, tmp_path: Path) -> None:
+    result = command("run", "--cell", "my_cells:MGUU", "--data-dir", tmp_path / "data", exit_code=UsageError.exit_code)
+
+    assert "Did you mean my_cells:MGU?" in result.output
+    assert not (tmp_path / "data").exists()
