@@ -25,6 +25,11 @@ def comparison(grid: Sequence[Settings], dataset: str) -> str:
     return "-".join(["compare", *cells, *_unusual(dataset, recipes.pop() if len(recipes) == 1 else _DEFAULT.recipe)])
 
 
+def search(cells: Sequence[str], dataset: str, recipe: str) -> str:
+    """Return the name of a search's run, such as ``search-gru-digits``."""
+    return "-".join(["search", *cells, *_unusual(dataset, recipe)])
+
+
 def model(settings: Settings, dataset: str) -> str:
     """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too.
 

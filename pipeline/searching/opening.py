@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from pipeline import digests
 from pipeline.data.splits import DataSet
-from pipeline.jobs import comparing, fingerprints
+from pipeline.jobs import comparing, fingerprints, naming
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.searching.budget import Budget
 from pipeline.searching.space import Space
@@ -22,7 +22,7 @@ def opened(space: Space, data: DataSet, budget: Budget) -> Iterator[str]:
     texts = [f"{cell} {name}={each}" for cell in space.cells for name, each in space.ranges[cell].items()]
     own = digests.of_texts("search", *bases, *texts)
     place = Checkpoints(space.base().data_dir)
-    name = "-".join(["search", *space.cells])
+    name = naming.search(space.cells, data.name, space.base().recipe)
     with comparing.opened_as(runs.SEARCHED, name, own, data, _parameters(space, data, budget), place=place) as run_id:
         yield run_id
 
