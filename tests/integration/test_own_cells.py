@@ -83,7 +83,7 @@ def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: st
 
 
 def test_its_model_says_what_its_keras_file_needs(trained: str) -> None:
-    metadata = mlflow.models.get_model_info(f"runs:/{trained}/model").metadata
+    metadata = mlflow.models.get_model_info(f"runs:/{trained}/digits-my_cells-MGU").metadata
 
     assert metadata is not None
     assert f"cell/my_cells.py of run {trained}" in metadata["keras_model_needs"]
