@@ -51,3 +51,8 @@ def check_own(name: str) -> bool:
 def gates(name: str) -> int:
     """Return the matrices of a cell in each of its layers; of one's own, the one that it has at the least."""
     return next((kind.gates for cell, kind in CELLS.items() if cell == name), 1)
+
+
+def plain(name: str) -> str:
+    """Return the name of a cell as a part of a model's, in which MLflow takes neither colons nor dots."""
+    return name.replace(":", "-").replace(".", "-")

@@ -331,6 +331,7 @@ def promote(
     MODELS,
     "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
     "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
+    "pipeline predict 7.png --model models:/mnist-gru@champion --by-step --output steps.csv",
 )
 def predict(
     reporter: Reporter,
@@ -341,12 +342,18 @@ def predict(
         Path | None, typer.Option("--output", help="A .csv or .parquet file for the answers, in place of print.")
     ] = None,
     as_json: AsJson = False,
+    by_step: Annotated[
+        bool, typer.Option("--by-step", help="Write to --output what the answer would be after each step.")
+    ] = False,
     trust: Trust = False,
 ) -> None:
     """Say what is on pictures: label, probability and runner-up of each."""
-    from pipeline.stages.predict import predict
+    from pipeline.stages.predict import predict, predict_by_step
 
-    predict(paths, model, output, reporter, as_json=as_json, trust=trust)
+    if by_step:
+        predict_by_step(paths, model, output, reporter, trust=trust)
+    else:
+        predict(paths, model, output, reporter, as_json=as_json, trust=trust)
 
 
 @command.add(app, MODELS, "pipeline serve --model models:/mnist-gru@champion")

@@ -174,6 +174,18 @@ def misclassified(
     return figure
 
 
+def accuracy_by_step(accuracies: NDArray[np.floating[Any]], title: str) -> Figure:
+    """Draw which fraction of the images would be answered rightly if reading them ended after each of T steps, (T,)."""
+    figure = empty_figure(WIDTH, 3.9)
+    axes = figure.subplots()
+    axes.plot(range(1, len(accuracies) + 1), 100 * accuracies, color=PALETTE[1])
+    axes.set(xlabel="steps read", ylabel="accuracy (%)", xlim=(1, max(2, len(accuracies))), ylim=(0, 100))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes)
+    _head(figure, title, "accuracy if reading ended after so many steps")
+    return figure
+
+
 def epoch_axis(axes: Axes, first: int, last: int) -> None:
     """Make the horizontal axis one of whole epochs, from ``first`` to ``last``."""
     axes.set_xlabel("epoch")

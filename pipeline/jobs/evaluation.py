@@ -27,10 +27,13 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter) -> float:
     started = time.perf_counter()
     labels = np.asarray(data.test.labels)
     model_id = models.id_of(run_id)
-    probabilities = _probabilities(classifier.load(f"models:/{model_id}"), data)
+    model = classifier.load(f"models:/{model_id}")
+    probabilities = _probabilities(model, data)
     cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
     _log_tables(run_id, data, probabilities)
     _log_figures(run_id, data, probabilities)
+    if model.tells_steps:
+        _log_steps(run_id, data, model)
     seconds = time.perf_counter() - started
     results = {runs.TEST_COST: cost, runs.SECONDS_EVALUATE: seconds, runs.TEST_ACCURACY: accuracy}
     store.log_metrics(run_id, results, origin.subject(model_id, data, "test"))
@@ -42,6 +45,17 @@ def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
     """Return a model's answers to the test images, (N, C)."""
     starts = range(0, len(data.test.images), CHUNK)
     return np.concatenate([model.probabilities(data.test.images[start : start + CHUNK]) for start in starts])
+
+
+def _log_steps(run_id: str, data: DataSet, model: Classifier) -> None:
+    """Log the accuracy on the test images if reading ended after each step."""
+    labels, right = np.asarray(data.test.labels), []
+    for start in range(0, len(labels), CHUNK):
+        answers = model.by_step(data.test.images[start : start + CHUNK]).argmax(axis=2)  # (N, T)
+        right.append(answers == labels[start : start + CHUNK, np.newaxis])
+    accuracies = np.concatenate(right).mean(axis=0)
+    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
+    store.log_figure(run_id, figures.accuracy_by_step(accuracies, title), runs.ACCURACY_BY_STEP)
 
 
 def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:

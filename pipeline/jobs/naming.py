@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
+from pipeline import cells
 from pipeline.settings import Settings
 
 _DEFAULT = Settings()
@@ -20,9 +21,9 @@ def trainings(grid: Sequence[Settings], dataset: str) -> list[str]:
 
 def comparison(grid: Sequence[Settings], dataset: str) -> str:
     """Return the name of a comparison's run, such as ``compare-rnn-gru-digits``."""
-    cells = dict.fromkeys(settings.cell for settings in grid)
+    named = dict.fromkeys(settings.cell for settings in grid)
     recipes = {settings.recipe for settings in grid}
-    return "-".join(["compare", *cells, *_unusual(dataset, recipes.pop() if len(recipes) == 1 else _DEFAULT.recipe)])
+    return "-".join(["compare", *named, *_unusual(dataset, recipes.pop() if len(recipes) == 1 else _DEFAULT.recipe)])
 
 
 def search(cells: Sequence[str], dataset: str, recipe: str) -> str:
@@ -31,11 +32,8 @@ def search(cells: Sequence[str], dataset: str, recipe: str) -> str:
 
 
 def model(settings: Settings, dataset: str) -> str:
-    """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too.
-
-    MLflow takes no colon in it: of a cell of one's own it is a dot.
-    """
-    return f"{dataset}-{settings.cell}".replace(":", ".")
+    """Return the name of a training's logged model, such as ``mnist-gru``: the one that it is registered by, too."""
+    return f"{dataset}-{cells.plain(settings.cell)}"
 
 
 def group(training: str) -> str:

@@ -21,6 +21,8 @@ from pipeline.cells import CELLS
 from pipeline.model import mgu, own, reading, recurrent
 from pipeline.settings import Settings
 
+BY_STEP = "probabilities_by_step"
+
 
 def build(settings: Settings, *, height: int, width: int, classes: int) -> keras.Model:
     """Return the classifier: raw pixels (B, H, W) → probabilities (B, C), its weights drawn from the seed.
@@ -86,7 +88,9 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
     """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``.
 
     The graph's signature takes ``pixels`` (B, H, W) float32 and gives
-    ``probabilities`` (B, C) float32. It computes the recurrent layers by ``recurrent.py``:
+    ``probabilities`` (B, C) float32. A second one, ``probabilities_by_step``, gives (B, T, C): the answer if reading
+    ended after each step. A network that reads in both directions begins at the end, and has no such answers; of a
+    cell of one's own it is left out, too. The graph computes the recurrent layers by ``recurrent.py``:
     one image takes a server about half of the time that Keras's loop takes. Not ``fast``, for a cell of one's own, it
     computes the layers as they are; the graph needs no code of theirs either way.
     """
@@ -97,7 +101,14 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
     def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels)) if fast else model(pixels)}
 
+    @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
+    def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {BY_STEP: tf.nn.softmax(recurrent.logits_by_step(model, pixels))}
+
+    signatures = {"serving_default": classify}
+    if fast and not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers):
+        signatures[BY_STEP] = classify_by_step
     module = tf.Module()
     module.weights = model.weights
     # With the gradients, which nothing here needs: to load a graph that has lost them is warned of in every log.
-    tf.saved_model.save(module, str(folder / "saved_model"), signatures={"serving_default": classify})
+    tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)

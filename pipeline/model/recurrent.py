@@ -65,13 +65,29 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
     Raises:
         ValueError: the model computes something outside its layers, or a recurrent layer anything but the equations.
     """
+    layers, x = _opening(model, images)
+    for layer in layers:
+        x = run(layer, x) if is_recurrent(layer) else layer(x, training=training)
+    return x
+
+
+def logits_by_step(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Return the logits (B, T, C) that ``model`` would end with if reading ended after each step.
+
+    See ``logits``; its recurrent layers read forward only.
+    """
+    layers, x = _opening(model, images)
+    for layer in layers:
+        x = _run(layer, x, reverse=False, sequences=True) if is_recurrent(layer) else layer(x, training=False)
+    return tf.transpose(x, (1, 0, 2))
+
+
+def _opening(model: keras.Model, images: tf.Tensor) -> tuple[list[keras.layers.Layer], tf.Tensor]:
+    """Return the layers of ``model`` from the first recurrent one to the logits, and what that reads, (T, B, I)."""
     _check_chain(model)
     first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
     sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(images, tf.float32))
-    x = tf.transpose(sequence, (1, 0, 2))
-    for layer in model.layers[first:-1]:
-        x = run(layer, x) if is_recurrent(layer) else layer(x, training=training)
-    return x
+    return model.layers[first:-1], tf.transpose(sequence, (1, 0, 2))
 
 
 def _check_chain(model: keras.Model) -> None:
@@ -110,12 +126,16 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     return tf.concat([_run(layer.forward_layer, x, reverse=False), _run(layer.backward_layer, x, reverse=True)], -1)
 
 
-def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool) -> tf.Tensor:
-    """Return what a ``layer`` of one direction computes; outputs are in the order of x, also with ``reverse``."""
+def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool, sequences: bool | None = None) -> tf.Tensor:
+    """Return what a ``layer`` of one direction computes; outputs are in the order of x, also with ``reverse``.
+
+    Those of all steps if ``sequences``; by default if the layer returns them.
+    """
     _check(layer, reverse=reverse)
     cell = _OF_LAYER[type(layer)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
-    recurrence = _recurrence(cell, reverse=reverse, sequences=layer.return_sequences)
+    sequences = layer.return_sequences if sequences is None else sequences
+    recurrence = _recurrence(cell, reverse=reverse, sequences=sequences)
     if cell.joins:
         return recurrence(tf.concat([u, w, b[tf.newaxis]], 0), tf.concat([x, tf.ones_like(x[..., :1])], -1))
     bias = tf.split(b, cell.gates, axis=-1)

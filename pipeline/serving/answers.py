@@ -2,7 +2,7 @@
 
 A row is an image: the ``file`` that it is from, its ``index`` in this file,
 from 0; the ``label`` and ``probability`` of the most probable class, 0–1, and
-of the next, the ``runner_up``.
+of the next, the ``runner_up``. By step, it is an image after one of its steps.
 """
 
 import json
@@ -60,6 +60,25 @@ def table(
     return pa.table(columns, SCHEMA)
 
 
+def schema_by_step(class_names: Sequence[str]) -> pa.Schema:
+    """Return the columns of answers by step: of an image a row for each step, counted from 1, and all probabilities."""
+    named = {f"probability_{name}": pa.float32() for name in class_names}
+    return pa.schema({"file": pa.string(), "index": pa.int64(), "step": pa.int64(), "label": pa.string()} | named)
+
+
+def table_by_step(
+    files: Sequence[str], indices: Sequence[int], probabilities: NDArray[np.float32], class_names: Sequence[str]
+) -> pa.Table:
+    """Return the answers to N images after each step: see ``table``; their probabilities are (N, T, C)."""
+    images, steps, classes = probabilities.shape
+    rows = probabilities.reshape(-1, classes)
+    image = pa.array(np.repeat(np.arange(images), steps))
+    columns = [pa.array(files, pa.string()).take(image), pa.array(indices, pa.int64()).take(image)]
+    columns += [pa.array(np.tile(np.arange(1, steps + 1), images))]
+    columns += [pa.array(class_names, pa.string()).take(pa.array(rows.argmax(axis=1)))]
+    return pa.table([*columns, *(pa.array(column) for column in rows.T)], schema_by_step(class_names))
+
+
 def lines(answers: pa.Table) -> str:
     """Return the answers as text, a line each; an image is numbered where its file holds more than one."""
     rows = answers.to_pylist()
@@ -87,7 +106,7 @@ def listed(say: Callable[[str], None]) -> Iterator[Write]:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Write]:
+def written(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[Write]:
     """Yield a function that adds answers to the file at ``path``, which is there when the block ends well.
 
     Raises:
@@ -98,7 +117,7 @@ def written(path: Path) -> Iterator[Write]:
     path = expanded(path)
     incoming = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with WRITERS[path.suffix](str(incoming), SCHEMA) as writer:
+        with WRITERS[path.suffix](str(incoming), schema) as writer:
             yield writer.write_table
         incoming.replace(path)
     except OSError as error:

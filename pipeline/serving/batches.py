@@ -52,7 +52,9 @@ def files(paths: Sequence[Path]) -> list[Path]:
     return [file for path in paths for file in _files(expanded(path))]
 
 
-def tables(files: Sequence[Path], classifier: Classifier, cores: int, unread: Unread) -> Iterator[pa.Table]:
+def tables(
+    files: Sequence[Path], classifier: Classifier, cores: int, unread: Unread, *, by_step: bool = False
+) -> Iterator[pa.Table]:
     """Yield the answers to all images of the files, in order, part by part.
 
     Args:
@@ -60,12 +62,15 @@ def tables(files: Sequence[Path], classifier: Classifier, cores: int, unread: Un
         classifier: that answers.
         cores: that work side by side.
         unread: told of each file that cannot be read; the others are answered.
+        by_step: yield those after each step.
     """
+    answer = classifier.by_step if by_step else classifier.probabilities
+    table = answers.table_by_step if by_step else answers.table
     with ThreadPoolExecutor(cores) as pool:
         for part in _parts(files, classifier, unread):
             chunks = [part.pixels[start : start + CHUNK] for start in range(0, len(part.pixels), CHUNK)]
-            probabilities = np.concatenate(list(pool.map(classifier.probabilities, chunks)))
-            yield answers.table(part.files, part.indices, probabilities, classifier.class_names)
+            probabilities = np.concatenate(list(pool.map(answer, chunks)))
+            yield table(part.files, part.indices, probabilities, classifier.class_names)
 
 
 def _files(path: Path) -> list[Path]:

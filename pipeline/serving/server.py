@@ -3,7 +3,8 @@
 GET  /                         the page
 GET  /model                    what the page says of the model, and its class names
 POST /drawing                  a picture file → probabilities (C,), whether it is like the answer's class (null: not
-                               known), and the pixels (H, W) that the model saw
+                               known), the pixels (H, W) that the model saw, and what it would have answered
+                               after some of its steps: their numbers (S,), from 1, and probabilities (S, C)
 POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  whether it answers; the version of MLflow
 """
@@ -14,8 +15,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 import mlflow
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.serving import likeness, limits, pictures
@@ -106,7 +109,17 @@ def _of_picture(classifier: Classifier, like: Likeness | None, content: bytearra
         "probabilities": probabilities.tolist(),
         "like": like.holds(pixels, int(probabilities.argmax())) if like else None,
         "pixels": pixels.tolist(),
+        "by_step": _by_step(classifier, pixels),
     }
+
+
+def _by_step(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, object] | None:
+    """Return the answers to an image after some of the steps, as many as it has rows; None if the model tells none."""
+    if not classifier.tells_steps:
+        return None
+    probabilities = classifier.by_step(pixels[None])[0]
+    steps = np.unique(np.linspace(0, len(probabilities), classifier.height + 1).round().astype(int))[1:]
+    return {"steps": steps.tolist(), "probabilities": probabilities[steps - 1].round(4).tolist()}
 
 
 def _of_images(classifier: Classifier, content: bytearray) -> dict[str, object]:

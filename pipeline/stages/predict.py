@@ -17,6 +17,7 @@ from pipeline.serving import answers, batches
 from pipeline.serving.answers import Write
 from pipeline.settings import usable_cores
 from pipeline.tracking import classifier as classifiers
+from pipeline.tracking.classifier import Classifier
 
 
 def predict(
@@ -37,12 +38,41 @@ def predict(
         TrackingError: there is no such model.
         UsageError: the output cannot be written or is printed, too, or the model is not of this pipeline.
     """
-    files, count = batches.files(paths), 0
-    unread: list[DataError] = []
+    files = batches.files(paths)
     with _writer(output, reporter, as_json=as_json) as write:
-        for table in batches.tables(files, classifiers.load(model, trust=trust), usable_cores(), unread.append):
-            write(table)
-            count += table.num_rows
+        count, unread = _answered(files, classifiers.load(model, trust=trust), write)
+    _tell(count, unread, files, output, reporter)
+
+
+def predict_by_step(paths: Sequence[Path], model: str, output: Path | None, reporter: Reporter, *, trust: bool) -> None:
+    """Write what the answers to all images at ``paths`` would be after each step; see :func:`predict`.
+
+    Raises:
+        UsageError: there is no output, or the model does not tell.
+    """
+    if output is None:
+        raise UsageError("by_step: expected an --output, a .csv or .parquet file, received none.")
+    files, classifier = batches.files(paths), classifiers.load(model, trust=trust)
+    with answers.written(output, answers.schema_by_step(classifier.class_names)) as write:
+        count, unread = _answered(files, classifier, write, by_step=True)
+    _tell(count, unread, files, output, reporter)
+
+
+def _answered(
+    files: Sequence[Path], classifier: Classifier, write: Write, *, by_step: bool = False
+) -> tuple[int, list[DataError]]:
+    """Write the answers to all images of the files; return how many, and why some files are not among them."""
+    unread: list[DataError] = []
+    count = 0
+    for table in batches.tables(files, classifier, usable_cores(), unread.append, by_step=by_step):
+        write(table)
+        count += table.num_rows
+    return count, unread
+
+
+def _tell(
+    count: int, unread: Sequence[DataError], files: Sequence[Path], output: Path | None, reporter: Reporter
+) -> None:
     if output:
         reporter.result(f"Wrote {count:,} answers to {output}.")
     if unread:

@@ -10,7 +10,7 @@ checked and what is loaded are the same files, a copy that nobody else writes to
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -41,6 +41,12 @@ FORMER_CODE = frozenset(
 )
 """Digests of ``scoring.py`` as it was, so that the models of former versions load. Whoever edits it adds its digest."""
 
+BY_STEP = "probabilities_by_step"
+"""The second signature of the graph, and what it gives."""
+
+StepByStep = Callable[..., Mapping[str, Any]]
+"""Takes ``pixels`` (N, H, W) float32."""
+
 LOADER = "mlflow.pyfunc.loaders.code_model"
 ARTIFACTS = {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"}
 
@@ -56,13 +62,40 @@ class Classifier:
         width: columns of an image, in pixels.
     """
 
-    def __init__(self, model: PyFuncModel, *, dataset: str, class_names: Sequence[str], form: Form) -> None:
+    def __init__(
+        self,
+        model: PyFuncModel,
+        *,
+        dataset: str,
+        class_names: Sequence[str],
+        form: Form,
+        step_by_step: StepByStep | None = None,
+    ) -> None:
         self.model = model
         self.dataset = dataset
         self.class_names = tuple(class_names)
         self.form = form
         self.height = form.height
         self.width = form.width
+        self._step_by_step = step_by_step
+
+    @property
+    def tells_steps(self) -> bool:
+        """Whether it says what it would answer after each step."""
+        return self._step_by_step is not None
+
+    def by_step(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities (N, T, C) of images (N, H, W) if reading them ended after each step.
+
+        Raises:
+            UsageError: it does not tell.
+        """
+        if self._step_by_step is None:
+            raise UsageError(
+                "by_step: expected a model that tells its answer after each step, received one that does not: it reads "
+                "in both directions, is of a cell of one's own, or was logged by a former version."
+            )
+        return np.asarray(self._step_by_step(pixels=images.astype(np.float32))[BY_STEP])
 
     def probabilities(self, pixels: ArrayLike) -> NDArray[np.float32]:
         """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once.
@@ -109,7 +142,18 @@ def load(address: str, *, trust: bool = False) -> Classifier:
         if not trust:
             _check_code(files, address)
         start_tensorflow(usable_cores())  # the model would, with a page of lines
-        return Classifier(load_model(str(files)), **description)
+        model = load_model(str(files))
+        return Classifier(model, step_by_step=_step_by_step(model), **description)
+
+
+def _step_by_step(model: PyFuncModel) -> StepByStep | None:
+    """Return the second signature of the graph that the code of a model has loaded, if it has one.
+
+    What the code itself answers stays one array, as MLflow serves it.
+    """
+    unwrapped: Any = model.unwrap_python_model()  # type: ignore[no-untyped-call]
+    graph = getattr(unwrapped, "_graph", None)
+    return graph.signatures.get(BY_STEP) if graph else None
 
 
 def check_serves(address: str, *, trust: bool = False) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline import cells
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command
 from pipeline.tracking import models, runs, store
@@ -81,13 +82,13 @@ def check_name(name: str) -> None:
 
 
 def default_name(run: TrackedRun) -> str:
-    """Return ``<dataset>-<cell>`` of a training run; the colon in a cell of one's own, which MLflow refuses, is a dot.
+    """Return ``<dataset>-<cell>`` of a training run.
 
     Raises:
         TrackingError: it is not one.
     """
     try:
-        return f"{run.tags[runs.DATASET]}-{run.params['cell'].replace(':', '.')}"
+        return f"{run.tags[runs.DATASET]}-{cells.plain(run.params['cell'])}"
     except KeyError:
         raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.") from None
 

@@ -69,7 +69,7 @@ def test_repeated_it_is_taken_over(command: Command, compared: str) -> None:
 
 def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: str, tmp_path: Path) -> None:
     command("promote", "--run-id", trained)
-    address = "models:/digits-my_cells.MGU@champion"
+    address = "models:/digits-my_cells-MGU@champion"
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     script = (
@@ -83,7 +83,7 @@ def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: st
 
 
 def test_its_model_says_what_its_keras_file_needs(trained: str) -> None:
-    metadata = mlflow.models.get_model_info(f"runs:/{trained}/model").metadata
+    metadata = mlflow.models.get_model_info(f"runs:/{trained}/digits-my_cells-MGU").metadata
 
     assert metadata is not None
     assert f"cell/my_cells.py of run {trained}" in metadata["keras_model_needs"]

@@ -34,7 +34,7 @@ def images(digits_run: Training) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def probabilities(model: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(mlflow.pyfunc.load_model(model).predict(images.astype(np.float32)))
+    return np.asarray(classifiers.load(model).model.predict(images.astype(np.float32)))
 
 
 @pytest.fixture
@@ -288,3 +288,24 @@ def test_the_brightness_of_the_data_decides_whatever_it_is_called(
     assert classifier.dataset.startswith("custom-")
     assert min(right.values()) >= own - 0.06
     assert own > 0.8
+
+
+def test_the_answers_after_each_step_end_with_the_answer(
+    command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
+) -> None:
+    for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+        command("predict", pictures, "--model", model, "--by-step", "--output", tmp_path / f"steps{ending}")
+        table = read(tmp_path / f"steps{ending}")
+
+        named = [f"probability_{digit}" for digit in range(10)]
+        assert ["file", "index", "step", "label", *named] == table.columns.tolist()
+        assert [*range(1, 9)] * 3 == table["step"].tolist()
+        np.testing.assert_allclose(table[named].sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(table[named][7::8], probabilities[:3], atol=1e-5)
+        assert table[named].to_numpy().argmax(axis=1).tolist() == table["label"].astype(int).tolist()
+
+
+def test_by_step_needs_a_file_and_a_model_that_tells(command: Command, model: str, pictures: Path) -> None:
+    result = command("predict", pictures, "--model", model, "--by-step", exit_code=2)
+
+    assert "by_step: expected an --output" in result.output

@@ -33,7 +33,7 @@ ONCE = {
 ARTIFACTS = {
     "training": {"history.csv", "curves.png"},
     "evaluation": {
-        *("confusion_matrix.png", "misclassified.png"),
+        *("confusion_matrix.png", "misclassified.png", "accuracy_by_step.png"),
         *("per_class.csv", "predictions.parquet"),
     },
 }

@@ -302,6 +302,27 @@ def test_a_phone_shows_the_page_whole_and_where_to_draw(
         assert fits(page)
 
 
+@pytest.mark.parametrize("hand", ["mouse", "finger"])
+def test_the_slider_shows_what_it_would_have_read_before_the_end(
+    browser: Browser, mnist_server: str, hand: str
+) -> None:
+    with browser.new_context() if hand == "mouse" else phone(browser) as context:
+        page = context.new_page()
+        page.goto(mnist_server)
+        expect(page.get_by_role("meter")).to_have_count(10)
+        expect(page.get_by_text("Watch it read")).to_be_hidden()
+        (draw_by_mouse if hand == "mouse" else draw_by_finger)(page, DIGITS["7"])
+        expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
+
+        page.get_by_text("Watch it read").click()
+
+        expect(page.locator("#read")).to_contain_text("After 28 of 28 steps: 7")
+        expect(page.locator("#curves polyline")).to_have_count(10)
+        page.get_by_role("slider").fill("3")
+        expect(page.locator("#read")).to_contain_text("After 3 of 28 steps: ")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 @pytest.mark.parametrize("way", ["button", "keys"])
 def test_undo_takes_back_one_stroke_and_its_answer(browser: Browser, mnist_server: str, way: str) -> None:
     page = browser.new_page()

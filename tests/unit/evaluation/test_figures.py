@@ -243,6 +243,16 @@ def test_confusion_matrix_of_a_class_without_images() -> None:
     assert stays_on_canvas(figure)
 
 
+@pytest.mark.parametrize("steps", [1, 28, 784])
+def test_accuracy_by_step_draws_the_accuracies_in_percent(steps: int) -> None:
+    figure = figures.accuracy_by_step(np.linspace(0.1, 0.98, steps), "gru-s1 on mnist")
+
+    (line,) = figure.axes[0].lines
+    expected = np.column_stack([np.arange(1, steps + 1), np.linspace(10, 98, steps)])
+    np.testing.assert_allclose(np.asarray(line.get_xydata(), float), expected)
+    assert stays_on_canvas(figure)
+
+
 def test_misclassified_shows_every_image_with_what_was_said() -> None:
     figure = gallery(8, total=217)
     shown = [axes for axes in figure.axes if axes.images]

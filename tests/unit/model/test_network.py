@@ -152,6 +152,30 @@ def test_in_another_order_both_saved_forms_take_ordinary_images(tmp_path: Path, 
     np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images), model(images), rtol=1e-5)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
+def test_the_answer_after_each_step_is_that_of_a_network_that_reads_no_further(tmp_path: Path, cell: str) -> None:
+    settings = {"cell": cell, "hidden_units": 4, "layers": 2, "dropout": 0.5, "order": "snake"}
+    model = network.build(Settings.of(settings), height=6, width=5, classes=3)
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 5)).astype(np.float32)
+
+    network.save(model, tmp_path)
+
+    graph = tf.saved_model.load(str(tmp_path / "saved_model"))
+    actual = graph.signatures["probabilities_by_step"](pixels=images)["probabilities_by_step"].numpy()
+    assert (2, 6, 3) == actual.shape
+    for rows in range(1, 7):
+        shorter = network.build(Settings.of(settings), height=rows, width=5, classes=3)
+        shorter.set_weights(model.get_weights())
+        np.testing.assert_allclose(actual[:, rows - 1], shorter(images[:, :rows]), rtol=1e-4)
+
+
+def test_a_network_that_reads_in_both_directions_has_no_answer_before_the_end(tmp_path: Path) -> None:
+    settings = Settings.of({"direction": "bidirectional", "hidden_units": 2})
+    network.save(network.build(settings, height=3, width=4, classes=2), tmp_path)
+
+    assert ["serving_default"] == list(tf.saved_model.load(str(tmp_path / "saved_model")).signatures)
+
+
 def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
     with pytest.raises(UsageError, match=r"^steps: expected a divisor of 28 × 28 = 784 pixels, received 27\."):
         network.build(Settings.of({"steps": 27}), height=28, width=28, classes=10)
