@@ -88,6 +88,14 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        help="Where trainings run: local; ray: the cluster at RAY_ADDRESS; or ray://HOST:10001. Default: local.",
+        show_default=False,
+    ),
+]
 ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
 Register = Annotated[
     str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
@@ -135,6 +143,7 @@ def compare(
     reporter: Reporter,
     *,
     workers: Workers = None,
+    on: On = "local",
     register: Register = None,
     against: Annotated[
         str | None,
@@ -157,7 +166,7 @@ def compare(
     if dry_run:
         plan.plan(settings, reporter, count=workers)
         return
-    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against)
+    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against, on=on)
     _tell(reporter, run_id, "the comparison")
 
 
@@ -179,6 +188,7 @@ def search(
     seconds: Seconds = None,
     confirm: Confirm = 3,
     workers: Workers = None,
+    on: On = "local",
     register: Register = None,
 ) -> None:
     """Search for better parameters: trials that learn from one another, bad ones ended early, the best one confirmed.
@@ -189,7 +199,7 @@ def search(
     from pipeline.stages.search import search
 
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
-    run_id = search(space.of(given, ranges or []), reporter, budget=budget, register=register)
+    run_id = search(space.of(given, ranges or []), reporter, budget=budget, register=register, on=on)
     _tell(reporter, run_id, "the search")
 
 

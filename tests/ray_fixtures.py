@@ -12,7 +12,7 @@ import pytest
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_raylet_start_wait_time_s"] = "180"  # on a busy machine
+os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - its own name; on a busy machine
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
 

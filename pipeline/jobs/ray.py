@@ -3,9 +3,9 @@
     for event in ray.run(work, jobs, count=8): ...
 
 The same events as of :mod:`pipeline.jobs.processes`, and :class:`Moved`. A job is a plain task, which Ray does not
-repeat by itself. What it has to say it leaves in a mailbox beside the driver, where it waits for the driver's answer: to
-go on or to end here, to stop as after Ctrl-C, or that another attempt has taken its place, which ends the process at
-once. Messages are few (one per epoch), so that one actor serves a thousand jobs.
+repeat by itself. What it has to say it leaves in a mailbox beside the driver, and waits there for the driver's answer:
+to go on or to end here, to stop as after Ctrl-C, or that another attempt has taken its place, which ends the process
+at once. Messages are few (one per epoch), so that one actor serves a thousand jobs.
 """
 
 import asyncio
@@ -18,7 +18,18 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import first_line
 from pipeline.jobs import processes
-from pipeline.jobs.processes import JOBS_EACH, PATIENCE, Event, Failed, Finished, GoesOn, Moved, Said, Started, Work, always
+from pipeline.jobs.processes import (
+    JOBS_EACH,
+    PATIENCE,
+    Event,
+    Failed,
+    GoesOn,
+    Moved,
+    Said,
+    Started,
+    Work,
+    always,
+)
 
 GO, ENOUGH, STOP, FENCED = "go", "enough", "stop", "fenced"
 """What a message is answered: go on; it is enough; stop as after Ctrl-C; another attempt has taken your place."""
@@ -110,7 +121,7 @@ class _Mailbox:
         waiting = self._answers[number] = asyncio.get_running_loop().create_future()
         if await self.put(number, attempt, message) == FENCED:
             return FENCED
-        return await waiting
+        return str(await waiting)
 
     async def answer(self, number: int, answer: str) -> None:
         """Answer the message of a task that waits for it."""
@@ -183,8 +194,9 @@ class _Crew:
 
         here = On(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox: Any = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
-        options = {"num_cpus": self.claim.cores, "num_gpus": self.claim.gpus}
-        self._do: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, **options)(_attempt)
+        options: Any = {"num_cpus": self.claim.cores, "num_gpus": self.claim.gpus}
+        decorate: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, **options)
+        self._do = decorate(_attempt)
         self._begun = 0
 
     def begin(self, job: Any) -> None:
@@ -288,7 +300,8 @@ def _living() -> set[str]:
     """Return the ids of the nodes that live."""
     import ray
 
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in nodes if node["Alive"]}
 
 
 def _has_died(node: str) -> bool:

@@ -10,7 +10,8 @@ from pipeline import records, startup
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, naming, resumable
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Checkpoints, Place
+from pipeline.jobs.travelling import place_of
 from pipeline.model import memory, network
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
@@ -39,7 +40,7 @@ class Training:
     run_id: str
     settings: Settings
     data: DataSet
-    place: Checkpoints
+    place: Place
     checkpoint: str
 
 
@@ -54,6 +55,7 @@ def opened(
     cores: int | None = None,
     force: bool = False,
     tested: bool = True,
+    place: Place | None = None,
 ) -> Iterator[Training]:
     """Open the run of a training, with all that is known before it begins, and hold its checkpoint.
 
@@ -66,6 +68,7 @@ def opened(
         cores: that it may use; by default all.
         force: try it even if it cannot fit into the memory.
         tested: whether the test images are an input of its run.
+        place: of the checkpoint of a new run; by default on this machine.
 
     Raises:
         DataError: the checkpoint cannot be made.
@@ -74,7 +77,8 @@ def opened(
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
     if not force:
         memory.check(settings, data)
-    name, place = name or naming.training(settings, data.name), Checkpoints(settings.data_dir)
+    name, place = name or naming.training(settings, data.name), place or Checkpoints(settings.data_dir)
+    place = (place_of(resume, place) if resume else None) or place
     opening = resumable.open_run(
         name, place, data, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume
     )
@@ -164,6 +168,7 @@ def _train_epochs(training: Training, fit: Fit, reporter: Reporter, goes_on: Goe
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, epochs, done, total)
+        training.place.beat()
 
     for record in fit.epochs(epochs, on_batches, patience=patience):
         training.place.save(training.checkpoint, fit.snapshot())  # first: what is logged is never logged again

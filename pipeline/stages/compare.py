@@ -12,7 +12,9 @@ from pipeline.comparison import against, grouping
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import comparing, side_by_side
+from pipeline.jobs import comparing, executors
+from pipeline.jobs.executors import LOCAL
+from pipeline.jobs.side_by_side import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
@@ -26,6 +28,7 @@ def compare(
     count: int | None = None,
     register: str | None = None,
     reference: str | None = None,
+    on: str = LOCAL,
 ) -> str:
     """Train all that is not trained yet, report, and return the id of the comparison's run.
 
@@ -35,15 +38,18 @@ def compare(
         count: of trainings side by side; by default as many as the machine takes.
         register: the name by which the best model, by validation, is registered; champion, if it is better.
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
+        on: where it trains: local, ray, or the address of a Ray cluster.
 
     Raises:
         PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
     """
     connection.connect(reporter.note)
-    data = _prepared(trainings, register, reporter)
-    former = against.reference(reference, data.digest) if reference else None
-    with comparing.opened(trainings, data) as parent:
-        best = _best(parent, trainings, data, reporter, count)
+    with executors.opened(on) as executor:
+        count = count or executor.at_once(len(trainings))
+        data, place = _prepared(trainings, register, reporter), executor.place(trainings[0].data_dir)
+        former = against.reference(reference, data.digest) if reference else None
+        with comparing.opened(trainings, data, place) as parent:
+            best = _best(parent, trainings, data, reporter, count=count, executor=executor)
     if register is not None:
         promotion.promote(best.best.run_id, register, reporter=reporter)
     if former is not None:
@@ -57,7 +63,9 @@ def _prepared(trainings: Sequence[Settings], register: str | None, reporter: Rep
     return prepare.prepared(trainings[0], reporter)[0]
 
 
-def _best(parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, count: int | None) -> Group:
+def _best(
+    parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, count: int, executor: Executor
+) -> Group:
     """Train what is left to train, report, and return the best group by validation."""
-    count = count or side_by_side.at_once(len(trainings))
-    return grouping.best_by_validation(comparable.trained(trainings, data, reporter, parent=parent, count=count))
+    groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    return grouping.best_by_validation(groups)

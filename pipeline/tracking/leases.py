@@ -5,6 +5,7 @@ the next number the store lets one have it, and who has the highest is at the ru
 heartbeat shows that its holder is alive: the run of a comparison, which beats for all its trainings, or the run itself.
 """
 
+import os
 import re
 import time
 import uuid
@@ -18,10 +19,10 @@ from pipeline.tracking import runs, store
 from pipeline.tracking.connection import client
 from pipeline.tracking.runs import TrackedRun
 
-FRESH = 60.0
+FRESH = float(os.environ.get("PIPELINE_LEASE_SECONDS", "60"))
 """Seconds after its last heartbeat that a holder is taken to be alive; the clocks of machines differ by less."""
 
-EVERY = 10.0
+EVERY = FRESH / 6
 """Seconds between two heartbeats."""
 
 _TEXT = re.compile(r"([0-9a-f]{32}) (\d+) ([0-9a-f]{32}) (.*)")
@@ -107,7 +108,7 @@ def rivals(run: TrackedRun) -> list[TrackedRun]:
     """Return the runs of the same training that were made and are not taken yet, this one among them, in one order.
 
     Who wants to begin takes all of these in this order, and begins if none was taken by another. So of several that
-    made a run each at the same time one begins: the later of two to look sees both runs, and one of them gets the first.
+    made a run each at the same time one begins: the later of two to look sees both, and one of them gets the first.
     """
     found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{run.tags.get(runs.FINGERPRINT, '')}'")
     others = [each for each in found if each.run_id != run.run_id and not each.leases and is_held(each)]

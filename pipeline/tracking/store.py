@@ -41,7 +41,7 @@ NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a 
 _attached: dict[str, str] = {}
 
 
-class Taken(TrackingError):
+class TakenError(TrackingError):
     """Another process has taken a run over, because this one was given up: nothing more is logged on it."""
 
 
@@ -61,7 +61,7 @@ def open_run(
 ) -> Iterator[str]:
     """Open a run, or continue one, and yield its id.
 
-    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised, but for :class:`Taken`.
+    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised, but for :class:`TakenError`.
     The tag ``error`` holds the reason. System metrics are sampled throughout.
 
     Args:
@@ -91,7 +91,7 @@ def open_run(
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
         _end(run_id, "KILLED", "Stopped by Ctrl-C or a termination signal.")
         raise
-    except Taken:
+    except TakenError:
         patiently(mlflow.end_run, "RUNNING")  # by the other
         raise
     except BaseException as error:
@@ -118,7 +118,7 @@ def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
 
 
 def begin_run(name: str, tags: Mapping[str, str], *, parent: str | None = None) -> str:
-    """Make a run, which :func:`open_run` is to continue, and return its id; that of ``mlflow run``, if it has made one."""
+    """Make a run for :func:`open_run` to continue; return its id, or that of the run that ``mlflow run`` has made."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         log_tags(run_id, tags)
         return run_id
