@@ -14,7 +14,7 @@ import typer
 from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
-from pipeline.commandline.options import Quiet, Verbose
+from pipeline.commandline.options import On, Quiet, Verbose, Workers
 from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
@@ -83,18 +83,6 @@ Resume = Annotated[
 ]
 New = Annotated[
     bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
-]
-On = Annotated[
-    str,
-    typer.Option(
-        "--on",
-        help="Where trainings run: local; ray: the cluster at RAY_ADDRESS; or ray://HOST:10001. Default: local.",
-        show_default=False,
-    ),
 ]
 ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
 Register = Annotated[

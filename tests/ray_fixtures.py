@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,14 @@ pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster
 
 HERE = "127.0.0.2"  # of 127.0.0.1 Ray makes the address of another interface
-NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": HERE}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": HERE}
 
 
 @contextmanager
-def two_nodes(*folders: Path) -> Iterator[Cluster]:
+def two_nodes(*folders: Path) -> Iterator[Any]:
     """Start two nodes; each keeps its data in a folder of its own, if any are given."""
-    own = [{"env_vars": {"PIPELINE_NODE_DATA_DIR": str(folder)}} for folder in folders] or [{}, {}]
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, **own[0], "include_dashboard": False})
+    own: list[Any] = [{"env_vars": {"PIPELINE_NODE_DATA_DIR": str(folder)}} for folder in folders] or [{}, {}]
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**NODE, **own[0], "include_dashboard": False})
     cluster.add_node(**NODE, **own[1])
     try:
         yield cluster

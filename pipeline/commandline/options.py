@@ -30,6 +30,18 @@ Config = Annotated[
         is_eager=True,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
+]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        help="Where trainings run: local; ray: the cluster at RAY_ADDRESS; or ray://HOST:10001. Default: local.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show results and errors alone.", rich_help_panel="Output")]
 Verbose = Annotated[
     bool,

@@ -62,7 +62,7 @@ def opened(
     Args:
         settings: the parameters.
         data: what is trained on.
-        name: of the run; by default such as ``gru-s1``, see :mod:`pipeline.jobs.naming`.
+        name: of the run; by default that of :mod:`pipeline.jobs.naming`.
         parent: the id of the run that it belongs under.
         resume: the run that is to go on; None: a new one.
         cores: that it may use; by default all.
@@ -71,18 +71,16 @@ def opened(
         place: of the checkpoint of a new run; by default on this machine.
 
     Raises:
-        DataError: the checkpoint cannot be made.
-        UsageError: a parameter does not fit the data or the memory, or another process is at the run to be resumed.
+        PipelineError: the checkpoint cannot be made or is held, or a parameter does not fit the data or the memory.
     """
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
     if not force:
         memory.check(settings, data)
-    name, place = name or naming.training(settings, data.name), place or Checkpoints(settings.data_dir)
-    place = (place_of(resume, place) if resume else None) or place
-    opening = resumable.open_run(
+    name, here = name or naming.training(settings, data.name), place or Checkpoints(settings.data_dir)
+    place = (place_of(resume, here) if resume else None) or here
+    with resumable.open_run(
         name, place, data, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume
-    )
-    with opening as (run_id, checkpoint):
+    ) as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=startup.gpus(), tested=tested)
         store.log_tags(run_id, {runs.CORES: str(min(cores or usable_cores(), settings.shards))})

@@ -35,20 +35,17 @@ def compare(
     Args:
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
-        count: of trainings side by side; by default as many as the machine takes.
+        count: of trainings side by side; by default as many as there is room for.
         register: the name by which the best model, by validation, is registered; champion, if it is better.
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
 
-    Raises:
-        PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
+    A failed training, or a best that is worse than the reference, raises a PipelineError once all else is done.
     """
     connection.connect(reporter.note)
     with executors.opened(on) as executor:
-        count = count or executor.at_once(len(trainings))
-        data, place = _prepared(trainings, register, reporter), executor.place(trainings[0].data_dir)
-        former = against.reference(reference, data.digest) if reference else None
-        with comparing.opened(trainings, data, place) as parent:
+        data, former = _prepared(trainings, register, reference, reporter)
+        with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
             best = _best(parent, trainings, data, reporter, count=count, executor=executor)
     if register is not None:
         promotion.promote(best.best.run_id, register, reporter=reporter)
@@ -57,15 +54,26 @@ def compare(
     return parent
 
 
-def _prepared(trainings: Sequence[Settings], register: str | None, reporter: Reporter) -> DataSet:
+def _prepared(
+    trainings: Sequence[Settings], register: str | None, reference: str | None, reporter: Reporter
+) -> tuple[DataSet, Group | None]:
+    """Return the data, and what the best is judged against, once it is known that it can be registered."""
     if register is not None:
         registry.check_name(register)
-    return prepare.prepared(trainings[0], reporter)[0]
+    data, _ = prepare.prepared(trainings[0], reporter)
+    return data, against.reference(reference, data.digest) if reference else None
 
 
 def _best(
-    parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, count: int, executor: Executor
+    parent: str,
+    trainings: Sequence[Settings],
+    data: DataSet,
+    reporter: Reporter,
+    *,
+    count: int | None,
+    executor: Executor,
 ) -> Group:
     """Train what is left to train, report, and return the best group by validation."""
+    count = count or executor.at_once(len(trainings))
     groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
     return grouping.best_by_validation(groups)

@@ -33,14 +33,12 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         space: what there is to choose from.
         reporter: told how far each training is, and what was found.
         budget: how much it may take.
-        register: the name by which the best trial's model is registered and, if it is better than the present one,
-            made champion.
+        register: the name by which the best trial's model is registered; champion, if it is better.
         on: where it trains: local, ray, or the address of a Ray cluster.
 
     Raises:
         TrainingError: no trial has ended well, or so many in a row have failed that something else must be wrong.
         UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
-        PipelineError: what any of the stages raises.
     """
     connection.connect(reporter.note)
     if register is not None:
@@ -52,9 +50,8 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         with opening.opened(space, data, budget, executor.place(space.base().data_dir)) as parent:
             found = _found(space, data, budget, reporter, parent=parent, executor=executor)
             if budget.confirm and not found.is_start:
-                found = replace(
-                    found, confirmation=_confirmed(found, data, budget, reporter, parent=parent, executor=executor)
-                )
+                confirmed = _confirmed(found, data, budget, reporter, parent=parent, executor=executor)
+                found = replace(found, confirmation=confirmed)
             report.report(parent, found, reporter)
     if register is not None:
         promotion.promote(found.winner.run_id, register, reporter=reporter)

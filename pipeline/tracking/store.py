@@ -81,11 +81,7 @@ def open_run(
         log_system_metrics=True,
     ).info.run_id
     try:
-        experiment.describe(get_run(run_id).experiment_id)
-        if runs.ERROR in get_run(run_id).tags:
-            client().delete_tag(run_id, runs.ERROR)  # of the attempt before
-        for path, text in _attached.items():
-            client().log_text(run_id, text, path)
+        _begin(get_run(run_id))
         yield run_id
     except KeyboardInterrupt:
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
@@ -98,6 +94,14 @@ def open_run(
         _end(run_id, "FAILED", str(error) or repr(error))
         raise
     patiently(mlflow.end_run)
+
+
+def _begin(run: TrackedRun) -> None:
+    experiment.describe(run.experiment_id)
+    if runs.ERROR in run.tags:
+        client().delete_tag(run.run_id, runs.ERROR)  # of the attempt before
+    for path, text in _attached.items():
+        client().log_text(run.run_id, text, path)
 
 
 def _end(run_id: str, status: str, reason: str) -> None:
