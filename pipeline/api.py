@@ -153,13 +153,19 @@ def evaluate(run_id: str, **parameters: Any) -> Training:
 
 @_function(Settings, lists=True)
 def compare(
-    *, workers: int | None = None, register: str | None = None, against: str | None = None, **parameters: Any
+    *,
+    workers: int | None = None,
+    register: str | None = None,
+    against: str | None = None,
+    on: str = "local",
+    **parameters: Any,
 ) -> Comparison:
     """Train all combinations of what is given several values of, side by side, and compare them.
 
     Args:
         workers: trainings at a time; by default as many as the machine takes.
         register: a name by which the best model is registered; champion, if it is better than the present one.
+        on: where they run: local; ray, the cluster at ``RAY_ADDRESS``; or an address such as ``ray://HOST:10001``.
         against: a model, a training or a comparison that the best must not be worse than.
         parameters: of the trainings: a value, a list of values, or a text of them, parted by commas.
 
@@ -170,7 +176,7 @@ def compare(
     from pipeline.tracking import runs, store
 
     with display.reporter() as reporter:
-        run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register, reference=against)
+        run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register, reference=against, on=on)
     files = [f"{runs.COMPARISON_FOLDER}/{name}.csv" for name in ("runs", "summary", "verdicts")]
     return Comparison(run_id, *(store.load_table(run_id, file) for file in files))
 
@@ -183,6 +189,7 @@ def search(
     seconds: int | None = None,
     confirm: int = 3,
     workers: int | None = None,
+    on: str = "local",
     register: str | None = None,
     **parameters: Any,
 ) -> Search:
@@ -194,6 +201,7 @@ def search(
         seconds: in which trials may begin.
         confirm: new seeds that the best trial and the start are compared with.
         workers: trainings at a time; by default as many as the machine takes.
+        on: where they run, as of :func:`compare`.
         register: a name by which the best model is registered; champion, if it is better than the present one.
         parameters: that all trials share.
 
@@ -208,7 +216,7 @@ def search(
     chosen = space.of(_given(parameters), [ranges] if isinstance(ranges, str) else ranges)
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
     with display.reporter() as reporter:
-        run_id = search(chosen, reporter, budget=budget, register=register)
+        run_id = search(chosen, reporter, budget=budget, register=register, on=on)
     best = store.get_run(run_id).tags[runs.BEST_RUN]
     return Search(run_id, Training(best), store.load_table(run_id, f"{runs.SEARCH_FOLDER}/trials.csv"))
 

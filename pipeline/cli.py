@@ -14,7 +14,7 @@ import typer
 from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
-from pipeline.commandline.options import Quiet, Verbose
+from pipeline.commandline.options import ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
 from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
@@ -78,21 +78,6 @@ def _tell(reporter: Reporter, run_id: str, what: str) -> None:
 
 # --- train and compare ----------------------------------------------------------------------------------------------
 
-Resume = Annotated[
-    str | None, typer.Option("--resume", help="Go on with this MLflow run, which was cut off; it has its parameters.")
-]
-New = Annotated[
-    bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
-]
-ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
-Register = Annotated[
-    str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
-]
-
 
 @command.add(
     app,
@@ -135,6 +120,7 @@ def compare(
     reporter: Reporter,
     *,
     workers: Workers = None,
+    on: On = "local",
     register: Register = None,
     against: Annotated[
         str | None,
@@ -157,7 +143,7 @@ def compare(
     if dry_run:
         plan.plan(settings, reporter, count=workers)
         return
-    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against)
+    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against, on=on)
     _tell(reporter, run_id, "the comparison")
 
 
@@ -179,6 +165,7 @@ def search(
     seconds: Seconds = None,
     confirm: Confirm = 3,
     workers: Workers = None,
+    on: On = "local",
     register: Register = None,
 ) -> None:
     """Search for better parameters: trials that learn from one another, bad ones ended early, the best one confirmed.
@@ -189,7 +176,7 @@ def search(
     from pipeline.stages.search import search
 
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
-    run_id = search(space.of(given, ranges or []), reporter, budget=budget, register=register)
+    run_id = search(space.of(given, ranges or []), reporter, budget=budget, register=register, on=on)
     _tell(reporter, run_id, "the search")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.settings import usable_cores
 
 # Ctrl-C, the wish of another process, and a terminal that was closed (which Windows does not know).
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _CALM: Mapping[str, str] = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # errors, and nothing below
@@ -63,7 +63,7 @@ def mark_environment() -> None:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt on any of the signals that ask a process to end; afterwards they are as before."""
-    handlers = {number: signal.signal(number, _interruption.arrive) for number in _SIGNALS}
+    handlers = {number: signal.signal(number, _interruption.arrive) for number in SIGNALS}
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ class _Interruption:
 
     def arrive(self, *_: object) -> None:
         """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of a run."""
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         self._is_due = True
         self._raise()

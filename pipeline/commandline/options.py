@@ -30,6 +30,28 @@ Config = Annotated[
         is_eager=True,
     ),
 ]
+Resume = Annotated[
+    str | None, typer.Option("--resume", help="Go on with this MLflow run, which was cut off; it has its parameters.")
+]
+New = Annotated[
+    bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
+]
+ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
+Register = Annotated[
+    str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
+]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        help="Where trainings run: local; ray: the cluster at RAY_ADDRESS; or ray://HOST:10001. Default: local.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show results and errors alone.", rich_help_panel="Output")]
 Verbose = Annotated[
     bool,

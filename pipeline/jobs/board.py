@@ -52,6 +52,8 @@ class Board:
             self._began[event.job] = now
             self._rows.setdefault(event.job, _row(event.job))
             self._rows[event.job].state = "starts"
+        elif isinstance(event, processes.Moved):
+            self._rows[event.job].state = "moves: its node was lost"
         elif not isinstance(event, processes.Waited):
             self._end(event)
         for job, began in self._began.items():

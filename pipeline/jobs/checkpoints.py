@@ -15,9 +15,10 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -30,6 +31,42 @@ FILE = "checkpoint.npz"
 LOCK = ".lock"
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+
+
+class HeldError(UsageError):
+    """Another process is at a training."""
+
+
+class Place(Protocol):
+    """Where checkpoints are kept: :class:`Checkpoints` on one machine; see ``travelling.py`` for many."""
+
+    @property
+    def travels(self) -> bool:
+        """Whether any machine can go on with them, since they are kept with their runs."""
+
+    def hold(self, name: str, /) -> AbstractContextManager[None]:
+        """Hold a checkpoint against other processes; raise :class:`HeldError` if one has it."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold others off that look for twins and open runs, where that can be done."""
+
+    def beat(self) -> None:
+        """Show now and then that this process is alive, where others can see it no other way."""
+
+    def is_held(self, name: str, /) -> bool:
+        """Return whether a process is at the training."""
+
+    def exists(self, name: str, /) -> bool:
+        """Return whether the training was begun and has not ended."""
+
+    def save(self, name: str, snapshot: Snapshot, /) -> None:
+        """Write a checkpoint, whole or not at all."""
+
+    def load(self, name: str, /) -> Snapshot | None:
+        """Return a checkpoint; None if no epoch was finished."""
+
+    def remove(self, name: str, /) -> None:
+        """Remove a checkpoint: its training has ended."""
 
 
 def new_name() -> str:
@@ -47,6 +84,8 @@ class Checkpoints:
         data_dir: holds them, in ``checkpoints``.
     """
 
+    travels = False
+
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / "checkpoints"
 
@@ -56,7 +95,7 @@ class Checkpoints:
 
         Raises:
             DataError: there is no room to be made.
-            UsageError: another process holds it.
+            HeldError: another process holds it.
         """
         folder = self._folder(name)
         try:
@@ -65,7 +104,7 @@ class Checkpoints:
                 lock = FileLock(folder / LOCK)
                 lock.acquire(timeout=0)
         except Timeout:
-            raise UsageError(
+            raise HeldError(
                 f"resume: expected a run that was cut off, but another process is at it, in {folder}."
             ) from None
         try:
@@ -90,6 +129,9 @@ class Checkpoints:
             yield
         finally:
             lock.release()
+
+    def beat(self) -> None:
+        """Do nothing: the system frees the lock of a process that ends."""
 
     def is_held(self, name: str) -> bool:
         """Return whether a process of this machine is at the training."""
@@ -121,14 +163,11 @@ class Checkpoints:
         Raises:
             DataError: it cannot be written; the one before stays.
         """
-        log = {"history": [asdict(record) for record in snapshot.history], "seconds": snapshot.seconds}
-        arrays = {f"state_{number:04}": array for number, array in enumerate(snapshot.state)}
-        arrays |= {f"weight_{number:04}": array for number, array in enumerate(snapshot.best_weights)}
         path = self._folder(name) / FILE
         incoming = path.with_name(f".incoming-{FILE}")
         try:
             with incoming.open("wb") as file:
-                np.savez(file, log=np.frombuffer(json.dumps(log).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+                encode(snapshot, file)
                 file.flush()
                 os.fsync(file.fileno())
             incoming.replace(path)
@@ -147,14 +186,8 @@ class Checkpoints:
         """
         path = self._folder(name) / FILE
         try:
-            with np.load(path) as arrays:
-                log = json.loads(arrays["log"].tobytes())
-                return Snapshot(
-                    history=[EpochRecord(**record) for record in log["history"]],
-                    state=[arrays[name] for name in sorted(arrays) if name.startswith("state_")],
-                    best_weights=[arrays[name] for name in sorted(arrays) if name.startswith("weight_")],
-                    seconds=log["seconds"],
-                )
+            with path.open("rb") as file:
+                return decode(file)
         except FileNotFoundError:
             return None
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -185,3 +218,23 @@ class Checkpoints:
                 "The pipeline has not written this; train anew."
             )
         return self._root / name
+
+
+def encode(snapshot: Snapshot, file: BinaryIO) -> None:
+    """Write a snapshot into a file."""
+    log = {"history": [asdict(record) for record in snapshot.history], "seconds": snapshot.seconds}
+    arrays = {f"state_{number:04}": array for number, array in enumerate(snapshot.state)}
+    arrays |= {f"weight_{number:04}": array for number, array in enumerate(snapshot.best_weights)}
+    np.savez(file, log=np.frombuffer(json.dumps(log).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+
+
+def decode(file: BinaryIO) -> Snapshot:
+    """Read a snapshot that :func:`encode` has written."""
+    with np.load(file) as arrays:
+        log = json.loads(arrays["log"].tobytes())
+        return Snapshot(
+            history=[EpochRecord(**record) for record in log["history"]],
+            state=[arrays[name] for name in sorted(arrays) if name.startswith("state_")],
+            best_weights=[arrays[name] for name in sorted(arrays) if name.startswith("weight_")],
+            seconds=log["seconds"],
+        )

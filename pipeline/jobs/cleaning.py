@@ -12,7 +12,8 @@ from pathlib import Path
 from pipeline.data import space, superseded
 from pipeline.errors import UsageError
 from pipeline.jobs import environments, listing
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Checkpoints, Place
+from pipeline.jobs.travelling import place_of
 from pipeline.progress import Reporter
 from pipeline.tracking import connection, runs, store
 from pipeline.tracking.runs import TrackedRun
@@ -76,7 +77,8 @@ def _runs_left(known: list[TrackedRun], place: Checkpoints) -> Iterator[Finding]
 
 
 def _end(run: TrackedRun, place: Checkpoints) -> bool:
-    return _while_held(run.tags[runs.CHECKPOINT], place, lambda: store.mark_failed(run.run_id, LEFT, status="KILLED"))
+    own = place_of(run, place) or place
+    return _while_held(run.checkpoint, own, lambda: store.mark_failed(run.run_id, LEFT, status="KILLED"))
 
 
 def _checkpoints(known: list[TrackedRun], place: Checkpoints, reporter: Reporter) -> Iterator[Finding]:
@@ -109,7 +111,7 @@ def _reason(run: TrackedRun, ended: set[tuple[str, str | None]]) -> str:
     )
 
 
-def _while_held(name: str, place: Checkpoints, go: Callable[[], None]) -> bool:
+def _while_held(name: str, place: Place, go: Callable[[], None]) -> bool:
     """Do something to a checkpoint while it is held against other processes; return whether it could be held."""
     try:
         with place.hold(name):

@@ -6,18 +6,19 @@ from contextlib import contextmanager
 from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, grid, naming, resumable
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Place
 from pipeline.settings import Settings
 from pipeline.tracking import origin, runs, store
 
 
 @contextmanager
-def opened(trainings: Sequence[Settings], data: DataSet) -> Iterator[str]:
+def opened(trainings: Sequence[Settings], data: DataSet, place: Place) -> Iterator[str]:
     """Open the run of a comparison, or continue that of the same one which was cut off; yield its id.
 
     Args:
         trainings: the parameters of each.
         data: what all of them are trained on.
+        place: of checkpoints.
 
     Raises:
         UsageError: two of them are the same training, as the parameters apply to the data.
@@ -25,13 +26,13 @@ def opened(trainings: Sequence[Settings], data: DataSet) -> Iterator[str]:
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     name = naming.comparison(trainings, data.name)
     own = digests.of_texts(*(fingerprints.of(settings, data) for settings in trainings))
-    with opened_as(runs.COMPARED, name, own, data, parameters, place=Checkpoints(trainings[0].data_dir)) as run_id:
+    with opened_as(runs.COMPARED, name, own, data, parameters, place=place) as run_id:
         yield run_id
 
 
 @contextmanager
 def opened_as(
-    kind: str, name: str, fingerprint: str, data: DataSet, parameters: Mapping[str, object], *, place: Checkpoints
+    kind: str, name: str, fingerprint: str, data: DataSet, parameters: Mapping[str, object], *, place: Place
 ) -> Iterator[str]:
     """Open the run that trainings belong to, of whichever kind, or continue that with the same fingerprint."""
     # In a project's run `mlflow run` has opened one for us.

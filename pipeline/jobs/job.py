@@ -2,14 +2,14 @@
 
 import os
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, resumable
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Checkpoints, HeldError, Place
 from pipeline.jobs.processes import Send
 from pipeline.jobs.resumable import State, Twin
 from pipeline.progress import Reporter
@@ -77,15 +77,15 @@ class Done:
     pruned: bool = False
 
 
-def train(job: Job, send: Send) -> Done:
+def train(job: Job, send: Send, place: Place | None = None) -> Done:
     """Do in a process of its own what is left to do of one training.
 
     Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, after which it stops if that is the answer; a
-    text is a state.
+    text is a state. The checkpoint of a new run is kept in ``place``, by default on this machine.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
-    fingerprint, place = fingerprints.of(job.settings, data), Checkpoints(job.settings.data_dir)
+    fingerprint, place = fingerprints.of(job.settings, data), place or Checkpoints(job.settings.data_dir)
     with ExitStack() as stack:
         while True:
             with place.alone():
@@ -95,14 +95,15 @@ def train(job: Job, send: Send) -> Done:
                 if not job.evaluate and (pruned := resumable.find_pruned(fingerprint)) and _is_pruned(pruned, send):
                     return _taken_over(job, pruned, send)
                 if twin is None or twin.state is State.CUT_OFF:
-                    opened = stack.enter_context(_opened(job, data, twin))
-                    break
+                    with suppress(HeldError):  # another process was faster
+                        opened = stack.enter_context(_opened(job, data, twin, place))
+                        break
             send(WAITING)
             time.sleep(1)
         return _finished(job, opened, send, goes_on=twin is not None)
 
 
-def _opened(job: Job, data: DataSet, twin: Twin | None) -> "AbstractContextManager[Training]":
+def _opened(job: Job, data: DataSet, twin: Twin | None, place: Place) -> "AbstractContextManager[Training]":
     """Open a run for the training, or that of the twin that was cut off."""
     start_tensorflow(job.cores)
     from pipeline.jobs import training
@@ -110,7 +111,14 @@ def _opened(job: Job, data: DataSet, twin: Twin | None) -> "AbstractContextManag
     resume = twin.run if twin else None
     parent = None if twin else job.parent
     return training.opened(
-        job.settings, data, name=job.name, parent=parent, resume=resume, cores=job.cores, tested=job.evaluate
+        job.settings,
+        data,
+        name=job.name,
+        parent=parent,
+        resume=resume,
+        cores=job.cores,
+        tested=job.evaluate,
+        place=place,
     )
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.errors import DataError
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Place
+from pipeline.jobs.travelling import place_of
 from pipeline.tracking import connection, runs, store
 from pipeline.tracking.runs import TrackedRun
 
@@ -34,7 +35,7 @@ class Row:
     started: str
 
 
-def latest(place: Checkpoints, limit: int) -> list[Row]:
+def latest(place: Place, limit: int) -> list[Row]:
     """Return the last trainings of the active experiment, the newest first; none where there is no store yet.
 
     Args:
@@ -51,7 +52,7 @@ def latest(place: Checkpoints, limit: int) -> list[Row]:
     return [_row(run, place) for run in found]
 
 
-def _row(run: TrackedRun, place: Checkpoints) -> Row:
+def _row(run: TrackedRun, place: Place) -> Row:
     return Row(
         run_id=run.run_id,
         name=run.name,
@@ -64,7 +65,7 @@ def _row(run: TrackedRun, place: Checkpoints) -> Row:
     )
 
 
-def _state(run: TrackedRun, place: Checkpoints) -> str:
+def _state(run: TrackedRun, place: Place) -> str:
     if run.status == "FINISHED" and run.is_pruned:
         return "pruned"
     if run.status == "FINISHED":
@@ -72,10 +73,12 @@ def _state(run: TrackedRun, place: Checkpoints) -> str:
     return "cut off" if was_left(run, place) else run.status.lower()
 
 
-def was_left(run: TrackedRun, place: Checkpoints) -> bool:
-    """Return whether a run says that it is running, and was begun here, and no process of this machine is at it."""
-    checkpoint = run.tags.get(runs.CHECKPOINT, "")
+def was_left(run: TrackedRun, place: Place) -> bool:
+    """Return whether a run says that it is running, and nobody is at it, as far as that can be told from here."""
+    if run.status != "RUNNING":
+        return False
     try:
-        return run.status == "RUNNING" and place.exists(checkpoint) and not place.is_held(checkpoint)
+        own = place_of(run, place)
+        return own is not None and own.exists(run.checkpoint) and not own.is_held(run.checkpoint)
     except DataError:  # a name that the pipeline has not written
         return False

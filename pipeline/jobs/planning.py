@@ -9,6 +9,7 @@ from pipeline.errors import DataError
 from pipeline.jobs import fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.jobs.resumable import State, Twin
+from pipeline.jobs.travelling import place_of
 from pipeline.progress import duration
 from pipeline.settings import WITHOUT_EFFECT, Settings, usable_cores
 from pipeline.tracking import connection, origin, runs, store
@@ -97,7 +98,8 @@ def _seconds(run: TrackedRun, epochs: int, cores: int) -> float:
 
 def _epochs_done(twin: Twin, place: Checkpoints) -> int:
     try:
-        snapshot = place.load(twin.run.tags[runs.CHECKPOINT])
+        own = place_of(twin.run, place)
+        snapshot = own.load(twin.run.checkpoint) if own else None
     except DataError:
         return 0
     return len(snapshot.history) if snapshot else 0

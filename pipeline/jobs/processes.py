@@ -62,11 +62,18 @@ class Failed(NamedTuple):
     reason: str
 
 
+class Moved(NamedTuple):
+    """The machine of a job was lost: the job begins again elsewhere."""
+
+    job: Any
+    reason: str
+
+
 class Waited(NamedTuple):
     """Nothing has happened for a second."""
 
 
-Event = Started | Said | Finished | Failed | Waited
+Event = Started | Said | Finished | Failed | Moved | Waited
 
 
 def always(job: Any, message: Any) -> bool:
@@ -207,11 +214,12 @@ def _serve(work: Work, connection: Connection) -> None:
     with suppress(EOFError, KeyboardInterrupt), interruptible():
         while True:
             argument = connection.recv()
-            answer = _do(work, argument, lambda message: _say(connection, message))
+            answer = done(work, argument, lambda message: _say(connection, message))
             _send(connection, answer)
 
 
-def _do(work: Work, argument: Any, send: Send) -> tuple[type[Event], Any]:
+def done(work: Work, argument: Any, send: Send) -> tuple[type[Event], Any]:
+    """Do a job; return the kind of its last event, and what that holds."""
     try:
         return Finished, work(argument, send)
     except Exception as error:

@@ -5,6 +5,7 @@ its run. Two runs of one fingerprint are twins; they have the same numbers on on
 machine.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -15,16 +16,17 @@ from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.jobs import checkpoints, fingerprints
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Checkpoints, Place
+from pipeline.jobs.travelling import place_of
 from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings
-from pipeline.tracking import runs, store
+from pipeline.tracking import leases, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 
 @contextmanager
 def open_run(
     name: str,
-    place: Checkpoints,
+    place: Place,
     data: DataSet,
     *,
     kind: str,
@@ -49,10 +51,13 @@ def open_run(
         DataError: the checkpoint cannot be made.
         UsageError: another process is at the run to be resumed.
     """
-    checkpoint = resume.tags[runs.CHECKPOINT] if resume else checkpoints.new_name()
+    tags = runs.of_kind(kind) | {runs.FINGERPRINT: fingerprint, runs.DATASET: data.name}
+    tags |= {runs.DATASET_DIGEST: data.digest, runs.CHECKPOINT: runs.ON_SERVER if place.travels else ""}
+    if resume is None and place.travels:  # the run is there first: it tells who is at it
+        resume = store.get_run(store.begin_run(name, tags, parent=parent))
+    checkpoint = resume.checkpoint if resume else checkpoints.new_name()
     with place.hold(checkpoint):
-        tags = runs.of_kind(kind) | {runs.FINGERPRINT: fingerprint, runs.CHECKPOINT: checkpoint}
-        tags |= {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest}
+        tags |= {} if place.travels else {runs.CHECKPOINT: checkpoint}
         run_id = resume.run_id if resume else None
         with store.open_run(name, tags, parent=parent, resume=run_id) as opened:
             yield opened, checkpoint
@@ -89,7 +94,7 @@ class Twin(NamedTuple):
     state: State
 
 
-def find_twin(fingerprint: str, place: Checkpoints, *, evaluate: bool = True) -> Twin | None:
+def find_twin(fingerprint: str, place: Place, *, evaluate: bool = True) -> Twin | None:
     """Return the run of this experiment that comes nearest to having done a training already.
 
     Args:
@@ -114,32 +119,47 @@ def find_pruned(fingerprint: str) -> TrackedRun | None:
     return next((run for run in found if run.status == "FINISHED"), None)
 
 
-def cut_off(fingerprint: str, place: Checkpoints) -> TrackedRun | None:
-    """Return the run of this experiment that did a part of a training, or of a comparison, and can go on."""
-    found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}'")
-    return next((run for run in found if run.status != "FINISHED" and _state(run, place) is State.CUT_OFF), None)
+def cut_off(fingerprint: str, place: Place) -> TrackedRun | None:
+    """Return the run of this experiment that did a part of a training, or of a comparison, and can go on.
+
+    Where only a heartbeat tells whether somebody is at it, this waits for the next one, or until there can be none.
+    """
+    before: dict[str, float] = {}
+    while True:
+        held = False
+        for run in store.find_runs(f"tags.{runs.FINGERPRINT} = '{fingerprint}'"):
+            state = None if run.status == "FINISHED" else _state(run, place)
+            if state is State.CUT_OFF:
+                return run
+            beat = leases.beat_of(run)
+            held |= state is State.HELD and run.travels and before.setdefault(run.run_id, beat) == beat
+        if not held:
+            return None
+        time.sleep(1)
 
 
-def _state(run: TrackedRun, place: Checkpoints, *, evaluate: bool = True) -> State | None:
-    checkpoint = run.tags.get(runs.CHECKPOINT, "")
+def _state(run: TrackedRun, place: Place, *, evaluate: bool = True) -> State | None:
     if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
         return State.ENDED
+    own = place_of(run, place)
+    if own is None:
+        return None
     try:
-        if place.is_held(checkpoint):
+        if own.is_held(run.checkpoint):
             return State.HELD
-        check_can_go_on(run, place)
+        check_can_go_on(run, own)
     except DataError:
         return None
     return State.CUT_OFF
 
 
-def check_can_go_on(run: TrackedRun, place: Checkpoints) -> None:
+def check_can_go_on(run: TrackedRun, place: Place) -> None:
     """Check that what was done of a training is here, so that nothing is written on its run in vain.
 
     Raises:
         DataError: it was begun elsewhere, or its checkpoint is lost or damaged.
     """
-    checkpoint = run.tags.get(runs.CHECKPOINT, "")
+    checkpoint = run.checkpoint
     if run.is_trained:
         return
     if not place.exists(checkpoint) or (place.load(checkpoint) is None and runs.COST in run.metrics):
@@ -174,8 +194,9 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
             f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
             "The rest would not be as it would have been there; train anew."
         )
-    place = Checkpoints(settings.data_dir)
-    if not place.is_held(run.tags[runs.CHECKPOINT]):  # to open it will say so
+    place = place_of(run, Checkpoints(settings.data_dir))
+    assert place is not None  # noqa: S101 - seen from this machine, each is somewhere
+    if not place.is_held(run.checkpoint):  # to open it will say so
         check_can_go_on(run, place)
     return run, settings, data
 

@@ -1,9 +1,10 @@
 """Many trainings through an executor: which jobs they are, how many at once, what becomes of each."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import psutil  # type: ignore[import-untyped]
 
@@ -11,13 +12,51 @@ from pipeline import cells
 from pipeline.data.splits import DataSet
 from pipeline.jobs import job, naming, processes
 from pipeline.jobs.board import Board
+from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.job import Done, Job, Opened
+from pipeline.jobs.processes import Event, GoesOn
 from pipeline.progress import Reporter
 from pipeline.settings import Settings, usable_cores
 from pipeline.tracking import store
 
 MEMORY = 1.5e9
 """Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
+
+
+class Executor(Protocol):
+    """Where trainings run; :mod:`pipeline.jobs.executors` chooses one."""
+
+    def place(self, data_dir: Path, /) -> Place:
+        """Return where the checkpoints of its trainings are kept."""
+
+    def at_once(self, trainings: int, /) -> int:
+        """Return how many trainings to run at once."""
+
+    def cores(self, count: int, /) -> int:
+        """Return the cores that each of ``count`` trainings at once may use."""
+
+    def train(self, jobs: Iterable[Job], data: DataSet, /, *, count: int, goes_on: GoesOn) -> Generator[Event]:
+        """Do the jobs on the data, ``count`` at a time; yield what happens, see :func:`processes.run`."""
+
+
+class Local:
+    """The processes of this machine."""
+
+    def place(self, data_dir: Path) -> Place:
+        """Return this machine's folder of checkpoints."""
+        return Checkpoints(data_dir)
+
+    def at_once(self, trainings: int) -> int:
+        """Return how many trainings this machine takes."""
+        return at_once(trainings)
+
+    def cores(self, count: int) -> int:
+        """Return each one's share of the cores."""
+        return max(1, usable_cores() // count)
+
+    def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn) -> Generator[Event]:
+        """Do the jobs in processes."""
+        return processes.run(job.train, jobs, count=count, goes_on=goes_on)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +72,8 @@ class Outcome:
     failures: Mapping[Job, str] = field(default_factory=dict)
 
 
-def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int) -> list[Job]:
-    """Return the jobs of a comparison; side by side, ``count`` of them share the cores."""
+def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, cores: int) -> list[Job]:
+    """Return the jobs of a comparison, each of which may use so many cores."""
     return [
         Job(
             settings=settings,
@@ -42,7 +81,7 @@ def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, count: int)
             parent=parent,
             dataset=data.name,
             digest=data.digest,
-            cores=max(1, usable_cores() // count),
+            cores=cores,
         )
         for name, settings in zip(naming.trainings(grid, data.name), grid, strict=True)
     ]
@@ -59,8 +98,8 @@ def at_once(trainings: int) -> int:
     return max(1, min(trainings, usable_cores(), int(psutil.virtual_memory().available / MEMORY)))
 
 
-def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome:
-    """Do the jobs, ``count`` at a time; each run is listed as a child of its comparison as soon as it is known."""
+def train_all(jobs: Sequence[Job], data: DataSet, reporter: Reporter, *, count: int, executor: Executor) -> Outcome:
+    """Do the jobs on the data, ``count`` at a time; each run is a child of its comparison as soon as it is known."""
     done: dict[Job, Done] = {}
     failures: dict[Job, str] = {}
 
@@ -71,7 +110,7 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
             failures[event.job] = event.reason
 
     order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
-    follow(order, Board(order, count), reporter, keep, count=count)
+    follow(order, data, Board(order, count), reporter, keep, count=count, executor=executor)
     return Outcome(
         done={each: done[each] for each in jobs if each in done},
         failures={each: failures[each] for each in jobs if each in failures},
@@ -80,25 +119,29 @@ def train_all(jobs: Sequence[Job], reporter: Reporter, *, count: int) -> Outcome
 
 def follow(
     jobs: Iterable[Job],
+    data: DataSet,
     board: Board,
     reporter: Reporter,
     take: Callable[[processes.Event], None],
     *,
     count: int,
-    goes_on: processes.GoesOn = processes.always,
+    executor: Executor,
+    goes_on: GoesOn = processes.always,
 ) -> None:
     """Do the jobs, ``count`` at a time; each run is listed as a child of its parent as soon as it is known.
 
     Args:
         jobs: taken one by one, as there is room: the next one may depend on what has happened before.
+        data: what they train on.
         board: that shows them.
         reporter: told how far they are.
         take: given all that happens.
         count: of jobs at a time.
+        executor: that does them.
         goes_on: whether a job is to go on after what it has sent.
     """
     run_ids: dict[Job, str] = {}
-    with _all_ended(run_ids), closing(processes.run(job.train, jobs, count=count, goes_on=goes_on)) as events:
+    with _all_ended(run_ids), closing(executor.train(jobs, data, count=count, goes_on=goes_on)) as events:
         for event in events:
             if isinstance(event, processes.Finished | processes.Failed):
                 run_id = run_ids.pop(event.job, None)

@@ -4,13 +4,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline import cells, own_cells, records, startup
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.jobs import evaluation, fingerprints, naming, resumable
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Checkpoints, Place
+from pipeline.jobs.travelling import place_of
 from pipeline.model import memory, network
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
@@ -39,7 +41,7 @@ class Training:
     run_id: str
     settings: Settings
     data: DataSet
-    place: Checkpoints
+    place: Place
     checkpoint: str
 
 
@@ -54,31 +56,31 @@ def opened(
     cores: int | None = None,
     force: bool = False,
     tested: bool = True,
+    place: Place | None = None,
 ) -> Iterator[Training]:
     """Open the run of a training, with all that is known before it begins, and hold its checkpoint.
 
     Args:
         settings: the parameters.
         data: what is trained on.
-        name: of the run; by default such as ``gru-s1``, see :mod:`pipeline.jobs.naming`.
+        name: of the run; by default that of :mod:`pipeline.jobs.naming`.
         parent: the id of the run that it belongs under.
         resume: the run that is to go on; None: a new one.
         cores: that it may use; by default all.
         force: try it even if it cannot fit into the memory.
         tested: whether the test images are an input of its run.
+        place: of the checkpoint of a new run; by default on this machine.
 
     Raises:
-        DataError: the checkpoint cannot be made.
-        UsageError: a parameter does not fit the data or the memory, or another process is at the run to be resumed.
+        PipelineError: the checkpoint cannot be made or is held, or a parameter does not fit the data or the memory.
     """
     parameters, fingerprint = fingerprints.parameters(settings, data), fingerprints.of(settings, data)
     if not force:
         memory.check(settings, data)
-    name, place = name or naming.training(settings, data.name), Checkpoints(settings.data_dir)
-    opening = resumable.open_run(
-        name, place, data, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume
-    )
-    with opening as (run_id, checkpoint):
+    name, here = name or naming.training(settings, data.name), place or Checkpoints(settings.data_dir)
+    place = (place_of(resume, here) if resume else None) or here
+    opening = partial(resumable.open_run, kind=runs.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume)
+    with opening(name, place, data) as (run_id, checkpoint):
         store.log_parameters(run_id, parameters)
         origin.log_origin(run_id, data, gpus=startup.gpus(), tested=tested)
         _keep_cell(run_id, settings.cell)
@@ -174,6 +176,7 @@ def _train_epochs(training: Training, fit: Fit, reporter: Reporter, goes_on: Goe
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, epochs, done, total)
+        training.place.beat()
 
     for record in fit.epochs(epochs, on_batches, patience=patience):
         training.place.save(training.checkpoint, fit.snapshot())  # first: what is logged is never logged again

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.jobs import comparing, fingerprints, naming
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.jobs.checkpoints import Place
 from pipeline.searching.budget import Budget
 from pipeline.searching.space import Space
 from pipeline.tracking import runs
 
 
 @contextmanager
-def opened(space: Space, data: DataSet, budget: Budget) -> Iterator[str]:
+def opened(space: Space, data: DataSet, budget: Budget, place: Place) -> Iterator[str]:
     """Open the run of a search, or continue that of the same one which was cut off; yield its id.
 
     Searches are the same that choose from the same values around the same start; one goes on with another budget, too.
@@ -21,7 +21,6 @@ def opened(space: Space, data: DataSet, budget: Budget) -> Iterator[str]:
     bases = [fingerprints.of(space.base(cell), data) for cell in space.cells]
     texts = [f"{cell} {name}={each}" for cell in space.cells for name, each in space.ranges[cell].items()]
     own = digests.of_texts("search", *bases, *texts)
-    place = Checkpoints(space.base().data_dir)
     name = naming.search(space.cells, data.name, space.base().recipe)
     with comparing.opened_as(runs.SEARCHED, name, own, data, _parameters(space, data, budget), place=place) as run_id:
         yield run_id

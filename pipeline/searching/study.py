@@ -10,12 +10,12 @@ from pipeline.errors import TrainingError
 from pipeline.jobs import job, processes, side_by_side
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Job, Opened
+from pipeline.jobs.side_by_side import Executor
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.searching import halving, sampling, trials
 from pipeline.searching.space import Space
 from pipeline.searching.trials import Trial
-from pipeline.settings import usable_cores
 from pipeline.tracking import runs, store
 
 FAILURES = 3
@@ -31,12 +31,22 @@ class Study:
         parent: the id of the run of the search.
         workers: trials at a time.
         limit: of trials in all.
+        executor: that does them.
         seconds: after which none begins any more; None: whenever there is room.
     """
 
     def __init__(
-        self, space: Space, data: DataSet, *, parent: str, workers: int, limit: int, seconds: float | None
+        self,
+        space: Space,
+        data: DataSet,
+        *,
+        parent: str,
+        workers: int,
+        limit: int,
+        seconds: float | None,
+        executor: Executor,
     ) -> None:
+        self._executor = executor
         self._space, self._data, self._parent, self._workers = space, data, parent, workers
         has_ended = runs.BEST_TRIAL in store.get_run(parent).tags  # and was cut off while it was confirmed
         self._limit, self._end = 0 if has_ended else limit, time.monotonic() + seconds if seconds else None
@@ -65,7 +75,16 @@ class Study:
     def run(self, reporter: Reporter) -> None:
         """Do what is left to do."""
         board, workers = Board((), self._workers), self._workers
-        side_by_side.follow(self._jobs(), board, reporter, self._take, count=workers, goes_on=self._goes_on)
+        side_by_side.follow(
+            self._jobs(),
+            self._data,
+            board,
+            reporter,
+            self._take,
+            count=workers,
+            executor=self._executor,
+            goes_on=self._goes_on,
+        )
 
     def _jobs(self) -> Iterator[Job]:
         """Yield what was cut off, then new trials as long as there is room for them."""
@@ -91,7 +110,7 @@ class Study:
             parent=self._parent,
             dataset=self._data.name,
             digest=self._data.digest,
-            cores=max(1, usable_cores() // self._workers),
+            cores=self._executor.cores(self._workers),
             evaluate=False,
         )
         self._numbers[own] = trial.number

@@ -8,21 +8,21 @@ from pipeline.comparison.selection import Selection
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.jobs import groups, side_by_side
-from pipeline.jobs.side_by_side import Outcome
+from pipeline.jobs.side_by_side import Executor, Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 
 
 def trained(
-    trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, parent: str, count: int
+    trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, parent: str, count: int, executor: Executor
 ) -> list[Group]:
     """Train all that is not trained yet, under a run that is open, and report; return the groups that they make up.
 
     Raises:
         TrainingError: a training failed; the others are done and reported.
     """
-    jobs = side_by_side.planned(trainings, data, parent=parent, count=count)
-    outcome = side_by_side.train_all(jobs, reporter, count=count)
+    jobs = side_by_side.planned(trainings, data, parent=parent, cores=executor.cores(count))
+    outcome = side_by_side.train_all(jobs, data, reporter, count=count, executor=executor)
     groups.make(parent, data, jobs, outcome.done)
     return _reported(outcome, trainings[0], reporter, parent)
 

@@ -12,7 +12,9 @@ from pipeline.comparison import against, grouping
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import comparing, rehearsals, side_by_side
+from pipeline.jobs import comparing, executors, rehearsals
+from pipeline.jobs.executors import LOCAL
+from pipeline.jobs.side_by_side import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
@@ -26,24 +28,23 @@ def compare(
     count: int | None = None,
     register: str | None = None,
     reference: str | None = None,
+    on: str = LOCAL,
 ) -> str:
-    """Train all that is not trained yet, report, and return the id of the comparison's run.
+    """Train all that is not trained yet, report, and return the id of the comparison's run; failures come last.
 
     Args:
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
-        count: of trainings side by side; by default as many as the machine takes.
+        count: of trainings side by side; by default as many as there is room for.
         register: the name by which the best model, by validation, is registered; champion, if it is better.
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
-
-    Raises:
-        PipelineError: a training failed, or the best is worse than the reference; all else is done and reported.
+        on: where it trains: local, ray, or the address of a Ray cluster.
     """
     rehearsals.begin(trainings, reporter)
-    data = _prepared(trainings, register, reporter)
-    former = against.reference(reference, data.digest) if reference else None
-    with comparing.opened(trainings, data) as parent:
-        best = _best(parent, trainings, data, reporter, count)
+    with executors.opened(on) as executor:
+        data, former = _prepared(trainings, register, reference, reporter)
+        with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+            best = _best(parent, trainings, data, reporter, count=count, executor=executor)
     if register is not None:
         promotion.promote(best.best.run_id, register, reporter=reporter)
     if former is not None:
@@ -51,13 +52,26 @@ def compare(
     return parent
 
 
-def _prepared(trainings: Sequence[Settings], register: str | None, reporter: Reporter) -> DataSet:
+def _prepared(
+    trainings: Sequence[Settings], register: str | None, reference: str | None, reporter: Reporter
+) -> tuple[DataSet, Group | None]:
+    """Return the data, and what the best is judged against, once it is known that it can be registered."""
     if register is not None:
         registry.check_name(register)
-    return prepare.prepared(trainings[0], reporter)[0]
+    data, _ = prepare.prepared(trainings[0], reporter)
+    return data, against.reference(reference, data.digest) if reference else None
 
 
-def _best(parent: str, trainings: Sequence[Settings], data: DataSet, reporter: Reporter, count: int | None) -> Group:
+def _best(
+    parent: str,
+    trainings: Sequence[Settings],
+    data: DataSet,
+    reporter: Reporter,
+    *,
+    count: int | None,
+    executor: Executor,
+) -> Group:
     """Train what is left to train, report, and return the best group by validation."""
-    count = count or side_by_side.at_once(len(trainings))
-    return grouping.best_by_validation(comparable.trained(trainings, data, reporter, parent=parent, count=count))
+    count = count or executor.at_once(len(trainings))
+    groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    return grouping.best_by_validation(groups)

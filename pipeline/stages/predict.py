@@ -35,7 +35,6 @@ def predict(
 
     Raises:
         DataError: a folder holds no images; or files could not be read, and the others have been answered.
-        TrackingError: there is no such model.
         UsageError: the output cannot be written or is printed, too, or the model is not of this pipeline.
     """
     files = batches.files(paths)
@@ -70,11 +69,9 @@ def _answered(
     return count, unread
 
 
-def _tell(
-    count: int, unread: Sequence[DataError], files: Sequence[Path], output: Path | None, reporter: Reporter
-) -> None:
+def _tell(count: int, unread: Sequence[DataError], files: Sequence[Path], output: Path | None, to: Reporter) -> None:
     if output:
-        reporter.result(f"Wrote {count:,} answers to {output}.")
+        to.result(f"Wrote {count:,} answers to {output}.")
     if unread:
         raise DataError(f"{len(unread):,} of {len(files):,} files not answered. {' '.join(map(str, unread))}")
 

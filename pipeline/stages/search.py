@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import rehearsals
+from pipeline.jobs import executors, rehearsals
+from pipeline.jobs.executors import LOCAL
+from pipeline.jobs.side_by_side import Executor
 from pipeline.progress import Reporter
 from pipeline.searching import budget as budgets
 from pipeline.searching import opening, report
@@ -24,46 +26,53 @@ from pipeline.stages import comparable
 from pipeline.tracking import promotion, registry
 
 
-def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | None = None) -> str:
+def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | None = None, on: str = LOCAL) -> str:
     """Search, confirm what was found, report, and return the id of the search's run.
 
     Args:
         space: what there is to choose from.
         reporter: told how far each training is, and what was found.
         budget: how much it may take.
-        register: the name by which the best trial's model is registered and, if it is better than the present one,
-            made champion.
+        register: the name by which the best trial's model is registered; champion, if it is better.
+        on: where it trains: local, ray, or the address of a Ray cluster.
 
     Raises:
         TrainingError: no trial has ended well, or so many in a row have failed that something else must be wrong.
         UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
-        PipelineError: what any of the stages raises.
     """
     rehearsals.begin([space.base(cell) for cell in space.cells], reporter)
     if register is not None:
         registry.check_name(register)
-    data, _ = prepare.prepared(space.base(), reporter)
-    budgets.check(space, data, budget)
-    with opening.opened(space, data, budget) as parent:
-        found = _found(space, data, budget, reporter, parent)
-        if budget.confirm and not found.is_start:
-            found = replace(found, confirmation=_confirmed(found, data, budget, reporter, parent))
-        report.report(parent, found, reporter)
+    with executors.opened(on) as executor:
+        data, _ = prepare.prepared(space.base(), reporter)
+        budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))
+        budgets.check(space, data, budget)
+        with opening.opened(space, data, budget, executor.place(space.base().data_dir)) as parent:
+            found = _found(space, data, budget, reporter, parent=parent, executor=executor)
+            if budget.confirm and not found.is_start:
+                confirmed = _confirmed(found, data, budget, reporter, parent=parent, executor=executor)
+                found = replace(found, confirmation=confirmed)
+            report.report(parent, found, reporter)
     if register is not None:
         promotion.promote(found.winner.run_id, register, reporter=reporter)
     return parent
 
 
-def _found(space: Space, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Findings:
+def _found(
+    space: Space, data: DataSet, budget: Budget, reporter: Reporter, *, parent: str, executor: Executor
+) -> Findings:
     """Do the trials, and log which is best."""
-    study = Study(space, data, parent=parent, workers=budget.count, limit=budget.limit, seconds=budget.seconds)
+    limits = {"workers": budget.count, "limit": budget.limit}
+    study = Study(space, data, parent=parent, **limits, seconds=budget.seconds, executor=executor)
     study.run(reporter)
     found = Findings(space=space, trials=study.trials, winner=study.winner(), epochs=space.base().epochs)
     report.log_winner(parent, found)
     return found
 
 
-def _confirmed(found: Findings, data: DataSet, budget: Budget, reporter: Reporter, parent: str) -> Confirmation:
+def _confirmed(
+    found: Findings, data: DataSet, budget: Budget, reporter: Reporter, *, parent: str, executor: Executor
+) -> Confirmation:
     """Train the winner and the start with new seeds, and compare them."""
     seeds: Sequence[int] = budget.seeds(found.base.seed)
     trainings = [
@@ -71,5 +80,5 @@ def _confirmed(found: Findings, data: DataSet, budget: Budget, reporter: Reporte
         for parameters in (found.winner.parameters, {"cell": found.base.cell})
         for seed in seeds
     ]
-    groups = comparable.trained(trainings, data, reporter, parent=parent, count=budget.count)
+    groups = comparable.trained(trainings, data, reporter, parent=parent, count=budget.count, executor=executor)
     return Confirmation.of(groups, found.base, data)

@@ -23,7 +23,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import PipelineError, UsageError, first_line
+from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.records import EpochRecord
 from pipeline.tracking import experiment, runs
 from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
@@ -39,6 +39,10 @@ SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
 
 _attached: dict[str, str] = {}
+
+
+class TakenError(TrackingError):
+    """Another process has taken a run over, because this one was given up: nothing more is logged on it."""
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def open_run(
 ) -> Iterator[str]:
     """Open a run, or continue one, and yield its id.
 
-    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised.
+    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised, but for :class:`TakenError`.
     The tag ``error`` holds the reason. System metrics are sampled throughout.
 
     Args:
@@ -77,20 +81,27 @@ def open_run(
         log_system_metrics=True,
     ).info.run_id
     try:
-        experiment.describe(get_run(run_id).experiment_id)
-        if runs.ERROR in get_run(run_id).tags:
-            client().delete_tag(run_id, runs.ERROR)  # of the attempt before
-        for path, text in _attached.items():
-            client().log_text(run_id, text, path)
+        _begin(get_run(run_id))
         yield run_id
     except KeyboardInterrupt:
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
         _end(run_id, "KILLED", "Stopped by Ctrl-C or a termination signal.")
         raise
+    except TakenError:
+        patiently(mlflow.end_run, "RUNNING")  # by the other
+        raise
     except BaseException as error:
         _end(run_id, "FAILED", str(error) or repr(error))
         raise
     patiently(mlflow.end_run)
+
+
+def _begin(run: TrackedRun) -> None:
+    experiment.describe(run.experiment_id)
+    if runs.ERROR in run.tags:
+        client().delete_tag(run.run_id, runs.ERROR)  # of the attempt before
+    for path, text in _attached.items():
+        client().log_text(run.run_id, text, path)
 
 
 def _end(run_id: str, status: str, reason: str) -> None:
@@ -108,6 +119,16 @@ def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
     if get_run(run_id).status == "RUNNING":
         client().set_tag(run_id, runs.ERROR, reason)
         client().set_terminated(run_id, status)
+
+
+def begin_run(name: str, tags: Mapping[str, str], *, parent: str | None = None) -> str:
+    """Make a run for :func:`open_run` to continue; return its id, or that of the run that ``mlflow run`` has made."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        log_tags(run_id, tags)
+        return run_id
+    run_id = patiently(mlflow.start_run, run_name=name, parent_run_id=parent, tags=dict(tags)).info.run_id
+    patiently(mlflow.end_run, "RUNNING")
+    return str(run_id)
 
 
 def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
@@ -311,12 +332,18 @@ def _tracked(run: Run) -> TrackedRun:
         status=run.info.status,
         started=run.info.start_time,
         ended=run.info.end_time,
-        params=run.data.params,
+        params={name: value for name, value in run.data.params.items() if not name.startswith(runs.LEASE)},
+        leases=_leases(run.data.params),
         metrics=run.data.metrics,
         tags=run.data.tags,
         has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
         is_deleted=run.info.lifecycle_stage == LifecycleStage.DELETED,
     )
+
+
+def _leases(params: Mapping[str, str]) -> dict[int, str]:
+    numbers = {name: name.removeprefix(runs.LEASE) for name in params if name.startswith(runs.LEASE)}
+    return {int(number): params[name] for name, number in numbers.items() if number.isdecimal()}
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":

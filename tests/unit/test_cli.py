@@ -31,12 +31,12 @@ OWN = {
     "report": {"parent", "filter_string", "output", "form"},
     "train": {"resume", "new", "force"},
     "run": {"resume", "new", "force", "register"},
-    "compare": {"workers", "register", "against", "dry_run"},
-    "search": {"ranges", "trials", "seconds", "confirm", "workers", "register"},
+    "compare": {"workers", "on", "register", "against", "dry_run"},
+    "search": {"ranges", "trials", "seconds", "confirm", "workers", "on", "register"},
 }
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},
-    "predict": {"paths", "model", "trust", "output", "as_json"},
+    "predict": {"paths", "model", "trust", "output", "as_json", "by_step"},
     "serve": {"model", "trust", "host", "port", "allowed_host"},
     "runs": {"limit", "data_dir", "as_json"},
     "doctor": {"data_dir", "as_json"},

@@ -1,0 +1,100 @@
+"""What is done on a node of a cluster around a training: the data laid down in the node's own folder, the checks.
+
+Nothing of the driver's disk is seen here. The code is the driver's, which travels with the job.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.data import folders, processed
+from pipeline.errors import DataError, PipelineError, of_library
+from pipeline.jobs import job as jobs
+from pipeline.jobs.job import Done, Job
+from pipeline.jobs.processes import Send
+from pipeline.jobs.travelling import FOLDER, Travelling
+from pipeline.progress import Reporter
+from pipeline.startup import quieten
+from pipeline.tracking import attachments, connection
+from pipeline.tracking.leases import Driver
+
+DATA_DIR = "PIPELINE_NODE_DATA_DIR"
+"""The environment variable of a node with the folder that it keeps its data in."""
+
+OF_NUMBERS = ("tensorflow", "keras", "mlflow", "numpy")
+"""The packages whose versions must be the same on all nodes."""
+
+
+def data_dir() -> Path:
+    """Return this node's own folder of data."""
+    given = os.environ.get(DATA_DIR)
+    return Path(given) if given else Path.home() / ".cache" / "recurrent-mlflow-pipeline"
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on all nodes."""
+    found = {"Python": platform.python_version()}
+    for package in OF_NUMBERS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def refusal(run_id: str) -> str:
+    """Write on a run as a training does, and remove it again; return why that failed; nothing if it did not."""
+    quieten()
+    try:
+        connection.connect()
+        name = f"{FOLDER}-of-{os.getpid()}"
+        attachments.write(run_id, f"{name}/probe", b"")
+        attachments.remove(run_id, name)
+    except Exception as error:
+        failure = error if isinstance(error, PipelineError) else of_library(error)
+        return str(failure or repr(error))
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Trains on a node; handed to the executor.
+
+    Attributes:
+        driver: whose heartbeat shows that somebody is at the trainings.
+        files: a reference to the files of the processed data, by their names; in a list: fetched only when needed.
+    """
+
+    driver: Driver
+    files: list[Any]
+
+    def __call__(self, job: Job, send: Send) -> Done:
+        """Do what is left to do of one training; see :func:`pipeline.jobs.job.train`."""
+        quieten()
+        _bring(job, self.files)
+        here = replace(job, settings=replace(job.settings, data_dir=data_dir()))
+        return jobs.train(here, send, Travelling(self.driver, job.name))
+
+
+def _bring(job: Job, files: list[Any]) -> None:
+    """Make sure that this node has the processed data, whole; what the object store brings is verified, too.
+
+    Raises:
+        DataError: there is no room for it.
+    """
+    import ray
+
+    target = processed.folder_of(data_dir(), job.dataset, job.digest)
+    with folders.locked(processed.processed_folder(data_dir()), Reporter()):
+        try:
+            processed.find_by_digest(data_dir(), job.dataset, job.digest)
+        except DataError:
+            contents: Mapping[str, bytes] = ray.get(files[0])
+            with folders.replacing(target) as incoming:
+                for name, content in contents.items():
+                    (incoming / name).write_bytes(content)
+            processed.find_by_digest(data_dir(), job.dataset, job.digest)

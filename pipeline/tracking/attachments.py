@@ -1,0 +1,61 @@
+"""Files of a run that come and go while it is under way, in the tracking server's artifact store."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from pipeline.tracking.connection import client, explained, patiently
+
+_PROBLEM = "The artifact store of the tracking server did not {} a file of run {}"
+
+
+def write(run_id: str, path: str, content: bytes) -> None:
+    """Write a file of a run, in place of what stood there.
+
+    Raises:
+        TrackingError: the store refuses it.
+    """
+    name = Path(path)
+    with _folder() as folder, explained(_PROBLEM.format("take", run_id)):
+        file = folder / name.name
+        file.write_bytes(content)
+        client().log_artifact(run_id, str(file), str(name.parent))
+
+
+def read(run_id: str, folder: str) -> Iterator[bytes]:
+    """Yield the content of each file in a folder of a run; nothing where there is no folder.
+
+    Raises:
+        TrackingError: the store does not give one.
+    """
+    with explained(_PROBLEM.format("give", run_id)):
+        paths = [entry.path for entry in client().list_artifacts(run_id, folder)]
+    for path in paths:
+        with _folder() as place, explained(_PROBLEM.format("give", run_id)):
+            yield Path(client().download_artifacts(run_id, path, str(place))).read_bytes()
+
+
+def size(run_id: str, folder: str) -> int:
+    """Return how many bytes the files in a folder of a run take."""
+    with explained(_PROBLEM.format("list", run_id)):
+        return sum(entry.file_size or 0 for entry in client().list_artifacts(run_id, folder))
+
+
+def remove(run_id: str, folder: str) -> None:
+    """Remove a folder of a run with its files, if it is there.
+
+    Raises:
+        TrackingError: the store refuses it.
+    """
+    with explained(_PROBLEM.format("remove", run_id)):
+        if client().list_artifacts(run_id, folder):
+            patiently(get_artifact_repository(client().get_run(run_id).info.artifact_uri).delete_artifacts, folder)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)

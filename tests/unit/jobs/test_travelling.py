@@ -1,0 +1,142 @@
+"""Checkpoints as files of runs, and leases that say who is at a run, in a real store."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.jobs.checkpoints import Checkpoints, HeldError
+from pipeline.jobs.travelling import Travelling, place_of
+from pipeline.records import Snapshot
+from pipeline.tracking import attachments, leases, runs, store
+from pipeline.tracking.leases import Driver
+from tests.unit.jobs.test_checkpoints import RECORD, checkpoint
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("travelling")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        yield
+        mlflow.set_tracking_uri(before)
+
+
+TAGS = {runs.KIND: runs.TRAINING, runs.FINGERPRINT: "f", runs.CHECKPOINT: runs.ON_SERVER}
+
+
+@pytest.fixture
+def run_id() -> Iterator[str]:
+    """Return the id of a run that was made and that nobody has taken."""
+    made = store.begin_run("gru-s1", TAGS)
+    yield made
+    leases.discard(store.get_run(made))
+
+
+def after(epochs: int) -> Snapshot:
+    return replace(checkpoint(), history=[replace(RECORD, epoch=number + 1) for number in range(epochs)])
+
+
+def loaded(run_id: str) -> int:
+    """Return after how many epochs the checkpoint of a run stands."""
+    snapshot = Travelling().load(run_id)
+    return len(snapshot.history) if snapshot else 0
+
+
+def test_the_last_checkpoint_is_the_one_that_comes_back_and_is_gone_when_it_is_removed(run_id: str) -> None:
+    place = Travelling()
+    with place.hold(run_id):
+        assert 0 == loaded(run_id)
+        for epochs in (1, 2, 3):
+            place.save(run_id, after(epochs))
+        assert 3 == loaded(run_id)
+        assert ["checkpoint/1-0.npz", "checkpoint/1-1.npz"] == [
+            each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")
+        ]
+        place.remove(run_id)
+    assert 0 == loaded(run_id)
+
+
+def test_of_a_file_that_is_not_whole_the_one_before_counts(run_id: str) -> None:
+    place = Travelling()
+    with place.hold(run_id):
+        place.save(run_id, after(1))
+        place.save(run_id, after(2))
+        content = Path(MlflowClient().download_artifacts(run_id, "checkpoint/1-0.npz")).read_bytes()
+        attachments.write(run_id, "checkpoint/1-0.npz", content[:-100])
+        assert 1 == loaded(run_id)
+
+
+def test_a_run_is_held_by_one_and_an_attempt_that_was_given_up_logs_nothing_more(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Travelling(), Travelling()
+    with first.hold(run_id):
+        assert second.is_held(run_id)
+        with pytest.raises(HeldError, match=f"another process is at run {run_id}"), second.hold(run_id):
+            pass
+        monkeypatch.setattr(leases, "FRESH", 0.0)  # from now on it has been silent for too long
+        with second.hold(run_id):
+            first_words = pytest.raises(store.TakenError, match="another process has taken it over")
+            with first_words:
+                first.save(run_id, after(1))
+            second.save(run_id, after(2))
+    assert 2 == loaded(run_id)
+
+
+def test_the_heartbeat_of_the_driver_holds_its_trainings_and_a_lost_attempt_gives_way(run_id: str) -> None:
+    comparison = store.begin_run("comparison", {runs.KIND: runs.COMPARED})
+    driver = Travelling()
+    with driver.hold(comparison):
+        assert Driver(comparison, 1) == driver.driver
+        with Travelling(driver.driver, "gru-s1").hold(run_id):
+            assert Travelling().is_held(run_id)
+            assert Travelling(driver.driver, "another job").is_held(run_id)
+            assert not Travelling(driver.driver, "gru-s1").is_held(run_id)
+            store.mark_failed(comparison, "killed", status="KILLED")
+            assert not Travelling().is_held(run_id)
+
+
+def test_of_several_that_take_a_run_at_the_same_time_one_gets_it(run_id: str) -> None:
+    run, barrier, won = store.get_run(run_id), threading.Barrier(4), []
+
+    def take() -> None:
+        barrier.wait()
+        won.append(leases.take(run))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 == len([lease for lease in won if lease])
+
+
+def test_of_two_new_runs_of_one_training_one_is_trained_and_the_other_goes(run_id: str) -> None:
+    rival = store.begin_run("gru-s1", TAGS)
+    with Travelling().hold(run_id):
+        assert store.get_run(rival).is_deleted
+        with pytest.raises(HeldError, match="at the same time"), Travelling().hold(rival):
+            pass
+
+
+def test_leases_are_no_parameters(run_id: str) -> None:
+    with Travelling().hold(run_id):
+        assert {} == store.parameters_of(run_id)
+        assert [1] == list(store.get_run(run_id).leases)
+
+
+def test_a_run_is_asked_for_where_its_checkpoint_is(run_id: str, tmp_path: Path) -> None:
+    here, on_server = Checkpoints(tmp_path), store.get_run(run_id)
+    on_disk = replace(on_server, tags={runs.CHECKPOINT: "0" * 32})
+
+    assert here is place_of(on_disk, here)
+    assert isinstance(place_of(on_server, here), Travelling)
+    assert place_of(on_disk, Travelling()) is None  # another machine's disk
