@@ -299,12 +299,15 @@ def load(model: str, *, trust: bool = False) -> "Classifier":
 
 
 @_function()
-def predict(paths: str | Path | Sequence[str | Path], model: str, *, trust: bool = False) -> "pd.DataFrame":
+def predict(
+    paths: str | Path | Sequence[str | Path], model: str, *, by_step: bool = False, trust: bool = False
+) -> "pd.DataFrame":
     """Return what is on pictures, a row each: label, probability and runner-up.
 
     Args:
         paths: of pictures, IDX files, and folders of them.
         model: its address.
+        by_step: return a row after each step, with the probabilities of all classes.
         trust: run its code, whatever it is.
 
     Raises:
@@ -321,8 +324,10 @@ def predict(paths: str | Path | Sequence[str | Path], model: str, *, trust: bool
     files = batches.files([Path(path) for path in listed])
     if not files:
         raise UsageError("paths: expected at least one picture, IDX file or folder, received none.")
-    found = list(batches.tables(files, load(model, trust=trust), usable_cores(), unread.append))
+    classifier = load(model, trust=trust)
+    schema = answers.schema_by_step(classifier.class_names) if by_step else answers.SCHEMA
+    found = list(batches.tables(files, classifier, usable_cores(), unread.append, by_step=by_step))
     if unread:
         raise unread[0]
-    table: pd.DataFrame = pa.concat_tables([answers.SCHEMA.empty_table(), *found]).to_pandas()
+    table: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found]).to_pandas()
     return table

@@ -6,6 +6,7 @@ import and ``--help`` should not.
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ import typer
 from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
-from pipeline.commandline.options import ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
+from pipeline.commandline.options import ByStep, ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
 from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
@@ -318,7 +319,6 @@ def promote(
     MODELS,
     "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
     "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
-    "pipeline predict 7.png --model models:/mnist-gru@champion --by-step --output steps.csv",
 )
 def predict(
     reporter: Reporter,
@@ -329,18 +329,14 @@ def predict(
         Path | None, typer.Option("--output", help="A .csv or .parquet file for the answers, in place of print.")
     ] = None,
     as_json: AsJson = False,
-    by_step: Annotated[
-        bool, typer.Option("--by-step", help="Write to --output what the answer would be after each step.")
-    ] = False,
+    by_step: ByStep = False,
     trust: Trust = False,
 ) -> None:
     """Say what is on pictures: label, probability and runner-up of each."""
-    from pipeline.stages.predict import predict, predict_by_step
+    from pipeline.stages import predict
 
-    if by_step:
-        predict_by_step(paths, model, output, reporter, trust=trust)
-    else:
-        predict(paths, model, output, reporter, as_json=as_json, trust=trust)
+    stage = predict.predict_by_step if by_step else partial(predict.predict, as_json=as_json)
+    stage(paths, model, output, reporter, trust=trust)
 
 
 @command.add(app, MODELS, "pipeline serve --model models:/mnist-gru@champion")
