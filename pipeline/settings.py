@@ -27,7 +27,8 @@ from pipeline.errors import UsageError
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Direction = Literal["forward", "bidirectional"]
 Order = Literal["rows", "columns", "snake", "permuted"]
-Initializer = Literal["orthogonal", "identity"]
+Initializer = Literal["orthogonal", "identity", "chrono"]
+Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine"]
 Recipe = Literal["tutorial", "accurate", "quick"]
@@ -41,7 +42,9 @@ MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
-NETWORK_PARAMETERS = frozenset({"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer"})
+NETWORK_PARAMETERS = frozenset(
+    {"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer", "activation"}
+)
 """What the network is; the rest says how it is trained."""
 
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
@@ -190,7 +193,11 @@ class Settings(DataSettings):
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
-    initializer: Annotated[Initializer, Doc("What the recurrent weights of each gate start as.")] = "orthogonal"
+    initializer: Annotated[
+        Initializer,
+        Doc("What recurrent weights start as; chrono: orthogonal, and gates that remember up to all steps."),
+    ] = "orthogonal"
+    activation: Annotated[Activation, Doc("Of the vanilla RNN's state; the others have tanh.")] = "tanh"
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Fraction of the last layer's inputs left out at random.")] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
     schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
@@ -237,6 +244,23 @@ class Settings(DataSettings):
                 "that off. Take the constant schedule, or fewer epochs."
             )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Return checked settings, see :meth:`DataSettings.of`.
+
+        Raises:
+            UsageError: also if the cell cannot have the initializer or the activation.
+        """
+        settings = super().of(given)
+        if settings.activation != "tanh" and settings.cell != "rnn":
+            raise UsageError(f"activation: expected tanh with cell {settings.cell}, received {settings.activation}.")
+        if settings.initializer == "chrono" and settings.cell not in ("lstm", "gru", "mgu"):
+            raise UsageError(
+                f"initializer: expected orthogonal or identity with cell {settings.cell}, received chrono, which is of "
+                "gates that lstm, gru and mgu have."
+            )
+        return settings
 
     def steps_of(self, height: int, width: int) -> int:
         """Return the number of time steps: ``steps``, or the rows of the image, read by columns these, where it is 0.

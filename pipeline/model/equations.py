@@ -5,7 +5,7 @@ Shapes: B images in a batch, I inputs per step, U hidden units, G gates (1, 4, 3
 The equations are those of Keras's own cells, gates in Keras's order; x_t is the
 input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:
 
-    SimpleRNN   h_t = tanh(x_t W + b + h_{t-1} U)                     Elman 1990
+    SimpleRNN   h_t = tanh(x_t W + b + h_{t-1} U)                     Elman 1990; or relu for tanh
 
     LSTM        i, f, g, o = x_t W + b + h_{t-1} U                    Hochreiter & Schmidhuber 1997,
                 c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                 forget gate of Gers et al. 2000
@@ -31,6 +31,7 @@ Tensors = tuple[tf.Tensor, ...]
 
 _sigmoid_gradient = tf.raw_ops.SigmoidGrad  # (y, dy) → dy ∘ y ∘ (1 - y) in one pass over memory
 _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
+_relu_gradient = tf.raw_ops.ReluGrad  # (gradients, features) → gradients where features > 0, else 0
 
 
 class Equations(NamedTuple):
@@ -68,6 +69,16 @@ def _rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Te
 def _rnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
     (dh,), (h,) = dstate, saved
     return (None,), (_tanh_gradient(y=h, dy=dh),), ()
+
+
+def _irnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
+    h = tf.nn.relu(x + hu[0])
+    return (h,), (h,)
+
+
+def _irnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    (dh,), (h,) = dstate, saved
+    return (None,), (_relu_gradient(gradients=dh, features=h),), ()
 
 
 def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
@@ -125,3 +136,7 @@ EQUATIONS: dict[Cell, Equations] = {
     "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
     "mgu": Equations(CELLS["mgu"].gates, 1, 4, False, 1, _mgu_forward, _mgu_backward),
 }
+
+RECTIFIED = Equations(CELLS["rnn"].gates, 1, 1, False, 0, _irnn_forward, _irnn_backward)
+"""The vanilla RNN with relu in place of tanh: with its recurrent weights started at the identity the IRNN of Le, Jaitly
+& Hinton 2015, arXiv:1504.00941."""

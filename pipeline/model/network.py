@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cells import CELLS
-from pipeline.model import mgu, own, reading, recurrent
+from pipeline.model import chrono, mgu, own, reading, recurrent
 from pipeline.settings import Settings
 
 BY_STEP = "probabilities_by_step"
@@ -51,6 +51,8 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=_name(settings))
     if settings.initializer == "identity":
         _start_at_identity(model)
+    elif settings.initializer == "chrono":
+        chrono.start(model, settings.cell, steps=steps, seed=settings.seed)
     return model
 
 
@@ -58,7 +60,8 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
     """Return recurrent layer ``number``, counted from 1; only the last gives its last output alone."""
     sequences, name = number < settings.layers, f"{_name(settings)}_{number}"
     if settings.cell in CELLS:
-        layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=sequences, name=name)
+        kind = {"activation": settings.activation} if settings.activation != "tanh" else {}
+        layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=sequences, name=name, **kind)
     else:
         layer = own.layer(settings.cell, settings.hidden_units, sequences=sequences)
     if settings.direction == "forward":

@@ -29,7 +29,7 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS
 from pipeline.model import mgu
-from pipeline.model.equations import EQUATIONS, Equations, Tensors
+from pipeline.model.equations import EQUATIONS, RECTIFIED, Equations, Tensors
 
 UNROLLED_STEPS = 64
 """A sequence up to this long becomes one flat graph; a longer one a loop over blocks."""
@@ -132,7 +132,7 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool, sequences: b
     Those of all steps if ``sequences``; by default if the layer returns them.
     """
     _check(layer, reverse=reverse)
-    cell = _OF_LAYER[type(layer)]
+    cell = RECTIFIED if _is_rectified(layer) else _OF_LAYER[type(layer)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
     sequences = layer.return_sequences if sequences is None else sequences
     recurrence = _recurrence(cell, reverse=reverse, sequences=sequences)
@@ -142,6 +142,10 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool, sequences: b
     biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
     xw = [_project(x, *gate) for gate in zip(tf.split(w, cell.gates, axis=1), biases, strict=True)]
     return recurrence(u, *xw, *recurrent_b)
+
+
+def _is_rectified(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.SimpleRNN) and layer.activation is keras.activations.relu
 
 
 def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -311,6 +315,7 @@ def _check(layer: keras.layers.Layer, *, reverse: bool) -> None:
     options = inspect.signature(type(layer).__init__).parameters.values()
     expected = {option.name: option.default for option in options} | {"go_backwards": reverse, "dtype": "float32"}
     received = layer.get_config() | {"dtype": layer.compute_dtype}
-    for name in sorted(expected.keys() & received.keys() - _FREE):
+    free = _FREE | {"activation"} if _is_rectified(layer) else _FREE
+    for name in sorted(expected.keys() & received.keys() - free):
         if received[name] != expected[name]:
             raise ValueError(f"{layer.name}: expected {name}={expected[name]!r}, received {received[name]!r}.")

@@ -72,7 +72,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("recipe", "lucky", "'tutorial', 'accurate' or 'quick'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
         ("augmentation", "elastic", "'none' or 'affine'"),
-        ("initializer", "zeros", "'orthogonal' or 'identity'"),
+        ("initializer", "zeros", "'orthogonal', 'identity' or 'chrono'"),
         ("warmup_epochs", -1, "greater than or equal to 0"),
         ("dropout", 1, "less than 1"),
         ("ema", 1.0, "less than 1"),
@@ -209,3 +209,17 @@ def test_what_to_type_is_said_as_the_user_types(monkeypatch: pytest.MonkeyPatch,
     assert "mlflow run . -e promote -P run_id=abc -P force=true" == command("promote", run_id="abc", force=True)
     assert "mlflow run . -P resume=abc" == command("run", resume="abc")
     assert ("-P source=FOLDER", "-P filter=…") == (option("source", "FOLDER"), option("filter"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cell": "gru", "activation": "relu"}, "activation: expected tanh with cell gru, received relu."),
+        ({"cell": "rnn", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell rnn"),
+        ({"cell": "a:B", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell a:B"),
+        ({"cell": "a:B", "activation": "relu"}, "activation: expected tanh with cell a:B"),
+    ],
+)
+def test_what_a_cell_cannot_have_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace(".", r"\.")):
+        Settings.of(given)

@@ -203,6 +203,58 @@ def test_the_recurrent_weights_of_every_gate_can_start_as_the_identity(cell: str
             np.testing.assert_array_equal(actual, expected)
 
 
+def biases(cell: str, initializer: str, seed: int = 1) -> list[Array]:
+    settings = {"cell": cell, "initializer": initializer, "hidden_units": 50, "layers": 2, "steps": 100, "seed": seed}
+    model = network.build(Settings.of(settings), height=10, width=10, classes=2)
+    others = network.build(Settings.of(settings | {"initializer": "orthogonal"}), height=10, width=10, classes=2)
+    for expected, weight in zip(others.trainable_weights, model.trainable_weights, strict=True):
+        if weight.name != "bias":
+            np.testing.assert_array_equal(weight, expected)
+    return [np.asarray(model.get_layer(f"{cell}_{number}").get_weights()[2]) for number in (1, 2)]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mgu"])
+def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str) -> None:
+    """A gate that keeps a fraction k in a step remembers 1 / (1 - k) of them."""
+    for bias in biases(cell, "chrono"):
+        if cell == "lstm":
+            taken_in, kept, *others = np.split(bias, 4)
+            np.testing.assert_array_equal(taken_in, -kept)
+        else:
+            first, *others = [*np.split(bias[0], bias.shape[1] // 50), bias[1]]
+            kept = first if cell == "gru" else -first
+        steps = 1 / (1 - sigmoid(kept))
+        assert 1.99 < steps.min() < 15
+        assert 80 < steps.max() < 100.01
+        assert not np.concatenate(others).any()
+
+
+def test_chrono_draws_each_seed_and_layer_anew() -> None:
+    first, second = biases("gru", "chrono")
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, biases("gru", "chrono", seed=2)[0])
+    np.testing.assert_array_equal(first, biases("gru", "chrono")[0])
+
+
+def test_the_irnn_is_the_vanilla_rnn_with_relu_started_at_the_identity(tmp_path: Path) -> None:
+    """Le, Jaitly and Hinton 2015: before it is trained, a state is what all steps add up to."""
+    settings = {"cell": "rnn", "initializer": "identity", "activation": "relu", "hidden_units": 3}
+    model = network.build(Settings.of(settings), height=4, width=2, classes=2)
+    w, u, b, v, c = model.get_weights()
+    image = np.random.default_rng(0).integers(0, 256, (1, 4, 2)).astype(np.float32)
+    h = np.zeros(3)
+    for x in image[0] / 255:
+        h = np.maximum(0, x @ w + h + b)
+    expected = np.exp(h @ v + c) / np.exp(h @ v + c).sum()
+
+    network.save(model, tmp_path)
+
+    np.testing.assert_array_equal(u, np.eye(3))
+    np.testing.assert_allclose(model(image).numpy()[0], expected, rtol=1e-5)
+    classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(classify(pixels=image)["probabilities"].numpy()[0], expected, rtol=1e-5)
+
+
 def test_the_model_of_the_accurate_recipe_holds_no_augmentation_and_leaves_nothing_to_chance() -> None:
     model = network.build(recipes.resolve({"recipe": "accurate", "hidden_units": 3}), height=4, width=4, classes=2)
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4)).astype(np.float32)

@@ -69,6 +69,16 @@ def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool
     assert_equal_to_stock([built(layer, inputs=3)], shape=(6, 4, 3))
 
 
+@pytest.mark.parametrize("steps", [6, 66])
+@pytest.mark.parametrize("both", [False, True])
+def test_relu_in_place_of_tanh(both: bool, steps: int) -> None:
+    layer = keras.layers.SimpleRNN(5, activation="relu", return_sequences=True)
+    layer = keras.layers.Bidirectional(layer) if both else layer
+    layer = built(layer, inputs=3)
+    layer.set_weights([0.5 * weight for weight in layer.get_weights()])
+    assert_equal_to_stock([layer], shape=(steps, 4, 3))
+
+
 @pytest.mark.parametrize("case", range(2))
 @pytest.mark.parametrize("kind", CELLS)
 def test_random_shapes(kind: Any, case: int) -> None:
