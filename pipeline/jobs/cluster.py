@@ -52,7 +52,7 @@ def connected(on: str) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(
             f"on: expected a Ray cluster that takes jobs of this Ray ({ray.__version__}) and Python, received from "
-            f"{address}: {first_line(error)}. Start one with `ray start --head`, or set {ADDRESS}."
+            f"{address}: {first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
     finally:
         for number, handler in handlers.items():  # Ray puts its own in their place
