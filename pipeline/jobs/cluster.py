@@ -21,7 +21,7 @@ RAY, ADDRESS = "ray", "RAY_ADDRESS"
 SCHEME = "ray://"
 ANSWER_SECONDS = 5
 
-TRAVELS = ("MLFLOW_", "PIPELINE_", "AWS_")
+TRAVELS = ("MLFLOW_", "PIPELINE_")
 """The environment variables with these beginnings reach the nodes: where the server is, and how it is asked."""
 
 STAYS = ("MLFLOW_RUN_ID", node.DATA_DIR)

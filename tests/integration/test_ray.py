@@ -24,6 +24,8 @@ COMPARE = (
     "compare",
     "--cells",
     "gru,my_cells:MGU",
+    "--seeds",
+    1,
     "--epochs",
     20,
     "--dataset",
