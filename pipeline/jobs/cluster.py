@@ -21,7 +21,7 @@ RAY, ADDRESS = "ray", "RAY_ADDRESS"
 SCHEME = "ray://"
 ANSWER_SECONDS = 5
 
-TRAVELS = ("MLFLOW_", "PIPELINE_", "AWS_")
+TRAVELS = ("MLFLOW_", "PIPELINE_")
 """The environment variables with these beginnings reach the nodes: where the server is, and how it is asked."""
 
 STAYS = ("MLFLOW_RUN_ID", node.DATA_DIR)
@@ -52,7 +52,7 @@ def connected(on: str) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(
             f"on: expected a Ray cluster that takes jobs of this Ray ({ray.__version__}) and Python, received from "
-            f"{address}: {first_line(error)}. Start one with `ray start --head`, or set {ADDRESS}."
+            f"{address}: {first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
     finally:
         for number, handler in handlers.items():  # Ray puts its own in their place

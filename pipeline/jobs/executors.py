@@ -46,7 +46,7 @@ class OnRay:
         cluster.check_tracking(driver.run_id)
         work = node.Work(driver=driver, files=cluster.packed(data.folder))
         claim = Claim(cores=self.cores(count), gpus=self._gpus)
-        for event in ray.run(work, jobs, count=count, goes_on=goes_on, claim=claim):
+        for event in ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim):
             self._place.beat()
             yield event
 

@@ -11,8 +11,8 @@ from pipeline import recipes
 from pipeline.errors import UsageError
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
-MOST = 200
-"""Trainings in a comparison: MLflow does not take the ids of more into one tag."""
+MOST = 1_000
+"""Trainings in a comparison: more are rather a mistake, such as a range in place of a list."""
 
 _PLURALS = {"cell": "cells", "seed": "seeds"}
 
@@ -72,7 +72,9 @@ def _expanded(option: str, part: str) -> list[str]:
 
 def _check_count(trainings: int) -> None:
     if trainings > MOST:
-        raise UsageError(f"Expected at most {MOST} trainings in one comparison, received {trainings:,}. Compare fewer.")
+        raise UsageError(
+            f"Expected at most {MOST:,} trainings in one comparison, received {trainings:,}. Compare fewer."
+        )
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:

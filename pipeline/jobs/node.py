@@ -3,20 +3,25 @@
 Nothing of the driver's disk is seen here. The code is the driver's, which travels with the job.
 """
 
+import importlib
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline import own_cells
+from pipeline.cells import is_own
 from pipeline.data import folders, processed
 from pipeline.errors import DataError, PipelineError, of_library
 from pipeline.jobs import job as jobs
 from pipeline.jobs.job import Done, Job
 from pipeline.jobs.processes import Send
 from pipeline.jobs.travelling import FOLDER, Travelling
+from pipeline.own_cells import Source
 from pipeline.progress import Reporter
 from pipeline.startup import quieten
 from pipeline.tracking import attachments, connection
@@ -67,15 +72,26 @@ class Work:
     Attributes:
         driver: whose heartbeat shows that somebody is at the trainings.
         files: a reference to the files of the processed data, by their names; in a list: fetched only when needed.
+        cells: the files of the cells of one's own, by the cells' names; more may come with later jobs.
     """
 
     driver: Driver
     files: list[Any]
+    cells: dict[str, Source] = field(default_factory=dict)
+
+    def noted(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield the jobs; the file of a cell of one's own travels with all that are handed out from then on."""
+        for job in jobs:
+            if is_own(job.settings.cell):
+                self.cells[job.settings.cell] = own_cells.source(job.settings.cell)
+            yield job
 
     def __call__(self, job: Job, send: Send) -> Done:
         """Do what is left to do of one training; see :func:`pipeline.jobs.job.train`."""
         quieten()
         _bring(job, self.files)
+        for cell, source in self.cells.items():
+            _lay_down(cell, source)
         here = replace(job, settings=replace(job.settings, data_dir=data_dir()))
         return jobs.train(here, send, Travelling(self.driver, job.name))
 
@@ -98,3 +114,15 @@ def _bring(job: Job, files: list[Any]) -> None:
                 for name, content in contents.items():
                     (incoming / name).write_bytes(content)
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
+
+
+def _lay_down(cell: str, source: Source) -> None:
+    """Let Python find the module of a cell, after all that is installed."""
+    folder = data_dir() / "cells" / source.digest
+    path = folder.joinpath(*cell.partition(":")[0].split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with folders.written_whole(path) as file:
+        file.write(source.content)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()

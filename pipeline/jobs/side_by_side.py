@@ -99,7 +99,7 @@ def at_once(trainings: int) -> int:
 
 
 def train_all(jobs: Sequence[Job], data: DataSet, reporter: Reporter, *, count: int, executor: Executor) -> Outcome:
-    """Do the jobs on the data, ``count`` at a time; each run is a child of its comparison as soon as it is known."""
+    """Do the jobs on the data, ``count`` at a time; return what came of each."""
     done: dict[Job, Done] = {}
     failures: dict[Job, str] = {}
 
@@ -128,7 +128,7 @@ def follow(
     executor: Executor,
     goes_on: GoesOn = processes.always,
 ) -> None:
-    """Do the jobs, ``count`` at a time; each run is listed as a child of its parent as soon as it is known.
+    """Do the jobs, ``count`` at a time; a run that an interruption leaves open is ended.
 
     Args:
         jobs: taken one by one, as there is room: the next one may depend on what has happened before.
@@ -149,7 +149,6 @@ def follow(
                     store.mark_failed(run_id, event.reason)
             elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
                 run_ids[event.job] = event.message.run_id
-                store.add_child(event.job.parent, event.message.run_id)
             take(event)
             board.take(event)
             reporter.trainings(board.rows, board.left)

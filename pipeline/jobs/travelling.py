@@ -11,6 +11,7 @@ such a checkpoint is the id of its run.
 
 import hashlib
 import io
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class Travelling:
     def __init__(self, driver: Driver | None = None, job: str = "") -> None:
         self._driver, self._job = driver, job
         self._held: dict[str, Lease] = {}
-        self._beaten = 0.0
+        self._beaten = -math.inf
 
     @property
     def driver(self) -> Driver:
@@ -61,6 +62,7 @@ class Travelling:
         if self.is_held(name) and run.leases:
             raise HeldError(f"resume: expected a run that was cut off, but another process is at run {run.run_id}.")
         self._held[name] = self._taken(run)
+        self._beaten = -math.inf  # nobody has seen a heartbeat on this one
         try:
             self.beat()
             yield

@@ -192,11 +192,6 @@ def in_project_run() -> bool:
     return "MLFLOW_RUN_ID" in os.environ
 
 
-def add_child(parent: str, run_id: str) -> None:
-    """List a run among the children of a comparison: also one that another comparison has trained, and keeps."""
-    _append(parent, runs.CHILDREN, run_id)
-
-
 def add_to_comparison(run_id: str, parent: str) -> None:
     """Mark a run as one of a comparison's, by which the UI can filter; it may belong to several."""
     _append(run_id, runs.COMPARISON, parent)
@@ -310,16 +305,19 @@ def find_checkpointed_runs() -> list[TrackedRun]:
 
 
 def children_of(run_id: str) -> list[TrackedRun]:
-    """Return the runs that name this one as their parent, and those that its tag ``children`` names, by their start.
+    """Return the runs that name this one as their parent or as their comparison, by their start.
+
+    A comparison of a former version lists its trainings in a tag, which counts as well.
 
     Raises:
         TrackingError: there is no such run, or none of an id in the tag.
     """
     parent = get_run(run_id)
-    query = f"tags.`mlflow.parentRunId` = '{run_id}'"
-    with explained("No answer from the tracking server"):
-        children: list[Run] = mlflow.search_runs([parent.experiment_id], query, output_format="list")
-    found = {child.info.run_id: _tracked(child) for child in children}
+    found: dict[str, TrackedRun] = {}
+    for query in (f"tags.`{runs.PARENT}` = '{run_id}'", f"tags.{runs.COMPARISON} LIKE '%{run_id}%'"):
+        with explained("No answer from the tracking server"):
+            children: list[Run] = mlflow.search_runs([parent.experiment_id], query, output_format="list")
+        found |= {child.info.run_id: _tracked(child) for child in children if child.info.run_id != run_id}
     found |= {child: get_run(child) for child in parent.children if child not in found}
     return sorted(found.values(), key=lambda child: child.started)
 

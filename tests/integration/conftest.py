@@ -105,7 +105,7 @@ def wait_until_up(address: str, process: subprocess.Popen[bytes], seconds: int) 
         try:
             if requests.get(address, timeout=1).ok:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:  # refused, or too slow
             pass
         time.sleep(0.2)
     pytest.fail(f"no answer from {address} within {scaled(seconds):.0f} s")

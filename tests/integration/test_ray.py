@@ -1,6 +1,7 @@
 """Comparisons on a real Ray cluster of two nodes that share no folder, with a real tracking server on PostgreSQL."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,21 @@ from mlflow.entities import Run
 from tests.integration.conftest import PROJECT, free_port, wait_until_up
 from tests.ray_fixtures import two_nodes
 
-COMPARE = ("compare", "--cells", "rnn,gru", "--epochs", 30, "--dataset", "digits", "--hidden-units", 16, "--shards", 2)
+COMPARE = (
+    "compare",
+    "--cells",
+    "gru,my_cells:MGU",
+    "--seeds",
+    1,
+    "--epochs",
+    20,
+    "--dataset",
+    "digits",
+    "--hidden-units",
+    16,
+    "--shards",
+    2,
+)
 Costs = list[tuple[int, float, float]]
 """Step, cost and validation cost of each epoch."""
 
@@ -75,7 +90,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(folder: Path) -> Iterator[Any]:
-    """Start cluster and server, and make both those that the commands of this module use."""
+    """Start cluster and server, and make both those that the commands of this module use; save a cell of one's own."""
+    page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
+    cell = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    (folder / "my_cells.py").write_text(cell, encoding="utf-8")
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         made = stack.enter_context(two_nodes(folder / "a", folder / "b"))

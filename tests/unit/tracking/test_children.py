@@ -1,0 +1,35 @@
+"""The children of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere."""
+
+import mlflow
+import pytest
+
+from pipeline.tracking import runs, store
+
+
+@pytest.fixture(autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path_factory.mktemp("children")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+
+
+def test_children_are_found_by_what_they_say_themselves() -> None:
+    first, second = store.begin_run("first", {}), store.begin_run("second", {})
+    for comparison in (first, second):
+        store.add_to_comparison(comparison, comparison)
+    own, other = store.create_child(first, "gru-s1", {}), store.create_child(first, "gru-s2", {})
+    group = store.create_child(first, "gru", {runs.COMPARISON: first})
+    for run_id in (own, other):
+        store.add_to_comparison(run_id, first)
+        store.log_tags(run_id, {runs.PARENT: group})
+    store.add_to_comparison(own, second)
+
+    assert {own, other, group} == {run.run_id for run in store.children_of(first)}
+    assert [own] == [run.run_id for run in store.children_of(second)]
+
+
+def test_what_a_former_version_has_listed_counts() -> None:
+    parent, child = store.begin_run("comparison", {}), store.begin_run("gru-s1", {})
+    store.log_tags(parent, {runs.CHILDREN: child})
+
+    assert [child] == [run.run_id for run in store.children_of(parent)]
