@@ -35,6 +35,9 @@ COMPARE = (
     "--shards",
     2,
 )
+PATH = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+"""Debian keeps PostgreSQL's programs in a folder of their version, which no shell looks into."""
+
 Costs = list[tuple[int, float, float]]
 """Step, cost and validation cost of each epoch."""
 
@@ -45,7 +48,7 @@ LEASE = 8
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Yield the address of a new database; of a SQLite file where PostgreSQL is not installed."""
-    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+    if not shutil.which("initdb", path=PATH) or not shutil.which("pg_ctl", path=PATH):
         yield f"sqlite:///{folder}/server.db"
         return
     port, user = free_port(), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not serve root
@@ -63,7 +66,8 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 def _run(*command: str, user: str | None) -> None:
-    subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
+    environment = os.environ | {"PATH": PATH}
+    subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, env=environment)
 
 
 @contextmanager
