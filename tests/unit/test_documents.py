@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import app
+from pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -58,3 +60,8 @@ def test_every_command_that_is_shown_exists_with_its_options(page: str) -> None:
 
 def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(text("README.md").splitlines()) <= 200
+
+
+def test_the_page_of_the_parameters_has_a_row_for_each() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", text("docs/parameters.md").partition("## Order of reading")[0], re.MULTILINE)
+    assert {field.name for field in fields(Settings)} == set(rows)
