@@ -13,6 +13,8 @@ import pytest
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# The jobs of the tests are functions of this project's tests, which its package does not hold.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
 os.environ["RAY_raylet_start_wait_time_s"] = "180"  # noqa: SIM112 - its own name; on a busy machine
 
 pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")

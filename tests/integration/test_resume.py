@@ -120,8 +120,8 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
 ) -> None:
     log_model = models.log_model
 
-    def stopped(*arguments: Any, name: str) -> str:
-        log_model(*arguments, name=name)
+    def stopped(*arguments: Any, **named: Any) -> str:
+        log_model(*arguments, **named)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -140,13 +140,11 @@ def test_killed_and_repeated_it_has_the_same_trials(
             os.killpg(process.pid, signal.SIGKILL)
     command(*SEARCH, *data)
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/killed.db")
     repeated = search_run()
     killed = histories(repeated)
     assert 1 == len(mlflow.search_runs(filter_string="tags.kind = 'search'", output_format="list"))
     assert "FINISHED" == repeated.info.status
     monkeypatch.undo()
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     assert histories(search) == killed
 
 
