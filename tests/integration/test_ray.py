@@ -214,6 +214,20 @@ def test_a_driver_that_is_killed_is_taken_up_by_the_same_command(
     check(local)
 
 
+def test_a_search_has_the_trials_that_it_has_on_one_machine(
+    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("--dataset", "digits", "--epochs", 9, "--hidden-units", 8, "--shards", 2, "--workers", 1)
+    search = ("search", "--trials", 3, "--confirm", 0, "--range", "learning_rate=1e-3..3e-2:log", *small)
+    ended(begin(*search, "--on", "ray"), folder)
+    on_the_cluster = {run.info.run_name: costs(run) for run in trainings()}
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "searched")
+    ended(begin(*search), folder)
+
+    assert {"gru-t1", "gru-t2", "gru-t3"} == on_the_cluster.keys()
+    assert {run.info.run_name: costs(run) for run in trainings()} == on_the_cluster
+
+
 def test_trainings_of_a_node_that_is_killed_go_on_elsewhere(
     cluster: Any, local: dict[str, Costs], folder: Path
 ) -> None:
