@@ -12,11 +12,11 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import PipelineError, of_library
 from pipeline.startup import interruptible, talks
@@ -94,17 +94,37 @@ def run(work: Work, jobs: Iterable[Any], *, count: int, goes_on: GoesOn = always
         count: of processes.
         goes_on: answers what a job sends; the job waits for it. That it is to stop is the job's to follow.
     """
-    todo, team = iter(jobs), _Team(work, goes_on)
+    yield from keep_busy(_Team(work, goes_on), jobs, count=count)
+
+
+class Crew(Protocol):
+    """Those who do jobs, wherever that is; its length is the number of jobs that are under way."""
+
+    def __len__(self) -> int: ...
+
+    def begin(self, job: Any) -> None:
+        """Begin a job."""
+
+    def events(self) -> Sequence[Event]:
+        """Return what happens next."""
+
+    def stop(self) -> None:
+        """Interrupt all, and wait for their end."""
+
+
+def keep_busy(crew: Crew, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+    """Let a crew do jobs, ``count`` at a time, each taken when there is room for it; yield what happens."""
+    todo = iter(jobs)
     try:
         while True:
-            while len(team.busy) < count and (job := next(todo, _NONE)) is not _NONE:
-                team.begin(job)
+            while len(crew) < count and (job := next(todo, _NONE)) is not _NONE:
+                crew.begin(job)
                 yield Started(job)
-            if not team.busy:
+            if not len(crew):
                 return
-            yield from team.events()
+            yield from crew.events()
     finally:
-        team.stop()
+        crew.stop()
 
 
 _NONE = object()
@@ -117,8 +137,11 @@ class _Team:
         self._work, self._goes_on = work, goes_on
         self._workers: list[_Worker] = []
 
+    def __len__(self) -> int:
+        return len(self._busy)
+
     @property
-    def busy(self) -> "dict[Connection, _Worker]":
+    def _busy(self) -> "dict[Connection, _Worker]":
         """Those that are at a job, by their connections."""
         return {worker.connection: worker for worker in self._workers if worker.is_busy}
 
@@ -135,7 +158,7 @@ class _Team:
 
     def events(self) -> "list[Event]":
         """Return what happens next; that nothing does within a second is an event, too."""
-        busy = self.busy
+        busy = self._busy
         ready = wait(list(busy), timeout=1)
         return [busy[connection].receive() for connection in ready] or [Waited()]  # type: ignore[index]
 

@@ -26,7 +26,6 @@ from pipeline.jobs.processes import (
     GoesOn,
     Moved,
     Said,
-    Started,
     Work,
     always,
 )
@@ -66,20 +65,7 @@ def run(
         goes_on: answers what a job sends; the job waits for it.
         claim: of each job.
     """
-    todo, crew = iter(jobs), _Crew(work, goes_on, claim)
-    try:
-        while True:
-            while len(crew.tasks) < count and (job := next(todo, _NONE)) is not _NONE:
-                crew.begin(job)
-                yield Started(job)
-            if not crew.tasks:
-                return
-            yield from crew.events()
-    finally:
-        crew.stop()
-
-
-_NONE = object()
+    yield from processes.keep_busy(_Crew(work, goes_on, claim), jobs, count=count)
 
 
 class Begun(NamedTuple):
@@ -198,6 +184,9 @@ class _Crew:
         decorate: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, **options)
         self._do = decorate(_attempt)
         self._begun = 0
+
+    def __len__(self) -> int:
+        return len(self.tasks)
 
     def begin(self, job: Any) -> None:
         """Hand a job to the cluster, which finds a node for it."""
