@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.integration.conftest import Command, environment, run_id_in, run_process
+from tests.integration.conftest import Command, environment, run_id_in
 from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
@@ -273,24 +273,6 @@ def test_what_it_is_to_be_judged_against_is_looked_up_before_anything_is_trained
     assert "expected the address of a model that a run has logged, received 'models:/nothing@champion'" in nothing
     assert "against: expected trainings on the same data" in other
     assert [] == mlflow.search_runs(filter_string="params.seed = '44'", output_format="list")
-
-
-def test_the_project_compares(store: Path, parent: str, data: tuple[str, str]) -> None:
-    small = [
-        argument
-        for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)
-        for argument in ("-P", f"{name[2:]}={value}")
-    ]
-    lists = ("-P", "cells=gru,rnn", "-P", "seeds=2")
-    done = run_process(
-        "mlflow", "run", ".", "--env-manager", "local", "-e", "compare", *lists, *small, "-P", f"data-dir={data[1]}"
-    )
-
-    assert 0 == done.returncode, done.stdout + done.stderr
-    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-gru-rnn-digits'", output_format="list")[0]
-    assert ("FINISHED", "gru,rnn", "2") == (run.info.status, run.data.params["cells"], run.data.params["seeds"])
-    assert "report.html" in artifacts(run.info.run_id)
-    assert {} == children(run.info.run_id)  # all were trained before
 
 
 @pytest.mark.parametrize(

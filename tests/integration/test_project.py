@@ -28,10 +28,14 @@ def latest_run() -> Run:
     return mlflow.search_runs(output_format="list", order_by=["start_time DESC"], max_results=1)[0]
 
 
-def test_the_project_runs_with_parameters_that_it_does_not_declare(store: Path) -> None:
-    with_space = store / "a folder with space"
-    overriding = ("-P", "cell=rnn", "-P", "recipe=accurate", "-P", "learning_rate=1e-2")
-    mlflow_run(*SMALL, *overriding, "-P", f"data_dir={with_space}")
+def test_the_project_runs_with_parameters_of_a_file_and_some_that_it_does_not_declare(store: Path) -> None:
+    with_space, config = store / "a folder with space", store / "project.yaml"
+    config.write_text("dataset: digits\nhidden_units: 8\nepochs: 2\ncell: rnn\n")
+    of_file = ("-P", f"config={config}", "-P", f"data_dir={with_space}")
+    other = run_process("mlflow", "run", ".", "--env-manager", "local", *of_file)  # whose cell is declared, as gru
+    assert "cell: expected rnn, as in the file of config, received gru" in other.stderr
+
+    mlflow_run(*of_file, "-P", "cell=rnn", "-P", "recipe=accurate", "-P", "learning_rate=1e-2")
 
     run = latest_run()
     assert ("rnn-digits-accurate-s1", "FINISHED") == (run.info.run_name, run.info.status)
@@ -43,6 +47,7 @@ def test_the_project_runs_with_parameters_that_it_does_not_declare(store: Path) 
         "dataset": "digits",
         "epochs": "2",
         "steps": "8",
+        "hidden_units": "8",
     }.items() <= run.data.params.items()
     assert str(with_space) == shlex.split(run.data.params["data_dir"])[0]
     assert 0.01 == float(run.data.params["learning_rate"])
@@ -71,34 +76,10 @@ def test_the_stages_run_one_after_the_other(store: Path) -> None:
     assert "test_accuracy" in mlflow.get_run(trained.info.run_id).data.metrics
 
 
-def test_a_project_run_is_registered_and_another_promotes_it(store: Path) -> None:
-    data = ("-P", f"data_dir={store / 'stages'}")
-    mlflow_run(*SMALL, *data, "-P", "register=first")
-    run_id, client = latest_run().info.run_id, mlflow.MlflowClient()
-    assert run_id == client.get_model_version_by_alias("first", "champion").run_id
-
-    for name, force in (("other", "true"), ("first", "false")):
-        mlflow_run("-e", "promote", "-P", f"run_id={run_id}", "-P", f"name={name}", "-P", f"force={force}")
-
-        assert f"promote-{name}-1" == latest_run().info.run_name
-        assert run_id == latest_run().data.tags["promoted_run_id"]
-        assert run_id == client.get_model_version_by_alias(name, "champion").run_id
-
-
 def test_a_project_run_whose_parameter_does_not_exist_names_it_as_it_was_typed(store: Path) -> None:
     done = run_process("mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "epoch=3")
 
     assert "Error: epoch: there is no parameter of this name. Did you mean epochs" in done.stderr
-
-
-def test_a_project_run_takes_its_parameters_from_a_file(store: Path) -> None:
-    config = store / "project.yaml"
-    config.write_text("dataset: digits\nhidden_units: 8\nepochs: 2\ncell: lstm\n")
-    arguments = ("mlflow", "run", ".", "--env-manager", "local", "-P", f"config={config}", "-P", f"data_dir={store}")
-
-    assert "cell: expected lstm, as in the file of config, received gru" in run_process(*arguments).stderr
-    assert 0 == run_process(*arguments, "-P", "cell=lstm").returncode
-    assert ("lstm", "8") == tuple(latest_run().data.params[name] for name in ("cell", "hidden_units"))
 
 
 def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
@@ -147,19 +128,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
-def test_the_project_tracks_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_project_tracks_registers_and_promotes_on_a_server(
+    store: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=on-a-server")
+    output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", "-P", "register=first")
 
-    run = latest_run()
-    page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
-    assert f"Run {run.info.run_id} holds all of it. Look at it at {page}\n" in output
+    run, client = latest_run(), mlflow.MlflowClient()
+    run_id = run.info.run_id
+    page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}?workflowType=machine_learning"
+    assert f"Run {run_id} holds all of it. Look at it at {page}\n" in output
     assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics
-    model = mlflow.pyfunc.load_model("models:/on-a-server@champion")
-    assert run.info.run_id == model.metadata.run_id
+    model = mlflow.pyfunc.load_model("models:/first@champion")
+    assert run_id == model.metadata.run_id
     assert (-1, 10) == model.metadata.signature.outputs.inputs[0].shape
+
+    for name, force in (("other", "true"), ("first", "false")):
+        mlflow_run("-e", "promote", "-P", f"run_id={run_id}", "-P", f"name={name}", "-P", f"force={force}")
+
+        assert f"promote-{name}-1" == latest_run().info.run_name
+        assert run_id == latest_run().data.tags["promoted_run_id"]
+        assert run_id == client.get_model_version_by_alias(name, "champion").run_id
 
 
 def below(parent: Run) -> list[Run]:
@@ -171,9 +162,10 @@ def below(parent: Run) -> list[Run]:
 def test_the_project_compares_into_a_server(store: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
 
-    mlflow_run("-e", "compare", "-P", "cells=rnn,gru", "-P", "seeds=2", *SMALL, "-P", f"data_dir={store / 'data'}")
+    mlflow_run("-e", "compare", "-P", "cells=rnn,gru", "-P", "seeds=2", *SMALL, "-P", f"data-dir={store / 'data'}")
 
     (parent,) = mlflow.search_runs(filter_string="params.cells = 'rnn,gru'", output_format="list")
+    assert ("compare-rnn-gru-digits", "2") == (parent.info.run_name, parent.data.params["seeds"])
     groups = below(parent)
     trainings = [run for group in groups for run in below(group)]
     assert {"rnn-digits", "gru-digits"} == {run.info.run_name for run in groups}

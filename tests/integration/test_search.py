@@ -127,7 +127,7 @@ def test_killed_and_repeated_it_has_the_same_trials(
     search: Run, command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/killed.db")  # where no trial has a twin
-    data = ("--data-dir", str(tmp_path / "data"))
+    data = ("--data-dir", str(tmp_path / "data"), "--confirm", "0")  # the trials alone are compared
     for epochs in (4, 14):
         with subprocess.Popen(
             [sys.executable, "-m", "pipeline", *SEARCH, *data],
