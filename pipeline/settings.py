@@ -30,7 +30,7 @@ Order = Literal["rows", "columns", "snake", "permuted"]
 Initializer = Literal["orthogonal", "identity", "chrono"]
 Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
-Augmentation = Literal["none", "affine"]
+Augmentation = Literal["none", "affine", "elastic"]
 Recipe = Literal["tutorial", "accurate", "quick"]
 
 MIRRORS = "mirrors"
@@ -210,7 +210,8 @@ class Settings(DataSettings):
         float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights, which is then what is kept; 0: none.")
     ] = 0.0
     augmentation: Annotated[
-        Augmentation, Doc("Train on the images as they are, or turned, shifted and scaled a little, anew each epoch.")
+        Augmentation,
+        Doc("Train on images as they are, or turned, shifted, scaled (affine) and bent (elastic), anew each epoch."),
     ] = "none"
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")

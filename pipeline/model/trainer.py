@@ -32,6 +32,9 @@ CHUNK_SECONDS = 0.3
 
 Numbers = npt.NDArray[Any]
 
+Distortions = tuple[tf.Tensor, ...]
+"""How images are distorted: tensors (N, …), one for each kind of distortion."""
+
 
 class Epoch(NamedTuple):
     """What an epoch cost and reached.
@@ -116,12 +119,12 @@ class Trainer:
             TrainingError: the cost of a batch is not finite.
         """
         begin = time.perf_counter()
-        order, transforms = _order(len(self._train[1]), self._settings.seed, number), self._transforms(number)
+        order, distortions = _order(len(self._train[1]), self._settings.seed, number), self._distortions(number)
         self._seed_dropout(number)
         costs: list[float] = []
         hits = 0
         while len(costs) < self.batches:
-            chunk_costs, chunk_hits = self._run_chunk(order, transforms, len(costs))
+            chunk_costs, chunk_hits = self._run_chunk(order, distortions, len(costs))
             self._check_finite(chunk_costs, number, len(costs))
             costs.extend(chunk_costs.tolist())
             hits += int(chunk_hits.sum())
@@ -185,14 +188,14 @@ class Trainer:
             for variable, value in zip(self.model.trainable_variables, weights, strict=True):
                 variable.assign(value)
 
-    def _transforms(self, number: int) -> tf.Tensor | None:
-        """Return the transformation (N, 8) of each image in an epoch; None without augmentation."""
-        if self._settings.augmentation != "affine":
-            return None
+    def _distortions(self, number: int) -> Distortions:
+        """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; none: not at all."""
         count, height, width = self._train[0].shape
         of_order = (self._settings.seed, number)
-        seed = tf.random.experimental.stateless_fold_in(of_order, 1)
-        return augmentation.random_affine(count, height=height, width=width, seed=seed)
+        return tuple(
+            draw(count, height=height, width=width, seed=tf.random.experimental.stateless_fold_in(of_order, place))
+            for place, draw in enumerate(augmentation.DRAWS[self._settings.augmentation], start=1)
+        )
 
     def _seed_dropout(self, number: int) -> None:
         """Let what dropout leaves out depend on seed and epoch alone: each shard of a batch counts on from here."""
@@ -200,11 +203,11 @@ class Trainer:
             if isinstance(layer, keras.layers.Dropout):
                 layer.seed_generator.state.assign((self._settings.seed, number * self.batches * len(self._sizes)))
 
-    def _run_chunk(self, order: tf.Tensor, transforms: tf.Tensor | None, start: int) -> tuple[Numbers, Numbers]:
+    def _run_chunk(self, order: tf.Tensor, distortions: Distortions, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""
         stop = min(start + self._chunk, self.batches)
         begin = time.perf_counter()
-        results = self._train_batches(order, transforms, tf.constant(start), tf.constant(stop))
+        results = self._train_batches(order, distortions, tf.constant(start), tf.constant(stop))
         costs, hits = (result.numpy() for result in results)
         # The first call traces, which says little of the next: from one batch the chunk finds its size in two calls.
         self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
@@ -223,31 +226,30 @@ class Trainer:
         )
 
     def _chunk_graph(
-        self, order: tf.Tensor, transforms: tf.Tensor | None, start: tf.Tensor, stop: tf.Tensor
+        self, order: tf.Tensor, distortions: Distortions, start: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Train batches ``start`` to ``stop`` of ``order``; return the cost and the hits of each."""
 
         def body(batch: tf.Tensor, costs: tf.TensorArray, hits: tf.TensorArray) -> tuple[Any, ...]:
             indices = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            cost, right = self._train_batch(indices, transforms)
+            cost, right = self._train_batch(indices, distortions)
             return batch + 1, costs.write(batch - start, cost), hits.write(batch - start, right)
 
         costs, hits = (tf.TensorArray(dtype, size=stop - start) for dtype in (tf.float32, tf.int32))
         _, costs, hits = tf.while_loop(lambda batch, *_: batch < stop, body, (start, costs, hits))
         return costs.stack(), hits.stack()
 
-    def _train_batch(self, indices: tf.Tensor, transforms: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _train_batch(self, indices: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights by one batch; return its mean cost and its hits."""
-        parts = [self._shard(part, transforms) for part in tf.split(indices, self._sizes)]
+        parts = [self._shard(part, distortions) for part in tf.split(indices, self._sizes)]
         costs, hits, gradients = zip(*parts, strict=True)
         self.optimizer.apply([tf.add_n(same) for same in zip(*gradients, strict=True)], self.model.trainable_variables)
         return tf.add_n(costs), tf.add_n(hits)
 
-    def _shard(self, indices: tf.Tensor, transforms: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def _shard(self, indices: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return a shard's share of the batch's mean cost, its hits, and the gradients of what it has to minimise."""
         images, labels = (tf.gather(tensor, indices) for tensor in self._train)
-        if transforms is not None:
-            images = augmentation.apply_affine(images, tf.gather(transforms, indices))
+        images = augmentation.apply(images, *(tf.gather(each, indices) for each in distortions))
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)
             costs, hits = _costs(logits, labels)

@@ -71,7 +71,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("source", "", "at least 1 character"),
         ("recipe", "lucky", "'tutorial', 'accurate' or 'quick'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
-        ("augmentation", "elastic", "'none' or 'affine'"),
+        ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity' or 'chrono'"),
         ("warmup_epochs", -1, "greater than or equal to 0"),
         ("dropout", 1, "less than 1"),

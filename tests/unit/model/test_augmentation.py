@@ -1,12 +1,14 @@
-"""Affine augmentation: its pictures against scipy's, its limits by where single points are read."""
+"""Augmentation: its pictures against scipy's and Pillow's, its limits by where single points are read."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from PIL import Image
+from scipy.ndimage import affine_transform, map_coordinates
 
 from pipeline.model import augmentation
 
@@ -22,6 +24,10 @@ def transforms(count: int = 1_000, height: int = 28, width: int = 28, seed: tupl
     return np.asarray(augmentation.random_affine(count, height=height, width=width, seed=seed))
 
 
+def bends(count: int = 1_000, height: int = 28, width: int = 28, seed: tuple[int, int] = (1, 1)) -> Array:
+    return np.asarray(augmentation.random_bends(count, height=height, width=width, seed=seed))
+
+
 def read_at(row: Array, x: float, y: float) -> Array:
     """Where the pixel (x, y) of a transformed image is read, by the definition of the eight numbers."""
     a = [float(value) for value in row]
@@ -29,19 +35,19 @@ def read_at(row: Array, x: float, y: float) -> Array:
 
 
 def test_the_identity_changes_nothing() -> None:
-    same = augmentation.apply_affine(tf.constant(images()), tf.constant([IDENTITY] * 4, tf.float32))
+    same = augmentation.apply(tf.constant(images()), tf.constant([IDENTITY] * 4, tf.float32))
     np.testing.assert_array_equal(images(), same)
 
 
 def test_a_shift_by_one_pixel_moves_all_pixels_and_fills_up_with_black() -> None:
-    shifted = augmentation.apply_affine(tf.constant(images()), tf.constant([[1, 0, 1, 0, 1, 0, 0, 0]] * 4, tf.float32))
+    shifted = augmentation.apply(tf.constant(images()), tf.constant([[1, 0, 1, 0, 1, 0, 0, 0]] * 4, tf.float32))
     np.testing.assert_array_equal(images()[:, :, 1:], shifted[:, :, :-1])
     np.testing.assert_array_equal(0, shifted[:, :, -1])
 
 
 def test_images_are_interpolated_as_scipy_does() -> None:
     rows = transforms(count=4, height=9, width=7)
-    actual = augmentation.apply_affine(tf.constant(images()), tf.constant(rows))
+    actual = augmentation.apply(tf.constant(images()), tf.constant(rows))
     for image, row, result in zip(images(), rows, actual, strict=True):
         matrix, offset = [[row[4], row[3]], [row[1], row[0]]], [row[5], row[2]]  # scipy counts (y, x)
         expected = affine_transform(image.astype(float), matrix, offset, order=1, mode="grid-constant", cval=0)
@@ -70,18 +76,61 @@ def test_a_smaller_image_is_shifted_by_less() -> None:
     assert 0.5 < np.abs(shifts).max() <= 2 * 8 / 28 + 1e-4
 
 
-def test_every_image_is_transformed_in_its_own_way() -> None:
+def test_without_a_distortion_images_stay_as_they_are() -> None:
+    assert images().dtype == augmentation.apply(tf.constant(images())).dtype.as_numpy_dtype
+    np.testing.assert_array_equal(images(), augmentation.apply(tf.constant(images())))
+
+
+def test_bends_of_nothing_leave_what_was_transformed() -> None:
+    rows = tf.constant(transforms(count=4, height=9, width=7))
+    straight, bent = (
+        augmentation.apply(tf.constant(images()), rows, *more) for more in ((), (tf.zeros((4, 4, 4, 2)),))
+    )
+    np.testing.assert_allclose(straight, bent, atol=0.01)
+
+
+def test_images_are_bent_as_pillow_and_scipy_do() -> None:
+    fields, rows = 3 * bends(count=4, height=28, width=20), transforms(count=4, height=28, width=20)
+    shown = images(height=28, width=20)
+    actual = augmentation.apply(tf.constant(shown), tf.constant(rows), tf.constant(fields))
+    down, right = np.mgrid[0:28, 0:20]
+    for image, row, field, result in zip(shown, rows, fields, actual, strict=True):
+        along = [
+            np.asarray(Image.fromarray(part).resize((20, 28), Image.Resampling.BICUBIC))
+            for part in np.moveaxis(field, 2, 0)
+        ]
+        x, y = (at + np.asarray(moved) for at, moved in zip(read_at_all(row, right, down), along, strict=True))
+        expected = map_coordinates(image.astype(float), [y, x], order=1, mode="grid-constant", cval=0)
+        np.testing.assert_allclose(result, expected, atol=1)  # of 255: TensorFlow looks bicubic weights up in a table
+
+
+def read_at_all(row: Array, x: Array, y: Array) -> tuple[Array, Array]:
+    a = [float(value) for value in row]
+    return a[0] * x + a[1] * y + a[2], a[3] * x + a[4] * y + a[5]
+
+
+def test_the_points_of_a_grid_are_moved_by_up_to_a_pixel_and_a_half_of_28() -> None:
+    for side, limit in ((28, 1.5), (8, 1.5 * 8 / 28)):
+        moved = bends(height=side, width=side)
+        assert (1_000, 4, 4, 2) == moved.shape
+        assert 0.99 * limit < np.abs(moved).max() <= limit + 1e-6
+        assert pytest.approx(0, abs=0.02) == moved.mean()
+
+
+def test_every_image_is_distorted_in_its_own_way() -> None:
     assert len(transforms(500)) == len(np.unique(transforms(500), axis=0))
+    assert len(bends(500)) == len(np.unique(bends(500).reshape(500, -1), axis=0))
 
 
-def test_the_seed_alone_settles_the_transformations() -> None:
-    np.testing.assert_array_equal(transforms(seed=(3, 4)), transforms(seed=(3, 4)))
-    assert not np.array_equal(transforms(seed=(3, 4)), transforms(seed=(3, 5)))
+@pytest.mark.parametrize("draw", [transforms, bends])
+def test_the_seed_alone_settles_the_distortions(draw: Callable[..., Array]) -> None:
+    np.testing.assert_array_equal(draw(seed=(3, 4)), draw(seed=(3, 4)))
+    assert not np.array_equal(draw(seed=(3, 4)), draw(seed=(3, 5)))
 
 
 def test_the_brightness_of_what_lies_in_the_middle_is_kept_on_average() -> None:
     dots = np.zeros((1_000, 28, 28), np.uint8)
     dots[:, 10:18, 10:18] = 200
-    transformed = augmentation.apply_affine(tf.constant(dots), tf.constant(transforms()))
+    transformed = augmentation.apply(tf.constant(dots), tf.constant(transforms()))
     # Scaled by s, an area grows by s², whose mean over s from 0.9 to 1.1 is 1 + 0.1²/3.
     assert pytest.approx(dots.mean() * (1 + 0.01 / 3), rel=0.01) == float(tf.reduce_mean(transformed))
