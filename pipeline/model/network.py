@@ -92,9 +92,9 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
 
     The graph's signature takes ``pixels`` (B, H, W) float32 and gives
     ``probabilities`` (B, C) float32. A second one, ``probabilities_by_step``, gives (B, T, C): the answer if reading
-    ended after each step. A network that reads in both directions begins at the end, and has no such answers; of a
-    cell of one's own it is left out, too. The graph computes the recurrent layers by ``recurrent.py``:
-    one image takes a server about half of the time that Keras's loop takes. Not ``fast``, for a cell of one's own, it
+    ended after each step. A network that reads in both directions begins at the end, and has no such answers; nor has
+    a layer of one's own that cannot be asked for them. The graph computes the recurrent layers by ``recurrent.py``: one
+    image takes a server about half of the time that Keras's loop takes. Not ``fast``, for a cell of one's own, it
     computes the layers as they are; the graph needs no code of theirs either way.
     """
     mgu.portable(model).save(folder / "model.keras")
@@ -106,10 +106,12 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {BY_STEP: tf.nn.softmax(recurrent.logits_by_step(model, pixels))}
+        logits = recurrent.logits_by_step(model, pixels) if fast else own.logits_by_step(model, pixels)
+        return {BY_STEP: tf.nn.softmax(logits)}
 
     signatures = {"serving_default": classify}
-    if fast and not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers):
+    forward = not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
+    if forward and (fast or own.tells_by_step(model)):
         signatures[BY_STEP] = classify_by_step
     module = tf.Module()
     module.weights = model.weights

@@ -1,8 +1,10 @@
 """A cell of one's own as a layer of the network: a Keras recurrent layer, or a cell that Keras's ``RNN`` runs."""
 
 import inspect
+import math
 
 import keras
+import numpy as np
 
 from pipeline import own_cells
 from pipeline.errors import UsageError
@@ -39,6 +41,39 @@ def both_directions(cell: str, layer: keras.layers.Layer, *, name: str) -> keras
         if both.backward_layer.go_backwards == layer.go_backwards:
             raise ValueError("go_backwards is not in its get_config")
         return both
+
+
+def logits_by_step(model: keras.Model, images: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the logits that ``model`` would end with if reading ended after each step, (B, T, C).
+
+    It is asked of its last recurrent layer, which ``tells_by_step`` has to be true of.
+    """
+    last = _returning(model)[-1]
+    x = keras.Model(model.input, last.input)(images)
+    last.return_sequences = True
+    try:
+        x = last(x)
+    finally:
+        last.return_sequences = False
+    for layer in model.layers[model.layers.index(last) + 1 : -1]:
+        x = layer(x, training=False)
+    return x
+
+
+def tells_by_step(model: keras.Model) -> bool:
+    """Return whether the outputs after all steps can be had: after the last, they have to give the model's answer."""
+    if not _returning(model):
+        return False
+    shape = (1, *model.input_shape[1:])
+    images = np.linspace(0, 255, math.prod(shape), dtype=np.float32).reshape(shape)
+    answer, by_step = (np.asarray(each) for each in (model(images), keras.ops.softmax(logits_by_step(model, images))))
+    return by_step.shape[2:] == answer.shape[1:] and np.allclose(by_step[:, -1], answer, atol=1e-5)
+
+
+def _returning(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers of one direction that can be told to return sequences."""
+    both = keras.layers.Bidirectional
+    return [layer for layer in model.layers if hasattr(layer, "return_sequences") and not isinstance(layer, both)]
 
 
 def _is_layer(kind: type) -> bool:

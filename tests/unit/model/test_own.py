@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,6 +49,19 @@ class Running(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "return_sequences": self.return_sequences}
+"""
+
+HEEDLESS = """
+from own_good import Running
+
+class Last(Running):
+    def __init__(self, units, return_sequences=False, **options):
+        super().__init__(units, return_sequences, **options)
+        self.whole = return_sequences
+
+    def call(self, x):
+        h = super().call(x)
+        return h if self.whole else h[:, -1] if self.return_sequences else h
 """
 
 BAD = (
@@ -95,6 +109,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("here")
     modules = {
         "own_good": GOOD,
+        "own_heedless": HEEDLESS,
         "own_bad": BAD,
         "own_exits": "import sys\n\nsys.exit(3)\n",
         "own_raises": "first = 1\nsecond = first / 0\n",
@@ -211,6 +226,33 @@ def test_the_graph_that_is_served_answers_as_the_network_does(tmp_path: Path) ->
 
     classify = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     np.testing.assert_allclose(classify(pixels=images)["probabilities"].numpy(), model(images), rtol=1e-5)
+
+
+def by_step(model: keras.Model, folder: Path) -> Any:
+    """Return the signature that answers after each step, of the graph that is served; None where it has none."""
+    network.save(model, folder, fast=False)
+    return tf.saved_model.load(str(folder / "saved_model")).signatures.get("probabilities_by_step")
+
+
+@pytest.mark.parametrize("cell", ["own_good:Sums", "own_good:Running", "keras.layers:GRU"])
+def test_the_answer_after_each_step_is_that_of_a_network_that_reads_no_further(cell: str, tmp_path: Path) -> None:
+    several = settings(cell, layers=2, order="snake", dropout=0.5)
+    model = network.build(several, height=6, width=5, classes=3)
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 5)).astype(np.float32)
+
+    actual = by_step(model, tmp_path)(pixels=tf.constant(images))["probabilities_by_step"].numpy()
+
+    assert (2, 6, 3) == actual.shape
+    for rows in range(1, 7):
+        shorter = network.build(several, height=rows, width=5, classes=3)
+        shorter.set_weights(model.get_weights())
+        np.testing.assert_allclose(actual[:, rows - 1], shorter(images[:, :rows]), rtol=1e-4)
+
+
+def test_a_layer_that_heeds_return_sequences_when_it_is_made_alone_has_no_answers_on_the_way(tmp_path: Path) -> None:
+    rehearsals.check([settings("own_heedless:Last")])
+
+    assert by_step(network.build(settings("own_heedless:Last"), height=6, width=5, classes=3), tmp_path) is None
 
 
 def test_another_file_makes_another_training(here: Path) -> None:
