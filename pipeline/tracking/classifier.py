@@ -93,7 +93,7 @@ class Classifier:
         if self._step_by_step is None:
             raise UsageError(
                 "by_step: expected a model that tells its answer after each step, received one that does not: it reads "
-                "in both directions, is a layer of one's own that gives only its last output, or is of a former version."
+                "in both directions, is a layer of one's own that gives but its last output, or is of a former version."
             )
         return np.asarray(self._step_by_step(pixels=images.astype(np.float32))[BY_STEP])
 
