@@ -42,12 +42,12 @@ class Equations(NamedTuple):
     Attributes:
         gates: G.
         states: tensors that a step hands to the next, its output h first.
-        saved: tensors that ``forward`` saves for ``backward``.
+        saved: tensors that ``forward`` saves for ``backward``, besides its output.
         joins: whether a step reads [h, x, 1] rather than h.
         own_dx: 1 if the gradient of the last gate's x W + b is not that of its h U, else 0.
         forward: (state, product of each gate, x W + b of each gate unless ``joins``, b' of the last
             gate if it has one) → (state after the step, saved).
-        backward: (gradient of the state after the step, saved) → (what of it reaches the state
+        backward: (gradient of the state after the step, its output, saved) → (what of it reaches the state
             before other than through the products, None if nothing does; the gradients of the
             products, which are those of x W + b too; but that of the last x W + b if ``own_dx``).
     """
@@ -58,27 +58,23 @@ class Equations(NamedTuple):
     joins: bool
     own_dx: int
     forward: Callable[..., tuple[Tensors, Tensors]]
-    backward: Callable[[Tensors, Tensors], tuple[Tensors, Tensors, Tensors]]
+    backward: Callable[[Tensors, tf.Tensor, Tensors], tuple[Tensors, Tensors, Tensors]]
 
 
 def _rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
-    h = tf.tanh(x + hu[0])
-    return (h,), (h,)
+    return (tf.tanh(x + hu[0]),), ()
 
 
-def _rnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    (dh,), (h,) = dstate, saved
-    return (None,), (_tanh_gradient(y=h, dy=dh),), ()
+def _rnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    return (None,), (_tanh_gradient(y=h, dy=dstate[0]),), ()
 
 
 def _irnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
-    h = tf.nn.relu(x + hu[0])
-    return (h,), (h,)
+    return (tf.nn.relu(x + hu[0]),), ()
 
 
-def _irnn_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    (dh,), (h,) = dstate, saved
-    return (None,), (_relu_gradient(gradients=dh, features=h),), ()
+def _irnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+    return (None,), (_relu_gradient(gradients=dstate[0], features=h),), ()
 
 
 def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
@@ -89,7 +85,7 @@ def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
     return (o * tanh_c, new_c), (c, i, f, g, o, tanh_c)
 
 
-def _lstm_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+def _lstm_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
     (dh, dc), (c, i, f, g, o, tanh_c) = dstate, saved
     dc += _tanh_gradient(y=tanh_c, dy=dh * o)
     di, df = _sigmoid_gradient(y=i, dy=dc * g), _sigmoid_gradient(y=f, dy=dc * c)
@@ -106,7 +102,7 @@ def _gru_forward(state: Tensors, hu: Tensors, *inputs: tf.Tensor) -> tuple[Tenso
     return (n + z * change,), (z, r, n, hn, change)
 
 
-def _gru_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+def _gru_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
     (dh,), (z, r, n, hn, change) = dstate, saved
     dz = _sigmoid_gradient(y=z, dy=dh * change)
     dn = _tanh_gradient(y=n, dy=dh - dh * z)
@@ -123,7 +119,7 @@ def _mgu_forward(state: Tensors, hu: Tensors, *inputs: tf.Tensor) -> tuple[Tenso
     return (h + f * change,), (f, n, hn, change)
 
 
-def _mgu_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+def _mgu_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
     (dh,), (f, n, hn, change) = dstate, saved
     dn = _tanh_gradient(y=n, dy=dh * f)
     df = _sigmoid_gradient(y=f, dy=dh * change + dn * hn)
@@ -131,12 +127,12 @@ def _mgu_backward(dstate: Tensors, saved: Tensors) -> tuple[Tensors, Tensors, Te
 
 
 EQUATIONS: dict[Cell, Equations] = {
-    "rnn": Equations(CELLS["rnn"].gates, 1, 1, False, 0, _rnn_forward, _rnn_backward),
+    "rnn": Equations(CELLS["rnn"].gates, 1, 0, False, 0, _rnn_forward, _rnn_backward),
     "lstm": Equations(CELLS["lstm"].gates, 2, 6, True, 0, _lstm_forward, _lstm_backward),
     "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
     "mgu": Equations(CELLS["mgu"].gates, 1, 4, False, 1, _mgu_forward, _mgu_backward),
 }
 
-RECTIFIED = Equations(CELLS["rnn"].gates, 1, 1, False, 0, _irnn_forward, _irnn_backward)
+RECTIFIED = Equations(CELLS["rnn"].gates, 1, 0, False, 0, _irnn_forward, _irnn_backward)
 """The vanilla RNN with relu in place of tanh: with its recurrent weights started at the identity the IRNN of Le, Jaitly
 & Hinton 2015, arXiv:1504.00941."""

@@ -131,6 +131,7 @@ def test_tensorflow_is_for_what_trains_and_serves() -> None:
     of_training = {
         "model/augmentation",
         "model/equations",
+        "model/recurrence",
         "model/network",
         "model/recurrent",
         "model/rehearsal",

@@ -57,6 +57,7 @@ def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() ->
         "model/optimizers.py",
         "model/own.py",
         "model/reading.py",
+        "model/recurrence.py",
         "model/recurrent.py",
         "model/trainer.py",
         "own_cells.py",

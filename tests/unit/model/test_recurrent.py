@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS as CELL_TABLE
 from pipeline.cells import Cell
-from pipeline.model import equations, mgu, network, recurrent
+from pipeline.model import equations, mgu, network, recurrence, recurrent
 from pipeline.settings import Settings
 
 CELLS = [keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU, mgu.MGU]
@@ -100,7 +100,7 @@ def test_layers_on_top_of_each_other(kind: Any) -> None:
 # A prime, which has no blocks of more than one step, and numbers that fall into blocks.
 @pytest.mark.parametrize(("kind", "steps"), list(zip(CELLS, [96, 67, 70, 66], strict=True)))
 def test_long_sequences_go_through_the_loop(kind: Any, steps: int) -> None:
-    assert steps > recurrent.UNROLLED_STEPS
+    assert steps > recurrence.UNROLLED_STEPS
     layers = [built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 2), built(kind(3), 8)]
     assert_equal_to_stock(layers, shape=(steps, 3, 2))
 

@@ -1,0 +1,247 @@
+"""A recurrent layer step by step, as a flat graph or a loop, with its backward pass: from inputs to outputs.
+
+Shapes as in ``recurrent.py``, which says what makes it fast; t steps in a row of the T. A long sequence is a loop over
+blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import tensorflow as tf
+
+from pipeline.model.equations import Equations, Tensors
+
+UNROLLED_STEPS = 64
+"""A sequence up to this long becomes one flat graph; a longer one a loop over blocks."""
+
+BLOCK_STEPS = 32
+"""At most this many steps are unrolled in the body of a loop."""
+
+
+def recurrence_of(cell: Equations, *, sequences: bool) -> Callable[..., tf.Tensor]:
+    """Return the function of a layer, with the backward pass of ``cell``, from its inputs and weights to its outputs.
+
+    The inputs are (T, B, I), the weights those of ``_Weights``. It gives the outputs of all steps (T, B, U) if
+    ``sequences``, else that of the last, (B, U).
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def recurrence(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+        weights = _Weights.of(cell, arguments)
+        run = _unrolled if x.shape[0] <= UNROLLED_STEPS else _looped
+        return run(weights, x, sequences=sequences)
+
+    return recurrence  # type: ignore[no-any-return]
+
+
+class _Weights(NamedTuple):
+    """The weights of a layer, gate by gate.
+
+    Attributes:
+        cell: its equations.
+        recurrent: what the state is multiplied by, (U, U); where a step ``joins``, U on top of W on top of b,
+            (U + I + 1, U), as the inputs have a one behind each.
+        transposed: the U of ``recurrent``, transposed once for all steps. A bare transpose would be put back into each
+            product, which it slows down.
+        w: (I, U), none where a step joins.
+        b: (U), none where a step joins.
+        recurrent_b: b' (U) of the last gate, if it has one.
+    """
+
+    cell: Equations
+    recurrent: list[tf.Tensor]
+    transposed: list[tf.Tensor]
+    w: Tensors
+    b: Tensors
+    recurrent_b: Tensors
+
+    @classmethod
+    def of(cls, cell: Equations, arguments: Tensors) -> Self:
+        """Return them from what ``recurrence_of`` is called with: those that multiply the state, w, b, b'."""
+        recurrent, *others = arguments
+        gates, units = (0 if cell.joins else cell.gates), recurrent.shape[1] // cell.gates
+        transposed = tf.split(tf.transpose(recurrent[:units]), cell.gates, axis=0)
+        w, b, recurrent_b = others[:gates], others[gates : 2 * gates], others[2 * gates :]
+        return cls(cell, tf.split(recurrent, cell.gates, axis=1), transposed, tuple(w), tuple(b), tuple(recurrent_b))
+
+    @property
+    def units(self) -> int:
+        """U."""
+        units: int = self.recurrent[0].shape[1]
+        return units
+
+    def at_rest(self, x: tf.Tensor) -> Tensors:
+        """Return the state before the first step of x (T, B, I)."""
+        return (tf.zeros((tf.shape(x)[1], self.units)),) * self.cell.states
+
+    def shaped_as_arguments(self) -> Tensors:
+        """Return zeros of the shapes of what ``of`` takes."""
+        rows = self.recurrent[0].shape[0]
+        return tf.zeros((rows, self.cell.gates * self.units)), *map(tf.zeros_like, self.w + self.b + self.recurrent_b)
+
+
+class _Steps(NamedTuple):
+    """Some steps in a row, with what their way back needs.
+
+    Attributes:
+        x: what they read, (t, B, I).
+        read: of each step, what multiplied ``recurrent``.
+        outputs: of each step, (B, U).
+        saved: by the cell: sequences with a (B, U) of each step.
+    """
+
+    x: tf.Tensor
+    read: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+    saved: list[list[tf.Tensor]]
+
+
+def _unrolled(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+    """Return the outputs, and the function from their gradient to those of x and the weights, as a flat graph."""
+    state, steps = _forward(weights, weights.at_rest(x), x, first=True)
+
+    def gradient(dy: tf.Tensor) -> Tensors:
+        end = _end(weights, dy, sequences=sequences)
+        _, dx, dweights = _backward(weights, end, tf.unstack(dy) if sequences else [], steps)
+        return dx, *dweights
+
+    return (tf.stack(steps.outputs) if sequences else state[0]), gradient
+
+
+def _looped(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+    """Do as ``_unrolled`` by a loop over blocks of unrolled steps.
+
+    Of a block its first state, its outputs and what the cell saves are kept, (t, B, ·) each. The gradients of the
+    products, which are as large as all of these, live no longer than its turn in the backward pass.
+    """
+    steps = x.shape[0]
+    count = steps // max(size for size in range(1, BLOCK_STEPS + 1) if steps % size == 0)
+    blocks = _blocks(x, count)
+
+    def body(at: tf.Tensor, state: Tensors, kept: list[tf.TensorArray]) -> tuple[Any, ...]:
+        begin = state[0]
+        state, block = _forward(weights, state, blocks[at])
+        values = [begin, *(tf.stack(sequence) for sequence in (block.outputs, *block.saved))]
+        return at + 1, state, [array.write(at, value) for array, value in zip(kept, values, strict=True)]
+
+    start = (0, weights.at_rest(x), [tf.TensorArray(tf.float32, count) for _ in range(2 + weights.cell.saved)])
+    _, state, kept = tf.while_loop(lambda at, *_: at < count, body, start)
+
+    def gradient(dy: tf.Tensor) -> Tensors:
+        end, dys = _end(weights, dy, sequences=sequences), _blocks(dy, count) if sequences else None
+        dx, dweights = _looped_back(weights, end, dys, blocks, kept)
+        return tf.reshape(dx, tf.shape(x)), *dweights
+
+    if not sequences:
+        return state[0], gradient
+    return tf.reshape(kept[1].stack(), (steps, -1, weights.units)), gradient
+
+
+def _looped_back(
+    weights: _Weights, end: Tensors, dy: tf.Tensor | None, x: tf.Tensor, kept: list[tf.TensorArray]
+) -> tuple[tf.Tensor, Tensors]:
+    """Return the gradients of x and of the weights; x, dx and, where outputs have one of their own, dy in blocks."""
+    count = x.shape[0]
+
+    def body(at: tf.Tensor, dstate: Tensors, dx: tf.TensorArray, dweights: Tensors) -> tuple[Any, ...]:
+        begin, *sequences = (array.read(at) for array in kept)
+        outputs, *saved = (tf.unstack(sequence) for sequence in sequences)
+        read = _read(weights, [begin, *outputs[:-1]], tf.unstack(x[at]))
+        dys = [] if dy is None else tf.unstack(dy[at])
+        dstate, dx_block, parts = _backward(weights, dstate, dys, _Steps(x[at], read, outputs, saved))
+        return at - 1, dstate, dx.write(at, dx_block), tuple(map(tf.add, dweights, parts))
+
+    start = (count - 1, end, tf.TensorArray(tf.float32, count), weights.shaped_as_arguments())
+    _, _, dx, dweights = tf.while_loop(lambda at, *_: at >= 0, body, start)
+    return dx.stack(), dweights
+
+
+def _blocks(sequence: tf.Tensor, count: int) -> tf.Tensor:
+    """Return a sequence (T, B, n) as so many blocks, (count, t, B, n)."""
+    return tf.reshape(sequence, (count, sequence.shape[0] // count, -1, sequence.shape[2]))
+
+
+def _end(weights: _Weights, dy: tf.Tensor, *, sequences: bool) -> Tensors:
+    """Return the gradient of the state after the last step: the output's own, unless all outputs have one."""
+    zeros = tf.zeros_like(dy[0] if sequences else dy)
+    return (zeros if sequences else dy, *[zeros] * (weights.cell.states - 1))
+
+
+def _forward(weights: _Weights, state: Tensors, x: tf.Tensor, *, first: bool = False) -> tuple[Tensors, _Steps]:
+    """Compute the steps x (t, B, I) from the ``state`` before them; return the state after them, and them.
+
+    ``first`` tells that this state is all zeros, which spares the products with it.
+    """
+    cell = weights.cell
+    projected = () if cell.joins else [_project(x, *gate) for gate in zip(weights.w, weights.b, strict=True)]
+    inputs = list(zip(*(tf.unstack(gate) for gate in projected), strict=True)) or [()] * x.shape[0]
+    read: list[tf.Tensor] = []
+    computed = []
+    for number, at in enumerate(tf.unstack(x)):
+        read += _read(weights, [state[0]], [at])
+        if number or not first:
+            products = [read[-1] @ gate for gate in weights.recurrent]
+        else:
+            of_input = [at @ gate[weights.units :] for gate in weights.recurrent] if cell.joins else []
+            products = of_input or [state[0]] * cell.gates
+        state, saved = cell.forward(state, products, *inputs[number], *weights.recurrent_b)
+        computed.append((state[0], *saved))
+    outputs, *kept = (list(sequence) for sequence in zip(*computed, strict=True))
+    return state, _Steps(x, read, outputs, kept)
+
+
+def _backward(
+    weights: _Weights, dstate: Tensors, dy: list[tf.Tensor], steps: _Steps
+) -> tuple[Tensors, tf.Tensor, Tensors]:
+    """Return the gradients of the state before some steps, of their x, and of the weights as ``_Weights.of`` has them.
+
+    Args:
+        weights: of the layer.
+        dstate: gradient of the state after these steps.
+        dy: of each output (B, U), where all have one of their own.
+        steps: as ``_forward`` computed them.
+    """
+    cell, gradients = weights.cell, []
+    for at in reversed(range(len(steps.outputs))):
+        dh = tf.add_n([dstate[0], dy[at]]) if dy else dstate[0]
+        saved = tuple(sequence[at] for sequence in steps.saved)
+        (direct, *others), dproducts, own_dx = cell.backward((dh, *dstate[1:]), steps.outputs[at], saved)
+        terms = [gate @ ut for gate, ut in zip(dproducts, weights.transposed, strict=True)]
+        dstate = (tf.add_n(terms if direct is None else [direct, *terms]), *others)
+        gradients.append((*dproducts, *own_dx))
+    sequences = [tf.stack(sequence[::-1]) for sequence in zip(*gradients, strict=True)]
+    of_products, own = sequences[: cell.gates], sequences[cell.gates :]
+    rows = tf.concat(steps.read, 0)
+    drecurrent = tf.concat([tf.matmul(rows, _rows(gate), transpose_a=True) for gate in of_products], 1)
+    if cell.joins:
+        w = [gate[weights.units :] for gate in weights.recurrent]
+        terms = [tf.matmul(gate, part, transpose_b=True) for gate, part in zip(of_products, w, strict=True)]
+        return dstate, tf.add_n(terms), (drecurrent,)
+    dx, dw_and_b = _project_back(weights, steps.x, of_products[: cell.gates - cell.own_dx] + own)
+    drecurrent_b = [tf.reduce_sum(of_products[-1], axis=(0, 1)) for _ in weights.recurrent_b]
+    return dstate, dx, (drecurrent, *dw_and_b, *drecurrent_b)
+
+
+def _read(weights: _Weights, before: list[tf.Tensor], x: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Return what multiplies ``recurrent`` in each step: the state before it, joined to its input where it is."""
+    return [tf.concat(both, 1) for both in zip(before, x, strict=True)] if weights.cell.joins else before
+
+
+def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return x W + b of one gate for all steps: (T, B, I) → (T, B, U)."""
+    rows = tf.nn.bias_add(_rows(x) @ w, b)
+    return tf.reshape(rows, (x.shape[0], -1, rows.shape[1]))
+
+
+def _project_back(weights: _Weights, x: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Return from the gradients of each gate's projection, (T, B, U), those of x, of each W and of each b."""
+    gates = [_rows(gradient) for gradient in gradients]
+    dx = tf.add_n([tf.matmul(gate, w, transpose_b=True) for gate, w in zip(gates, weights.w, strict=True)])
+    dw = [tf.matmul(_rows(x), gate, transpose_a=True) for gate in gates]
+    db = [tf.raw_ops.BiasAddGrad(out_backprop=gate) for gate in gates]
+    return tf.reshape(dx, tf.shape(x)), dw + db
+
+
+def _rows(sequence: tf.Tensor) -> tf.Tensor:
+    """Return a sequence (T, B, n) as one matrix (T·B, n)."""
+    return tf.reshape(sequence, (-1, sequence.shape[2]))
