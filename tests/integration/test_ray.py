@@ -1,15 +1,13 @@
-"""Comparisons on a real Ray cluster of two nodes that share no folder, with a real tracking server on PostgreSQL."""
+"""Comparisons on a real Ray cluster of two nodes that share no folder, with a real tracking server on PostgreSQL and S3."""
 
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from tests.integration.conftest import PROJECT, free_port, wait_until_up
+from tests import servers
+from tests.integration.conftest import PROJECT
 from tests.ray_fixtures import two_nodes
 
 COMPARE = (
@@ -35,56 +34,11 @@ COMPARE = (
     "--shards",
     2,
 )
-PATH = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
-"""Debian keeps PostgreSQL's programs in a folder of their version, which no shell looks into."""
-
 Costs = list[tuple[int, float, float]]
 """Step, cost and validation cost of each epoch."""
 
 LEASE = 8
 """Seconds after which a driver that gives no sign of life is given up here; a minute elsewhere."""
-
-
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Yield the address of a new database; of a SQLite file where PostgreSQL is not installed."""
-    if not shutil.which("initdb", path=PATH) or not shutil.which("pg_ctl", path=PATH):
-        yield f"sqlite:///{folder}/server.db"
-        return
-    port, user = free_port(), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not serve root
-    with tempfile.TemporaryDirectory() as place:
-        if user:
-            shutil.chown(place, user)
-        files = ["-D", f"{place}/files"]
-        options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-        _run("initdb", *files, "-U", "mlflow", "-A", "trust", user=user)
-        _run("pg_ctl", *files, "-o", options, "-l", f"{place}/log", "-w", "start", user=user)
-        try:
-            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-        finally:
-            _run("pg_ctl", *files, "-m", "immediate", "stop", user=user)
-
-
-def _run(*command: str, user: str | None) -> None:
-    environment = os.environ | {"PATH": PATH}
-    subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, env=environment)
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """Yield the address of a tracking server with a database and an artifact store of its own."""
-    address = f"http://127.0.0.1:{free_port()}"
-    with postgres(folder) as database:
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--port", address.rpartition(":")[2]]
-        with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_until_up(f"{address}/health", process, 90)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +52,11 @@ def cluster(folder: Path) -> Iterator[Any]:
     page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
     cell = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     (folder / "my_cells.py").write_text(cell, encoding="utf-8")
-    with ExitStack() as stack:
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
+        server = pool.submit(stack.enter_context, servers.tracking_server(folder))
         made = stack.enter_context(two_nodes(folder / "a", folder / "b"))
-        address = stack.enter_context(server(folder))
-        patch.setenv("MLFLOW_TRACKING_URI", address)
+        patch.setenv("MLFLOW_TRACKING_URI", server.result().address)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("RAY_ADDRESS", made.address)
         patch.setenv("PIPELINE_LEASE_SECONDS", str(LEASE))
