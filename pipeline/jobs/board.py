@@ -52,8 +52,10 @@ class Board:
             self._began[event.job] = now
             self._rows.setdefault(event.job, _row(event.job))
             self._rows[event.job].state = "starts"
+        elif isinstance(event, processes.Placed):
+            self._rows[event.job].machine = event.machine
         elif isinstance(event, processes.Moved):
-            self._rows[event.job].state = "moves: its node was lost"
+            self._rows[event.job].state, self._rows[event.job].machine = "moves: its node was lost", ""
         elif not isinstance(event, processes.Waited):
             self._end(event)
         for job, began in self._began.items():
@@ -71,6 +73,7 @@ class Board:
 
     def _end(self, event: processes.Finished | processes.Failed) -> None:
         row = self._rows[event.job]
+        row.machine = ""
         del self._began[event.job]
         self._ended.add(event.job)
         if isinstance(event, processes.Failed):

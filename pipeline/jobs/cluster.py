@@ -117,7 +117,7 @@ def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, An
             f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
             "Install the package's requirements on every node."
         ) from None
-    names = [f"{each['NodeManagerAddress']} ({each['NodeID'][:8]})" for each in nodes]
+    names = [f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})" for each in nodes]
     return dict(zip(names, answers, strict=True))
 
 
@@ -127,6 +127,18 @@ def living() -> list[dict[str, Any]]:
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [each for each in nodes if each["Alive"]]
+
+
+def name_among_others(node_id: str) -> str:
+    """Return what a person calls a node: its host, and the beginning of its id where others are on that, too.
+
+    Nothing where it is the only one, or has gone.
+    """
+    hosts = {each["NodeID"]: str(each["NodeManagerHostname"]) for each in living()}
+    host = hosts.get(node_id)
+    if host is None or len(hosts) == 1:
+        return ""
+    return host if list(hosts.values()).count(host) == 1 else f"{host} ({node_id[:8]})"
 
 
 def most(resource: str) -> int:

@@ -22,9 +22,18 @@ LOCAL, RAY = "local", cluster.RAY
 
 
 class OnRay:
-    """The nodes of the Ray cluster that this process is connected to."""
+    """The nodes of the Ray cluster that this process is connected to.
+
+    Raises:
+        UsageError: none of them takes work.
+    """
 
     def __init__(self) -> None:
+        if cluster.most("CPU") < 1:
+            raise UsageError(
+                f"on: expected a Ray cluster with a node that has a core to give, received {len(cluster.living())} "
+                "nodes with none. Start a node with `ray start --num-cpus=N`."
+            )
         self._place = Travelling()
         self._gpus = 1 if cluster.most("GPU") else 0
 
@@ -46,9 +55,7 @@ class OnRay:
         cluster.check_tracking(driver.run_id)
         work = node.Work(driver=driver, files=cluster.packed(data.folder))
         claim = Claim(cores=self.cores(count), gpus=self._gpus)
-        for event in ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim):
-            self._place.beat()
-            yield event
+        return ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim)
 
 
 @contextmanager

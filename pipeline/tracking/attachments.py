@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from pipeline.tracking import runs
 from pipeline.tracking.connection import client, explained, patiently
 
 _PROBLEM = "The artifact store of the tracking server did not {} a file of run {}"
@@ -44,15 +46,20 @@ def size(run_id: str, folder: str) -> int:
         return sum(entry.file_size or 0 for entry in client().list_artifacts(run_id, folder))
 
 
-def remove(run_id: str, folder: str) -> None:
-    """Remove a folder of a run with its files, if it is there.
+def remove(run_id: str, path: str) -> None:
+    """Remove a file of a run, or a folder with its files, if it is there.
 
     Raises:
         TrackingError: the store refuses it.
     """
     with explained(_PROBLEM.format("remove", run_id)):
-        if client().list_artifacts(run_id, folder):
-            patiently(get_artifact_repository(client().get_run(run_id).info.artifact_uri).delete_artifacts, folder)
+        patiently(get_artifact_repository(client().get_run(run_id).info.artifact_uri).delete_artifacts, path)
+
+
+def mark_removed(run_id: str) -> None:
+    """Say on a run that its checkpoint is gone, which spares others to look for files; a deleted run takes no tag."""
+    with suppress(MlflowException):
+        client().set_tag(run_id, runs.CHECKPOINT, runs.REMOVED)
 
 
 @contextmanager

@@ -193,15 +193,13 @@ def in_project_run() -> bool:
 
 
 def add_to_comparison(run_id: str, parent: str) -> None:
-    """Mark a run as one of a comparison's, by which the UI can filter; it may belong to several."""
-    _append(run_id, runs.COMPARISON, parent)
+    """Mark a run as one of a comparison's; it may belong to several, which may mark it at the same time.
 
-
-def _append(run_id: str, tag: str, item: str) -> None:
-    """Add an item, unless it is there, to those that a tag holds, parted by commas."""
-    items = list(filter(None, get_run(run_id).tags.get(tag, "").split(",")))
-    if item not in items:
-        client().set_tag(run_id, tag, ",".join([*items, item]))
+    The mark is a tag of its own. Then the list is written, by which the UI can filter, until it holds every mark.
+    """
+    client().set_tag(run_id, f"{runs.MARK}{parent}", "true")
+    while not (run := get_run(run_id)).marks <= set(run.comparisons):
+        client().set_tag(run_id, runs.COMPARISON, ",".join([*run.comparisons, *run.marks - set(run.comparisons)]))
 
 
 def log_metrics(

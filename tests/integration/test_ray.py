@@ -1,4 +1,4 @@
-"""Comparisons on a real Ray cluster of two nodes that share no folder, with a real tracking server on PostgreSQL and S3."""
+"""Comparisons on a real Ray cluster of two nodes that share no folder; the tracking server is on PostgreSQL and S3."""
 
 import os
 import re
