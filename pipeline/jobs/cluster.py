@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pipeline import digests
 from pipeline.errors import TrackingError, UsageError, first_line
-from pipeline.jobs import node
+from pipeline.jobs import machines, node
 from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
 
@@ -105,7 +105,7 @@ def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, An
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     task: Any = ray.remote(function)
-    nodes = living()
+    nodes = machines.living()
     started = [
         task.options(num_cpus=0, max_retries=0, scheduling_strategy=On(each["NodeID"], soft=False)).remote(*arguments)
         for each in nodes
@@ -119,36 +119,6 @@ def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, An
         ) from None
     names = [f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})" for each in nodes]
     return dict(zip(names, answers, strict=True))
-
-
-def living() -> list[dict[str, Any]]:
-    """Return the nodes that live, as Ray describes them."""
-    import ray
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [each for each in nodes if each["Alive"]]
-
-
-def name_among_others(node_id: str) -> str:
-    """Return what a person calls a node: its host, and the beginning of its id where others are on that, too.
-
-    Nothing where it is the only one, or has gone.
-    """
-    hosts = {each["NodeID"]: str(each["NodeManagerHostname"]) for each in living()}
-    host = hosts.get(node_id)
-    if host is None or len(hosts) == 1:
-        return ""
-    return host if list(hosts.values()).count(host) == 1 else f"{host} ({node_id[:8]})"
-
-
-def most(resource: str) -> int:
-    """Return how much of a resource, such as CPU, a single node has at most."""
-    return max((int(each["Resources"].get(resource, 0)) for each in living()), default=0)
-
-
-def in_all(resource: str) -> int:
-    """Return how much of a resource all nodes have together."""
-    return sum(int(each["Resources"].get(resource, 0)) for each in living())
 
 
 def _check_versions() -> None:

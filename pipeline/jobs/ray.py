@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.errors import first_line
-from pipeline.jobs import cluster, processes
+from pipeline.jobs import machines, processes
 from pipeline.jobs.processes import (
     JOBS_EACH,
     PATIENCE,
@@ -36,9 +36,6 @@ GO, ENOUGH, STOP, FENCED = "go", "enough", "stop", "fenced"
 
 MOVES = 10
 """Nodes that a job may lose before it fails: it may be what takes them down."""
-
-SETTLED = 6.0
-"""Seconds in which it is known of a worker that has died whether its node has, too."""
 
 
 class Claim(NamedTuple):
@@ -158,7 +155,7 @@ def _attempt(work: Work, job: Any, number: int, attempt: int, mailbox: Any) -> N
 
 @dataclass
 class _Task:
-    """A job that was handed to the cluster."""
+    """A job that was handed to the machines."""
 
     job: Any
     attempt: int = 0
@@ -199,7 +196,7 @@ class _Crew:
 
         task.attempt, task.node = task.attempt + 1, None
         ray.get(self._mailbox.begin.remote(number, task.attempt))
-        cores = max(1, min(self.claim.cores, cluster.most("CPU")))  # the largest node may be the one that was lost
+        cores = max(1, min(self.claim.cores, machines.most("CPU")))  # the largest node may be the one that was lost
         do = self._do.options(num_cpus=cores, num_gpus=self.claim.gpus)
         task.reference = do.remote(self.work, task.job, number, task.attempt, self._mailbox)
 
@@ -227,7 +224,7 @@ class _Crew:
                 continue
             if kind is Begun:
                 task.node = content
-                if name := cluster.name_among_others(content):
+                if name := machines.name_among_others(content):
                     yield Placed(task.job, name)
             else:
                 if kind is Said:
@@ -251,7 +248,7 @@ class _Crew:
         except NodeDiedError:
             return self._moved(number, task)
         except WorkerCrashedError as error:
-            if task.node and _has_died(task.node):
+            if task.node and machines.has_died(task.node):
                 return self._moved(number, task)
             reason = f"Its process ended on its node: {first_line(error)}"
         except RayError as error:
@@ -286,18 +283,4 @@ class _Crew:
         ray.kill(self._mailbox)
 
     def _tidies_up(self, task: _Task) -> bool:
-        return task.node is not None and _lives(task.node)
-
-
-def _lives(node: str) -> bool:
-    return any(node == each["NodeID"] for each in cluster.living())
-
-
-def _has_died(node: str) -> bool:
-    """Return whether a node has died, which may be known somewhat later than that a process on it has."""
-    deadline = time.monotonic() + SETTLED
-    while _lives(node):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
+        return task.node is not None and machines.lives(task.node)
