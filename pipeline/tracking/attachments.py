@@ -11,7 +11,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from pipeline.tracking import runs
 from pipeline.tracking.connection import client, explained, patiently
 
-_PROBLEM = "The artifact store of the tracking server did not {} a file of run {}"
+_PROBLEM = "The artifact store of the tracking server did not {} a file of run {}: why, the server's log says"
 
 
 def write(run_id: str, path: str, content: bytes) -> None:
@@ -37,7 +37,16 @@ def read(run_id: str, folder: str) -> Iterator[bytes]:
         paths = [entry.path for entry in client().list_artifacts(run_id, folder)]
     for path in paths:
         with _folder() as place, explained(_PROBLEM.format("give", run_id)):
-            yield Path(client().download_artifacts(run_id, path, str(place))).read_bytes()
+            yield fetch(run_id, path, place).read_bytes()
+
+
+def fetch(run_id: str, path: str, folder: Path) -> Path:
+    """Bring a file of a run into a folder of this machine; return where it is.
+
+    MLflow's client would not say why it could not, so that nobody knew whether to wait for the server.
+    """
+    repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
+    return Path(patiently(repository.download_artifacts, path, str(folder)))
 
 
 def size(run_id: str, folder: str) -> int:

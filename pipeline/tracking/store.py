@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import experiment, runs
+from pipeline.tracking import attachments, experiment, runs
 from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
@@ -152,11 +152,6 @@ def belongs_to(run: TrackedRun, comparison: str) -> bool:
     """Return whether a comparison has trained a run: it stands below it, or below one of its groups."""
     parent = run.tags.get(runs.PARENT)
     return parent == comparison or (parent is not None and get_run(parent).is_child_of(comparison))
-
-
-def history(run_id: str, metric: str) -> dict[int, float]:
-    """Return a metric's values by step."""
-    return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
 
 
 def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
@@ -354,7 +349,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
         tempfile.TemporaryDirectory() as folder,
     ):
-        file = client().download_artifacts(run_id, path, folder)
+        file = attachments.fetch(run_id, path, Path(folder))
         try:
             return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except ValueError as error:  # pyarrow's and pandas's own are of this kind

@@ -194,7 +194,8 @@ def test_a_store_that_refuses_is_told_from_the_node_before_anything_trains(
         other.stop()
 
     assert refusal.startswith("The artifact store of the tracking server did not take a file of run ")
-    assert "SignatureDoesNotMatch" in refusal
+    assert "500" in refusal
+    assert "SignatureDoesNotMatch" in (folder / "other" / "server.log").read_text()  # which is what it refers to
 
 
 def test_a_driver_that_is_killed_is_taken_up_by_the_same_command_and_a_lost_node_s_trainings_go_on_elsewhere(
