@@ -18,6 +18,7 @@ class Progress:
         name: such as ``gru-s1``.
         epochs: that it will have.
         state: in a word or two.
+        machine: that it is on, where there are several.
         record: of the last finished epoch.
         seconds: since it began.
         left: seconds that it will take yet, as far as that can be told.
@@ -26,6 +27,7 @@ class Progress:
     name: str
     epochs: int
     state: str = "queued"
+    machine: str = ""
     record: EpochRecord | None = None
     seconds: float = 0.0
     left: float | None = None

@@ -25,13 +25,37 @@ HERE = "127.0.0.2"  # of 127.0.0.1 Ray makes the address of another interface
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": HERE}
 
 
+class Nodes:
+    """The nodes of a cluster, one of which may be killed; each is of one core."""
+
+    def __init__(self) -> None:
+        self._cluster: Any = Cluster()
+        self.address = ""
+
+    def add(self, folder: Path | None = None, **variables: str) -> Any:
+        """Start a node; it keeps its data in a folder of its own, if one is given."""
+        own = {**variables, **({"PIPELINE_NODE_DATA_DIR": str(folder)} if folder else {})}
+        head: Any = {} if self._cluster.head_node else {"include_dashboard": False}
+        added = self._cluster.add_node(**NODE, **head, env_vars=own)
+        self.address = self._cluster.address
+        return added
+
+    def kill(self, node: Any = None) -> None:
+        """Kill a node that was added, by default the second."""
+        self._cluster.remove_node(node or next(iter(self._cluster.worker_nodes)), allow_graceful=False)
+
+    def shutdown(self) -> None:
+        """End all."""
+        self._cluster.shutdown()
+
+
 @contextmanager
-def two_nodes(*folders: Path) -> Iterator[Any]:
+def two_nodes(*folders: Path) -> Iterator[Nodes]:
     """Start two nodes; each keeps its data in a folder of its own, if any are given."""
-    own: list[Any] = [{"env_vars": {"PIPELINE_NODE_DATA_DIR": str(folder)}} for folder in folders] or [{}, {}]
-    cluster: Any = Cluster(initialize_head=True, head_node_args={**NODE, **own[0], "include_dashboard": False})
-    cluster.add_node(**NODE, **own[1])
+    nodes = Nodes()
     try:
-        yield cluster
+        for folder in folders or (None, None):
+            nodes.add(folder)
+        yield nodes
     finally:
-        cluster.shutdown()
+        nodes.shutdown()

@@ -168,7 +168,7 @@ def cells(training: Progress) -> tuple[str, ...]:
     record = training.record
     return (
         training.name,
-        training.state,
+        f"{training.state}, on {training.machine}" if training.machine else training.state,
         f"{record.epoch}/{training.epochs}" if record else "",
         f"{record.cost:.4f}" if record else "",
         f"{record.val_accuracy:.2%}" if record else "",

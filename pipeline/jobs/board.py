@@ -2,8 +2,9 @@
 
 import statistics
 import time
+from bisect import insort
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.jobs import processes
 from pipeline.jobs.job import PRUNED, TAKEN_OVER, Job, Opened
@@ -13,6 +14,20 @@ from pipeline.settings import Settings
 
 EVALUATION = 1.0
 """Seconds that a training takes at least as long as it has not ended: its evaluation may be under way."""
+
+
+@dataclass
+class _Kind:
+    """Trainings that take equally long, and the seconds that their epochs took so far, in order."""
+
+    jobs: list[Job] = field(default_factory=list)
+    paces: list[float] = field(default_factory=list)
+
+    @property
+    def pace(self) -> float:
+        """The median of the seconds of an epoch; of two in the middle their mean."""
+        middle = len(self.paces) // 2
+        return statistics.fmean(self.paces[middle - (len(self.paces) + 1) % 2 : middle + 1])
 
 
 class Board:
@@ -25,12 +40,18 @@ class Board:
     """
 
     def __init__(self, jobs: Sequence[Job], count: int) -> None:
-        self._rows = {job: _row(job) for job in jobs}
+        self._rows: dict[Job, Progress] = {}
+        self._kinds: dict[Settings, _Kind] = {}
+        for job in jobs:
+            self._add(job)
         self._all_known = bool(jobs)
         self._count = count
         self._began: dict[Job, float] = {}
         self._ended: set[Job] = set()
-        self._paces: dict[Settings, list[float]] = {}
+
+    def _add(self, job: Job) -> None:
+        self._rows[job] = Progress(name=job.name, epochs=job.settings.epochs)
+        self._kinds.setdefault(_kind(job), _Kind()).jobs.append(job)
 
     @property
     def rows(self) -> list[Progress]:
@@ -50,27 +71,33 @@ class Board:
             self._hear(event.job, event.message)
         elif isinstance(event, processes.Started):
             self._began[event.job] = now
-            self._rows.setdefault(event.job, _row(event.job))
+            if event.job not in self._rows:
+                self._add(event.job)
+                self._rows[event.job].left = self._left(event.job, self._kinds[_kind(event.job)])
             self._rows[event.job].state = "starts"
+        elif isinstance(event, processes.Placed):
+            self._rows[event.job].machine = event.machine
         elif isinstance(event, processes.Moved):
-            self._rows[event.job].state = "moves: its node was lost"
+            self._rows[event.job].state, self._rows[event.job].machine = "moves: its node was lost", ""
         elif not isinstance(event, processes.Waited):
             self._end(event)
         for job, began in self._began.items():
             self._rows[job].seconds = now - began
-        for job, row in self._rows.items():
-            row.left = self._left(job)
 
     def _hear(self, job: Job, message: object) -> None:
         row = self._rows[job]
         if isinstance(message, EpochRecord):
             row.record = message
-            self._paces.setdefault(_kind(job), []).append(message.epoch_seconds)
+            kind = self._kinds[_kind(job)]
+            insort(kind.paces, message.epoch_seconds)
+            for each in kind.jobs:
+                self._rows[each].left = self._left(each, kind)
         else:
             row.state = message.state if isinstance(message, Opened) else str(message)
 
     def _end(self, event: processes.Finished | processes.Failed) -> None:
         row = self._rows[event.job]
+        row.machine, row.left = "", 0.0
         del self._began[event.job]
         self._ended.add(event.job)
         if isinstance(event, processes.Failed):
@@ -80,18 +107,14 @@ class Board:
         elif row.state not in TAKEN_OVER:
             row.state = "ended"
 
-    def _left(self, job: Job) -> float | None:
-        row, paces = self._rows[job], self._paces.get(_kind(job))
+    def _left(self, job: Job, kind: _Kind) -> float | None:
+        row = self._rows[job]
         if job in self._ended:
             return 0.0
-        if not paces:
+        if not kind.paces:
             return None
         epochs = row.epochs - (row.record.epoch if row.record else 0)
-        return max(EVALUATION, statistics.median(paces) * epochs)
-
-
-def _row(job: Job) -> Progress:
-    return Progress(name=job.name, epochs=job.settings.epochs)
+        return max(EVALUATION, kind.pace * epochs)
 
 
 def _kind(job: Job) -> Settings:

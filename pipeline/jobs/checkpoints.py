@@ -50,9 +50,6 @@ class Place(Protocol):
     def alone(self) -> AbstractContextManager[None]:
         """Hold others off that look for twins and open runs, where that can be done."""
 
-    def beat(self) -> None:
-        """Show now and then that this process is alive, where others can see it no other way."""
-
     def is_held(self, name: str, /) -> bool:
         """Return whether a process is at the training."""
 
@@ -129,9 +126,6 @@ class Checkpoints:
             yield
         finally:
             lock.release()
-
-    def beat(self) -> None:
-        """Do nothing: the system frees the lock of a process that ends."""
 
     def is_held(self, name: str) -> bool:
         """Return whether a process of this machine is at the training."""

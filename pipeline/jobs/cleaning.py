@@ -13,9 +13,9 @@ from pipeline.data import space, superseded
 from pipeline.errors import UsageError
 from pipeline.jobs import environments, listing
 from pipeline.jobs.checkpoints import Checkpoints, Place
-from pipeline.jobs.travelling import place_of
+from pipeline.jobs.travelling import FOLDER, Travelling, place_of
 from pipeline.progress import Reporter
-from pipeline.tracking import connection, runs, store
+from pipeline.tracking import attachments, connection, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 LEFT = "Its process ended without marking the run; `pipeline clean` did."
@@ -53,6 +53,7 @@ def find(data_dir: Path, reporter: Reporter) -> list[Finding]:
     return [
         *_runs_left(known, place),
         *_checkpoints(known, place, reporter),
+        *_travelling(known),
         *_processed(data_dir, place, reporter),
         *_environments(reporter),
     ]
@@ -83,8 +84,7 @@ def _end(run: TrackedRun, place: Checkpoints) -> bool:
 
 def _checkpoints(known: list[TrackedRun], place: Checkpoints, reporter: Reporter) -> Iterator[Finding]:
     by_checkpoint = {run.tags[runs.CHECKPOINT]: run for run in known}
-    ended = {(run.experiment_id, run.tags.get(runs.FINGERPRINT)) for run in known if _has_ended(run)}
-    unknown = 0
+    ended, unknown = _fingerprints_of_ended(known), 0
     for name in place.names():
         run = by_checkpoint.get(name)
         if run is None:
@@ -94,6 +94,27 @@ def _checkpoints(known: list[TrackedRun], place: Checkpoints, reporter: Reporter
             yield Finding(what=f"checkpoint {name} of {run.name}", reason=reason, size=place.size(name), go=go)
     if unknown:
         reporter.note(f"{unknown} checkpoints stay: this store has no run of theirs, but another store may.")
+
+
+def _travelling(known: list[TrackedRun]) -> Iterator[Finding]:
+    """Find checkpoints that are files of their runs; a run whose files were removed says so, and is not asked for."""
+    ended, place = _fingerprints_of_ended(known), Travelling()
+    for run in known:
+        if run.tags[runs.CHECKPOINT] != runs.ON_SERVER or not (reason := _reason(run, ended)):
+            continue
+        if (size := attachments.size(run.run_id, FOLDER)) and not place.is_held(run.run_id):
+            remove = partial(place.remove, run.run_id)
+            go = partial(_done, remove) if run.is_deleted else partial(_while_held, run.run_id, place, remove)
+            yield Finding(what=f"checkpoint of run {run.run_id} ({run.name})", reason=reason, size=size, go=go)
+
+
+def _done(go: Callable[[], None]) -> bool:
+    go()
+    return True
+
+
+def _fingerprints_of_ended(known: list[TrackedRun]) -> set[tuple[str, str | None]]:
+    return {(run.experiment_id, run.tags.get(runs.FINGERPRINT)) for run in known if _has_ended(run)}
 
 
 def _has_ended(run: TrackedRun) -> bool:

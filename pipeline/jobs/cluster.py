@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pipeline import digests
 from pipeline.errors import TrackingError, UsageError, first_line
-from pipeline.jobs import node
+from pipeline.jobs import machines, node
 from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
 
@@ -96,6 +96,7 @@ def _environment() -> dict[str, Any]:
     """Return what Ray brings to each process on the nodes: the code that runs here, and where it tracks."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(TRAVELS) and name not in STAYS}
     excluded = ["mnist/*", "__pycache__"]
+    variables = connection.THROUGH_SERVER | variables
     return {"py_modules": [str(digests.PACKAGE)], "env_vars": variables, "excludes": excluded}
 
 
@@ -105,7 +106,7 @@ def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, An
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     task: Any = ray.remote(function)
-    nodes = living()
+    nodes = machines.living()
     started = [
         task.options(num_cpus=0, max_retries=0, scheduling_strategy=On(each["NodeID"], soft=False)).remote(*arguments)
         for each in nodes
@@ -117,26 +118,8 @@ def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, An
             f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
             "Install the package's requirements on every node."
         ) from None
-    names = [f"{each['NodeManagerAddress']} ({each['NodeID'][:8]})" for each in nodes]
+    names = [f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})" for each in nodes]
     return dict(zip(names, answers, strict=True))
-
-
-def living() -> list[dict[str, Any]]:
-    """Return the nodes that live, as Ray describes them."""
-    import ray
-
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [each for each in nodes if each["Alive"]]
-
-
-def most(resource: str) -> int:
-    """Return how much of a resource, such as CPU, a single node has at most."""
-    return max((int(each["Resources"].get(resource, 0)) for each in living()), default=0)
-
-
-def in_all(resource: str) -> int:
-    """Return how much of a resource all nodes have together."""
-    return sum(int(each["Resources"].get(resource, 0)) for each in living())
 
 
 def _check_versions() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.jobs import cluster, node, ray
+from pipeline.jobs import cluster, machines, node, ray
 from pipeline.jobs.checkpoints import Place
 from pipeline.jobs.job import Job
 from pipeline.jobs.processes import Event, GoesOn, always
@@ -22,11 +22,20 @@ LOCAL, RAY = "local", cluster.RAY
 
 
 class OnRay:
-    """The nodes of the Ray cluster that this process is connected to."""
+    """The nodes of the Ray cluster that this process is connected to.
+
+    Raises:
+        UsageError: none of them takes work.
+    """
 
     def __init__(self) -> None:
+        if machines.most("CPU") < 1:
+            raise UsageError(
+                f"on: expected a Ray cluster with a node that has a core to give, received {len(machines.living())} "
+                "nodes with none. Start a node with `ray start --num-cpus=N`."
+            )
         self._place = Travelling()
-        self._gpus = 1 if cluster.most("GPU") else 0
+        self._gpus = 1 if machines.most("GPU") else 0
 
     def place(self, data_dir: Path) -> Place:
         """Return the tracking server, where the run of the comparison is held, too."""
@@ -34,11 +43,11 @@ class OnRay:
 
     def at_once(self, trainings: int) -> int:
         """Return how many the cluster takes: one per core, or per GPU where there are any."""
-        return max(1, min(trainings, cluster.in_all("GPU" if self._gpus else "CPU")))
+        return max(1, min(trainings, machines.in_all("GPU" if self._gpus else "CPU")))
 
     def cores(self, count: int) -> int:
         """Return each one's share of the cores, no more than a node has or a training uses."""
-        return max(1, min(cluster.in_all("CPU") // count, cluster.most("CPU"), default_shards()))
+        return max(1, min(machines.in_all("CPU") // count, machines.most("CPU"), default_shards()))
 
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = always) -> Generator[Event]:
         """Do the jobs on the nodes, once it is known that each can write on the run that is open."""
@@ -46,9 +55,7 @@ class OnRay:
         cluster.check_tracking(driver.run_id)
         work = node.Work(driver=driver, files=cluster.packed(data.folder))
         claim = Claim(cores=self.cores(count), gpus=self._gpus)
-        for event in ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim):
-            self._place.beat()
-            yield event
+        return ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pipeline.evaluation import figures
 from pipeline.jobs import fingerprints, naming
 from pipeline.jobs.job import Done, Job
 from pipeline.settings import Settings
-from pipeline.tracking import origin, runs, store
+from pipeline.tracking import origin, runs, series, store
 
 PER_EPOCH = (runs.COST, runs.ACCURACY, runs.VAL_COST, runs.VAL_ACCURACY)
 
@@ -60,10 +60,7 @@ def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], c
     del parameters["seed"]
     store.log_parameters(group, parameters)
     origin.log_inputs(group, data)
-    for metric in PER_EPOCH:
-        histories = [store.history(run.run_id, metric) for run in members]
-        for step in sorted(set().union(*histories)):
-            store.log_metrics(group, summary(metric, [each[step] for each in histories if step in each]), step=step)
+    series.log(group, _means([run.run_id for run in members]))
     once = {runs.SEEDS: float(len(members))}
     for metric in (*runs.OF_A_FINISHED_TRAINING, runs.CPU_SECONDS):
         once |= summary(metric, [run.metrics[metric] for run in members if metric in run.metrics])
@@ -72,6 +69,17 @@ def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], c
         if not each.taken_over:
             store.log_tags(each.run_id, {runs.PARENT: group})
     store.end(group)
+
+
+def _means(run_ids: Sequence[str]) -> dict[int, dict[str, float]]:
+    """Return the summaries of the metrics of each epoch, by the epoch."""
+    means: dict[int, dict[str, float]] = {}
+    for metric in PER_EPOCH:
+        histories = [series.of(run_id, metric) for run_id in run_ids]
+        for step in sorted(set().union(*histories)):
+            values = [each[step] for each in histories if step in each]
+            means[step] = means.get(step, {}) | summary(metric, values)
+    return means
 
 
 def summary(metric: str, values: Sequence[float]) -> dict[str, float]:

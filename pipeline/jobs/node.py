@@ -52,13 +52,15 @@ def versions() -> dict[str, str]:
 
 
 def refusal(run_id: str) -> str:
-    """Write on a run as a training does, and remove it again; return why that failed; nothing if it did not."""
+    """Write on a run as a training does, read that and remove it; return why that failed; nothing if it did not."""
     quieten()
     try:
         connection.connect()
         name = f"{FOLDER}-of-{os.getpid()}"
-        attachments.write(run_id, f"{name}/probe", b"")
-        attachments.remove(run_id, name)
+        with connection.environment({connection.PATIENCE: "0"}):  # one that refuses answers as one that is away
+            attachments.write(run_id, f"{name}/probe", b"")
+            list(attachments.read(run_id, name))
+            attachments.remove(run_id, name)
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return str(failure or repr(error))

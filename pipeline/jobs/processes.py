@@ -62,6 +62,13 @@ class Failed(NamedTuple):
     reason: str
 
 
+class Placed(NamedTuple):
+    """One of several machines has taken a job."""
+
+    job: Any
+    machine: str
+
+
 class Moved(NamedTuple):
     """The machine of a job was lost: the job begins again elsewhere."""
 
@@ -73,7 +80,7 @@ class Waited(NamedTuple):
     """Nothing has happened for a second."""
 
 
-Event = Started | Said | Finished | Failed | Moved | Waited
+Event = Started | Placed | Said | Finished | Failed | Moved | Waited
 
 
 def always(job: Any, message: Any) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.errors import first_line
-from pipeline.jobs import processes
+from pipeline.jobs import machines, processes
 from pipeline.jobs.processes import (
     JOBS_EACH,
     PATIENCE,
@@ -25,6 +25,7 @@ from pipeline.jobs.processes import (
     Failed,
     GoesOn,
     Moved,
+    Placed,
     Said,
     Work,
     always,
@@ -35,9 +36,6 @@ GO, ENOUGH, STOP, FENCED = "go", "enough", "stop", "fenced"
 
 MOVES = 10
 """Nodes that a job may lose before it fails: it may be what takes them down."""
-
-SETTLED = 6.0
-"""Seconds in which it is known of a worker that has died whether its node has, too."""
 
 
 class Claim(NamedTuple):
@@ -157,7 +155,7 @@ def _attempt(work: Work, job: Any, number: int, attempt: int, mailbox: Any) -> N
 
 @dataclass
 class _Task:
-    """A job that was handed to the cluster."""
+    """A job that was handed to the machines."""
 
     job: Any
     attempt: int = 0
@@ -180,8 +178,7 @@ class _Crew:
 
         here = On(ray.get_runtime_context().get_node_id(), soft=False)
         self._mailbox: Any = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
-        options: Any = {"num_cpus": self.claim.cores, "num_gpus": self.claim.gpus}
-        decorate: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, **options)
+        decorate: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH)
         self._do = decorate(_attempt)
         self._begun = 0
 
@@ -199,7 +196,9 @@ class _Crew:
 
         task.attempt, task.node = task.attempt + 1, None
         ray.get(self._mailbox.begin.remote(number, task.attempt))
-        task.reference = self._do.remote(self.work, task.job, number, task.attempt, self._mailbox)
+        cores = max(1, min(self.claim.cores, machines.most("CPU")))  # the largest node may be the one that was lost
+        do = self._do.options(num_cpus=cores, num_gpus=self.claim.gpus)
+        task.reference = do.remote(self.work, task.job, number, task.attempt, self._mailbox)
 
     def events(self) -> list[Event]:
         """Return what happens next; that nothing does within a second is an event, too."""
@@ -225,6 +224,8 @@ class _Crew:
                 continue
             if kind is Begun:
                 task.node = content
+                if name := machines.name_among_others(content):
+                    yield Placed(task.job, name)
             else:
                 if kind is Said:
                     answer = GO if self.goes_on(task.job, content) else ENOUGH
@@ -247,7 +248,7 @@ class _Crew:
         except NodeDiedError:
             return self._moved(number, task)
         except WorkerCrashedError as error:
-            if task.node and _has_died(task.node):
+            if task.node and machines.has_died(task.node):
                 return self._moved(number, task)
             reason = f"Its process ended on its node: {first_line(error)}"
         except RayError as error:
@@ -282,22 +283,4 @@ class _Crew:
         ray.kill(self._mailbox)
 
     def _tidies_up(self, task: _Task) -> bool:
-        return task.node is not None and task.node in _living()
-
-
-def _living() -> set[str]:
-    """Return the ids of the nodes that live."""
-    import ray
-
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"] for node in nodes if node["Alive"]}
-
-
-def _has_died(node: str) -> bool:
-    """Return whether a node has died, which may be known somewhat later than that a process on it has."""
-    deadline = time.monotonic() + SETTLED
-    while node in _living():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
+        return task.node is not None and machines.lives(task.node)

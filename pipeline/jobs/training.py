@@ -176,7 +176,6 @@ def _train_epochs(training: Training, fit: Fit, reporter: Reporter, goes_on: Goe
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, epochs, done, total)
-        training.place.beat()
 
     for record in fit.epochs(epochs, on_batches, patience=patience):
         training.place.save(training.checkpoint, fit.snapshot())  # first: what is logged is never logged again

@@ -11,9 +11,7 @@ such a checkpoint is the id of its run.
 
 import hashlib
 import io
-import math
 import re
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -42,7 +40,6 @@ class Travelling:
     def __init__(self, driver: Driver | None = None, job: str = "") -> None:
         self._driver, self._job = driver, job
         self._held: dict[str, Lease] = {}
-        self._beaten = -math.inf
 
     @property
     def driver(self) -> Driver:
@@ -61,11 +58,10 @@ class Travelling:
         run = self._run(name)
         if self.is_held(name) and run.leases:
             raise HeldError(f"resume: expected a run that was cut off, but another process is at run {run.run_id}.")
-        self._held[name] = self._taken(run)
-        self._beaten = -math.inf  # nobody has seen a heartbeat on this one
+        self._held[name] = lease = self._taken(run)
         try:
-            self.beat()
-            yield
+            with leases.beating(name, lease) if self._driver is None else nullcontext():
+                yield
         finally:
             del self._held[name]
 
@@ -85,13 +81,6 @@ class Travelling:
             if rival.run_id != run.run_id:
                 leases.discard(rival)
         return taken[run.run_id]
-
-    def beat(self) -> None:
-        """Show that this process is alive, now and then, if nobody does so for it."""
-        if self._driver is None and time.monotonic() - self._beaten > leases.EVERY:
-            self._beaten = time.monotonic()
-            for name in self._held:
-                leases.beat(name)
 
     def alone(self) -> AbstractContextManager[None]:
         """Begin to look for twins: who makes a run at the same time is found out when it is taken."""
@@ -120,10 +109,11 @@ class Travelling:
         content = buffer.getvalue()
         turn = len(snapshot.history) % 2
         digest = hashlib.sha256(content).hexdigest().encode()
-        attachments.write(name, f"{FOLDER}/{lease.number}-{turn}.npz", digest + content)
+        path = f"{FOLDER}/{lease.number}-{turn}.npz"
+        attachments.write(name, path, digest + content)
         if not leases.is_current(name, lease):  # asked last: what follows is logged
+            attachments.remove(name, path)
             raise store.TakenError(f"Run {name} was given up here, and another process has taken it over.")
-        self.beat()
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint after the latest epoch; None if no epoch was finished.
@@ -140,6 +130,7 @@ class Travelling:
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its training has ended."""
         attachments.remove(name, FOLDER)
+        attachments.mark_removed(name)
 
     def _run(self, name: str) -> TrackedRun:
         if not _NAME.fullmatch(name):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.searching.space import Parameters
-from pipeline.tracking import runs, store
+from pipeline.tracking import runs, series, store
 
 State = Literal["complete", "pruned", "failed", "running"]
 
@@ -90,7 +90,7 @@ def of_run(trial: Trial) -> Trial:
     state: State = "running"
     if run.status == "FINISHED" and (run.is_pruned or run.is_trained):
         state = "pruned" if run.is_pruned else "complete"
-    accuracies, costs = (store.history(run.run_id, metric) for metric in (runs.VAL_ACCURACY, runs.VAL_COST))
+    accuracies, costs = (series.of(run.run_id, metric) for metric in (runs.VAL_ACCURACY, runs.VAL_COST))
     return Trial(
         number=trial.number,
         parameters=trial.parameters,

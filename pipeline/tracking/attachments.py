@@ -2,14 +2,16 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from pipeline.tracking import runs
 from pipeline.tracking.connection import client, explained, patiently
 
-_PROBLEM = "The artifact store of the tracking server did not {} a file of run {}"
+_PROBLEM = "The artifact store of the tracking server did not {} a file of run {}: why, the server's log says"
 
 
 def write(run_id: str, path: str, content: bytes) -> None:
@@ -35,7 +37,16 @@ def read(run_id: str, folder: str) -> Iterator[bytes]:
         paths = [entry.path for entry in client().list_artifacts(run_id, folder)]
     for path in paths:
         with _folder() as place, explained(_PROBLEM.format("give", run_id)):
-            yield Path(client().download_artifacts(run_id, path, str(place))).read_bytes()
+            yield fetch(run_id, path, place).read_bytes()
+
+
+def fetch(run_id: str, path: str, folder: Path) -> Path:
+    """Bring a file of a run into a folder of this machine; return where it is.
+
+    MLflow's client would not say why it could not, so that nobody knew whether to wait for the server.
+    """
+    repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
+    return Path(patiently(repository.download_artifacts, path, str(folder)))
 
 
 def size(run_id: str, folder: str) -> int:
@@ -44,15 +55,20 @@ def size(run_id: str, folder: str) -> int:
         return sum(entry.file_size or 0 for entry in client().list_artifacts(run_id, folder))
 
 
-def remove(run_id: str, folder: str) -> None:
-    """Remove a folder of a run with its files, if it is there.
+def remove(run_id: str, path: str) -> None:
+    """Remove a file of a run, or a folder with its files, if it is there.
 
     Raises:
         TrackingError: the store refuses it.
     """
     with explained(_PROBLEM.format("remove", run_id)):
-        if client().list_artifacts(run_id, folder):
-            patiently(get_artifact_repository(client().get_run(run_id).info.artifact_uri).delete_artifacts, folder)
+        patiently(get_artifact_repository(client().get_run(run_id).info.artifact_uri).delete_artifacts, path)
+
+
+def mark_removed(run_id: str) -> None:
+    """Say on a run that its checkpoint is gone, which spares others to look for files; a deleted run takes no tag."""
+    with suppress(MlflowException):
+        client().set_tag(run_id, runs.CHECKPOINT, runs.REMOVED)
 
 
 @contextmanager

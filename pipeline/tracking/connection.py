@@ -29,7 +29,13 @@ ANSWER_SECONDS = 5
 """That a tracking server has to answer its first call."""
 
 PATIENCE = "PIPELINE_SERVER_PATIENCE"
-"""The environment variable with the seconds that a server may be away in the midst of the work."""
+"""The environment variable with the seconds that a server may be away in the midst of the work; 0: it may not."""
+
+THROUGH_SERVER = {
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
+"""How MLflow is told to bring all files through the server; else it goes to the store, which only that may reach."""
 
 PATIENCE_SECONDS = 600.0
 PAUSE = 2.0  # seconds between two calls of a server that is away
@@ -58,6 +64,8 @@ def connect(note: Note = lambda text: None) -> None:
     _note[:] = [note]
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait for it ourselves, see patiently
+    for name, value in THROUGH_SERVER.items():
+        os.environ.setdefault(name, value)
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
     with environment(patience), explained("No answer from the tracking server"):
         sqlite.prepare(mlflow.get_tracking_uri())
@@ -125,7 +133,7 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
                 return call(*arguments, **named)
         except (MlflowException, OSError, SQLAlchemyError) as error:
             conflicts += 1 if _CONFLICT.search(str(error)) else 0
-            if not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS:
+            if not seconds or (not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS):
                 raise
             if time.monotonic() > deadline:
                 raise TrackingError(

@@ -7,23 +7,39 @@ heartbeat shows that its holder is alive: the run of a comparison, which beats f
 
 import os
 import re
+import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import TrackingError
+from pipeline.errors import PipelineError, TrackingError
 from pipeline.tracking import runs, store
 from pipeline.tracking.connection import client
 from pipeline.tracking.runs import TrackedRun
 
-FRESH = float(os.environ.get("PIPELINE_LEASE_SECONDS", "60"))
+SECONDS = "PIPELINE_LEASE_SECONDS"
+"""The environment variable with the seconds after which a process that gives no sign of life is given up."""
+
+
+def _fresh() -> float:
+    try:
+        return float(os.environ.get(SECONDS, "60"))
+    except ValueError:
+        return 60.0
+
+
+FRESH = _fresh()
 """Seconds after its last heartbeat that a holder is taken to be alive; the clocks of machines differ by less."""
 
 EVERY = FRESH / 6
 """Seconds between two heartbeats."""
+
+LAST_BEAT = 2.0
+"""Seconds that a heartbeat under way is waited for in the end: a server that is away keeps nobody."""
 
 _TEXT = re.compile(r"([0-9a-f]{32}) (\d+) ([0-9a-f]{32}) (.*)")
 
@@ -85,6 +101,28 @@ def is_held(run: TrackedRun) -> bool:
     current = latest(beating)
     holds = current is not None and current.number == lease.driver.number
     return holds and beating.status == "RUNNING" and _is_fresh(beat_of(beating))
+
+
+@contextmanager
+def beating(run_id: str, lease: Lease) -> Iterator[None]:
+    """Show until the block ends that the holder of a run is alive, whatever it is busy with; not after a take-over."""
+    over = threading.Event()
+
+    def keep_on() -> None:
+        while not over.wait(EVERY):
+            with suppress(PipelineError, MlflowException, OSError):  # whoever works notices that as well, and says so
+                if not is_current(run_id, lease):
+                    return
+                beat(run_id)
+
+    beat(run_id)
+    thread = threading.Thread(target=keep_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(LAST_BEAT)
 
 
 def beat(run_id: str) -> None:

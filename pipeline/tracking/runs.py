@@ -57,6 +57,7 @@ DESCRIPTIONS = {
 FINGERPRINT = "fingerprint"  # by which the same training is found again
 CHECKPOINT = "checkpoint"  # the name of its checkpoint on one machine; ON_SERVER: its files are the run's own
 ON_SERVER = "server"
+REMOVED = "server, removed"  # once they were
 LEASE = "lease."  # and a number: a param that says who is at the run; no parameter
 BEAT = "lease.beat"  # when its holder was last alive
 DATASET = "dataset"  # the name that the data's content has decided
@@ -67,6 +68,7 @@ VERDICT = "verdict"  # of a search: whether what it found is better than what it
 ERROR = "error"  # why it did not end well
 CHILDREN = "children"  # of a comparison of a former version: the ids of its trainings, parted by commas
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
+MARK = "comparison."  # and the id of a comparison: that the run is in it
 BEST_GROUP = "best"  # of a comparison: its best group, by validation
 AGAINST, STANDING = "against", "standing"  # what a comparison was judged against, and how it stands to that
 BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
@@ -146,7 +148,7 @@ class TrackedRun:
     @property
     def travels(self) -> bool:
         """Whether its checkpoint is kept with the run itself, for any machine to go on with."""
-        return self.tags.get(CHECKPOINT) == ON_SERVER
+        return self.tags.get(CHECKPOINT) in (ON_SERVER, REMOVED)
 
     @property
     def checkpoint(self) -> str:
@@ -182,6 +184,16 @@ class TrackedRun:
     def children(self) -> list[str]:
         """Of a comparison: the ids that it lists as its trainings."""
         return [child for child in self.tags.get(CHILDREN, "").split(",") if child]
+
+    @property
+    def comparisons(self) -> list[str]:
+        """The ids of the comparisons that it is listed in."""
+        return [each for each in self.tags.get(COMPARISON, "").split(",") if each]
+
+    @property
+    def marks(self) -> set[str]:
+        """The ids of the comparisons that have marked it as theirs."""
+        return {tag.removeprefix(MARK) for tag in self.tags if tag.startswith(MARK)}
 
     @property
     def trials(self) -> dict[int, dict[str, Any]]:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import experiment, runs
+from pipeline.tracking import attachments, experiment, runs
 from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
@@ -154,11 +154,6 @@ def belongs_to(run: TrackedRun, comparison: str) -> bool:
     return parent == comparison or (parent is not None and get_run(parent).is_child_of(comparison))
 
 
-def history(run_id: str, metric: str) -> dict[int, float]:
-    """Return a metric's values by step."""
-    return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
-
-
 def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
@@ -193,15 +188,13 @@ def in_project_run() -> bool:
 
 
 def add_to_comparison(run_id: str, parent: str) -> None:
-    """Mark a run as one of a comparison's, by which the UI can filter; it may belong to several."""
-    _append(run_id, runs.COMPARISON, parent)
+    """Mark a run as one of a comparison's; it may belong to several, which may mark it at the same time.
 
-
-def _append(run_id: str, tag: str, item: str) -> None:
-    """Add an item, unless it is there, to those that a tag holds, parted by commas."""
-    items = list(filter(None, get_run(run_id).tags.get(tag, "").split(",")))
-    if item not in items:
-        client().set_tag(run_id, tag, ",".join([*items, item]))
+    The mark is a tag of its own. Then the list is written, by which the UI can filter, until it holds every mark.
+    """
+    client().set_tag(run_id, f"{runs.MARK}{parent}", "true")
+    while not (run := get_run(run_id)).marks <= set(run.comparisons):
+        client().set_tag(run_id, runs.COMPARISON, ",".join([*run.comparisons, *run.marks - set(run.comparisons)]))
 
 
 def log_metrics(
@@ -356,7 +349,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
         tempfile.TemporaryDirectory() as folder,
     ):
-        file = client().download_artifacts(run_id, path, folder)
+        file = attachments.fetch(run_id, path, Path(folder))
         try:
             return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except ValueError as error:  # pyarrow's and pandas's own are of this kind

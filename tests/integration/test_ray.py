@@ -1,24 +1,27 @@
-"""Comparisons on a real Ray cluster of two nodes that share no folder, with a real tracking server on PostgreSQL."""
+"""Comparisons on a real Ray cluster of two nodes that share no folder; the tracking server is on PostgreSQL and S3."""
 
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import mlflow
 import pytest
 from mlflow.entities import Run
 
-from tests.integration.conftest import PROJECT, free_port, wait_until_up
-from tests.ray_fixtures import two_nodes
+from pipeline.jobs import node
+from pipeline.records import EpochRecord
+from pipeline.tracking import store
+from tests import servers
+from tests.integration.conftest import PROJECT
+from tests.patience import scaled
+from tests.ray_fixtures import Nodes, two_nodes
 
 COMPARE = (
     "compare",
@@ -35,8 +38,6 @@ COMPARE = (
     "--shards",
     2,
 )
-PATH = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
-"""Debian keeps PostgreSQL's programs in a folder of their version, which no shell looks into."""
 
 Costs = list[tuple[int, float, float]]
 """Step, cost and validation cost of each epoch."""
@@ -45,46 +46,11 @@ LEASE = 8
 """Seconds after which a driver that gives no sign of life is given up here; a minute elsewhere."""
 
 
-@contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Yield the address of a new database; of a SQLite file where PostgreSQL is not installed."""
-    if not shutil.which("initdb", path=PATH) or not shutil.which("pg_ctl", path=PATH):
-        yield f"sqlite:///{folder}/server.db"
-        return
-    port, user = free_port(), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not serve root
-    with tempfile.TemporaryDirectory() as place:
-        if user:
-            shutil.chown(place, user)
-        files = ["-D", f"{place}/files"]
-        options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-        _run("initdb", *files, "-U", "mlflow", "-A", "trust", user=user)
-        _run("pg_ctl", *files, "-o", options, "-l", f"{place}/log", "-w", "start", user=user)
-        try:
-            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-        finally:
-            _run("pg_ctl", *files, "-m", "immediate", "stop", user=user)
+class Machines(NamedTuple):
+    """What the commands of this module run on."""
 
-
-def _run(*command: str, user: str | None) -> None:
-    environment = os.environ | {"PATH": PATH}
-    subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, env=environment)
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """Yield the address of a tracking server with a database and an artifact store of its own."""
-    address = f"http://127.0.0.1:{free_port()}"
-    with postgres(folder) as database:
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database, "--workers", "1"]
-        command += ["--artifacts-destination", str(folder / "artifacts"), "--port", address.rpartition(":")[2]]
-        with (folder / "server.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_until_up(f"{address}/health", process, 90)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+    nodes: Nodes
+    server: servers.TrackingServer
 
 
 @pytest.fixture(scope="module")
@@ -93,20 +59,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(folder: Path) -> Iterator[Any]:
+def machines(folder: Path) -> Iterator[Machines]:
     """Start cluster and server, and make both those that the commands of this module use; save a cell of one's own."""
     page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
     cell = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     (folder / "my_cells.py").write_text(cell, encoding="utf-8")
-    with ExitStack() as stack:
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        made = stack.enter_context(two_nodes(folder / "a", folder / "b"))
-        address = stack.enter_context(server(folder))
-        patch.setenv("MLFLOW_TRACKING_URI", address)
+        started = pool.submit(stack.enter_context, servers.tracking_server(folder))
+        nodes = stack.enter_context(two_nodes(folder / "a", folder / "b"))
+        server = started.result()
+        patch.setenv("MLFLOW_TRACKING_URI", server.address)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("RAY_ADDRESS", made.address)
+        patch.setenv("RAY_ADDRESS", nodes.address)
         patch.setenv("PIPELINE_LEASE_SECONDS", str(LEASE))
-        yield made
+        yield Machines(nodes, server)
 
 
 def begin(*arguments: object) -> subprocess.Popen[bytes]:
@@ -128,50 +95,52 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 
 def ended(process: subprocess.Popen[bytes], place: Path) -> None:
     """Wait until a command has ended well."""
-    assert 0 == process.wait(250), (place / "output.txt").read_text()
+    assert 0 == process.wait(scaled(120)), (place / "output.txt").read_text()
 
 
-def trainings(experiment: str | None = None) -> list[Run]:
-    """Return the trainings of an experiment, in the order of their names."""
-    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    found = client.get_experiment_by_name(experiment or os.environ["MLFLOW_EXPERIMENT_NAME"])
-    if found is None:
-        return []
-    query = "tags.kind = 'training'"
-    return sorted(client.search_runs([found.experiment_id], query), key=lambda run: str(run.info.run_name))
+def client() -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def runs(query: str = "") -> list[Run]:
+    """Return runs of the test's experiment, in the order of their names."""
+    found = client().get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
+    known = client().search_runs([found.experiment_id], query) if found else []
+    return sorted(known, key=lambda run: str(run.info.run_name))
+
+
+def trainings() -> list[Run]:
+    return runs("tags.kind = 'training'")
 
 
 def costs(run: Run) -> Costs:
     """Return step, cost and validation cost of each epoch, in the order in which they were logged."""
-    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    history = [client.get_metric_history(run.info.run_id, name) for name in ("cost", "val_cost")]
+    history = [client().get_metric_history(run.info.run_id, name) for name in ("cost", "val_cost")]
     return [(cost.step, cost.value, val.value) for cost, val in zip(*history, strict=True)]
 
 
-def statuses() -> set[str]:
-    client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    found = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
-    assert found
-    return {run.info.status for run in client.search_runs([found.experiment_id])}
+def steps(run: Run) -> dict[str, list[int]]:
+    """Return the steps at which each metric of an epoch was logged."""
+    names = EpochRecord.__dataclass_fields__.keys() - {"epoch"}
+    return {name: [entry.step for entry in client().get_metric_history(run.info.run_id, name)] for name in names}
 
 
 def models(run: Run) -> int:
     return len(run.outputs.model_outputs) if run.outputs else 0
 
 
-def wait_for_epoch(number: int, *, of_all: bool = False) -> None:
-    """Wait until a training, or all two, have logged an epoch."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        reached = [run.data.metrics.get("cost") is not None and len(costs(run)) >= number for run in trainings()]
-        if (len(reached) == 2 and all(reached)) if of_all else any(reached):
+def wait_for_epoch(number: int, driver: subprocess.Popen[bytes]) -> None:
+    """Wait until both trainings have logged an epoch."""
+    while True:
+        under_way = trainings()
+        if len(under_way) == 2 and all(len(steps(run)["cost"]) >= number for run in under_way):
             return
+        assert driver.poll() is None, (Path(os.environ["PIPELINE_TEST_FOLDER"]) / "output.txt").read_text()
         time.sleep(0.2)
-    pytest.fail(f"no epoch {number}")
 
 
 @pytest.fixture(scope="module")
-def local(cluster: Any, folder: Path) -> dict[str, Costs]:
+def local(machines: Machines, folder: Path) -> dict[str, Costs]:
     """Return the costs of the trainings of the comparison, trained on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIPELINE_TEST_FOLDER", str(folder))
@@ -186,36 +155,67 @@ def check(local: dict[str, Costs]) -> None:
     assert list(local) == [run.info.run_name for run in found]
     for run in found:
         assert local[str(run.info.run_name)] == costs(run)
+        assert {name: list(range(1, 21)) for name in steps(run)} == steps(run)
         assert 1 == models(run)
-        client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-        assert [] == client.list_artifacts(run.info.run_id, "checkpoint")
-    assert {"FINISHED"} == statuses()
+        assert [] == client().list_artifacts(run.info.run_id, "checkpoint")
+    assert {"FINISHED"} == {run.info.status for run in runs()}
 
 
-def test_trainings_on_two_nodes_have_the_numbers_of_one_machine(
-    cluster: Any, local: dict[str, Costs], folder: Path
+def test_trainings_on_two_nodes_have_the_numbers_of_one_machine_also_when_the_server_was_away(
+    machines: Machines, local: dict[str, Costs], folder: Path
 ) -> None:
-    ended(begin(*COMPARE, "--on", "ray"), folder)
+    driver = begin(*COMPARE, "--on", "ray")
+    wait_for_epoch(3, driver)
+    machines.server.stop()
+    while "does not answer: waiting for it" not in (folder / "output.txt").read_text():
+        assert driver.poll() is None
+        time.sleep(0.2)
+    machines.server.start()
+    ended(driver, folder)
 
     check(local)
     assert (folder / "a" / "processed").is_dir()
     assert (folder / "b" / "processed").is_dir()
 
 
-def test_a_driver_that_is_killed_is_taken_up_by_the_same_command(
-    cluster: Any, local: dict[str, Costs], folder: Path
+def test_a_store_that_refuses_is_told_from_the_node_before_anything_trains(
+    machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = machines.server
+    if own.store is None:
+        pytest.skip("the server's store here is a folder")
+    (folder / "other").mkdir()
+    other = servers.TrackingServer(folder / "other", own.database, own.store._replace(secret="another"))  # noqa: S106
+    other.start()
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", other.address)
+        refusal = node.refusal(store.begin_run("probed", {}))
+    finally:
+        other.stop()
+
+    assert refusal.startswith("The artifact store of the tracking server did not take a file of run ")
+    assert "500" in refusal
+    assert "SignatureDoesNotMatch" in (folder / "other" / "server.log").read_text()  # which is what it refers to
+
+
+def test_a_driver_that_is_killed_is_taken_up_by_the_same_command_and_a_lost_node_s_trainings_go_on_elsewhere(
+    machines: Machines, local: dict[str, Costs], folder: Path
 ) -> None:
     driver = begin(*COMPARE, "--on", "ray")
-    wait_for_epoch(3)
+    wait_for_epoch(3, driver)
     driver.kill()
     driver.wait()
-    ended(begin(*COMPARE, "--on", "ray"), folder)
+    driver = begin(*COMPARE, "--on", "ray")
+    wait_for_epoch(8, driver)
+    machines.nodes.kill()
+    ended(driver, folder)
 
     check(local)
+    assert "its node was lost" in (folder / "output.txt").read_text()
 
 
 def test_a_search_has_the_trials_that_it_has_on_one_machine(
-    cluster: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("--dataset", "digits", "--epochs", 9, "--hidden-units", 8, "--shards", 2, "--workers", 1)
     search = ("search", "--trials", 3, "--confirm", 0, "--range", "learning_rate=1e-3..3e-2:log", *small)
@@ -226,15 +226,3 @@ def test_a_search_has_the_trials_that_it_has_on_one_machine(
 
     assert {"gru-t1", "gru-t2", "gru-t3"} == on_the_cluster.keys()
     assert {run.info.run_name: costs(run) for run in trainings()} == on_the_cluster
-
-
-def test_trainings_of_a_node_that_is_killed_go_on_elsewhere(
-    cluster: Any, local: dict[str, Costs], folder: Path
-) -> None:
-    driver = begin(*COMPARE, "--on", "ray")
-    wait_for_epoch(3, of_all=True)
-    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    ended(driver, folder)
-
-    check(local)
-    assert "its node was lost" in (folder / "output.txt").read_text()

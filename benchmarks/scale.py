@@ -1,0 +1,410 @@
+"""Many trainings on many nodes, without their arithmetic: where driver, tracking server or store become the limit.
+
+    MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes 2,4,8,16 --trainings 64
+    MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes "" --runs 1000
+
+Each training sleeps for its epochs; all else is as in `compare --on ray`: Ray's nodes (on loopback, one core each), the
+mailbox, leases, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
+of its size is logged. A first row does the same in processes of this machine. `--runs` makes that many runs that have
+ended, and measures `report` on them. Without an address a server on a SQLite file is started, for the time.
+"""
+
+import argparse
+import os
+import resource
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+os.environ["RAY_AUTH_MODE"] = "token"  # Ray reads these when it is imported
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_raylet_start_wait_time_s"] = "300"  # noqa: SIM112 - its own name
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+
+import mlflow
+import numpy as np
+
+from pipeline.comparison import report, selection
+from pipeline.data import prepare, processed
+from pipeline.data.splits import DataSet
+from pipeline.evaluation import metrics
+from pipeline.jobs import cluster, comparing, fingerprints, node, processes, ray, resumable
+from pipeline.jobs.checkpoints import Checkpoints, Place
+from pipeline.jobs.executors import OnRay
+from pipeline.jobs.grid import grid
+from pipeline.jobs.job import Done, Job, Opened
+from pipeline.jobs.processes import Event, GoesOn, Send
+from pipeline.jobs.ray import Claim
+from pipeline.jobs.side_by_side import Executor, Local
+from pipeline.jobs.travelling import Travelling
+from pipeline.progress import Reporter
+from pipeline.records import EpochRecord, Snapshot
+from pipeline.settings import Settings
+from pipeline.stages import comparable
+from pipeline.tracking import connection, origin, runs, store
+
+WEIGHTS = 65_000
+"""Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
+
+MODEL = 1_500_000
+"""Bytes of a logged model."""
+
+GROUP = 10
+"""Seeds of each configuration."""
+
+
+# --- a training without its arithmetic ------------------------------------------------------------------------------
+
+
+def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
+    """Do all of a training but the training: in the order of `pipeline.jobs.job.train` and `training.finish`."""
+    before = time.process_time()
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    fingerprint = fingerprints.of(job.settings, data)
+    with place.alone():
+        twin = resumable.find_twin(fingerprint, place)
+    resume = twin.run if twin else None
+    kind = runs.TRAINING
+    with resumable.open_run(
+        job.name, place, data, kind=kind, fingerprint=fingerprint, parent=job.parent, resume=resume
+    ) as (run_id, checkpoint):
+        store.log_parameters(run_id, fingerprints.parameters(job.settings, data))
+        origin.log_origin(run_id, data, gpus=[])
+        store.log_tags(run_id, {runs.CORES: "1"})
+        send(Opened(run_id=run_id, state="trains"))
+        store.add_to_comparison(run_id, job.parent)
+        history = list(_epochs(job, send, place=place, checkpoint=checkpoint, run_id=run_id, seconds=epoch_seconds))
+        _log_end(run_id, history, data)
+        store.log_missing_metrics(run_id, {"process_seconds": time.process_time() - before})
+    return Done(run_id=run_id, taken_over=False)
+
+
+def _epochs(
+    job: Job, send: Send, *, place: Place, checkpoint: str, run_id: str, seconds: float
+) -> Iterator[EpochRecord]:
+    numbers = np.random.default_rng(job.settings.seed)
+    history: list[EpochRecord] = []
+    for epoch in range(1, job.settings.epochs + 1):
+        time.sleep(seconds)
+        accuracy = 1 - 0.1 / epoch - 0.01 * float(numbers.random())
+        history.append(
+            EpochRecord(
+                epoch=epoch,
+                cost=1 / epoch,
+                accuracy=accuracy,
+                val_cost=1 / epoch,
+                val_accuracy=accuracy,
+                learning_rate=1e-3,
+                epoch_seconds=seconds,
+                samples_per_second=1.0,
+                epoch_cpu_seconds=seconds,
+            )
+        )
+        weights = numbers.random(WEIGHTS, np.float32)
+        snapshot = Snapshot(history=history, state=[weights] * 3, best_weights=[weights], seconds=seconds * epoch)
+        place.save(checkpoint, snapshot)
+        store.log_epoch(run_id, history[-1])
+        send(history[-1])
+        yield history[-1]
+
+
+def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None:
+    """Log what training and evaluation leave."""
+    store.log_table(run_id, metrics.history(history), runs.HISTORY)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model.bin").write_bytes(os.urandom(MODEL))
+        store.log_folder(run_id, Path(folder), "model")
+    last = history[-1]
+    labels = np.asarray(data.test.labels)
+    answers = np.eye(data.classes, dtype=np.float32)[labels]
+    store.log_table(run_id, metrics.predictions(labels, answers, data.class_names), runs.PREDICTIONS)
+    seconds = sum(record.epoch_seconds for record in history)
+    store.log_missing_metrics(
+        run_id,
+        {
+            runs.PARAMETERS: WEIGHTS,
+            runs.BEST_VAL_ACCURACY: last.val_accuracy,
+            runs.BEST_EPOCH: last.epoch,
+            runs.CPU_SECONDS: seconds,
+            runs.TRAIN_SECONDS: seconds,
+            runs.TEST_COST: last.val_cost,
+            runs.TEST_ACCURACY: last.val_accuracy,
+        },
+    )
+
+
+# --- executors whose trainings sleep --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sleeping(node.Work):
+    """As :class:`node.Work`, on a node."""
+
+    epoch_seconds: float
+
+    def __call__(self, job: Job, send: Send) -> Done:
+        """Bring the data, and sleep."""
+        node._bring(job, self.files)
+        here = replace(job, settings=replace(job.settings, data_dir=node.data_dir()))
+        return sleep(here, send, Travelling(self.driver, job.name), self.epoch_seconds)
+
+
+class SleepingOnRay(OnRay):
+    """The nodes of a cluster, for trainings that sleep."""
+
+    def __init__(self, epoch_seconds: float) -> None:
+        super().__init__()
+        self._epoch_seconds = epoch_seconds
+
+    def train(
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = processes.always
+    ) -> Generator[Event]:
+        """Do the jobs on the nodes."""
+        driver = self._place.driver
+        cluster.check_tracking(driver.run_id)
+        work = Sleeping(driver=driver, files=cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
+        return ray.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
+
+
+class SleepingHere(Local):
+    """The processes of this machine, for trainings that sleep."""
+
+    def __init__(self, epoch_seconds: float) -> None:
+        self._epoch_seconds = epoch_seconds
+
+    def train(
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = processes.always
+    ) -> Generator[Event]:
+        """Do the jobs in processes."""
+        return processes.run(_Here(self._epoch_seconds), jobs, count=count, goes_on=goes_on)
+
+
+@dataclass(frozen=True)
+class _Here:
+    epoch_seconds: float
+
+    def __call__(self, job: Job, send: Send) -> Done:
+        return sleep(job, send, Checkpoints(job.settings.data_dir), self.epoch_seconds)
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------
+
+
+class Stopwatch(Reporter):
+    """Takes when the trainings began and ended."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0.0
+
+    def trainings(self, trainings: Sequence[object], left: float | None) -> None:
+        """Take the time."""
+        self.ended = time.perf_counter()
+        self.began = self.began or self.ended
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", default="2,4,8,16", help="numbers of nodes, parted by commas")
+    parser.add_argument("--trainings", default=64, type=int, help="at each number of nodes")
+    parser.add_argument("--epochs", default=10, type=int)
+    parser.add_argument("--epoch-seconds", default=1.0, type=float)
+    parser.add_argument("--runs", default=0, type=int, help="to report on")
+    options = parser.parse_args()
+    numbers = [int(number) for number in options.nodes.split(",") if number]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        server = stack.enter_context(_server(folder))
+        data, _ = prepare.prepared(Settings(dataset="digits", data_dir=folder), Reporter())
+        if numbers:
+            _print_head(options)
+            _begin_experiment("processes")
+            _measure(
+                "processes", numbers[0], SleepingHere(options.epoch_seconds), data=data, options=options, server=server
+            )
+        for number in numbers:
+            _begin_experiment(f"{number}-nodes")  # before the nodes learn of it
+            with _nodes(number, folder):
+                _measure(
+                    "nodes", number, SleepingOnRay(options.epoch_seconds), data=data, options=options, server=server
+                )
+        if options.runs:
+            _measure_report(options.runs, data, options.epochs)
+
+
+def _begin_experiment(name: str) -> None:
+    os.environ["MLFLOW_EXPERIMENT_NAME"] = f"{name}-{secrets.token_hex(4)}"
+
+
+def _print_head(options: argparse.Namespace) -> None:
+    ideal = options.epochs * options.epoch_seconds
+    print(f"{options.trainings} trainings at each, of {options.epochs} epochs, which sleep for {ideal:.0f} s")
+    print(
+        f"{'':14}    wall s   asleep   more per training s   CPU s per training: training   driver   server   report s"
+    )
+
+
+def _measure(
+    kind: str,
+    number: int,
+    executor: Executor,
+    *,
+    data: DataSet,
+    options: argparse.Namespace,
+    server: psutil.Process | None,
+) -> None:
+    """Train and report; print a row."""
+    rates = ",".join(f"{1e-5 * (1 + each):g}" for each in range(max(1, options.trainings // GROUP)))
+    seeds = ",".join(str(1 + each) for each in range(min(GROUP, options.trainings)))
+    lists = {"cells": "gru", "seeds": seeds, "learning_rate": rates, "epochs": options.epochs, "dataset": "digits"}
+    trainings = [replace(each, data_dir=data.folder.parents[1]) for each in grid(lists)]
+    watch, driver, served = Stopwatch(), time.process_time(), _cpu(server)
+    with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+        comparable.trained(trainings, data, watch, parent=parent, count=number, executor=executor)
+        done = time.perf_counter()
+    found = store.find_runs("tags.kind = 'training'")
+    own = [run.metrics["process_seconds"] for run in found]
+    count, wall = len(trainings), watch.ended - watch.began
+    asleep = options.epochs * options.epoch_seconds * count / number
+    print(
+        f"{number:4} {kind:9} {wall:9.1f} {asleep:8.1f} {(wall - asleep) * number / count:21.2f}"
+        f" {sum(own) / count:29.2f} {(time.process_time() - driver) / count:8.2f}"
+        f" {(_cpu(server) - served) / count:8.2f} {done - watch.ended:10.1f}",
+        flush=True,
+    )
+
+
+def _cpu(server: psutil.Process | None) -> float:
+    """Return the processor time of the server and its processes so far; 0 of one that is not ours."""
+    if server is None:
+        return 0.0
+    total = 0.0
+    for process in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:2])
+    return total
+
+
+def _measure_report(number: int, data: DataSet, epochs: int) -> None:
+    """Make runs that have ended, and report on them."""
+    _begin_experiment("report")
+    parent = store.begin_run("comparison", runs.of_kind(runs.COMPARED))
+    for index in range(number):
+        settings = Settings(
+            cell="gru", dataset="digits", seed=1 + index % GROUP, learning_rate=1e-4 * (1 + index // GROUP)
+        )
+        _make_run(replace(settings, epochs=epochs), parent, data)
+    store.end(parent)
+    began, memory = time.perf_counter(), psutil.Process().memory_info().rss
+    chosen = selection.of_parent(parent)
+    read = time.perf_counter()
+    report.report(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
+    ended = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    print(f"report on {number} runs: {ended - began:.1f} s, of which their choice {read - began:.1f};", end=" ")
+    print(f"memory {memory / 2**20:.0f} MB before, {peak:.0f} MB at most")
+
+
+def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
+    """Make a run as a training leaves it, without the steps on the way."""
+    tags = runs.of_kind(runs.TRAINING) | {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest, runs.CORES: "1"}
+    run_id = store.create_child(parent, f"gru-s{settings.seed}", tags)
+    store.log_parameters(run_id, fingerprints.parameters(settings, data))
+    numbers = np.random.default_rng(settings.seed)
+    history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]
+    _log_end(run_id, history, data)
+    store.end(run_id)
+
+
+def _record(epoch: int, chance: float) -> EpochRecord:
+    accuracy = 1 - 0.1 / epoch - 0.01 * chance
+    return EpochRecord(
+        epoch=epoch,
+        cost=1 / epoch,
+        accuracy=accuracy,
+        val_cost=1 / epoch,
+        val_accuracy=accuracy,
+        learning_rate=1e-3,
+        epoch_seconds=1.0,
+        samples_per_second=1.0,
+        epoch_cpu_seconds=1.0,
+    )
+
+
+# --- what it runs on ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[psutil.Process | None]:
+    """Use the server of the environment, or start one; yield its process, as far as it is on this machine."""
+    with ExitStack() as stack:
+        if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+            os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:5098"
+            command = [sys.executable, "-m", "mlflow", "server", "--port", "5098", "--workers", "1"]
+            command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
+            command += ["--artifacts-destination", str(folder / "artifacts")]
+            log = stack.enter_context((folder / "server.log").open("wb"))
+            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
+            stack.callback(process.terminate)
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        _wait_for(os.environ["MLFLOW_TRACKING_URI"] + "/health")
+        connection.connect()
+        yield _listening(int(os.environ["MLFLOW_TRACKING_URI"].rpartition(":")[2]))
+
+
+def _wait_for(address: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - the server's
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.5)
+    sys.exit(f"no answer from {address}")
+
+
+def _listening(port: int) -> psutil.Process | None:
+    """Return the process of this machine that listens at a port; of several the parent of all."""
+    owners = {each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port}
+    found = [psutil.Process(pid) for pid in owners if pid]
+    return next((each for each in found if each.parent() not in found), None)
+
+
+@contextmanager
+def _nodes(number: int, folder: Path) -> Iterator[None]:
+    """Start a cluster on loopback of nodes of one core each, and be connected to it."""
+    from ray.cluster_utils import Cluster
+
+    small: Any = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.2"}
+    code = str(Path(__file__).parents[1])
+
+    def own(index: int) -> Any:
+        return {"env_vars": {node.DATA_DIR: str(folder / f"node-{index}"), "PYTHONPATH": code}}
+
+    made: Any = Cluster(initialize_head=True, head_node_args={**small, **own(0), "include_dashboard": False})
+    try:
+        for index in range(1, number):
+            made.add_node(**small, **own(index))
+        os.environ[cluster.ADDRESS] = made.address
+        with cluster.connected(cluster.RAY):
+            yield
+    finally:
+        made.shutdown()
+
+
+if __name__ == "__main__":
+    main()
