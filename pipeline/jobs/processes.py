@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import PipelineError, of_library
-from pipeline.startup import interruptible, talks
+from pipeline.startup import hasten, interruptible, talks
 
 JOBS_EACH = 8
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -234,6 +234,7 @@ def _serve(work: Work, connection: Connection) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1,) if talks() else (1, 2):
         os.dup2(nowhere, stream)
+    hasten()
     with suppress(EOFError, KeyboardInterrupt), interruptible():
         while True:
             argument = connection.recv()
