@@ -1,5 +1,6 @@
 """Jobs in real processes: their results, their failures, their deaths, and how they are stopped."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def work(job: tuple[str, object], send: Send) -> object:
         return int(str(value)) ** 2
     if what == "who":
         return os.getpid()
+    if what == "has":
+        return value in sys.modules
     if what == "fail":
         raise DataError(str(value))
     if what == "bug":
@@ -80,6 +83,18 @@ def test_what_fails_fails_alone_with_its_reason() -> None:
     assert failed[1].reason.startswith("Traceback")
     assert failed[1].reason.endswith("ZeroDivisionError: 1 / 0")
     assert Finished(("square", 5), 25) in events
+
+
+def test_processes_that_were_started_early_take_the_jobs_and_the_others_end() -> None:
+    with processes.early(2, "wave"):
+        early = {process.pid for process in multiprocessing.active_children()}
+        events = happened([("who", None), ("has", "wave")], 1)
+
+    (doer, has_wave) = (event.result for event in events if isinstance(event, Finished))
+    assert 2 == len(early)
+    assert doer in early
+    assert has_wave is True
+    assert not early & {process.pid for process in multiprocessing.active_children()}
 
 
 @of_posix
