@@ -3,11 +3,14 @@
     python benchmarks/startup.py
 
 Each command is a fresh process on digits, in a store that is there already; in each round the bare import is measured
-beside them. Of `compare`, whose trainings run side by side, the epochs of the longest one are taken off.
+beside them. Of `compare`, whose trainings run side by side, the epochs of the longest one are taken off. Printed are
+the seconds that pass, and those of the processor in all processes of a command, which other work on the machine
+disturbs less; of these the epochs of all trainings are taken off.
 """
 
 import argparse
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -17,7 +20,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from operator import truediv
 from pathlib import Path
+from typing import NamedTuple
 
 import mlflow
 
@@ -25,6 +30,13 @@ IMPORT = "import tensorflow, mlflow"
 SMALL = ("--dataset", "digits", "--hidden-units", "16")
 MODEL = "models:/started@champion"
 PORT = 5099
+
+
+class Seconds(NamedTuple):
+    """What a command takes."""
+
+    passed: float
+    processor: float
 
 
 def main() -> None:
@@ -37,14 +49,14 @@ def main() -> None:
         mlflow.set_tracking_uri("sqlite:///mlflow.db")
         _pipeline("run", *SMALL, "--epochs", "3", "--register", "started")
         _write_picture(Path("it.png"))
-        taken: dict[str, list[float]] = {}
+        taken: dict[str, list[Seconds]] = {}
         for number in range(options.rounds):
             for name, measure in _measures(number).items():
                 taken.setdefault(name, []).append(measure())
         _print(taken)
 
 
-def _measures(number: int) -> dict[str, Callable[[], float]]:
+def _measures(number: int) -> dict[str, Callable[[], Seconds]]:
     """Return what is measured in a round; its number makes the trainings new ones."""
     seed = str(100 + number)
     return {
@@ -56,37 +68,47 @@ def _measures(number: int) -> dict[str, Callable[[], float]]:
     }
 
 
-def _around_epochs(*arguments: str) -> float:
-    """Return the seconds of a command less those of the epochs of its longest training."""
+def _around_epochs(*arguments: str) -> Seconds:
+    """Return what a command takes less the epochs: of its longest training, and of the processor those of all."""
     started = round(1_000 * time.time())
-    seconds = _pipeline(*arguments)
+    taken = _pipeline(*arguments)
     trainings = mlflow.search_runs(
         filter_string=f"attributes.start_time >= {started} and tags.kind = 'training'", output_format="list"
     )
-    return seconds - max(run.data.metrics["train_seconds"] for run in trainings)
+    return Seconds(
+        taken.passed - max(run.data.metrics["train_seconds"] for run in trainings),
+        taken.processor - sum(run.data.metrics["cpu_seconds"] for run in trainings),
+    )
 
 
-def _pipeline(*arguments: str) -> float:
+def _pipeline(*arguments: str) -> Seconds:
     return _seconds([sys.executable, "-m", "pipeline", *arguments])
 
 
-def _seconds(command: Sequence[str]) -> float:
-    started = time.perf_counter()
+def _seconds(command: Sequence[str]) -> Seconds:
+    started, used = time.perf_counter(), _processor_seconds()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started
+    return Seconds(time.perf_counter() - started, _processor_seconds() - used)
 
 
-def _seconds_to_serve() -> float:
-    """Return the seconds from the command to the first answer."""
+def _processor_seconds() -> float:
+    """Return what all processes that were started here, and have ended, have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _seconds_to_serve() -> Seconds:
+    """Return the seconds from the command to the first answer; of the processor, to its end soon after."""
     command = [sys.executable, "-m", "pipeline", "serve", "--model", MODEL, "--port", str(PORT)]
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _processor_seconds()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             while not _answers():
                 time.sleep(0.02)
-            return time.perf_counter() - started
+            passed = time.perf_counter() - started
         finally:
             server.send_signal(signal.SIGINT)
+    return Seconds(passed, _processor_seconds() - used)
 
 
 def _answers() -> bool:
@@ -103,11 +125,15 @@ def _write_picture(path: Path) -> None:
     Image.new("L", (8, 8)).save(path)
 
 
-def _print(taken: dict[str, list[float]]) -> None:
-    print(f"{'':28} seconds   ÷ the bare import, median of {len(taken[IMPORT])} rounds")
-    for name, seconds in taken.items():
-        ratios = [own / bare for own, bare in zip(seconds, taken[IMPORT], strict=True)]
-        print(f"{name:28} {statistics.median(seconds):7.1f}   {statistics.median(ratios):.2f}")
+def _print(taken: dict[str, list[Seconds]]) -> None:
+    print(f"{'':28} seconds       ÷   processor       ÷   (÷ the bare import; medians of {len(taken[IMPORT])} rounds)")
+    for name, measured in taken.items():
+        columns = [
+            text
+            for own, bare in zip(zip(*measured, strict=True), zip(*taken[IMPORT], strict=True), strict=True)
+            for text in (f"{statistics.median(own):9.1f}", f"{statistics.median(map(truediv, own, bare)):7.2f}")
+        ]
+        print(f"{name:26}", " ".join(columns))
 
 
 if __name__ == "__main__":

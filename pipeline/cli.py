@@ -139,12 +139,18 @@ def compare(
 
     Any parameter but those of the data takes several values, parted by commas; of whole numbers 1-5 is a range.
     """
-    from pipeline.stages import compare, plan
+    from pipeline.jobs import processes, room
 
     if dry_run:
+        from pipeline.stages import plan
+
         plan.plan(settings, reporter, count=workers)
         return
-    run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against, on=on)
+    count = workers or room.at_once(len(settings))
+    with processes.early(min(count, len(settings)) if on == "local" else 0, "pipeline.jobs.job"):
+        from pipeline.stages import compare
+
+        run_id = compare.compare(settings, reporter, count=workers, register=register, reference=against, on=on)
     _tell(reporter, run_id, "the comparison")
 
 

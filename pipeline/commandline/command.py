@@ -16,7 +16,7 @@ from pipeline.commandline.terminal import TerminalReporter, print_error
 from pipeline.errors import PipelineError, UsageError, of_library
 from pipeline.jobs.grid import grid
 from pipeline.settings import DataSettings, Settings
-from pipeline.startup import interruptible, quieten
+from pipeline.startup import hasten, interruptible, quieten
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -99,6 +99,7 @@ def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
 def _outcome_as_exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
     """Turn a failure that a user can mend, and what asks to stop, into a message and an exit code."""
     quieten(verbose=verbose)
+    hasten()
     try:
         with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter:
             if quiet and verbose:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from pipeline.records import EpochRecord
 
@@ -38,8 +37,8 @@ def accuracy(labels: Labels, predicted: Labels) -> float:
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
     """Return (C, C) counts: images of the row's class that are predicted to be of the column's."""
-    counts = confusion_matrix(labels, predicted, labels=np.arange(classes))
-    return np.asarray(counts, dtype=np.int64)
+    cells = labels.astype(np.int64) * classes + predicted.astype(np.int64)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def row_shares(matrix: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -52,8 +51,10 @@ def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> 
 
     A class that is never predicted has precision 0; one that has no images, recall 0.
     """
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(len(class_names)), zero_division=0
+    counts = confusion(labels, predicted, len(class_names))
+    right, support, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    precision, recall, f1 = (
+        part / np.maximum(whole, 1) for part, whole in ((right, said), (right, support), (2 * right, support + said))
     )
     return pd.DataFrame(
         {"class": list(class_names), "precision": precision, "recall": recall, "f1": f1, "support": support}

@@ -2,24 +2,25 @@
 
     for event in processes.run(work, jobs, count=2): ...
 
-Processes are started anew (never forked: TensorFlow does not survive it) and
-do a few jobs, one after the other. What they print goes nowhere, unless the user
-wants to see what the libraries say; what they have to say they send, and are
-answered whether to go on.
+Processes are started anew (never forked: TensorFlow does not survive it), before
+there are jobs for them if :func:`early` is asked, and do a few jobs, one after the
+other. What they print goes nowhere, unless the user wants to see what the libraries
+say; what they have to say they send, and are answered whether to go on.
 """
 
+import importlib
 import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import PipelineError, of_library
-from pipeline.startup import interruptible, talks
+from pipeline.startup import hasten, interruptible, talks
 
 JOBS_EACH = 8
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -104,6 +105,23 @@ def run(work: Work, jobs: Iterable[Any], *, count: int, goes_on: GoesOn = always
     yield from keep_busy(_Team(work, goes_on), jobs, count=count)
 
 
+_ready: "list[_Worker]" = []  # those that were started early and have no job yet
+
+
+@contextmanager
+def early(count: int, module: str) -> Iterator[None]:
+    """Start processes before there are jobs for them; meanwhile they import a module, that of the work.
+
+    They serve whichever :func:`run` comes within the block; those that none has taken end with it.
+    """
+    try:
+        _ready.extend(_Worker(module) for _ in range(count))
+        yield
+    finally:
+        while _ready:
+            _ready.pop().discard()
+
+
 class Crew(Protocol):
     """Those who do jobs, wherever that is; its length is the number of jobs that are under way."""
 
@@ -159,15 +177,15 @@ class _Team:
             self._workers.remove(worker)
         free = next((worker for worker in self._workers if not worker.is_busy), None)
         if free is None:
-            free = _Worker(self._work, self._goes_on)
+            free = _ready.pop() if _ready else _Worker()
             self._workers.append(free)
-        free.begin(job)
+        free.begin(self._work, job)
 
     def events(self) -> "list[Event]":
         """Return what happens next; that nothing does within a second is an event, too."""
         busy = self._busy
         ready = wait(list(busy), timeout=1)
-        return [busy[connection].receive() for connection in ready] or [Waited()]  # type: ignore[index]
+        return [busy[connection].receive(self._goes_on) for connection in ready] or [Waited()]  # type: ignore[index]
 
     def stop(self) -> None:
         """Interrupt all, and wait for their end."""
@@ -180,14 +198,13 @@ class _Team:
 class _Worker:
     """A process, and what it is at."""
 
-    def __init__(self, work: Work, goes_on: GoesOn) -> None:
+    def __init__(self, module: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, module), daemon=True)
         self.process.start()
         theirs.close()  # so that its end here reads as the end of the process
         self.is_busy = False
-        self._goes_on = goes_on
         self._job: Any = None
         self._begun = 0
 
@@ -195,14 +212,14 @@ class _Worker:
         """Return whether another should take its place: it has died, or done its share."""
         return self._begun >= JOBS_EACH or not self.process.is_alive()
 
-    def begin(self, job: Any) -> None:
+    def begin(self, work: Work, job: Any) -> None:
         """Hand it a job."""
         self._job, self.is_busy = job, True
         self._begun += 1
         with suppress(BrokenPipeError):  # its death is noticed when its answer is waited for
-            self.connection.send(job)
+            self.connection.send((work, job))
 
-    def receive(self) -> Event:
+    def receive(self, goes_on: GoesOn) -> Event:
         """Return what has happened to its job."""
         try:
             kind, content = self.connection.recv()
@@ -212,7 +229,7 @@ class _Worker:
         self.is_busy = kind is Said
         if self.is_busy:
             with suppress(BrokenPipeError):
-                self.connection.send(self._goes_on(self._job, content))
+                self.connection.send(goes_on(self._job, content))
         event: Event = kind(self._job, content)
         return event
 
@@ -220,6 +237,12 @@ class _Worker:
         """Interrupt what it does."""
         if self.is_busy:
             self.process.terminate()
+
+    def discard(self) -> None:
+        """End it at once: it has never had a job."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
 
     def stop(self) -> None:
         """Let it end when it has done what it does, and wait for that."""
@@ -236,14 +259,17 @@ def _how(exit_code: int | None) -> str:
     return f"with exit code {exit_code}"
 
 
-def _serve(work: Work, connection: Connection) -> None:
-    """Do jobs until nobody has one left: the life of a process."""
+def _serve(connection: Connection, module: str | None) -> None:
+    """Import a module, if one is named, and do jobs until nobody has one left: the life of a process."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1,) if talks() else (1, 2):
         os.dup2(nowhere, stream)
+    hasten()
     with suppress(EOFError, KeyboardInterrupt), interruptible():
+        if module:
+            importlib.import_module(module)
         while True:
-            argument = connection.recv()
+            work, argument = connection.recv()
             answer = done(work, argument, lambda message: _say(connection, message))
             _send(connection, answer)
 

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import psutil  # type: ignore[import-untyped]
-
 from pipeline import cells
 from pipeline.data.splits import DataSet
-from pipeline.jobs import job, naming, processes
+from pipeline.jobs import job, naming, processes, room
 from pipeline.jobs.board import Board
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.job import Done, Job, Opened
@@ -18,9 +16,6 @@ from pipeline.jobs.processes import Event, GoesOn
 from pipeline.progress import Reporter
 from pipeline.settings import Settings, usable_cores
 from pipeline.tracking import store
-
-MEMORY = 1.5e9
-"""Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
 
 
 class Executor(Protocol):
@@ -48,7 +43,7 @@ class Local:
 
     def at_once(self, trainings: int) -> int:
         """Return how many trainings this machine takes."""
-        return at_once(trainings)
+        return room.at_once(trainings)
 
     def cores(self, count: int) -> int:
         """Return each one's share of the cores."""
@@ -85,17 +80,6 @@ def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, cores: int)
         )
         for name, settings in zip(naming.trainings(grid, data.name), grid, strict=True)
     ]
-
-
-def at_once(trainings: int) -> int:
-    """Return how many trainings to run at once: one per core, as far as the memory goes; one at a time on a GPU.
-
-    Of an LSTM, two epochs side by side on one core each take about as long as one after the other on two; what is
-    around the epochs then runs side by side, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
-    """
-    if Path("/proc/driver/nvidia/gpus").exists():
-        return 1
-    return max(1, min(trainings, usable_cores(), int(psutil.virtual_memory().available / MEMORY)))
 
 
 def train_all(jobs: Sequence[Job], data: DataSet, reporter: Reporter, *, count: int, executor: Executor) -> Outcome:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.jobs import fingerprints, planning, side_by_side
+from pipeline.jobs import fingerprints, planning, room
 from pipeline.model import memory
 from pipeline.progress import duration
 from pipeline.searching.ranges import MOST_SEEDS, MOST_TRIALS, TRIALS
@@ -48,7 +48,7 @@ class Budget:
     @property
     def count(self) -> int:
         """Trainings side by side."""
-        return self.workers or side_by_side.at_once(self.limit)
+        return self.workers or room.at_once(self.limit)
 
     def seeds(self, seed: int) -> list[int]:
         """Return new seeds, beside the one of all trials."""

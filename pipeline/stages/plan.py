@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.data import processed
 from pipeline.errors import DataError
-from pipeline.jobs import planning, rehearsals, side_by_side
+from pipeline.jobs import planning, rehearsals, room
 from pipeline.jobs.planning import Plan
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -21,7 +21,7 @@ def plan(trainings: Sequence[Settings], reporter: Reporter, *, count: int | None
         UsageError: a parameter does not fit the data.
     """
     rehearsals.check(trainings)
-    count = count or side_by_side.at_once(len(trainings))
+    count = count or room.at_once(len(trainings))
     try:
         data = processed.find(trainings[0])
     except DataError as error:

@@ -142,7 +142,8 @@ def load(address: str, *, trust: bool = False) -> Classifier:
         if not trust:
             _check_code(files, address)
         start_tensorflow(usable_cores())  # the model would, with a page of lines
-        model = load_model(str(files))
+        with models.unprobed():
+            model = load_model(str(files))
         return Classifier(model, step_by_step=_step_by_step(model), **description)
 
 

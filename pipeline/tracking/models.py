@@ -2,6 +2,8 @@
 
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import yaml
 from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
+from mlflow.utils import requirements_utils as untyped
 
 from pipeline.data.forms import Form
 from pipeline.errors import TrackingError
@@ -35,7 +38,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, needs: str | None = N
     pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
-    with environment({"MLFLOW_LOG_UV_FILES": "false"}):
+    with environment({"MLFLOW_LOG_UV_FILES": "false"}), unprobed():
         info = patiently(
             Model.log,
             artifact_path=None,
@@ -46,6 +49,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, needs: str | None = N
             signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
             input_example=data.test.images[:1].astype(np.float32),
             conda_env=_environment(),
+            validate_serving_input=False,  # by loading it once more; the evaluation does, and asks more
             metadata={
                 "dataset": data.name,
                 "dataset_digest": data.digest,
@@ -74,7 +78,8 @@ class _Portable:
     __name__ = "mlflow.pyfunc"
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Model, **named: Any) -> None:
+    def save_model(path: str, mlflow_model: Model, *, validate_serving_input: bool, **named: Any) -> None:
+        del validate_serving_input  # is for Model.log, which hands everything on
         pyfunc.save_model(path=path, mlflow_model=mlflow_model, **named)
         described = mlflow_model.flavors[pyfunc.FLAVOR_NAME]
         described["model_code_path"] = CODE.name
@@ -82,6 +87,22 @@ class _Portable:
             artifact["uri"] = artifact["path"]
         description = yaml.safe_load(mlflow_model.to_yaml()) | {"artifact_path": runs.MODEL}
         Path(path, "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
+
+
+@contextmanager
+def unprobed() -> Iterator[None]:
+    """Spare MLflow the lists of files of all installed packages while it logs or loads a model.
+
+    From them it learns which module is of which package, to infer what a model needs, which ours name themselves. That
+    what they name is what is installed it still checks.
+    """
+    requirements: Any = untyped
+    known = requirements._MODULES_TO_PACKAGES
+    requirements._MODULES_TO_PACKAGES = known or {}
+    try:
+        yield
+    finally:
+        requirements._MODULES_TO_PACKAGES = known
 
 
 def discard_models(run_id: str) -> None:

@@ -1,5 +1,7 @@
 """Signals that ask a process to end, and TensorFlow's start."""
 
+import importlib
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +9,7 @@ import sys
 
 import pytest
 
-from pipeline.startup import interruptible, quieten, uninterrupted
+from pipeline.startup import interruptible, quieten, uninterrupted, without
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
@@ -116,3 +118,23 @@ def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
     quieten()
 
     assert ("DEBUG", "2") == (os.environ["MLFLOW_LOGGING_LEVEL"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
+
+
+def test_a_process_of_our_own_starts_without_what_is_not_used_which_is_there_afterwards() -> None:
+    """Keras does without it, as where it is not installed; in a notebook it is to find it."""
+    code = (
+        "import sys; from pipeline import startup; {}startup.start_tensorflow(1); import keras; "
+        "left = [name for name in ('sklearn', 'matplotlib') if name in sys.modules]; "
+        "import sklearn.base, matplotlib.pyplot; print(len(left), sklearn.base.BaseEstimator.__name__)"
+    )
+    assert ["0", "BaseEstimator"] == threads(code.format("startup.hasten(); "))
+    assert ["2", "BaseEstimator"] == threads(code.format(""))
+
+
+def test_what_is_imported_already_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    with without("json", "wave"):
+        assert json is importlib.import_module("json")
+        with pytest.raises(ModuleNotFoundError, match="wave"):
+            importlib.import_module("wave")
+    assert "wave" == importlib.import_module("wave").__name__

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import log_loss
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from pipeline.evaluation import metrics
 from pipeline.records import EpochRecord
@@ -126,3 +126,16 @@ def test_most_confidently_wrong_are_limited() -> None:
 
 def test_most_confidently_wrong_may_be_none() -> None:
     assert [] == metrics.most_confidently_wrong(PREDICTED, PROBABILITIES, 30).tolist()
+
+
+def test_confusion_and_shares_per_class_agree_with_scikit_learn_to_the_last_bit() -> None:
+    generator = np.random.default_rng(1)
+    labels, predicted = generator.integers(10, size=(2, 1_000)).astype(np.uint8)
+    predicted[:700] = labels[:700]
+
+    table = metrics.per_class(labels, predicted, [str(name) for name in range(11)])
+
+    expected = precision_recall_fscore_support(labels, predicted, labels=range(11), zero_division=0)
+    for column, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert values.tolist() == table[column].tolist()
+    assert confusion_matrix(labels, predicted).tolist() == metrics.confusion(labels, predicted, 10).tolist()

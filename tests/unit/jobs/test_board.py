@@ -5,7 +5,7 @@ from dataclasses import replace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from pipeline.jobs import side_by_side
+from pipeline.jobs import room
 from pipeline.jobs.board import Board
 from pipeline.jobs.grid import grid
 from pipeline.jobs.job import Done, Job, Opened
@@ -99,7 +99,7 @@ def test_what_was_done_before_and_what_fails_says_so() -> None:
 def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
 ) -> None:
-    monkeypatch.setattr(side_by_side, "usable_cores", lambda: cores)
+    monkeypatch.setattr(room, "usable_cores", lambda: cores)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": memory * 1e9}))
 
-    assert expected == side_by_side.at_once(trainings)
+    assert expected == room.at_once(trainings)

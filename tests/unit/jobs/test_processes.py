@@ -1,8 +1,10 @@
 """Jobs in real processes: what only processes of this machine do; the rest is in ``test_crews.py``."""
 
+import multiprocessing
 import os
 import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -12,12 +14,26 @@ from pipeline.jobs.processes import Failed, Finished, Send
 of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
 
 
-def work(job: tuple[str, int], send: Send) -> object:
+def work(job: tuple[str, Any], send: Send) -> object:
     """Do what a job names; a function of a module, as the processes need it."""
     what, value = job
+    if what == "has":
+        return value in sys.modules
     if what == "die":
         os.kill(os.getpid(), value)
     return os.getpid()
+
+
+def test_processes_that_were_started_early_take_the_jobs_and_the_others_end() -> None:
+    with processes.early(2, "wave"):
+        early = {process.pid for process in multiprocessing.active_children()}
+        events = list(processes.run(work, [("who", 0), ("has", "wave")], count=1))
+
+    (doer, has_wave) = (event.result for event in events if isinstance(event, Finished))
+    assert 2 == len(early)
+    assert doer in early
+    assert has_wave is True
+    assert not early & {process.pid for process in multiprocessing.active_children()}
 
 
 @of_posix
