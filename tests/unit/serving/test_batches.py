@@ -123,7 +123,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_answered(
     rows, errors = answered(batches.files([tmp_path]))
 
     assert ["a.png"] == [Path(file).name for file, _, _ in rows]
-    assert [f"{tmp_path / 'locked'}: expected a picture or an IDX file, received: Permission denied."] == errors
+    assert [
+        f"{tmp_path / 'locked'}: expected a picture or an IDX or Parquet file, received: Permission denied."
+    ] == errors
 
 
 def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
