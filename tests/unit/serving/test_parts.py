@@ -162,7 +162,7 @@ def test_from_another_machine_the_answers_come_back(files: list[str], folder: Pa
         def opened(self) -> Generator[Path]:
             copies = tmp_path / "elsewhere"
             copies.mkdir(exist_ok=True)
-            yield shutil.copy(self.path, copies / self.path.name)
+            yield Path(shutil.copy(self.path, copies))
 
     class Elsewhere(InTurn):
         def parcel(self, place: Path) -> Copy:
