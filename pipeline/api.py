@@ -300,14 +300,20 @@ def load(model: str, *, trust: bool = False) -> "Classifier":
 
 @_function()
 def predict(
-    paths: str | Path | Sequence[str | Path], model: str, *, by_step: bool = False, trust: bool = False
+    paths: str | Path | Sequence[str | Path],
+    model: str,
+    *,
+    by_step: bool = False,
+    column: str | None = None,
+    trust: bool = False,
 ) -> "pd.DataFrame":
     """Return what is on pictures, a row each: label, probability and runner-up.
 
     Args:
-        paths: of pictures, IDX files, and folders of them.
+        paths: of pictures, IDX and Parquet files, and folders of them.
         model: its address.
         by_step: return a row after each step, with the probabilities of all classes.
+        column: of Parquet files that holds the pixels, if it is not the only one of lists of numbers.
         trust: run its code, whatever it is.
 
     Raises:
@@ -317,17 +323,17 @@ def predict(
     """
     import pyarrow as pa
 
-    from pipeline.serving import answers, batches
+    from pipeline.serving import batches
 
     listed = [paths] if isinstance(paths, str | Path) else paths
     unread: list[DataError] = []
     files = batches.files([Path(path) for path in listed])
     if not files:
-        raise UsageError("paths: expected at least one picture, IDX file or folder, received none.")
-    classifier = load(model, trust=trust)
-    schema = answers.schema_by_step(classifier.class_names) if by_step else answers.SCHEMA
-    found = list(batches.tables(files, classifier, usable_cores(), unread.append, by_step=by_step))
+        raise UsageError("paths: expected at least one picture, IDX or Parquet file or folder, received none.")
+    classifier, reading = load(model, trust=trust), batches.Reading(column=column, by_step=by_step)
+    schema = reading.schema(files, classifier.class_names)
+    found = list(batches.tables(files, classifier, usable_cores(), unread.append, reading))
     if unread:
         raise unread[0]
-    table: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found]).to_pandas()
+    table: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found], promote_options="default").to_pandas()
     return table

@@ -6,7 +6,6 @@ import and ``--help`` should not.
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,8 @@ import typer
 from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
-from pipeline.commandline.options import ByStep, ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
+from pipeline.commandline.options import ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
+from pipeline.commandline.predict_options import Answers, ByStep, Column, Images, OnParts
 from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
@@ -325,24 +325,34 @@ def promote(
     MODELS,
     "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
     "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
+    "pipeline predict s3://scans/parts/ --model models:/mnist-gru@champion --output s3://scans/answers/ --on ray",
 )
 def predict(
     reporter: Reporter,
     *,
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, folders of pictures, and IDX files.")],
+    paths: Images,
     model: Model,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="A .csv or .parquet file for the answers, in place of print.")
-    ] = None,
+    output: Answers = None,
     as_json: AsJson = False,
     by_step: ByStep = False,
+    column: Column = None,
+    on: OnParts = "local",
     trust: Trust = False,
 ) -> None:
     """Say what is on pictures: label, probability and runner-up of each."""
-    from pipeline.stages import predict
+    from pipeline.serving import places
+    from pipeline.serving.batches import Reading
 
-    stage = predict.predict_by_step if by_step else partial(predict.predict, as_json=as_json)
-    stage(paths, model, output, reporter, trust=trust)
+    reading = Reading(column=column, by_step=by_step)
+    if output and places.is_folder(output) and not as_json:
+        from pipeline.stages.predict_parts import predict_parts
+
+        predict_parts(paths, model, output, reading, reporter, on=on, trust=trust)
+    else:
+        from pipeline.stages.predict import predict
+
+        places.check_here(paths, output, on)
+        predict(paths, model, output, reading, reporter, as_json=as_json, trust=trust)
 
 
 @command.add(app, MODELS, "pipeline serve --model models:/mnist-gru@champion")

@@ -52,7 +52,6 @@ On = Annotated[
         show_default=False,
     ),
 ]
-ByStep = Annotated[bool, typer.Option("--by-step", help="Write to --output what the answer would be after each step.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show results and errors alone.", rich_help_panel="Output")]
 Verbose = Annotated[
     bool,

@@ -28,12 +28,13 @@ STAYS = ("MLFLOW_RUN_ID", node.DATA_DIR)
 
 
 @contextmanager
-def connected(on: str) -> Iterator[None]:
+def connected(on: str, *, tracks: bool = True) -> Iterator[None]:
     """Be connected to a Ray cluster, whose nodes have the versions that are here.
 
     Args:
         on: ``ray``: the cluster at ``RAY_ADDRESS``, or the one on this machine; or an address such as
             ``ray://HOST:10001``.
+        tracks: whether its nodes need the tracking server.
 
     Raises:
         UsageError: Ray is not installed; there is no cluster; it, or a node of it, has other versions.
@@ -41,7 +42,8 @@ def connected(on: str) -> Iterator[None]:
     """
     if importlib.util.find_spec(RAY) is None:
         raise UsageError("on: expected Ray to be installed for `ray`, found none. Try pip install -e '.[ray]'.")
-    _check_server()
+    if tracks:
+        _check_server()
     address = on if on.startswith(SCHEME) else os.environ.get(ADDRESS, "auto")
     _check_answers(address)
     import ray
@@ -144,8 +146,10 @@ def check_tracking(run_id: str) -> None:
             raise TrackingError(f"From node {name}: {refusal}")
 
 
-def packed(folder: Path) -> list[Any]:
-    """Put the files of a folder into the cluster's object store once; return what a node gets them by."""
+def packed(place: Path) -> list[Any]:
+    """Put a file, or all files in and below a folder, into the cluster's object store once; see :func:`node.unpack`."""
     import ray
 
-    return [ray.put({path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})]
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    root = place if place.is_dir() else place.parent
+    return [ray.put({path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()})]

@@ -1,24 +1,27 @@
-"""Where trainings run: in processes of this machine, or on the nodes of a Ray cluster; chosen in one place.
+"""Where trainings and other jobs run: in processes of this machine, or on a Ray cluster; chosen in one place.
 
 with executors.opened("ray") as executor: ...
 """
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
 from pipeline.jobs import cluster, machines, node, ray
 from pipeline.jobs.checkpoints import Place
 from pipeline.jobs.job import Job
-from pipeline.jobs.processes import Event, GoesOn, always
+from pipeline.jobs.processes import Event, GoesOn, Work, always
 from pipeline.jobs.ray import Claim
-from pipeline.jobs.side_by_side import Executor, Local
+from pipeline.jobs.side_by_side import LOCAL, Executor, Local, Parcel
 from pipeline.jobs.travelling import Travelling
 from pipeline.settings import default_shards
 
-LOCAL, RAY = "local", cluster.RAY
+RAY = cluster.RAY
 
 
 class OnRay:
@@ -54,16 +57,49 @@ class OnRay:
         driver = self._place.driver
         cluster.check_tracking(driver.run_id)
         work = node.Work(driver=driver, files=cluster.packed(data.folder))
-        claim = Claim(cores=self.cores(count), gpus=self._gpus)
-        return ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=claim)
+        return ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=self._claim(count))
+
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+        """Do other jobs on the nodes."""
+        return ray.run(work, jobs, count=count, claim=self._claim(count))
+
+    def parcel(self, place: Path) -> Parcel:
+        """Put a file or folder into the cluster's object store."""
+        return Travelled(place.name, cluster.packed(place))
+
+    def _claim(self, count: int) -> Claim:
+        return Claim(cores=self.cores(count), gpus=self._gpus)
+
+
+@dataclass(frozen=True)
+class Travelled:
+    """A file or folder of the driver's, for a process on a node.
+
+    Attributes:
+        name: of it.
+        files: what it holds, in the cluster's object store.
+    """
+
+    name: str
+    files: list[Any]
+    travels = True
+
+    @contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Give a copy of it; a file has its name there."""
+        with TemporaryDirectory() as folder:
+            node.unpack(self.files, Path(folder))
+            file = Path(folder) / self.name
+            yield file if file.is_file() else Path(folder)
 
 
 @contextmanager
-def opened(on: str) -> Iterator[Executor]:
+def opened(on: str, *, tracks: bool = True) -> Iterator[Executor]:
     """Give the executor that an option names, connected.
 
     Args:
         on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
+        tracks: whether its jobs need the tracking server.
 
     Raises:
         UsageError: it is none of these, or there is no such cluster.
@@ -72,7 +108,7 @@ def opened(on: str) -> Iterator[Executor]:
     if on == LOCAL:
         yield Local()
     elif on == RAY or on.startswith(cluster.SCHEME):
-        with cluster.connected(on):
+        with cluster.connected(on, tracks=tracks):
             yield OnRay()
     else:
         raise UsageError(f"on: expected local, ray or an address such as ray://HOST:10001, received {on!r}.")

@@ -104,18 +104,25 @@ def _bring(job: Job, files: list[Any]) -> None:
     Raises:
         DataError: there is no room for it.
     """
-    import ray
-
     target = processed.folder_of(data_dir(), job.dataset, job.digest)
     with folders.locked(processed.processed_folder(data_dir()), Reporter()):
         try:
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
         except DataError:
-            contents: Mapping[str, bytes] = ray.get(files[0])
             with folders.replacing(target) as incoming:
-                for name, content in contents.items():
-                    (incoming / name).write_bytes(content)
+                unpack(files, incoming)
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
+
+
+def unpack(files: list[Any], folder: Path) -> None:
+    """Write into a folder what was packed: the names of files, below it, and their contents."""
+    import ray
+
+    contents: Mapping[str, bytes] = ray.get(files[0])
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _lay_down(cell: str, source: Source) -> None:

@@ -1,10 +1,10 @@
 """Many trainings through an executor: which jobs they are, how many at once, what becomes of each."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline import cells
 from pipeline.data.splits import DataSet
@@ -12,10 +12,37 @@ from pipeline.jobs import job, naming, processes, room
 from pipeline.jobs.board import Board
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.job import Done, Job, Opened
-from pipeline.jobs.processes import Event, GoesOn
+from pipeline.jobs.processes import Event, GoesOn, Work
 from pipeline.progress import Reporter
 from pipeline.settings import Settings, usable_cores
 from pipeline.tracking import store
+
+LOCAL = "local"
+"""The name of the executor that is this machine."""
+
+
+class Parcel(Protocol):
+    """A file or folder of the machine where a command was typed; can be pickled."""
+
+    @property
+    def travels(self) -> bool:
+        """Whether what is opened is a copy, on another machine."""
+
+    def opened(self) -> AbstractContextManager[Path]:
+        """Give the path by which the process that calls this has it."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """A file or folder of this machine, for a process on it."""
+
+    path: Path
+    travels = False
+
+    @contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Give its path."""
+        yield self.path
 
 
 class Executor(Protocol):
@@ -32,6 +59,12 @@ class Executor(Protocol):
 
     def train(self, jobs: Iterable[Job], data: DataSet, /, *, count: int, goes_on: GoesOn) -> Generator[Event]:
         """Do the jobs on the data, ``count`` at a time; yield what happens, see :func:`processes.run`."""
+
+    def run(self, work: Work, jobs: Iterable[Any], /, *, count: int) -> Generator[Event]:
+        """Do other jobs than trainings, ``count`` at a time; yield what happens."""
+
+    def parcel(self, place: Path, /) -> Parcel:
+        """Return a file or folder of this machine as a job gets at it, wherever it runs."""
 
 
 class Local:
@@ -52,6 +85,14 @@ class Local:
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn) -> Generator[Event]:
         """Do the jobs in processes."""
         return processes.run(job.train, jobs, count=count, goes_on=goes_on)
+
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+        """Do other jobs in processes."""
+        return processes.run(work, jobs, count=count)
+
+    def parcel(self, place: Path) -> Parcel:
+        """Return what is there for all processes."""
+        return Here(place.absolute())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,17 @@
 A row is an image: the ``file`` that it is from, its ``index`` in this file,
 from 0; the ``label`` and ``probability`` of the most probable class, 0–1, and
 of the next, the ``runner_up``. By step, it is an image after one of its steps.
+Columns that a Parquet file has beside its pixels go along at the end.
 """
 
 import json
+import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +28,9 @@ Write = Callable[[pa.Table], None]
 """Takes answers."""
 
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+OURS = {"recurrent-mlflow-pipeline": "answers"}
+"""What a Parquet file of answers says of itself, if no more is to be said: it is no input."""
+
 SCHEMA = pa.schema(
     {
         "file": pa.string(),
@@ -37,7 +43,7 @@ SCHEMA = pa.schema(
 )
 
 
-def name(path: Path) -> str:
+def name(path: Path | str) -> str:
     r"""Return the path as text; bytes that are not UTF-8, as a file's name may have, are spelled out as ``\xff`` is."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -58,6 +64,21 @@ def table(
     for classes in (best, second):
         columns += [names.take(pa.array(classes)), pa.array(probabilities[rows, classes])]
     return pa.table(columns, SCHEMA)
+
+
+def beside(answers: pa.Table, others: pa.Table, *, each: int = 1) -> pa.Table:
+    """Return answers, ``each`` so many per image, with the other columns of the images' rows at their end.
+
+    One that is called as an answer is, such as the true label, has ``input_`` before its name.
+    """
+    if each != 1:
+        others = others.take(pa.array(np.repeat(np.arange(len(others)), each)))
+    for field, column in zip(others.schema, others.columns, strict=True):
+        free = field.name
+        while free in answers.column_names:
+            free = f"input_{free}"
+        answers = answers.append_column(pa.field(free, field.type), column)
+    return answers
 
 
 def schema_by_step(class_names: Sequence[str]) -> pa.Schema:
@@ -81,7 +102,7 @@ def table_by_step(
 
 def lines(answers: pa.Table) -> str:
     """Return the answers as text, a line each; an image is numbered where its file holds more than one."""
-    rows = answers.to_pylist()
+    rows = answers.select(SCHEMA.names).to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
         f"{printable(row['file'])} {row['index'] if row['file'] in numbered else ''}   "
@@ -99,26 +120,45 @@ def listed(say: Callable[[str], None]) -> Iterator[Write]:
         nonlocal waiting
         for row in answers.to_pylist():
             say(f"{waiting}," if waiting else "[")
-            waiting = json.dumps(row, ensure_ascii=False)
+            waiting = json.dumps(_spoken(row), ensure_ascii=False, default=str)
 
     yield write
     say(f"{waiting}\n]" if waiting else "[]")
 
 
+def _spoken(value: Any) -> Any:
+    """Return a value as JSON knows it: there a number is finite."""
+    if isinstance(value, dict):
+        return {name: _spoken(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_spoken(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @contextmanager
-def written(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[Write]:
+def written(path: Path, schema: pa.Schema = SCHEMA, about: Mapping[str, str] | None = None) -> Iterator[Write]:
     """Yield a function that adds answers to the file at ``path``, which is there when the block ends well.
 
+    Args:
+        path: of the file.
+        schema: of the answers; a column that some have not is null there.
+        about: what a Parquet file says of itself as a whole.
+
     Raises:
-        UsageError: its ending is neither .csv nor .parquet, or its folder cannot be written to.
+        UsageError: its ending is neither .csv nor .parquet, its folder cannot be written to, or a CSV file cannot hold
+            the columns.
     """
     if path.suffix not in WRITERS:
-        raise UsageError(f"output: expected a file name that ends in .csv or .parquet, received {printable(path)}.")
+        raise UsageError(
+            f"output: expected a file name that ends in .csv or .parquet, or a folder, received {printable(path)}."
+        )
+    _check_holds(path, schema)
     path = expanded(path)
     incoming = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    schema = schema.with_metadata(about or OURS)
     try:
         with WRITERS[path.suffix](str(incoming), schema) as writer:
-            yield writer.write_table
+            yield lambda table: writer.write_table(_filled(table, schema))
         incoming.replace(path)
     except OSError as error:
         raise UsageError(
@@ -127,3 +167,25 @@ def written(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[Write]:
     finally:
         with suppress(OSError):  # a name that cannot be written cannot be removed
             incoming.unlink()
+
+
+def _filled(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    whole = pa.concat_tables([schema.empty_table(), table], promote_options="default")
+    return whole.replace_schema_metadata(schema.metadata)
+
+
+def _check_holds(path: Path, schema: pa.Schema) -> None:
+    """Check that a CSV file can hold the columns: it has no lists, no records and no bytes."""
+    if path.suffix != ".csv":
+        return
+    for field in schema:
+        try:
+            pa.csv.write_csv(pa.table([pa.nulls(1, field.type)], [field.name]), pa.BufferOutputStream())
+            holds = not pa.types.is_binary(field.type) and not pa.types.is_large_binary(field.type)
+        except pa.ArrowException:
+            holds = False
+        if not holds:
+            raise UsageError(
+                f"output: expected a .parquet file for the column {printable(field.name)} of {field.type}, which a CSV "
+                f"file does not hold, received {printable(path)}."
+            )

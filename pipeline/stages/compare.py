@@ -13,8 +13,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.jobs import comparing, executors, rehearsals
-from pipeline.jobs.executors import LOCAL
-from pipeline.jobs.side_by_side import Executor
+from pipeline.jobs.side_by_side import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable

@@ -13,8 +13,7 @@ from dataclasses import replace
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.jobs import executors, rehearsals
-from pipeline.jobs.executors import LOCAL
-from pipeline.jobs.side_by_side import Executor
+from pipeline.jobs.side_by_side import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.searching import budget as budgets
 from pipeline.searching import opening, report

@@ -23,6 +23,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline import digests
 from pipeline.data.forms import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.settings import option, usable_cores
@@ -49,6 +50,10 @@ StepByStep = Callable[..., Mapping[str, Any]]
 
 LOADER = "mlflow.pyfunc.loaders.code_model"
 ARTIFACTS = {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"}
+
+
+ADDED_TO_A_COPY = "registered_model_meta"
+"""The file in which MLflow notes by which name and version a copy came."""
 
 
 class Classifier:
@@ -132,19 +137,39 @@ def load(address: str, *, trust: bool = False) -> Classifier:
         TrackingError: there is none, it does not load, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted; none of its code has run.
     """
-    if address.startswith(("models:/", "runs:/")):
-        connection.connect()  # MLflow itself would try for minutes
-        address = models.address(address)
-    with _explained(address), TemporaryDirectory() as folder:
-        _described(address, address, trust=trust)  # first: a foreign model may be large
-        files = Path(download_artifacts(artifact_uri=address, dst_path=folder))
-        description = _described(str(files), address, trust=trust)
-        if not trust:
-            _check_code(files, address)
+    with fetched(address, trust=trust) as files, _explained(address):
         start_tensorflow(usable_cores())  # the model would, with a page of lines
         with models.unprobed():
             model = load_model(str(files))
-        return Classifier(model, step_by_step=_step_by_step(model), **description)
+        described = _described(str(files), address, trust=trust)
+        return Classifier(model, step_by_step=_step_by_step(model), **described)
+
+
+@contextmanager
+def fetched(address: str, *, trust: bool = False) -> Iterator[Path]:
+    """Give the folder of a model's files, a copy that nobody else writes to, looked at: none of its code has run.
+
+    Raises:
+        TrackingError: there is none, or the tracking server does not answer.
+        UsageError: it is not a classifier of this pipeline, and not trusted.
+    """
+    if address.startswith(("models:/", "runs:/")):
+        connection.connect()  # MLflow itself would try for minutes
+        address = models.address(address)
+    with TemporaryDirectory() as folder:
+        with _explained(address):
+            _described(address, address, trust=trust)  # first: a foreign model may be large
+            files = Path(download_artifacts(artifact_uri=address, dst_path=folder))
+            _described(str(files), address, trust=trust)
+            if not trust:
+                _check_code(files, address)
+        yield files
+
+
+def digest(files: Path) -> str:
+    """Return one digest of a model's files; what MLflow adds to a copy, by which address it came, is none of them."""
+    listed = sorted(file for file in files.rglob("*") if file.is_file() and file.name != ADDED_TO_A_COPY)
+    return digests.of_texts(*(f"{file.relative_to(files).as_posix()} {digests.of_file(file)}" for file in listed))
 
 
 def _step_by_step(model: PyFuncModel) -> StepByStep | None:

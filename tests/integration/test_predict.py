@@ -10,6 +10,8 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -309,3 +311,78 @@ def test_by_step_needs_a_file_and_a_model_that_tells(command: Command, model: st
     result = command("predict", pictures, "--model", model, "--by-step", exit_code=2)
 
     assert "by_step: expected an --output" in result.output
+
+
+def save_parquet(path: Path, images: NDArray[Any], *, kind: pa.DataType, first: int = 0) -> Path:
+    """Write images as rows of a flat list, each with a number of its own, in row groups of 100."""
+    flat = pa.array(images.reshape(len(images), -1).tolist(), kind)
+    table = pa.table({"id": range(first, first + len(images)), "pixels": flat, "label": ["?"] * len(images)})
+    pq.write_table(table, path, row_group_size=100)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"), [(pa.list_(pa.uint8(), 64), ".parquet"), (pa.list_(pa.float64()), ".csv")], ids=str
+)
+def test_a_parquet_file_is_answered_row_by_row_with_its_other_columns(
+    command: Command,
+    model: str,
+    images: NDArray[np.uint8],
+    probabilities: NDArray[Any],
+    tmp_path: Path,
+    *,
+    kind: pa.DataType,
+    ending: str,
+) -> None:
+    path, output = save_parquet(tmp_path / "part.parquet", images, kind=kind), tmp_path / f"answers{ending}"
+
+    command("predict", path, "--model", model, "--output", output)
+
+    table = pd.read_csv(output) if ending == ".csv" else pd.read_parquet(output)
+    assert [*range(len(images))] == table["index"].tolist() == table["id"].tolist()
+    assert {"?"} == set(table.pop("input_label"))
+    check(table.drop(columns="id"), probabilities)
+
+
+def test_a_folder_of_parts_is_answered_file_by_file_and_repeated_does_what_is_missing(
+    command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
+) -> None:
+    parts, folder = tmp_path / "parts", tmp_path / "answers"
+    parts.mkdir()
+    for number, start in enumerate((0, 150)):
+        save_parquet(parts / f"{number}.parquet", images[start : start + 150], kind=pa.list_(pa.uint8()), first=start)
+    save_parquet(parts / "2.parquet", images[:, 1:], kind=pa.list_(pa.uint8()))
+    arguments = ("predict", parts, "--model", model, "--output", f"{folder}/")
+
+    first = command(*arguments, exit_code=1).output
+    (folder / "1.parquet").unlink()
+    save_parquet(parts / "2.parquet", images[300:], kind=pa.list_(pa.uint8()), first=300)
+    again = command(*arguments).output
+
+    assert f"{parts / '2.parquet'}: column pixels, row 0: expected 8 × 8 = 64 numbers" in " ".join(first.split())
+    assert "1 of 3 files not answered" in first
+    assert "1 were there" in again
+    table = pd.concat([pd.read_parquet(folder / f"{number}.parquet") for number in range(3)])
+    assert [*range(len(images))] == table.pop("id").tolist()
+    check(table.drop(columns="input_label"), probabilities)
+    assert 3 == len(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--on", "ray"), "output: expected, on ray, a folder such as answers/, received none."),
+        (("--on", "spark", "--output", "answers/"), "on: expected local, ray or an address such as ray://HOST:10001"),
+        (("--json", "--output", "answers/"), "json, output: expected one of the two, received both."),
+        (
+            ("--column", "image"),
+            "expected a column 'image' of lists of numbers, received the columns id, pixels, label.",
+        ),
+    ],
+)
+def test_what_cannot_be_done_with_parts_is_named(
+    command: Command, model: str, images: NDArray[np.uint8], tmp_path: Path, *, options: tuple[str, ...], said: str
+) -> None:
+    path = save_parquet(tmp_path / "part.parquet", images[:1], kind=pa.list_(pa.uint8()))
+    result = command("predict", path, "--model", model, *options, exit_code=1 if "--column" in options else 2)
+    assert said in " ".join(result.output.split())

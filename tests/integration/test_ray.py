@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mlflow
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow.entities import Run
+from sklearn.datasets import load_digits
 
 from pipeline.jobs import node
 from pipeline.records import EpochRecord
@@ -76,9 +79,9 @@ def machines(folder: Path) -> Iterator[Machines]:
         yield Machines(nodes, server)
 
 
-def begin(*arguments: object) -> subprocess.Popen[bytes]:
+def begin(*arguments: object, data_dir: bool = True) -> subprocess.Popen[bytes]:
     """Begin a command of the command line, from a folder that is not the project's."""
-    command = [sys.executable, "-m", "pipeline", *map(str, arguments), "--data-dir", "data"]
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments), *(["--data-dir", "data"] if data_dir else [])]
     place = Path(os.environ["PIPELINE_TEST_FOLDER"])
     with (place / "output.txt").open("ab") as output:
         environment = os.environ | {"PYTHONPATH": str(PROJECT)}
@@ -212,6 +215,35 @@ def test_a_driver_that_is_killed_is_taken_up_by_the_same_command_and_a_lost_node
 
     check(local)
     assert "its node was lost" in (folder / "output.txt").read_text()
+
+
+def test_parts_are_answered_on_the_nodes_as_they_are_here(
+    machines: Machines, local: dict[str, Costs], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
+    run, _ = trainings()
+    parts, images = folder / "parts", load_digits().images * 15
+    parts.mkdir()
+    for number in range(3):
+        rows = images[100 * number : 100 * (number + 1)].reshape(100, -1).tolist()
+        pq.write_table(pa.table({"pixels": rows, "id": range(100)}), parts / f"{number}.parquet")
+    (parts / "bad.parquet").write_bytes(b"PAR1")
+    command = ("predict", parts, "--model", f"runs:/{run.info.run_id}/model", "--output", "answers/", "--on", "ray")
+
+    assert 1 == begin(*command, data_dir=False).wait(250)
+    (parts / "bad.parquet").unlink()
+    (folder / "answers" / "1.parquet").unlink()
+    ended(begin(*command, data_dir=False), folder)
+
+    assert "Wrote 100 answers to 1 files" in (folder / "output.txt").read_text()
+    files = [folder / "answers" / f"{number}.parquet" for number in range(3)]
+    assert files == sorted((folder / "answers").iterdir())
+    assert run.outputs
+    model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+    expected = model.predict(images[:300].astype("float32"))
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    assert expected.argmax(axis=1).tolist() == [int(label) for label in table["label"].to_pylist()]
+    assert expected.max(axis=1).tolist() == table["probability"].to_pylist()
 
 
 def test_a_search_has_the_trials_that_it_has_on_one_machine(

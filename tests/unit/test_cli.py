@@ -36,7 +36,7 @@ OWN = {
 }
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},
-    "predict": {"paths", "model", "trust", "output", "as_json", "by_step"},
+    "predict": {"paths", "model", "trust", "output", "as_json", "by_step", "column", "on"},
     "serve": {"model", "trust", "host", "port", "allowed_host"},
     "runs": {"limit", "data_dir", "as_json"},
     "doctor": {"data_dir", "as_json"},

@@ -1,10 +1,15 @@
+import datetime
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.serving import answers
 
 ODD = {
@@ -39,3 +44,42 @@ def test_names_of_any_bytes_are_written_and_read_back(tmp_path: Path, ending: st
 def test_a_name_with_a_new_line_is_printed_on_one(tmp_path: Path) -> None:
     table = answers.table(["two\nlines"], [0], np.array([[0.25, 0.75]], np.float32), ["a", "b"])
     assert "two\\nlines    b   75.00%   then a   25.00%" == answers.lines(table)
+
+
+TABLE = answers.table(["a", "a"], [0, 1], np.eye(2, dtype=np.float32), ["no", "yes"])
+
+
+def test_a_column_that_is_called_as_an_answer_is_keeps_what_it_says() -> None:
+    others = pa.table({"label": [3, 4], "input_label": ["x", "y"]})
+    table = answers.beside(TABLE, others)
+    assert [*answers.SCHEMA.names, "input_label", "input_input_label"] == table.column_names
+    assert [3, 4] == table["input_label"].to_pylist()
+    assert ["x", "y"] == table["input_input_label"].to_pylist()
+
+
+def test_of_several_answers_to_an_image_each_has_its_columns() -> None:
+    table = answers.beside(pa.concat_tables([TABLE, TABLE]), pa.table({"id": ["p", "q"]}), each=2)
+    assert ["p", "p", "q", "q"] == table["id"].to_pylist()
+
+
+@pytest.mark.parametrize("value", [[1.5], b"bytes", {"a": 1}], ids=["list", "bytes", "record"])
+def test_what_a_csv_file_does_not_hold_is_refused_before_anything_is_answered(tmp_path: Path, value: Any) -> None:
+    schema = answers.beside(TABLE, pa.table({"box": [value, value]})).schema
+    said = r"expected a \.parquet file for the column box of"
+    with pytest.raises(UsageError, match=said), answers.written(tmp_path / "a.csv", schema):
+        pytest.fail("too late")
+    with answers.written(tmp_path / "a.parquet", schema) as write:
+        write(TABLE)
+    assert [None, None] == pd.read_parquet(tmp_path / "a.parquet")["box"].tolist()
+
+
+def test_what_json_has_no_word_for_is_null_or_text() -> None:
+    said: list[str] = []
+    others = pa.table(
+        {"size": [float("nan"), 0.5], "day": [datetime.date(2026, 1, 2), None], "box": [[float("inf")], []]}
+    )
+    with answers.listed(said.append) as write:
+        write(answers.beside(TABLE, others))
+
+    rows = json.loads("\n".join(said), parse_constant=pytest.fail)
+    assert [(None, "2026-01-02", [None]), (0.5, None, [])] == [(row["size"], row["day"], row["box"]) for row in rows]

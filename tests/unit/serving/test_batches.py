@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.data import idx
 from pipeline.data.forms import Form
-from pipeline.errors import DataError
-from pipeline.serving import batches
+from pipeline.errors import DataError, UsageError
+from pipeline.serving import answers, batches
+from pipeline.serving.batches import Reading
 from pipeline.tracking.classifier import Classifier
 
 
@@ -123,7 +125,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_answered(
     rows, errors = answered(batches.files([tmp_path]))
 
     assert ["a.png"] == [Path(file).name for file, _, _ in rows]
-    assert [f"{tmp_path / 'locked'}: expected a picture or an IDX file, received: Permission denied."] == errors
+    assert [
+        f"{tmp_path / 'locked'}: expected a picture or an IDX or Parquet file, received: Permission denied."
+    ] == errors
 
 
 def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +177,64 @@ def test_the_users_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "digits" / "a.png")
     assert [tmp_path / "digits" / "a.png"] == batches.files([Path("~/digits")])
+
+
+def save_parquet(path: Path, brightness: Sequence[int], **others: Any) -> Path:
+    pq.write_table(pa.table({"pixels": [[each] * 4 for each in brightness], **others}), path)
+    return path
+
+
+def unexpected(error: DataError) -> None:
+    raise error
+
+
+def test_the_rows_of_a_parquet_file_are_answered_and_its_other_columns_go_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "IN_MEMORY", 12)  # pixels: three rows
+    file = save_parquet(tmp_path / "a.parquet", [255, 0, 0, 200, 40], id=list("abcde"), label=[1, 0, 0, 1, 0])
+
+    tables = list(batches.tables([file], CLASSIFIER, 1, unexpected))
+
+    assert [3, 2] == [len(table) for table in tables]
+    table = pa.concat_tables(tables)
+    assert ["light", "dark", "dark", "light", "dark"] == table["label"].to_pylist()
+    assert [0, 1, 2, 3, 4] == table["index"].to_pylist()
+    assert list("abcde") == table["id"].to_pylist()
+    assert [1, 0, 0, 1, 0] == table["input_label"].to_pylist()
+    assert table.schema == Reading().schema([file])
+
+
+def test_a_row_that_cannot_be_read_ends_its_file_and_no_other(tmp_path: Path) -> None:
+    bad = save_parquet(tmp_path / "a.parquet", [255, 256])
+    rows, errors = answered([bad, save_parquet(tmp_path / "b.parquet", [0])])
+    assert [(str(tmp_path / "b.parquet"), 0, "dark")] == rows
+    assert [f"{bad}: column pixels, row 1: expected 2 × 2 = 4 numbers from 0 to 255, received 256."] == errors
+
+
+def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
+    first = save_parquet(tmp_path / "a.parquet", [255], id=[7])
+    second = save_parquet(tmp_path / "b.parquet", [0], name=["x"])
+    files = [first, save(tmp_path / "c.png"), second, tmp_path / "missing.parquet"]
+
+    with answers.written(tmp_path / "answers.csv", Reading().schema(files)) as write:
+        for table in batches.tables(files, CLASSIFIER, 1, lambda error: None):
+            write(table)
+
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
+    assert '"id","name"' == lines[0][-11:]
+    assert ["7,", ",", ',"x"'] == [",".join(line.split(",")[6:]) for line in lines[1:]]
+
+
+def test_columns_of_one_name_and_several_types_are_refused(tmp_path: Path) -> None:
+    files = [save_parquet(tmp_path / f"{kind}.parquet", [255], id=[value]) for kind, value in (("a", 1), ("b", "x"))]
+    with pytest.raises(UsageError, match=r"columns of one name are of one type, received others: .*id"):
+        Reading().schema(files)
+
+
+def test_answers_that_lie_in_a_folder_are_no_input(tmp_path: Path) -> None:
+    file = save_parquet(tmp_path / "a.parquet", [255])
+    with answers.written(tmp_path / "answers.parquet") as write:
+        for table in batches.tables([file], CLASSIFIER, 1, unexpected):
+            write(table)
+    assert ["a.parquet"] == names(tmp_path)
