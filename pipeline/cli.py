@@ -14,8 +14,19 @@ import typer
 from pipeline import __version__
 from pipeline.commandline import command
 from pipeline.commandline.group import Group
+from pipeline.commandline.model_options import (
+    AllowedHosts,
+    Answers,
+    ByStep,
+    Column,
+    Host,
+    Images,
+    Model,
+    OnParts,
+    Port,
+    Trust,
+)
 from pipeline.commandline.options import ForceMemory, New, On, Quiet, Register, Resume, Verbose, Workers
-from pipeline.commandline.predict_options import Answers, ByStep, Column, Images, OnParts
 from pipeline.commandline.search_options import Confirm, Ranges, Seconds, Trials
 from pipeline.commandline.terminal import accept_any_text
 from pipeline.progress import Reporter
@@ -295,9 +306,6 @@ def evaluate(
 
 # --- use a model ----------------------------------------------------------------------------------------------------
 
-Trust = Annotated[bool, typer.Option("--trust", help="Run the code of a model that is not of this pipeline.")]
-Model = Annotated[str, typer.Option("--model", help="Its address, such as models:/mnist-gru@champion.")]
-
 
 @command.add(app, MODELS, "pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru")
 def promote(
@@ -360,17 +368,9 @@ def serve(
     reporter: Reporter,
     *,
     model: Model,
-    host: Annotated[
-        str,
-        typer.Option("--host", help="Network interface; 0.0.0.0: all of them. Default: 127.0.0.1.", show_default=False),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", help="Port; 0: any free one. Default: 5001.", show_default=False)
-    ] = 5001,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", help="A name by which others may ask for it, such as digits.example.com."),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 5001,
+    allowed_host: AllowedHosts = None,
     trust: Trust = False,
 ) -> None:
     """Serve a model, with a page to draw on."""

@@ -1,8 +1,11 @@
-"""The options of `predict`: what is answered, where the answers go, and where they are made."""
+"""The options of the commands that use a model: which one, what it answers and where to, how it is served."""
 
 from typing import Annotated
 
 import typer
+
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code of a model that is not of this pipeline.")]
+Model = Annotated[str, typer.Option("--model", help="Its address, such as models:/mnist-gru@champion.")]
 
 Images = Annotated[
     list[str],
@@ -31,4 +34,14 @@ OnParts = Annotated[
         "Default: local.",
         show_default=False,
     ),
+]
+
+Host = Annotated[
+    str,
+    typer.Option("--host", help="Network interface; 0.0.0.0: all of them. Default: 127.0.0.1.", show_default=False),
+]
+Port = Annotated[int, typer.Option("--port", help="Port; 0: any free one. Default: 5001.", show_default=False)]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-host", help="A name by which others may ask for it, such as digits.example.com."),
 ]
