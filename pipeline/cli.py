@@ -7,12 +7,13 @@ import and ``--help`` should not.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from pipeline import __version__
 from pipeline.commandline import command
+from pipeline.commandline.compare_options import Against, DryRun, Filter, Folder, Form, Parent
 from pipeline.commandline.group import Group
 from pipeline.commandline.model_options import (
     AllowedHosts,
@@ -134,17 +135,8 @@ def compare(
     workers: Workers = None,
     on: On = "local",
     register: Register = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            "--against",
-            help="A model (models:/mnist-gru@champion) or the run of a training or comparison: exit code 3 if the best "
-            "of this one is worse on the test images.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say which trainings there are to do, and about how long; do none.")
-    ] = False,
+    against: Against = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train several cells with several seeds, side by side, and report which is better.
 
@@ -210,22 +202,10 @@ def report(
     settings: DataSettings,
     reporter: Reporter,
     *,
-    parent: Annotated[
-        str | None, typer.Option("--parent", help="The run of a comparison: its children are shown.")
-    ] = None,
-    filter_string: Annotated[
-        str | None, typer.Option("--filter", help="An MLflow filter, such as \"tags.comparison = 'first'\".")
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", help="Folder for the page, its tables and figures. Default: report.", show_default=False
-        ),
-    ] = Path("report"),
-    form: Annotated[
-        Literal["markdown", "csv", "json", "latex"] | None,
-        typer.Option("--format", help="Print the report as one text of this form."),
-    ] = None,
+    parent: Parent = None,
+    filter_string: Filter = None,
+    output: Folder = Path("report"),
+    form: Form = None,
 ) -> None:
     """Compare finished trainings on one page, with mean, deviation and verdict over seeds."""
     from pipeline.stages.report import report
