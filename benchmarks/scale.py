@@ -175,7 +175,7 @@ class SleepingOnRay(OnRay):
     ) -> Generator[Event]:
         """Do the jobs on the nodes."""
         driver = self._place.driver
-        cluster.check_tracking(driver.run_id)
+        cluster.check_nodes(driver.run_id, data)
         work = Sleeping(driver=driver, files=cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
         return ray.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
 
