@@ -58,7 +58,8 @@ def refusal(run_id: str) -> str:
     try:
         connection.connect()
         name = f"{FOLDER}-of-{os.getpid()}"
-        with connection.environment({connection.PATIENCE: connection.AT_ONCE}):  # one that refuses answers as one that is away
+        # A store that refuses answers as one that is away, which would be waited for.
+        with connection.environment({connection.PATIENCE: connection.AT_ONCE}):
             attachments.write(run_id, f"{name}/probe", b"")
             list(attachments.read(run_id, name))
             attachments.remove(run_id, name)
