@@ -88,6 +88,9 @@ def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
         send(Opened(run_id=run_id, state="trains"))
         store.add_to_comparison(run_id, job.parent)
         history = list(_epochs(job, send, place=place, checkpoint=checkpoint, run_id=run_id, seconds=epoch_seconds))
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "model.bin").write_bytes(os.urandom(MODEL))
+            store.log_folder(run_id, Path(folder), "model")
         _log_end(run_id, history, data)
         store.log_missing_metrics(run_id, {"process_seconds": time.process_time() - before})
     return Done(run_id=run_id, taken_over=False)
@@ -123,11 +126,8 @@ def _epochs(
 
 
 def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None:
-    """Log what training and evaluation leave."""
+    """Log what training and evaluation leave, but for the model."""
     store.log_table(run_id, metrics.history(history), runs.HISTORY)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "model.bin").write_bytes(os.urandom(MODEL))
-        store.log_folder(run_id, Path(folder), "model")
     last = history[-1]
     labels = np.asarray(data.test.labels)
     answers = np.eye(data.classes, dtype=np.float32)[labels]
@@ -175,7 +175,7 @@ class SleepingOnRay(OnRay):
     ) -> Generator[Event]:
         """Do the jobs on the nodes."""
         driver = self._place.driver
-        cluster.check_tracking(driver.run_id)
+        cluster.check_nodes(driver.run_id, data)
         work = Sleeping(driver=driver, files=cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
         return ray.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
 

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline import digests
-from pipeline.errors import TrackingError, UsageError, first_line
+from pipeline.data import space
+from pipeline.data.splits import DataSet
+from pipeline.errors import DataError, TrackingError, UsageError, first_line
 from pipeline.jobs import machines, node
 from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
@@ -135,12 +137,17 @@ def _check_versions() -> None:
             )
 
 
-def check_tracking(run_id: str) -> None:
-    """Check that every node can write on a run.
+def check_nodes(run_id: str, data: DataSet) -> None:
+    """Check that every node can write on a run, and has room for the data.
 
     Raises:
+        DataError: one has not.
         TrackingError: one cannot.
     """
+    size = space.bytes_in(data.folder)
+    for name, shortage in on_every_node(node.shortage, data.name, data.digest, size).items():
+        if shortage:
+            raise DataError(f"From node {name}: {shortage}")
     for name, refusal in on_every_node(node.refusal, run_id).items():
         if refusal:
             raise TrackingError(f"From node {name}: {refusal}")

@@ -53,9 +53,9 @@ class OnRay:
         return max(1, min(machines.in_all("CPU") // count, machines.most("CPU"), default_shards()))
 
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = always) -> Generator[Event]:
-        """Do the jobs on the nodes, once it is known that each can write on the run that is open."""
+        """Do the jobs on the nodes, once it is known that each has room and can write on the run that is open."""
         driver = self._place.driver
-        cluster.check_tracking(driver.run_id)
+        cluster.check_nodes(driver.run_id, data)
         work = node.Work(driver=driver, files=cluster.packed(data.folder))
         return ray.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=self._claim(count))
 

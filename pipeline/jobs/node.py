@@ -6,6 +6,7 @@ Nothing of the driver's disk is seen here. The code is the driver's, which trave
 import importlib
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from typing import Any
 from pipeline import own_cells
 from pipeline.cells import is_own
 from pipeline.data import folders, processed
-from pipeline.errors import DataError, PipelineError, of_library
+from pipeline.errors import DataError, PipelineError, of_library, reason
 from pipeline.jobs import job as jobs
 from pipeline.jobs.job import Done, Job
 from pipeline.jobs.processes import Send
@@ -57,7 +58,8 @@ def refusal(run_id: str) -> str:
     try:
         connection.connect()
         name = f"{FOLDER}-of-{os.getpid()}"
-        with connection.environment({connection.PATIENCE: "0"}):  # one that refuses answers as one that is away
+        # A store that refuses answers as one that is away, which would be waited for.
+        with connection.environment({connection.PATIENCE: connection.AT_ONCE}):
             attachments.write(run_id, f"{name}/probe", b"")
             list(attachments.read(run_id, name))
             attachments.remove(run_id, name)
@@ -65,6 +67,24 @@ def refusal(run_id: str) -> str:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return str(failure or repr(error))
     return ""
+
+
+def shortage(dataset: str, digest: str, size: int) -> str:
+    """Return why this node has no room for processed data of so many bytes; nothing if it has, or has the data."""
+    folder = data_dir()
+    if processed.folder_of(folder, dataset, digest).is_dir():
+        return ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"{DATA_DIR}: expected a folder to write to, received {folder}: {reason(error)}."
+    if free >= size:
+        return ""
+    return (
+        f"{DATA_DIR}: expected room for {size / 1e6:,.1f} MB of data in {folder}, received {free / 1e6:,.1f} MB. Make "
+        f"room there, or set {DATA_DIR} on the node to another folder."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ ANSWER_SECONDS = 5
 """That a tracking server has to answer its first call."""
 
 PATIENCE = "PIPELINE_SERVER_PATIENCE"
-"""The environment variable with the seconds that a server may be away in the midst of the work; 0: it may not."""
+"""The environment variable with the seconds that a server may be away in the midst of the work."""
 
 THROUGH_SERVER = {
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
@@ -38,6 +38,7 @@ THROUGH_SERVER = {
 """How MLflow is told to bring all files through the server; else it goes to the store, which only that may reach."""
 
 PATIENCE_SECONDS = 600.0
+AT_ONCE = "-1"  # what is refused is raised as it is
 PAUSE = 2.0  # seconds between two calls of a server that is away
 CONFLICTS = 5  # that one call may have with others that write the same row
 
@@ -133,7 +134,7 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
                 return call(*arguments, **named)
         except (MlflowException, OSError, SQLAlchemyError) as error:
             conflicts += 1 if _CONFLICT.search(str(error)) else 0
-            if not seconds or (not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS):
+            if seconds < 0 or (not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS):
                 raise
             if time.monotonic() > deadline:
                 raise TrackingError(

@@ -116,7 +116,7 @@ def beating(run_id: str, lease: Lease) -> Iterator[None]:
                 beat(run_id)
 
     beat(run_id)
-    thread = threading.Thread(target=keep_on, daemon=True)
+    thread = threading.Thread(target=keep_on, name=run_id, daemon=True)
     thread.start()
     try:
         yield

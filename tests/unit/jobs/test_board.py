@@ -5,11 +5,13 @@ from dataclasses import replace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from pipeline.commandline.terminal import cells
 from pipeline.jobs import room
 from pipeline.jobs.board import Board
 from pipeline.jobs.grid import grid
 from pipeline.jobs.job import Done, Job, Opened
-from pipeline.jobs.processes import Failed, Finished, Said, Started
+from pipeline.jobs.processes import Failed, Finished, Moved, Placed, Said, Started
+from pipeline.progress import Progress
 from pipeline.records import EpochRecord
 
 RECORD = EpochRecord(
@@ -48,6 +50,33 @@ def test_a_training_goes_from_its_start_to_its_end() -> None:
     assert ["queued", "starts", "trains", "trains", "evaluates", "ended"] == states
     assert RECORD == shown.rows[0].record
     assert "queued" == shown.rows[1].state
+
+
+def test_where_there_are_several_machines_a_row_says_on_which_one_it_is() -> None:
+    shown, *jobs = board()
+    machines = []
+    for event in (
+        Started(jobs[0]),
+        Placed(jobs[0], "node-a"),
+        Moved(jobs[0], "Its node was lost."),
+        Placed(jobs[0], "node-b"),
+        Finished(jobs[0], Done(run_id="r", taken_over=False)),
+    ):
+        shown.take(event)
+        machines.append(shown.rows[0].machine)
+
+    assert ["", "node-a", "", "node-b", ""] == machines
+    assert "trains, on node-b" == cells(Progress(name="gru-s1", epochs=2, state="trains", machine="node-b"))[1]
+
+
+def test_the_pace_is_the_median_of_the_epochs() -> None:
+    shown, *jobs = board(seeds="1")
+    shown.take(Started(jobs[0]))
+    for epoch, seconds in enumerate([5.0, 1.0, 2.0, 4.0], start=1):
+        shown.take(Said(jobs[0], replace(RECORD, epoch=epoch, epoch_seconds=seconds)))
+
+    # By hand: of 1, 2, 4 and 5 s the middle is 3 s; 6 epochs are left.
+    assert 18.0 == shown.rows[0].left
 
 
 def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes() -> None:

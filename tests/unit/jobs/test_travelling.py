@@ -1,6 +1,7 @@
 """Checkpoints as files of runs, and leases that say who is at a run, in a real store."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.jobs import cleaning
 from pipeline.jobs.checkpoints import Checkpoints, HeldError
 from pipeline.jobs.travelling import Travelling, place_of
+from pipeline.progress import Reporter
 from pipeline.records import Snapshot
 from pipeline.tracking import attachments, leases, runs, store
 from pipeline.tracking.leases import Driver
@@ -98,6 +101,43 @@ def test_the_heartbeat_of_the_driver_holds_its_trainings_and_a_lost_attempt_give
             assert not Travelling(driver.driver, "gru-s1").is_held(run_id)
             store.mark_failed(comparison, "killed", status="KILLED")
             assert not Travelling().is_held(run_id)
+
+
+def test_a_holder_shows_that_it_is_alive_while_it_does_something_else(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "EVERY", 0.05)
+    with Travelling().hold(run_id):
+        first = last = leases.beat_of(store.get_run(run_id))
+        while last == first:
+            last = leases.beat_of(store.get_run(run_id))
+        monkeypatch.setattr(leases, "FRESH", 0.0)
+        leases.take(store.get_run(run_id))  # another: from now on its heartbeat counts alone
+        while any(thread.name == run_id for thread in threading.enumerate()):
+            time.sleep(0.05)
+
+
+def test_an_attempt_that_was_given_up_leaves_no_file(run_id: str) -> None:
+    first = Travelling()
+    with first.hold(run_id):
+        leases.take(store.get_run(run_id))
+        with pytest.raises(store.TakenError):
+            first.save(run_id, after(1))
+
+    assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
+
+
+def test_a_checkpoint_that_a_run_has_left_behind_is_found_and_removed(run_id: str, tmp_path: Path) -> None:
+    place = Travelling()
+    with place.hold(run_id):
+        place.save(run_id, after(1))
+    store.end(run_id)
+    (found,) = [each for each in cleaning.find(tmp_path, Reporter()) if run_id in each.what]
+
+    assert ("its run has ended", True) == (found.reason, found.size > 0)
+    assert found.go()
+    assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
+    assert [] == [each for each in cleaning.find(tmp_path, Reporter()) if run_id in each.what]
 
 
 def test_of_several_that_take_a_run_at_the_same_time_one_gets_it(run_id: str) -> None:

@@ -1,5 +1,7 @@
 """The children of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mlflow
 import pytest
 
@@ -26,6 +28,21 @@ def test_children_are_found_by_what_they_say_themselves() -> None:
 
     assert {own, other, group} == {run.run_id for run in store.children_of(first)}
     assert [own] == [run.run_id for run in store.children_of(second)]
+
+
+def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them() -> None:
+    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(6)]
+    with ThreadPoolExecutor(len(others)) as pool:
+        list(pool.map(lambda comparison: store.add_to_comparison(run_id, comparison), others))
+
+    assert sorted(others) == sorted(store.get_run(run_id).tags[runs.COMPARISON].split(","))
+
+
+def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:
+    run_id = store.begin_run("gru-s1", {runs.COMPARISON: "a,b"})
+    store.add_to_comparison(run_id, "c")
+
+    assert "a,b,c" == store.get_run(run_id).tags[runs.COMPARISON]
 
 
 def test_what_a_former_version_has_listed_counts() -> None:
