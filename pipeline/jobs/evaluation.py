@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.splits import DataSet
-from pipeline.evaluation import figures, metrics
+from pipeline.evaluation import calibration, figures, metrics
 from pipeline.progress import Reporter
 from pipeline.tracking import classifier, models, origin, runs, store
 from pipeline.tracking.classifier import Classifier
@@ -35,7 +35,8 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter) -> float:
     if model.tells_steps:
         _log_steps(run_id, data, model)
     seconds = time.perf_counter() - started
-    results = {runs.TEST_COST: cost, runs.SECONDS_EVALUATE: seconds, runs.TEST_ACCURACY: accuracy}
+    results = _calibration(labels, probabilities, model.temperature)
+    results |= {runs.TEST_COST: cost, runs.SECONDS_EVALUATE: seconds, runs.TEST_ACCURACY: accuracy}
     store.log_metrics(run_id, results, origin.subject(model_id, data, "test"))
     reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
     return accuracy
@@ -45,6 +46,15 @@ def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
     """Return a model's answers to the test images, (N, C)."""
     starts = range(0, len(data.test.images), CHUNK)
     return np.concatenate([model.probabilities(data.test.images[start : start + CHUNK]) for start in starts])
+
+
+def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], temperature: float) -> dict[str, float]:
+    """Return how far the model's probabilities are from being right, as they are and at its temperature."""
+    at_temperature = calibration.calibrated(probabilities, temperature)
+    return {
+        runs.TEST_CALIBRATION_ERROR: calibration.error(labels, probabilities),
+        runs.TEST_CALIBRATION_ERROR_AT_TEMPERATURE: calibration.error(labels, at_temperature),
+    }
 
 
 def _log_steps(run_id: str, data: DataSet, model: Classifier) -> None:

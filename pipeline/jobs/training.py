@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import cells, own_cells, records, startup
 from pipeline.data.splits import DataSet
-from pipeline.evaluation import figures, metrics
+from pipeline.evaluation import calibration, figures, metrics
 from pipeline.jobs import evaluation, fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.travelling import place_of
@@ -148,8 +150,9 @@ def _train(training: Training, reporter: Reporter, goes_on: GoesOn) -> None:
         store.log_missing_metrics(training.run_id, reached)
         store.log_tags(training.run_id, {runs.PRUNED: "true"})
         return
-    model_id = _log_model(training, fit)
+    model_id, temperature = _log_model(training, fit)
     summary = reached | {
+        runs.TEMPERATURE: temperature,
         runs.SECONDS_TRAIN: fit.seconds,
         runs.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         runs.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
@@ -194,19 +197,30 @@ def _log_history(training: Training, fit: Fit) -> None:
     store.log_figure(run_id, curves, runs.CURVES)
 
 
-def _log_model(training: Training, fit: Fit) -> str:
-    """Log the model of the kept epoch; return its id."""
+def _log_model(training: Training, fit: Fit) -> tuple[str, float]:
+    """Log the model of the kept epoch; return its id, and the temperature that it holds."""
     data = training.data
     with tempfile.TemporaryDirectory() as folder:
         own = cells.is_own(training.settings.cell)
-        network.save(fit.model(), Path(folder), fast=not own)
+        classify = network.save(fit.model(), Path(folder), fast=not own)
+        temperature = _temperature(classify, data)
         models.discard_models(training.run_id)  # of an attempt that was cut off while it logged one
-        return models.log_model(
+        model_id = models.log_model(
             Path(folder),
             data,
             name=naming.model(training.settings, data.name),
+            temperature=temperature,
             needs=_needed(training) if own else None,
         )
+    return model_id, temperature
+
+
+def _temperature(classify: network.Classify, data: DataSet) -> float:
+    """Return the temperature by the answers to the validation images of what was just saved."""
+    images = data.validation.images
+    parts = [images[start : start + evaluation.CHUNK] for start in range(0, len(images), evaluation.CHUNK)]
+    answers = [classify(pixels=np.asarray(part, np.float32))["probabilities"] for part in parts]
+    return calibration.temperature(np.asarray(data.validation.labels), np.concatenate(answers))
 
 
 def _needed(training: Training) -> str:

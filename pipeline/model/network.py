@@ -11,7 +11,9 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
       → Softmax                           (B, C) probabilities
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,8 +89,12 @@ def _start_at_identity(model: keras.Model) -> None:
             weight.assign(np.tile(np.eye(units), columns // units))
 
 
-def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
-    """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``.
+Classify = Callable[..., Mapping[str, Any]]
+"""Takes ``pixels`` (B, H, W) float32, a tensor; gives ``probabilities`` (B, C) float32."""
+
+
+def save(model: keras.Model, folder: Path, *, fast: bool = True) -> Classify:
+    """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``; return what that graph computes.
 
     The graph's signature takes ``pixels`` (B, H, W) float32 and gives
     ``probabilities`` (B, C) float32. A second one, ``probabilities_by_step``, gives (B, T, C): the answer if reading
@@ -117,3 +123,5 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> None:
     module.weights = model.weights
     # With the gradients, which nothing here needs: to load a graph that has lost them is warned of in every log.
     tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)
+    answers: Classify = classify
+    return answers

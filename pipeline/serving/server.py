@@ -2,9 +2,10 @@
 
 GET  /                         the page
 GET  /model                    what the page says of the model, and its class names
-POST /drawing                  a picture file → probabilities (C,), whether it is like the answer's class (null: not
-                               known), the pixels (H, W) that the model saw, and what it would have answered
-                               after some of its steps: their numbers (S,), from 1, and probabilities (S, C)
+POST /drawing                  a picture file → probabilities (C,), how certain the answer is: the largest of them at
+                               the model's temperature; whether it is like the answer's class (null: not known), the
+                               pixels (H, W) that the model saw, and what it would have answered after some of its
+                               steps: their numbers (S,), from 1, and probabilities (S, C)
 POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  whether it answers; the version of MLflow
 """
@@ -21,6 +22,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.evaluation import calibration
 from pipeline.serving import likeness, limits, pictures
 from pipeline.serving.connections import Hosts
 from pipeline.serving.likeness import Likeness
@@ -107,6 +109,7 @@ def _of_picture(classifier: Classifier, like: Likeness | None, content: bytearra
     probabilities = classifier.probabilities(pixels[None])[0]
     return {
         "probabilities": probabilities.tolist(),
+        "certainty": float(calibration.calibrated(probabilities[None], classifier.temperature).max()),
         "like": like.holds(pixels, int(probabilities.argmax())) if like else None,
         "pixels": pixels.tolist(),
         "by_step": _by_step(classifier, pixels),

@@ -65,6 +65,8 @@ class Classifier:
         form: of the images that it reads.
         height: rows of an image, in pixels.
         width: columns of an image, in pixels.
+        temperature: at which its probabilities are as sure as they are right, by its validation images; 1 where it is
+            not known.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Classifier:
         dataset: str,
         class_names: Sequence[str],
         form: Form,
+        temperature: float = 1.0,
         step_by_step: StepByStep | None = None,
     ) -> None:
         self.model = model
@@ -82,6 +85,7 @@ class Classifier:
         self.form = form
         self.height = form.height
         self.width = form.width
+        self.temperature = temperature
         self._step_by_step = step_by_step
 
     @property
@@ -208,7 +212,8 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
         height, width = _shape(model.signature, classes=len(classes))
         dataset = str(known["dataset"])
         form = Form.described(known, dataset=dataset, height=height, width=width)
-        described = {"dataset": dataset, "class_names": classes, "form": form}
+        temperature = _temperature(known)
+        described = {"dataset": dataset, "class_names": classes, "form": form, "temperature": temperature}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UsageError(
             f"model: expected a classifier that this pipeline trained, received {address}, another model."
@@ -230,6 +235,18 @@ def _shape(signature: ModelSignature, *, classes: int) -> tuple[int, int]:
     if probabilities.shape != (-1, classes):
         raise ValueError(probabilities.shape)
     return height, width
+
+
+def _temperature(known: Mapping[str, Any]) -> float:
+    """Return the temperature that a model has, 1 where it has none.
+
+    Raises:
+        ValueError: it is no positive number.
+    """
+    temperature = float(known.get("temperature", 1.0))
+    if not 0 < temperature < np.inf:
+        raise ValueError(temperature)
+    return temperature
 
 
 def _other_loading(flavor: Mapping[str, Any]) -> str | None:

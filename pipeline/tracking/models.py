@@ -28,12 +28,13 @@ CODE = Path(__file__).with_name("scoring.py")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 
 
-def log_model(folder: Path, data: "DataSet", *, name: str, needs: str | None = None) -> str:
+def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 1.0, needs: str | None = None) -> str:
     """Log the model saved in ``folder`` (see ``network.save``) on the active run by a name; return its id.
 
     It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
     (N, C) float32. Its environment names the few packages that it needs; ``needs`` says
-    what its Keras file needs beside them, where that is anything.
+    what its Keras file needs beside them, where that is anything. The ``temperature`` is
+    that of :mod:`pipeline.evaluation.calibration`, for whoever wants to know how sure an answer is.
     """
     pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
@@ -54,6 +55,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, needs: str | None = N
                 "dataset": data.name,
                 "dataset_digest": data.digest,
                 "class_names": list(data.class_names),
+                "temperature": temperature,
                 "form": Form.of(data.train.images).description(),
                 **({"keras_model_needs": needs} if needs else {}),
             },

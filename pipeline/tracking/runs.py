@@ -25,6 +25,9 @@ SECONDS_TRAIN = "seconds_train"  # of the stage, validation and logging included
 SECONDS_EVALUATE = "seconds_evaluate"
 CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # of the epochs alone; the last metric that a training logs
+TEMPERATURE = "temperature"  # at which the model's probabilities are as sure as they are right, by validation
+TEST_CALIBRATION_ERROR = "test_calibration_error"
+TEST_CALIBRATION_ERROR_AT_TEMPERATURE = "test_calibration_error_at_temperature"
 TEST_COST = "test_cost"
 TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs
 

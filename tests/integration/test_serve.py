@@ -362,12 +362,19 @@ def test_the_page_says_of_crossed_lines_that_they_look_like_no_digit(browser: Br
     page.close()
 
 
-@pytest.mark.parametrize(("probability", "said"), [(0.6, "Not sure. Perhaps 3?"), (0.7, "3"), (1.0, "3")])
+@pytest.mark.parametrize(
+    ("probability", "certainty", "said"),
+    [(0.6, 0.6, "Not sure. Perhaps 3?"), (0.7, 0.7, "3"), (1.0, 1.0, "3"), (0.7, 0.6, "Not sure. Perhaps 3?")],
+)
 def test_the_page_says_when_the_model_is_not_sure(
-    browser: Browser, mnist_server: str, probability: float, said: str
+    browser: Browser, mnist_server: str, probability: float, certainty: float, said: str
 ) -> None:
     others = (1 - probability) / 9
-    answer = {"probabilities": [others] * 3 + [probability] + [others] * 6, "pixels": np.zeros((28, 28), int).tolist()}
+    answer = {
+        "probabilities": [others] * 3 + [probability] + [others] * 6,
+        "certainty": certainty,
+        "pixels": np.zeros((28, 28), int).tolist(),
+    }
     with phone(browser) as context:
         page = context.new_page()
         page.route("**/drawing", lambda route: route.fulfill(json=answer))
