@@ -25,7 +25,7 @@ MAGIC = b"PAR1"
 
 ENDING = ".parquet"
 
-AT_ONCE = 2**27
+AT_ONCE = 2**25
 """Bytes of rows, as the file says, that are read at once."""
 
 BUFFER = 2**20  # bytes of a column that are read from the disk at once
@@ -94,7 +94,7 @@ def stream(
 def _opened(path: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
     """Open a file; what Arrow raises of a damaged one becomes an error that names it."""
     try:
-        with pa.parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+        with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:  # else a row group at once
             yield file
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -1,5 +1,7 @@
 """Parquet files of images, written by Arrow and read again: as lists of any kind, in parts, and what is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,24 @@ def test_what_goes_along_bounds_a_part(tmp_path: Path, monkeypatch: pytest.Monke
     sizes = [len(pixels) for pixels, _ in read(path, rows=7)]
     assert 7 == sum(sizes)
     assert max(sizes) < 4  # the rows of a row group
+
+
+def test_a_row_group_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, 60_000 * 100).astype(np.float32)
+    pixels = pa.FixedSizeListArray.from_arrays(pa.array(noise), 100)
+    pq.write_table(pa.table({"pixels": pixels}), tmp_path / "a.parquet", compression="none", use_dictionary=False)
+    code = (
+        "import sys; from pathlib import Path; import pyarrow as pa; from pipeline.serving import columns; "
+        "columns.AT_ONCE = 2**20; "
+        "n = sum(len(each[0]) for each in columns.stream(Path(sys.argv[1]), name='a', column=None, height=10, "
+        "width=10, rows=60_000)); print(n, pa.default_memory_pool().max_memory())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.parquet")]
+    rows, most = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+    assert 1 == pq.ParquetFile(tmp_path / "a.parquet").num_row_groups
+    assert 60_000 == rows
+    assert most < (tmp_path / "a.parquet").stat().st_size / 2
 
 
 def test_the_column_of_several_is_asked_for(tmp_path: Path) -> None:
