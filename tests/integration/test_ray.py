@@ -197,7 +197,6 @@ def test_a_store_that_refuses_is_told_from_the_node_before_anything_trains(
         other.stop()
 
     assert refusal.startswith("The artifact store of the tracking server did not take a file of run ")
-    assert "500" in refusal
     assert "SignatureDoesNotMatch" in (folder / "other" / "server.log").read_text()  # which is what it refers to
 
 
