@@ -17,10 +17,10 @@ from scipy.ndimage import gaussian_filter
 from pipeline.data import idx
 from pipeline.data.catalogue import CATALOGUE, STEMS, open_file
 
-EXAMPLES = 10_000  # 31 MB of MNIST's; twice as many find a few per cent more
+EXAMPLES = 30_000  # 94 MB of MNIST's; of 10,000 they find a third fewer of what is none
 BLUR = 1.0  # pixels, standard deviation
-UNLIKE = 0.02
-"""Fraction of the images held out that count as unlike their class. More of them, and more scribbles are found."""
+UNLIKE = 0.01
+"""Fraction of the images held out that count as unlike their class: of test images 1.3 %. More, and more is found."""
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

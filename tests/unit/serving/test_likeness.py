@@ -68,7 +68,7 @@ def noise(random: np.random.Generator) -> Iterator[Pixels]:
     yield from random.integers(0, 256, (COUNT, 28, 28), np.uint8)
 
 
-@pytest.mark.parametrize(("kind", "least"), [(scribbles, 0.3), (crossed_lines, 0.9), (letters, 0.5), (noise, 1.0)])
+@pytest.mark.parametrize(("kind", "least"), [(scribbles, 0.25), (crossed_lines, 0.9), (letters, 0.5), (noise, 1.0)])
 def test_what_is_no_digit_is_often_like_none(
     mnist: Likeness, kind: Callable[[np.random.Generator], Iterator[Pixels]], least: float
 ) -> None:
@@ -85,6 +85,13 @@ def test_a_digit_is_like_its_class_and_mostly_not_like_others(mnist: Likeness) -
 
     assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.96
     assert np.mean([mnist.holds(image, (label + 1) % 10) for image, label in zip(images, labels, strict=True)]) < 0.3
+
+
+def test_of_test_images_at_least_98_of_100_are_taken_for_digits(mnist: Likeness) -> None:
+    """Every fifth one: the first half of them is of a cleaner hand."""
+    images, labels = of_package("t10k-images-idx3-ubyte.gz")[::5], of_package("t10k-labels-idx1-ubyte.gz")[::5]
+
+    assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.98
 
 
 def test_an_empty_image_is_like_none(mnist: Likeness) -> None:
