@@ -230,11 +230,10 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     command = ("predict", parts, "--model", f"runs:/{run.info.run_id}/model", "--output", "answers/", "--on", "ray")
 
     assert 1 == begin(*command, data_dir=False).wait(250)
-    (parts / "bad.parquet").unlink()
-    (folder / "answers" / "1.parquet").unlink()
-    ended(begin(*command, data_dir=False), folder)
 
-    assert "Wrote 100 answers to 1 files" in (folder / "output.txt").read_text()
+    told = (folder / "output.txt").read_text()
+    assert "Wrote 300 answers to 3 files" in told
+    assert "1 of 4 files not answered" in told
     files = [folder / "answers" / f"{number}.parquet" for number in range(3)]
     assert files == sorted((folder / "answers").iterdir())
     assert run.outputs
@@ -242,7 +241,7 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     expected = model.predict(images[:300].astype("float32"))
     table = pa.concat_tables([pq.read_table(file) for file in files])
     assert expected.argmax(axis=1).tolist() == [int(label) for label in table["label"].to_pylist()]
-    assert expected.max(axis=1).tolist() == table["probability"].to_pylist()
+    assert pytest.approx(expected.max(axis=1).tolist(), abs=1e-5) == table["probability"].to_pylist()
 
 
 def test_a_search_has_the_trials_that_it_has_on_one_machine(
