@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: test lint clean
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -105,25 +105,29 @@ def _environment() -> dict[str, Any]:
 
 
 def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """Return what a function returns on each node, by the nodes' addresses."""
+    """Return what a function returns on each node that lives on meanwhile, by the nodes' addresses."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     task: Any = ray.remote(function)
-    nodes = machines.living()
-    started = [
-        task.options(num_cpus=0, max_retries=0, scheduling_strategy=On(each["NodeID"], soft=False)).remote(*arguments)
-        for each in nodes
-    ]
-    try:
-        answers = ray.get(started)
-    except ray.exceptions.RayError as error:
-        raise UsageError(
-            f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
-            "Install the package's requirements on every node."
-        ) from None
-    names = [f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})" for each in nodes]
-    return dict(zip(names, answers, strict=True))
+    started = {
+        f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})": task.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=On(each["NodeID"], soft=False)
+        ).remote(*arguments)
+        for each in machines.living()
+    }
+    answers = {}
+    for name, answer in started.items():
+        try:
+            answers[name] = ray.get(answer)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            continue  # it has gone since: there is nothing to ask of it
+        except ray.exceptions.RayError as error:
+            raise UsageError(
+                f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
+                "Install the package's requirements on every node."
+            ) from None
+    return answers
 
 
 def _check_versions() -> None:

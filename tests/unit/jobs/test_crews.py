@@ -199,6 +199,14 @@ def test_a_node_with_other_versions_is_refused_by_both_names(nodes: Any, tmp_pat
         nodes.kill(third)
 
 
+def test_a_node_that_goes_while_all_are_asked_is_left_out(nodes: Any) -> None:
+    from pipeline.jobs import cluster, node
+
+    nodes.kill(nodes.add())  # which is noticed after some seconds: until then it counts as living
+
+    assert len(machines.living()) >= len(cluster.on_every_node(node.versions)) == 2
+
+
 def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.jobs.executors import OnRay
 
