@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from pipeline.errors import first_line
 from pipeline.jobs import machines, processes
@@ -140,7 +140,7 @@ def _attempt(work: Work, job: Any, number: int, attempt: int, mailbox: Any) -> N
     def send(message: Any) -> bool:
         answer = call(mailbox.ask, (Said, message))
         if answer == STOP:
-            raise KeyboardInterrupt
+            _be_interrupted()
         return answer == GO
 
     try:
@@ -148,6 +148,16 @@ def _attempt(work: Work, job: Any, number: int, attempt: int, mailbox: Any) -> N
         call(mailbox.put, processes.done(work, job, send))
     except KeyboardInterrupt:
         call(mailbox.put, (Failed, "Stopped."))
+
+
+def _be_interrupted() -> NoReturn:
+    """Raise KeyboardInterrupt once: that of Ray, which comes with the answer to stop, or this one where it was lost.
+
+    A second one would hit the job while it tidies up. Ray's is lost where it falls into a callback within Ray.
+    """
+    for _ in range(30):
+        time.sleep(0.1)  # Ray interrupts between two statements
+    raise KeyboardInterrupt
 
 
 # --- beside them, the driver ----------------------------------------------------------------------------------------

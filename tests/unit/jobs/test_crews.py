@@ -72,8 +72,8 @@ def work(job: Job, send: Send) -> object:
         return len(list(folder.iterdir()))
     if what == "wait":
         try:
-            send("waits")
             for _ in range(600):  # Ray interrupts between two statements, not within one
+                send("waits")
                 time.sleep(0.1)
         except KeyboardInterrupt:
             time.sleep(1)
