@@ -2,8 +2,8 @@
 
     python benchmarks/gradient_flow.py
 
-Trains the recipe `accurate` for the RNN, with other starts of its recurrent weights
-and other learning rates, and draws the norm of the gradient of an image's cost with
+Trains the recipe `accurate` for the RNN, with other activations, starts of its
+recurrent weights and learning rates, and draws the norm of the gradient of an image's cost with
 respect to the state after each step, as a fraction of that at the last step: before
 training, and after a few epochs. Writes docs/gradient_flow.png, prints the same
 numbers. The images are validation images.
@@ -34,12 +34,17 @@ from pipeline.startup import start_tensorflow
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"
 IMAGES = 1_000
-RED, BLUE = "#ee6677", "#4477aa"  # of Paul Tol's "bright", told apart by the colour-blind
+RED, BLUE, GREEN = "#ee6677", "#4477aa", "#228833"  # of Paul Tol's "bright", told apart by the colour-blind
+TANH: dict[str, Any] = {"activation": "tanh"}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "identity, 0.001": ({"initializer": "identity", "learning_rate": 0.001}, {"color": RED}),
-    "orthogonal, 0.001": ({"initializer": "orthogonal", "learning_rate": 0.001}, {"color": BLUE}),
-    "identity, 0.004": ({"initializer": "identity", "learning_rate": 0.004}, {"color": RED, "linestyle": ":"}),
-    "orthogonal, 0.004": ({"initializer": "orthogonal", "learning_rate": 0.004}, {"color": BLUE, "linestyle": ":"}),
+    "ReLU, identity, 0.001": ({}, {"color": GREEN}),
+    "tanh, identity, 0.001": (TANH, {"color": RED}),
+    "tanh, orthogonal, 0.001": ({**TANH, "initializer": "orthogonal"}, {"color": BLUE}),
+    "tanh, identity, 0.004": ({**TANH, "learning_rate": 0.004}, {"color": RED, "linestyle": ":"}),
+    "tanh, orthogonal, 0.004": (
+        {**TANH, "initializer": "orthogonal", "learning_rate": 0.004},
+        {"color": BLUE, "linestyle": ":"},
+    ),
 }
 """Parameters and style of each line, by its label."""
 
@@ -88,11 +93,13 @@ def draw(norms: dict[str, tuple[Norms, Norms]], epochs: int) -> Figure:
     titles = ("before training", f"after {epochs} epochs" if epochs > 1 else "after one epoch")
     for axes, title, at in zip(figure.subplots(1, 2, sharey=True), titles, (0, 1), strict=True):
         for label, pair in norms.items():
-            axes.semilogy(range(1, len(pair[at]) + 1), pair[at], label=label, **VARIANTS[label][1])
+            shown = np.where(pair[at] > 0, pair[at], np.nan)  # of ReLU 0 before there is ink
+            axes.semilogy(range(1, len(shown) + 1), shown, label=label, **VARIANTS[label][1])
         axes.set(title=title, xlabel="step (row of the image)", xlim=(1, len(pair[at])))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("gradient with respect to the state\n÷ that at the last step")
-    figure.axes[0].legend(title="start, learning rate", frameon=False)
+    box: dict[str, Any] = {"loc": "lower right", "frameon": False, "fontsize": "small", "title_fontsize": "small"}
+    figure.axes[1].legend(title="activation, start, learning rate", **box)
     return figure
 
 

@@ -31,7 +31,7 @@ Initializer = Literal["orthogonal", "identity", "chrono"]
 Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine", "elastic"]
-Recipe = Literal["tutorial", "accurate", "quick"]
+Recipe = Literal["tutorial", "accurate", "quick", "pixels"]
 
 MIRRORS = "mirrors"
 """The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""
