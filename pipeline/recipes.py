@@ -44,7 +44,7 @@ _ACCURATE = Recipe(
     about="""
     From tuning one forward layer of 128 units on MNIST's validation images. The RNN is the IRNN of Le, Jaitly & Hinton
     2015, arXiv:1504.00941.
-    Expect, on its test images, 99.2 % (rnn), 99.5 % (lstm) and 99.4 % (gru), in 30 epochs of 1.7, 7 and 6 s of one core.
+    Expect, on its test images, 99.2 % (rnn), 99.5 % (lstm) and 99.4 % (gru), 30 epochs of 1.7, 7 and 6 s of one core.
     mlflow run . --env-manager uv -P cell=gru -P recipe=accurate
     """,
     values={
