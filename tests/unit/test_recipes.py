@@ -50,6 +50,15 @@ def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
     assert accurate["rnn"].learning_rate < accurate["gru"].learning_rate
 
 
+@pytest.mark.parametrize("cell", [*CELLS, "my_cells:MGU"])
+@pytest.mark.parametrize("recipe", get_args(Recipe))
+def test_every_recipe_fits_mnist(recipe: Any, cell: str) -> None:
+    settings = recipes.resolve({"recipe": recipe, "cell": cell})
+
+    steps = settings.resolved(dataset="mnist", images=55_000, height=28, width=28)["steps"]
+    assert (784 if recipe == "pixels" else 28) == steps
+
+
 def test_every_recipe_says_where_it_came_from_and_its_command() -> None:
     for name in get_args(Recipe):
         assert f"recipe={name}" in recipes.RECIPES[name].about
