@@ -30,6 +30,9 @@ from pipeline.settings import Settings
 CHUNK_SECONDS = 0.3
 """Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
 
+MOST_LEFT_OUT = 0.1
+"""Of an epoch's batches: those whose gradient is beyond all numbers are left out, as it can happen over many steps."""
+
 Numbers = npt.NDArray[Any]
 
 Distortions = tuple[tf.Tensor, ...]
@@ -99,6 +102,7 @@ class Trainer:
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = _resident(train), _resident(validation)
+        self._left_out = tf.Variable(0, trainable=False)
         self._chunk = 1
         self._train_batches = tf.function(self._chunk_graph, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
@@ -116,9 +120,10 @@ class Trainer:
             on_batches: told (batches done, batches in all) a few times a second.
 
         Raises:
-            TrainingError: the cost of a batch is not finite.
+            TrainingError: the cost of a batch is not finite, or of too many the gradient.
         """
         begin = time.perf_counter()
+        self._left_out.assign(0)
         order, distortions = _order(len(self._train[1]), self._settings.seed, number), self._distortions(number)
         self._seed_dropout(number)
         costs: list[float] = []
@@ -126,6 +131,7 @@ class Trainer:
         while len(costs) < self.batches:
             chunk_costs, chunk_hits = self._run_chunk(order, distortions, len(costs))
             self._check_finite(chunk_costs, number, len(costs))
+            self._check_left_out(number)
             costs.extend(chunk_costs.tolist())
             hits += int(chunk_hits.sum())
             on_batches(len(costs), self.batches)
@@ -219,9 +225,15 @@ class Trainer:
             where = f"in epoch {number}, batch {start + bad[0] + 1} of {self.batches}"
             self._break_down(where, costs[bad[0]])
 
-    def _break_down(self, where: str, cost: float) -> NoReturn:
+    def _check_left_out(self, number: int) -> None:
+        left_out = int(self._left_out)
+        if left_out > MOST_LEFT_OUT * self.batches:
+            received = f"none for {left_out} of its {self.batches} batches so far"
+            self._break_down(f"in epoch {number}", received, "gradient")
+
+    def _break_down(self, where: str, received: object, what: str = "cost") -> NoReturn:
         raise TrainingError(
-            f"Training broke down {where}: expected a finite cost, received {cost}. It was stopped. "
+            f"Training broke down {where}: expected a finite {what}, received {received}. It was stopped. "
             f"Try a lower learning_rate; at this point it is {float(self.optimizer.learning_rate):g}."
         )
 
@@ -243,8 +255,17 @@ class Trainer:
         """Update the weights by one batch; return its mean cost and its hits."""
         parts = [self._shard(part, distortions) for part in tf.split(indices, self._sizes)]
         costs, hits, gradients = zip(*parts, strict=True)
-        self.optimizer.apply([tf.add_n(same) for same in zip(*gradients, strict=True)], self.model.trainable_variables)
+        summed = [tf.add_n(same) for same in zip(*gradients, strict=True)]
+        if self._settings.clip_norm:
+            summed = self._finite(summed)
+        self.optimizer.apply(summed, self.model.trainable_variables)
         return tf.add_n(costs), tf.add_n(hits)
+
+    def _finite(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the gradients of a batch, or zeros if they have grown beyond all numbers, which no clipping mends."""
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        self._left_out.assign_add(1 - tf.cast(finite, tf.int32))
+        return [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
 
     def _shard(self, indices: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return a shard's share of the batch's mean cost, its hits, and the gradients of what it has to minimise."""

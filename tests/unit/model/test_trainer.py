@@ -239,6 +239,36 @@ def test_a_cost_that_is_not_finite_stops_the_training() -> None:
         trainer(learning_rate=3e38, cell="rnn").epoch(3)
 
 
+def on_the_brink(labels: list[int], **settings: Any) -> Trainer:
+    """Black images, which leave the state at 0. A 1 costs 1,000 nats, its gradient is 1e25, whose square is too large.
+
+    A 0 costs nothing: its probability is 1, its gradient 0.
+    """
+    split = Split(images=np.zeros((len(labels), 4, 3), np.uint8), labels=np.array(labels, np.uint8))
+    ready = trainer(split, batch_size=2, **settings)
+    ready.model.layers[-2].set_weights([np.full((8, 2), [1e25, -1e25]), np.array([1_000, 0])])
+    return ready
+
+
+def test_a_batch_whose_gradient_is_beyond_all_numbers_is_left_out() -> None:
+    ready = on_the_brink([0] * 39 + [1], clip_norm=1.0)
+    before = ready.model.get_weights()
+
+    epoch = ready.epoch(1)
+
+    assert (1_000 / 40, 39 / 40) == (epoch.cost, epoch.accuracy)
+    for expected, actual in zip(before, ready.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, actual)
+
+
+def test_too_many_of_them_stop_the_training() -> None:
+    message = (
+        "in epoch 1: expected a finite gradient, received none for .* of its 20 batches so far. It was stopped. Try"
+    )
+    with pytest.raises(TrainingError, match=message):
+        on_the_brink([0, 1] * 20, clip_norm=1.0).epoch(1)
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_a_training_goes_on_from_its_state_as_if_it_had_not_stopped(cell: str) -> None:
     whole, begun, other = (trainer(cell=cell) for _ in range(3))
