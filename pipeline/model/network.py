@@ -108,7 +108,9 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> Classify:
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels)) if fast else model(pixels)}
+        return {
+            "probabilities": tf.nn.softmax(recurrent.logits(model, pixels, backward=False)) if fast else model(pixels)
+        }
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -121,7 +123,6 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> Classify:
         signatures[BY_STEP] = classify_by_step
     module = tf.Module()
     module.weights = model.weights
-    # With the gradients, which nothing here needs: to load a graph that has lost them is warned of in every log.
     tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)
     answers: Classify = classify
     return answers

@@ -18,20 +18,21 @@ BLOCK_STEPS = 32
 """At most this many steps are unrolled in the body of a loop."""
 
 
-def recurrence_of(cell: Equations, *, sequences: bool) -> Callable[..., tf.Tensor]:
-    """Return the function of a layer, with the backward pass of ``cell``, from its inputs and weights to its outputs.
+def recurrence_of(cell: Equations, *, sequences: bool, backward: bool) -> Callable[..., tf.Tensor]:
+    """Return the function of a layer from its inputs and weights to its outputs.
 
     The inputs are (T, B, I), the weights those of ``_Weights``. It gives the outputs of all steps (T, B, U) if
-    ``sequences``, else that of the last, (B, U).
+    ``sequences``, else that of the last, (B, U); with the backward pass of ``cell`` if ``backward``.
     """
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def recurrence(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
         weights = _Weights.of(cell, arguments)
         run = _unrolled if x.shape[0] <= UNROLLED_STEPS else _looped
         return run(weights, x, sequences=sequences)
 
-    return recurrence  # type: ignore[no-any-return]
+    if backward:
+        return tf.custom_gradient(recurrence)  # type: ignore[no-any-return]
+    return lambda x, *arguments: recurrence(x, *arguments)[0]
 
 
 class _Weights(NamedTuple):

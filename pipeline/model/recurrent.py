@@ -43,7 +43,7 @@ def layer_of(cell: str) -> type[keras.layers.RNN]:
 _OF_LAYER = {layer_of(cell): equations for cell, equations in EQUATIONS.items()}
 
 
-def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> tf.Tensor:
+def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False, backward: bool = True) -> tf.Tensor:
     """Return what ``model`` hands to its last layer, the softmax, computed the fast way.
 
     Args:
@@ -51,6 +51,7 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
             variables are its own, so gradients reach them.
         images: (B, H, W), raw pixels.
         training: what layers such as dropout are told.
+        backward: whether gradients are to come back. Those of a loop over many steps cannot be saved with a graph.
 
     Returns:
         Logits (B, C), float32.
@@ -60,18 +61,19 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False) -> 
     """
     layers, x = _opening(model, images)
     for layer in layers:
-        x = run(layer, x) if is_recurrent(layer) else layer(x, training=training)
+        x = run(layer, x, backward=backward) if is_recurrent(layer) else layer(x, training=training)
     return x
 
 
 def logits_by_step(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
     """Return the logits (B, T, C) that ``model`` would end with if reading ended after each step.
 
-    See ``logits``; its recurrent layers read forward only.
+    See ``logits``; its recurrent layers read forward only, and no gradients come back.
     """
     layers, x = _opening(model, images)
     for layer in layers:
-        x = _run(layer, x, reverse=False, sequences=True) if is_recurrent(layer) else layer(x, training=False)
+        recurs = is_recurrent(layer)
+        x = _run(layer, x, backward=False, sequences=True) if recurs else layer(x, training=False)
     return tf.transpose(x, (1, 0, 2))
 
 
@@ -98,13 +100,14 @@ def is_recurrent(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
 
 
-def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    """Return what ``layer`` computes from the sequence ``x``, with gradients to its weights and ``x``.
+def run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool = True) -> tf.Tensor:
+    """Return what ``layer`` computes from the sequence ``x``, with gradients to its weights and ``x`` if ``backward``.
 
     Args:
         layer: a built ``SimpleRNN``, ``LSTM``, ``GRU`` or ``MGU`` with Keras's default equations, or a
             ``Bidirectional`` of one that concatenates.
         x: (T, B, I), float32; T and I known.
+        backward: see ``logits``.
 
     Returns:
         (T, B, D·U) where the layer returns sequences, else its last output, (B, D·U).
@@ -113,13 +116,16 @@ def run(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
         ValueError: the layer computes anything else than Keras's default equations.
     """
     if not isinstance(layer, keras.layers.Bidirectional):
-        return _run(layer, x, reverse=False)
+        return _run(layer, x, backward=backward)
     if layer.merge_mode != "concat":
         raise ValueError(f"{layer.name}: expected merge_mode='concat', received {layer.merge_mode!r}.")
-    return tf.concat([_run(layer.forward_layer, x, reverse=False), _run(layer.backward_layer, x, reverse=True)], -1)
+    to, fro = layer.forward_layer, layer.backward_layer
+    return tf.concat([_run(to, x, backward=backward), _run(fro, x, backward=backward, reverse=True)], -1)
 
 
-def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool, sequences: bool | None = None) -> tf.Tensor:
+def _run(
+    layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool, reverse: bool = False, sequences: bool | None = None
+) -> tf.Tensor:
     """Return what a ``layer`` of one direction computes; outputs are in the order of x, also with ``reverse``.
 
     Those of all steps if ``sequences``; by default if the layer returns them.
@@ -128,7 +134,7 @@ def _run(layer: keras.layers.Layer, x: tf.Tensor, *, reverse: bool, sequences: b
     cell = RECTIFIED if _is_rectified(layer) else _OF_LAYER[type(layer)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
     sequences = layer.return_sequences if sequences is None else sequences
-    recurrence = recurrence_of(cell, sequences=sequences)
+    recurrence = recurrence_of(cell, sequences=sequences, backward=backward)
     x = tf.reverse(x, [0]) if reverse else x
     if cell.joins:
         y = recurrence(tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0))

@@ -287,6 +287,24 @@ def test_both_saved_forms_answer_as_the_model_does(tmp_path: Path, cell: str) ->
     np.testing.assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(images).numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
+def test_a_network_of_many_steps_is_saved_too(tmp_path: Path, cell: str) -> None:
+    """Its graph is a loop, whose gradients no file could hold."""
+    settings = Settings.of({"cell": cell, "hidden_units": 7, "steps": 70, "order": "permuted"})
+    model = network.build(settings, height=10, width=7, classes=4)
+    images = np.random.default_rng(0).integers(0, 256, (3, 10, 7)).astype(np.float32)
+    expected = model(images).numpy()
+
+    network.save(model, tmp_path)
+
+    signatures = tf.saved_model.load(str(tmp_path / "saved_model")).signatures
+    answers = signatures["serving_default"](pixels=images)["probabilities"].numpy()
+    by_step = signatures[network.BY_STEP](pixels=images)[network.BY_STEP].numpy()
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    np.testing.assert_allclose(by_step[:, -1], expected, rtol=1e-5)
+    assert (3, 70, 4) == by_step.shape
+
+
 def test_the_saved_mgu_is_a_gru_of_keras_with_the_gate_twice(tmp_path: Path) -> None:
     """So it opens without this project. By hand: r = f and z = 1 - f, of gates z, r, n."""
     model = network.build(Settings.of({"cell": "mgu", "hidden_units": 2}), height=3, width=4, classes=2)
