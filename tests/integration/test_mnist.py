@@ -39,5 +39,5 @@ ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the 
 @pytest.mark.slow
 def test_two_epochs_of_the_accurate_recipe_reach_a_floor(command: Command) -> None:
     run = mlflow.get_run(run_id_in(command("run", "--recipe=accurate", "--epochs=2").output))
-    assert ("gru", "affine") == (run.data.params["cell"], run.data.params["augmentation"])
+    assert ("gru", "elastic") == (run.data.params["cell"], run.data.params["augmentation"])
     assert run.data.metrics["best_val_accuracy"] > ACCURATE_FLOOR
