@@ -3,10 +3,10 @@
     python benchmarks/gradient_flow.py
 
 Trains the recipe `accurate` for the RNN, with other activations, starts of its
-recurrent weights and learning rates, and draws the norm of the gradient of an image's cost with
-respect to the state after each step, as a fraction of that at the last step: before
-training, and after a few epochs. Writes docs/gradient_flow.png, prints the same
-numbers. The images are validation images.
+recurrent weights and learning rates, and draws the norm of the gradient of an
+image's cost with respect to the state after each step, as a fraction of that at
+the last step: before training, and after a few epochs. Writes
+docs/gradient_flow.png, prints the same numbers. The images are validation images.
 """
 
 import argparse
@@ -36,15 +36,13 @@ FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"
 IMAGES = 1_000
 RED, BLUE, GREEN = "#ee6677", "#4477aa", "#228833"  # of Paul Tol's "bright", told apart by the colour-blind
 TANH: dict[str, Any] = {"activation": "tanh"}
+ORTHOGONAL: dict[str, Any] = {**TANH, "initializer": "orthogonal"}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "ReLU, identity, 0.001": ({}, {"color": GREEN}),
     "tanh, identity, 0.001": (TANH, {"color": RED}),
-    "tanh, orthogonal, 0.001": ({**TANH, "initializer": "orthogonal"}, {"color": BLUE}),
+    "tanh, orthogonal, 0.001": (ORTHOGONAL, {"color": BLUE}),
     "tanh, identity, 0.004": ({**TANH, "learning_rate": 0.004}, {"color": RED, "linestyle": ":"}),
-    "tanh, orthogonal, 0.004": (
-        {**TANH, "initializer": "orthogonal", "learning_rate": 0.004},
-        {"color": BLUE, "linestyle": ":"},
-    ),
+    "tanh, orthogonal, 0.004": ({**ORTHOGONAL, "learning_rate": 0.004}, {"color": BLUE, "linestyle": ":"}),
 }
 """Parameters and style of each line, by its label."""
 

@@ -108,9 +108,9 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> Classify:
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            "probabilities": tf.nn.softmax(recurrent.logits(model, pixels, backward=False)) if fast else model(pixels)
-        }
+        if fast:
+            return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels, backward=False))}
+        return {"probabilities": model(pixels)}
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
