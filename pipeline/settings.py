@@ -27,7 +27,7 @@ from pipeline.errors import UsageError
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Direction = Literal["forward", "bidirectional"]
 Order = Literal["rows", "columns", "snake", "permuted"]
-Initializer = Literal["orthogonal", "identity", "chrono"]
+Initializer = Literal["orthogonal", "identity", "chrono", "log-chrono"]
 Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine", "elastic"]
@@ -41,6 +41,9 @@ MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 
 DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
+
+CHRONO = frozenset({"chrono", "log-chrono"})
+"""The initializers that set the biases of gates; see ``model/chrono.py``."""
 
 NETWORK_PARAMETERS = frozenset(
     {"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer", "activation"}
@@ -195,7 +198,7 @@ class Settings(DataSettings):
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
     initializer: Annotated[
         Initializer,
-        Doc("What recurrent weights start as; chrono: orthogonal, and gates that remember up to all steps."),
+        Doc("What recurrent weights start as; chrono, log-chrono: gates also start out remembering up to all steps."),
     ] = "orthogonal"
     activation: Annotated[Activation, Doc("Of the vanilla RNN's state; the others have tanh.")] = "tanh"
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Fraction of the last layer's inputs left out at random.")] = 0.0
@@ -256,10 +259,10 @@ class Settings(DataSettings):
         settings = super().of(given)
         if settings.activation != "tanh" and settings.cell != "rnn":
             raise UsageError(f"activation: expected tanh with cell {settings.cell}, received {settings.activation}.")
-        if settings.initializer == "chrono" and settings.cell not in ("lstm", "gru", "mgu"):
+        if settings.initializer in CHRONO and settings.cell not in ("lstm", "gru", "mgu"):
             raise UsageError(
-                f"initializer: expected orthogonal or identity with cell {settings.cell}, received chrono, which is of "
-                "gates that lstm, gru and mgu have."
+                f"initializer: expected orthogonal or identity with cell {settings.cell}, received "
+                f"{settings.initializer}, which is of gates that lstm, gru and mgu have."
             )
         return settings
 

@@ -1,7 +1,9 @@
 """Gates that remember from the start: biases for memories as long as the sequence (Tallec & Ollivier 2018, 1804.11188).
 
 A gate that keeps with σ(b) forgets by 1 - σ(b) = 1 / (1 + e^b) in a step, so it remembers about 1 + e^b steps. With
-b = ln u, and u drawn evenly from 1 to T - 1, the units remember from 2 to T steps.
+b = ln u, and u drawn evenly from 1 to T - 1, the units remember from 2 to T steps: half of them more than T / 2. With
+``log`` it is ln u that is drawn evenly: as many units then remember 2 to 4 steps as 200 to 400, so that some learn what
+is near while others hold what is far.
 """
 
 import keras
@@ -9,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def start(model: keras.Model, cell: str, *, steps: int, seed: int) -> None:
+def start(model: keras.Model, cell: str, *, steps: int, seed: int, log: bool) -> None:
     """Set the biases of the gates of all recurrent layers of ``model``; all other weights stay as they were drawn.
 
     Args:
@@ -17,12 +19,15 @@ def start(model: keras.Model, cell: str, *, steps: int, seed: int) -> None:
         cell: lstm, gru or mgu.
         steps: T.
         seed: of what is drawn.
+        log: draw ln u evenly, not u.
     """
-    random = np.random.default_rng(seed)
+    random, longest = np.random.default_rng(seed), max(steps - 1, 1)
     for weight in model.trainable_weights:
         if weight.name == "bias" and weight.path.split("/")[0].startswith(cell):
             bias = weight.numpy()
-            _set(bias, cell, np.log(random.uniform(1, max(steps - 1, 1), bias.shape[-1] // _GATES[cell])))
+            units = bias.shape[-1] // _GATES[cell]
+            keep = random.uniform(0, np.log(longest), units) if log else np.log(random.uniform(1, longest, units))
+            _set(bias, cell, keep)
             weight.assign(bias)
 
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS
 from pipeline.model import chrono, mgu, own, reading, recurrent
-from pipeline.settings import Settings
+from pipeline.settings import CHRONO, Settings
 
 BY_STEP = "probabilities_by_step"
 
@@ -53,8 +53,9 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=_name(settings))
     if settings.initializer == "identity":
         _start_at_identity(model)
-    elif settings.initializer == "chrono":
-        chrono.start(model, settings.cell, steps=steps, seed=settings.seed)
+    elif settings.initializer in CHRONO:
+        log = settings.initializer == "log-chrono"
+        chrono.start(model, settings.cell, steps=steps, seed=settings.seed, log=log)
     return model
 
 

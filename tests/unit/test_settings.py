@@ -72,7 +72,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("recipe", "lucky", "'tutorial', 'accurate', 'quick' or 'pixels'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
-        ("initializer", "zeros", "'orthogonal', 'identity' or 'chrono'"),
+        ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
         ("warmup_epochs", -1, "greater than or equal to 0"),
         ("dropout", 1, "less than 1"),
         ("ema", 1.0, "less than 1"),

@@ -213,10 +213,11 @@ def biases(cell: str, initializer: str, seed: int = 1) -> list[Array]:
     return [np.asarray(model.get_layer(f"{cell}_{number}").get_weights()[2]) for number in (1, 2)]
 
 
+@pytest.mark.parametrize("initializer", ["chrono", "log-chrono"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mgu"])
-def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str) -> None:
-    """A gate that keeps a fraction k in a step remembers 1 / (1 - k) of them."""
-    for bias in biases(cell, "chrono"):
+def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str, initializer: str) -> None:
+    """A gate that keeps a fraction k in a step remembers 1 / (1 - k) of them; half of them fewer than the median."""
+    for bias in biases(cell, initializer):
         if cell == "lstm":
             taken_in, kept, *others = np.split(bias, 4)
             np.testing.assert_array_equal(taken_in, -kept)
@@ -226,6 +227,8 @@ def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str)
         steps = 1 / (1 - sigmoid(kept))
         assert 1.99 < steps.min() < 15
         assert 80 < steps.max() < 100.01
+        middle = 50 if initializer == "chrono" else 1 + 99**0.5
+        assert 0.6 * middle < np.median(steps) < 1.5 * middle
         assert not np.concatenate(others).any()
 
 
