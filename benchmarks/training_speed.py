@@ -3,8 +3,8 @@
     python benchmarks/training_speed.py
 
 Trains each cell for a few epochs with each variant, in a fresh process each,
-in turn, several rounds of all; then runs the whole command once. Prints two
-tables in Markdown. How to read them: benchmarks/README.md.
+in turn, several rounds of all. Prints a table in Markdown. How to read it:
+benchmarks/README.md. What a command takes around its epochs: startup.py.
 
 PyTorch is in the dependency group `benchmark`; where it is missing, its row says so.
 """
@@ -18,7 +18,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -242,59 +241,6 @@ def _row(rounds: list[Timing], ours: list[float]) -> str:
     )
 
 
-def command_overhead(source: Path, cell: str, epochs: int) -> dict[str, float]:
-    """Run the whole command once, in an empty folder with a store of its own.
-
-    Returns:
-        Seconds by what they went to: the epochs, and all else. They add up to the wall time.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        store = f"sqlite:///{folder}/mlflow.db"
-        command = [sys.executable, "-m", "pipeline", "run", "--cell", cell, "--epochs", str(epochs)]
-        begin = time.perf_counter()
-        subprocess.run(
-            [*command, "--source", str(source)],
-            cwd=folder,
-            env=environment(MLFLOW_TRACKING_URI=store),
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        wall = time.perf_counter() - begin
-        return _split(wall, *_logged(store))
-
-
-def _logged(store: str) -> tuple[dict[str, float], float]:
-    """Return the metrics of the one run in ``store``, and the sum of its ``epoch_seconds``."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=store)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    (run,) = client.search_runs(experiments)
-    return run.data.metrics, sum(m.value for m in client.get_metric_history(run.info.run_id, "epoch_seconds"))
-
-
-def _split(wall: float, metrics: dict[str, float], epochs: float) -> dict[str, float]:
-    """Return ``wall`` split by stage. A stage that skipped its work logs little or nothing."""
-    stages = {name: metrics.get(f"seconds_{name}", 0.0) for name in ("download", "preprocess", "train", "evaluate")}
-    return {
-        "epochs": epochs,
-        "download": stages["download"],
-        "preprocess": stages["preprocess"],
-        "train, around its epochs: network, validation, logging, model": stages["train"] - epochs,
-        "evaluate": stages["evaluate"],
-        "imports, opening and closing the run": wall - sum(stages.values()),
-    }
-
-
-def print_command(split: dict[str, float]) -> None:
-    """Print where the wall time of `pipeline run` goes."""
-    wall = sum(split.values())
-    print("\n| `pipeline run` | seconds |\n| --- | --- |")
-    for name, seconds in split.items():
-        print(f"| {name} | {seconds:.1f} |")
-    print(f"| **all but the epochs** | **{wall - split['epochs']:.1f}** |")
-
-
 def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
     from pipeline.data.catalogue import CATALOGUE
@@ -305,7 +251,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted apart")
     parser.add_argument("--rounds", type=int, default=3, help="how often all variants are measured in turn")
     parser.add_argument("--cells", type=lambda text: text.split(","), default=list(CELLS), help="such as rnn,gru")
-    parser.add_argument("--skip-command", action="store_true", help="leave out the run of the whole command")
     parser.add_argument("--job", help=argparse.SUPPRESS)  # what a fresh process is asked to do
     arguments = parser.parse_args()
     arguments.source = arguments.source.resolve()
@@ -321,8 +266,6 @@ def main() -> None:
         work(arguments.job, arguments.cells[0], arguments.source, arguments.epochs)
         return
     print_training(*measure(arguments))
-    if not arguments.skip_command:
-        print_command(command_overhead(arguments.source, arguments.cells[-1], epochs=2))
 
 
 if __name__ == "__main__":

@@ -142,12 +142,18 @@ def preprocess(**parameters: Any) -> "DataSet":
 
 
 @_function(DataSettings)
-def evaluate(run_id: str, **parameters: Any) -> Training:
-    """Test the model of a run; the results go onto that run, which is returned."""
+def evaluate(run_id: str, *, trust: bool = False, **parameters: Any) -> Training:
+    """Test the model of a run; the results go onto that run, which is returned.
+
+    Args:
+        run_id: the run.
+        trust: run the code of a model that is not of this pipeline.
+        **parameters: which data, see :class:`pipeline.settings.DataSettings`.
+    """
     from pipeline.stages.evaluate import evaluate
 
     with display.reporter() as reporter:
-        evaluate(run_id, DataSettings.of(parameters).data_dir, reporter)
+        evaluate(run_id, DataSettings.of(parameters).data_dir, reporter, trust=trust)
     return Training(run_id)
 
 

@@ -276,11 +276,12 @@ def evaluate(
     reporter: Reporter,
     *,
     run_id: Annotated[str, typer.Option("--run-id", help="The MLflow run whose model is tested.")],
+    trust: Trust = False,
 ) -> None:
     """Test the model of a run; the results go onto that run."""
     from pipeline.stages.evaluate import evaluate
 
-    evaluate(run_id, settings.data_dir, reporter)
+    evaluate(run_id, settings.data_dir, reporter, trust=trust)
     _describe_project_run("evaluate", run_id, {"evaluated_run_id": run_id})
 
 

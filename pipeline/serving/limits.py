@@ -3,8 +3,8 @@
 Whoever can reach a server can send it anything. What is refused is refused
 with a reason and before it costs much: a body is never kept beyond its limit,
 few large ones are held at the same time, and few of the works that take memory
-are done at the same time. Small requests, such as an image or a drawing, wait
-for none of these.
+are done at the same time. Small requests, such as those of an image as numbers,
+wait for none of these.
 """
 
 import asyncio

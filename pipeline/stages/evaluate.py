@@ -12,12 +12,19 @@ from pipeline.progress import Reporter
 from pipeline.tracking import connection, runs, store
 
 
-def evaluate(run_id: str, data_dir: Path, reporter: Reporter) -> float:
+def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = False) -> float:
     """Evaluate a run's model and return its test accuracy, a fraction.
+
+    Args:
+        run_id: the run.
+        data_dir: where the data is that it was trained on.
+        reporter: is told the result.
+        trust: run the code of a model that is not of this pipeline.
 
     Raises:
         DataError: the data that the run was trained on is not in ``data_dir``.
         TrackingError: there is no such run, or it holds no model.
+        UsageError: the model is not of this pipeline, and not trusted.
     """
     connection.connect(reporter.note)
     tags = store.get_run(run_id).tags
@@ -26,4 +33,4 @@ def evaluate(run_id: str, data_dir: Path, reporter: Reporter) -> float:
             f"run_id: expected a training run of this pipeline, received {run_id!r}, which trained nothing."
         )
     data = processed.find_by_digest(data_dir, tags[runs.DATASET], tags[runs.DATASET_DIGEST])
-    return evaluation.evaluate(run_id, data, reporter)
+    return evaluation.evaluate(run_id, data, reporter, trust=trust)

@@ -22,7 +22,7 @@ from pipeline.tracking import classifier
 from tests.integration.conftest import PROJECT, Command, Training
 
 SIGNATURE = ModelSignature(
-    Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 2))])
+    Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])
 )
 
 
@@ -36,7 +36,7 @@ class Foreign(PythonModel):
         Path(self.trace).touch()
 
     def predict(self, context: object, model_input: np.ndarray[Any, Any], params: object = None) -> Any:
-        return np.full((len(model_input), 2), 0.5, np.float32)
+        return np.full((len(model_input), 10), 0.1, np.float32)
 
 
 @pytest.fixture
@@ -48,15 +48,16 @@ def trace(tmp_path: Path) -> Path:
 @pytest.fixture
 def foreign_run(digits_run: Training, trace: Path) -> str:
     """Return the id of a run that looks like a training of ours and holds a foreign model."""
+    digest = mlflow.get_run(digits_run.run_id).data.tags["dataset_digest"]
     with mlflow.start_run() as run:
         mlflow.log_metric("best_val_accuracy", 0.5)
         mlflow.log_param("cell", "gru")
-        mlflow.set_tags({"dataset": "digits", "dataset_digest": "a" * 64})
+        mlflow.set_tags({"dataset": "digits", "dataset_digest": digest})
         mlflow.pyfunc.log_model(
             name="model",
             python_model=Foreign(str(trace)),
             signature=SIGNATURE,
-            metadata={"dataset": "digits", "class_names": ["a", "b"]},
+            metadata={"dataset": "digits", "class_names": [*"0123456789"]},
             pip_requirements=[],
         )
     trace.unlink(missing_ok=True)
@@ -78,6 +79,7 @@ def test_no_command_runs_a_foreign_pickle(
         ("predict", picture, "--model", model),
         ("serve", "--model", model, "--port", 0),
         ("promote", "--run-id", foreign_run, "--name", request.node.name),
+        ("evaluate", "--run-id", foreign_run),
     ):
         output = command(*arguments, exit_code=2).output
         assert "one that mlflow.pyfunc.model loads. Its code has not run" in output
@@ -90,9 +92,11 @@ def test_a_foreign_model_that_is_trusted_answers(
 ) -> None:
     output = command("predict", picture, "--model", f"runs:/{foreign_run}/model", "--trust").output
     command("promote", "--run-id", foreign_run, "--name", request.node.name, "--trust")
+    evaluated = command("evaluate", "--run-id", foreign_run, "--trust").output
 
     assert trace.exists()
-    assert "50.00%" in output
+    assert "10.00%" in output
+    assert "cost 2.3026" in evaluated  # -ln 0.1
 
 
 @pytest.fixture

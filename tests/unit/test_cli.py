@@ -27,7 +27,7 @@ SETTINGS = {
 }
 EVERYWHERE = {"quiet", "verbose"}
 OWN = {
-    "evaluate": {"run_id"},
+    "evaluate": {"run_id", "trust"},
     "report": {"parent", "filter_string", "output", "form"},
     "train": {"resume", "new", "force"},
     "run": {"resume", "new", "force", "register"},
