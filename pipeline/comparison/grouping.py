@@ -8,7 +8,7 @@ Shapes: N test images. Accuracies are fractions of 1, costs nats, times seconds.
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from pipeline.cells import CELLS
 from pipeline.evaluation.metrics import Labels
-from pipeline.settings import WITHOUT_EFFECT
+from pipeline.settings import WITHOUT_EFFECT, Settings
 from pipeline.tracking import runs
 
-IGNORED_PARAMS = WITHOUT_EFFECT | {"seed"}
-"""What two trainings of one group may differ in; that their data is the same is held by its digest."""
+CONFIGURATION = frozenset(field.name for field in fields(Settings)) - WITHOUT_EFFECT - {"seed"}
+"""The params that make trainings one group.
+
+That their data is the same is held by its digest; `mlflow run` logs options that are no parameters, too.
+"""
 
 _LONG_SECONDS = 10
 
@@ -170,7 +173,7 @@ def rank(group: Group) -> tuple[float, int]:
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return what makes trainings one group: names and values, sorted, one spelling per value."""
-    return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
+    return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name in CONFIGURATION)
 
 
 def _plain(text: str) -> str:

@@ -36,6 +36,9 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
         UsageError: a list is empty or names a value twice, a value is wrong, or the combinations are too many.
     """
     field_of = {option: name for name, option in OPTIONS.items()}
+    for name, plural in _PLURALS.items():
+        if name in given:  # it would be overridden by the default of the other
+            raise UsageError(f"{name}: expected {plural}, received {name}={given[name]!r}. Write {plural} instead.")
     texts = {option: str(text) for option, text in (COMPARED | dict(given)).items() if option in field_of}
     rest = {name: value for name, value in given.items() if name not in field_of}
     names = [field_of[option] for option in texts]

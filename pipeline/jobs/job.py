@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline import cells
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
+from pipeline.errors import TrainingError
 from pipeline.jobs import fingerprints, resumable
 from pipeline.jobs.checkpoints import Checkpoints, HeldError, Place
 from pipeline.jobs.processes import Send
@@ -41,6 +43,7 @@ class Job:
         parent: the id of the comparison's run.
         dataset: the name of the processed data.
         digest: of that data.
+        fingerprint: of the training, with the code as it was when the job was made.
         cores: that it may use.
         evaluate: whether its model is tested; of a trial of a search it is not.
     """
@@ -50,6 +53,7 @@ class Job:
     parent: str
     dataset: str
     digest: str
+    fingerprint: str
     cores: int
     evaluate: bool = True
 
@@ -82,17 +86,21 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
 
     Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, after which it stops if that is the answer; a
     text is a state. The checkpoint of a new run is kept in ``place``, by default on this machine.
+
+    Raises:
+        TrainingError: the code is no longer that of the other jobs.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
-    fingerprint, place = fingerprints.of(job.settings, data), place or Checkpoints(job.settings.data_dir)
+    _check_code(job, data)
+    place = place or Checkpoints(job.settings.data_dir)
     with ExitStack() as stack:
         while True:
             with place.alone():
-                twin = resumable.find_twin(fingerprint, place, evaluate=job.evaluate)
+                twin = resumable.find_twin(job.fingerprint, place, evaluate=job.evaluate)
                 if twin and twin.state is State.ENDED:
                     return _taken_over(job, twin.run, send)
-                if not job.evaluate and (pruned := resumable.find_pruned(fingerprint)) and _is_pruned(pruned, send):
+                if not job.evaluate and (pruned := resumable.find_pruned(job.fingerprint)) and _is_pruned(pruned, send):
                     return _taken_over(job, pruned, send)
                 if twin is None or twin.state is State.CUT_OFF:
                     with suppress(HeldError):  # another process was faster
@@ -101,6 +109,17 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
             send(WAITING)
             time.sleep(1)
         return _finished(job, opened, send, goes_on=twin is not None)
+
+
+def _check_code(job: Job, data: DataSet) -> None:
+    """Check that this process would do the same training as the one that made the job; each imports code by itself."""
+    if fingerprints.of(job.settings, data) != job.fingerprint:
+        cell = job.settings.cell
+        changed = f"the file of {cell}, or this package," if cells.is_own(cell) else "this package"
+        raise TrainingError(
+            f"code: expected that with which the other trainings began, found that {changed} has changed since. "
+            "Repeat the command: it trains with the code that is there now."
+        )
 
 
 def _opened(job: Job, data: DataSet, twin: Twin | None, place: Place) -> "AbstractContextManager[Training]":

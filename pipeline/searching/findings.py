@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from pipeline.comparison import verdicts
-from pipeline.comparison.grouping import Group
+from pipeline.comparison.grouping import Group, configuration
 from pipeline.comparison.verdicts import FEWEST_SEEDS, Verdict
 from pipeline.comparison.wording import count_of
 from pipeline.data.splits import DataSet
@@ -34,11 +34,8 @@ class Confirmation:
     @classmethod
     def of(cls, groups: Sequence[Group], start: Settings, data: DataSet) -> "Confirmation":
         """Return the confirmation that two groups make up."""
-        own = {name: str(value) for name, value in fingerprints.parameters(start, data).items()}
-        names = [name for name in own if len({group.results[0].params.get(name) for group in groups}) > 1]
-        first, second = sorted(
-            groups, key=lambda group: all(group.results[0].params[each] == own[each] for each in names)
-        )
+        own = configuration({name: str(value) for name, value in fingerprints.parameters(start, data).items()})
+        first, second = sorted(groups, key=lambda group: configuration(group.results[0].params) == own)
         return cls(found=replace(first, label=FOUND), start=replace(second, label=START))
 
     @cached_property

@@ -7,7 +7,7 @@ from itertools import count
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.jobs import job, processes, side_by_side
+from pipeline.jobs import fingerprints, job, processes, side_by_side
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Job, Opened
 from pipeline.jobs.side_by_side import Executor
@@ -110,6 +110,7 @@ class Study:
             parent=self._parent,
             dataset=self._data.name,
             digest=self._data.digest,
+            fingerprint=fingerprints.of(settings, self._data),
             cores=self._executor.cores(self._workers),
             evaluate=False,
         )

@@ -28,6 +28,11 @@ def test_where_data_was_kept_and_what_it_was_called_parts_no_group() -> None:
     assert 1 == len(grouping.grouped([result(seed=1), result(seed=2, params=elsewhere)]))
 
 
+def test_options_that_mlflow_run_logs_part_no_group() -> None:
+    options = {"register": "mnist-gru", "config": "mine.yaml", "new": "true", "quiet": "true"}
+    assert 1 == len(grouping.grouped([result(seed=1), result(seed=2, params=options)]))
+
+
 def test_a_label_is_the_cell_where_only_cells_differ() -> None:
     groups = grouping.grouped([result("gru"), result("rnn"), result("lstm")])
     assert ["rnn", "lstm", "gru"] == labels(*groups)

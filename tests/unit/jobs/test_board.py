@@ -28,7 +28,15 @@ RECORD = EpochRecord(
 
 def board(cells: str = "gru", seeds: str = "1,2") -> tuple[Board, *tuple[Job, ...]]:
     jobs = [
-        Job(settings=settings, name=f"{settings.cell}-s{settings.seed}", parent="p", dataset="d", digest="0", cores=1)
+        Job(
+            settings=settings,
+            name=f"{settings.cell}-s{settings.seed}",
+            parent="p",
+            dataset="d",
+            digest="0",
+            fingerprint="f",
+            cores=1,
+        )
         for settings in grid({"cells": cells, "seeds": seeds, "epochs": 10})
     ]
     return Board(jobs, count=2), *jobs

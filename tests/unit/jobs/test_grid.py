@@ -42,6 +42,8 @@ def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
         ({"seeds": "1-"}, "seed: expected a valid integer"),
         ({"dataset": "mnist,digits"}, "dataset: expected 'mnist'"),
         ({"hidden_units": "0"}, "hidden_units: expected greater than or equal to 1"),
+        ({"cell": "gru"}, "cell: expected cells, received cell='gru'"),
+        ({"seed": 5, "cells": "gru"}, "seed: expected seeds, received seed=5"),
     ],
 )
 def test_a_wrong_list_is_refused(given: dict[str, object], said: str) -> None:

@@ -1,0 +1,32 @@
+"""What a training that is handed to a process makes sure of."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import own_cells
+from pipeline.data import processed
+from pipeline.errors import TrainingError
+from pipeline.jobs import job, side_by_side
+from pipeline.progress import Reporter
+from pipeline.settings import Settings
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+
+
+def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process reads the file by itself, the last of them long after the first."""
+    file = tmp_path / "edited_cells.py"
+    file.write_text("class Cell: ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = Settings.of({"dataset": "digits", "data_dir": tmp_path, "cell": "edited_cells:Cell"})
+    download(settings, Reporter())
+    preprocess(settings, Reporter())
+    (planned,) = side_by_side.planned([settings], processed.find(settings), parent="p", cores=1)
+    file.write_text("class Cell: units = 1")
+    own_cells.source.cache_clear()  # as in another process
+
+    with pytest.raises(TrainingError, match=r"code: .* the file of edited_cells:Cell, or this package, has changed"):
+        job.train(planned, lambda message: True)
