@@ -102,9 +102,9 @@ class _Mailbox:
         """Take a message, and return its answer when there is one."""
         if number in self._stopped:
             return STOP
-        waiting = self._answers[number] = asyncio.get_running_loop().create_future()
-        if await self.put(number, attempt, message) == FENCED:
+        if await self.put(number, attempt, message) == FENCED:  # before it takes the place of who waits for an answer
             return FENCED
+        waiting = self._answers[number] = asyncio.get_running_loop().create_future()
         return str(await waiting)
 
     async def answer(self, number: int, answer: str) -> None:

@@ -73,12 +73,14 @@ class Travelling:
         for rival in rivals:
             lease = leases.take(rival, self._driver, self._job)
             if lease is None:
+                if rival.run_id != run.run_id and store.get_run(rival.run_id).is_deleted:
+                    continue  # by who made it, and was not the first either
                 if contested:
                     leases.discard(run)
                 raise HeldError(f"Another process has begun the training of run {run.run_id} at the same time.")
             taken[rival.run_id] = lease
         for rival in rivals:
-            if rival.run_id != run.run_id:
+            if rival.run_id in taken.keys() - {run.run_id}:
                 leases.discard(rival)
         return taken[run.run_id]
 

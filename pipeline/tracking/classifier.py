@@ -29,6 +29,7 @@ from pipeline.errors import DataError, PipelineError, TrackingError, UsageError,
 from pipeline.settings import option, usable_cores
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, models
+from pipeline.tracking.connection import AT_ONCE, PATIENCE, environment, patiently
 
 CODE = Path(__file__).with_name("scoring.py")
 
@@ -157,13 +158,14 @@ def fetched(address: str, *, trust: bool = False) -> Iterator[Path]:
         TrackingError: there is none, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted.
     """
-    if address.startswith(("models:/", "runs:/")):
-        connection.connect()  # MLflow itself would try for minutes
+    tracked = address.startswith(("models:/", "runs:/"))
+    if tracked:
+        connection.connect_once()  # MLflow itself would try for minutes
         address = models.address(address)
     with TemporaryDirectory() as folder:
-        with _explained(address):
-            _described(address, address, trust=trust)  # first: a foreign model may be large
-            files = Path(download_artifacts(artifact_uri=address, dst_path=folder))
+        with _explained(address), environment({} if tracked else {PATIENCE: AT_ONCE}):
+            patiently(_described, address, address, trust=trust)  # first: a foreign model may be large
+            files = Path(patiently(download_artifacts, artifact_uri=address, dst_path=folder))
             _described(str(files), address, trust=trust)
             if not trust:
                 _check_code(files, address)

@@ -51,18 +51,20 @@ _CONFLICT = re.compile(r"UNIQUE constraint failed|duplicate key value")
 T = TypeVar("T")
 Note = Callable[[str], None]
 _note: list[Note] = []  # of whoever is at the terminal: told once when a server is waited for
+_answered: set[str] = set()  # addresses of servers that this process works with
 
 
-def connect(note: Note = lambda text: None) -> None:
+def connect(note: Note | None = None) -> None:
     """Make sure that the tracking server answers and takes runs, before anything costly begins.
 
     Args:
-        note: told when the server is away in the midst of the work.
+        note: told when the server is away in the midst of the work; None: whoever is told that already.
 
     Raises:
         TrackingError: it does not; names its address.
     """
-    _note[:] = [note]
+    if note is not None:
+        _note[:] = [note]
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait for it ourselves, see patiently
     for name, value in THROUGH_SERVER.items():
@@ -72,6 +74,17 @@ def connect(note: Note = lambda text: None) -> None:
         sqlite.prepare(mlflow.get_tracking_uri())
         mlflow.search_experiments(max_results=1)
     _check_experiment()
+    _answered.add(mlflow.get_tracking_uri())
+
+
+def connect_once() -> None:
+    """:func:`connect`, unless the server has answered this process before: then it is waited for where it is away.
+
+    Raises:
+        TrackingError: it does not answer; names its address.
+    """
+    if mlflow.get_tracking_uri() not in _answered:
+        connect()
 
 
 def file() -> Path | None:
@@ -133,15 +146,19 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
             with uninterrupted() if file() else nullcontext():  # a server ends what it has begun, whoever waits for it
                 return call(*arguments, **named)
         except (MlflowException, OSError, SQLAlchemyError) as error:
-            conflicts += 1 if _CONFLICT.search(str(error)) else 0
-            if seconds < 0 or (not _AWAY.search(str(error)) and not 0 < conflicts < CONFLICTS):
+            away, conflict = _AWAY.search(str(error)), _CONFLICT.search(str(error))
+            conflicts += 1 if conflict else 0
+            if seconds < 0 or not (away or (conflict and conflicts < CONFLICTS)):
                 raise
             if time.monotonic() > deadline:
                 raise TrackingError(
                     f"The tracking server {address()} was away for {seconds:,.0f} s. It said: {first_line(error)}. "
                     "What was trained is kept: when the server is back, repeat the command."
                 ) from None
-            _tell_once(f"The tracking server {address()} does not answer: waiting for it, {seconds:,.0f} s at most.")
+            if away:
+                _tell_once(
+                    f"The tracking server {address()} does not answer: waiting for it, {seconds:,.0f} s at most."
+                )
         time.sleep(PAUSE)
 
 

@@ -145,8 +145,9 @@ def _is_fresh(beat: float) -> bool:
 def rivals(run: TrackedRun) -> list[TrackedRun]:
     """Return the runs of the same training that were made and are not taken yet, this one among them, in one order.
 
-    Who wants to begin takes all of these in this order, and begins if none was taken by another. So of several that
-    made a run each at the same time one begins: the later of two to look sees both, and one of them gets the first.
+    Who wants to begin takes all of these in this order, and begins if none was taken by another; who finds one taken
+    deletes the own, which the others then pass over. So of several that made a run each at the same time one begins:
+    the later of two to look sees both, and one of them gets the first.
     """
     found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{run.tags.get(runs.FINGERPRINT, '')}'")
     others = [each for each in found if each.run_id != run.run_id and not each.leases and is_held(each)]

@@ -69,11 +69,10 @@ def _holds_something(path: Path) -> bool:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as store:
         tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         foreign = tables and not tables & {"experiments", "alembic_version"}
-        return bool(foreign) or any(
-            store.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - a name from the list above
-            for table in CONTENTS
-            if table in tables
-        )
+        queries = [f"SELECT 1 FROM {table} LIMIT 1" for table in CONTENTS if table in tables]  # noqa: S608 - names above
+        if "experiments" in tables:
+            queries.append("SELECT 1 FROM experiments WHERE experiment_id != 0")  # which MLflow makes with the tables
+        return bool(foreign) or any(store.execute(query).fetchone() for query in queries)
 
 
 def _make_tables(path: Path) -> None:

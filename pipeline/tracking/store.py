@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+LISTED = 200  # comparisons in one tag, of which MLflow keeps 8,000 characters
 END_SECONDS = 10  # that are waited for the server when a run ends before its time
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
@@ -73,8 +74,8 @@ def open_run(
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
     run_id = patiently(
-        mlflow.start_run,
-        run_id=resume,
+        mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
+        run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
         run_name=None if resume else _run_name(name),
         parent_run_id=parent,
         tags=dict(tags),
@@ -190,11 +191,15 @@ def in_project_run() -> bool:
 def add_to_comparison(run_id: str, parent: str) -> None:
     """Mark a run as one of a comparison's; it may belong to several, which may mark it at the same time.
 
-    The mark is a tag of its own. Then the list is written, by which the UI can filter, until it holds every mark.
+    The mark is a tag of its own. Then the list is written, by which the UI can filter, until it holds every mark, or
+    the last :data:`LISTED` of them.
     """
     client().set_tag(run_id, f"{runs.MARK}{parent}", "true")
-    while not (run := get_run(run_id)).marks <= set(run.comparisons):
-        client().set_tag(run_id, runs.COMPARISON, ",".join([*run.comparisons, *run.marks - set(run.comparisons)]))
+    while missing := (run := get_run(run_id)).marks - set(run.comparisons):
+        if len(run.comparisons) >= LISTED and parent not in missing:
+            return
+        listed = [*run.comparisons, *missing - {parent}, *missing & {parent}]
+        client().set_tag(run_id, runs.COMPARISON, ",".join(listed[-LISTED:]))
 
 
 def log_metrics(
@@ -270,7 +275,9 @@ def find_runs(filter_string: str, *, limit: int = 100_000) -> list[TrackedRun]:
     """
     with explained("No answer from the tracking server"):
         try:
-            found: list[Run] = mlflow.search_runs(filter_string=filter_string, max_results=limit, output_format="list")
+            found: list[Run] = patiently(
+                mlflow.search_runs, filter_string=filter_string, max_results=limit, output_format="list"
+            )
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
                 raise
@@ -288,7 +295,8 @@ def find_checkpointed_runs() -> list[TrackedRun]:
         TrackingError: the tracking server does not answer.
     """
     with explained("No answer from the tracking server"):
-        found: list[Run] = mlflow.search_runs(
+        found: list[Run] = patiently(
+            mlflow.search_runs,
             filter_string=f"tags.{runs.CHECKPOINT} != ''",
             run_view_type=ViewType.ALL,
             search_all_experiments=True,
@@ -300,16 +308,20 @@ def find_checkpointed_runs() -> list[TrackedRun]:
 def children_of(run_id: str) -> list[TrackedRun]:
     """Return the runs that name this one as their parent or as their comparison, by their start.
 
-    A comparison of a former version lists its trainings in a tag, which counts as well.
+    A comparison of a former version lists its trainings in a tag, or is in a list of theirs, which counts as well.
 
     Raises:
         TrackingError: there is no such run, or none of an id in the tag.
     """
     parent = get_run(run_id)
     found: dict[str, TrackedRun] = {}
-    for query in (f"tags.`{runs.PARENT}` = '{run_id}'", f"tags.{runs.COMPARISON} LIKE '%{run_id}%'"):
+    for query in (
+        f"tags.`{runs.PARENT}` = '{run_id}'",
+        f"tags.`{runs.MARK}{run_id}` = 'true'",
+        f"tags.{runs.COMPARISON} LIKE '%{run_id}%'",
+    ):
         with explained("No answer from the tracking server"):
-            children: list[Run] = mlflow.search_runs([parent.experiment_id], query, output_format="list")
+            children: list[Run] = patiently(mlflow.search_runs, [parent.experiment_id], query, output_format="list")
         found |= {child.info.run_id: _tracked(child) for child in children if child.info.run_id != run_id}
     found |= {child: get_run(child) for child in parent.children if child not in found}
     return sorted(found.values(), key=lambda child: child.started)

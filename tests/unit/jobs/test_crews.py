@@ -216,6 +216,20 @@ def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.Mon
         OnRay()
 
 
+def test_a_late_question_of_a_lost_attempt_takes_no_answer_from_the_living() -> None:
+    async def answers() -> tuple[str, str]:
+        mailbox = on_ray._Mailbox()
+        await mailbox.begin(1, attempt=1)
+        await mailbox.begin(1, attempt=2)
+        living = asyncio.create_task(mailbox.ask(1, 2, "on?"))
+        await mailbox.take(1.0)
+        late = await mailbox.ask(1, 1, "on?")
+        await mailbox.answer(1, on_ray.GO)
+        return late, await asyncio.wait_for(living, 5)
+
+    assert (on_ray.FENCED, on_ray.GO) == asyncio.run(answers())
+
+
 def test_an_attempt_whose_place_another_has_taken_says_nothing_more() -> None:
     async def answers() -> list[object]:
         mailbox = on_ray._Mailbox()

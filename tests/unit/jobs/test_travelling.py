@@ -16,6 +16,7 @@ from pipeline.progress import Reporter
 from pipeline.records import Snapshot
 from pipeline.tracking import attachments, leases, runs, store
 from pipeline.tracking.leases import Driver
+from pipeline.tracking.runs import TrackedRun
 from tests.unit.jobs.test_checkpoints import RECORD, checkpoint
 
 
@@ -161,6 +162,24 @@ def test_of_two_new_runs_of_one_training_one_is_trained_and_the_other_goes(run_i
         assert store.get_run(rival).is_deleted
         with pytest.raises(HeldError, match="at the same time"), Travelling().hold(rival):
             pass
+
+
+def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other has found this one taken, and deleted its own, between the two looks of this process."""
+    rival = store.begin_run("gru-s1", TAGS)
+    first, second = sorted([run_id, rival])
+    seen = leases.rivals
+
+    def and_the_other_gives_up(run: TrackedRun) -> list[TrackedRun]:
+        found = seen(run)
+        leases.discard(store.get_run(second))
+        return found
+
+    monkeypatch.setattr(leases, "rivals", and_the_other_gives_up)
+    with Travelling().hold(first):
+        assert not store.get_run(first).is_deleted
 
 
 def test_leases_are_no_parameters(run_id: str) -> None:

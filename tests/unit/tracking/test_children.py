@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
-from pipeline.tracking import runs, store
+from pipeline.tracking import connection, runs, store
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +37,60 @@ def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them(
         list(pool.map(lambda comparison: store.add_to_comparison(run_id, comparison), others))
 
     assert sorted(others) == sorted(store.get_run(run_id).tags[runs.COMPARISON].split(","))
+
+
+def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> None:
+    """MLflow cuts a tag at 8,000 characters, which are 242 ids."""
+    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(store.LISTED + 50)]
+    store.log_tags(run_id, {f"{runs.MARK}{comparison}": "true" for comparison in others})
+    last = store.begin_run("comparison", {})
+    store.add_to_comparison(run_id, last)
+
+    run = store.get_run(run_id)
+    assert (store.LISTED, last) == (len(run.comparisons), run.comparisons[-1])
+    assert {*others, last} == run.marks
+
+    for other in others[:60]:  # as if its list had no room for the last any more
+        store.add_to_comparison(run_id, other)
+    first = store.begin_run("first", {})
+    store.log_tags(run_id, {f"{runs.MARK}{first}": "true"})
+    assert first not in store.get_run(run_id).comparisons
+    assert [run_id] == [run.run_id for run in store.children_of(first)]
+
+
+def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = store.begin_run("comparison", {})
+    child = store.create_child(parent, "gru-s1", {runs.PARENT: parent, runs.CHECKPOINT: "0" * 32})
+    search, away = mlflow.search_runs, iter(range(1_000))
+
+    def every_other_fails(*arguments: object, **named: object) -> object:
+        if next(away) % 2 == 0:
+            raise MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''")
+        return search(*arguments, **named)
+
+    monkeypatch.setattr(connection, "PAUSE", 0.0)
+    monkeypatch.setattr(mlflow, "search_runs", every_other_fails)
+    assert [child] == [run.run_id for run in store.children_of(parent)]
+    assert child in {run.run_id for run in store.find_runs("")}
+    assert [child] == [run.run_id for run in store.find_checkpointed_runs()]
+
+
+def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = store.begin_run("gru", {})
+    monkeypatch.setenv("MLFLOW_RUN_ID", own)
+    start, away = mlflow.MlflowClient.get_run, iter([True])
+
+    def fails_once(client: mlflow.MlflowClient, run_id: str) -> object:
+        if next(away, False):
+            raise MlflowException("(sqlite3.OperationalError) database is locked")
+        return start(client, run_id)
+
+    monkeypatch.setattr(connection, "PAUSE", 0.0)
+    monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
+    with store.open_run("gru", {}) as opened:
+        assert own == opened
 
 
 def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:

@@ -75,6 +75,20 @@ def test_a_row_that_others_keep_writing_first_is_given_up() -> None:
     assert connection.CONFLICTS == server.calls
 
 
+def test_what_is_refused_after_a_conflict_is_raised_at_once() -> None:
+    server = Server(MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: a.b"), MlflowException("No."))
+    with pytest.raises(MlflowException, match="No"):
+        connection.patiently(server, "a question")
+    assert 2 == server.calls
+
+
+def test_nobody_is_told_of_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(connection, "_note", [told.append])
+    connection.patiently(Server(MlflowException("duplicate key value violates unique constraint")), "a question")
+    assert [] == told
+
+
 def test_the_user_is_told_once_that_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(connection, "_note", [told.append])

@@ -77,6 +77,20 @@ def test_a_store_with_something_in_it_is_never_made_anew(path: Path) -> None:
         assert [("somebody's",)] == store.execute("SELECT run_uuid FROM runs").fetchall()
 
 
+def test_a_store_of_experiments_alone_is_never_made_anew(path: Path) -> None:
+    """Somebody has made one, with a place for its artifacts, by another version of MLflow."""
+    sqlite.prepare(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("INSERT INTO experiments (experiment_id, name) VALUES (7, 'digits')")
+        store.execute("UPDATE alembic_version SET version_num = 'former'")
+        store.commit()
+
+    sqlite.prepare(f"sqlite:///{path}")
+
+    with closing(sqlite3.connect(path)) as store:
+        assert ("digits",) in store.execute("SELECT name FROM experiments").fetchall()
+
+
 def test_a_database_of_something_else_is_refused_and_left(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as store:
