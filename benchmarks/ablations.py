@@ -21,8 +21,9 @@ from statistics import mean
 from typing import Any
 
 from pipeline import recipes
+from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
-from pipeline.settings import Settings, usable_cores
+from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 

@@ -54,7 +54,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import connection, origin, runs, store
+from pipeline.tracking import children, connection, origin, runs, store
 
 WEIGHTS = 65_000
 """Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
@@ -86,7 +86,7 @@ def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
         origin.log_origin(run_id, data, gpus=[])
         store.log_tags(run_id, {runs.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
-        store.add_to_comparison(run_id, job.parent)
+        children.mark(run_id, job.parent)
         history = list(_epochs(job, send, place=place, checkpoint=checkpoint, run_id=run_id, seconds=epoch_seconds))
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "model.bin").write_bytes(os.urandom(MODEL))

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 
-from pipeline.settings import DataSettings, usable_cores
+from pipeline.machine import usable_cores
+from pipeline.settings import DataSettings
 
 
 def seconds(workers: int, options: argparse.Namespace) -> float:

@@ -23,8 +23,9 @@ from pipeline import recipes
 from pipeline.commandline import display
 from pipeline.errors import DataError, UsageError, of_library
 from pipeline.jobs.grid import OPTIONS, grid
+from pipeline.machine import usable_cores
 from pipeline.results import Comparison, Search, Training
-from pipeline.settings import DataSettings, Settings, usable_cores
+from pipeline.settings import DataSettings, Settings
 from pipeline.startup import quieten
 
 if TYPE_CHECKING:

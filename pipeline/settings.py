@@ -23,6 +23,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 from pipeline import digests
 from pipeline.cells import Cell, check_own
 from pipeline.errors import UsageError
+from pipeline.machine import usable_cores
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
 Direction = Literal["forward", "bidirectional"]
@@ -109,11 +110,6 @@ def option(name: str, value: object = "…") -> str:
     if MLFLOW_RUN_ID in os.environ:
         return f"-P {name}={'true' if value is True else text}"
     return f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}")
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_shards() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.settings import usable_cores
+from pipeline.machine import usable_cores
 
 # Ctrl-C, the wish of another process, and a terminal that was closed (which Windows does not know).
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -49,17 +49,18 @@ class Contents:
         """On every two groups."""
         return verdicts.verdicts(self.groups)
 
-    @property
+    @cached_property
     def main_verdicts(self) -> list[Verdict]:
         """All verdicts, or where they are too many to look at, those on the group that is best by validation."""
         if len(self.verdicts) <= PAIRS_LIMIT:
             return self.verdicts
         return [verdict for verdict in self.verdicts if verdict.first == self.verdicts[0].first]
 
-    @property
+    @cached_property
     def other_verdicts(self) -> list[Verdict]:
         """The rest of them."""
-        return [verdict for verdict in self.verdicts if verdict not in self.main_verdicts]
+        main = {id(verdict) for verdict in self.main_verdicts}
+        return [verdict for verdict in self.verdicts if id(verdict) not in main]
 
     @cached_property
     def advice(self) -> Advice | None:

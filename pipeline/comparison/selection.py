@@ -11,7 +11,7 @@ from pipeline.comparison.wording import count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command, option
-from pipeline.tracking import links, runs, store
+from pipeline.tracking import children, links, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 
@@ -37,14 +37,14 @@ def of_parent(parent: str) -> Selection:
         TrackingError: there is no such run, or it has no trainings that ended well.
     """
     trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
-    trainings = [run for run in store.children_of(parent) if run.is_training and run.run_id not in trials]
+    trainings = [run for run in children.of(parent) if run.is_training and run.run_id not in trials]
     if not trainings:
         raise TrackingError(
             f"parent: expected a run with trainings as its children, received {parent!r}, which has none. "
             f"Name the run of a comparison, or the trainings themselves: {option('filter')}."
         )
     ended, failures = _without_failures(_without_superseded(trainings))
-    taken_over = [run.run_id for run in ended if not store.belongs_to(run, parent)]
+    taken_over = [run.run_id for run in ended if not children.belongs_to(run, parent)]
     return Selection(run_ids=[run.run_id for run in ended], taken_over=taken_over, failures=failures)
 
 

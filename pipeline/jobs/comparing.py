@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, grid, naming, resumable
 from pipeline.jobs.checkpoints import Place
 from pipeline.settings import Settings
-from pipeline.tracking import origin, runs, store
+from pipeline.tracking import children, origin, runs, store
 
 
 @contextmanager
@@ -39,6 +39,6 @@ def opened_as(
     known = None if store.in_project_run() else resumable.cut_off(fingerprint, place)
     with resumable.open_run(name, place, data, kind=kind, fingerprint=fingerprint, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
-        store.add_to_comparison(run_id, run_id)
+        children.mark(run_id, run_id)
         origin.log_inputs(run_id, data)
         yield run_id

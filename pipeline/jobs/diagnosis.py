@@ -22,7 +22,7 @@ from pipeline.data import space
 from pipeline.errors import TrackingError
 from pipeline.jobs import environments
 from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.settings import usable_cores
+from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, origin
 
@@ -78,8 +78,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "its features", ", ".join(_features()) or "not known"
     start_tensorflow(usable_cores())
     yield "GPU", ", ".join(gpus()) or "none that TensorFlow can use"
-    memory = psutil.virtual_memory()
-    yield "memory", f"{space.shown(memory.available)} free of {space.shown(memory.total)}"
+    yield "memory", f"{space.shown(free_memory())} free of {space.shown(psutil.virtual_memory().total)}"
 
 
 def _features() -> list[str]:

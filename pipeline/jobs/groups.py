@@ -15,17 +15,14 @@ from pipeline.evaluation import figures
 from pipeline.jobs import fingerprints, naming
 from pipeline.jobs.job import Done, Job
 from pipeline.settings import Settings
-from pipeline.tracking import origin, runs, series, store
+from pipeline.tracking import children, origin, runs, series, store
 
 PER_EPOCH = (runs.COST, runs.ACCURACY, runs.VAL_COST, runs.VAL_ACCURACY)
-
-Series = Mapping[int, float]
-"""A metric's value by step."""
 
 
 def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job, Done]) -> None:
     """Make the groups all of whose trainings have ended, unless they are there, and move the trainings below them."""
-    there = {run.name: run for run in store.children_of(comparison) if run.tags.get(runs.KIND) == runs.GROUP}
+    there = {run.name: run for run in children.of(comparison) if run.tags.get(runs.KIND) == runs.GROUP}
     configurations = _configurations(jobs)
     cells = [members[0].settings.cell for members in configurations]
     for members, cell in zip(configurations, cells, strict=True):

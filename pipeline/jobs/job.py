@@ -1,5 +1,6 @@
 """A training as a job of an executor: all that a process needs to know, what it says on the way, what it leaves."""
 
+import importlib
 import os
 import time
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -18,7 +19,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import runs, store
+from pipeline.tracking import children, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -94,6 +95,7 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     _check_code(job, data)
     place = place or Checkpoints(job.settings.data_dir)
+    _warm_up(job, place)
     with ExitStack() as stack:
         while True:
             with place.alone():
@@ -111,6 +113,14 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
         return _finished(job, opened, send, goes_on=twin is not None)
 
 
+def _warm_up(job: Job, place: Place) -> None:
+    """Import TensorFlow, unless nothing will be trained: it takes seconds, in which no process should wait to look."""
+    twin = resumable.find_twin(job.fingerprint, place, evaluate=job.evaluate)
+    if twin is None or twin.state is State.CUT_OFF:
+        start_tensorflow(job.cores)
+        importlib.import_module("pipeline.jobs.training")
+
+
 def _check_code(job: Job, data: DataSet) -> None:
     """Check that this process would do the same training as the one that made the job; each imports code by itself."""
     if fingerprints.of(job.settings, data) != job.fingerprint:
@@ -124,7 +134,7 @@ def _check_code(job: Job, data: DataSet) -> None:
 
 def _opened(job: Job, data: DataSet, twin: Twin | None, place: Place) -> "AbstractContextManager[Training]":
     """Open a run for the training, or that of the twin that was cut off."""
-    start_tensorflow(job.cores)
+    start_tensorflow(job.cores)  # if the twin has been cut off since
     from pipeline.jobs import training
 
     resume = twin.run if twin else None
@@ -143,9 +153,9 @@ def _opened(job: Job, data: DataSet, twin: Twin | None, place: Place) -> "Abstra
 
 def _taken_over(job: Job, run: TrackedRun, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
-    own = store.belongs_to(run, job.parent)
+    own = children.belongs_to(run, job.parent)
     send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
-    store.add_to_comparison(run.run_id, job.parent)
+    children.mark(run.run_id, job.parent)
     return Done(run_id=run.run_id, taken_over=not own, pruned=run.is_pruned)
 
 
@@ -163,7 +173,7 @@ def _finished(job: Job, opened: "Training", send: Send, *, goes_on: bool) -> Don
 
     keras.backend.clear_session()  # forgets the training before
     send(Opened(run_id=opened.run_id, state="goes on" if goes_on else "trains"))
-    store.add_to_comparison(opened.run_id, job.parent)
+    children.mark(opened.run_id, job.parent)
     training.finish(opened, Reporter(), evaluate=False, goes_on=send)
     if job.evaluate:
         send("evaluates")

@@ -10,8 +10,9 @@ from pipeline.jobs import fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints
 from pipeline.jobs.resumable import State, Twin
 from pipeline.jobs.travelling import place_of
+from pipeline.machine import usable_cores
 from pipeline.progress import duration
-from pipeline.settings import WITHOUT_EFFECT, Settings, usable_cores
+from pipeline.settings import WITHOUT_EFFECT, Settings
 from pipeline.tracking import connection, origin, runs, store
 from pipeline.tracking.runs import TrackedRun
 

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
-from pipeline.settings import usable_cores
+from pipeline.machine import free_memory, usable_cores
 
 MEMORY = 1.5e9
 """Bytes that a training is taken to need: at the defaults, MNIST included, it is 0.9e9."""
@@ -18,4 +16,4 @@ def at_once(trainings: int) -> int:
     """
     if Path("/proc/driver/nvidia/gpus").exists():
         return 1
-    return max(1, min(trainings, usable_cores(), int(psutil.virtual_memory().available / MEMORY)))
+    return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))

@@ -13,9 +13,12 @@ from pipeline.jobs.board import Board
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.job import Done, Job, Opened
 from pipeline.jobs.processes import Event, GoesOn, Work
+from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
-from pipeline.settings import Settings, usable_cores
+from pipeline.settings import Settings
 from pipeline.tracking import store
+
+ROWS = 28  # of an image, to tell about how long a training takes
 
 LOCAL = "local"
 """The name of the executor that is this machine."""
@@ -191,7 +194,12 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
         raise
 
 
-def _size(job: Job) -> tuple[bool, int]:
-    """Return what sorts jobs by the time of an epoch; a cell of one's own, which has no fast path, takes longest."""
+def _size(job: Job) -> tuple[int, bool, int]:
+    """Return what sorts jobs by the time they take, roughly: layers passed through, then what each computes.
+
+    A cell of one's own has no fast path.
+    """
     settings = job.settings
-    return cells.is_own(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+    directions = 2 if settings.direction == "bidirectional" else 1
+    passes = settings.epochs * (settings.steps or ROWS) * settings.layers * directions
+    return passes, cells.is_own(settings.cell), cells.gates(settings.cell) * settings.hidden_units

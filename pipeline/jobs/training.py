@@ -15,12 +15,13 @@ from pipeline.evaluation import calibration, figures, metrics
 from pipeline.jobs import evaluation, fingerprints, naming, resumable
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.travelling import place_of
+from pipeline.machine import usable_cores
 from pipeline.model import memory, network
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
-from pipeline.settings import Settings, usable_cores
+from pipeline.settings import Settings
 from pipeline.tracking import models, origin, runs, store
 from pipeline.tracking.runs import TrackedRun
 

@@ -17,7 +17,7 @@ What makes them fast:
    Over more than 64 steps both passes are loops over blocks, and of a block no gradient is kept
    but the sum for the weights: what does not go through memory takes no time there.
 4. TensorFlow runs operations side by side that do not depend on each other, so a caller that cuts
-   a batch into parts occupies as many cores (``training.py``).
+   a batch into parts occupies as many cores (``trainer.py``).
 
 What was measured is in ``benchmarks/README.md``.
 """
@@ -161,7 +161,7 @@ _FREE |= {"kernel_initializer", "recurrent_initializer", "bias_initializer"}
 
 
 def _check(layer: keras.layers.Layer, *, reverse: bool) -> None:
-    """Raise a ValueError unless ``layer`` computes the equations above in float32, in the direction given."""
+    """Raise a ValueError unless ``layer`` computes what ``equations.py`` does in float32, in the direction given."""
     if type(layer) not in _OF_LAYER:
         names = ", ".join(kind.__name__ for kind in _OF_LAYER)
         raise ValueError(f"{layer.name}: expected one of {names}, received {type(layer).__name__}.")

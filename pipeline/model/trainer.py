@@ -75,7 +75,7 @@ class Trainer:
         validation: what ``validate`` measures.
         classes: number of them.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
-            machine without a GPU. Without, a batch is one shard.
+            machine without a GPU. False: a batch is one shard.
 
     Attributes:
         model: pixels (B, H, W) → probabilities (B, C), see ``network.build``.

@@ -19,9 +19,10 @@ from PIL import Image
 
 from pipeline.data import idx
 from pipeline.errors import DataError, UsageError, first_line
+from pipeline.machine import usable_cores
 from pipeline.serving import answers, columns, pictures
 from pipeline.serving.answers import Write
-from pipeline.settings import expanded, usable_cores
+from pipeline.settings import expanded
 from pipeline.tracking.classifier import Classifier
 
 CHUNK = 512  # images that a core works on at once: larger ones leave its cache
@@ -192,6 +193,8 @@ def _answers(file: Path) -> bool:
 def _parts(files: Sequence[Path], classifier: Classifier, unread: Unread, reading: Reading) -> Iterator[Part]:
     """Yield the images of the files, in order; hand on the errors of those that cannot be read."""
     most = max(1, IN_MEMORY // (classifier.height * classifier.width))
+    if reading.by_step:  # an answer after each of 28 rows takes as much as the image
+        most = max(1, most // max(1, classifier.steps // classifier.height))
     waiting = _Waiting()
     for file in files:
         name = reading.name(file)

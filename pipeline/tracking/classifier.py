@@ -12,6 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline import digests
 from pipeline.data.forms import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
-from pipeline.settings import option, usable_cores
+from pipeline.machine import usable_cores
+from pipeline.settings import option
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, models
 from pipeline.tracking.connection import AT_ONCE, PATIENCE, environment, patiently
@@ -48,6 +50,9 @@ BY_STEP = "probabilities_by_step"
 
 StepByStep = Callable[..., Mapping[str, Any]]
 """Takes ``pixels`` (N, H, W) float32."""
+
+AT_ONCE_BY_STEP = 2**16
+"""Images times steps that pass through a network at once, whose outputs after each step are all kept meanwhile."""
 
 LOADER = "mlflow.pyfunc.loaders.code_model"
 ARTIFACTS = {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"}
@@ -105,7 +110,16 @@ class Classifier:
                 "by_step: expected a model that tells its answer after each step, received one that does not: it reads "
                 "in both directions, is a layer of one's own that gives but its last output, or is of a former version."
             )
-        return np.asarray(self._step_by_step(pixels=images.astype(np.float32))[BY_STEP])
+        most = max(1, AT_ONCE_BY_STEP // self.steps)
+        parts = [images[start : start + most] for start in range(0, max(1, len(images)), most)]
+        return np.concatenate([self._step_by_step(pixels=part.astype(np.float32))[BY_STEP] for part in parts])
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps that it reads an image in, T; 1 where it does not tell."""
+        if self._step_by_step is None:
+            return 1
+        return int(self._step_by_step(pixels=np.zeros((1, self.height, self.width), np.float32))[BY_STEP].shape[1])
 
     def probabilities(self, pixels: ArrayLike) -> NDArray[np.float32]:
         """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once.

@@ -1,4 +1,4 @@
-"""What goes into MLflow, and how it comes back; the only module that talks to its store.
+"""What goes into a run, and how it comes back.
 
 A run that ``mlflow run`` has opened for us (``MLFLOW_RUN_ID``) is continued;
 otherwise one is made. Everything is logged by run id, so that a stage can add
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-LISTED = 200  # comparisons in one tag, of which MLflow keeps 8,000 characters
 END_SECONDS = 10  # that are waited for the server when a run ends before its time
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
@@ -149,12 +148,6 @@ def delete_run(run_id: str) -> None:
     client().delete_run(run_id)
 
 
-def belongs_to(run: TrackedRun, comparison: str) -> bool:
-    """Return whether a comparison has trained a run: it stands below it, or below one of its groups."""
-    parent = run.tags.get(runs.PARENT)
-    return parent == comparison or (parent is not None and get_run(parent).is_child_of(comparison))
-
-
 def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
@@ -186,20 +179,6 @@ def active_run() -> str | None:
 def in_project_run() -> bool:
     """Return whether ``mlflow run`` has opened a run for this process."""
     return "MLFLOW_RUN_ID" in os.environ
-
-
-def add_to_comparison(run_id: str, parent: str) -> None:
-    """Mark a run as one of a comparison's; it may belong to several, which may mark it at the same time.
-
-    The mark is a tag of its own. Then the list is written, by which the UI can filter, until it holds every mark, or
-    the last :data:`LISTED` of them.
-    """
-    client().set_tag(run_id, f"{runs.MARK}{parent}", "true")
-    while missing := (run := get_run(run_id)).marks - set(run.comparisons):
-        if len(run.comparisons) >= LISTED and parent not in missing:
-            return
-        listed = [*run.comparisons, *missing - {parent}, *missing & {parent}]
-        client().set_tag(run_id, runs.COMPARISON, ",".join(listed[-LISTED:]))
 
 
 def log_metrics(
@@ -266,8 +245,13 @@ def get_run(run_id: str) -> TrackedRun:
         return _tracked(client().get_run(run_id))
 
 
-def find_runs(filter_string: str, *, limit: int = 100_000) -> list[TrackedRun]:
-    """Return the runs of the active experiment that an MLflow filter matches, the newest first, ``limit`` at most.
+def find_runs(filter_string: str, *, experiment: str | None = None, limit: int = 100_000) -> list[TrackedRun]:
+    """Return the runs that an MLflow filter matches, the newest first, ``limit`` at most.
+
+    Args:
+        filter_string: the filter.
+        experiment: the id of theirs; None: the active one.
+        limit: of their number.
 
     Raises:
         TrackingError: the tracking server does not answer.
@@ -276,7 +260,11 @@ def find_runs(filter_string: str, *, limit: int = 100_000) -> list[TrackedRun]:
     with explained("No answer from the tracking server"):
         try:
             found: list[Run] = patiently(
-                mlflow.search_runs, filter_string=filter_string, max_results=limit, output_format="list"
+                mlflow.search_runs,
+                [experiment] if experiment else None,
+                filter_string=filter_string,
+                max_results=limit,
+                output_format="list",
             )
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
@@ -303,28 +291,6 @@ def find_checkpointed_runs() -> list[TrackedRun]:
             output_format="list",
         )
     return [_tracked(run) for run in found]
-
-
-def children_of(run_id: str) -> list[TrackedRun]:
-    """Return the runs that name this one as their parent or as their comparison, by their start.
-
-    A comparison of a former version lists its trainings in a tag, or is in a list of theirs, which counts as well.
-
-    Raises:
-        TrackingError: there is no such run, or none of an id in the tag.
-    """
-    parent = get_run(run_id)
-    found: dict[str, TrackedRun] = {}
-    for query in (
-        f"tags.`{runs.PARENT}` = '{run_id}'",
-        f"tags.`{runs.MARK}{run_id}` = 'true'",
-        f"tags.{runs.COMPARISON} LIKE '%{run_id}%'",
-    ):
-        with explained("No answer from the tracking server"):
-            children: list[Run] = patiently(mlflow.search_runs, [parent.experiment_id], query, output_format="list")
-        found |= {child.info.run_id: _tracked(child) for child in children if child.info.run_id != run_id}
-    found |= {child: get_run(child) for child in parent.children if child not in found}
-    return sorted(found.values(), key=lambda child: child.started)
 
 
 def _tracked(run: Run) -> TrackedRun:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from pipeline.commandline.terminal import cells
@@ -137,6 +136,6 @@ def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
 ) -> None:
     monkeypatch.setattr(room, "usable_cores", lambda: cores)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": memory * 1e9}))
+    monkeypatch.setattr(room, "free_memory", lambda: memory * 1e9)
 
     assert expected == room.at_once(trainings)

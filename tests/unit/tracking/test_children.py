@@ -1,12 +1,13 @@
 """The children of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.tracking import connection, runs, store
+from pipeline.tracking import children, connection, runs, store
 
 
 @pytest.fixture(autouse=True)
@@ -19,49 +20,50 @@ def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_children_are_found_by_what_they_say_themselves() -> None:
     first, second = store.begin_run("first", {}), store.begin_run("second", {})
     for comparison in (first, second):
-        store.add_to_comparison(comparison, comparison)
+        children.mark(comparison, comparison)
     own, other = store.create_child(first, "gru-s1", {}), store.create_child(first, "gru-s2", {})
     group = store.create_child(first, "gru", {runs.COMPARISON: first})
     for run_id in (own, other):
-        store.add_to_comparison(run_id, first)
+        children.mark(run_id, first)
         store.log_tags(run_id, {runs.PARENT: group})
-    store.add_to_comparison(own, second)
+    children.mark(own, second)
 
-    assert {own, other, group} == {run.run_id for run in store.children_of(first)}
-    assert [own] == [run.run_id for run in store.children_of(second)]
+    assert {own, other, group} == {run.run_id for run in children.of(first)}
+    assert [own] == [run.run_id for run in children.of(second)]
 
 
 def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them() -> None:
     run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(6)]
     with ThreadPoolExecutor(len(others)) as pool:
-        list(pool.map(lambda comparison: store.add_to_comparison(run_id, comparison), others))
+        list(pool.map(lambda comparison: children.mark(run_id, comparison), others))
 
     assert sorted(others) == sorted(store.get_run(run_id).tags[runs.COMPARISON].split(","))
 
 
 def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> None:
     """MLflow cuts a tag at 8,000 characters, which are 242 ids."""
-    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(store.LISTED + 50)]
+    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(children.LISTED + 50)]
     store.log_tags(run_id, {f"{runs.MARK}{comparison}": "true" for comparison in others})
     last = store.begin_run("comparison", {})
-    store.add_to_comparison(run_id, last)
+    children.mark(run_id, last)
 
     run = store.get_run(run_id)
-    assert (store.LISTED, last) == (len(run.comparisons), run.comparisons[-1])
+    assert (children.LISTED, last) == (len(run.comparisons), run.comparisons[-1])
     assert {*others, last} == run.marks
 
     for other in others[:60]:  # as if its list had no room for the last any more
-        store.add_to_comparison(run_id, other)
+        children.mark(run_id, other)
     first = store.begin_run("first", {})
     store.log_tags(run_id, {f"{runs.MARK}{first}": "true"})
     assert first not in store.get_run(run_id).comparisons
-    assert [run_id] == [run.run_id for run in store.children_of(first)]
+    assert [run_id] == [run.run_id for run in children.of(first)]
 
 
 def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = store.begin_run("comparison", {})
     child = store.create_child(parent, "gru-s1", {runs.PARENT: parent, runs.CHECKPOINT: "0" * 32})
-    search, away = mlflow.search_runs, iter(range(1_000))
+    search: Callable[..., object] = mlflow.search_runs
+    away = iter(range(1_000))
 
     def every_other_fails(*arguments: object, **named: object) -> object:
         if next(away) % 2 == 0:
@@ -70,7 +72,7 @@ def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(connection, "PAUSE", 0.0)
     monkeypatch.setattr(mlflow, "search_runs", every_other_fails)
-    assert [child] == [run.run_id for run in store.children_of(parent)]
+    assert [child] == [run.run_id for run in children.of(parent)]
     assert child in {run.run_id for run in store.find_runs("")}
     assert [child] == [run.run_id for run in store.find_checkpointed_runs()]
 
@@ -95,7 +97,7 @@ def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_mom
 
 def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:
     run_id = store.begin_run("gru-s1", {runs.COMPARISON: "a,b"})
-    store.add_to_comparison(run_id, "c")
+    children.mark(run_id, "c")
 
     assert "a,b,c" == store.get_run(run_id).tags[runs.COMPARISON]
 
@@ -104,4 +106,4 @@ def test_what_a_former_version_has_listed_counts() -> None:
     parent, child = store.begin_run("comparison", {}), store.begin_run("gru-s1", {})
     store.log_tags(parent, {runs.CHILDREN: child})
 
-    assert [child] == [run.run_id for run in store.children_of(parent)]
+    assert [child] == [run.run_id for run in children.of(parent)]

@@ -1,0 +1,70 @@
+"""What this process may use of the machine: its cores and its memory, in a container what that was given of them.
+
+A container's limits are those of its control group (Linux, cgroup v1 and v2), which neither the list of cores nor the
+free memory of the machine show.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+GROUPS = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use; of a part of one, the whole."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas())])
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that this process may still take."""
+    import psutil  # type: ignore[import-untyped]
+
+    return min([int(psutil.virtual_memory().available), *_rooms()])
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the processor time per second that each control group may take."""
+    for group in _groups():
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        quota, period = quota or _text(group / "cpu.cfs_quota_us"), period or _text(group / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal():  # else there is no limit: "max", or -1
+            yield int(quota) / int(period)
+
+
+def _rooms() -> Iterator[int]:
+    """Yield the bytes that each control group may still take; what it holds of files is given up for others."""
+    for group in _groups():
+        for most, used, files in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, taken = _text(group / most), _text(group / used)
+            if limit.isdecimal() and taken.isdecimal():
+                held = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines())
+                yield max(0, int(limit) - int(taken) + int(held.get(files, 0)))
+
+
+def _groups() -> Iterator[Path]:
+    """Yield the folders of the control groups that this process is in, and of those above them.
+
+    Within a container the group of the process is the root of what it sees, whatever its name is outside.
+    """
+    lines = [line.split(":", 2) for line in _text(OWN).splitlines()]
+    found = dict.fromkeys(
+        GROUPS / controller / path
+        for _, controllers, name in lines
+        for controller in controllers.split(",")
+        for path in (Path(name.lstrip("/")), *Path(name.lstrip("/")).parents, Path())
+    )
+    yield from found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

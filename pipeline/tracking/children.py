@@ -1,0 +1,51 @@
+"""Which runs are of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere.
+
+A run says so itself, in a tag for each comparison that it is in; several may mark it at the same time.
+"""
+
+from pipeline.tracking import runs, store
+from pipeline.tracking.connection import client
+from pipeline.tracking.runs import TrackedRun
+
+LISTED = 200
+"""Comparisons in the one tag by which the UI can filter, and of which MLflow keeps 8,000 characters."""
+
+
+def mark(run_id: str, comparison: str) -> None:
+    """Mark a run as one of a comparison's.
+
+    The mark is a tag of its own. Then the list is written, until it holds every mark, or the last :data:`LISTED`.
+    """
+    client().set_tag(run_id, f"{runs.MARK}{comparison}", "true")
+    while missing := (run := store.get_run(run_id)).marks - set(run.comparisons):
+        if len(run.comparisons) >= LISTED and comparison not in missing:
+            return
+        listed = [*run.comparisons, *missing - {comparison}, *missing & {comparison}]
+        client().set_tag(run_id, runs.COMPARISON, ",".join(listed[-LISTED:]))
+
+
+def belongs_to(run: TrackedRun, comparison: str) -> bool:
+    """Return whether a comparison has trained a run: it stands below it, or below one of its groups."""
+    parent = run.tags.get(runs.PARENT)
+    return parent == comparison or (parent is not None and store.get_run(parent).is_child_of(comparison))
+
+
+def of(comparison: str) -> list[TrackedRun]:
+    """Return the runs that name a run as their parent or as their comparison, by their start.
+
+    A comparison of a former version lists its trainings in a tag, or is in a list of theirs, which counts as well.
+
+    Raises:
+        TrackingError: there is no such run, or none of an id in the tag.
+    """
+    parent = store.get_run(comparison)
+    found: dict[str, TrackedRun] = {}
+    for query in (
+        f"tags.`{runs.PARENT}` = '{comparison}'",
+        f"tags.`{runs.MARK}{comparison}` = 'true'",
+        f"tags.{runs.COMPARISON} LIKE '%{comparison}%'",
+    ):
+        children = store.find_runs(query, experiment=parent.experiment_id)
+        found |= {child.run_id: child for child in children if child.run_id != comparison}
+    found |= {child: store.get_run(child) for child in parent.children if child not in found}
+    return sorted(found.values(), key=lambda child: child.started)

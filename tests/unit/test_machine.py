@@ -1,0 +1,76 @@
+"""What a process may use, in a container and outside."""
+
+import os
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from pipeline import machine
+
+GB = 10**9
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of the control groups of a machine of 16 cores and 64 GB."""
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    monkeypatch.setattr(machine, "OWN", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GB}))
+    return tmp_path
+
+
+def write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".", 1)).write_text(f"{text}\n")
+
+
+def test_without_groups_it_is_the_machine(groups: Path) -> None:
+    assert (16, 64 * GB) == (machine.usable_cores(), machine.free_memory())
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1)]
+)
+def test_a_container_has_the_cores_of_its_quota(groups: Path, quota: str, cores: int) -> None:
+    """As `docker run --cpus` writes it, seen from inside: the group is the root."""
+    (groups / "own").write_text("0::/\n")
+    write(groups, cpu_max=quota)
+    assert cores == machine.usable_cores()
+
+
+def test_a_container_has_the_memory_that_is_left_of_its_own(groups: Path) -> None:
+    (groups / "own").write_text("0::/\n")
+    write(groups, memory_max=str(4 * GB), memory_current=str(3 * GB))
+    write(groups, memory_stat=f"anon {2 * GB}\ninactive_file {GB // 2}\nactive_file 0")
+    assert 4 * GB - 3 * GB + GB // 2 == machine.free_memory()
+
+
+def test_no_limit_is_none(groups: Path) -> None:
+    (groups / "own").write_text("0::/user.slice\n")
+    write(groups / "user.slice", memory_max="max", memory_current=str(3 * GB))
+    assert 64 * GB == machine.free_memory()
+
+
+def test_a_group_has_the_limits_of_those_above_it(groups: Path) -> None:
+    (groups / "own").write_text("0::/pods/own\n")
+    write(groups / "pods", cpu_max="300000 100000", memory_max=str(8 * GB), memory_current="0")
+    write(groups / "pods" / "own", cpu_max="max 100000", memory_max="max", memory_current="0")
+    assert (3, 8 * GB) == (machine.usable_cores(), machine.free_memory())
+
+
+def test_the_groups_of_older_machines(groups: Path) -> None:
+    """Version 1: a hierarchy for each controller."""
+    (groups / "own").write_text("4:cpu,cpuacct:/docker/0a\n3:memory:/docker/0a\n")
+    cpu, memory = groups / "cpu" / "docker" / "0a", groups / "memory"
+    write(cpu, **{"cpu_cfs_quota_us": "400000", "cpu_cfs_period_us": "100000"})
+    write(memory, **{"memory_limit_in_bytes": str(2 * GB), "memory_usage_in_bytes": str(GB)})
+    write(memory, memory_stat=f"inactive_file 5\ntotal_inactive_file {GB // 4}")
+    assert (4, GB + GB // 4) == (machine.usable_cores(), machine.free_memory())
+
+
+def test_this_machine_has_no_more_than_it_has() -> None:
+    assert 0 < machine.free_memory() <= psutil.virtual_memory().total
+    assert 1 <= machine.usable_cores() <= (os.cpu_count() or 1)

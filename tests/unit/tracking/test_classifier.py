@@ -1,0 +1,35 @@
+"""What a loaded model answers after each step, without holding the outputs of all steps of all images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.data.forms import Form
+from pipeline.tracking import classifier
+from pipeline.tracking.classifier import BY_STEP, Classifier
+
+ROWS, COLUMNS = 4, 3
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(2, 1), (4, 1), (8, 2), (100, 5)])
+def test_images_pass_a_few_at_a_time_the_more_steps_the_fewer(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, most: int
+) -> None:
+    passed: list[int] = []
+
+    def step_by_step(pixels: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        passed.append(len(pixels))
+        return {BY_STEP: np.cumsum(pixels, axis=1)}  # (N, T = rows, C = columns)
+
+    monkeypatch.setattr(classifier, "AT_ONCE_BY_STEP", at_once)
+    model: Any = None
+    own = Classifier(
+        model, dataset="d", class_names="abc", form=Form(height=ROWS, width=COLUMNS), step_by_step=step_by_step
+    )
+    images = np.arange(5 * ROWS * COLUMNS, dtype=np.uint8).reshape(5, ROWS, COLUMNS)
+
+    assert ROWS == own.steps
+    np.testing.assert_array_equal(np.cumsum(images, axis=1), own.by_step(images))
+    assert [1] * bool(passed) + [most] * (5 // most) + [5 % most] * bool(5 % most) == passed
+    assert (0, ROWS, COLUMNS) == own.by_step(images[:0]).shape
