@@ -212,6 +212,9 @@ class Settings(DataSettings):
         Augmentation,
         Doc("Train on images as they are, or turned, shifted, scaled (affine) and bent (elastic), anew each epoch."),
     ] = "none"
+    augmented: Annotated[
+        float, Gt(0), Le(1), Doc("Part of the images that augmentation changes, others in each epoch; 1: all of them.")
+    ] = 1.0
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
     ] = 0.0

@@ -11,6 +11,7 @@ III-B), Simard, Steinkraus & Platt 2003 by smooth random fields too.
 """
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -73,6 +74,22 @@ def random_bends(count: int, *, height: int, width: int, seed: Seed) -> tf.Tenso
 
 DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_bends)}
 """By the parameter ``augmentation``: what is drawn for each image, in the order in which ``apply`` takes it."""
+
+
+def spare(distortions: Sequence[tf.Tensor], *, part: float, seed: Seed) -> tuple[tf.Tensor, ...]:
+    """Return distortions of N images, a random ``part`` of them replaced by those that leave an image as it is.
+
+    Args:
+        distortions: what ``DRAWS`` gives, each (N, …).
+        part: a probability, of each image by itself.
+        seed: the choice is a function of it and N alone.
+    """
+    nothing = (tf.constant([1, 0, 0, 0, 1, 0, 0, 0], tf.float32), tf.constant(0.0))
+    spared = tf.random.stateless_uniform((len(distortions[0]),), seed) < part
+    return tuple(
+        tf.where(tf.reshape(spared, (-1, *[1] * (len(each.shape) - 1))), none, each)
+        for each, none in zip(distortions, nothing, strict=False)
+    )
 
 
 def apply(images: tf.Tensor, affine: tf.Tensor | None = None, bends: tf.Tensor | None = None) -> tf.Tensor:

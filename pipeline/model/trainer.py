@@ -198,10 +198,14 @@ class Trainer:
         """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; none: not at all."""
         count, height, width = self._train[0].shape
         of_order = (self._settings.seed, number)
-        return tuple(
+        drawn = tuple(
             draw(count, height=height, width=width, seed=tf.random.experimental.stateless_fold_in(of_order, place))
             for place, draw in enumerate(augmentation.DRAWS[self._settings.augmentation], start=1)
         )
+        if not drawn or self._settings.augmented == 1:
+            return drawn
+        seed = tf.random.experimental.stateless_fold_in(of_order, 0)
+        return augmentation.spare(drawn, part=1 - self._settings.augmented, seed=seed)
 
     def _seed_dropout(self, number: int) -> None:
         """Let what dropout leaves out depend on seed and epoch alone: each shard of a batch counts on from here."""

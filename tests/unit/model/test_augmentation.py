@@ -134,3 +134,21 @@ def test_the_brightness_of_what_lies_in_the_middle_is_kept_on_average() -> None:
     transformed = augmentation.apply(tf.constant(dots), tf.constant(transforms()))
     # Scaled by s, an area grows by s², whose mean over s from 0.9 to 1.1 is 1 + 0.1²/3.
     assert pytest.approx(dots.mean() * (1 + 0.01 / 3), rel=0.01) == float(tf.reduce_mean(transformed))
+
+
+@pytest.mark.parametrize("kind", ["affine", "elastic"])
+def test_a_part_of_the_images_is_left_as_it_is_others_for_another_seed(kind: str) -> None:
+    count, shown = 2_000, np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
+    drawn = [draw(count, height=28, width=28, seed=(1, 7)) for draw in augmentation.DRAWS[kind]]
+
+    left = []
+    for seed in ((1, 0), (1, 0), (2, 0)):
+        spared = augmentation.spare(drawn, part=0.25, seed=seed)
+        distorted = augmentation.apply(tf.repeat(tf.constant(shown), count, axis=0), *spared)
+        left.append((np.asarray(distorted) == shown).all(axis=(1, 2)))
+        whole = augmentation.apply(tf.repeat(tf.constant(shown), count, axis=0), *drawn)
+        np.testing.assert_array_equal(distorted[~left[-1]], whole[~left[-1]])
+
+    np.testing.assert_array_equal(left[0], left[1])
+    assert (left[0] != left[2]).any()
+    assert 0.2 < left[0].mean() < 0.3  # 0.25, by 5 standard deviations of 0.0097

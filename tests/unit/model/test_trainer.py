@@ -120,6 +120,8 @@ def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentat
     as_they_are, augmented = trainer(**still), trainer(**still, augmentation=augmentation)
     same, first, second = as_they_are.epoch(1).cost, augmented.epoch(1).cost, augmented.epoch(2).cost
     assert len({same, first, second}) == 3
+    half = trainer(**still, augmentation=augmentation, augmented=0.5).epoch(1).cost
+    assert half not in {same, first}
     assert pytest.approx(same, rel=0.1) == first
     assert as_they_are.validate() == augmented.validate()
 
