@@ -1,6 +1,7 @@
 """What a training that is handed to a process makes sure of."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
 
 def test_the_longest_training_begins_first() -> None:
     """By hand: 784 steps of a GRU are 28 times its rows; two layers in both directions are four times one."""
-    settings = [
+    settings: list[dict[str, Any]] = [
         {"cell": "lstm"},
         {"cell": "gru", "steps": 784},
         {"cell": "gru", "layers": 2, "direction": "bidirectional"},
