@@ -23,7 +23,7 @@ def free_memory() -> int:
     """Return the bytes of memory that this process may still take."""
     import psutil  # type: ignore[import-untyped]
 
-    return min([int(psutil.virtual_memory().available), *_rooms()])
+    return min([int(psutil.virtual_memory().available), *(left for _, left in _memories())])
 
 
 def _quotas() -> Iterator[float]:
@@ -35,17 +35,25 @@ def _quotas() -> Iterator[float]:
             yield int(quota) / int(period)
 
 
-def _rooms() -> Iterator[int]:
-    """Yield the bytes that each control group may still take; what it holds of files is given up for others."""
+def total_memory() -> int:
+    """Return the bytes of memory of the machine, or of what this process was given of it."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memories())])
+
+
+def _memories() -> Iterator[tuple[int, int]]:
+    """Yield the limit of each control group, and the bytes that it may still take: files it holds are given up."""
     for group in _groups():
-        for most, used, files in (
-            ("memory.max", "memory.current", "inactive_file"),
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        for most, used, total in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
         ):
             limit, taken = _text(group / most), _text(group / used)
             if limit.isdecimal() and taken.isdecimal():
                 held = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines())
-                yield max(0, int(limit) - int(taken) + int(held.get(files, 0)))
+                files = sum(int(held.get(f"{total}{name}_file", 0)) for name in ("active", "inactive"))
+                yield int(limit), max(0, int(limit) - int(taken) + files)
 
 
 def _groups() -> Iterator[Path]:

@@ -300,6 +300,8 @@ class Settings(DataSettings):
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         settled = {"dataset": dataset, "source": shown(self.source), "steps": self.steps_of(height, width)}
+        if self.augmentation == "none":
+            settled["augmented"] = 1.0  # whatever was given: no image is changed
         return values | settled
 
 

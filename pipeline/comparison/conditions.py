@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
-from pipeline.comparison.grouping import Group, Result, configuration
+from pipeline.comparison.grouping import IGNORED_PARAMS, Group, Result, configuration
 from pipeline.digests import SHORT
 from pipeline.settings import Settings
 from pipeline.tracking import runs
@@ -60,7 +60,7 @@ def _others(values: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the names of further parameters that are worth a word."""
     default = Settings()
     defaults = dict(configuration({field.name: str(getattr(default, field.name)) for field in fields(default)}))
-    names = sorted(values.keys() - {*MAIN, "cell", "recipe"})
+    names = sorted(values.keys() - {*MAIN, *IGNORED_PARAMS, "cell"})
     return [name for name in names if set(values[name].values()) != {defaults.get(name)}]
 
 

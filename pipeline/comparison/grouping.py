@@ -8,7 +8,7 @@ Shapes: N test images. Accuracies are fractions of 1, costs nats, times seconds.
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -17,15 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.cells import CELLS
+from pipeline.digests import SHORT
 from pipeline.evaluation.metrics import Labels
-from pipeline.settings import WITHOUT_EFFECT, Settings
+from pipeline.settings import WITHOUT_EFFECT
 from pipeline.tracking import runs
 
-CONFIGURATION = frozenset(field.name for field in fields(Settings)) - WITHOUT_EFFECT - {"seed"}
-"""The params that make trainings one group.
-
-That their data is the same is held by its digest; `mlflow run` logs options that are no parameters, too.
-"""
+IGNORED_PARAMS = WITHOUT_EFFECT | runs.COMMAND_OPTIONS | {"seed"}
+"""What two trainings of one group may differ in; that their data is the same is held by its digest."""
 
 _LONG_SECONDS = 10
 
@@ -146,7 +144,7 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     """
     members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.finished):
-        members.setdefault(configuration(result.params), {})[result.seed] = result
+        members.setdefault(configuration({**result.params, **_version(result)}), {})[result.seed] = result
     recipes = {shared: by_seed[min(by_seed)].params.get("recipe", "") for shared, by_seed in members.items()}
     tables = {shared: dict(shared) | {"recipe": recipes[shared]} for shared in members}
     cells = {table["cell"] for table in tables.values()}
@@ -173,7 +171,13 @@ def rank(group: Group) -> tuple[float, int]:
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return what makes trainings one group: names and values, sorted, one spelling per value."""
-    return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name in CONFIGURATION)
+    return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
+
+
+def _version(result: Result) -> dict[str, str]:
+    """Return which file of a cell of one's own was trained: another one is another network."""
+    digest = result.tags.get(runs.CELL_FILE)
+    return {runs.CELL_FILE: digest[:SHORT]} if digest else {}
 
 
 def _plain(text: str) -> str:

@@ -15,14 +15,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 from pipeline import __version__
 from pipeline.data import space
 from pipeline.errors import TrackingError
 from pipeline.jobs import environments
 from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.machine import free_memory, usable_cores
+from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, origin
 
@@ -78,7 +76,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "its features", ", ".join(_features()) or "not known"
     start_tensorflow(usable_cores())
     yield "GPU", ", ".join(gpus()) or "none that TensorFlow can use"
-    yield "memory", f"{space.shown(free_memory())} free of {space.shown(psutil.virtual_memory().total)}"
+    yield "memory", f"{space.shown(free_memory())} free of {space.shown(total_memory())}"
 
 
 def _features() -> list[str]:

@@ -116,6 +116,8 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
 def _warm_up(job: Job, place: Place) -> None:
     """Import TensorFlow, unless nothing will be trained: it takes seconds, in which no process should wait to look."""
     twin = resumable.find_twin(job.fingerprint, place, evaluate=job.evaluate)
+    if twin is None and not job.evaluate and resumable.find_pruned(job.fingerprint):
+        return
     if twin is None or twin.state is State.CUT_OFF:
         start_tensorflow(job.cores)
         importlib.import_module("pipeline.jobs.training")

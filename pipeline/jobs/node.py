@@ -146,12 +146,12 @@ def unpack(files: list[Any], folder: Path) -> None:
 
 
 def _lay_down(cell: str, source: Source) -> None:
-    """Let Python find the module of a cell, after all that is installed."""
+    """Let Python find the module of a cell where it is laid down, whatever of this name is installed here."""
     folder = data_dir() / "cells" / source.digest
     path = folder.joinpath(*cell.partition(":")[0].split(".")).with_suffix(".py")
     path.parent.mkdir(parents=True, exist_ok=True)
     with folders.written_whole(path) as file:
         file.write(source.content)
     if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+        sys.path.insert(0, str(folder))
         importlib.invalidate_caches()

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
@@ -22,8 +22,8 @@ _WORDS = {State.ENDED: TAKEN_OVER, State.CUT_OFF: GOES_ON, State.HELD: ELSEWHERE
 
 COLUMNS = ("training", "state", "about")
 
-_OF_AN_EPOCH = frozenset(field.name for field in fields(Settings)) - WITHOUT_EFFECT - {"seed", "epochs"}
-"""The parameters that say how long an epoch takes; `mlflow run` logs other options, too."""
+_OF_NO_EPOCH = WITHOUT_EFFECT | runs.COMMAND_OPTIONS | {"seed", "epochs"}
+"""The params that do not say how long an epoch takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def _item(name: str, settings: Settings, data: DataSet, earlier: Sequence[Tracke
 
 def _kind(parameters: Mapping[str, object]) -> dict[str, str]:
     """Return what trainings share whose epochs take equally long."""
-    return {name: str(value) for name, value in parameters.items() if name in _OF_AN_EPOCH}
+    return {name: str(value) for name, value in parameters.items() if name not in _OF_NO_EPOCH}
 
 
 def _seconds(run: TrackedRun, epochs: int, cores: int) -> float:

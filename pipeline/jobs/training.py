@@ -98,6 +98,7 @@ def _keep_cell(run_id: str, cell: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, file.name).write_bytes(file.content)
             store.log_folder(run_id, Path(folder), runs.CELL_FOLDER)
+        store.log_tags(run_id, {runs.CELL_FILE: file.digest})
 
 
 def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool) -> TrackedRun | None:

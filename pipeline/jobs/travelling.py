@@ -12,7 +12,7 @@ such a checkpoint is the id of its run.
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from pipeline.errors import DataError
@@ -69,20 +69,29 @@ class Travelling:
         """Take the lease of a run; of a new training also those of all that were made at the same time for it."""
         contested = not run.leases and run.tags.get(runs.KIND) == runs.TRAINING
         rivals = leases.rivals(run) if contested else [run]
-        taken = {}
-        for rival in rivals:
-            lease = leases.take(rival, self._driver, self._job)
-            if lease is None:
-                if rival.run_id != run.run_id and store.get_run(rival.run_id).is_deleted:
-                    continue  # by who made it, and was not the first either
-                if contested:
-                    leases.discard(run)
-                raise HeldError(f"Another process has begun the training of run {run.run_id} at the same time.")
-            taken[rival.run_id] = lease
+        taken = self._all_of(rivals, run.run_id) if rivals else None
+        if not rivals or not taken:
+            if contested:
+                leases.discard(run)
+            raise HeldError(f"Another process has begun the training of run {run.run_id} at the same time.")
         for rival in rivals:
             if rival.run_id in taken.keys() - {run.run_id}:
                 leases.discard(rival)
         return taken[run.run_id]
+
+    def _all_of(self, rivals: Sequence[TrackedRun], own: str) -> dict[str, Lease] | None:
+        """Take runs, and return the leases; None if another was faster.
+
+        One that was deleted meanwhile is passed over: who made it was not the first either.
+        """
+        taken = {}
+        for rival in rivals:
+            lease = leases.take(rival, self._driver, self._job)
+            if lease:
+                taken[rival.run_id] = lease
+            elif rival.run_id == own or not store.get_run(rival.run_id).is_deleted:
+                return None
+        return taken
 
     def alone(self) -> AbstractContextManager[None]:
         """Begin to look for twins: who makes a run at the same time is found out when it is taken."""

@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +31,6 @@ from pipeline.machine import usable_cores
 from pipeline.settings import option
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, models
-from pipeline.tracking.connection import AT_ONCE, PATIENCE, environment, patiently
 
 CODE = Path(__file__).with_name("scoring.py")
 
@@ -172,18 +171,27 @@ def fetched(address: str, *, trust: bool = False) -> Iterator[Path]:
         TrackingError: there is none, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted.
     """
-    tracked = address.startswith(("models:/", "runs:/"))
-    if tracked:
-        connection.connect_once()  # MLflow itself would try for minutes
+    fetch: Callable[..., Path] = _fetch
+    if address.startswith(("models:/", "runs:/")):
+        if connection.in_the_midst():
+            fetch = partial(connection.patiently, _fetch)
+        else:
+            connection.connect()  # MLflow itself would try for minutes
         address = models.address(address)
     with TemporaryDirectory() as folder:
-        with _explained(address), environment({} if tracked else {PATIENCE: AT_ONCE}):
-            patiently(_described, address, address, trust=trust)  # first: a foreign model may be large
-            files = Path(patiently(download_artifacts, artifact_uri=address, dst_path=folder))
-            _described(str(files), address, trust=trust)
+        with _explained(address):
+            files = fetch(address, folder, trust=trust)
             if not trust:
                 _check_code(files, address)
         yield files
+
+
+def _fetch(address: str, folder: str, *, trust: bool) -> Path:
+    """Copy the files of a model into a folder, and return theirs; their description was looked at, here and there."""
+    _described(address, address, trust=trust)  # first: a foreign model may be large
+    files = Path(download_artifacts(artifact_uri=address, dst_path=folder))
+    _described(str(files), address, trust=trust)
+    return files
 
 
 def digest(files: Path) -> str:

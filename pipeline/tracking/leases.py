@@ -142,15 +142,19 @@ def _is_fresh(beat: float) -> bool:
     return time.time() - beat < FRESH
 
 
-def rivals(run: TrackedRun) -> list[TrackedRun]:
+def rivals(run: TrackedRun) -> list[TrackedRun] | None:
     """Return the runs of the same training that were made and are not taken yet, this one among them, in one order.
+
+    None: one of them was taken before, and somebody is at it.
 
     Who wants to begin takes all of these in this order, and begins if none was taken by another; who finds one taken
     deletes the own, which the others then pass over. So of several that made a run each at the same time one begins:
     the later of two to look sees both, and one of them gets the first.
     """
     found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{run.tags.get(runs.FINGERPRINT, '')}'")
-    others = [each for each in found if each.run_id != run.run_id and not each.leases and is_held(each)]
+    others = [each for each in found if each.run_id != run.run_id and is_held(each)]
+    if any(each.leases for each in others):
+        return None
     return sorted([run, *others], key=lambda each: each.run_id)
 
 

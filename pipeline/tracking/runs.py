@@ -78,6 +78,7 @@ BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search
 TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
 PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model
 VERSION = "version."  # and a package's name
+CELL_FILE = "cell_file"  # the SHA-256 of the file of a cell of one's own
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 
@@ -94,6 +95,10 @@ MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
 SEARCH_FOLDER = "search"
 MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it whatever it is called
+
+
+COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "resume", "run_id", "trust", "verbose"})
+"""Options of commands, which `mlflow run` logs as params though they are no parameters of a training."""
 
 
 def of_kind(kind: str) -> dict[str, str]:

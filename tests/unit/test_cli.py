@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from pipeline import __version__, cli
 from pipeline.jobs.grid import COMPARED
 from pipeline.settings import DataSettings, Settings
+from pipeline.tracking import runs
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = {
@@ -34,6 +35,7 @@ OWN = {
     "compare": {"workers", "on", "register", "against", "dry_run"},
     "search": {"ranges", "trials", "seconds", "confirm", "workers", "on", "register"},
 }
+
 WITHOUT_SETTINGS = {
     "promote": {"run_id", "name", "force", "rollback", "trust"},
     "predict": {"paths", "model", "trust", "output", "as_json", "by_step", "column", "on"},
@@ -42,6 +44,11 @@ WITHOUT_SETTINGS = {
     "doctor": {"data_dir", "as_json"},
     "clean": {"data_dir", "dry_run"},
 }
+
+
+def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> None:
+    """`mlflow run` logs all that it is given as params."""
+    assert OWN["run"] | OWN["train"] | OWN["evaluate"] | EVERYWHERE | {"config"} == runs.COMMAND_OPTIONS
 
 
 def invoke(*arguments: str) -> Any:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import machine
 from pipeline.errors import UsageError
 from pipeline.settings import DataSettings, Settings, command, option, shown
 
@@ -110,9 +111,10 @@ def test_download_takes_no_parameter_of_the_training() -> None:
 
 @pytest.mark.parametrize(("cores", "shards"), [(1, 1), (2, 2), (4, 4), (64, 4)])
 def test_a_batch_is_cut_into_as_many_shards_as_there_are_cores_at_most_four(
-    monkeypatch: pytest.MonkeyPatch, cores: int, shards: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, shards: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(machine, "OWN", tmp_path / "no control groups")
 
     assert shards == Settings.of({}).shards
 

@@ -168,9 +168,7 @@ def test_a_pair_with_too_few_seeds_is_faint_however_clear_it_looks() -> None:
 @pytest.mark.parametrize("name", CHARTS)
 def test_dollars_in_a_label_are_dollars(name: str) -> None:
     labels = ("$\\frac{1$", "$x$")
-    assert stays_on_canvas(
-        CHARTS[name][0](grouping.grouped([result(params={"augmentation": label}) for label in labels]))
-    )
+    assert stays_on_canvas(CHARTS[name][0](grouping.grouped([result(params={"note": label}) for label in labels])))
 
 
 def test_confusion_matrices_stand_side_by_side_with_the_group_above() -> None:

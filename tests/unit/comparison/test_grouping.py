@@ -33,6 +33,15 @@ def test_options_that_mlflow_run_logs_part_no_group() -> None:
     assert 1 == len(grouping.grouped([result(seed=1), result(seed=2, params=options)]))
 
 
+def test_another_file_of_a_cell_is_another_configuration() -> None:
+    files = [result("my_cells:MGU", seed, tags={"cell_file": digest * 8}) for seed, digest in enumerate(("a1", "b2"))]
+    same = [result("my_cells:MGU", seed, tags={"cell_file": "c3" * 8}) for seed in (1, 2)]
+    assert {"my_cells:MGU, cell_file a1a1a1a1", "my_cells:MGU, cell_file b2b2b2b2"} == set(
+        labels(*grouping.grouped(files))
+    )
+    assert ["my_cells:MGU"] == labels(*grouping.grouped(same))
+
+
 def test_a_label_is_the_cell_where_only_cells_differ() -> None:
     groups = grouping.grouped([result("gru"), result("rnn"), result("lstm")])
     assert ["rnn", "lstm", "gru"] == labels(*groups)

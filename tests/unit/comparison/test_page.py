@@ -376,11 +376,11 @@ def test_it_names_data_machine_and_versions_once_or_each_where_they_differ() -> 
 
 
 def test_labels_are_escaped_everywhere() -> None:
-    groups = grouping.grouped([result(params={"augmentation": "<i>&"}), result(params={"augmentation": "<u>"})])
+    groups = grouping.grouped([result(params={"note": "<i>&"}), result(params={"note": "<u>"})])
     html = html_of(groups, images=False)
     assert "<i>&" not in html
     assert "<u>" not in html
-    assert "Take gru, augmentation <i>&:" in Page(html).text
+    assert "Take gru, note <i>&:" in Page(html).text
 
 
 def test_an_interval_is_written_with_signs() -> None:

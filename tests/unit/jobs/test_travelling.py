@@ -172,7 +172,7 @@ def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
     first, second = sorted([run_id, rival])
     seen = leases.rivals
 
-    def and_the_other_gives_up(run: TrackedRun) -> list[TrackedRun]:
+    def and_the_other_gives_up(run: TrackedRun) -> list[TrackedRun] | None:
         found = seen(run)
         leases.discard(store.get_run(second))
         return found
@@ -180,6 +180,14 @@ def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
     monkeypatch.setattr(leases, "rivals", and_the_other_gives_up)
     with Travelling().hold(first):
         assert not store.get_run(first).is_deleted
+
+
+def test_a_new_run_of_a_training_that_somebody_is_at_goes(run_id: str) -> None:
+    with Travelling().hold(run_id):
+        late = store.begin_run("gru-s1", TAGS)
+        with pytest.raises(HeldError, match="at the same time"), Travelling().hold(late):
+            pass
+    assert store.get_run(late).is_deleted
 
 
 def test_leases_are_no_parameters(run_id: str) -> None:
