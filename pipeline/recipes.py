@@ -77,7 +77,8 @@ _QUICK = Recipe(
 )
 
 _LONG: Values = {"steps": 784, "schedule": "cosine", "warmup_epochs": 0.5, "clip_norm": 1.0}
-_LONG_GATED: Values = {**_LONG, "learning_rate": 0.01, "ema": 0.99}
+_HALF: Values = {"augmentation": "affine", "augmented": 0.5}
+_LONG_GATED: Values = {**_LONG, **_HALF, "learning_rate": 0.01, "ema": 0.99}
 _CHRONO: Values = {**_LONG_GATED, "initializer": "log-chrono", "learning_rate": 0.0075}
 
 _PIXELS = Recipe(
