@@ -27,7 +27,7 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
     started = time.perf_counter()
     labels = np.asarray(data.test.labels)
     model_id = models.id_of(run_id)
-    model = classifier.load(f"models:/{model_id}", trust=trust)
+    model = classifier.load(f"models:/{model_id}", trust=trust, patient=True)
     probabilities = _probabilities(model, data)
     cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
     _log_tables(run_id, data, probabilities)

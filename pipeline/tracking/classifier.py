@@ -144,18 +144,19 @@ class Classifier:
             raise DataError(error.message) from None
 
 
-def load(address: str, *, trust: bool = False) -> Classifier:
+def load(address: str, *, trust: bool = False, patient: bool = False) -> Classifier:
     """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
 
     Args:
         address: of the model.
         trust: run its code whatever it is.
+        patient: wait for a tracking server that is away, in the midst of the work; else it has to answer.
 
     Raises:
         TrackingError: there is none, it does not load, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted; none of its code has run.
     """
-    with fetched(address, trust=trust) as files, _explained(address):
+    with fetched(address, trust=trust, patient=patient) as files, _explained(address):
         start_tensorflow(usable_cores())  # the model would, with a page of lines
         with models.unprobed():
             model = load_model(str(files))
@@ -164,22 +165,20 @@ def load(address: str, *, trust: bool = False) -> Classifier:
 
 
 @contextmanager
-def fetched(address: str, *, trust: bool = False) -> Iterator[Path]:
+def fetched(address: str, *, trust: bool = False, patient: bool = False) -> Iterator[Path]:
     """Give the folder of a model's files, a copy that nobody else writes to, looked at: none of its code has run.
 
     Raises:
         TrackingError: there is none, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted.
     """
-    fetch: Callable[..., Path] = _fetch
     if address.startswith(("models:/", "runs:/")):
-        if connection.in_the_midst():
-            fetch = partial(connection.patiently, _fetch)
-        else:
+        if not patient:
             connection.connect()  # MLflow itself would try for minutes
         address = models.address(address)
     with TemporaryDirectory() as folder:
         with _explained(address):
+            fetch = partial(connection.patiently, _fetch) if patient else _fetch
             files = fetch(address, folder, trust=trust)
             if not trust:
                 _check_code(files, address)

@@ -51,7 +51,6 @@ _CONFLICT = re.compile(r"UNIQUE constraint failed|duplicate key value")
 T = TypeVar("T")
 Note = Callable[[str], None]
 _note: list[Note] = []  # of whoever is at the terminal: told once when a server is waited for
-_answered: set[str] = set()  # addresses of servers that have answered this process
 
 
 def connect(note: Note | None = None) -> None:
@@ -74,11 +73,6 @@ def connect(note: Note | None = None) -> None:
         sqlite.prepare(mlflow.get_tracking_uri())
         mlflow.search_experiments(max_results=1)
     _check_experiment()
-
-
-def in_the_midst() -> bool:
-    """Return whether this process works with the server already: then it is waited for where it is away."""
-    return mlflow.get_tracking_uri() in _answered
 
 
 def file() -> Path | None:
@@ -138,9 +132,7 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
     while True:
         try:
             with uninterrupted() if file() else nullcontext():  # a server ends what it has begun, whoever waits for it
-                answer = call(*arguments, **named)
-            _answered.add(mlflow.get_tracking_uri())
-            return answer
+                return call(*arguments, **named)
         except (MlflowException, OSError, SQLAlchemyError) as error:
             away, conflict = _AWAY.search(str(error)), _CONFLICT.search(str(error))
             conflicts += 1 if conflict else 0

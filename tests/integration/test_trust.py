@@ -12,13 +12,14 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import Schema, TensorSpec
 from PIL import Image
 
-from pipeline.errors import DataError, PipelineError, UsageError
-from pipeline.tracking import classifier
+from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
+from pipeline.tracking import classifier, connection
 from tests.integration.conftest import PROJECT, Command, Training
 
 SIGNATURE = ModelSignature(
@@ -227,3 +228,22 @@ def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None
     for other in others:
         with pytest.raises(DataError, match="expected"):
             loaded.probabilities(other)
+
+
+def test_in_the_midst_of_the_work_a_model_is_waited_for(digits_run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch, calls = classifier.download_artifacts, 0
+
+    def fails_first(**named: Any) -> str:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''")
+        return str(fetch(**named))
+
+    monkeypatch.setattr(connection, "PAUSE", 0.0)
+    monkeypatch.setattr(classifier, "download_artifacts", fails_first)
+    address = f"runs:/{digits_run.run_id}/digits-gru"
+
+    assert classifier.load(address, patient=True).dataset == "digits"
+    with pytest.raises(TrackingError, match="503"):
+        classifier.load(address)
