@@ -6,7 +6,7 @@ free memory of the machine show.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -26,6 +26,13 @@ def free_memory() -> int:
     return min([int(psutil.virtual_memory().available), *(left for _, left in _memories())])
 
 
+def total_memory() -> int:
+    """Return the bytes of memory of the machine, or of what this process was given of it."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memories())])
+
+
 def _quotas() -> Iterator[float]:
     """Yield the processor time per second that each control group may take."""
     for group in _groups():
@@ -33,13 +40,6 @@ def _quotas() -> Iterator[float]:
         quota, period = quota or _text(group / "cpu.cfs_quota_us"), period or _text(group / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal():  # else there is no limit: "max", or -1
             yield int(quota) / int(period)
-
-
-def total_memory() -> int:
-    """Return the bytes of memory of the machine, or of what this process was given of it."""
-    import psutil
-
-    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memories())])
 
 
 def _memories() -> Iterator[tuple[int, int]]:
@@ -56,19 +56,18 @@ def _memories() -> Iterator[tuple[int, int]]:
                 yield int(limit), max(0, int(limit) - int(taken) + files)
 
 
-def _groups() -> Iterator[Path]:
-    """Yield the folders of the control groups that this process is in, and of those above them.
+def _groups() -> Iterable[Path]:
+    """Return the folders of the control groups that this process is in, and of those above them.
 
     Within a container the group of the process is the root of what it sees, whatever its name is outside.
     """
     lines = [line.split(":", 2) for line in _text(OWN).splitlines()]
-    found = dict.fromkeys(
+    return dict.fromkeys(
         GROUPS / controller / path
         for _, controllers, name in lines
         for controller in controllers.split(",")
         for path in (Path(name.lstrip("/")), *Path(name.lstrip("/")).parents, Path())
     )
-    yield from found
 
 
 def _text(file: Path) -> str:

@@ -144,7 +144,7 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     """
     members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = {}
     for result in sorted(results, key=lambda result: result.finished):
-        members.setdefault(configuration({**result.params, **_version(result)}), {})[result.seed] = result
+        members.setdefault(configuration(result.params) + _version(result), {})[result.seed] = result
     recipes = {shared: by_seed[min(by_seed)].params.get("recipe", "") for shared, by_seed in members.items()}
     tables = {shared: dict(shared) | {"recipe": recipes[shared]} for shared in members}
     cells = {table["cell"] for table in tables.values()}
@@ -174,10 +174,13 @@ def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
 
 
-def _version(result: Result) -> dict[str, str]:
-    """Return which file of a cell of one's own was trained: another one is another network."""
+def _version(result: Result) -> tuple[tuple[str, str], ...]:
+    """Return which file of a cell of one's own was trained: another one is another network.
+
+    Not a value of :func:`configuration`, which would take a digest such as 1e234567 for a number.
+    """
     digest = result.tags.get(runs.CELL_FILE)
-    return {runs.CELL_FILE: digest[:SHORT]} if digest else {}
+    return ((runs.CELL_FILE, digest[:SHORT]),) if digest else ()
 
 
 def _plain(text: str) -> str:

@@ -231,7 +231,7 @@ def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None
 
 
 def test_in_the_midst_of_the_work_a_model_is_waited_for(digits_run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch, calls = classifier.download_artifacts, 0
+    fetch, calls = mlflow.artifacts.download_artifacts, 0
 
     def fails_first(**named: Any) -> str:
         nonlocal calls

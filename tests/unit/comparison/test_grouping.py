@@ -40,6 +40,10 @@ def test_another_file_of_a_cell_is_another_configuration() -> None:
         labels(*grouping.grouped(files))
     )
     assert ["my_cells:MGU"] == labels(*grouping.grouped(same))
+    huge = [
+        result("my_cells:MGU", seed, tags={"cell_file": digest}) for seed, digest in enumerate(("1e999999", "2e888888"))
+    ]
+    assert 2 == len(grouping.grouped(huge))  # both infinite, were they numbers
 
 
 def test_a_label_is_the_cell_where_only_cells_differ() -> None:
