@@ -197,7 +197,9 @@ class Settings(DataSettings):
         Doc("What recurrent weights start as; chrono, log-chrono: gates also start out remembering up to all steps."),
     ] = "orthogonal"
     activation: Annotated[Activation, Doc("Of the vanilla RNN's state; the others have tanh.")] = "tanh"
-    dropout: Annotated[float, Ge(0), Lt(1), Doc("Fraction of the last layer's inputs left out at random.")] = 0.0
+    dropout: Annotated[
+        float, Ge(0), Lt(1), Doc("Fraction of the outputs of each recurrent layer left out at random.")
+    ] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
     schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
     warmup_epochs: Annotated[

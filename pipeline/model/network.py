@@ -5,8 +5,8 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
 
     raw pixels (B, H, W), 0–255
       → Rescaling 1/255, Reshape          (B, T, I), 0–1, the pixels in the order in which they are read
-      → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step
-      → Dropout, where there is any       (B, D·U), in training alone
+      → recurrent layers                  (B, T, D·U) between layers, (B, D·U) out of the last step;
+                                          after each, where it is asked for, Dropout, in training alone
       → Dense                             (B, C) logits
       → Softmax                           (B, C) probabilities
 """
@@ -47,8 +47,8 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
     for number in range(1, settings.layers + 1):
         x = _recurrent(settings, number)(x)
-    if settings.dropout:
-        x = keras.layers.Dropout(settings.dropout, seed=settings.seed, name="dropout")(x)
+        if settings.dropout:
+            x = keras.layers.Dropout(settings.dropout, seed=settings.seed, name=f"dropout_{number}")(x)
     x = keras.layers.Dense(classes, name="logits")(x)
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=_name(settings))
     if settings.initializer == "identity":

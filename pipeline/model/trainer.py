@@ -208,10 +208,15 @@ class Trainer:
         return augmentation.spare(drawn, part=1 - self._settings.augmented, seed=seed)
 
     def _seed_dropout(self, number: int) -> None:
-        """Let what dropout leaves out depend on seed and epoch alone: each shard of a batch counts on from here."""
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign((self._settings.seed, number * self.batches * len(self._sizes)))
+        """Let what dropout leaves out depend on seed, epoch and layer alone: each shard of a batch counts on from here.
+
+        The last layer's has the seed itself: it is the only one of most networks.
+        """
+        dropouts = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Dropout)]
+        begin = tf.constant((self._settings.seed, number * self.batches * len(self._sizes)), tf.int64)
+        for place, layer in enumerate(reversed(dropouts)):
+            of_layer = tf.random.experimental.stateless_fold_in(begin, place) if place else begin
+            layer.seed_generator.state.assign(tf.cast(of_layer, tf.uint32))
 
     def _run_chunk(self, order: tf.Tensor, distortions: Distortions, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""

@@ -268,7 +268,7 @@ def test_the_model_of_the_accurate_recipe_holds_no_augmentation_and_leaves_nothi
 
 
 def test_dropout_draws_no_other_weights() -> None:
-    with_and_without = ({"dropout": rate, "hidden_units": 3} for rate in (0.5, 0))
+    with_and_without = ({"dropout": rate, "hidden_units": 3, "layers": 2} for rate in (0.5, 0))
     with_it, without = (network.build(Settings.of(given), height=4, width=4, classes=2) for given in with_and_without)
 
     for expected, actual in zip(without.get_weights(), with_it.get_weights(), strict=True):

@@ -1,6 +1,7 @@
 """The trainer: its costs against Keras's own training, and what must not change them."""
 
 import gzip
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,27 @@ def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> Non
 def test_dropout_leaves_out_its_fraction_in_training_alone() -> None:
     ours = trainer(dropout=0.5, shards=2)
     features = np.ones((1_000, 8), np.float32)
-    dropped = np.asarray(ours.model.get_layer("dropout")(features, training=True))
+    dropped = np.asarray(ours.model.get_layer("dropout_1")(features, training=True))
     assert {0.0, 2.0} == set(dropped.flatten())
     assert pytest.approx(0.5, abs=0.05) == (dropped == 0).mean()
     assert trainer().validate() == ours.validate()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_dropout_is_behind_each_layer_and_leaves_out_other_outputs_there(fast: bool) -> None:
+    """Both layers are handed ones before each of two epochs: what is left out is others', and the same a second time."""
+    left_out = []
+    for number in (1, 2, 1):
+        ours = trainer(dropout=0.5, layers=2, hidden_units=64, fast=fast)
+        ours._seed_dropout(number)
+        ones = np.ones((20, 64), np.float32)
+        left_out += [np.asarray(ours.model.get_layer(f"dropout_{layer}")(ones, training=True)) for layer in (1, 2)]
+        assert ours.epoch(number).cost != trainer(layers=2, hidden_units=64, fast=fast).epoch(number).cost
+    first, second, next_first, next_second, *again = left_out
+    different = [first, second, next_first, next_second]
+    agreements = [(one == other).mean() for one, other in itertools.combinations(different, 2)]
+    assert pytest.approx([0.5] * 6, abs=0.06) == agreements
+    np.testing.assert_array_equal(again, [first, second])
 
 
 @pytest.mark.parametrize("fast", [True, False])
