@@ -169,7 +169,7 @@ def test_dropout_leaves_out_its_fraction_in_training_alone() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_dropout_is_behind_each_layer_and_leaves_out_other_outputs_there(fast: bool) -> None:
-    """Both layers are handed ones before each of two epochs: what is left out is others', and the same a second time."""
+    """Both are handed ones before each of two epochs: what is left out is others', and the same a second time."""
     left_out = []
     for number in (1, 2, 1):
         ours = trainer(dropout=0.5, layers=2, hidden_units=64, fast=fast)
