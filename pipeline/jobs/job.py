@@ -5,7 +5,7 @@ import os
 import time
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pipeline import cells
 from pipeline.data import processed
@@ -57,6 +57,22 @@ class Job:
     fingerprint: str
     cores: int
     evaluate: bool = True
+
+    @classmethod
+    def of(
+        cls, settings: Settings, data: DataSet, *, name: str, parent: str, cores: int, evaluate: bool = True
+    ) -> Self:
+        """Return the training of a data set, by the code that is there now."""
+        return cls(
+            settings=settings,
+            name=name,
+            parent=parent,
+            dataset=data.name,
+            digest=data.digest,
+            fingerprint=fingerprints.of(settings, data),
+            cores=cores,
+            evaluate=evaluate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

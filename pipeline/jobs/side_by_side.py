@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from pipeline import cells
 from pipeline.data.splits import DataSet
-from pipeline.jobs import fingerprints, job, naming, processes, room
+from pipeline.jobs import job, naming, processes, room
 from pipeline.jobs.board import Board
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.job import Done, Job, Opened
@@ -114,15 +114,7 @@ class Outcome:
 def planned(grid: Sequence[Settings], data: DataSet, *, parent: str, cores: int) -> list[Job]:
     """Return the jobs of a comparison, each of which may use so many cores."""
     return [
-        Job(
-            settings=settings,
-            name=name,
-            parent=parent,
-            dataset=data.name,
-            digest=data.digest,
-            fingerprint=fingerprints.of(settings, data),
-            cores=cores,
-        )
+        Job.of(settings, data, name=name, parent=parent, cores=cores)
         for name, settings in zip(naming.trainings(grid, data.name), grid, strict=True)
     ]
 

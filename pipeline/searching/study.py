@@ -7,7 +7,7 @@ from itertools import count
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.jobs import fingerprints, job, processes, side_by_side
+from pipeline.jobs import job, processes, side_by_side
 from pipeline.jobs.board import Board
 from pipeline.jobs.job import Job, Opened
 from pipeline.jobs.side_by_side import Executor
@@ -103,17 +103,8 @@ class Study:
         return len(self._trials) < self._limit and in_time and self._failures < FAILURES
 
     def _job(self, trial: Trial) -> Job:
-        settings = self._space.settings(trial.parameters)
-        own = Job(
-            settings=settings,
-            name=trial.name,
-            parent=self._parent,
-            dataset=self._data.name,
-            digest=self._data.digest,
-            fingerprint=fingerprints.of(settings, self._data),
-            cores=self._executor.cores(self._workers),
-            evaluate=False,
-        )
+        settings, cores = self._space.settings(trial.parameters), self._executor.cores(self._workers)
+        own = Job.of(settings, self._data, name=trial.name, parent=self._parent, cores=cores, evaluate=False)
         self._numbers[own] = trial.number
         return own
 
