@@ -33,10 +33,14 @@ from pipeline.model.equations import EQUATIONS, RECTIFIED
 from pipeline.model.recurrence import recurrence_of
 
 
+_OURS = {layer.__name__: layer for layer in (mgu.MGU,)}
+"""The layers that Keras lacks, by their names in the table of cells."""
+
+
 def layer_of(cell: str) -> type[keras.layers.RNN]:
     """Return the layer that holds the weights of a cell: Keras's own, where it has one."""
     name = next(kind.layer for known, kind in CELLS.items() if known == cell)
-    layer: type[keras.layers.RNN] = getattr(keras.layers, name, mgu.MGU)
+    layer: type[keras.layers.RNN] = _OURS.get(name) or getattr(keras.layers, name)
     return layer
 
 

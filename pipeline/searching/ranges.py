@@ -20,7 +20,7 @@ EXAMPLES = "learning_rate=1e-4..1e-2:log, hidden_units=64,128,256 or dropout=0..
 _GATED = "learning_rate=3e-4..1e-2:log hidden_units=64,128,256 dropout=0..0.5 batch_size=64,128,256"
 
 DEFAULTS: Mapping[str, str] = {
-    "rnn": "learning_rate=1e-4..3e-3:log hidden_units=64,128,256 clip_norm=0.3..10:log initializer=orthogonal,identity",
+    "rnn": "learning_rate=1e-4..3e-3:log hidden_units=64,128,256 clip_norm=0,0.3,1,3 initializer=orthogonal,identity",
     "lstm": _GATED,
     "gru": _GATED,
 }

@@ -1,5 +1,7 @@
 """What is proposed: the start first, then a function of the seed, the number and the trials before."""
 
+import pytest
+
 from pipeline.searching import sampling, space
 from pipeline.searching.trials import Trial
 
@@ -45,3 +47,8 @@ def test_what_matters_is_what_the_accuracy_was_made_of() -> None:
     assert 1 == epoch
     assert "learning_rate" == max(found, key=lambda name: found[name])
     assert 0.999 < sum(found.values()) < 1.001
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu", "my_cells:MGU"])
+def test_the_ranges_that_a_cell_has_unless_told_hold_its_start(cell: str) -> None:
+    assert space.of({"cell": cell}, []).start(cell) is not None
