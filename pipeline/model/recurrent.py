@@ -32,7 +32,6 @@ from pipeline.model import mgu
 from pipeline.model.equations import EQUATIONS, RECTIFIED
 from pipeline.model.recurrence import recurrence_of
 
-
 _OURS = {layer.__name__: layer for layer in (mgu.MGU,)}
 """The layers that Keras lacks, by their names in the table of cells."""
 
