@@ -217,6 +217,9 @@ class Settings(DataSettings):
     augmented: Annotated[
         float, Gt(0), Le(1), Doc("Part of the images that augmentation changes, others in each epoch; 1: all of them.")
     ] = 1.0
+    distortion: Annotated[
+        float, Gt(0), Le(4), Doc("Factor on how far augmentation turns, shifts, scales and bends at most.")
+    ] = 1.0
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
     ] = 0.0
@@ -303,7 +306,7 @@ class Settings(DataSettings):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         settled = {"dataset": dataset, "source": shown(self.source), "steps": self.steps_of(height, width)}
         if self.augmentation == "none":
-            settled["augmented"] = 1.0  # whatever was given: no image is changed
+            settled |= {"augmented": 1.0, "distortion": 1.0}  # whatever was given: no image is changed
         return values | settled
 
 

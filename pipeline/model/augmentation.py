@@ -33,43 +33,45 @@ BEND = 1.5 / 28
 Seed = tuple[int, int]
 
 
-def random_affine(count: int, *, height: int, width: int, seed: Seed) -> tf.Tensor:
+def random_affine(count: int, *, height: int, width: int, seed: Seed, strength: float = 1.0) -> tf.Tensor:
     """Return a random affine transformation about the centre for each of ``count`` images, uniform within the limits.
 
     Args:
         count: N.
         height: of an image, in pixels.
         width: of an image, in pixels.
-        seed: the result is a function of it, ``count`` and the size alone.
+        seed: the result is a function of it and the other arguments alone.
+        strength: a factor on the limits, at most 4.
 
     Returns:
         (N, 8) float32, each row the projective transformation a₀ … a₇ that TensorFlow's ``ImageProjectiveTransformV3``
         takes: the pixel (x, y) of the result is read at (a₀x + a₁y + a₂, a₃x + a₄y + a₅) of the image; a₆ = a₇ = 0.
     """
     angle, scale, right, down = tf.unstack(tf.random.stateless_uniform((4, count), seed, minval=-1, maxval=1))
-    cos = tf.cos(ANGLE * angle) / (1 + SCALE * scale)
-    sin = tf.sin(ANGLE * angle) / (1 + SCALE * scale)
+    larger = 1 + SCALE * strength * scale
+    cos, sin = tf.cos(ANGLE * strength * angle) / larger, tf.sin(ANGLE * strength * angle) / larger
     x, y = (width - 1) / 2, (height - 1) / 2  # the centre stays where it is but for the shift
-    from_x = x - (cos * x - sin * y) + SHIFT * width * right
-    from_y = y - (sin * x + cos * y) + SHIFT * height * down
+    from_x = x - (cos * x - sin * y) + SHIFT * strength * width * right
+    from_y = y - (sin * x + cos * y) + SHIFT * strength * height * down
     zeros = tf.zeros(count)
     return tf.stack([cos, -sin, from_x, sin, cos, from_y, zeros, zeros], axis=1)
 
 
-def random_bends(count: int, *, height: int, width: int, seed: Seed) -> tf.Tensor:
+def random_bends(count: int, *, height: int, width: int, seed: Seed, strength: float = 1.0) -> tf.Tensor:
     """Return how far the points of a grid over each of ``count`` images are moved, uniform within the limit.
 
     Args:
         count: N.
         height: of an image, in pixels.
         width: of an image, in pixels.
-        seed: the result is a function of it, ``count`` and the size alone.
+        seed: the result is a function of it and the other arguments alone.
+        strength: a factor on the limits, at most 4.
 
     Returns:
         (N, G, G, 2) float32, in pixels along x and along y.
     """
     unit = tf.random.stateless_uniform((count, POINTS, POINTS, 2), seed, minval=-1, maxval=1)
-    return BEND * tf.constant([width, height], tf.float32) * unit
+    return BEND * strength * tf.constant([width, height], tf.float32) * unit
 
 
 DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_bends)}

@@ -197,9 +197,15 @@ class Trainer:
     def _distortions(self, number: int) -> Distortions:
         """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; none: not at all."""
         count, height, width = self._train[0].shape
-        of_order = (self._settings.seed, number)
+        of_order, strength = (self._settings.seed, number), self._settings.distortion
         drawn = tuple(
-            draw(count, height=height, width=width, seed=tf.random.experimental.stateless_fold_in(of_order, place))
+            draw(
+                count,
+                height=height,
+                width=width,
+                seed=tf.random.experimental.stateless_fold_in(of_order, place),
+                strength=strength,
+            )
             for place, draw in enumerate(augmentation.DRAWS[self._settings.augmentation], start=1)
         )
         if not drawn or self._settings.augmented == 1:

@@ -64,6 +64,22 @@ def test_the_limits_are_ten_degrees_a_tenth_and_two_pixels_of_28() -> None:
         assert high - 0.02 * (high - low) < values.max() <= high + 1e-4
 
 
+@pytest.mark.parametrize("draw", [augmentation.random_affine, augmentation.random_bends])
+def test_a_strength_is_a_factor_on_the_limits(draw: Callable[..., tf.Tensor]) -> None:
+    """The same random numbers, stretched: angles, scales, shifts and bends."""
+    one, half = (np.asarray(draw(200, height=28, width=28, seed=(1, 1), strength=by)) for by in (1, 0.5))
+    if draw is augmentation.random_bends:
+        np.testing.assert_allclose(half, one / 2, rtol=1e-6)
+        return
+    (angles, scales), (half_angles, half_scales) = (
+        (np.angle(rows[:, 0] + 1j * rows[:, 3]), 1 / np.hypot(rows[:, 0], rows[:, 3]) - 1) for rows in (one, half)
+    )
+    np.testing.assert_allclose(half_angles, angles / 2, atol=1e-6)
+    np.testing.assert_allclose(half_scales, scales / 2, atol=1e-6)
+    shifts, half_shifts = (np.array([read_at(row, 13.5, 13.5) - 13.5 for row in rows]) for rows in (one, half))
+    np.testing.assert_allclose(half_shifts, shifts / 2, atol=1e-5)
+
+
 def test_a_turn_keeps_right_angles() -> None:
     for row in transforms(10):
         origin, right, down = read_at(row, 0, 0), read_at(row, 1, 0), read_at(row, 0, 1)

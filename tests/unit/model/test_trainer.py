@@ -123,6 +123,7 @@ def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentat
     assert len({same, first, second}) == 3
     half = trainer(**still, augmentation=augmentation, augmented=0.5).epoch(1).cost
     assert half not in {same, first}
+    assert first != trainer(**still, augmentation=augmentation, distortion=1.5).epoch(1).cost
     assert pytest.approx(same, rel=0.1) == first
     assert as_they_are.validate() == augmented.validate()
 
