@@ -69,13 +69,12 @@ def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], c
 
 
 def _means(run_ids: Sequence[str]) -> dict[int, dict[str, float]]:
-    """Return the summaries of the metrics of each epoch, by the epoch."""
+    """Return the summaries of the metrics of each epoch that all of them have had, by the epoch."""
     means: dict[int, dict[str, float]] = {}
     for metric in PER_EPOCH:
         histories = [series.of(run_id, metric) for run_id in run_ids]
-        for step in sorted(set().union(*histories)):
-            values = [each[step] for each in histories if step in each]
-            means[step] = means.get(step, {}) | summary(metric, values)
+        for step in sorted(set.intersection(*map(set, histories))):
+            means[step] = means.get(step, {}) | summary(metric, [each[step] for each in histories])
     return means
 
 

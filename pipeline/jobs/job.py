@@ -33,6 +33,8 @@ DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
 
 WAITING = "waits for another process that is at it"
 
+GIVEN_UP = "was given up here, and taken over by another process"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -126,7 +128,11 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
                         break
             send(WAITING)
             time.sleep(1)
-        return _finished(job, opened, send, goes_on=twin is not None)
+        try:
+            return _finished(job, opened, send, goes_on=twin is not None)
+        except store.TakenError:
+            send(GIVEN_UP)
+            raise
 
 
 def _warm_up(job: Job, place: Place) -> None:

@@ -48,8 +48,9 @@ def latest(place: Place, limit: int) -> list[Row]:
     if not connection.is_there():
         return []
     connection.connect()
-    found = store.find_runs(f"params.cell != '' and tags.{runs.FINGERPRINT} != ''", limit=limit)
-    return [_row(run, place) for run in found]
+    # Searches are among them, of which each has a trial at the least.
+    found = store.find_runs(f"params.cell != '' and tags.{runs.FINGERPRINT} != ''", limit=2 * limit)
+    return [_row(run, place) for run in found if run.is_training][:limit]
 
 
 def _row(run: TrackedRun, place: Place) -> Row:

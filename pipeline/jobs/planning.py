@@ -122,6 +122,7 @@ def summary(plan: Plan) -> str:
     unknown = len(plan.items) - len(known)
     time = f"About {duration(sum(known) / plan.count)}" if any(known) else "Nothing is left to do"
     if unknown:
-        others = f"{unknown} of them: of their kind none has ended here before"
-        time = f"{time}, without {others}" if any(known) else f"How long cannot be told of {others}"
-    return f"{len(plan.items)} trainings, {plan.count} at a time: {counts}. {time}."
+        reason = "of their kind none has ended here before"
+        time = f"{time}, without {unknown} of them: {reason}" if any(known) else f"How long cannot be told: {reason}"
+    trainings = f"{len(states)} training{'' if len(states) == 1 else 's'}"
+    return f"{trainings}, {plan.count} at a time: {counts}. {time}."

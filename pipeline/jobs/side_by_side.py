@@ -170,6 +170,8 @@ def follow(
                     store.mark_failed(run_id, event.reason)
             elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
                 run_ids[event.job] = event.message.run_id
+            elif isinstance(event, processes.Said) and event.message == job.GIVEN_UP:
+                del run_ids[event.job]  # the run is the other's
             take(event)
             board.take(event)
             reporter.trainings(board.rows, board.left)
@@ -182,7 +184,8 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         for run_id in run_ids.values():
-            store.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
+            with store.in_haste():
+                store.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
         raise
 
 

@@ -50,6 +50,7 @@ class Findings:
 
     Attributes:
         space: what there was to choose from.
+        data: what was trained on.
         trials: all of them.
         winner: the best one on validation.
         epochs: of a trial that is not ended early.
@@ -57,6 +58,7 @@ class Findings:
     """
 
     space: Space
+    data: DataSet
     trials: Sequence[Trial]
     winner: Trial
     epochs: int
@@ -72,10 +74,11 @@ class Findings:
         """Those that the search started from, with the winner's cell."""
         return self.space.base(self.settings.cell)
 
-    @property
+    @cached_property
     def is_start(self) -> bool:
-        """Whether nothing better than the start was found."""
-        return self.settings == self.base
+        """Whether nothing better than the start was found: as both apply to the data, however they are written."""
+        own, base = (fingerprints.of(each, self.data) for each in (self.settings, self.base))
+        return own == base
 
     @cached_property
     def importance(self) -> tuple[Mapping[str, float], int]:

@@ -48,10 +48,11 @@ class Study:
     ) -> None:
         self._executor = executor
         self._space, self._data, self._parent, self._workers = space, data, parent, workers
-        has_ended = runs.BEST_TRIAL in store.get_run(parent).tags  # and was cut off while it was confirmed
-        self._limit, self._end = 0 if has_ended else limit, time.monotonic() + seconds if seconds else None
+        self._has_winner = runs.BEST_TRIAL in store.get_run(parent).tags  # and was cut off while it was confirmed
+        self._limit, self._end = limit, time.monotonic() + seconds if seconds else None
         self._trials = {trial.number: trial for trial in trials.kept(parent)}
         self._numbers: dict[Job, int] = {}
+        self._proposed: set[int] = set()  # by this process
         self._failures = 0
 
     @property
@@ -88,6 +89,8 @@ class Study:
 
     def _jobs(self) -> Iterator[Job]:
         """Yield what was cut off, then new trials as long as there is room for them."""
+        if self._has_winner:
+            return
         for trial in self.trials:
             if trial.state == "running":
                 yield self._job(trial)
@@ -96,6 +99,7 @@ class Study:
             seed = self._space.base().seed
             parameters = sampling.proposed(self._space, self.trials, number=number, seed=seed)
             self._trials[number] = Trial(number=number, parameters=parameters)
+            self._proposed.add(number)
             yield self._job(self._trials[number])
 
     def _has_room(self) -> bool:
@@ -133,7 +137,7 @@ class Study:
             trial, self._failures = trials.of_run(trial), 0
         elif isinstance(event, processes.Failed):
             trial = replace(trial, state="failed", reason=event.reason)
-            self._failures += 1
+            self._failures += trial.number in self._proposed  # those of before are tried once more, and may fail again
         self._trials[trial.number] = trial
         if isinstance(event, processes.Finished):
             self._log_progress()

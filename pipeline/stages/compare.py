@@ -35,7 +35,8 @@ def compare(
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
-        register: the name by which the best model, by validation, is registered; champion, if it is better.
+        register: the name by which the best model, by validation, is registered, unless it is worse than the
+            reference; champion, if it is better.
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
     """
@@ -44,10 +45,10 @@ def compare(
         data, former = _prepared(trainings, register, reference, reporter)
         with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
             best = _best(parent, trainings, data, reporter, count=count, executor=executor)
-    if register is not None:
-        promotion.promote(best.best.run_id, register, reporter=reporter)
     if former is not None:
         against.check(parent, best, former, str(reference), reporter)
+    if register is not None:  # what is worse has ended here
+        promotion.promote(best.best.run_id, register, reporter=reporter)
     return parent
 
 

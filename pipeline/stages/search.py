@@ -64,7 +64,8 @@ def _found(
     limits = {"workers": budget.count, "limit": budget.limit}
     study = Study(space, data, parent=parent, **limits, seconds=budget.seconds, executor=executor)
     study.run(reporter)
-    found = Findings(space=space, trials=study.trials, winner=study.winner(), epochs=space.base().epochs)
+    epochs = space.base().epochs
+    found = Findings(space=space, data=data, trials=study.trials, winner=study.winner(), epochs=epochs)
     report.log_winner(parent, found)
     return found
 

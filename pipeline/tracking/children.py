@@ -25,9 +25,11 @@ def mark(run_id: str, comparison: str) -> None:
 
 
 def belongs_to(run: TrackedRun, comparison: str) -> bool:
-    """Return whether a comparison has trained a run: it stands below it, or below one of its groups."""
-    parent = run.tags.get(runs.PARENT)
-    return parent == comparison or (parent is not None and store.get_run(parent).is_child_of(comparison))
+    """Return whether a comparison has trained a run: it stands below it, or below one of its groups that is there."""
+    if run.is_child_of(comparison):
+        return True
+    parent = store.find_run(run.tags[runs.PARENT]) if runs.PARENT in run.tags else None
+    return parent is not None and parent.is_child_of(comparison)
 
 
 def of(comparison: str) -> list[TrackedRun]:

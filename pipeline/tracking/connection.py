@@ -31,11 +31,12 @@ ANSWER_SECONDS = 5
 PATIENCE = "PIPELINE_SERVER_PATIENCE"
 """The environment variable with the seconds that a server may be away in the midst of the work."""
 
-THROUGH_SERVER = {
-    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+DEFAULTS = {
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # all files through the server: only it may reach the store
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # we wait for the server ourselves
 }
-"""How MLflow is told to bring all files through the server; else it goes to the store, which only that may reach."""
+"""How MLflow is to talk to a server, where the user's environment does not say otherwise."""
 
 PATIENCE_SECONDS = 600.0
 AT_ONCE = "-1"  # what is refused is raised as it is
@@ -43,8 +44,9 @@ PAUSE = 2.0  # seconds between two calls of a server that is away
 CONFLICTS = 5  # that one call may have with others that write the same row
 
 _AWAY = re.compile(
-    r"failed with exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error|TEMPORARILY_UNAVAILABLE"
-    r"|Connection (refused|reset|aborted)|database is locked|could not connect|server closed the connection"
+    r"failed with (timeout )?exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error"
+    r"|TEMPORARILY_UNAVAILABLE|Connection (refused|reset|aborted)|database is locked|could not connect"
+    r"|server closed the connection"
 )
 _CONFLICT = re.compile(r"UNIQUE constraint failed|duplicate key value")
 
@@ -65,9 +67,6 @@ def connect(note: Note | None = None) -> None:
     if note is not None:
         _note[:] = [note]
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait for it ourselves, see patiently
-    for name, value in THROUGH_SERVER.items():
-        os.environ.setdefault(name, value)
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
     with environment(patience), explained("No answer from the tracking server"):
         sqlite.prepare(mlflow.get_tracking_uri())
@@ -127,6 +126,8 @@ def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         TrackingError: it was away for too long.
         MlflowException: it refuses.
     """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     seconds = _patience()
     deadline, conflicts = time.monotonic() + seconds, 0
     while True:
@@ -181,7 +182,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

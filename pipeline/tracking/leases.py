@@ -97,7 +97,9 @@ def is_held(run: TrackedRun) -> bool:
     lease = latest(run)
     if lease is None:  # made, and about to be taken
         return _is_fresh(run.started / 1_000)
-    beating = run if lease.driver.run_id == run.run_id else store.get_run(lease.driver.run_id)
+    beating = run if lease.driver.run_id == run.run_id else store.find_run(lease.driver.run_id)
+    if beating is None:
+        return False
     current = latest(beating)
     holds = current is not None and current.number == lease.driver.number
     return holds and beating.status == "RUNNING" and _is_fresh(beat_of(beating))

@@ -11,7 +11,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import mlflow
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,28 +72,36 @@ def open_run(
     """
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
-    run_id = patiently(
-        mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
-        run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
-        run_name=None if resume else _run_name(name),
-        parent_run_id=parent,
-        tags=dict(tags),
-        log_system_metrics=True,
-    ).info.run_id
-    try:
-        _begin(get_run(run_id))
-        yield run_id
-    except KeyboardInterrupt:
-        # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-        _end(run_id, "KILLED", "Stopped by Ctrl-C or a termination signal.")
-        raise
-    except TakenError:
-        patiently(mlflow.end_run, "RUNNING")  # by the other
-        raise
-    except BaseException as error:
-        _end(run_id, "FAILED", str(error) or repr(error))
-        raise
-    patiently(mlflow.end_run)
+    with _project_remembered():
+        try:
+            run_id = patiently(
+                mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
+                run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
+                run_name=None if resume else _run_name(name),
+                parent_run_id=parent,
+                tags=dict(tags),
+                log_system_metrics=True,
+            ).info.run_id
+            _begin(get_run(run_id))
+            yield run_id
+        except KeyboardInterrupt:
+            # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
+            _end("KILLED", "Stopped by Ctrl-C or a termination signal.")
+            raise
+        except TakenError:
+            patiently(mlflow.end_run, "RUNNING")  # by the other
+            raise
+        except BaseException as error:
+            _end("FAILED", str(error) or repr(error))
+            raise
+        client().set_terminated(run_id)  # can be repeated: MLflow's own end forgets the run with its first attempt
+        patiently(mlflow.end_run)
+
+
+def _project_remembered() -> AbstractContextManager[None]:
+    """Keep what names the run of ``mlflow run``: MLflow drops it when any run ends."""
+    project = os.environ.get("MLFLOW_RUN_ID")
+    return environment({"MLFLOW_RUN_ID": project}) if project else nullcontext()
 
 
 def _begin(run: TrackedRun) -> None:
@@ -104,14 +112,28 @@ def _begin(run: TrackedRun) -> None:
         client().log_text(run.run_id, text, path)
 
 
-def _end(run_id: str, status: str, reason: str) -> None:
-    """End the active run before its time, as well as a server that may be the reason takes it."""
-    with environment({PATIENCE: str(END_SECONDS)}):
-        with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError):
-            client().set_tag(run_id, runs.ERROR, reason)
-        with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError):
-            client().set_terminated(run_id, status)
-            mlflow.end_run(status)
+def _end(status: str, reason: str) -> None:
+    """End the active run, if one was opened, before its time, as well as a server that may be the reason takes it."""
+    run_id = active_run()
+    if run_id is None:
+        return
+    with in_haste():
+        client().set_tag(run_id, runs.ERROR, reason)
+    with in_haste():
+        client().set_terminated(run_id, status)
+    with in_haste():
+        mlflow.end_run(status)  # in any case: it is no longer this process's
+
+
+@contextmanager
+def in_haste() -> Iterator[None]:
+    """Do without what the tracking server does not take within seconds."""
+    brief = {PATIENCE: END_SECONDS, "MLFLOW_HTTP_REQUEST_TIMEOUT": END_SECONDS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 0}
+    with (
+        suppress(PipelineError, MlflowException, OSError, SQLAlchemyError),
+        environment({name: str(value) for name, value in brief.items()}),
+    ):
+        yield
 
 
 def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
@@ -233,6 +255,21 @@ def log_table(run_id: str, table: "DataFrame", path: str) -> None:
         else:
             table.to_csv(file, index=False)
         client().log_artifact(run_id, str(file), str(Path(path).parent))
+
+
+def find_run(run_id: str) -> TrackedRun | None:
+    """Return a run, also one in MLflow's bin; None where there is none of this id, as it was removed for good.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+    """
+    with explained("No answer from the tracking server"):
+        try:
+            return _tracked(client().get_run(run_id))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return None
 
 
 def get_run(run_id: str) -> TrackedRun:

@@ -253,9 +253,11 @@ def test_what_is_worse_than_what_is_there_ends_with_code_3(
 ) -> None:
     arguments = ("compare", "--cells", "rnn", "--seeds", "1", *SMALL, *data)
 
-    output = command(*arguments, "--epochs", "1", "--against", parent, exit_code=3).output
+    judged = ("--against", parent, "--register", "judged")
+    output = command(*arguments, "--epochs", "1", *judged, exit_code=3).output
 
     assert "rnn is worse than " + parent in output
+    assert [] == list(MlflowClient().search_registered_models("name = 'judged'"))
     run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
     assert ("FINISHED", "worse", parent) == (run.info.status, run.data.tags["standing"], run.data.tags["against"])
     equal = children(parent)["rnn-digits-s1"].info.run_id

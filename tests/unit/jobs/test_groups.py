@@ -1,4 +1,12 @@
+"""The runs of a comparison's groups: what stands in them for their trainings."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.jobs import groups
 from pipeline.jobs.groups import summary
+from pipeline.tracking import series, store
 
 
 def test_a_summary_is_mean_deviation_lowest_and_highest() -> None:
@@ -10,3 +18,17 @@ def test_a_summary_is_mean_deviation_lowest_and_highest() -> None:
 def test_one_value_has_no_deviation_and_none_has_nothing() -> None:
     assert {"cost": 2.0, "cost_min": 2.0, "cost_max": 2.0} == summary("cost", [2.0])
     assert {} == summary("cost", [])
+
+
+def test_the_means_of_a_group_go_as_far_as_all_of_its_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience has ended the second one after its second epoch."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    longer, shorter = store.begin_run("gru-s1", {}), store.begin_run("gru-s2", {})
+    series.log(longer, {1: {"cost": 3.0}, 2: {"cost": 2.0}, 3: {"cost": 1.0}})
+    series.log(shorter, {1: {"cost": 5.0}, 2: {"cost": 4.0}})
+
+    means = groups._means([longer, shorter])
+
+    assert {1: 4.0, 2: 3.0} == {step: metrics["cost"] for step, metrics in means.items()}

@@ -1,19 +1,22 @@
 """What a training that is handed to a process makes sure of."""
 
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from pipeline import own_cells
 from pipeline.data import processed
 from pipeline.errors import TrainingError
-from pipeline.jobs import job, side_by_side
+from pipeline.jobs import job, processes, side_by_side
 from pipeline.jobs.job import Job
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
+from pipeline.tracking import runs, store
 
 
 def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
@@ -48,3 +51,32 @@ def test_the_longest_training_begins_first() -> None:
         for n, each in enumerate(settings)
     ]
     assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=side_by_side._size, reverse=True)]
+
+
+def test_the_run_of_a_training_that_another_process_has_taken_over_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that fail, one in itself, the other because it had been given up."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+    names = ("failed", "taken")
+    jobs = [
+        Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint=n, cores=1) for n in names
+    ]
+    run_ids = {each: store.begin_run(each.name, {}) for each in jobs}
+
+    class Executor(side_by_side.Local):
+        def train(self, jobs: Iterable[Job], data: Any, *, count: int, goes_on: Any) -> Generator[processes.Event]:
+            for each in jobs:
+                yield processes.Started(each)
+                yield processes.Said(each, job.Opened(run_id=run_ids[each], state="trains"))
+                if each.name == "taken":
+                    yield processes.Said(each, job.GIVEN_UP)
+                yield processes.Failed(each, "the reason")
+
+    nothing: Any = None
+    outcome = side_by_side.train_all(jobs, nothing, Reporter(), count=1, executor=Executor())
+
+    assert jobs == list(outcome.failures)
+    assert ["FAILED", "RUNNING"] == [store.get_run(run_ids[each]).status for each in jobs]
+    assert [True, False] == [runs.ERROR in store.get_run(run_ids[each]).tags for each in jobs]

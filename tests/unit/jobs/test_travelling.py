@@ -18,6 +18,7 @@ from pipeline.tracking import attachments, leases, runs, store
 from pipeline.tracking.leases import Driver
 from pipeline.tracking.runs import TrackedRun
 from tests.unit.jobs.test_checkpoints import RECORD, checkpoint
+from tests.unit.tracking.test_store import remove_for_good
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,6 +103,16 @@ def test_the_heartbeat_of_the_driver_holds_its_trainings_and_a_lost_attempt_give
             assert not Travelling(driver.driver, "gru-s1").is_held(run_id)
             store.mark_failed(comparison, "killed", status="KILLED")
             assert not Travelling().is_held(run_id)
+
+
+def test_a_run_whose_driver_was_removed_for_good_is_held_by_nobody(run_id: str) -> None:
+    comparison = store.begin_run("comparison", {runs.KIND: runs.COMPARED})
+    lease = leases.take(store.get_run(run_id), Driver(comparison, 1), "gru-s1")
+    assert lease is not None
+    remove_for_good(comparison)
+
+    assert "RUNNING" == store.get_run(run_id).status
+    assert not leases.is_held(store.get_run(run_id))
 
 
 def test_a_holder_shows_that_it_is_alive_while_it_does_something_else(

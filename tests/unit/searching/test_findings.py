@@ -10,7 +10,9 @@ from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints
 from pipeline.progress import Reporter
-from pipeline.searching.findings import FOUND, START, Confirmation
+from pipeline.searching import space
+from pipeline.searching.findings import FOUND, START, Confirmation, Findings
+from pipeline.searching.trials import Trial
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
@@ -47,3 +49,14 @@ def test_the_start_is_known_however_its_trainings_were_typed_and_wherever_their_
 
     assert (FOUND, "0.003") == (confirmation.found.label, confirmation.found.results[0].params["learning_rate"])
     assert START == confirmation.start.label
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(8, True), (16, False)])
+def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSet, steps: int, expected: bool) -> None:
+    """The digits have 8 rows, which steps=0 stands for; so the start itself, which is in no range, is no trial."""
+    ranges = space.of({"cell": "gru", "dataset": "digits"}, ["steps=8,16,32"])
+    winner = Trial(number=1, parameters={"cell": "gru", "steps": steps}, state="complete", accuracies={1: 0.9})
+    findings = Findings(space=ranges, data=data, trials=[winner], winner=winner, epochs=1)
+
+    assert ranges.start("gru") is None
+    assert expected == findings.is_start

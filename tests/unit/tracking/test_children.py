@@ -8,6 +8,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.tracking import children, connection, runs, store
+from tests.unit.tracking.test_store import remove_for_good
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,15 @@ def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> Non
     store.log_tags(run_id, {f"{runs.MARK}{first}": "true"})
     assert first not in store.get_run(run_id).comparisons
     assert [run_id] == [run.run_id for run in children.of(first)]
+
+
+def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() -> None:
+    first, second = store.begin_run("first", {}), store.begin_run("second", {})
+    training = store.create_child(first, "gru-s1", {})
+    assert children.belongs_to(store.get_run(training), first)
+    remove_for_good(first)
+
+    assert not children.belongs_to(store.get_run(training), second)
 
 
 def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         MlflowException(AWAY),
         MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''"),
+        MlflowException("API request to http://10.0.0.1:5000/api failed with timeout exception HTTPConnectionPool: …"),
         MlflowException("(sqlite3.OperationalError) database is locked"),
         MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"),
         requests.ConnectionError("('Connection aborted.', RemoteDisconnected('closed'))"),
