@@ -54,7 +54,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import children, connection, origin, runs, store
+from pipeline.tracking import children, connection, lifecycle, origin, runs, store
 
 WEIGHTS = 65_000
 """Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
@@ -302,13 +302,13 @@ def _cpu(server: psutil.Process | None) -> float:
 def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     """Make runs that have ended, and report on them."""
     _begin_experiment("report")
-    parent = store.begin_run("comparison", runs.of_kind(runs.COMPARED))
+    parent = lifecycle.begin_run("comparison", runs.of_kind(runs.COMPARED))
     for index in range(number):
         settings = Settings(
             cell="gru", dataset="digits", seed=1 + index % GROUP, learning_rate=1e-4 * (1 + index // GROUP)
         )
         _make_run(replace(settings, epochs=epochs), parent, data)
-    store.end(parent)
+    lifecycle.end(parent)
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
     chosen = selection.of_parent(parent)
     read = time.perf_counter()
@@ -322,12 +322,12 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
 def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
     """Make a run as a training leaves it, without the steps on the way."""
     tags = runs.of_kind(runs.TRAINING) | {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest, runs.CORES: "1"}
-    run_id = store.create_child(parent, f"gru-s{settings.seed}", tags)
+    run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
     store.log_parameters(run_id, fingerprints.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]
     _log_end(run_id, history, data)
-    store.end(run_id)
+    lifecycle.end(run_id)
 
 
 def _record(epoch: int, chance: float) -> EpochRecord:

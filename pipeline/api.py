@@ -70,9 +70,9 @@ def _function(*settings: type[DataSettings], lists: bool = False) -> Callable[[C
 
 
 def _check_no_run_is_active() -> None:
-    from pipeline.tracking import store
+    from pipeline.tracking import lifecycle
 
-    if run_id := store.active_run():
+    if run_id := lifecycle.active_run():
         raise UsageError(
             f"Expected no active MLflow run, as a training opens one, received {run_id}, which is active here. "
             "End it first: mlflow.end_run()."

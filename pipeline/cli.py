@@ -72,9 +72,9 @@ def top(
 def _describe_project_run(kind: str, name: str, tags: dict[str, str] | None = None) -> None:
     """Say in the run that ``mlflow run`` opened for this stage what it was; without one, do not import MLflow."""
     if "MLFLOW_RUN_ID" in os.environ:
-        from pipeline.tracking import store
+        from pipeline.tracking import lifecycle
 
-        store.describe_project_run(kind, name, tags)
+        lifecycle.describe_project_run(kind, name, tags)
 
 
 def _describe_resumption(run_id: str | None) -> None:

@@ -89,9 +89,9 @@ def _checked(settings: type[DataSettings] | None, given: Mapping[str, Any], *, l
 def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
     """Let a file of parameters be kept with the run that a stage opens."""
     configuration.check_declared(config, given)
-    from pipeline.tracking import runs, store
+    from pipeline.tracking import lifecycle, runs
 
-    with store.attached(runs.CONFIGURATION, config.text):
+    with lifecycle.attached(runs.CONFIGURATION, config.text):
         yield
 
 

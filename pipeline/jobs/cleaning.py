@@ -15,7 +15,7 @@ from pipeline.jobs import environments, listing
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.travelling import FOLDER, Travelling, place_of
 from pipeline.progress import Reporter
-from pipeline.tracking import attachments, connection, runs, store
+from pipeline.tracking import attachments, connection, lifecycle, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 LEFT = "Its process ended without marking the run; `pipeline clean` did."
@@ -79,7 +79,7 @@ def _runs_left(known: list[TrackedRun], place: Checkpoints) -> Iterator[Finding]
 
 def _end(run: TrackedRun, place: Checkpoints) -> bool:
     own = place_of(run, place) or place
-    return _while_held(run.checkpoint, own, lambda: store.mark_failed(run.run_id, LEFT, status="KILLED"))
+    return _while_held(run.checkpoint, own, lambda: lifecycle.mark_failed(run.run_id, LEFT, status="KILLED"))
 
 
 def _checkpoints(known: list[TrackedRun], place: Checkpoints, reporter: Reporter) -> Iterator[Finding]:

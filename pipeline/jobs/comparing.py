@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.jobs import fingerprints, grid, naming, resumable
 from pipeline.jobs.checkpoints import Place
 from pipeline.settings import Settings
-from pipeline.tracking import children, origin, runs, store
+from pipeline.tracking import children, lifecycle, origin, runs, store
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def opened_as(
 ) -> Iterator[str]:
     """Open the run that trainings belong to, of whichever kind, or continue that with the same fingerprint."""
     # In a project's run `mlflow run` has opened one for us.
-    known = None if store.in_project_run() else resumable.cut_off(fingerprint, place)
+    known = None if lifecycle.in_project_run() else resumable.cut_off(fingerprint, place)
     with resumable.open_run(name, place, data, kind=kind, fingerprint=fingerprint, resume=known) as (run_id, _):
         store.log_parameters(run_id, parameters)
         children.mark(run_id, run_id)

@@ -15,7 +15,7 @@ from pipeline.evaluation import figures
 from pipeline.jobs import fingerprints, naming
 from pipeline.jobs.job import Done, Job
 from pipeline.settings import Settings
-from pipeline.tracking import children, origin, runs, series, store
+from pipeline.tracking import children, lifecycle, origin, runs, series, store
 
 PER_EPOCH = (runs.COST, runs.ACCURACY, runs.VAL_COST, runs.VAL_ACCURACY)
 
@@ -32,7 +32,7 @@ def make(comparison: str, data: DataSet, jobs: Sequence[Job], done: Mapping[Job,
         if name in there:
             if there[name].status == "FINISHED":
                 continue
-            store.delete_run(there[name].run_id)  # cut off while it was made
+            lifecycle.delete_run(there[name].run_id)  # cut off while it was made
         colour = figures.colour_of(cell) if cells.count(cell) == 1 else None
         _make(comparison, name, data, {job: done[job] for job in members}, colour)
 
@@ -48,7 +48,7 @@ def _configurations(jobs: Sequence[Job]) -> list[list[Job]]:
 def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], colour: str | None) -> None:
     """Make a group; in a colour, where it is the only one of its cell: in the UI as on the page."""
     members = [store.get_run(each.run_id) for each in done.values()]
-    group = store.create_child(comparison, name, runs.of_kind(runs.GROUP) | {runs.COMPARISON: comparison})
+    group = lifecycle.create_child(comparison, name, runs.of_kind(runs.GROUP) | {runs.COMPARISON: comparison})
     if colour:
         store.log_tags(group, {runs.COLOUR: colour})
     parameters = fingerprints.parameters(next(iter(done)).settings, data) | {
@@ -65,7 +65,7 @@ def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], c
     for each in done.values():
         if not each.taken_over:
             store.log_tags(each.run_id, {runs.PARENT: group})
-    store.end(group)
+    lifecycle.end(group)
 
 
 def _means(run_ids: Sequence[str]) -> dict[int, dict[str, float]]:

@@ -19,7 +19,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import children, runs, store
+from pipeline.tracking import children, lifecycle, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:  # it imports TensorFlow
@@ -130,7 +130,7 @@ def train(job: Job, send: Send, place: Place | None = None) -> Done:
             time.sleep(1)
         try:
             return _finished(job, opened, send, goes_on=twin is not None)
-        except store.TakenError:
+        except lifecycle.TakenError:
             send(GIVEN_UP)
             raise
 

@@ -19,7 +19,7 @@ from pipeline.jobs import checkpoints, fingerprints
 from pipeline.jobs.checkpoints import Checkpoints, Place
 from pipeline.jobs.travelling import place_of
 from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings
-from pipeline.tracking import leases, runs, store
+from pipeline.tracking import leases, lifecycle, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 
@@ -39,7 +39,7 @@ def open_run(
     The checkpoint is held before the run is there, and until it has ended; when it has ended well, it is removed.
 
     Args:
-        name: of the run; see :func:`pipeline.tracking.store.open_run`.
+        name: of the run; see :func:`pipeline.tracking.lifecycle.open_run`.
         place: of the checkpoints.
         data: what is trained on.
         kind: of the run, such as :data:`runs.TRAINING`.
@@ -54,12 +54,12 @@ def open_run(
     tags = runs.of_kind(kind) | {runs.FINGERPRINT: fingerprint, runs.DATASET: data.name}
     tags |= {runs.DATASET_DIGEST: data.digest, runs.CHECKPOINT: runs.ON_SERVER if place.travels else ""}
     if resume is None and place.travels:  # the run is there first: it tells who is at it
-        resume = store.get_run(store.begin_run(name, tags, parent=parent))
+        resume = store.get_run(lifecycle.begin_run(name, tags, parent=parent))
     checkpoint = resume.checkpoint if resume else checkpoints.new_name()
     with place.hold(checkpoint):
         tags |= {} if place.travels else {runs.CHECKPOINT: checkpoint}
         run_id = resume.run_id if resume else None
-        with store.open_run(name, tags, parent=parent, resume=run_id) as opened:
+        with lifecycle.open_run(name, tags, parent=parent, resume=run_id) as opened:
             yield opened, checkpoint
         place.remove(checkpoint)
 

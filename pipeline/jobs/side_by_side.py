@@ -16,7 +16,7 @@ from pipeline.jobs.processes import Event, GoesOn, Work
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import store
+from pipeline.tracking import lifecycle
 
 ROWS = 28  # of an image, to tell about how long a training takes
 
@@ -167,7 +167,7 @@ def follow(
             if isinstance(event, processes.Finished | processes.Failed):
                 run_id = run_ids.pop(event.job, None)
                 if run_id and isinstance(event, processes.Failed):
-                    store.mark_failed(run_id, event.reason)
+                    lifecycle.mark_failed(run_id, event.reason)
             elif isinstance(event, processes.Said) and isinstance(event.message, Opened):
                 run_ids[event.job] = event.message.run_id
             elif isinstance(event, processes.Said) and event.message == job.GIVEN_UP:
@@ -184,8 +184,8 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         for run_id in run_ids.values():
-            with store.in_haste():
-                store.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
+            with lifecycle.in_haste():
+                lifecycle.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
         raise
 
 

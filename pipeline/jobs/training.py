@@ -22,7 +22,7 @@ from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
-from pipeline.tracking import models, origin, runs, store
+from pipeline.tracking import lifecycle, models, origin, runs, store
 from pipeline.tracking.runs import TrackedRun
 
 GoesOn = Callable[[EpochRecord], bool]
@@ -109,7 +109,7 @@ def cut_off(settings: Settings, data: DataSet, reporter: Reporter, *, new: bool)
     found = None if new else resumable.cut_off(fingerprints.of(settings, data), Checkpoints(settings.data_dir))
     if found is None:
         return None
-    if store.in_project_run():  # which has a run of its own
+    if lifecycle.in_project_run():  # which has a run of its own
         reporter.note(
             f"Run {found.run_id}, the same training, was cut off. To go on with it: -P resume={found.run_id}."
         )

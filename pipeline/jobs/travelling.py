@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pipeline.errors import DataError
 from pipeline.jobs.checkpoints import HeldError, Place, decode, encode
 from pipeline.records import Snapshot
-from pipeline.tracking import attachments, leases, runs, store
+from pipeline.tracking import attachments, leases, lifecycle, runs, store
 from pipeline.tracking.leases import Driver, Lease
 from pipeline.tracking.runs import TrackedRun
 
@@ -124,7 +124,7 @@ class Travelling:
         attachments.write(name, path, digest + content)
         if not leases.is_current(name, lease):  # asked last: what follows is logged
             attachments.remove(name, path)
-            raise store.TakenError(f"Run {name} was given up here, and another process has taken it over.")
+            raise lifecycle.TakenError(f"Run {name} was given up here, and another process has taken it over.")
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint after the latest epoch; None if no epoch was finished.

@@ -1,17 +1,13 @@
 """What goes into a run, and how it comes back.
 
-A run that ``mlflow run`` has opened for us (``MLFLOW_RUN_ID``) is continued;
-otherwise one is made. Everything is logged by run id, so that a stage can add
-to a run that has ended.
+Everything is logged by run id, so that a stage can add to a run that has ended.
+How a run begins and ends is in ``lifecycle.py``.
 """
 
-import os
-import re
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,161 +16,16 @@ import mlflow
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
+from pipeline.errors import UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import attachments, experiment, runs
-from pipeline.tracking.connection import PATIENCE, client, environment, explained, patiently
+from pipeline.tracking import attachments, runs
+from pipeline.tracking.connection import client, explained, patiently
 from pipeline.tracking.runs import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-
-END_SECONDS = 10  # that are waited for the server when a run ends before its time
-SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
-NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
-
-_attached: dict[str, str] = {}
-
-
-class TakenError(TrackingError):
-    """Another process has taken a run over, because this one was given up: nothing more is logged on it."""
-
-
-@contextmanager
-def attached(path: str, text: str) -> Iterator[None]:
-    """Let every run that this process opens within the block hold a text as the artifact ``path``."""
-    _attached[path] = text
-    try:
-        yield
-    finally:
-        del _attached[path]
-
-
-@contextmanager
-def open_run(
-    name: str, tags: Mapping[str, str], *, parent: str | None = None, resume: str | None = None
-) -> Iterator[str]:
-    """Open a run, or continue one, and yield its id.
-
-    It ends as FINISHED; as KILLED on Ctrl-C; as FAILED when anything is raised, but for :class:`TakenError`.
-    The tag ``error`` holds the reason. System metrics are sampled throughout.
-
-    Args:
-        name: of the run; the one that a person gave to ``mlflow run`` stays.
-        tags: that it has from the moment it is there.
-        parent: the id of the run that it belongs under.
-        resume: the id of the run to continue. None: that of ``mlflow run``, if it has opened one; otherwise a new run.
-    """
-    set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
-    set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
-    with _project_remembered():
-        try:
-            run_id = patiently(
-                mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
-                run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
-                run_name=None if resume else _run_name(name),
-                parent_run_id=parent,
-                tags=dict(tags),
-                log_system_metrics=True,
-            ).info.run_id
-            _begin(get_run(run_id))
-            yield run_id
-        except KeyboardInterrupt:
-            # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-            _end("KILLED", "Stopped by Ctrl-C or a termination signal.")
-            raise
-        except TakenError:
-            patiently(mlflow.end_run, "RUNNING")  # by the other
-            raise
-        except BaseException as error:
-            _end("FAILED", str(error) or repr(error))
-            raise
-        client().set_terminated(run_id)  # can be repeated: MLflow's own end forgets the run with its first attempt
-        patiently(mlflow.end_run)
-
-
-def _project_remembered() -> AbstractContextManager[None]:
-    """Keep what names the run of ``mlflow run``: MLflow drops it when any run ends."""
-    project = os.environ.get("MLFLOW_RUN_ID")
-    return environment({"MLFLOW_RUN_ID": project}) if project else nullcontext()
-
-
-def _begin(run: TrackedRun) -> None:
-    experiment.describe(run.experiment_id)
-    if runs.ERROR in run.tags:
-        client().delete_tag(run.run_id, runs.ERROR)  # of the attempt before
-    for path, text in _attached.items():
-        client().log_text(run.run_id, text, path)
-
-
-def _end(status: str, reason: str) -> None:
-    """End the active run, if one was opened, before its time, as well as a server that may be the reason takes it."""
-    run_id = active_run()
-    if run_id is None:
-        return
-    with in_haste():
-        client().set_tag(run_id, runs.ERROR, reason)
-    with in_haste():
-        client().set_terminated(run_id, status)
-    with in_haste():
-        mlflow.end_run(status)  # in any case: it is no longer this process's
-
-
-@contextmanager
-def in_haste() -> Iterator[None]:
-    """Do without what the tracking server does not take within seconds."""
-    brief = {PATIENCE: END_SECONDS, "MLFLOW_HTTP_REQUEST_TIMEOUT": END_SECONDS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 0}
-    with (
-        suppress(PipelineError, MlflowException, OSError, SQLAlchemyError),
-        environment({name: str(value) for name, value in brief.items()}),
-    ):
-        yield
-
-
-def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
-    """End a run whose process could not, because it died."""
-    if get_run(run_id).status == "RUNNING":
-        client().set_tag(run_id, runs.ERROR, reason)
-        client().set_terminated(run_id, status)
-
-
-def begin_run(name: str, tags: Mapping[str, str], *, parent: str | None = None) -> str:
-    """Make a run for :func:`open_run` to continue; return its id, or that of the run that ``mlflow run`` has made."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        log_tags(run_id, tags)
-        return run_id
-    run_id = patiently(mlflow.start_run, run_name=name, parent_run_id=parent, tags=dict(tags)).info.run_id
-    patiently(mlflow.end_run, "RUNNING")
-    return str(run_id)
-
-
-def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
-    """Make a run below another one, beside the active one, and return its id."""
-    experiment = get_run(parent).experiment_id
-    made = client().create_run(experiment, run_name=name, tags={**tags, runs.PARENT: parent})
-    return str(made.info.run_id)
-
-
-def end(run_id: str) -> None:
-    """End a run that :func:`create_child` has made."""
-    client().set_terminated(run_id)
-
-
-def delete_run(run_id: str) -> None:
-    """Delete a run; MLflow keeps it among the deleted ones."""
-    client().delete_run(run_id)
-
-
-def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
-    """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        client().update_run(run_id, name=_run_name(f"{kind}-{name}"))
-        log_tags(run_id, runs.of_kind(kind) | dict(tags or {}))
 
 
 def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
@@ -190,17 +41,6 @@ def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags by name, in one request."""
     client().log_batch(run_id, tags=_tags(tags))
-
-
-def active_run() -> str | None:
-    """Return the id of the run that is active in this process, if there is one."""
-    run = mlflow.active_run()
-    return str(run.info.run_id) if run else None
-
-
-def in_project_run() -> bool:
-    """Return whether ``mlflow run`` has opened a run for this process."""
-    return "MLFLOW_RUN_ID" in os.environ
 
 
 def log_metrics(
@@ -397,10 +237,3 @@ def parameters_of(run_id: str) -> dict[str, str]:
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:
     return [RunTag(name, value) for name, value in tags.items()]
-
-
-def _run_name(name: str) -> str:
-    """Return ``name``, or the name that a person gave the run of ``mlflow run``."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    given = get_run(run_id).name if run_id else None
-    return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.jobs import groups
 from pipeline.jobs.groups import summary
-from pipeline.tracking import series, store
+from pipeline.tracking import lifecycle, series
 
 
 def test_a_summary_is_mean_deviation_lowest_and_highest() -> None:
@@ -25,7 +25,7 @@ def test_the_means_of_a_group_go_as_far_as_all_of_its_trainings(
 ) -> None:
     """Patience has ended the second one after its second epoch."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    longer, shorter = store.begin_run("gru-s1", {}), store.begin_run("gru-s2", {})
+    longer, shorter = lifecycle.begin_run("gru-s1", {}), lifecycle.begin_run("gru-s2", {})
     series.log(longer, {1: {"cost": 3.0}, 2: {"cost": 2.0}, 3: {"cost": 1.0}})
     series.log(shorter, {1: {"cost": 5.0}, 2: {"cost": 4.0}})
 

@@ -16,7 +16,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
-from pipeline.tracking import runs, store
+from pipeline.tracking import lifecycle, runs, store
 
 
 def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
@@ -63,7 +63,7 @@ def test_the_run_of_a_training_that_another_process_has_taken_over_is_left_to_it
     jobs = [
         Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint=n, cores=1) for n in names
     ]
-    run_ids = {each: store.begin_run(each.name, {}) for each in jobs}
+    run_ids = {each: lifecycle.begin_run(each.name, {}) for each in jobs}
 
     class Executor(side_by_side.Local):
         def train(self, jobs: Iterable[Job], data: Any, *, count: int, goes_on: Any) -> Generator[processes.Event]:

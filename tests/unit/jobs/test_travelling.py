@@ -14,11 +14,11 @@ from pipeline.jobs.checkpoints import Checkpoints, HeldError
 from pipeline.jobs.travelling import Travelling, place_of
 from pipeline.progress import Reporter
 from pipeline.records import Snapshot
-from pipeline.tracking import attachments, leases, runs, store
+from pipeline.tracking import attachments, leases, lifecycle, runs, store
 from pipeline.tracking.leases import Driver
 from pipeline.tracking.runs import TrackedRun
 from tests.unit.jobs.test_checkpoints import RECORD, checkpoint
-from tests.unit.tracking.test_store import remove_for_good
+from tests.unit.tracking.test_lifecycle import remove_for_good
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +36,7 @@ TAGS = {runs.KIND: runs.TRAINING, runs.FINGERPRINT: "f", runs.CHECKPOINT: runs.O
 @pytest.fixture
 def run_id() -> Iterator[str]:
     """Return the id of a run that was made and that nobody has taken."""
-    made = store.begin_run("gru-s1", TAGS)
+    made = lifecycle.begin_run("gru-s1", TAGS)
     yield made
     leases.discard(store.get_run(made))
 
@@ -85,7 +85,7 @@ def test_a_run_is_held_by_one_and_an_attempt_that_was_given_up_logs_nothing_more
             pass
         monkeypatch.setattr(leases, "FRESH", 0.0)  # from now on it has been silent for too long
         with second.hold(run_id):
-            first_words = pytest.raises(store.TakenError, match="another process has taken it over")
+            first_words = pytest.raises(lifecycle.TakenError, match="another process has taken it over")
             with first_words:
                 first.save(run_id, after(1))
             second.save(run_id, after(2))
@@ -93,7 +93,7 @@ def test_a_run_is_held_by_one_and_an_attempt_that_was_given_up_logs_nothing_more
 
 
 def test_the_heartbeat_of_the_driver_holds_its_trainings_and_a_lost_attempt_gives_way(run_id: str) -> None:
-    comparison = store.begin_run("comparison", {runs.KIND: runs.COMPARED})
+    comparison = lifecycle.begin_run("comparison", {runs.KIND: runs.COMPARED})
     driver = Travelling()
     with driver.hold(comparison):
         assert Driver(comparison, 1) == driver.driver
@@ -101,12 +101,12 @@ def test_the_heartbeat_of_the_driver_holds_its_trainings_and_a_lost_attempt_give
             assert Travelling().is_held(run_id)
             assert Travelling(driver.driver, "another job").is_held(run_id)
             assert not Travelling(driver.driver, "gru-s1").is_held(run_id)
-            store.mark_failed(comparison, "killed", status="KILLED")
+            lifecycle.mark_failed(comparison, "killed", status="KILLED")
             assert not Travelling().is_held(run_id)
 
 
 def test_a_run_whose_driver_was_removed_for_good_is_held_by_nobody(run_id: str) -> None:
-    comparison = store.begin_run("comparison", {runs.KIND: runs.COMPARED})
+    comparison = lifecycle.begin_run("comparison", {runs.KIND: runs.COMPARED})
     lease = leases.take(store.get_run(run_id), Driver(comparison, 1), "gru-s1")
     assert lease is not None
     remove_for_good(comparison)
@@ -133,7 +133,7 @@ def test_an_attempt_that_was_given_up_leaves_no_file(run_id: str) -> None:
     first = Travelling()
     with first.hold(run_id):
         leases.take(store.get_run(run_id))
-        with pytest.raises(store.TakenError):
+        with pytest.raises(lifecycle.TakenError):
             first.save(run_id, after(1))
 
     assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
@@ -143,7 +143,7 @@ def test_a_checkpoint_that_a_run_has_left_behind_is_found_and_removed(run_id: st
     place = Travelling()
     with place.hold(run_id):
         place.save(run_id, after(1))
-    store.end(run_id)
+    lifecycle.end(run_id)
     (found,) = [each for each in cleaning.find(tmp_path, Reporter()) if run_id in each.what]
 
     assert ("its run has ended", True) == (found.reason, found.size > 0)
@@ -168,7 +168,7 @@ def test_of_several_that_take_a_run_at_the_same_time_one_gets_it(run_id: str) ->
 
 
 def test_of_two_new_runs_of_one_training_one_is_trained_and_the_other_goes(run_id: str) -> None:
-    rival = store.begin_run("gru-s1", TAGS)
+    rival = lifecycle.begin_run("gru-s1", TAGS)
     with Travelling().hold(run_id):
         assert store.get_run(rival).is_deleted
         with pytest.raises(HeldError, match="at the same time"), Travelling().hold(rival):
@@ -179,7 +179,7 @@ def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
     run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other has found this one taken, and deleted its own, between the two looks of this process."""
-    rival = store.begin_run("gru-s1", TAGS)
+    rival = lifecycle.begin_run("gru-s1", TAGS)
     first, second = sorted([run_id, rival])
     seen = leases.rivals
 
@@ -195,7 +195,7 @@ def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
 
 def test_a_new_run_of_a_training_that_somebody_is_at_goes(run_id: str) -> None:
     with Travelling().hold(run_id):
-        late = store.begin_run("gru-s1", TAGS)
+        late = lifecycle.begin_run("gru-s1", TAGS)
         with pytest.raises(HeldError, match="at the same time"), Travelling().hold(late):
             pass
     assert store.get_run(late).is_deleted

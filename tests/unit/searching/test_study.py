@@ -21,7 +21,7 @@ from pipeline.searching.trials import Trial
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
-from pipeline.tracking import runs, store
+from pipeline.tracking import lifecycle, runs, store
 from tests.unit.jobs.test_checkpoints import RECORD
 
 SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"])
@@ -37,16 +37,16 @@ class Pretended(Local):
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn) -> Generator[Event]:
         for job in jobs:
             self.begun.append(job.name)
-            run_id = store.begin_run(job.name, {})
+            run_id = lifecycle.begin_run(job.name, {})
             yield processes.Started(job)
             yield processes.Said(job, Opened(run_id=run_id, state="trains"))
             if int(job.name.removeprefix("gru-t")) in self._failing:
-                store.mark_failed(run_id, "cost not finite")
+                lifecycle.mark_failed(run_id, "cost not finite")
                 yield processes.Failed(job, "cost not finite")
             else:
                 store.log_epoch(run_id, RECORD)
                 store.log_metrics(run_id, {runs.TRAIN_SECONDS: 1.0})
-                store.end(run_id)
+                lifecycle.end(run_id)
                 yield processes.Finished(job, Done(run_id=run_id, taken_over=False))
 
 
@@ -67,7 +67,7 @@ def study(parent: str, data: DataSet, executor: Pretended, limit: int = 5) -> St
 
 def searched(data: DataSet) -> str:
     """Return the run of a search that was stopped after five trials, three of which have failed, not in a row."""
-    parent = store.begin_run("search-gru", {})
+    parent = lifecycle.begin_run("search-gru", {})
     study(parent, data, Pretended(1, 3, 5)).run(Reporter())
     return parent
 
@@ -92,7 +92,7 @@ def test_a_search_that_has_its_winner_repeats_nothing(data: DataSet) -> None:
 
 
 def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
-    parent = store.begin_run("search-gru", {})
+    parent = lifecycle.begin_run("search-gru", {})
     failing = study(parent, data, Pretended(*range(1, 10)), limit=9)
     failing.run(Reporter())
 

@@ -7,8 +7,8 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.tracking import children, connection, runs, store
-from tests.unit.tracking.test_store import remove_for_good
+from pipeline.tracking import children, connection, lifecycle, runs, store
+from tests.unit.tracking.test_lifecycle import remove_for_good
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +19,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def test_children_are_found_by_what_they_say_themselves() -> None:
-    first, second = store.begin_run("first", {}), store.begin_run("second", {})
+    first, second = lifecycle.begin_run("first", {}), lifecycle.begin_run("second", {})
     for comparison in (first, second):
         children.mark(comparison, comparison)
-    own, other = store.create_child(first, "gru-s1", {}), store.create_child(first, "gru-s2", {})
-    group = store.create_child(first, "gru", {runs.COMPARISON: first})
+    own, other = lifecycle.create_child(first, "gru-s1", {}), lifecycle.create_child(first, "gru-s2", {})
+    group = lifecycle.create_child(first, "gru", {runs.COMPARISON: first})
     for run_id in (own, other):
         children.mark(run_id, first)
         store.log_tags(run_id, {runs.PARENT: group})
@@ -34,7 +34,7 @@ def test_children_are_found_by_what_they_say_themselves() -> None:
 
 
 def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them() -> None:
-    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(6)]
+    run_id, others = lifecycle.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(6)]
     with ThreadPoolExecutor(len(others)) as pool:
         list(pool.map(lambda comparison: children.mark(run_id, comparison), others))
 
@@ -43,9 +43,9 @@ def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them(
 
 def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> None:
     """MLflow cuts a tag at 8,000 characters, which are 242 ids."""
-    run_id, others = store.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(children.LISTED + 50)]
+    run_id, others = lifecycle.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(children.LISTED + 50)]
     store.log_tags(run_id, {f"{runs.MARK}{comparison}": "true" for comparison in others})
-    last = store.begin_run("comparison", {})
+    last = lifecycle.begin_run("comparison", {})
     children.mark(run_id, last)
 
     run = store.get_run(run_id)
@@ -54,15 +54,15 @@ def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> Non
 
     for other in others[:60]:  # as if its list had no room for the last any more
         children.mark(run_id, other)
-    first = store.begin_run("first", {})
+    first = lifecycle.begin_run("first", {})
     store.log_tags(run_id, {f"{runs.MARK}{first}": "true"})
     assert first not in store.get_run(run_id).comparisons
     assert [run_id] == [run.run_id for run in children.of(first)]
 
 
 def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() -> None:
-    first, second = store.begin_run("first", {}), store.begin_run("second", {})
-    training = store.create_child(first, "gru-s1", {})
+    first, second = lifecycle.begin_run("first", {}), lifecycle.begin_run("second", {})
+    training = lifecycle.create_child(first, "gru-s1", {})
     assert children.belongs_to(store.get_run(training), first)
     remove_for_good(first)
 
@@ -70,8 +70,8 @@ def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() 
 
 
 def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = store.begin_run("comparison", {})
-    child = store.create_child(parent, "gru-s1", {runs.PARENT: parent, runs.CHECKPOINT: "0" * 32})
+    parent = lifecycle.begin_run("comparison", {})
+    child = lifecycle.create_child(parent, "gru-s1", {runs.PARENT: parent, runs.CHECKPOINT: "0" * 32})
     search: Callable[..., object] = mlflow.search_runs
     away = iter(range(1_000))
 
@@ -90,7 +90,7 @@ def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = store.begin_run("gru", {})
+    own = lifecycle.begin_run("gru", {})
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
     start, away = mlflow.MlflowClient.get_run, iter([False, True])  # not for its name, but when it is opened
 
@@ -101,19 +101,19 @@ def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_mom
 
     monkeypatch.setattr(connection, "PAUSE", 0.0)
     monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
-    with store.open_run("gru", {}) as opened:
+    with lifecycle.open_run("gru", {}) as opened:
         assert own == opened
 
 
 def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:
-    run_id = store.begin_run("gru-s1", {runs.COMPARISON: "a,b"})
+    run_id = lifecycle.begin_run("gru-s1", {runs.COMPARISON: "a,b"})
     children.mark(run_id, "c")
 
     assert "a,b,c" == store.get_run(run_id).tags[runs.COMPARISON]
 
 
 def test_what_a_former_version_has_listed_counts() -> None:
-    parent, child = store.begin_run("comparison", {}), store.begin_run("gru-s1", {})
+    parent, child = lifecycle.begin_run("comparison", {}), lifecycle.begin_run("gru-s1", {})
     store.log_tags(parent, {runs.CHILDREN: child})
 
     assert [child] == [run.run_id for run in children.of(parent)]

@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from pipeline.tracking import connection, runs, store
+from pipeline.tracking import connection, lifecycle, runs, store
 
 LOCKED = "(sqlite3.OperationalError) database is locked"
 
@@ -41,7 +41,7 @@ def failing(call: Callable[..., Any], times: int) -> Callable[..., Any]:
 
 
 def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    with store.open_run("gru", {}) as run_id:
+    with lifecycle.open_run("gru", {}) as run_id:
         end = mlflow.MlflowClient.set_terminated
         monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", failing(end, 3))
 
@@ -50,11 +50,11 @@ def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(mo
 
 def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes next in the process opens a run of its own."""
-    monkeypatch.setattr(store, "END_SECONDS", 0)
+    monkeypatch.setattr(lifecycle, "END_SECONDS", 0)
     end = mlflow.MlflowClient.set_terminated
 
     def fail() -> None:
-        with store.open_run("gru", {}):
+        with lifecycle.open_run("gru", {}):
             monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", failing(end, 1_000_000))
             raise RuntimeError("the reason")
 
@@ -62,9 +62,9 @@ def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: py
         fail()
     monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", end)
 
-    assert store.active_run() is None
-    with store.open_run("gru", {}) as run_id:
-        assert run_id == store.active_run()
+    assert lifecycle.active_run() is None
+    with lifecycle.open_run("gru", {}) as run_id:
+        assert run_id == lifecycle.active_run()
 
 
 def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,10 +76,10 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mlflow, "start_run", interrupted)
-    with pytest.raises(KeyboardInterrupt), store.open_run("gru", {}):
+    with pytest.raises(KeyboardInterrupt), lifecycle.open_run("gru", {}):
         pass
 
-    assert store.active_run() is None
+    assert lifecycle.active_run() is None
     (run,) = store.find_runs("")
     assert "KILLED" == run.status
     assert "Stopped by Ctrl-C" in run.tags[runs.ERROR]
@@ -87,18 +87,18 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
 
 def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow drops the variable; what is said to the user afterwards depends on it, and what describes that run."""
-    own = store.begin_run("gru", {})
+    own = lifecycle.begin_run("gru", {})
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    with store.open_run("gru", {}) as run_id:
+    with lifecycle.open_run("gru", {}) as run_id:
         assert own == run_id
     assert own == os.environ["MLFLOW_RUN_ID"]
-    store.describe_project_run("resume", "other", {"resumed_run_id": "other"})
+    lifecycle.describe_project_run("resume", "other", {"resumed_run_id": "other"})
     assert ("resume", "other") == (store.get_run(own).tags[runs.KIND], store.get_run(own).tags["resumed_run_id"])
 
 
 def test_a_run_is_found_until_it_is_removed_for_good() -> None:
-    run_id = store.begin_run("gru", {})
-    store.delete_run(run_id)
+    run_id = lifecycle.begin_run("gru", {})
+    lifecycle.delete_run(run_id)
     found = store.find_run(run_id)
     assert found is not None
     assert found.is_deleted
