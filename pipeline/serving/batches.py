@@ -70,6 +70,7 @@ class Reading:
         empty, found = own.empty_table(), [own]
         for file in files:
             with suppress(OSError, DataError):  # which are told when it is read
+                _check_plain(file, self.name(file))
                 if columns.is_parquet(file):
                     others = columns.others(file, name=self.name(file), column=self.column)
                     found.append(answers.beside(empty, others.empty_table()).schema)

@@ -142,6 +142,7 @@ def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
+    assert answers.SCHEMA == batches.PLAIN.schema([tmp_path / "pipe.png"])  # it asks no pipe, which would wait
     rows, errors = answered([tmp_path / "pipe.png", Path("/dev/null"), save(tmp_path / "a.png")])
     assert [(str(tmp_path / "a.png"), 0, "light")] == rows
     assert ["received what is no plain file."] * 2 == [error.partition(", ")[2] for error in errors]
