@@ -56,6 +56,32 @@ _ACCURATE = Recipe(
     },
 )
 
+_TWO_BOTH_WAYS: Values = {"layers": 2, "direction": "bidirectional", "epochs": 100}
+_DEEP_GATED: Values = {
+    **_GATED,
+    **_TWO_BOTH_WAYS,
+    "learning_rate": 0.003,
+    "batch_size": 256,
+    "dropout": 0.5,
+    "distortion": 1.25,
+}
+
+_DEEP = Recipe(
+    about="""
+    From tuning two layers of 128 units in both directions on MNIST's validation images, with a GRU. The values of the
+    RNN are those of accurate, not tuned.
+    Expect, on its test images, 99.7 % (gru), 100 epochs of 24 s of one core.
+    mlflow run . --env-manager uv -P cell=gru -P recipe=deep
+    """,
+    values={
+        "rnn": {**_ACCURATE.values["rnn"], **_TWO_BOTH_WAYS},
+        "lstm": _DEEP_GATED,
+        "gru": _DEEP_GATED,
+        "mgu": _DEEP_GATED,
+        OWN: _DEEP_GATED,
+    },
+)
+
 _SHORT: Values = {"schedule": "cosine", "warmup_epochs": 0.1, "clip_norm": 1.0}
 
 _QUICK_GRU: Values = {**_SHORT, "epochs": 1, "learning_rate": 0.02, "hidden_units": 64}
@@ -96,7 +122,13 @@ _PIXELS = Recipe(
     },
 )
 
-RECIPES: Mapping[str, Recipe] = {"tutorial": _TUTORIAL, "accurate": _ACCURATE, "quick": _QUICK, "pixels": _PIXELS}
+RECIPES: Mapping[str, Recipe] = {
+    "tutorial": _TUTORIAL,
+    "accurate": _ACCURATE,
+    "deep": _DEEP,
+    "quick": _QUICK,
+    "pixels": _PIXELS,
+}
 
 
 def resolve(given: Mapping[str, Any]) -> Settings:

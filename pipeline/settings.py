@@ -32,7 +32,7 @@ Initializer = Literal["orthogonal", "identity", "chrono", "log-chrono"]
 Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine", "elastic"]
-Recipe = Literal["tutorial", "accurate", "quick", "pixels"]
+Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels"]
 
 MIRRORS = "mirrors"
 """The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""

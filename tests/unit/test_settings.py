@@ -70,7 +70,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("hidden_units", "many", "a valid integer"),
         ("direction", "sideways", "'forward' or 'bidirectional'"),
         ("source", "", "at least 1 character"),
-        ("recipe", "lucky", "'tutorial', 'accurate', 'quick' or 'pixels'"),
+        ("recipe", "lucky", "'tutorial', 'accurate', 'deep', 'quick' or 'pixels'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
