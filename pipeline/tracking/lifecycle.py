@@ -75,13 +75,15 @@ def open_run(
             _end("KILLED", "Stopped by Ctrl-C or a termination signal.")
             raise
         except TakenError:
-            patiently(mlflow.end_run, "RUNNING")  # by the other
+            _leave("RUNNING")  # by the other
             raise
         except BaseException as error:
             _end("FAILED", str(error) or repr(error))
             raise
-        client().set_terminated(run_id)  # can be repeated: MLflow's own end forgets the run with its first attempt
-        patiently(mlflow.end_run)
+        try:
+            client().set_terminated(run_id)
+        finally:
+            _leave("FINISHED")
 
 
 def _project_remembered() -> AbstractContextManager[None]:
@@ -107,8 +109,16 @@ def _end(status: str, reason: str) -> None:
         client().set_tag(run_id, runs.ERROR, reason)
     with in_haste():
         client().set_terminated(run_id, status)
+    _leave(status)
+
+
+def _leave(status: str) -> None:
+    """Let the active run no longer be this process's, whether the server takes its end or not.
+
+    MLflow's own end of a run cannot be repeated: it forgets the run with its first attempt.
+    """
     with in_haste():
-        mlflow.end_run(status)  # in any case: it is no longer this process's
+        mlflow.end_run(status)
 
 
 @contextmanager
