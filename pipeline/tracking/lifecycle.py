@@ -56,18 +56,9 @@ def open_run(
         parent: the id of the run that it belongs under.
         resume: the id of the run to continue. None: that of ``mlflow run``, if it has opened one; otherwise a new run.
     """
-    set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
-    set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
     with _project_remembered():
         try:
-            run_id = patiently(
-                mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
-                run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
-                run_name=None if resume else _run_name(name),
-                parent_run_id=parent,
-                tags=dict(tags),
-                log_system_metrics=True,
-            ).info.run_id
+            run_id = _started(name, tags, parent, resume)
             _begin(get_run(run_id))
             yield run_id
         except KeyboardInterrupt:
@@ -90,6 +81,21 @@ def _project_remembered() -> AbstractContextManager[None]:
     """Keep what names the run of ``mlflow run``: MLflow drops it when any run ends."""
     project = os.environ.get("MLFLOW_RUN_ID")
     return environment({"MLFLOW_RUN_ID": project}) if project else nullcontext()
+
+
+def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: str | None) -> str:
+    """Make a run, or that to be continued, the active one; return its id."""
+    set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
+    set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
+    run = patiently(
+        mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
+        run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
+        run_name=None if resume else _run_name(name),
+        parent_run_id=parent,
+        tags=dict(tags),
+        log_system_metrics=True,
+    )
+    return str(run.info.run_id)
 
 
 def _begin(run: TrackedRun) -> None:
