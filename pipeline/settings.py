@@ -12,7 +12,7 @@ The checks are pydantic's. It is imported when they run, not with this module:
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -110,6 +110,18 @@ def option(name: str, value: object = "…") -> str:
     if MLFLOW_RUN_ID in os.environ:
         return f"-P {name}={'true' if value is True else text}"
     return f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}")
+
+
+def completed(params: Mapping[str, str]) -> dict[str, str]:
+    """Return the params of a run with those that came after it: the default of a new parameter changes nothing.
+
+    A run from before ``distortion`` that has dropout in several layers stays as it is: it left out outputs of the last
+    alone, which is another network.
+    """
+    several = int(params.get("layers", 1)) > 1 and float(params.get("dropout", 0)) > 0
+    if several and "distortion" not in params:
+        return dict(params)
+    return {each.name: str(each.default) for each in fields(Settings) if each.default is not MISSING} | dict(params)
 
 
 def default_shards() -> int:

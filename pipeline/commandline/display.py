@@ -72,7 +72,8 @@ class NotebookReporter(Reporter):
         self._show("trainings", _table(COLUMNS, [cells(training) for training in trainings]) + more)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table."""
+        """Show a table, below those before it."""
+        self._area = None
         self._show("", _table(columns, rows))
 
     def _show(self, subject: str, content: str) -> None:

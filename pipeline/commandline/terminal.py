@@ -62,10 +62,7 @@ class TerminalReporter(Reporter):
 
     def _print(self, console: Console, text: str) -> None:
         self._remove_bar()
-        try:
-            console.print(text, markup=False)
-        except BrokenPipeError:  # `| head` has read enough; the work goes on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.print(text, markup=False)
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
         """Draw a bar for the file ``name``, in bytes."""
@@ -136,7 +133,16 @@ class TerminalReporter(Reporter):
 def _console(*, stderr: bool = False) -> Console:
     """Return a console that neither wraps nor colours what it is not asked to, and nothing at all with NO_COLOR."""
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
+    return _Console(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
+
+
+class _Console(Console):
+    """A console whose reader may go away: `| head` has read enough, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more; rich would end the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def _bar(console: Console, *, in_bytes: bool) -> "Bar":

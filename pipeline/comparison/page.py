@@ -35,15 +35,8 @@ _DARKEST = 0.85  # opacity of the largest error share
 _LEGEND = (1 / 16, 1 / 4, 9 / 16, 1)  # shares of the largest whose colours are named, a step of darkness apart
 
 
-def files(
-    groups: Sequence[Group],
-    *,
-    class_names: Sequence[str],
-    images: NDArray[np.uint8] | None = None,
-    failures: Mapping[str, str] | None = None,
-) -> dict[str, bytes]:
-    """Return the page, its tables as CSV and its figures as PNG and SVG, by file name; for arguments see `Contents`."""
-    contents = Contents(groups=groups, class_names=class_names, images=images, failures=failures or {})
+def files(contents: Contents) -> dict[str, bytes]:
+    """Return the page, its tables as CSV and its figures as PNG and SVG, by file name."""
     drawn = charts.drawn(contents)
     numbers = _numbers(contents)
     return (

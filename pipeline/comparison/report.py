@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison import advice, grouping, page, selection, verdicts, wording
+from pipeline.comparison import grouping, page, selection, verdicts, wording
+from pipeline.comparison.contents import Contents
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.selection import Selection
 from pipeline.data import processed
@@ -41,16 +42,17 @@ def report(
     groups = grouping.grouped(results)
     _note_twins(groups, results, reporter)
     images = _test_images(results[0], data_dir, reporter)
-    contents = page.files(groups, class_names=class_names, images=images, failures=selected.failures)
+    contents = Contents(groups=groups, class_names=class_names, images=images, failures=selected.failures)
+    files = page.files(contents)
     if parent is not None:
         with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder), contents)
+            _write(Path(folder), files)
             store.log_folder(parent, Path(folder), runs.COMPARISON_FOLDER)
         _log_best(parent, grouping.best_by_validation(groups))
     output = expanded(output) if output is not None else None
     if output is not None:
-        _write(output, contents)
-    _tell(groups, parent, output, reporter)
+        _write(output, files)
+    _tell(contents, parent, output, reporter)
     return groups
 
 
@@ -94,14 +96,13 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise DataError(f"output: expected a folder to write to, received {folder}: {reason(error)}.") from None
 
 
-def _tell(groups: Sequence[Group], parent: str | None, output: Path | None, reporter: Reporter) -> None:
+def _tell(contents: Contents, parent: str | None, output: Path | None, reporter: Reporter) -> None:
     columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
-    reporter.table(columns, [_row(group) for group in groups])
-    found = verdicts.verdicts(groups)
-    for verdict in found:
+    reporter.table(columns, [_row(group) for group in contents.groups])
+    for verdict in contents.verdicts:
         reporter.result(verdicts.sentence(verdict))
-    if advised := advice.advice(groups, found):
-        reporter.result(advised.sentence)
+    if contents.advice:
+        reporter.result(contents.advice.sentence)
     if output is not None:
         reporter.note(f"Look at {output / PAGE}.")
     if parent is not None:

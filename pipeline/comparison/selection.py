@@ -79,7 +79,8 @@ def _without_superseded(trainings: Sequence[TrackedRun]) -> list[TrackedRun]:
 
 
 def _identity(run: TrackedRun) -> tuple[Any, ...]:
-    return grouping.configuration(run.params), run.params["seed"], run.tags.get(runs.DATASET_DIGEST)
+    tags = run.tags.get(runs.DATASET_DIGEST), run.tags.get(runs.CELL_FILE)
+    return grouping.configuration(run.params), run.params["seed"], *tags
 
 
 def _without_failures(trainings: Sequence[TrackedRun]) -> tuple[list[TrackedRun], dict[str, str]]:

@@ -99,11 +99,12 @@ def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
 def history_table(group: Group, column: str) -> pd.DataFrame:
     """Return mean, lowest and highest of a column of the histories: a row per epoch.
 
-    Columns: epoch, mean, low, high. Each epoch is over the seeds that reached it.
+    Columns: epoch, mean, low, high. As far as all seeds went: after that it would be the mean of others.
     """
     rows = pd.concat([result.history[["epoch", column]] for result in group.results])
-    table = rows.groupby("epoch")[column].agg(["mean", "min", "max"]).reset_index()
-    return table.set_axis(["epoch", "mean", "low", "high"], axis=1)
+    table = rows.groupby("epoch")[column].agg(["mean", "min", "max", "size"]).reset_index()
+    of_all = table[table["size"] == len(group.results)].drop(columns="size")
+    return of_all.set_axis(["epoch", "mean", "low", "high"], axis=1)
 
 
 # --- readable tables ------------------------------------------------------------------------------------------------

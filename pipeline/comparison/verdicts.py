@@ -13,7 +13,6 @@ Shapes: N test images, S seeds. Accuracies are fractions of 1.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations, count
 from typing import Any, NamedTuple
 
@@ -134,16 +133,24 @@ def verdict(first: Group, second: Group) -> Verdict:
 
 def verdicts(groups: Sequence[Group]) -> list[Verdict]:
     """Compare every two groups, the better one by validation named first, and that one's pairs before the others."""
-    pairs = [_Pair.of(first, second) for first, second in combinations(sorted(groups, key=rank), 2)]
-    steps = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
-    return [pair.verdict(ALPHA, None) if pair.p_value is None else pair.verdict(*next(steps)) for pair in pairs]
+    pairs = list(combinations(sorted(groups, key=rank), 2))
+    # What is worked out for a pair is worked out twice rather than kept: hundreds of groups make tens of thousands.
+    p_values = [_Pair.of(first, second).p_value for first, second in pairs]
+    steps = iter(holm([p_value for p_value in p_values if p_value is not None]))
+    return [
+        _Pair.of(first, second).verdict(*(Step(ALPHA, None) if p_value is None else next(steps)))
+        for (first, second), p_value in zip(pairs, p_values, strict=True)
+    ]
 
 
 class Step(NamedTuple):
-    """What Holm's procedure says of one of several tests: the level at which it stands, and its adjusted p-value."""
+    """What Holm's procedure says of one of several tests: the level at which it stands, and its adjusted p-value.
+
+    None where there was no test.
+    """
 
     level: float
-    p_value: float
+    p_value: float | None
 
 
 def holm(p_values: Sequence[float]) -> list[Step]:
@@ -196,7 +203,7 @@ class _Pair:
             return None
         return max(t_p_value(self.differences), self._resampled.p_value)
 
-    @cached_property
+    @property
     def _resampled(self) -> "Resampled":
         return Resampled.of(self.votes, len(self.seeds))
 

@@ -47,6 +47,9 @@ class Place(Protocol):
     def hold(self, name: str, /) -> AbstractContextManager[None]:
         """Hold a checkpoint against other processes; raise :class:`HeldError` if one has it."""
 
+    def keeps(self, name: str, /) -> bool:
+        """Return whether this process, which holds a checkpoint, has not been given up to another meanwhile."""
+
     def alone(self) -> AbstractContextManager[None]:
         """Hold others off that look for twins and open runs, where that can be done."""
 
@@ -108,6 +111,10 @@ class Checkpoints:
             yield
         finally:
             lock.release()
+
+    def keeps(self, name: str) -> bool:
+        """Return True: who holds a lock is never given up."""
+        return True
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from pipeline.jobs.resumable import State, Twin
 from pipeline.jobs.travelling import place_of
 from pipeline.machine import usable_cores
 from pipeline.progress import duration
-from pipeline.settings import WITHOUT_EFFECT, Settings
+from pipeline.settings import WITHOUT_EFFECT, Settings, completed
 from pipeline.tracking import connection, origin, runs, store
 from pipeline.tracking.runs import TrackedRun
 
@@ -79,7 +79,7 @@ def _item(name: str, settings: Settings, data: DataSet, earlier: Sequence[Tracke
         return Item(name=name, state=TAKEN_OVER, seconds=0.0)
     kind = _kind(fingerprints.parameters(settings, data))
     left = settings.epochs - (_epochs_done(twin, place) if twin else 0)
-    known = [_seconds(run, left, cores) for run in earlier if _kind(run.params) == kind]
+    known = [_seconds(run, left, cores) for run in earlier if _kind(completed(run.params)) == kind]
     seconds = statistics.median(known) if known else None
     return Item(name=name, state=_WORDS[twin.state] if twin else NEW, seconds=seconds)
 

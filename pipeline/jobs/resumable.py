@@ -5,6 +5,7 @@ its run. Two runs of one fingerprint are twins; they have the same numbers on on
 machine.
 """
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,8 @@ def open_run(
     with place.hold(checkpoint):
         tags |= {} if place.travels else {runs.CHECKPOINT: checkpoint}
         run_id = resume.run_id if resume else None
-        with lifecycle.open_run(name, tags, parent=parent, resume=run_id) as opened:
+        keeps = functools.partial(place.keeps, checkpoint)
+        with lifecycle.open_run(name, tags, parent=parent, resume=run_id, is_ours=keeps) as opened:
             yield opened, checkpoint
         place.remove(checkpoint)
 

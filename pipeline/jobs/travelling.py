@@ -122,9 +122,13 @@ class Travelling:
         digest = hashlib.sha256(content).hexdigest().encode()
         path = f"{FOLDER}/{lease.number}-{turn}.npz"
         attachments.write(name, path, digest + content)
-        if not leases.is_current(name, lease):  # asked last: what follows is logged
+        if not self.keeps(name):  # asked last: what follows is logged
             attachments.remove(name, path)
-            raise lifecycle.TakenError(f"Run {name} was given up here, and another process has taken it over.")
+            raise lifecycle.TakenError(name)
+
+    def keeps(self, name: str) -> bool:
+        """Return whether the lease of this process is still the one that counts."""
+        return leases.is_current(name, self._held[name])
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint after the latest epoch; None if no epoch was finished.

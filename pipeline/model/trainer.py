@@ -218,11 +218,11 @@ class Trainer:
 
         The last layer's has the seed itself: it is the only one of most networks.
         """
-        dropouts = [layer for layer in self.model.layers if isinstance(layer, keras.layers.Dropout)]
-        begin = tf.constant((self._settings.seed, number * self.batches * len(self._sizes)), tf.int64)
-        for place, layer in enumerate(reversed(dropouts)):
-            of_layer = tf.random.experimental.stateless_fold_in(begin, place) if place else begin
-            layer.seed_generator.state.assign(tf.cast(of_layer, tf.uint32))
+        seed = tf.constant((self._settings.seed, number * self.batches * len(self._sizes)), tf.int64)
+        for layer in reversed(self.model.layers):
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign(tf.cast(seed, tf.uint32))
+                seed = tf.random.experimental.stateless_fold_in(seed, 1)
 
     def _run_chunk(self, order: tf.Tensor, distortions: Distortions, start: int) -> tuple[Numbers, Numbers]:
         """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""

@@ -18,8 +18,7 @@ from typing import Any, TypeVar, cast
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import TrackingError, first_line
 from pipeline.startup import uninterrupted
@@ -164,12 +163,12 @@ def _tell_once(text: str) -> None:
 
 
 def address() -> str:
-    """Return the address of the tracking server as it may be shown: without a password."""
-    uri = mlflow.get_tracking_uri()
-    try:
-        return make_url(uri).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return uri
+    """Return the address of the tracking server as it may be shown: without a password, a token or a query.
+
+    Passwords that should have been encoded, with an @ or a colon, are left out as well.
+    """
+    uri = mlflow.get_tracking_uri().partition("?")[0]
+    return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ in ``store.py``.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import mlflow
@@ -30,6 +30,14 @@ _attached: dict[str, str] = {}
 class TakenError(TrackingError):
     """Another process has taken a run over, because this one was given up: nothing more is logged on it."""
 
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run {run_id} was given up here, and another process has taken it over.")
+
+
+def always() -> bool:
+    """Answer that a run is this process's."""
+    return True
+
 
 @contextmanager
 def attached(path: str, text: str) -> Iterator[None]:
@@ -43,7 +51,12 @@ def attached(path: str, text: str) -> Iterator[None]:
 
 @contextmanager
 def open_run(
-    name: str, tags: Mapping[str, str], *, parent: str | None = None, resume: str | None = None
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    parent: str | None = None,
+    resume: str | None = None,
+    is_ours: Callable[[], bool] = always,
 ) -> Iterator[str]:
     """Open a run, or continue one, and yield its id.
 
@@ -55,21 +68,20 @@ def open_run(
         tags: that it has from the moment it is there.
         parent: the id of the run that it belongs under.
         resume: the id of the run to continue. None: that of ``mlflow run``, if it has opened one; otherwise a new run.
+        is_ours: tells whether no other process has taken the run over: then it ends as that says.
+
+    Raises:
+        TakenError: another process has.
     """
     with _project_remembered():
         try:
             run_id = _started(name, tags, parent, resume)
             _begin(get_run(run_id))
             yield run_id
-        except KeyboardInterrupt:
-            # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-            _end("KILLED", "Stopped by Ctrl-C or a termination signal.")
-            raise
-        except TakenError:
-            _leave("RUNNING")  # by the other
-            raise
+            if not is_ours():
+                raise TakenError(run_id)
         except BaseException as error:
-            _end("FAILED", str(error) or repr(error))
+            _end(error, is_ours)
             raise
         try:
             client().set_terminated(run_id)
@@ -106,16 +118,32 @@ def _begin(run: TrackedRun) -> None:
         client().log_text(run.run_id, text, path)
 
 
-def _end(status: str, reason: str) -> None:
+def _end(error: BaseException, is_ours: Callable[[], bool]) -> None:
     """End the active run, if one was opened, before its time, as well as a server that may be the reason takes it."""
-    run_id = active_run()
+    status, reason = "FAILED", str(error) or repr(error)
+    if isinstance(error, KeyboardInterrupt):
+        # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
+        status, reason = "KILLED", "Stopped by Ctrl-C or a termination signal."
+    run_id, taken = active_run(), False
     if run_id is None:
+        return
+    with in_haste():
+        taken = not is_ours()
+    if taken:
+        _leave(_status_of(run_id))
         return
     with in_haste():
         client().set_tag(run_id, runs.ERROR, reason)
     with in_haste():
         client().set_terminated(run_id, status)
     _leave(status)
+
+
+def _status_of(run_id: str) -> str:
+    """Return the status of a run that another process has taken over."""
+    with in_haste():
+        return get_run(run_id).status
+    return "RUNNING"
 
 
 def _leave(status: str) -> None:

@@ -1,7 +1,7 @@
 """`pipeline report` on real runs, and what it refuses."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.comparison import tables as tabulated
-from pipeline.comparison.grouping import Group
+from pipeline.comparison.contents import Contents
 from pipeline.comparison.report import report as report_on
 from pipeline.comparison.selection import Selection
 from pipeline.progress import Reporter
@@ -86,10 +86,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.comparison.page.files", tables)
 
 
-def tables(groups: Sequence[Group], *, failures: Mapping[str, str] | None, **_: object) -> dict[str, bytes]:
+def tables(contents: Contents) -> dict[str, bytes]:
     return {
-        "runs.csv": tabulated.runs_table(groups).to_csv(index=False).encode(),
-        "failures.txt": str(failures).encode(),
+        "runs.csv": tabulated.runs_table(contents.groups).to_csv(index=False).encode(),
+        "failures.txt": str(contents.failures).encode(),
     }
 
 

@@ -1,11 +1,12 @@
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from pipeline import machine
 from pipeline.errors import UsageError
-from pipeline.settings import DataSettings, Settings, command, option, shown
+from pipeline.settings import DataSettings, Settings, command, completed, option, shown
 
 
 def test_the_defaults_are_those_of_the_tutorial() -> None:
@@ -225,3 +226,19 @@ def test_what_to_type_is_said_as_the_user_types(monkeypatch: pytest.MonkeyPatch,
 def test_what_a_cell_cannot_have_is_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace(".", r"\.")):
         Settings.of(given)
+
+
+def test_a_run_lacks_no_parameter_that_came_after_it() -> None:
+    params = {"cell": "gru", "layers": "2", "dropout": "0.0", "learning_rate": "1e-3"}
+    complete = completed(params)
+    assert ("2", "1e-3", "1.0", "rows") == tuple(
+        complete[name] for name in ("layers", "learning_rate", "distortion", "order")
+    )
+    assert {each.name for each in fields(Settings)} == {*complete, "shards"}
+
+
+def test_a_run_whose_dropout_was_behind_its_last_layer_alone_is_told_apart() -> None:
+    former = {"cell": "gru", "layers": "2", "dropout": "0.2"}
+    assert former == completed(former)
+    assert "rows" == completed(former | {"distortion": "1.0"})["order"]
+    assert "1.0" == completed(former | {"layers": "1"})["distortion"]

@@ -69,10 +69,11 @@ def test_each_subject_has_an_area_of_its_own(areas: list[Area], capsys: pytest.C
         reporter.transfer("images.gz", 2, 2)
         reporter.trainings([Progress(name="gru-s1", epochs=3, state="<trains>")], 20.0)
         reporter.table(("", "seeds"), [("gru", "3")])
+        reporter.table(("", "trial"), [("gru", "1")])
         reporter.note("noted")
         reporter.result("came of it")
 
-    assert [2, 1, 1] == [len(area.shown) for area in areas]
+    assert [2, 1, 1, 1] == [len(area.shown) for area in areas]
     assert "<td>&lt;trains&gt;</td>" in areas[1].shown[0]
     assert areas[1].shown[0].endswith("about 20 s left")
     assert "noted\ncame of it\n" == capsys.readouterr().out

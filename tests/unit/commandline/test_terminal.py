@@ -158,3 +158,22 @@ def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixt
     print_error(message)
 
     assert ("", f"Error: {message}\n") == capsys.readouterr()
+
+
+@pytest.mark.parametrize(("stream", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
+def test_the_work_goes_on_when_nobody_reads_any_more(stream: str, other: str) -> None:
+    """As with `| head`: the reader is gone before the first line."""
+    code = (
+        "import sys; from pipeline.commandline.terminal import *; input()\n"
+        f"with TerminalReporter(aside={stream == 'stderr'}) as reporter:\n"
+        "    for number in range(3): reporter.note(f'epoch {number}')\n"
+        f"sys.{other}.write('went on')"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        getattr(process, stream).close()
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.close()
+        heard = getattr(process, other).read()
+    assert (0, "went on") == (process.returncode, heard)

@@ -128,12 +128,12 @@ def test_no_band_is_clipped() -> None:
         assert drawn.max() <= high
 
 
-def test_curves_of_different_lengths_are_drawn_to_their_ends() -> None:
+def test_curves_of_different_lengths_are_drawn_as_far_as_all_went() -> None:
     groups = grouping.grouped(
         result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 5), (2, 3))
     )
     axes = only(drawing.training_costs(groups))
-    assert [1, 2, 3, 4, 5] == [x for x, _ in points_of(axes, "gru")]
+    assert [1, 2, 3] == [x for x, _ in points_of(axes, "gru")]
 
 
 def test_accuracy_against_processor_time_says_so() -> None:

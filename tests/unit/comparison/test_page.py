@@ -393,7 +393,7 @@ def test_a_verdict_is_a_sentence_on_both_groups() -> None:
 
 
 def test_the_files_are_the_page_three_tables_and_two_pictures_of_each_figure() -> None:
-    files = pages.files(three_groups(), class_names=CLASSES, images=IMAGES)
+    files = pages.files(Contents(groups=three_groups(), class_names=CLASSES, images=IMAGES))
     names = {"test_accuracy", "differences", "validation_accuracy", "training_cost", "test_cost"}
     names |= {"accuracy_by_seconds", "confusion_matrices", "wrong_in_all"}
     tables = {"runs.csv", "summary.csv", "verdicts.csv"}

@@ -12,12 +12,13 @@ from pipeline.comparison import grouping, tables, verdicts
 from tests.unit.result_fixtures import LABELS, group, result, summary_of, three_groups
 
 
-def test_a_history_is_averaged_over_the_seeds_that_reached_the_epoch() -> None:
+def test_a_history_is_averaged_as_far_as_all_seeds_went() -> None:
     params = {"epochs": "any"}
-    (only,) = grouping.grouped([result(seed=1, epochs=2, params=params), result(seed=3, epochs=1, params=params)])
+    epochs = {1: 3, 3: 2}
+    (only,) = grouping.grouped([result(seed=seed, epochs=epochs[seed], params=params) for seed in epochs])
     table = tables.history_table(only, "cost")
-    # Costs 1/1 and 1/2 with seed 1, 3/1 with seed 3.
-    assert [[1, 2, 1, 3], [2, 0.5, 0.5, 0.5]] == table.to_numpy().tolist()
+    # Costs 1/1, 1/2 and 1/3 with seed 1, 3/1 and 3/2 with seed 3.
+    assert [[1, 2, 1, 3], [2, 1, 0.5, 1.5]] == table.to_numpy().tolist()
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------

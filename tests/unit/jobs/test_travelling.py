@@ -86,6 +86,7 @@ def test_a_run_is_held_by_one_and_an_attempt_that_was_given_up_logs_nothing_more
         monkeypatch.setattr(leases, "FRESH", 0.0)  # from now on it has been silent for too long
         with second.hold(run_id):
             first_words = pytest.raises(lifecycle.TakenError, match="another process has taken it over")
+            assert (False, True) == (first.keeps(run_id), second.keeps(run_id))
             with first_words:
                 first.save(run_id, after(1))
             second.save(run_id, after(2))
@@ -191,6 +192,7 @@ def test_of_two_new_runs_of_one_training_the_one_that_is_left_is_trained(
     monkeypatch.setattr(leases, "rivals", and_the_other_gives_up)
     with Travelling().hold(first):
         assert not store.get_run(first).is_deleted
+    leases.discard(store.get_run(first))
 
 
 def test_a_new_run_of_a_training_that_somebody_is_at_goes(run_id: str) -> None:

@@ -185,6 +185,15 @@ def test_dropout_is_behind_each_layer_and_leaves_out_other_outputs_there(fast: b
     np.testing.assert_array_equal(again, [first, second])
 
 
+def test_no_dropout_draws_what_another_draws_later() -> None:
+    """A call draws by two numbers, and adds one to the second; the first is the layer's own."""
+    ours = trainer(dropout=0.5, layers=4)
+    ours._seed_dropout(1)
+    states = [ours.model.get_layer(f"dropout_{layer}").seed_generator.state.numpy() for layer in (1, 2, 3, 4)]
+    assert 4 == len({int(first) for first, _ in states})
+    assert (1, 20) == tuple(states[-1])  # the last one's: the seed, and the twenty shards of the epoch before
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_averaged_weights_are_validated_and_kept_while_training_goes_on_from_the_others(fast: bool) -> None:
     ours, raw = trainer(fast=fast, ema=0.9), trainer(fast=fast)

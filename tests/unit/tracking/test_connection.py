@@ -98,6 +98,18 @@ def test_the_user_is_told_once_that_it_is_waited_for(monkeypatch: pytest.MonkeyP
     assert "does not answer: waiting for it" in told[0]
 
 
-def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@db.example/mlflow")
-    assert "postgresql://me:***@db.example/mlflow" == connection.address()
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:secret@db.example/mlflow", "postgresql://me:***@db.example/mlflow"),
+        ("postgresql://db.example/mlflow?user=me&password=secret", "postgresql://db.example/mlflow"),
+        ("http://me:sec@ret@server:5000", "http://me:***@server:5000"),
+        ("postgresql://me:sec@ret:secret@db:5432/x", "postgresql://me:***@db:5432/x"),
+        ("https://secret@server", "https://***@server"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, uri: str, shown: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert shown == connection.address()

@@ -104,3 +104,23 @@ def test_a_run_is_found_until_it_is_removed_for_good() -> None:
     assert found.is_deleted
     remove_for_good(run_id)
     assert store.find_run(run_id) is None
+
+
+@pytest.mark.parametrize("event", [None, RuntimeError("the reason"), KeyboardInterrupt()])
+def test_a_run_that_another_process_has_taken_over_and_ended_stays_as_that_has_left_it(
+    event: BaseException | None,
+) -> None:
+    """Whatever becomes of the process that was given up."""
+
+    def given_up() -> None:
+        with lifecycle.open_run("gru", {}, is_ours=lambda: False) as run_id:
+            lifecycle.end(run_id)  # the other has finished it
+            if event:
+                raise event
+
+    with pytest.raises(type(event) if event else lifecycle.TakenError):
+        given_up()
+
+    assert lifecycle.active_run() is None
+    (run,) = store.find_runs("")
+    assert ("FINISHED", False) == (run.status, runs.ERROR in run.tags)
