@@ -16,7 +16,9 @@ def training(settings: Settings, dataset: str) -> str:
 
 def trainings(grid: Sequence[Settings], dataset: str) -> list[str]:
     """Return a name for each training on a data set, such as ``gru-learning_rate=0.01-s1``; no two are the same."""
-    return [_name(settings, [each for each in grid if each.cell == settings.cell], dataset) for settings in grid]
+    of_cells = {cell: [each for each in grid if each.cell == cell] for cell in {each.cell for each in grid}}
+    telling = {cell: _telling(of_cell) for cell, of_cell in of_cells.items()}
+    return [_name(settings, telling[settings.cell], dataset) for settings in grid]
 
 
 def comparison(grid: Sequence[Settings], dataset: str) -> str:
@@ -41,13 +43,18 @@ def group(training: str) -> str:
     return training.rpartition("-s")[0]
 
 
-def _name(settings: Settings, of_cell: Sequence[Settings], dataset: str) -> str:
-    """Return a name with what it takes to tell a training from the others of its cell, and no more."""
+def _telling(of_cell: Sequence[Settings]) -> list[str]:
+    """Return the parameters that it takes besides recipe and seed to tell the trainings of a cell apart, and no more."""
     telling = ["recipe"]
     for name in [each.name for each in fields(Settings) if each.name not in ("cell", "seed", "recipe")]:
         if _told_apart(of_cell, [*telling, name]) > _told_apart(of_cell, telling):
             telling.append(name)
-    values = [f"{name}={getattr(settings, name)}" for name in telling[1:]]
+    return telling[1:]
+
+
+def _name(settings: Settings, telling: Sequence[str], dataset: str) -> str:
+    """Return a name with the parameters that tell a training from the others of its cell."""
+    values = [f"{name}={getattr(settings, name)}" for name in telling]
     return "-".join([settings.cell, *_unusual(dataset, settings.recipe), *values, f"s{settings.seed}"])
 
 
