@@ -44,7 +44,7 @@ def group(training: str) -> str:
 
 
 def _telling(of_cell: Sequence[Settings]) -> list[str]:
-    """Return the parameters that it takes besides recipe and seed to tell the trainings of a cell apart, and no more."""
+    """Return the parameters that it takes, besides recipe and seed, to tell trainings of a cell apart, and no more."""
     telling = ["recipe"]
     for name in [each.name for each in fields(Settings) if each.name not in ("cell", "seed", "recipe")]:
         if _told_apart(of_cell, [*telling, name]) > _told_apart(of_cell, telling):
