@@ -81,7 +81,8 @@ def test_it_holds_every_parameter_resolved_and_no_other(run: Run) -> None:
 def test_it_holds_the_metrics_of_the_contract_and_the_systems(run: Run) -> None:
     own = {name for name in run.data.metrics if not name.startswith("system/")}
     assert PER_EPOCH | ONCE == own
-    assert run.data.metrics["system/cpu_utilization_percentage"] > 0
+    sampled = MlflowClient().get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
+    assert max(sample.value for sample in sampled) > 0  # the last one may be of no time at all
 
 
 @pytest.mark.parametrize("metric", sorted(PER_EPOCH))
