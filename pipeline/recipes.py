@@ -68,14 +68,14 @@ _DEEP_GATED: Values = {
 
 _DEEP = Recipe(
     about="""
-    From tuning two layers of 128 units in both directions on MNIST's validation images, with a GRU. The values of the
-    RNN are those of accurate, not tuned.
-    Expect, on its test images, 99.7 % (gru), 100 epochs of 24 s of one core.
+    From tuning two layers of 128 units in both directions on MNIST's validation images, with a GRU and an LSTM. The
+    other cells were not: the MGU has the values of the GRU, the RNN those of accurate.
+    Expect, on its test images, 99.6 % (lstm, gru), 34 epochs of 34 s and 100 epochs of 24 s of one core.
     mlflow run . --env-manager uv -P cell=gru -P recipe=deep
     """,
     values={
         "rnn": {**_ACCURATE.values["rnn"], **_TWO_BOTH_WAYS},
-        "lstm": _DEEP_GATED,
+        "lstm": {**_DEEP_GATED, "dropout": 0.3, "epochs": 34},
         "gru": _DEEP_GATED,
         "mgu": _DEEP_GATED,
         OWN: _DEEP_GATED,
