@@ -118,8 +118,8 @@ def completed(params: Mapping[str, str]) -> dict[str, str]:
     A run from before ``distortion`` that has dropout in several layers stays as it is: it left out outputs of the last
     alone, which is another network.
     """
-    several = int(params.get("layers", 1)) > 1 and float(params.get("dropout", 0)) > 0
-    if several and "distortion" not in params:
+    several, drops = params.get("layers", "1") != "1", params.get("dropout", "0") not in ("0", "0.0")
+    if several and drops and "distortion" not in params:
         return dict(params)
     return {each.name: str(each.default) for each in fields(Settings) if each.default is not MISSING} | dict(params)
 

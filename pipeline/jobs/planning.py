@@ -65,21 +65,29 @@ def plan(trainings: Sequence[Settings], data: DataSet | None, *, count: int) -> 
     return Plan(items=items, count=count)
 
 
-def _earlier(data: DataSet) -> list[TrackedRun]:
-    """Return the trainings on this data that have ended on a machine such as this one."""
+def _earlier(data: DataSet) -> list[tuple[dict[str, str], TrackedRun]]:
+    """Return the trainings on this data that have ended on a machine such as this one, each behind its kind."""
     found = store.find_runs(f"attributes.status = 'FINISHED' and tags.{runs.DATASET_DIGEST} = '{data.digest}'")
     here = [run for run in found if run.tags.get(runs.MACHINE, "").startswith(origin.processor())]
-    return [run for run in here if run.is_training and runs.SECONDS_TRAIN in run.metrics and run.is_evaluated]
+    whole = [run for run in here if run.is_training and runs.SECONDS_TRAIN in run.metrics and run.is_evaluated]
+    return [(_kind(completed(run.params)), run) for run in whole]
 
 
-def _item(name: str, settings: Settings, data: DataSet, earlier: Sequence[TrackedRun], *, cores: int) -> Item:
+def _item(
+    name: str,
+    settings: Settings,
+    data: DataSet,
+    earlier: Sequence[tuple[dict[str, str], TrackedRun]],
+    *,
+    cores: int,
+) -> Item:
     place = Checkpoints(settings.data_dir)
     twin = resumable.find_twin(fingerprints.of(settings, data), place)
     if twin and twin.state is State.ENDED:
         return Item(name=name, state=TAKEN_OVER, seconds=0.0)
     kind = _kind(fingerprints.parameters(settings, data))
     left = settings.epochs - (_epochs_done(twin, place) if twin else 0)
-    known = [_seconds(run, left, cores) for run in earlier if _kind(completed(run.params)) == kind]
+    known = [_seconds(run, left, cores) for other, run in earlier if other == kind]
     seconds = statistics.median(known) if known else None
     return Item(name=name, state=_WORDS[twin.state] if twin else NEW, seconds=seconds)
 

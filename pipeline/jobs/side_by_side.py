@@ -185,7 +185,7 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
     except KeyboardInterrupt:
         for run_id in run_ids.values():
             with lifecycle.in_haste():
-                lifecycle.mark_failed(run_id, "Stopped by Ctrl-C or a termination signal.", status="KILLED")
+                lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
         raise
 
 

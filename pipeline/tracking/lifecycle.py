@@ -20,6 +20,9 @@ from pipeline.tracking.connection import PATIENCE, client, environment, patientl
 from pipeline.tracking.runs import TrackedRun
 from pipeline.tracking.store import get_run, log_tags
 
+STOPPED = "Stopped by Ctrl-C or a termination signal."
+"""Why a run was killed, in its tag ``error``."""
+
 END_SECONDS = 10  # that are waited for the server when a run ends before its time
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
@@ -123,8 +126,8 @@ def _end(error: BaseException, is_ours: Callable[[], bool]) -> None:
     status, reason = "FAILED", str(error) or repr(error)
     if isinstance(error, KeyboardInterrupt):
         # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-        status, reason = "KILLED", "Stopped by Ctrl-C or a termination signal."
-    run_id, taken = active_run(), False
+        status, reason = "KILLED", STOPPED
+    run_id, taken = active_run(), isinstance(error, TakenError)
     if run_id is None:
         return
     with in_haste():

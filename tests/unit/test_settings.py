@@ -242,3 +242,10 @@ def test_a_run_whose_dropout_was_behind_its_last_layer_alone_is_told_apart() -> 
     assert former == completed(former)
     assert "rows" == completed(former | {"distortion": "1.0"})["order"]
     assert "1.0" == completed(former | {"layers": "1"})["distortion"]
+
+
+def test_a_run_of_other_values_is_completed_as_it_is() -> None:
+    """As the params of another project may be: what does not compare is told later, by name."""
+    foreign = {"cell": "gru", "layers": "[64, 32]", "dropout": "some", "distortion": "x"}
+    assert foreign.items() <= completed(foreign).items()
+    assert {"layers": "a few"}.items() <= completed({"layers": "a few"}).items()

@@ -124,3 +124,18 @@ def test_a_run_that_another_process_has_taken_over_and_ended_stays_as_that_has_l
     assert lifecycle.active_run() is None
     (run,) = store.find_runs("")
     assert ("FINISHED", False) == (run.status, runs.ERROR in run.tags)
+
+
+def test_a_run_that_was_taken_over_is_not_ended_where_nobody_can_tell_whose_it_is() -> None:
+    def away() -> bool:
+        raise MlflowException("the server does not answer")
+
+    def given_up() -> None:
+        with lifecycle.open_run("gru", {}, is_ours=away) as run_id:
+            raise lifecycle.TakenError(run_id)
+
+    with pytest.raises(lifecycle.TakenError):
+        given_up()
+
+    (run,) = store.find_runs("")
+    assert ("RUNNING", False) == (run.status, runs.ERROR in run.tags)
