@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from pipeline.data import idx
-from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.datasets import CATALOGUE
 from pipeline.serving import pictures
 from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers

@@ -41,20 +41,21 @@ from pipeline.comparison import report, selection
 from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import metrics
-from pipeline.jobs import cluster, comparing, fingerprints, node, processes, ray, resumable
-from pipeline.jobs.checkpoints import Checkpoints, Place
-from pipeline.jobs.executors import OnRay
-from pipeline.jobs.grid import grid
-from pipeline.jobs.job import Done, Job, Opened
-from pipeline.jobs.processes import Event, GoesOn, Send
-from pipeline.jobs.ray import Claim
-from pipeline.jobs.side_by_side import Executor, Local
-from pipeline.jobs.travelling import Travelling
+from pipeline.execution import comparison_run, node, ray_cluster, ray_pool, worker_pool
+from pipeline.execution.executors import OnRay
+from pipeline.execution.grid import grid
+from pipeline.execution.job import Done, Job, Opened
+from pipeline.execution.ray_pool import Claim
+from pipeline.execution.scheduler import Executor, Local
+from pipeline.execution.worker_pool import Event, GoesOn, Send
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import children, connection, lifecycle, origin, runs, store
+from pipeline.tracking import children, connection, lifecycle, lineage, schema, store
+from pipeline.training import fingerprints, resuming
+from pipeline.training.checkpoints import Checkpoints, Place
+from pipeline.training.remote_checkpoints import Travelling
 
 WEIGHTS = 65_000
 """Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
@@ -70,21 +71,21 @@ GROUP = 10
 
 
 def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
-    """Do all of a training but the training: in the order of `pipeline.jobs.job.train` and `training.finish`."""
+    """Do all of a training but the training: in the order of `pipeline.execution.job.train` and `training.finish`."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = fingerprints.of(job.settings, data)
     with place.alone():
-        twin = resumable.find_twin(fingerprint, place)
+        twin = resuming.find_twin(fingerprint, place)
     resume = twin.run if twin else None
-    kind = runs.TRAINING
-    with resumable.open_run(
+    kind = schema.TRAINING
+    with resuming.open_run(
         job.name, place, data, kind=kind, fingerprint=fingerprint, parent=job.parent, resume=resume
     ) as (run_id, checkpoint):
         store.log_parameters(run_id, fingerprints.parameters(job.settings, data))
-        origin.log_origin(run_id, data, gpus=[])
-        store.log_tags(run_id, {runs.CORES: "1"})
+        lineage.log_origin(run_id, data, gpus=[])
+        store.log_tags(run_id, {schema.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
         children.mark(run_id, job.parent)
         history = list(_epochs(job, send, place=place, checkpoint=checkpoint, run_id=run_id, seconds=epoch_seconds))
@@ -127,22 +128,22 @@ def _epochs(
 
 def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None:
     """Log what training and evaluation leave, but for the model."""
-    store.log_table(run_id, metrics.history(history), runs.HISTORY)
+    store.log_table(run_id, metrics.history(history), schema.HISTORY)
     last = history[-1]
     labels = np.asarray(data.test.labels)
     answers = np.eye(data.classes, dtype=np.float32)[labels]
-    store.log_table(run_id, metrics.predictions(labels, answers, data.class_names), runs.PREDICTIONS)
+    store.log_table(run_id, metrics.predictions(labels, answers, data.class_names), schema.PREDICTIONS)
     seconds = sum(record.epoch_seconds for record in history)
     store.log_missing_metrics(
         run_id,
         {
-            runs.PARAMETERS: WEIGHTS,
-            runs.BEST_VAL_ACCURACY: last.val_accuracy,
-            runs.BEST_EPOCH: last.epoch,
-            runs.CPU_SECONDS: seconds,
-            runs.TRAIN_SECONDS: seconds,
-            runs.TEST_COST: last.val_cost,
-            runs.TEST_ACCURACY: last.val_accuracy,
+            schema.PARAMETERS: WEIGHTS,
+            schema.BEST_VAL_ACCURACY: last.val_accuracy,
+            schema.BEST_EPOCH: last.epoch,
+            schema.CPU_SECONDS: seconds,
+            schema.TRAIN_SECONDS: seconds,
+            schema.TEST_COST: last.val_cost,
+            schema.TEST_ACCURACY: last.val_accuracy,
         },
     )
 
@@ -171,13 +172,13 @@ class SleepingOnRay(OnRay):
         self._epoch_seconds = epoch_seconds
 
     def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = processes.always
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = worker_pool.always
     ) -> Generator[Event]:
         """Do the jobs on the nodes."""
         driver = self._place.driver
-        cluster.check_nodes(driver.run_id, data)
-        work = Sleeping(driver=driver, files=cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
-        return ray.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
+        ray_cluster.check_nodes(driver.run_id, data)
+        work = Sleeping(driver=driver, files=ray_cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
+        return ray_pool.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
 
 
 class SleepingHere(Local):
@@ -187,10 +188,10 @@ class SleepingHere(Local):
         self._epoch_seconds = epoch_seconds
 
     def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = processes.always
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = worker_pool.always
     ) -> Generator[Event]:
         """Do the jobs in processes."""
-        return processes.run(_Here(self._epoch_seconds), jobs, count=count, goes_on=goes_on)
+        return worker_pool.run(_Here(self._epoch_seconds), jobs, count=count, goes_on=goes_on)
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ def _measure(
     lists = {"cells": "gru", "seeds": seeds, "learning_rate": rates, "epochs": options.epochs, "dataset": "digits"}
     trainings = [replace(each, data_dir=data.folder.parents[1]) for each in grid(lists)]
     watch, driver, served = Stopwatch(), time.process_time(), _cpu(server)
-    with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+    with comparison_run.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
         comparable.trained(trainings, data, watch, parent=parent, count=number, executor=executor)
         done = time.perf_counter()
     found = store.find_runs("tags.kind = 'training'")
@@ -302,7 +303,7 @@ def _cpu(server: psutil.Process | None) -> float:
 def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     """Make runs that have ended, and report on them."""
     _begin_experiment("report")
-    parent = lifecycle.begin_run("comparison", runs.of_kind(runs.COMPARED))
+    parent = lifecycle.begin_run("comparison", schema.of_kind(schema.COMPARED))
     for index in range(number):
         settings = Settings(
             cell="gru", dataset="digits", seed=1 + index % GROUP, learning_rate=1e-4 * (1 + index // GROUP)
@@ -321,7 +322,11 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
 
 def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
     """Make a run as a training leaves it, without the steps on the way."""
-    tags = runs.of_kind(runs.TRAINING) | {runs.DATASET: data.name, runs.DATASET_DIGEST: data.digest, runs.CORES: "1"}
+    tags = schema.of_kind(schema.TRAINING) | {
+        schema.DATASET: data.name,
+        schema.DATASET_DIGEST: data.digest,
+        schema.CORES: "1",
+    }
     run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
     store.log_parameters(run_id, fingerprints.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
@@ -399,8 +404,8 @@ def _nodes(number: int, folder: Path) -> Iterator[None]:
     try:
         for index in range(1, number):
             made.add_node(**small, **own(index))
-        os.environ[cluster.ADDRESS] = made.address
-        with cluster.connected(cluster.RAY):
+        os.environ[ray_cluster.ADDRESS] = made.address
+        with ray_cluster.connected(ray_cluster.RAY):
             yield
     finally:
         made.shutdown()

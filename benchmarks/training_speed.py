@@ -243,7 +243,7 @@ def _row(rounds: list[Timing], ours: list[float]) -> str:
 
 def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
-    from pipeline.data.catalogue import CATALOGUE
+    from pipeline.data.datasets import CATALOGUE
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     help_source = "folder with MNIST's IDX files, .gz or not; by default those of the package"

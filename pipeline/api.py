@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline import recipes
-from pipeline.commandline import display
+from pipeline.cli import notebook
 from pipeline.errors import DataError, UsageError, of_library
-from pipeline.jobs.grid import OPTIONS, grid
+from pipeline.execution.grid import OPTIONS, grid
 from pipeline.machine import usable_cores
 from pipeline.results import Comparison, Search, Training
 from pipeline.settings import DataSettings, Settings
@@ -105,22 +105,22 @@ def run(
     Raises:
         PipelineError: see :mod:`pipeline.errors`.
     """
-    from pipeline.jobs.resumable import Beginning
     from pipeline.stages.run import run
+    from pipeline.training.resuming import Beginning
 
     beginning = Beginning(resume=resume, new=new, force=force)
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         return Training(run(recipes.resolve(parameters), reporter, beginning=beginning, register=register))
 
 
 @_function(Settings)
 def train(*, resume: str | None = None, new: bool = False, force: bool = False, **parameters: Any) -> Training:
     """Train on data that is prepared, without testing: see :func:`run`."""
-    from pipeline.jobs.resumable import Beginning
     from pipeline.stages.train import train
+    from pipeline.training.resuming import Beginning
 
     beginning = Beginning(resume=resume, new=new, force=force)
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         return Training(train(recipes.resolve(parameters), reporter, beginning=beginning))
 
 
@@ -129,7 +129,7 @@ def download(**parameters: Any) -> Path:
     """Fetch the four IDX files of a data set, verify them, and return their folder."""
     from pipeline.stages.download import download
 
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         return download(DataSettings.of(parameters), reporter).folder
 
 
@@ -138,7 +138,7 @@ def preprocess(**parameters: Any) -> "DataSet":
     """Split what is downloaded; return the data: ``.train``, ``.validation``, ``.test``, with images and labels."""
     from pipeline.stages.preprocess import preprocess
 
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         return preprocess(DataSettings.of(parameters), reporter)
 
 
@@ -153,7 +153,7 @@ def evaluate(run_id: str, *, trust: bool = False, **parameters: Any) -> Training
     """
     from pipeline.stages.evaluate import evaluate
 
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         evaluate(run_id, DataSettings.of(parameters).data_dir, reporter, trust=trust)
     return Training(run_id)
 
@@ -180,11 +180,11 @@ def compare(
         PipelineError: see :mod:`pipeline.errors`.
     """
     from pipeline.stages.compare import compare
-    from pipeline.tracking import runs, store
+    from pipeline.tracking import schema, store
 
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         run_id = compare(grid(_given(parameters)), reporter, count=workers, register=register, reference=against, on=on)
-    files = [f"{runs.COMPARISON_FOLDER}/{name}.csv" for name in ("runs", "summary", "verdicts")]
+    files = [f"{schema.COMPARISON_FOLDER}/{name}.csv" for name in ("runs", "summary", "verdicts")]
     return Comparison(run_id, *(store.load_table(run_id, file) for file in files))
 
 
@@ -215,17 +215,17 @@ def search(
     Raises:
         PipelineError: see :mod:`pipeline.errors`.
     """
-    from pipeline.searching import space
-    from pipeline.searching.budget import Budget
     from pipeline.stages.search import search
-    from pipeline.tracking import runs, store
+    from pipeline.tracking import schema, store
+    from pipeline.tuning import space
+    from pipeline.tuning.budget import Budget
 
     chosen = space.of(_given(parameters), [ranges] if isinstance(ranges, str) else ranges)
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         run_id = search(chosen, reporter, budget=budget, register=register, on=on)
-    best = store.get_run(run_id).tags[runs.BEST_RUN]
-    return Search(run_id, Training(best), store.load_table(run_id, f"{runs.SEARCH_FOLDER}/trials.csv"))
+    best = store.get_run(run_id).tags[schema.BEST_RUN]
+    return Search(run_id, Training(best), store.load_table(run_id, f"{schema.SEARCH_FOLDER}/trials.csv"))
 
 
 @_function(DataSettings)
@@ -247,13 +247,13 @@ def report(
     Raises:
         PipelineError: see :mod:`pipeline.errors`.
     """
-    from pipeline.comparison import tables, verdicts
+    from pipeline.comparison import pairwise_tests, tables
     from pipeline.stages.report import report
 
     data_dir = DataSettings.of(parameters).data_dir
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         groups = report(reporter, parent=parent, filter_string=filter, data_dir=data_dir, output=Path(output))
-    of = verdicts.verdicts(groups)
+    of = pairwise_tests.verdicts(groups)
     return Comparison(parent, tables.runs_table(groups), tables.summary_table(groups, of), tables.verdicts_table(of))
 
 
@@ -262,8 +262,8 @@ def runs(limit: int = 20, *, data_dir: str | Path = "data") -> "pd.DataFrame":
     """Return the last trainings: a row each, the newest first."""
     import pandas as pd
 
-    from pipeline.jobs import listing
-    from pipeline.jobs.checkpoints import Checkpoints
+    from pipeline.stages import listing
+    from pipeline.training.checkpoints import Checkpoints
 
     found = listing.latest(Checkpoints(DataSettings.of({"data_dir": data_dir}).data_dir), limit)
     return pd.DataFrame(found, columns=[field.name for field in fields(listing.Row)])
@@ -284,7 +284,7 @@ def promote(run_id: str, name: str | None = None, *, force: bool = False, trust:
     """
     from pipeline.stages.promote import promote
 
-    with display.reporter() as reporter:
+    with notebook.reporter() as reporter:
         return promote(run_id, name, reporter, force=force, rollback=False, trust=trust)
 
 

@@ -1,7 +1,7 @@
 """Every recurrent cell, once: what it is called here and in Keras, and how large it is.
 
 Its equations are in ``model/equations.py``; whatever else is to be known of a cell follows from this table. A cell of
-one's own, ``my_cells:MGU``, is not in it: see ``own_cells.py``.
+one's own, ``my_cells:MGU``, is not in it: see ``custom_cells.py``.
 """
 
 from typing import Literal, NamedTuple

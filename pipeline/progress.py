@@ -1,7 +1,7 @@
 """How a stage tells whoever watches it how far it is, without printing.
 
 Stages take a :class:`Reporter`. This one keeps silent; the command line passes
-one that draws (``commandline/terminal.py``), tests pass one that remembers.
+one that draws (``cli/terminal.py``), tests pass one that remembers.
 """
 
 from collections.abc import Sequence

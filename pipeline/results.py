@@ -60,9 +60,9 @@ class Training:
         return classifier.load(f"runs:/{self.run_id}/model")
 
     def _table(self, name: str) -> "pd.DataFrame":
-        from pipeline.tracking import runs, store
+        from pipeline.tracking import schema, store
 
-        return store.load_table(self.run_id, getattr(runs, name))
+        return store.load_table(self.run_id, getattr(schema, name))
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Comparison:
     """
 
     run_id: str | None
-    runs: "pd.DataFrame"
+    schema: "pd.DataFrame"
     summary: "pd.DataFrame"
     verdicts: "pd.DataFrame"
 

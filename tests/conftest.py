@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.datasets import CATALOGUE
 from tests.patience import scaled
 
 

@@ -10,11 +10,11 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from pipeline.comparison import drawing, tables
-from pipeline.comparison.contents import Contents
+from pipeline.comparison import plots, tables
 from pipeline.comparison.grouping import Group
-from pipeline.comparison.verdicts import sentence
-from pipeline.tracking import runs
+from pipeline.comparison.pairwise_tests import sentence
+from pipeline.comparison.report_data import Contents
+from pipeline.tracking import schema
 
 Section = Literal["accuracy", "curves", "time"]
 """A section of the page that holds charts."""
@@ -67,11 +67,11 @@ def _by_seconds(contents: Contents) -> str:
 
 def _wrong_in_all(contents: Contents) -> Figure:
     assert contents.images is not None  # noqa: S101 - where there are none, there is no such chart
-    return drawing.wrong_in_all(contents.groups, contents.images, contents.shown_wrong, contents.class_names)
+    return plots.wrong_in_all(contents.groups, contents.images, contents.shown_wrong, contents.class_names)
 
 
 def _accuracy(contents: Contents) -> str:
-    return _listed(contents.groups, runs.TEST_ACCURACY, 2, scale=100, unit=" %")
+    return _listed(contents.groups, schema.TEST_ACCURACY, 2, scale=100, unit=" %")
 
 
 def _seconds(contents: Contents) -> str:
@@ -83,7 +83,7 @@ CHARTS = (
         name="test_accuracy",
         section="accuracy",
         title="Test accuracy",
-        draw=lambda contents: drawing.accuracies(contents.groups),
+        draw=lambda contents: plots.accuracies(contents.groups),
         caption=_dots,
         description=lambda contents: f"Test accuracy, mean ± standard deviation over seeds. {_accuracy(contents)}",
     ),
@@ -91,7 +91,7 @@ CHARTS = (
         name="differences",
         section="accuracy",
         title="Differences, and how sure they are",
-        draw=lambda contents: drawing.differences(contents.main_verdicts),
+        draw=lambda contents: plots.differences(contents.main_verdicts),
         caption=_of_differences,
         description=lambda contents: (
             "Differences of test accuracies. " + " ".join(map(sentence, contents.main_verdicts))
@@ -102,17 +102,17 @@ CHARTS = (
         name="validation_accuracy",
         section="curves",
         title="Validation accuracy",
-        draw=lambda contents: drawing.validation_accuracies(contents.groups),
+        draw=lambda contents: plots.validation_accuracies(contents.groups),
         caption=_band,
         description=lambda contents: (
-            "Best validation accuracy. " + _listed(contents.groups, runs.BEST_VAL_ACCURACY, 2, scale=100, unit=" %")
+            "Best validation accuracy. " + _listed(contents.groups, schema.BEST_VAL_ACCURACY, 2, scale=100, unit=" %")
         ),
     ),
     Chart(
         name="training_cost",
         section="curves",
         title="Training cost",
-        draw=lambda contents: drawing.training_costs(contents.groups),
+        draw=lambda contents: plots.training_costs(contents.groups),
         caption=_band,
         description=lambda contents: "Training cost by epoch, mean over seeds. " + _last_costs(contents.groups),
     ),
@@ -120,18 +120,18 @@ CHARTS = (
         name="test_cost",
         section="curves",
         title="Test cost",
-        draw=lambda contents: drawing.costs(contents.groups),
+        draw=lambda contents: plots.costs(contents.groups),
         caption=_dots,
         description=lambda contents: (
             "Test cost, mean ± standard deviation over seeds. "
-            + _listed(contents.groups, runs.TEST_COST, 4, unit=" nats")
+            + _listed(contents.groups, schema.TEST_COST, 4, unit=" nats")
         ),
     ),
     Chart(
         name="accuracy_by_seconds",
         section="time",
         title="Accuracy against time",
-        draw=lambda contents: drawing.accuracy_by_seconds(
+        draw=lambda contents: plots.accuracy_by_seconds(
             contents.groups, metric=contents.timing.metric, noun=contents.timing.noun
         ),
         caption=_by_seconds,
@@ -141,7 +141,7 @@ CHARTS = (
     ),
     Chart(
         name="confusion_matrices",
-        draw=lambda contents: drawing.confusions(contents.groups, contents.class_names),
+        draw=lambda contents: plots.confusions(contents.groups, contents.class_names),
         applies=lambda contents: contents.has_matrices,
     ),
     Chart(
@@ -164,5 +164,5 @@ def _listed(groups: Sequence[Group], metric: str, decimals: int, *, scale: float
 
 
 def _last_costs(groups: Sequence[Group]) -> str:
-    last = [(group.label, tables.history_table(group, runs.COST).iloc[-1]) for group in groups]
+    last = [(group.label, tables.history_table(group, schema.COST).iloc[-1]) for group in groups]
     return ", ".join(f"{label} {row['mean']:.4f} nats after epoch {row['epoch']:.0f}" for label, row in last) + "."

@@ -20,9 +20,9 @@ from pipeline.cells import CELLS
 from pipeline.digests import SHORT
 from pipeline.evaluation.metrics import Labels
 from pipeline.settings import WITHOUT_EFFECT, completed
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 
-IGNORED_PARAMS = WITHOUT_EFFECT | runs.COMMAND_OPTIONS | {"seed"}
+IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
 """What two trainings of one group may differ in; that their data is the same is held by its digest."""
 
 _LONG_SECONDS = 10
@@ -65,7 +65,7 @@ class Result:
     @property
     def cores(self) -> str:
         """Number of cores that the training had to itself; empty where it is not known."""
-        return self.tags.get(runs.CORES, "")
+        return self.tags.get(schema.CORES, "")
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -106,7 +106,7 @@ class Group:
     @property
     def best(self) -> Result:
         """The training of the best validation accuracy."""
-        return max(self.results, key=lambda result: result.metrics[runs.BEST_VAL_ACCURACY])
+        return max(self.results, key=lambda result: result.metrics[schema.BEST_VAL_ACCURACY])
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of each training, in the order of the seeds."""
@@ -119,7 +119,7 @@ class Group:
     @property
     def seconds_text(self) -> str:
         """Training time as a text, in seconds."""
-        return self.seconds_of(runs.TRAIN_SECONDS)
+        return self.seconds_of(schema.TRAIN_SECONDS)
 
     def seconds_of(self, metric: str) -> str:
         """Return a metric in seconds as a text, of more digits where it is short."""
@@ -134,7 +134,7 @@ class Group:
     @property
     def parameters(self) -> int:
         """Trainable weights."""
-        return round(self.results[0].metrics[runs.PARAMETERS])
+        return round(self.results[0].metrics[schema.PARAMETERS])
 
 
 def grouped(results: Iterable[Result]) -> list[Group]:
@@ -166,7 +166,7 @@ def best_by_validation(groups: Sequence[Group]) -> Group:
 
 def rank(group: Group) -> tuple[float, int]:
     """Return what sorts groups by validation, the best first; among equals, that of the fewest parameters."""
-    return -group.spread(runs.BEST_VAL_ACCURACY).mean, group.parameters
+    return -group.spread(schema.BEST_VAL_ACCURACY).mean, group.parameters
 
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -184,8 +184,8 @@ def _version(result: Result) -> tuple[tuple[str, str], ...]:
 
     Not a value of :func:`configuration`, which would take a digest such as 1e234567 for a number.
     """
-    digest = result.tags.get(runs.CELL_FILE)
-    return ((runs.CELL_FILE, digest[:SHORT]),) if digest else ()
+    digest = result.tags.get(schema.CELL_FILE)
+    return ((schema.CELL_FILE, digest[:SHORT]),) if digest else ()
 
 
 def _plain(text: str) -> str:

@@ -18,17 +18,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline import __version__
-from pipeline.comparison import charts, conditions, drawing, grouping, tables, timing, wording
+from pipeline.comparison import charts, formatting, grouping, plots, provenance, tables, timing
 from pipeline.comparison.charts import Chart
-from pipeline.comparison.contents import Contents
+from pipeline.comparison.formatting import count_of, points
 from pipeline.comparison.grouping import Group
+from pipeline.comparison.pairwise_tests import FEWEST_SEEDS, Interval, Verdict, sentence
 from pipeline.comparison.rendering import picture, png, svg, svg_element
-from pipeline.comparison.verdicts import FEWEST_SEEDS, Interval, Verdict, sentence
-from pipeline.comparison.wording import count_of, points
+from pipeline.comparison.report_data import Contents
 from pipeline.evaluation import figures, metrics
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 
-GLYPHS = dict(zip(drawing.MARKERS, "●■▲◆▼✚", strict=True))
+GLYPHS = dict(zip(plots.MARKERS, "●■▲◆▼✚", strict=True))
 
 _LONG_LABEL = 16  # letters, beyond which verdicts take a whole row
 _DARKEST = 0.85  # opacity of the largest error share
@@ -57,7 +57,7 @@ def environment(*folders: Path) -> Environment:
     found = FileSystemLoader([Path(__file__).parent, *folders])
     made = Environment(loader=found, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.globals |= {"count_of": count_of, "sentence": sentence, "points": points, "interval": interval}
-    made.filters |= {"three_digits": wording.three_digits, "sha256": _sha256}
+    made.filters |= {"three_digits": formatting.three_digits, "sha256": _sha256}
     return made
 
 
@@ -75,17 +75,17 @@ def _page(contents: Contents, drawn: Mapping[Chart, Figure]) -> str:
             leader=grouping.best_by_validation(groups),
             fewest_seeds=FEWEST_SEEDS,
             summary_of_pairs=summary_of_pairs(contents.verdicts),
-            marks={group.label: _mark(style) for group, style in zip(groups, drawing.styles(groups), strict=True)},
+            marks={group.label: _mark(style) for group, style in zip(groups, plots.styles(groups), strict=True)},
             charts={section: _of_section(section, contents, drawn) for section in get_args(charts.Section)},
-            processor_time=runs.CPU_SECONDS if timing.has_processor_time(groups) else "",
+            processor_time=schema.CPU_SECONDS if timing.has_processor_time(groups) else "",
             matrices=matrices,
             legend=[(share * full_share, round(_DARKEST * share**0.5, 3)) for share in _LEGEND],
             wrong=_gallery(contents),
             long_labels=longest > _LONG_LABEL,
             digit_width=min(max(108, 8 * longest + 60), 200),
             copies=_copies(contents),
-            conditions=conditions.conditions(groups),
-            in_short=conditions.in_short(groups),
+            conditions=provenance.conditions(groups),
+            in_short=provenance.in_short(groups),
             made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
         )
     )
@@ -148,7 +148,7 @@ def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _mark(style: drawing.Style) -> str:
+def _mark(style: plots.Style) -> str:
     """Return a group's mark, as it stands in the charts, as HTML."""
     return f'<span class="mark" style="color:{style.colour}" aria-hidden="true">{GLYPHS[style.marker]}</span>'
 
@@ -201,7 +201,7 @@ def _gallery(contents: Contents) -> dict[str, Any]:
                 "position": int(position),
                 "picture": picture(np.asarray(images[position])),
                 "true": names[labels[position]],
-                "said": drawing.said(groups, int(position), names),
+                "said": plots.said(groups, int(position), names),
             }
             for position in contents.shown_wrong
         ]

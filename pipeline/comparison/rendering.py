@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from pipeline.comparison import drawing
+from pipeline.comparison import plots
 from pipeline.evaluation import figures
 
 # What the figures draw in, and the variable of the page's style that takes its place.
-THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", drawing.SURFACE: "--card"}
+THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", plots.SURFACE: "--card"}
 
 
 def png(figure: Figure) -> bytes:

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison import grouping, page, selection, verdicts, wording
-from pipeline.comparison.contents import Contents
+from pipeline.comparison import formatting, grouping, page, pairwise_tests, selection
 from pipeline.comparison.grouping import Group, Result
+from pipeline.comparison.report_data import Contents
 from pipeline.comparison.selection import Selection
 from pipeline.data import processed
 from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
-from pipeline.tracking import runs, store
+from pipeline.tracking import schema, store
 
 PAGE = "report.html"
 
@@ -47,7 +47,7 @@ def report(
     if parent is not None:
         with tempfile.TemporaryDirectory() as folder:
             _write(Path(folder), files)
-            store.log_folder(parent, Path(folder), runs.COMPARISON_FOLDER)
+            store.log_folder(parent, Path(folder), schema.COMPARISON_FOLDER)
         _log_best(parent, grouping.best_by_validation(groups))
     output = expanded(output) if output is not None else None
     if output is not None:
@@ -58,14 +58,14 @@ def report(
 
 def is_on(run_id: str) -> bool:
     """Return whether a run holds a page already."""
-    return PAGE in store.artifacts_in(run_id, runs.COMPARISON_FOLDER)
+    return PAGE in store.artifacts_in(run_id, schema.COMPARISON_FOLDER)
 
 
 def _log_best(run_id: str, best: Group) -> None:
     """Log on a comparison what the UI shows beside it: the means of its best group, by validation, and which it is."""
-    metrics = (runs.BEST_VAL_ACCURACY, runs.TEST_ACCURACY, runs.TEST_COST)
+    metrics = (schema.BEST_VAL_ACCURACY, schema.TEST_ACCURACY, schema.TEST_COST)
     store.log_metrics(run_id, {metric: best.spread(metric).mean for metric in metrics})
-    store.log_tags(run_id, {runs.BEST_GROUP: best.label})
+    store.log_tags(run_id, {schema.BEST_GROUP: best.label})
 
 
 def _note_twins(groups: Sequence[Group], results: Sequence[Result], reporter: Reporter) -> None:
@@ -78,7 +78,7 @@ def _test_images(result: Result, data_dir: Path, reporter: Reporter) -> Any:
     """Return the test images (N, H, W) of the data that a run was trained on, or None where it is not there."""
     tags = result.tags
     try:
-        return processed.find_by_digest(data_dir, tags[runs.DATASET], tags[runs.DATASET_DIGEST]).test.images
+        return processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST]).test.images
     except DataError as error:
         reporter.note(f"The page shows no images. {error}")
         return None
@@ -100,23 +100,23 @@ def _tell(contents: Contents, parent: str | None, output: Path | None, reporter:
     columns = ("", "seeds", "val accuracy %", "test accuracy %", "test cost", "train s", "s/epoch", "parameters")
     reporter.table(columns, [_row(group) for group in contents.groups])
     for verdict in contents.verdicts:
-        reporter.result(verdicts.sentence(verdict))
+        reporter.result(pairwise_tests.sentence(verdict))
     if contents.advice:
         reporter.result(contents.advice.sentence)
     if output is not None:
         reporter.note(f"Look at {output / PAGE}.")
     if parent is not None:
-        reporter.note(f"Run {parent} holds the report, in {runs.COMPARISON_FOLDER}/.")
+        reporter.note(f"Run {parent} holds the report, in {schema.COMPARISON_FOLDER}/.")
 
 
 def _row(group: Group) -> list[str]:
     return [
         group.label,
         str(len(group.seeds)),
-        group.spread(runs.BEST_VAL_ACCURACY).text(2, scale=100),
-        group.spread(runs.TEST_ACCURACY).text(2, scale=100),
-        group.spread(runs.TEST_COST).text(4),
+        group.spread(schema.BEST_VAL_ACCURACY).text(2, scale=100),
+        group.spread(schema.TEST_ACCURACY).text(2, scale=100),
+        group.spread(schema.TEST_COST).text(4),
         group.seconds_text,
-        wording.three_digits(group.epoch_seconds),
+        formatting.three_digits(group.epoch_seconds),
         f"{group.parameters:,}",
     ]

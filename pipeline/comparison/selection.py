@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.comparison import grouping
+from pipeline.comparison.formatting import count_of
 from pipeline.comparison.grouping import Result
-from pipeline.comparison.wording import count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command, option
-from pipeline.tracking import children, links, runs, store
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking import children, links, schema, store
+from pipeline.tracking.schema import TrackedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,14 @@ def _without_superseded(trainings: Sequence[TrackedRun]) -> list[TrackedRun]:
 
 
 def _identity(run: TrackedRun) -> tuple[Any, ...]:
-    tags = run.tags.get(runs.DATASET_DIGEST), run.tags.get(runs.CELL_FILE)
+    tags = run.tags.get(schema.DATASET_DIGEST), run.tags.get(schema.CELL_FILE)
     return grouping.configuration(run.params), run.params["seed"], *tags
 
 
 def _without_failures(trainings: Sequence[TrackedRun]) -> tuple[list[TrackedRun], dict[str, str]]:
     """Return the runs but those that failed, and the reasons of these, by their names."""
     failed = [run for run in trainings if run.status == "FAILED" and run.missing]
-    reasons = {_name(run): run.tags.get(runs.ERROR, "no reason recorded") for run in failed}
+    reasons = {_name(run): run.tags.get(schema.ERROR, "no reason recorded") for run in failed}
     if len(failed) == len(trainings):
         listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise TrackingError(f"Expected finished trainings, received only such that failed. {listed}")
@@ -123,7 +123,7 @@ def _check_complete(trainings: Sequence[TrackedRun]) -> None:
 def _check_one_data(trainings: Sequence[TrackedRun]) -> None:
     by_data = defaultdict(list)
     for run in trainings:
-        data = f"{run.tags.get(runs.DATASET, 'unknown')}-{run.tags.get(runs.DATASET_DIGEST, '')[:SHORT]}"
+        data = f"{run.tags.get(schema.DATASET, 'unknown')}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}"
         by_data[data].append(_name(run))
     if len(by_data) > 1:
         listed = "; ".join(f"{data}: {', '.join(names)}" for data, names in sorted(by_data.items()))
@@ -135,8 +135,8 @@ def _check_one_data(trainings: Sequence[TrackedRun]) -> None:
 
 def _load(run: TrackedRun, *, taken_over: bool) -> tuple[Result, list[str]]:
     """Return the result of a run, and the names of its classes."""
-    history = store.load_table(run.run_id, runs.HISTORY)
-    answers = store.load_table(run.run_id, runs.PREDICTIONS)
+    history = store.load_table(run.run_id, schema.HISTORY)
+    answers = store.load_table(run.run_id, schema.PREDICTIONS)
     result = Result(
         run_id=run.run_id,
         name=run.name,

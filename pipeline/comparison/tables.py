@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.comparison.advice import advice
+from pipeline.comparison.formatting import points
 from pipeline.comparison.grouping import Group, best_by_validation
+from pipeline.comparison.pairwise_tests import Interval, Verdict, sentence, verdicts
+from pipeline.comparison.recommendation import advice
 from pipeline.comparison.timing import has_processor_time
-from pipeline.comparison.verdicts import Interval, Verdict, sentence, verdicts
-from pipeline.comparison.wording import points
 from pipeline.evaluation import metrics
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 
 
 def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
@@ -30,10 +30,10 @@ def runs_table(groups: Sequence[Group]) -> pd.DataFrame:
                 "name": result.name,
                 "seed": result.seed,
                 "run_id": result.run_id,
-                **{metric: result.metrics[metric] for metric in runs.OF_A_FINISHED_TRAINING},
+                **{metric: result.metrics[metric] for metric in schema.OF_A_FINISHED_TRAINING},
                 "epochs": len(result.history),
                 "epoch_seconds": float(result.history["epoch_seconds"].median()),
-                "cpu_seconds": result.metrics.get(runs.CPU_SECONDS),
+                "cpu_seconds": result.metrics.get(schema.CPU_SECONDS),
                 "cores": result.cores,
                 "taken_over": result.taken_over,
             }
@@ -50,8 +50,8 @@ def summary_table(groups: Sequence[Group], of: Sequence[Verdict]) -> pd.DataFram
     cheaper one that is as good.
     """
     best, advised = best_by_validation(groups), advice(groups, of)
-    spreads = [runs.TEST_ACCURACY, runs.TEST_COST, runs.BEST_VAL_ACCURACY, runs.TRAIN_SECONDS]
-    spreads += [runs.CPU_SECONDS] if has_processor_time(groups) else []
+    spreads = [schema.TEST_ACCURACY, schema.TEST_COST, schema.BEST_VAL_ACCURACY, schema.TRAIN_SECONDS]
+    spreads += [schema.CPU_SECONDS] if has_processor_time(groups) else []
     return pd.DataFrame(
         [
             {
@@ -120,9 +120,9 @@ def readable_summary(groups: Sequence[Group]) -> pd.DataFrame:
             {
                 "configuration": group.label,
                 "seeds": str(len(group.seeds)),
-                "validation accuracy (%)": group.spread(runs.BEST_VAL_ACCURACY).text(2, scale=100),
-                "test accuracy (%)": group.spread(runs.TEST_ACCURACY).text(2, scale=100),
-                "test cost (nats)": group.spread(runs.TEST_COST).text(4),
+                "validation accuracy (%)": group.spread(schema.BEST_VAL_ACCURACY).text(2, scale=100),
+                "test accuracy (%)": group.spread(schema.TEST_ACCURACY).text(2, scale=100),
+                "test cost (nats)": group.spread(schema.TEST_COST).text(4),
                 "training (s)": group.seconds_text,
                 "parameters": f"{group.parameters:,}",
             }
@@ -151,11 +151,11 @@ def readable_runs(groups: Sequence[Group]) -> pd.DataFrame:
             {
                 "run": result.name,
                 "seed": str(result.seed),
-                "kept epoch": f"{result.metrics[runs.BEST_EPOCH]:.0f} of {len(result.history)}",
-                "validation accuracy (%)": f"{100 * result.metrics[runs.BEST_VAL_ACCURACY]:.2f}",
-                "test accuracy (%)": f"{100 * result.metrics[runs.TEST_ACCURACY]:.2f}",
-                "test cost (nats)": f"{result.metrics[runs.TEST_COST]:.4f}",
-                "training (s)": f"{result.metrics[runs.TRAIN_SECONDS]:,.1f}",
+                "kept epoch": f"{result.metrics[schema.BEST_EPOCH]:.0f} of {len(result.history)}",
+                "validation accuracy (%)": f"{100 * result.metrics[schema.BEST_VAL_ACCURACY]:.2f}",
+                "test accuracy (%)": f"{100 * result.metrics[schema.TEST_ACCURACY]:.2f}",
+                "test cost (nats)": f"{result.metrics[schema.TEST_COST]:.4f}",
+                "training (s)": f"{result.metrics[schema.TRAIN_SECONDS]:,.1f}",
                 "configuration": group.label,
                 "run id": result.run_id,
             }

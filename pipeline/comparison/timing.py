@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pipeline.comparison.formatting import count_of
 from pipeline.comparison.grouping import Group, Result
-from pipeline.comparison.wording import count_of
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 
 _NO_GPU = "no GPU"  # how the tag of a machine without one ends; with one, processors wait in the best of cases
 _TOLERANCE = 1.25  # of wall time to processor time, beyond what the cores explain
@@ -31,20 +31,20 @@ class Timing(NamedTuple):
 def timing(groups: Sequence[Group]) -> Timing:
     """Return which seconds of these groups compare."""
     results = [result for group in groups for result in group.results]
-    machines = {result.tags[runs.MACHINE] for result in results if runs.MACHINE in result.tags}
+    machines = {result.tags[schema.MACHINE] for result in results if schema.MACHINE in result.tags}
     elsewhere = f"They are of {len(machines)} machines: do not compare them." if len(machines) > 1 else ""
     waited = [result for group in groups for result in _waited(group)]
     if waited and has_processor_time(groups):
         told = f"{_busy(waited, results)} So processor time is compared, of all threads of a training together."
-        return Timing(runs.CPU_SECONDS, "processor time", not elsewhere, f"{told} {elsewhere}".rstrip())
+        return Timing(schema.CPU_SECONDS, "processor time", not elsewhere, f"{told} {elsewhere}".rstrip())
     told = f"{_busy(waited, results)} Do not compare its seconds." if waited else elsewhere
     same_cores = len({result.cores for result in results}) == 1
-    return Timing(runs.TRAIN_SECONDS, "time", same_cores and not told, f"{cores_sentence(results)} {told}".rstrip())
+    return Timing(schema.TRAIN_SECONDS, "time", same_cores and not told, f"{cores_sentence(results)} {told}".rstrip())
 
 
 def has_processor_time(groups: Sequence[Group]) -> bool:
     """Return whether the processor time of every training is known."""
-    return all(runs.CPU_SECONDS in result.metrics for group in groups for result in group.results)
+    return all(schema.CPU_SECONDS in result.metrics for group in groups for result in group.results)
 
 
 def cores_sentence(results: Sequence[Result]) -> str:
@@ -70,9 +70,9 @@ def _waited(group: Group) -> list[Result]:
     time. How much less it is depends on the configuration, so the seed that waited least is what others are held to.
     """
     paces = {
-        result.run_id: result.metrics[runs.TRAIN_SECONDS] / result.metrics[runs.CPU_SECONDS]
+        result.run_id: result.metrics[schema.TRAIN_SECONDS] / result.metrics[schema.CPU_SECONDS]
         for result in group.results
-        if result.metrics.get(runs.CPU_SECONDS) and result.tags.get(runs.MACHINE, _NO_GPU).endswith(_NO_GPU)
+        if result.metrics.get(schema.CPU_SECONDS) and result.tags.get(schema.MACHINE, _NO_GPU).endswith(_NO_GPU)
     }
     quiet = min([1.0, *paces.values()])
     return [result for result in group.results if paces.get(result.run_id, 0) > _TOLERANCE * quiet]
@@ -80,8 +80,8 @@ def _waited(group: Group) -> list[Result]:
 
 def _busy(waited: Sequence[Result], results: Sequence[Result]) -> str:
     """Return how many waited, and the one that did so the longest: its wall time and its processor time."""
-    worst = max(waited, key=lambda result: result.metrics[runs.TRAIN_SECONDS] / result.metrics[runs.CPU_SECONDS])
-    wall, processor = worst.metrics[runs.TRAIN_SECONDS], worst.metrics[runs.CPU_SECONDS]
+    worst = max(waited, key=lambda result: result.metrics[schema.TRAIN_SECONDS] / result.metrics[schema.CPU_SECONDS])
+    wall, processor = worst.metrics[schema.TRAIN_SECONDS], worst.metrics[schema.CPU_SECONDS]
     return (
         f"The machine was busy: {len(waited)} of {count_of(len(results), 'training')} waited for a processor, "
         f"{worst.name} for example: {wall:,.1f} s of wall time, {processor:,.1f} s of processor time."

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import digests
-from pipeline.data import catalogue, folders, processed, raw_data, sources
-from pipeline.data.catalogue import RawFile
+from pipeline.data import datasets, folders, processed, raw_data, sources
+from pipeline.data.datasets import RawFile
 from pipeline.data.raw_data import RawData
 from pipeline.data.splits import SPLITS, DataSet, labels_without_training
 from pipeline.errors import DataError
@@ -87,7 +87,7 @@ def _obtained(settings: DataSettings, inputs: dict[str, str], reporter: Reporter
         return kept
     raw = raw_data.keep(
         raw_data.raw_folder(settings.data_dir),
-        settings.dataset if settings.published else catalogue.recognise(files),
+        settings.dataset if settings.published else datasets.recognise(files),
         files,
         source=settings.key,
         origin=origin,
@@ -105,7 +105,7 @@ def _files(settings: DataSettings, inputs: dict[str, str], reporter: Reporter) -
         return sources.read_folder(Path(key), inputs), key
     if not settings.published:
         return sources.fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
-    if name == catalogue.DIGITS:
+    if name == datasets.DIGITS:
         return sources.make_digits(), "scikit-learn"
     if files := sources.read_package(name, reporter):
         return files, OF_THIS_PACKAGE.format(name=name)

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from pipeline import digests
-from pipeline.data import catalogue, folders, raw_data, splits
+from pipeline.data import datasets, folders, raw_data, splits
 from pipeline.data.raw_data import MANIFEST, RawData
 from pipeline.data.splits import SPLITS, Bytes, DataSet, Part, Split
 from pipeline.errors import DataError
@@ -60,7 +60,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     Raises:
         DataError: the raw files do not make up a data set that can be split and learned, or have changed.
     """
-    published = catalogue.CATALOGUE.get(raw.name)
+    published = datasets.CATALOGUE.get(raw.name)
     parts = splits.divide(raw_data.read_arrays(raw), published)
     classes = 1 + max(int(part.split.labels.max()) for part in parts.values())
     class_names = published.class_names if published else tuple(str(label) for label in range(classes))
@@ -120,7 +120,7 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     Raises:
         DataError: the name or the digest, which a store may have given, is none that this pipeline writes.
     """
-    if not catalogue.is_name(name) or not digests.is_digest(digest):
+    if not datasets.is_name(name) or not digests.is_digest(digest):
         raise DataError(
             f"dataset: expected the name of a known data set or custom-<digest8>, and a digest of 64 hexadecimal "
             f"digits, received {name!r} and {digest!r}. The store or the file that says so is not of this pipeline."
@@ -198,7 +198,7 @@ def _read(folder: Path) -> _Manifest | None:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
-    ours = folder.name == f"{manifest.name}-{manifest.digest[: digests.SHORT]}" and catalogue.is_name(manifest.name)
+    ours = folder.name == f"{manifest.name}-{manifest.digest[: digests.SHORT]}" and datasets.is_name(manifest.name)
     return manifest if ours and set(manifest.files) == set(FILES) else None
 
 

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from pipeline import digests
 from pipeline.data import idx
-from pipeline.data.catalogue import STEMS, RawFile, digest_of, is_name
+from pipeline.data.datasets import STEMS, RawFile, digest_of, is_name
 from pipeline.data.folders import check_files, replacing
 from pipeline.errors import DataError
 

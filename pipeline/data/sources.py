@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import digests
 from pipeline.data import idx
-from pipeline.data.catalogue import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
+from pipeline.data.datasets import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
 from pipeline.data.transfer import NoAnswerError, fetch
 from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import digests
-from pipeline.data.catalogue import SPLIT_SEED, STEMS, Published
+from pipeline.data.datasets import SPLIT_SEED, STEMS, Published
 from pipeline.errors import DataError
 
 SPLITS = ("train", "validation", "test")

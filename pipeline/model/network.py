@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.cells import CELLS
-from pipeline.model import chrono, mgu, own, reading, recurrent
+from pipeline.model import chrono, custom_cell, mgu, pixel_order, recurrent
 from pipeline.settings import CHRONO, Settings
 
 BY_STEP = "probabilities_by_step"
@@ -43,7 +43,7 @@ def build(settings: Settings, *, height: int, width: int, classes: int) -> keras
     x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
     if settings.order != "rows":
         x = keras.layers.Reshape((height * width,), name="line")(x)
-        x = keras.ops.take(x, reading.pixels(settings.order, height, width), axis=1)
+        x = keras.ops.take(x, pixel_order.pixels(settings.order, height, width), axis=1)
     x = keras.layers.Reshape((steps, height * width // steps), name="steps")(x)
     for number in range(1, settings.layers + 1):
         x = _recurrent(settings, number)(x)
@@ -66,12 +66,12 @@ def _recurrent(settings: Settings, number: int) -> keras.layers.Layer:
         kind = {"activation": settings.activation} if settings.activation != "tanh" else {}
         layer = recurrent.layer_of(settings.cell)(settings.hidden_units, return_sequences=sequences, name=name, **kind)
     else:
-        layer = own.layer(settings.cell, settings.hidden_units, sequences=sequences)
+        layer = custom_cell.layer(settings.cell, settings.hidden_units, sequences=sequences)
     if settings.direction == "forward":
         return layer
     if settings.cell in CELLS:
         return keras.layers.Bidirectional(layer, name=name)
-    return own.both_directions(settings.cell, layer, name=name)
+    return custom_cell.both_directions(settings.cell, layer, name=name)
 
 
 def _name(settings: Settings) -> str:
@@ -115,12 +115,12 @@ def save(model: keras.Model, folder: Path, *, fast: bool = True) -> Classify:
 
     @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
     def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = recurrent.logits_by_step(model, pixels) if fast else own.logits_by_step(model, pixels)
+        logits = recurrent.logits_by_step(model, pixels) if fast else custom_cell.logits_by_step(model, pixels)
         return {BY_STEP: tf.nn.softmax(logits)}
 
     signatures = {"serving_default": classify}
     forward = not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
-    if forward and (fast or own.tells_by_step(model)):
+    if forward and (fast or custom_cell.tells_by_step(model)):
         signatures[BY_STEP] = classify_by_step
     module = tf.Module()
     module.weights = model.weights

@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.data import idx
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.machine import usable_cores
-from pipeline.serving import answers, columns, pictures
+from pipeline.serving import answers, parquet_images, pictures
 from pipeline.serving.answers import Write
 from pipeline.settings import expanded
 from pipeline.tracking.classifier import Classifier
@@ -71,8 +71,8 @@ class Reading:
         for file in files:
             with suppress(OSError, DataError):  # which are told when it is read
                 _check_plain(file, self.name(file))
-                if columns.is_parquet(file):
-                    others = columns.others(file, name=self.name(file), column=self.column)
+                if parquet_images.is_parquet(file):
+                    others = parquet_images.others(file, name=self.name(file), column=self.column)
                     found.append(answers.beside(empty, others.empty_table()).schema)
         try:
             return pa.unify_schemas(found)
@@ -136,7 +136,7 @@ def tables(
 def _files(path: Path) -> list[Path]:
     if not _is_folder(path):
         return [path]
-    endings = (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, columns.ENDING)
+    endings = (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, parquet_images.ENDING)
     found = sorted(file for file in _below(path) if _is_folder(file) or file.name.lower().endswith(endings))
     names = {file.parent / file.name.lower() for file in found}
     found = [file for file in found if not _labels_of_images(file, names) and not _answers(file)]
@@ -188,7 +188,7 @@ def _labels_of_images(file: Path, names: set[Path]) -> bool:
 def _answers(file: Path) -> bool:
     """Return whether a file holds answers that were written here."""
     key = next(iter(answers.OURS))
-    return file.name.lower().endswith(columns.ENDING) and key.encode() in columns.metadata(file)
+    return file.name.lower().endswith(parquet_images.ENDING) and key.encode() in parquet_images.metadata(file)
 
 
 def _parts(files: Sequence[Path], classifier: Classifier, unread: Unread, reading: Reading) -> Iterator[Part]:
@@ -263,8 +263,8 @@ def _rows(file: Path, name: str, classifier: Classifier, most: int, reading: Rea
     height, width = classifier.height, classifier.width
     if idx.is_idx(file):
         return ((pixels, None) for pixels in idx.stream(file, height=height, width=width, rows=most))
-    if columns.is_parquet(file):
-        return columns.stream(file, name=name, column=reading.column, height=height, width=width, rows=most)
+    if parquet_images.is_parquet(file):
+        return parquet_images.stream(file, name=name, column=reading.column, height=height, width=width, rows=most)
     return None
 
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
-from pipeline.data import forms
-from pipeline.data.forms import BOX, Form
+from pipeline.data import image_form
+from pipeline.data.image_form import BOX, Form
 from pipeline.errors import DataError
-from pipeline.serving import ink
-from pipeline.serving.ink import Grey, resized, shrunk
+from pipeline.serving import digit_segmentation
+from pipeline.serving.digit_segmentation import Grey, resized, shrunk
 
 FINEST = 1_024
 """Pixels on the longer side that are enough to find a digit by, and to draw it by."""
@@ -215,7 +215,7 @@ def fit(brightness: Grey, form: Form) -> Pixels:
         return pixels if form.light_on_dark else 255 - pixels
     if brightness.shape != (form.height, form.width):
         brightness = resized(shrunk(brightness, FINEST), form.height, form.width)
-    if form.light_on_dark is not None and form.light_on_dark == ink.is_edge_light(brightness):
+    if form.light_on_dark is not None and form.light_on_dark == digit_segmentation.is_edge_light(brightness):
         brightness = 255 - brightness
     return _bytes(brightness)
 
@@ -224,9 +224,9 @@ def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
     """Return a picture's digit as MNIST has it, light on dark, (H, W); what is in this form already, as it is."""
     if brightness.shape == (height, width):
         for light in (brightness, 255 - brightness):
-            if forms.is_boxed(light[None])[0]:
+            if image_form.is_boxed(light[None])[0]:
                 return _bytes(light)
-    digit = ink.digit(shrunk(brightness, FINEST))
+    digit = digit_segmentation.digit(shrunk(brightness, FINEST))
     if digit is None:
         return np.zeros((height, width), np.uint8)
     scale = min(BOX * height / digit.shape[0], BOX * width / digit.shape[1])

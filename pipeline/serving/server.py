@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.evaluation import calibration
-from pipeline.serving import likeness, limits, pictures
+from pipeline.serving import limits, out_of_distribution, pictures
 from pipeline.serving.connections import Hosts
-from pipeline.serving.likeness import Likeness
 from pipeline.serving.limits import Gate, RefusedError
+from pipeline.serving.out_of_distribution import Likeness
 from pipeline.tracking.classifier import Classifier
 
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def _add_page(served: FastAPI, classifier: Classifier, address: str) -> None:
 
 def _add_answers(served: FastAPI, classifier: Classifier) -> None:
     gate = Gate()
-    like = likeness.of(
+    like = out_of_distribution.of(
         classifier.dataset, height=classifier.height, width=classifier.width, classes=classifier.class_names
     )
 

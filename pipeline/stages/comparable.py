@@ -7,8 +7,8 @@ from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.jobs import groups, side_by_side
-from pipeline.jobs.side_by_side import Executor, Outcome
+from pipeline.execution import groups, scheduler
+from pipeline.execution.scheduler import Executor, Outcome
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 
@@ -21,8 +21,8 @@ def trained(
     Raises:
         TrainingError: a training failed; the others are done and reported.
     """
-    jobs = side_by_side.planned(trainings, data, parent=parent, cores=executor.cores(count))
-    outcome = side_by_side.train_all(jobs, data, reporter, count=count, executor=executor)
+    jobs = scheduler.planned(trainings, data, parent=parent, cores=executor.cores(count))
+    outcome = scheduler.train_all(jobs, data, reporter, count=count, executor=executor)
     groups.make(parent, data, jobs, outcome.done)
     return _reported(outcome, trainings[0], reporter, parent)
 

@@ -8,16 +8,17 @@ the same command continues a comparison that was stopped.
 
 from collections.abc import Sequence
 
-from pipeline.comparison import against, grouping
+from pipeline.comparison import grouping, regression_check
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import comparing, executors, rehearsals
-from pipeline.jobs.side_by_side import LOCAL, Executor
+from pipeline.execution import comparison_run, executors
+from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
 from pipeline.tracking import promotion, registry
+from pipeline.training import preflight
 
 
 def compare(
@@ -40,13 +41,13 @@ def compare(
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
     """
-    rehearsals.begin(trainings, reporter)
+    preflight.begin(trainings, reporter)
     with executors.opened(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)
-        with comparing.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+        with comparison_run.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
             best = _best(parent, trainings, data, reporter, count=count, executor=executor)
     if former is not None:
-        against.check(parent, best, former, str(reference), reporter)
+        regression_check.check(parent, best, former, str(reference), reporter)
     if register is not None:  # what is worse has ended here
         promotion.promote(best.best.run_id, register, reporter=reporter)
     return parent
@@ -59,7 +60,7 @@ def _prepared(
     if register is not None:
         registry.check_name(register)
     data, _ = prepare.prepared(trainings[0], reporter)
-    return data, against.reference(reference, data.digest) if reference else None
+    return data, regression_check.reference(reference, data.digest) if reference else None
 
 
 def _best(

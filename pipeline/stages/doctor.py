@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.jobs import diagnosis
-from pipeline.jobs.diagnosis import Diagnosis
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
+from pipeline.stages import diagnosis
+from pipeline.stages.diagnosis import Diagnosis
 
 
 def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> Diagnosis:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.data import processed
 from pipeline.errors import TrackingError
-from pipeline.jobs import evaluation
 from pipeline.progress import Reporter
-from pipeline.tracking import connection, runs, store
+from pipeline.tracking import connection, schema, store
+from pipeline.training import evaluation
 
 
 def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = False) -> float:
@@ -28,9 +28,9 @@ def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = F
     """
     connection.connect(reporter.note)
     tags = store.get_run(run_id).tags
-    if runs.DATASET_DIGEST not in tags:
+    if schema.DATASET_DIGEST not in tags:
         raise TrackingError(
             f"run_id: expected a training run of this pipeline, received {run_id!r}, which trained nothing."
         )
-    data = processed.find_by_digest(data_dir, tags[runs.DATASET], tags[runs.DATASET_DIGEST])
+    data = processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
     return evaluation.evaluate(run_id, data, reporter, trust=trust)

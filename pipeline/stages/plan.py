@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from pipeline.data import processed
 from pipeline.errors import DataError
-from pipeline.jobs import planning, rehearsals, room
-from pipeline.jobs.planning import Plan
+from pipeline.execution import default_workers, planning
+from pipeline.execution.planning import Plan
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
+from pipeline.training import preflight
 
 
 def plan(trainings: Sequence[Settings], reporter: Reporter, *, count: int | None = None) -> Plan:
@@ -20,8 +21,8 @@ def plan(trainings: Sequence[Settings], reporter: Reporter, *, count: int | None
         TrackingError: the tracking server does not answer.
         UsageError: a parameter does not fit the data.
     """
-    rehearsals.check(trainings)
-    count = count or room.at_once(len(trainings))
+    preflight.check(trainings)
+    count = count or default_workers.at_once(len(trainings))
     try:
         data = processed.find(trainings[0])
     except DataError as error:

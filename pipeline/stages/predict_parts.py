@@ -8,12 +8,12 @@ Repeated, it does what is missing.
 from collections.abc import Sequence
 
 from pipeline.errors import DataError
-from pipeline.jobs import executors
+from pipeline.execution import executors
 from pipeline.progress import Reporter
-from pipeline.serving import parts, places
+from pipeline.serving import batch_jobs, storage
 from pipeline.serving.answers import printable
+from pipeline.serving.batch_jobs import Answering, Outcome
 from pipeline.serving.batches import Reading
-from pipeline.serving.parts import Answering, Outcome
 from pipeline.tracking import classifier as classifiers
 
 
@@ -35,12 +35,12 @@ def predict_parts(
         DataError: files could not be answered; the others are.
         UsageError: the folder cannot be written to, or two files have one name.
     """
-    files, folder = places.listed(paths), places.prepare(output)
+    files, folder = storage.listed(paths), storage.prepare(output)
     with executors.opened(on, tracks=False) as executor, classifiers.fetched(model, trust=trust) as fetched:
         count = executor.at_once(len(files))
         packed, digest, cores = executor.parcel(fetched), classifiers.digest(fetched), executor.cores(count)
         work = Answering(model=packed, digest=digest, trust=trust, reading=reading, cores=cores)
-        outcome = parts.answer_all(files, folder, work, reporter, executor=executor, count=count)
+        outcome = batch_jobs.answer_all(files, folder, work, reporter, executor=executor, count=count)
     _tell(outcome, folder, reporter)
 
 

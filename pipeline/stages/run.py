@@ -6,12 +6,12 @@ mlflow run . --env-manager uv -P cell=gru
 """
 
 from pipeline.data import prepare
-from pipeline.jobs import rehearsals, resumable
-from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import promotion, registry, store
+from pipeline.training import preflight, resuming
+from pipeline.training.resuming import Beginning
 
 
 def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, register: str | None = None) -> str:
@@ -28,14 +28,14 @@ def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, registe
     """
     if register is not None:
         registry.check_name(register)
-    rehearsals.begin([] if beginning.resume else [settings], reporter)
+    preflight.begin([] if beginning.resume else [settings], reporter)
     known, seconds = None, dict[str, float]()
     if beginning.resume:
-        known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=True)
+        known, settings, data = resuming.resumed(beginning.resume, settings, evaluate=True)
     else:
         data, seconds = prepare.prepared(settings, reporter)
     start_tensorflow(settings.shards)
-    from pipeline.jobs import training
+    from pipeline.training import training
 
     known = known or training.cut_off(settings, data, reporter, new=beginning.new)
     with training.opened(settings, data, resume=known, force=beginning.force) as opened:

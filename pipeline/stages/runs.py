@@ -8,11 +8,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.jobs import listing
-from pipeline.jobs.checkpoints import Checkpoints
-from pipeline.jobs.listing import Row
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
+from pipeline.stages import listing
+from pipeline.stages.listing import Row
+from pipeline.training.checkpoints import Checkpoints
 
 COLUMNS = ("run", "name", "data", "test accuracy %", "train s", "state", "started")
 

@@ -12,17 +12,18 @@ from dataclasses import replace
 
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
-from pipeline.jobs import executors, rehearsals
-from pipeline.jobs.side_by_side import LOCAL, Executor
+from pipeline.execution import executors
+from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
-from pipeline.searching import budget as budgets
-from pipeline.searching import opening, report
-from pipeline.searching.budget import Budget
-from pipeline.searching.findings import Confirmation, Findings
-from pipeline.searching.space import Space
-from pipeline.searching.study import Study
 from pipeline.stages import comparable
 from pipeline.tracking import promotion, registry
+from pipeline.training import preflight
+from pipeline.tuning import budget as budgets
+from pipeline.tuning import report, search_run
+from pipeline.tuning.budget import Budget
+from pipeline.tuning.result import Confirmation, Findings
+from pipeline.tuning.space import Space
+from pipeline.tuning.study import Study
 
 
 def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | None = None, on: str = LOCAL) -> str:
@@ -39,14 +40,14 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         TrainingError: no trial has ended well, or so many in a row have failed that something else must be wrong.
         UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
     """
-    rehearsals.begin([space.base(cell) for cell in space.cells], reporter)
+    preflight.begin([space.base(cell) for cell in space.cells], reporter)
     if register is not None:
         registry.check_name(register)
     with executors.opened(on) as executor:
         data, _ = prepare.prepared(space.base(), reporter)
         budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))
         budgets.check(space, data, budget)
-        with opening.opened(space, data, budget, executor.place(space.base().data_dir)) as parent:
+        with search_run.opened(space, data, budget, executor.place(space.base().data_dir)) as parent:
             found = _found(space, data, budget, reporter, parent=parent, executor=executor)
             if budget.confirm and not found.is_start:
                 confirmed = _confirmed(found, data, budget, reporter, parent=parent, executor=executor)

@@ -9,11 +9,11 @@ finished epoch, in the same run, to the same numbers.
 """
 
 from pipeline.data import processed
-from pipeline.jobs import rehearsals, resumable
-from pipeline.jobs.resumable import Beginning
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
+from pipeline.training import preflight, resuming
+from pipeline.training.resuming import Beginning
 
 
 def train(settings: Settings, reporter: Reporter, *, beginning: Beginning) -> str:
@@ -25,16 +25,16 @@ def train(settings: Settings, reporter: Reporter, *, beginning: Beginning) -> st
         beginning: whether it goes on with a run, and with which.
 
     Raises:
-        PipelineError: see :mod:`pipeline.jobs.training`.
+        PipelineError: see :mod:`pipeline.training.training`.
     """
-    rehearsals.begin([] if beginning.resume else [settings], reporter)
+    preflight.begin([] if beginning.resume else [settings], reporter)
     known = None
     if beginning.resume:
-        known, settings, data = resumable.resumed(beginning.resume, settings, evaluate=False)
+        known, settings, data = resuming.resumed(beginning.resume, settings, evaluate=False)
     else:
         data = processed.find(settings)
     start_tensorflow(settings.shards)
-    from pipeline.jobs import training
+    from pipeline.training import training
 
     known = known or training.cut_off(settings, data, reporter, new=beginning.new)
     with training.opened(settings, data, resume=known, force=beginning.force) as opened:

@@ -3,9 +3,9 @@
 A run says so itself, in a tag for each comparison that it is in; several may mark it at the same time.
 """
 
-from pipeline.tracking import runs, store
+from pipeline.tracking import schema, store
 from pipeline.tracking.connection import client
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 
 LISTED = 200
 """Comparisons in the one tag by which the UI can filter, and of which MLflow keeps 8,000 characters."""
@@ -16,19 +16,19 @@ def mark(run_id: str, comparison: str) -> None:
 
     The mark is a tag of its own. Then the list is written, until it holds every mark, or the last :data:`LISTED`.
     """
-    client().set_tag(run_id, f"{runs.MARK}{comparison}", "true")
+    client().set_tag(run_id, f"{schema.MARK}{comparison}", "true")
     while missing := (run := store.get_run(run_id)).marks - set(run.comparisons):
         if len(run.comparisons) >= LISTED and comparison not in missing:
             return
         listed = [*run.comparisons, *missing - {comparison}, *missing & {comparison}]
-        client().set_tag(run_id, runs.COMPARISON, ",".join(listed[-LISTED:]))
+        client().set_tag(run_id, schema.COMPARISON, ",".join(listed[-LISTED:]))
 
 
 def belongs_to(run: TrackedRun, comparison: str) -> bool:
     """Return whether a comparison has trained a run: it stands below it, or below one of its groups that is there."""
     if run.is_child_of(comparison):
         return True
-    parent = store.find_run(run.tags[runs.PARENT]) if runs.PARENT in run.tags else None
+    parent = store.find_run(run.tags[schema.PARENT]) if schema.PARENT in run.tags else None
     return parent is not None and parent.is_child_of(comparison)
 
 
@@ -43,9 +43,9 @@ def of(comparison: str) -> list[TrackedRun]:
     parent = store.get_run(comparison)
     found: dict[str, TrackedRun] = {}
     for query in (
-        f"tags.`{runs.PARENT}` = '{comparison}'",
-        f"tags.`{runs.MARK}{comparison}` = 'true'",
-        f"tags.{runs.COMPARISON} LIKE '%{comparison}%'",
+        f"tags.`{schema.PARENT}` = '{comparison}'",
+        f"tags.`{schema.MARK}{comparison}` = 'true'",
+        f"tags.{schema.COMPARISON} LIKE '%{comparison}%'",
     ):
         children = store.find_runs(query, experiment=parent.experiment_id)
         found |= {child.run_id: child for child in children if child.run_id != comparison}

@@ -25,7 +25,7 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline import digests
-from pipeline.data.forms import Form
+from pipeline.data.image_form import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.machine import usable_cores
 from pipeline.settings import option

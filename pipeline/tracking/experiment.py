@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 from pipeline.tracking.connection import client
 
 KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
@@ -29,6 +29,6 @@ configuration, with means over seeds. Tick the groups of a comparison, then *Com
 def describe(experiment_id: str) -> None:
     """Say of an experiment what it is, once; what a person has said of it stays."""
     tags = client().get_experiment(experiment_id).tags
-    for name, text in ((KIND, MODEL_TRAINING), (runs.DESCRIPTION, DESCRIPTION)):
+    for name, text in ((KIND, MODEL_TRAINING), (schema.DESCRIPTION, DESCRIPTION)):
         if name not in tags:
             client().set_experiment_tag(experiment_id, name, text)

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError, TrackingError
-from pipeline.tracking import runs, store
+from pipeline.tracking import schema, store
 from pipeline.tracking.connection import client
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 
 SECONDS = "PIPELINE_LEASE_SECONDS"
 """The environment variable with the seconds after which a process that gives no sign of life is given up."""
@@ -68,7 +68,7 @@ def latest(run: TrackedRun) -> Lease | None:
     parts = _TEXT.fullmatch(run.leases[number])
     if parts is None:
         raise TrackingError(
-            f"{runs.LEASE}{number}: expected a lease of this pipeline on run {run.run_id}, received "
+            f"{schema.LEASE}{number}: expected a lease of this pipeline on run {run.run_id}, received "
             f"{run.leases[number]!r}. Train anew."
         )
     return Lease(number, Driver(parts[1], int(parts[2])), parts[3], parts[4])
@@ -81,7 +81,7 @@ def take(run: TrackedRun, driver: Driver | None = None, job: str = "") -> Lease 
     lease = Lease(number, driver or Driver(run.run_id, number), uuid.uuid4().hex, job)
     text = f"{lease.driver.run_id} {lease.driver.number} {lease.token} {job}"
     with suppress(MlflowException):  # it stands there already: the next line tells by whom
-        client().log_param(run.run_id, f"{runs.LEASE}{number}", text)
+        client().log_param(run.run_id, f"{schema.LEASE}{number}", text)
     return lease if latest(store.get_run(run.run_id)) == lease else None
 
 
@@ -129,13 +129,13 @@ def beating(run_id: str, lease: Lease) -> Iterator[None]:
 
 def beat(run_id: str) -> None:
     """Show that the holder of a run is alive."""
-    client().set_tag(run_id, runs.BEAT, str(time.time()))
+    client().set_tag(run_id, schema.BEAT, str(time.time()))
 
 
 def beat_of(run: TrackedRun) -> float:
     """Return when the holder of a run was last alive, in seconds since 1970."""
     try:
-        return float(run.tags.get(runs.BEAT, 0.0))
+        return float(run.tags.get(schema.BEAT, 0.0))
     except ValueError:
         return 0.0
 
@@ -153,7 +153,7 @@ def rivals(run: TrackedRun) -> list[TrackedRun] | None:
     deletes the own, which the others then pass over. So of several that made a run each at the same time one begins:
     the later of two to look sees both, and one of them gets the first.
     """
-    found = store.find_runs(f"tags.{runs.FINGERPRINT} = '{run.tags.get(runs.FINGERPRINT, '')}'")
+    found = store.find_runs(f"tags.{schema.FINGERPRINT} = '{run.tags.get(schema.FINGERPRINT, '')}'")
     others = [each for each in found if each.run_id != run.run_id and is_held(each)]
     if any(each.leases for each in others):
         return None

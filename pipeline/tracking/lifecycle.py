@@ -15,9 +15,9 @@ from mlflow.system_metrics import set_system_metrics_samples_before_logging, set
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError, TrackingError
-from pipeline.tracking import experiment, runs
+from pipeline.tracking import experiment, schema
 from pipeline.tracking.connection import PATIENCE, client, environment, patiently
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 from pipeline.tracking.store import get_run, log_tags
 
 STOPPED = "Stopped by Ctrl-C or a termination signal."
@@ -115,8 +115,8 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: str
 
 def _begin(run: TrackedRun) -> None:
     experiment.describe(run.experiment_id)
-    if runs.ERROR in run.tags:
-        client().delete_tag(run.run_id, runs.ERROR)  # of the attempt before
+    if schema.ERROR in run.tags:
+        client().delete_tag(run.run_id, schema.ERROR)  # of the attempt before
     for path, text in _attached.items():
         client().log_text(run.run_id, text, path)
 
@@ -136,7 +136,7 @@ def _end(error: BaseException, is_ours: Callable[[], bool]) -> None:
         _leave(_status_of(run_id))
         return
     with in_haste():
-        client().set_tag(run_id, runs.ERROR, reason)
+        client().set_tag(run_id, schema.ERROR, reason)
     with in_haste():
         client().set_terminated(run_id, status)
     _leave(status)
@@ -172,7 +172,7 @@ def in_haste() -> Iterator[None]:
 def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
     """End a run whose process could not, because it died."""
     if get_run(run_id).status == "RUNNING":
-        client().set_tag(run_id, runs.ERROR, reason)
+        client().set_tag(run_id, schema.ERROR, reason)
         client().set_terminated(run_id, status)
 
 
@@ -189,7 +189,7 @@ def begin_run(name: str, tags: Mapping[str, str], *, parent: str | None = None) 
 def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
     """Make a run below another one, beside the active one, and return its id."""
     experiment = get_run(parent).experiment_id
-    made = client().create_run(experiment, run_name=name, tags={**tags, runs.PARENT: parent})
+    made = client().create_run(experiment, run_name=name, tags={**tags, schema.PARENT: parent})
     return str(made.info.run_id)
 
 
@@ -207,7 +207,7 @@ def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = 
     """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         client().update_run(run_id, name=_run_name(f"{kind}-{name}"))
-        log_tags(run_id, runs.of_kind(kind) | dict(tags or {}))
+        log_tags(run_id, schema.of_kind(kind) | dict(tags or {}))
 
 
 def active_run() -> str | None:

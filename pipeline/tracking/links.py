@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import mlflow
 
 from pipeline.tracking import connection, store
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 
 DEFAULT = Path("mlflow.db")
 """The store that `mlflow ui` shows unless told."""

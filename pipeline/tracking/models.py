@@ -15,9 +15,9 @@ from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
 from mlflow.utils import requirements_utils as untyped
 
-from pipeline.data.forms import Form
+from pipeline.data.image_form import Form
 from pipeline.errors import TrackingError
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 from pipeline.tracking.connection import client, environment, explained, patiently
 from pipeline.tracking.store import get_run
 
@@ -87,7 +87,7 @@ class _Portable:
         described["model_code_path"] = CODE.name
         for artifact in described["artifacts"].values():
             artifact["uri"] = artifact["path"]
-        description = yaml.safe_load(mlflow_model.to_yaml()) | {"artifact_path": runs.MODEL}
+        description = yaml.safe_load(mlflow_model.to_yaml()) | {"artifact_path": schema.MODEL}
         Path(path, "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
 
 
@@ -126,7 +126,7 @@ def id_of(run_id: str) -> str:
 
 def address(given: str) -> str:
     """Return an address as MLflow resolves it; ``runs:/RUN_ID/model`` is the model of a run, whatever its name."""
-    of_run = re.fullmatch(rf"runs:/(\w+)(/{runs.MODEL})?", given)
+    of_run = re.fullmatch(rf"runs:/(\w+)(/{schema.MODEL})?", given)
     return f"models:/{id_of(of_run[1])}" if of_run else given
 
 

@@ -15,9 +15,9 @@ from mlflow.exceptions import MlflowException
 from pipeline import cells
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command
-from pipeline.tracking import models, runs, store
+from pipeline.tracking import models, schema, store
 from pipeline.tracking.connection import client, explained
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 
 Alias = Literal["champion", "previous"]
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
@@ -88,7 +88,7 @@ def default_name(run: TrackedRun) -> str:
         TrackingError: it is not one.
     """
     try:
-        return f"{run.tags[runs.DATASET]}-{cells.plain(run.params['cell'])}"
+        return f"{run.tags[schema.DATASET]}-{cells.plain(run.params['cell'])}"
     except KeyError:
         raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.") from None
 
@@ -105,7 +105,7 @@ def register(run_id: str, name: str | None) -> Version:
         UsageError: the name cannot be one.
     """
     run = store.get_run(run_id)
-    accuracy, digest = run.metrics.get(runs.BEST_VAL_ACCURACY), run.tags.get(runs.DATASET_DIGEST)
+    accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)
     if accuracy is None or digest is None:
         raise TrackingError(
             f"run_id: expected a run that has ended its training, received {run_id!r}, which has no best_val_accuracy. "

@@ -19,9 +19,9 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_
 
 from pipeline.errors import UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import attachments, runs
+from pipeline.tracking import artifacts, schema
 from pipeline.tracking.connection import client, explained, patiently
-from pipeline.tracking.runs import TrackedRun
+from pipeline.tracking.schema import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def log_metrics(
-    run_id: str, metrics: Mapping[str, float], subject: runs.Subject | None = None, *, step: int = 0
+    run_id: str, metrics: Mapping[str, float], subject: schema.Subject | None = None, *, step: int = 0
 ) -> None:
     """Log metrics by name, in one request; those of a subject stand beside its model in the UI, too."""
     if not metrics:
@@ -56,7 +56,7 @@ def log_metrics(
     client().log_batch(run_id, metrics=entries)
 
 
-def log_missing_metrics(run_id: str, metrics: Mapping[str, float], subject: runs.Subject | None = None) -> None:
+def log_missing_metrics(run_id: str, metrics: Mapping[str, float], subject: schema.Subject | None = None) -> None:
     """Log those of the metrics that the run does not have yet."""
     present = get_run(run_id).metrics
     log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present}, subject)
@@ -162,7 +162,7 @@ def find_checkpointed_runs() -> list[TrackedRun]:
     with explained("No answer from the tracking server"):
         found: list[Run] = patiently(
             mlflow.search_runs,
-            filter_string=f"tags.{runs.CHECKPOINT} != ''",
+            filter_string=f"tags.{schema.CHECKPOINT} != ''",
             run_view_type=ViewType.ALL,
             search_all_experiments=True,
             output_format="list",
@@ -178,7 +178,7 @@ def _tracked(run: Run) -> TrackedRun:
         status=run.info.status,
         started=run.info.start_time,
         ended=run.info.end_time,
-        params={name: value for name, value in run.data.params.items() if not name.startswith(runs.LEASE)},
+        params={name: value for name, value in run.data.params.items() if not name.startswith(schema.LEASE)},
         leases=_leases(run.data.params),
         metrics=run.data.metrics,
         tags=run.data.tags,
@@ -188,7 +188,7 @@ def _tracked(run: Run) -> TrackedRun:
 
 
 def _leases(params: Mapping[str, str]) -> dict[int, str]:
-    numbers = {name: name.removeprefix(runs.LEASE) for name in params if name.startswith(runs.LEASE)}
+    numbers = {name: name.removeprefix(schema.LEASE) for name in params if name.startswith(schema.LEASE)}
     return {int(number): params[name] for name, number in numbers.items() if number.isdecimal()}
 
 
@@ -204,7 +204,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
         tempfile.TemporaryDirectory() as folder,
     ):
-        file = attachments.fetch(run_id, path, Path(folder))
+        file = artifacts.fetch(run_id, path, Path(folder))
         try:
             return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
         except ValueError as error:  # pyarrow's and pandas's own are of this kind

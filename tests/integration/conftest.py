@@ -13,7 +13,7 @@ import pytest
 import requests
 from typer.testing import CliRunner, Result
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from tests.patience import scaled
 
 PROJECT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pipeline import startup
-from pipeline.jobs import environments
-from pipeline.jobs.checkpoints import Checkpoints
+from pipeline.stages import environments
+from pipeline.training.checkpoints import Checkpoints
 from tests.integration.conftest import Command, environment, run_id_in
 from tests.integration.test_compare import wait_for_checkpoints
 

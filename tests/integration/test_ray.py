@@ -18,7 +18,7 @@ import pytest
 from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
-from pipeline.jobs import node
+from pipeline.execution import node
 from pipeline.records import EpochRecord
 from pipeline.tracking import lifecycle
 from tests import servers

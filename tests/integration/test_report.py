@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.comparison import tables as tabulated
-from pipeline.comparison.contents import Contents
 from pipeline.comparison.report import report as report_on
+from pipeline.comparison.report_data import Contents
 from pipeline.comparison.selection import Selection
 from pipeline.progress import Reporter
 from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process

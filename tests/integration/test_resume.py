@@ -11,8 +11,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.jobs import checkpoints
 from pipeline.tracking import models, store
+from pipeline.training import checkpoints
 from tests.integration.conftest import Command, run_id_in
 
 TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 8, "--hidden-units", 16)
@@ -178,7 +178,7 @@ def test_what_cannot_be_resumed_is_explained(
     assert "hidden_units: expected 16, as in the run to be resumed, received 64." in other.output
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.jobs.fingerprints.version", lambda package: "another")
+        patch.setattr("pipeline.training.fingerprint.version", lambda package: "another")
         code = command("train", "--resume", stopped, exit_code=2)
     assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
 

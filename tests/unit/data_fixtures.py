@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
-from pipeline.data.catalogue import Published, RawFile, open_file
+from pipeline.data.datasets import Published, RawFile, open_file
 from pipeline.progress import Reporter
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import tables, verdicts
+from pipeline.comparison import pairwise_tests, tables
 from pipeline.comparison.grouping import Group, Result, grouped
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -84,4 +84,4 @@ def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, labels: Sequenc
 
 def summary_of(groups: Sequence[Group]) -> pd.DataFrame:
     """Return the summary of groups in numbers, as a page has it."""
-    return tables.summary_table(groups, verdicts.verdicts(groups))
+    return tables.summary_table(groups, pairwise_tests.verdicts(groups))

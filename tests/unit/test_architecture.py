@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import digests
-from pipeline.jobs import fingerprints
+from pipeline.training import fingerprints
 from tests.unit.test_structure import FILES, PACKAGE, PACKAGES, PROJECT, arrows, first_lines, floors
 
 PAGE = PROJECT / "docs" / "architecture.md"
@@ -94,7 +94,7 @@ def test_an_import_more_or_less_changes_the_picture() -> None:
     drawn = {picture(graph)}
     changed = [
         graph | {room: graph[room] ^ {other}}
-        for room in ("cli", "serving", "jobs")
+        for room in ("cli", "serving", "execution")
         for other in ("cells", "records", "settings")
     ]
     drawn |= {picture(other) for other in changed}

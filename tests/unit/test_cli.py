@@ -10,10 +10,11 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from pipeline import __version__, cli
-from pipeline.jobs.grid import COMPARED
+from pipeline import __version__
+from pipeline.cli import app
+from pipeline.execution.grid import COMPARED
 from pipeline.settings import DataSettings, Settings
-from pipeline.tracking import runs
+from pipeline.tracking import schema
 
 PROJECT = Path(__file__).parents[2]
 SETTINGS = {
@@ -48,15 +49,15 @@ WITHOUT_SETTINGS = {
 
 def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> None:
     """`mlflow run` logs all that it is given as params."""
-    assert OWN["run"] | OWN["train"] | OWN["evaluate"] | EVERYWHERE | {"config"} == runs.COMMAND_OPTIONS
+    assert OWN["run"] | OWN["train"] | OWN["evaluate"] | EVERYWHERE | {"config"} == schema.COMMAND_OPTIONS
 
 
 def invoke(*arguments: str) -> Any:
-    return CliRunner().invoke(cli.app, list(arguments))
+    return CliRunner().invoke(app.app, list(arguments))
 
 
 def commands() -> dict[str, Any]:
-    return dict(get_command(cli.app).commands)  # type: ignore[attr-defined]
+    return dict(get_command(app.app).commands)  # type: ignore[attr-defined]
 
 
 def names_of(stage: str, settings: type[DataSettings]) -> set[str]:
@@ -129,7 +130,7 @@ def test_help_shows_examples_groups_and_switches_and_each_default_once(stage: st
 def test_the_commands_stand_in_groups() -> None:
     output = invoke("--help").output
 
-    assert all(f"─ {panel} ─" in output for panel in (cli.TRAINING, cli.STEPS, cli.MODELS, cli.HOUSE))
+    assert all(f"─ {panel} ─" in output for panel in (app.TRAINING, app.STEPS, app.MODELS, app.HOUSE))
     assert "─ Commands ─" not in output
 
 
@@ -170,7 +171,7 @@ def test_version() -> None:
 
 def test_help_imports_none_of_the_heavy_packages() -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from pipeline.cli import app; "
+        "import sys; from typer.testing import CliRunner; from pipeline.cli.app import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0 and 'evaluate' in result.output; "
         "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic', 'yaml'}; "
         "print(sorted(heavy & set(sys.modules)))"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.settings import Settings
 
 PROJECT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from pipeline.comparison import charts, grouping, rendering, tables, verdicts
+from pipeline.comparison import charts, grouping, pairwise_tests, rendering, tables
 from pipeline.comparison import page as pages
-from pipeline.comparison.contents import Contents
 from pipeline.comparison.grouping import Group
-from pipeline.comparison.verdicts import Interval, Verdict
+from pipeline.comparison.pairwise_tests import Interval, Verdict
+from pipeline.comparison.report_data import Contents
 from tests.unit.result_fixtures import LABELS, result, summary_of, three_groups
 
 CLASSES = ["a", "b", "c"]
@@ -220,7 +220,7 @@ def test_a_cheaper_one_that_is_as_good_is_recommended_beside_the_best() -> None:
 def test_it_names_the_methods_of_its_verdicts(page: Page) -> None:
     assert "the paired t interval over the seeds" in page.text
     assert "the paired bootstrap over the test images" in page.text
-    for verdict in verdicts.verdicts(three_groups()):
+    for verdict in pairwise_tests.verdicts(three_groups()):
         assert f"{verdict.first} and {verdict.second}: {verdict.words}." in page.text
 
 
@@ -389,7 +389,7 @@ def test_an_interval_is_written_with_signs() -> None:
 
 def test_a_verdict_is_a_sentence_on_both_groups() -> None:
     verdict = Verdict(first="gru", second="lstm", seeds=())
-    assert "gru and lstm: no common seeds: they cannot be compared." == verdicts.sentence(verdict)
+    assert "gru and lstm: no common seeds: they cannot be compared." == pairwise_tests.sentence(verdict)
 
 
 def test_the_files_are_the_page_three_tables_and_two_pictures_of_each_figure() -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
 from pipeline.comparison import page as pages
 from pipeline.comparison import tables
-from pipeline.comparison.contents import Contents
+from pipeline.comparison.report_data import Contents
 from tests.unit.result_fixtures import summary_of, three_groups
 
 CHROMIUM = shutil.which("chromium")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.comparison import grouping, tables, verdicts
+from pipeline.comparison import grouping, pairwise_tests, tables
 from tests.unit.result_fixtures import LABELS, group, result, summary_of, three_groups
 
 
@@ -45,7 +45,7 @@ def test_the_summary_of_one_seed_leaves_deviations_out() -> None:
 
 
 def test_the_table_of_verdicts_has_a_row_per_pair() -> None:
-    found = verdicts.verdicts(three_groups())
+    found = pairwise_tests.verdicts(three_groups())
     table = tables.verdicts_table(found)
     assert [each.words for each in found] == table["verdict"].to_list()
     assert [0.05, 0.2, 0.15] == pytest.approx(table["difference"].to_list())

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import digests
 from pipeline.data import idx, raw_data, transfer
-from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.datasets import CATALOGUE
 from pipeline.data.raw_data import RawData
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings

@@ -62,7 +62,7 @@ def test_the_data_has_the_origin_of_the_source_that_was_named(settings: DataSett
 def test_only_code_that_settles_the_kept_files_is_of_their_digest(module: str) -> None:
     without_effect = ("progress.py", "settings.py", "recipes.py", "data/sources.py", "data/prepare.py")
     assert set() == set(without_effect) & set(digests.closure(module))
-    assert {"data/catalogue.py", "data/idx.py", "data/raw_data.py"} <= set(digests.closure(module))
+    assert {"data/datasets.py", "data/idx.py", "data/raw_data.py"} <= set(digests.closure(module))
 
 
 def test_the_code_of_the_splits_is_of_the_digest_of_processed_data() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.data import processed, raw_data
-from pipeline.data.catalogue import CATALOGUE
+from pipeline.data.datasets import CATALOGUE
 from pipeline.data.raw_data import RawData
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError

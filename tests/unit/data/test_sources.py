@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pipeline.data import catalogue, idx, sources, transfer
-from pipeline.data.catalogue import CATALOGUE, RawFile
+from pipeline.data import datasets, idx, sources, transfer
+from pipeline.data.datasets import CATALOGUE, RawFile
 from pipeline.data.transfer import NoAnswerError
 from pipeline.errors import DataError
 from tests.unit.data_fixtures import (
@@ -62,7 +62,7 @@ def test_a_fifth_of_each_digit_is_the_test_split_of_digits() -> None:
 
 
 def test_digits_are_the_same_everywhere() -> None:
-    assert "digits" == catalogue.recognise(sources.make_digits())
+    assert "digits" == datasets.recognise(sources.make_digits())
 
 
 # --- a folder, the mirrors, an address ------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(
     other = small_set(TRAIN_IMAGES=images(20, start=1), TEST_LABELS=labels([0] * 4))
 
     def read_and_change(stem: str, name: str, file: BinaryIO) -> RawFile:
-        opened = catalogue.open_file(stem, name, file)
+        opened = datasets.open_file(stem, name, file)
         (tmp_path / changed).write_bytes(other[changed])
         return opened
 

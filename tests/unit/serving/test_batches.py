@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data import idx
-from pipeline.data.forms import Form
+from pipeline.data.image_form import Form
 from pipeline.errors import DataError, UsageError
 from pipeline.serving import answers, batches
 from pipeline.serving.batches import Reading

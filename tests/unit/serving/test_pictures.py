@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from pipeline.data import idx
-from pipeline.data.forms import Form
+from pipeline.data.image_form import Form
 from pipeline.errors import DataError
 from pipeline.serving import pictures
 

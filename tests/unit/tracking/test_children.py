@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.tracking import children, connection, lifecycle, runs, store
+from pipeline.tracking import children, connection, lifecycle, schema, store
 from tests.unit.tracking.test_lifecycle import remove_for_good
 
 
@@ -23,10 +23,10 @@ def test_children_are_found_by_what_they_say_themselves() -> None:
     for comparison in (first, second):
         children.mark(comparison, comparison)
     own, other = lifecycle.create_child(first, "gru-s1", {}), lifecycle.create_child(first, "gru-s2", {})
-    group = lifecycle.create_child(first, "gru", {runs.COMPARISON: first})
+    group = lifecycle.create_child(first, "gru", {schema.COMPARISON: first})
     for run_id in (own, other):
         children.mark(run_id, first)
-        store.log_tags(run_id, {runs.PARENT: group})
+        store.log_tags(run_id, {schema.PARENT: group})
     children.mark(own, second)
 
     assert {own, other, group} == {run.run_id for run in children.of(first)}
@@ -38,13 +38,13 @@ def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them(
     with ThreadPoolExecutor(len(others)) as pool:
         list(pool.map(lambda comparison: children.mark(run_id, comparison), others))
 
-    assert sorted(others) == sorted(store.get_run(run_id).tags[runs.COMPARISON].split(","))
+    assert sorted(others) == sorted(store.get_run(run_id).tags[schema.COMPARISON].split(","))
 
 
 def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> None:
     """MLflow cuts a tag at 8,000 characters, which are 242 ids."""
     run_id, others = lifecycle.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(children.LISTED + 50)]
-    store.log_tags(run_id, {f"{runs.MARK}{comparison}": "true" for comparison in others})
+    store.log_tags(run_id, {f"{schema.MARK}{comparison}": "true" for comparison in others})
     last = lifecycle.begin_run("comparison", {})
     children.mark(run_id, last)
 
@@ -55,7 +55,7 @@ def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> Non
     for other in others[:60]:  # as if its list had no room for the last any more
         children.mark(run_id, other)
     first = lifecycle.begin_run("first", {})
-    store.log_tags(run_id, {f"{runs.MARK}{first}": "true"})
+    store.log_tags(run_id, {f"{schema.MARK}{first}": "true"})
     assert first not in store.get_run(run_id).comparisons
     assert [run_id] == [run.run_id for run in children.of(first)]
 
@@ -71,7 +71,7 @@ def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() 
 
 def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     parent = lifecycle.begin_run("comparison", {})
-    child = lifecycle.create_child(parent, "gru-s1", {runs.PARENT: parent, runs.CHECKPOINT: "0" * 32})
+    child = lifecycle.create_child(parent, "gru-s1", {schema.PARENT: parent, schema.CHECKPOINT: "0" * 32})
     search: Callable[..., object] = mlflow.search_runs
     away = iter(range(1_000))
 
@@ -106,14 +106,14 @@ def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_mom
 
 
 def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:
-    run_id = lifecycle.begin_run("gru-s1", {runs.COMPARISON: "a,b"})
+    run_id = lifecycle.begin_run("gru-s1", {schema.COMPARISON: "a,b"})
     children.mark(run_id, "c")
 
-    assert "a,b,c" == store.get_run(run_id).tags[runs.COMPARISON]
+    assert "a,b,c" == store.get_run(run_id).tags[schema.COMPARISON]
 
 
 def test_what_a_former_version_has_listed_counts() -> None:
     parent, child = lifecycle.begin_run("comparison", {}), lifecycle.begin_run("gru-s1", {})
-    store.log_tags(parent, {runs.CHILDREN: child})
+    store.log_tags(parent, {schema.CHILDREN: child})
 
     assert [child] == [run.run_id for run in children.of(parent)]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data.forms import Form
+from pipeline.data.image_form import Form
 from pipeline.tracking import classifier
 from pipeline.tracking.classifier import BY_STEP, Classifier
 

@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from pipeline.tracking import connection, lifecycle, runs, store
+from pipeline.tracking import connection, lifecycle, schema, store
 
 LOCKED = "(sqlite3.OperationalError) database is locked"
 
@@ -82,7 +82,7 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     assert lifecycle.active_run() is None
     (run,) = store.find_runs("")
     assert "KILLED" == run.status
-    assert "Stopped by Ctrl-C" in run.tags[runs.ERROR]
+    assert "Stopped by Ctrl-C" in run.tags[schema.ERROR]
 
 
 def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pyte
         assert own == run_id
     assert own == os.environ["MLFLOW_RUN_ID"]
     lifecycle.describe_project_run("resume", "other", {"resumed_run_id": "other"})
-    assert ("resume", "other") == (store.get_run(own).tags[runs.KIND], store.get_run(own).tags["resumed_run_id"])
+    assert ("resume", "other") == (store.get_run(own).tags[schema.KIND], store.get_run(own).tags["resumed_run_id"])
 
 
 def test_a_run_is_found_until_it_is_removed_for_good() -> None:
@@ -123,7 +123,7 @@ def test_a_run_that_another_process_has_taken_over_and_ended_stays_as_that_has_l
 
     assert lifecycle.active_run() is None
     (run,) = store.find_runs("")
-    assert ("FINISHED", False) == (run.status, runs.ERROR in run.tags)
+    assert ("FINISHED", False) == (run.status, schema.ERROR in run.tags)
 
 
 def test_a_run_that_was_taken_over_is_not_ended_where_nobody_can_tell_whose_it_is() -> None:
@@ -138,4 +138,4 @@ def test_a_run_that_was_taken_over_is_not_ended_where_nobody_can_tell_whose_it_i
         given_up()
 
     (run,) = store.find_runs("")
-    assert ("RUNNING", False) == (run.status, runs.ERROR in run.tags)
+    assert ("RUNNING", False) == (run.status, schema.ERROR in run.tags)

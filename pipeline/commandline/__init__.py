@@ -1,5 +1,0 @@
-"""What a person types and sees in a terminal: options, a file of them, progress, errors.
-
-In: arguments, what a stage reports. Out: settings, lines on the terminal, an exit code.
-Imports: errors, jobs, progress, recipes, records, searching, settings, startup, tracking.
-"""

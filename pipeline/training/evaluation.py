@@ -1,0 +1,92 @@
+"""Test the model of a run on the held-out images; the results go onto that run.
+
+The model is the one that is served, loaded back from where it was logged.
+"""
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.splits import DataSet
+from pipeline.evaluation import calibration, figures, metrics
+from pipeline.progress import Reporter
+from pipeline.tracking import classifier, lineage, models, schema, store
+from pipeline.tracking.classifier import Classifier
+
+CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
+
+
+def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = False) -> float:
+    """Evaluate a run's model on the test images of ``data``; return its test accuracy, a fraction.
+
+    Raises:
+        TrackingError: the run holds no model, or it does not load.
+        UsageError: its code is not of this pipeline, and it is not to be trusted (``trust``).
+    """
+    started = time.perf_counter()
+    labels = np.asarray(data.test.labels)
+    model_id = models.id_of(run_id)
+    model = classifier.load(f"models:/{model_id}", trust=trust, patient=True)
+    probabilities = _probabilities(model, data)
+    cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
+    _log_tables(run_id, data, probabilities)
+    _log_figures(run_id, data, probabilities)
+    if model.tells_steps:
+        _log_steps(run_id, data, model)
+    seconds = time.perf_counter() - started
+    results = _calibration(labels, probabilities, model.temperature)
+    results |= {schema.TEST_COST: cost, schema.SECONDS_EVALUATE: seconds, schema.TEST_ACCURACY: accuracy}
+    store.log_metrics(run_id, results, lineage.subject(model_id, data, "test"))
+    reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
+    return accuracy
+
+
+def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
+    """Return a model's answers to the test images, (N, C)."""
+    starts = range(0, len(data.test.images), CHUNK)
+    return np.concatenate([model.probabilities(data.test.images[start : start + CHUNK]) for start in starts])
+
+
+def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], temperature: float) -> dict[str, float]:
+    """Return how far the model's probabilities are from being right, as they are and at its temperature."""
+    at_temperature = calibration.calibrated(probabilities, temperature)
+    return {
+        schema.TEST_CALIBRATION_ERROR: calibration.error(labels, probabilities),
+        schema.TEST_CALIBRATION_ERROR_AT_TEMPERATURE: calibration.error(labels, at_temperature),
+    }
+
+
+def _log_steps(run_id: str, data: DataSet, model: Classifier) -> None:
+    """Log the accuracy on the test images if reading ended after each step."""
+    labels, right = np.asarray(data.test.labels), []
+    for start in range(0, len(labels), CHUNK):
+        answers = model.by_step(data.test.images[start : start + CHUNK]).argmax(axis=2)  # (N, T)
+        right.append(answers == labels[start : start + CHUNK, np.newaxis])
+    accuracies = np.concatenate(right).mean(axis=0)
+    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
+    store.log_figure(run_id, figures.accuracy_by_step(accuracies, title), schema.ACCURACY_BY_STEP)
+
+
+def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
+    labels, predicted = data.test.labels, probabilities.argmax(axis=1)
+    store.log_table(run_id, metrics.per_class(labels, predicted, data.class_names), schema.PER_CLASS)
+    store.log_table(run_id, metrics.predictions(labels, probabilities, data.class_names), schema.PREDICTIONS)
+
+
+def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
+    labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
+    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
+    matrix = metrics.confusion(labels, predicted, data.classes)
+    worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
+    store.log_figure(run_id, figures.confusion_matrix(matrix, data.class_names, title), schema.CONFUSION_MATRIX)
+    gallery = figures.misclassified(
+        data.test.images[worst],
+        labels[worst],
+        predicted[worst],
+        probabilities=probabilities[worst].max(axis=1),
+        class_names=data.class_names,
+        total_wrong=int((labels != predicted).sum()),
+        title=title,
+    )
+    store.log_figure(run_id, gallery, schema.MISCLASSIFIED)

@@ -1,0 +1,51 @@
+"""The cells of one's own among some trainings, tried before any data is touched."""
+
+from collections.abc import Sequence
+
+from pipeline import cells
+from pipeline.errors import UsageError
+from pipeline.progress import Reporter
+from pipeline.settings import Settings
+from pipeline.startup import start_tensorflow
+from pipeline.tracking import connection
+
+
+def begin(trainings: Sequence[Settings], reporter: Reporter) -> None:
+    """Do what comes before all work: try the cells of one's own, then reach the tracking server.
+
+    Raises:
+        TrackingError: the server does not answer.
+        UsageError: see :func:`check`.
+    """
+    check(trainings)
+    connection.connect(reporter.note)
+
+
+def check(trainings: Sequence[Settings]) -> None:
+    """Try each cell of one's own once in each way that the trainings have it; without one, do nothing.
+
+    Raises:
+        UsageError: one cannot be trained, or two of them have classes of one name, which a saved model could not tell
+            apart.
+    """
+    own = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_own(each.cell)}
+    if not own:
+        return
+    _check_names(sorted({cell for cell, *_ in own}))
+    start_tensorflow(max(each.shards for each in trainings))
+    from pipeline.model import cell_validation
+
+    for settings in own.values():
+        cell_validation.check(settings)
+
+
+def _check_names(named: Sequence[str]) -> None:
+    of_class: dict[str, str] = {}
+    for cell in named:
+        name = cell.partition(":")[2]
+        if name in of_class:
+            raise UsageError(
+                f"cells: expected classes of different names, received {of_class[name]} and {cell}. A saved model "
+                "knows them by their names: give one another."
+            )
+        of_class[name] = cell

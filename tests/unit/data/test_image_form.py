@@ -1,0 +1,62 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from pipeline.data import idx, image_form
+from pipeline.data.image_form import Form
+
+
+@pytest.fixture(scope="module")
+def images(mnist_folder: Path) -> NDArray[np.uint8]:
+    return idx.read(gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes()), name="images")
+
+
+def test_mnists_images_are_light_on_dark_and_in_its_box(images: NDArray[np.uint8]) -> None:
+    assert Form(height=28, width=28, light_on_dark=True, boxed=True) == Form.of(images)
+    assert 10_000 == image_form.is_boxed(images).sum()
+
+
+def test_inverted_they_are_dark_on_light_and_in_its_box(images: NDArray[np.uint8]) -> None:
+    assert Form(height=28, width=28, light_on_dark=False, boxed=True) == Form.of(255 - images)
+
+
+def test_of_both_kinds_none_is_said(images: NDArray[np.uint8]) -> None:
+    both = np.concatenate([images[:50], 255 - images[50:100]])
+    assert Form(height=28, width=28, light_on_dark=None, boxed=False) == Form.of(both)
+
+
+@pytest.mark.parametrize("change", ["moved", "smaller", "noisy"])
+def test_what_is_not_in_the_box_is_known(images: NDArray[np.uint8], change: str) -> None:
+    changed = images[:100].copy()
+    if change == "moved":
+        changed = np.roll(changed, 3, axis=2)
+    elif change == "smaller":
+        changed = np.pad(changed[:, ::2, ::2], ((0, 0), (7, 7), (7, 7)))
+    else:
+        changed[:, 1, 1] = 40
+    assert Form(height=28, width=28, light_on_dark=True, boxed=False) == Form.of(changed)
+
+
+def test_the_digits_of_scikit_learn_are_light_on_dark_without_a_box() -> None:
+    digits = (load_digits().images * 15).astype(np.uint8)
+    assert Form(height=8, width=8, light_on_dark=True, boxed=False) == Form.of(digits)
+
+
+@pytest.mark.parametrize("light_on_dark", [True, False, None])
+@pytest.mark.parametrize("boxed", [True, False])
+def test_a_models_description_keeps_it(*, light_on_dark: bool | None, boxed: bool) -> None:
+    form = Form(height=6, width=9, light_on_dark=light_on_dark, boxed=boxed)
+    assert form == Form.described({"form": form.description()}, dataset="mnist", height=6, width=9)
+
+
+def test_of_a_model_logged_before_the_data_set_decides() -> None:
+    assert Form(height=28, width=28, light_on_dark=True, boxed=True) == Form.described(
+        {}, dataset="mnist", height=28, width=28
+    )
+    assert Form(height=8, width=8, light_on_dark=None, boxed=False) == Form.described(
+        {}, dataset="digits", height=8, width=8
+    )

@@ -1,0 +1,56 @@
+"""Where trainings run, and what is said when they cannot run there."""
+
+import importlib.util
+
+import pytest
+
+from pipeline.errors import PipelineError, TrackingError, UsageError
+from pipeline.execution import executors
+from pipeline.execution.scheduler import Local
+from tests.integration.conftest import free_port
+
+
+def refused(on: str, kind: type[PipelineError]) -> str:
+    with pytest.raises(kind) as raised, executors.opened(on):
+        pass
+    return str(raised.value)
+
+
+def test_local_is_this_machine() -> None:
+    with executors.opened("local") as executor:
+        assert isinstance(executor, Local)
+
+
+def test_of_anything_else_is_said_what_there_is() -> None:
+    assert refused("spark", UsageError).startswith("on: expected local, ray or an address such as ray://HOST:10001")
+
+
+def test_without_ray_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    assert "pip install -e '.[ray]'" in refused("ray", UsageError)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql://me:secret@db.example/mlflow"])
+def test_a_store_that_other_machines_do_not_reach_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    said = refused("ray", TrackingError)
+
+    assert "Start one with `mlflow server`" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("on", ["ray", "ray://127.0.0.1:{port}"])
+def test_no_cluster_at_an_address_is_said_at_once(on: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+
+    said = refused(on.format(port=port), UsageError)
+
+    assert said.startswith("on: expected a Ray cluster at ")
+    assert f"127.0.0.1:{port}" in said
+    assert "refused" in said

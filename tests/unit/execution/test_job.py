@@ -1,0 +1,82 @@
+"""What a training that is handed to a process makes sure of."""
+
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from pipeline import custom_cells
+from pipeline.data import processed
+from pipeline.errors import TrainingError
+from pipeline.execution import job, scheduler, worker_pool
+from pipeline.execution.job import Job
+from pipeline.progress import Reporter
+from pipeline.settings import Settings
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+from pipeline.tracking import lifecycle, schema, store
+
+
+def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process reads the file by itself, the last of them long after the first."""
+    file = tmp_path / "edited_cells.py"
+    file.write_text("class Cell: ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = Settings.of({"dataset": "digits", "data_dir": tmp_path, "cell": "edited_cells:Cell"})
+    download(settings, Reporter())
+    preprocess(settings, Reporter())
+    (planned,) = scheduler.planned([settings], processed.find(settings), parent="p", cores=1)
+    file.write_text("class Cell: units = 1")
+    custom_cells.source.cache_clear()  # as in another process
+
+    with pytest.raises(TrainingError, match=r"code: .* the file of edited_cells:Cell, or this package, has changed"):
+        job.train(planned, lambda message: True)
+
+
+def test_the_longest_training_begins_first() -> None:
+    """By hand: 784 steps of a GRU are 28 times its rows; two layers in both directions are four times one."""
+    settings: list[dict[str, Any]] = [
+        {"cell": "lstm"},
+        {"cell": "gru", "steps": 784},
+        {"cell": "gru", "layers": 2, "direction": "bidirectional"},
+        {"cell": "gru", "epochs": 300},
+        {"cell": "rnn"},
+    ]
+    jobs = [
+        Job(settings=Settings.of(each), name=str(n), parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
+        for n, each in enumerate(settings)
+    ]
+    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=scheduler._size, reverse=True)]
+
+
+def test_the_run_of_a_training_that_another_process_has_taken_over_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that fail, one in itself, the other because it had been given up."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+    names = ("failed", "taken")
+    jobs = [
+        Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint=n, cores=1) for n in names
+    ]
+    run_ids = {each: lifecycle.begin_run(each.name, {}) for each in jobs}
+
+    class Executor(scheduler.Local):
+        def train(self, jobs: Iterable[Job], data: Any, *, count: int, goes_on: Any) -> Generator[worker_pool.Event]:
+            for each in jobs:
+                yield worker_pool.Started(each)
+                yield worker_pool.Said(each, job.Opened(run_id=run_ids[each], state="trains"))
+                if each.name == "taken":
+                    yield worker_pool.Said(each, job.GIVEN_UP)
+                yield worker_pool.Failed(each, "the reason")
+
+    nothing: Any = None
+    outcome = scheduler.train_all(jobs, nothing, Reporter(), count=1, executor=Executor())
+
+    assert jobs == list(outcome.failures)
+    assert ["FAILED", "RUNNING"] == [store.get_run(run_ids[each]).status for each in jobs]
+    assert [True, False] == [schema.ERROR in store.get_run(run_ids[each]).tags for each in jobs]

@@ -1,0 +1,105 @@
+"""Real digits, and what is none: scribbles, crossed lines, letters, noise, nothing."""
+
+import gzip
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.data import idx
+from pipeline.data.datasets import CATALOGUE
+from pipeline.data.image_form import Form
+from pipeline.serving import out_of_distribution, pictures
+from pipeline.serving.out_of_distribution import Likeness
+
+Pixels = NDArray[np.uint8]
+MNIST = Form(height=28, width=28, light_on_dark=True, boxed=True)
+DIGITS = tuple("0123456789")
+COUNT = 100
+
+
+@pytest.fixture(scope="module")
+def mnist() -> Likeness:
+    known = out_of_distribution.of("mnist", height=28, width=28, classes=DIGITS)
+    assert known is not None
+    return known
+
+
+def of_package(name: str) -> Pixels:
+    folder = CATALOGUE["mnist"].folder
+    assert folder is not None
+    return idx.read(gzip.decompress((folder / name).read_bytes()), name=name)
+
+
+def drawn(*strokes: NDArray[np.float64]) -> Pixels:
+    """Return what the page's drawing of lines between points, from 0 to 280, becomes."""
+    paper = Image.new("L", (280, 280))
+    for points in strokes:
+        ImageDraw.Draw(paper).line([tuple(point) for point in points], fill=255, width=24, joint="curve")
+    return seen(paper)
+
+
+def seen(picture: Image.Image) -> Pixels:
+    return pictures.fit(np.asarray(picture, np.float32), MNIST)
+
+
+def scribbles(random: np.random.Generator) -> Iterator[Pixels]:
+    for _ in range(COUNT):
+        yield drawn(random.uniform(30, 250, (7, 2)))
+
+
+def crossed_lines(random: np.random.Generator) -> Iterator[Pixels]:
+    for _ in range(COUNT):
+        turn = random.uniform(0, np.pi / 3)
+        rays = [100 * np.array([np.cos(angle), np.sin(angle)]) for angle in turn + np.arange(3) * np.pi / 3]
+        yield drawn(*(np.stack([140 - ray, 140 + ray]) + random.normal(0, 8, (2, 2)) for ray in rays))
+
+
+def letters(random: np.random.Generator) -> Iterator[Pixels]:
+    for letter in "AEFHKMNPRTVWXYadefhkmnprtwxy&@%#":
+        paper = Image.new("L", (280, 280))
+        ImageDraw.Draw(paper).text((140, 140), letter, fill=255, font=ImageFont.load_default(200), anchor="mm")
+        yield seen(paper)
+
+
+def noise(random: np.random.Generator) -> Iterator[Pixels]:
+    yield from random.integers(0, 256, (COUNT, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "least"), [(scribbles, 0.25), (crossed_lines, 0.9), (letters, 0.5), (noise, 1.0)])
+def test_what_is_no_digit_is_often_like_none(
+    mnist: Likeness, kind: Callable[[np.random.Generator], Iterator[Pixels]], least: float
+) -> None:
+    """Whatever a model takes it for: of the one class that it names, fewer still are alike."""
+    images = list(kind(np.random.default_rng(1)))
+
+    unlike = [not any(mnist.holds(image, label) for label in range(10)) for image in images]
+
+    assert np.mean(unlike) >= least
+
+
+def test_a_digit_is_like_its_class_and_mostly_not_like_others(mnist: Likeness) -> None:
+    images, labels = of_package("t10k-images-idx3-ubyte.gz")[:1_000], of_package("t10k-labels-idx1-ubyte.gz")[:1_000]
+
+    assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.96
+    assert np.mean([mnist.holds(image, (label + 1) % 10) for image, label in zip(images, labels, strict=True)]) < 0.3
+
+
+def test_of_test_images_at_least_98_of_100_are_taken_for_digits(mnist: Likeness) -> None:
+    """Every fifth one: the first half of them is of a cleaner hand."""
+    images, labels = of_package("t10k-images-idx3-ubyte.gz")[::5], of_package("t10k-labels-idx1-ubyte.gz")[::5]
+
+    assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.98
+
+
+def test_an_empty_image_is_like_none(mnist: Likeness) -> None:
+    assert not any(mnist.holds(np.zeros((28, 28), np.uint8), label) for label in range(10))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes"), [("digits", DIGITS), ("custom-12345678", DIGITS), ("mnist", ("even", "odd"))]
+)
+def test_of_data_that_does_not_come_with_the_package_nothing_is_said(dataset: str, classes: tuple[str, ...]) -> None:
+    assert out_of_distribution.of(dataset, height=28, width=28, classes=classes) is None

@@ -1,0 +1,62 @@
+"""What is said of a search's winner."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.comparison import grouping
+from pipeline.data import processed
+from pipeline.data.splits import DataSet
+from pipeline.progress import Reporter
+from pipeline.settings import Settings
+from pipeline.stages.download import download
+from pipeline.stages.preprocess import preprocess
+from pipeline.training import fingerprints
+from pipeline.tuning import space
+from pipeline.tuning.result import FOUND, START, Confirmation, Findings
+from pipeline.tuning.trials import Trial
+from tests.unit.result_fixtures import result
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSet:
+    settings = Settings.of({"dataset": "digits", "data_dir": tmp_path})
+    download(settings, Reporter())
+    preprocess(settings, Reporter())
+    return processed.find(settings)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{}, {"data_dir": "/elsewhere"}, {"learning_rate": "1e-3"}, {"register": "digits-gru"}, {"recipe": "quick"}],
+)
+def test_the_start_is_known_however_its_trainings_were_typed_and_wherever_their_data_was(
+    data: DataSet, elsewhere: dict[str, str]
+) -> None:
+    """Trainings of before are taken over with the params they were logged with; groups are sorted by what differs."""
+    start = Settings.of({"dataset": "digits", "learning_rate": 0.001})
+    params = [
+        {name: str(value) for name, value in fingerprints.parameters(each, data).items()}
+        for each in (start, replace(start, learning_rate=0.003))
+    ]
+    groups = [
+        *grouping.grouped([result(seed=2, params=params[0] | {"seed": "2"} | elsewhere)]),
+        *grouping.grouped([result(seed=2, params=params[1] | {"seed": "2"})]),
+    ]
+
+    confirmation = Confirmation.of(groups, start, data)
+
+    assert (FOUND, "0.003") == (confirmation.found.label, confirmation.found.results[0].params["learning_rate"])
+    assert START == confirmation.start.label
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(8, True), (16, False)])
+def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSet, steps: int, expected: bool) -> None:
+    """The digits have 8 rows, which steps=0 stands for; so the start itself, which is in no range, is no trial."""
+    ranges = space.of({"cell": "gru", "dataset": "digits"}, ["steps=8,16,32"])
+    winner = Trial(number=1, parameters={"cell": "gru", "steps": steps}, state="complete", accuracies={1: 0.9})
+    findings = Findings(space=ranges, data=data, trials=[winner], winner=winner, epochs=1)
+
+    assert ranges.start("gru") is None
+    assert expected == findings.is_start
