@@ -1,5 +1,5 @@
 """Finished trainings to groups, verdicts, charts and one page.
 
 In: runs. Out: means, verdicts, tables, figures, a page.
-Imports: cells, data, digests, errors, evaluation, progress, settings, tracking.
+Imports: cells, data, digests, disk, errors, evaluation, progress, settings, tracking.
 """

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.comparison import formatting, grouping, page, pairwise_tests, selection
 from pipeline.comparison.grouping import Group, Result
 from pipeline.comparison.report_data import Contents
@@ -89,9 +90,8 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            incoming = folder / f".incoming-{name}"
-            incoming.write_bytes(content)
-            incoming.replace(folder / name)
+            with disk.new_file(folder / name) as incoming:
+                incoming.write_bytes(content)
     except OSError as error:
         raise DataError(f"output: expected a folder to write to, received {folder}: {reason(error)}.") from None
 

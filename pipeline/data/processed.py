@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from pipeline import digests
+from pipeline import digests, disk
 from pipeline.data import datasets, folders, raw_data, splits
 from pipeline.data.raw_data import MANIFEST, RawData
 from pipeline.data.splits import SPLITS, Bytes, DataSet, Part, Split
@@ -65,7 +65,7 @@ def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
     classes = 1 + max(int(part.split.labels.max()) for part in parts.values())
     class_names = published.class_names if published else tuple(str(label) for label in range(classes))
     folder = folder_of(data_dir, raw.name, raw.digest)
-    with folders.replacing(folder) as incoming:
+    with disk.new_folder(folder) as incoming:
         _write(incoming, parts, raw=raw, class_names=class_names, code=code)
     return load(folder)
 

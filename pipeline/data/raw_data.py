@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from pipeline import digests
+from pipeline import digests, disk
 from pipeline.data import idx
 from pipeline.data.datasets import STEMS, RawFile, digest_of, is_name
-from pipeline.data.folders import check_files, replacing
+from pipeline.data.folders import check_files
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def keep(
         files={stem: file.sha256 for stem, file in files.items()},
         provenances=[*others, provenance],
     )
-    with replacing(folder) as incoming:
+    with disk.new_folder(folder) as incoming:
         for stem, file in files.items():
             (incoming / stem).write_bytes(file.content)
         (incoming / MANIFEST).write_text(manifest.model_dump_json(indent=2))

@@ -3,10 +3,10 @@
 Only what the raw data is there for counts: from that it can be made again.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import disk
 from pipeline.data import folders, prepare, processed, raw_data
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
@@ -39,6 +39,4 @@ def remove(folder: Path, data_dir: Path, reporter: Reporter) -> None:
     root = processed.processed_folder(data_dir)
     with folders.locked(root, reporter):
         if folder in find(data_dir):
-            outgoing = root / f".outgoing-{folder.name}"  # what is left of it goes with the next that takes the lock
-            folder.rename(outgoing)
-            shutil.rmtree(outgoing, ignore_errors=True)
+            disk.remove_folder(folder)

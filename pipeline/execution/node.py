@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline import custom_cells
+from pipeline import custom_cells, disk
 from pipeline.cells import is_own
 from pipeline.custom_cells import Source
 from pipeline.data import folders, processed
@@ -129,7 +129,7 @@ def _bring(job: Job, files: list[Any]) -> None:
         try:
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
         except DataError:
-            with folders.replacing(target) as incoming:
+            with disk.new_folder(target) as incoming:
                 unpack(files, incoming)
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
 
@@ -150,8 +150,8 @@ def _lay_down(cell: str, source: Source) -> None:
     folder = data_dir() / "cells" / source.digest
     path = folder.joinpath(*cell.partition(":")[0].split(".")).with_suffix(".py")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with folders.written_whole(path) as file:
-        file.write(source.content)
+    with disk.new_file(path) as incoming:
+        incoming.write_bytes(source.content)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()

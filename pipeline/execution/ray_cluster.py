@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline import digests
-from pipeline.data import disk_usage
+from pipeline import digests, disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError, first_line
 from pipeline.execution import node, ray_nodes
@@ -148,7 +147,7 @@ def check_nodes(run_id: str, data: DataSet) -> None:
         DataError: one has not.
         TrackingError: one cannot.
     """
-    size = disk_usage.bytes_in(data.folder)
+    size = disk.size(data.folder)
     for name, shortage in on_every_node(node.shortage, data.name, data.digest, size).items():
         if shortage:
             raise DataError(f"From node {name}: {shortage}")

@@ -9,9 +9,8 @@ Columns that a Parquet file has beside its pixels go along at the end.
 import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from pipeline import disk
 from pipeline.errors import UsageError
 from pipeline.settings import expanded
 
@@ -154,19 +154,14 @@ def written(path: Path, schema: pa.Schema = SCHEMA, about: Mapping[str, str] | N
         )
     _check_holds(path, schema)
     path = expanded(path)
-    incoming = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     schema = schema.with_metadata(about or OURS)
     try:
-        with WRITERS[path.suffix](str(incoming), schema) as writer:
+        with disk.new_file(path) as incoming, WRITERS[path.suffix](str(incoming), schema) as writer:
             yield lambda table: writer.write_table(_filled(table, schema))
-        incoming.replace(path)
     except OSError as error:
         raise UsageError(
             f"output: expected a file that can be written, received {printable(path)}: {error.strerror}."
         ) from None
-    finally:
-        with suppress(OSError):  # a name that cannot be written cannot be removed
-            incoming.unlink()
 
 
 def _filled(table: pa.Table, schema: pa.Schema) -> pa.Table:

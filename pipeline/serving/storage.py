@@ -15,8 +15,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline import digests
-from pipeline.data import folders
+from pipeline import digests, disk
 from pipeline.errors import DataError, UsageError, first_line, reason
 from pipeline.execution.scheduler import LOCAL
 from pipeline.serving import answers, batches, parquet_images
@@ -137,8 +136,8 @@ def put(file: Path, address: str) -> None:
     """
     try:
         if not is_remote(address):
-            with folders.written_whole(Path(address)) as target, file.open("rb") as source:
-                shutil.copyfileobj(source, target)
+            with disk.new_file(Path(address)) as incoming:
+                shutil.copyfile(file, incoming)
             return
         store, path = _store(address)
         with pa.memory_map(str(file)) as content, store.open_output_stream(path) as stream:

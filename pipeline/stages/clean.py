@@ -6,7 +6,7 @@ pipeline clean
 
 from pathlib import Path
 
-from pipeline.data import disk_usage
+from pipeline import disk
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.stages import cleaning
@@ -29,9 +29,9 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[Finding]
     for finding in cleaning.find(expanded(data_dir), reporter):
         if dry_run or finding.go():
             gone.append(finding)
-            size = f", {disk_usage.shown(finding.size)}" if finding.size else ""
+            size = f", {disk.shown(finding.size)}" if finding.size else ""
             reporter.note(f"{'Would clean' if dry_run else 'Cleaned'} {finding.what}: {finding.reason}{size}.")
-    total = disk_usage.shown(sum(finding.size for finding in gone))
+    total = disk.shown(sum(finding.size for finding in gone))
     freed = f"That would free {total}. Leave out --dry-run to do it." if dry_run else f"Freed {total}."
     reporter.result(freed if gone else "There is nothing to clean.")
     return gone

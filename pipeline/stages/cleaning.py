@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.data import disk_usage, stale
+from pipeline import disk
+from pipeline.data import stale
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.stages import environments, listing
@@ -156,7 +157,7 @@ def _processed(data_dir: Path, place: Checkpoints, reporter: Reporter) -> Iterat
             return True
 
         reason = "other code has made it; the code that is here would make it anew"
-        yield Finding(what=str(folder), reason=reason, size=disk_usage.bytes_in(folder), go=go)
+        yield Finding(what=str(folder), reason=reason, size=disk.size(folder), go=go)
 
 
 def _environments(reporter: Reporter) -> Iterator[Finding]:
@@ -170,4 +171,4 @@ def _environments(reporter: Reporter) -> Iterator[Finding]:
             return True
 
         reason = "`mlflow run` has built it, and builds it anew when it is needed"
-        yield Finding(what=str(environment), reason=reason, size=disk_usage.bytes_in(environment), go=go)
+        yield Finding(what=str(environment), reason=reason, size=disk.size(environment), go=go)

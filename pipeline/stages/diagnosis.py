@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline import __version__
-from pipeline.data import disk_usage
+from pipeline import __version__, disk
 from pipeline.errors import TrackingError
 from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.stages import environments
@@ -76,7 +75,7 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "its features", ", ".join(_features()) or "not known"
     start_tensorflow(usable_cores())
     yield "GPU", ", ".join(gpus()) or "none that TensorFlow can use"
-    yield "memory", f"{disk_usage.shown(free_memory())} free of {disk_usage.shown(total_memory())}"
+    yield "memory", f"{disk.shown(free_memory())} free of {disk.shown(total_memory())}"
 
 
 def _features() -> list[str]:
@@ -91,11 +90,11 @@ def _features() -> list[str]:
 def _data(data_dir: Path) -> Iterator[tuple[str, str]]:
     place = Checkpoints(data_dir)
     names = place.names()
-    yield "folder", f"{data_dir.resolve()}, {disk_usage.shown(shutil.disk_usage(_existing(data_dir)).free)} free there"
+    yield "folder", f"{data_dir.resolve()}, {disk.shown(shutil.disk_usage(_existing(data_dir)).free)} free there"
     for part in ("raw", "processed"):
-        yield part, disk_usage.shown(disk_usage.bytes_in(data_dir / part))
+        yield part, disk.shown(disk.size(data_dir / part))
     size, held = sum(map(place.size, names)), sum(map(place.is_held, names))
-    yield "checkpoints", f"{len(names)}, {disk_usage.shown(size)}; {held} of them in use"
+    yield "checkpoints", f"{len(names)}, {disk.shown(size)}; {held} of them in use"
 
 
 def _existing(path: Path) -> Path:
@@ -105,11 +104,11 @@ def _existing(path: Path) -> Path:
 def _tracking(problems: list[str]) -> Iterator[tuple[str, str]]:
     yield "store", connection.address()
     if file := connection.file():
-        yield "its size", disk_usage.shown(disk_usage.bytes_in(file)) if connection.is_there() else "not there yet"
+        yield "its size", disk.shown(disk.size(file)) if connection.is_there() else "not there yet"
     built = environments.find()
     yield (
         "environments",
-        f"{len(built)}, {disk_usage.shown(sum(map(disk_usage.bytes_in, built)))}, in {environments.root()}",
+        f"{len(built)}, {disk.shown(sum(map(disk.size, built)))}, in {environments.root()}",
     )
     if connection.is_there():
         began = time.perf_counter()

@@ -9,7 +9,6 @@ lock.
 """
 
 import json
-import os
 import re
 import shutil
 import uuid
@@ -23,7 +22,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from filelock import FileLock, Timeout
 
-from pipeline.data import disk_usage
+from pipeline import disk
 from pipeline.errors import DataError, UsageError, reason
 from pipeline.records import EpochRecord, Snapshot
 
@@ -156,7 +155,7 @@ class Checkpoints:
 
     def size(self, name: str) -> int:
         """Return how many bytes a checkpoint takes."""
-        return disk_usage.bytes_in(self._folder(name))
+        return disk.size(self._folder(name))
 
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a checkpoint in place of the one before; whenever the machine stops, one of the two is whole.
@@ -165,15 +164,10 @@ class Checkpoints:
             DataError: it cannot be written; the one before stays.
         """
         path = self._folder(name) / FILE
-        incoming = path.with_name(f".incoming-{FILE}")
         try:
-            with incoming.open("wb") as file:
+            with disk.new_file(path) as incoming, incoming.open("wb") as file:
                 encode(snapshot, file)
-                file.flush()
-                os.fsync(file.fileno())
-            incoming.replace(path)
         except OSError as error:
-            incoming.unlink(missing_ok=True)
             raise DataError(
                 f"data_dir: expected to write the checkpoint {path}, received: {reason(error)}. The training stands "
                 f"after epoch {len(snapshot.history) - 1}: make room, then go on with it."

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.data import processed, raw_data
+from pipeline.data import folders, processed, raw_data
 from pipeline.data.datasets import CATALOGUE
 from pipeline.data.raw_data import RawData
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
 from pipeline.settings import DataSettings
-from tests.unit.data_fixtures import STEMS, labels, opened, published, set_digest, small_set, write
+from tests.unit.data_fixtures import STEMS, Remembering, labels, opened, published, set_digest, small_set, write
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
@@ -176,14 +176,15 @@ def test_a_full_disk_is_named_as_the_reason_and_nothing_left(tmp_path: Path, ful
 
     def with_a_full_file(path: Path, *given: Any, **more: Any) -> None:
         make(path, *given, **more)
-        (path / full).symlink_to("/dev/full")
+        if path.name.startswith(".incoming-"):
+            (path / full).symlink_to("/dev/full")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "mkdir", with_a_full_file)
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(DataError) as caught, folders.locked(root, Remembering()):
             processed.save(raw, data_dir=tmp_path, code="code")
     assert (
-        f"data_dir: expected to write {processed.folder_of(tmp_path, raw.name, raw.digest)}, "
-        "received: No space left on device. Make room or get permission there, or take another data_dir."
+        f"data_dir: expected a folder to write to, received {root}: No space left on device. "
+        "Make room or get permission there, or take another data_dir."
     ) == str(caught.value)
-    assert [] == list(root.iterdir())
+    assert [root / ".lock"] == list(root.iterdir())

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from pipeline import disk
+from tests.unit.data_fixtures import write
+
+
+def write_file(target: Path, failure: BaseException | None = None) -> None:
+    with disk.new_file(target) as incoming:
+        incoming.write_bytes(b"new")
+        if failure:
+            raise failure
+
+
+def write_folder(target: Path, failure: BaseException | None = None) -> None:
+    with disk.new_folder(target) as incoming:
+        write(incoming, {"new": b""})
+        if failure:
+            raise failure
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """All files in and below a folder, by their relative paths."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_new_file_replaces_the_old_one_only_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    for old, new in (None, b"first"), (b"first", b"second"):
+        with disk.new_file(target) as incoming:
+            incoming.write_bytes(new)
+            assert old == (target.read_bytes() if target.exists() else None)
+        assert {"target": new} == content(tmp_path)
+
+
+def test_a_new_folder_replaces_the_old_one_only_when_it_is_complete(tmp_path: Path) -> None:
+    target = write(tmp_path / "target", {"old": b""})
+    with disk.new_folder(target) as incoming:
+        write(incoming, {"new": b""})
+        assert ["old"] == [path.name for path in target.iterdir()]
+    assert {"target/new": b""} == content(tmp_path)
+    assert [target] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "full")])
+@pytest.mark.parametrize(("write_new", "old"), [(write_file, "target"), (write_folder, "target/old")])
+def test_an_unfinished_write_leaves_no_trace(
+    write_new: Callable[[Path, BaseException], None], old: str, failure: BaseException, tmp_path: Path
+) -> None:
+    (tmp_path / old).parent.mkdir(exist_ok=True)
+    (tmp_path / old).write_bytes(b"old")
+    with pytest.raises(type(failure)):
+        write_new(tmp_path / "target", failure)
+    assert {old: b"old"} == content(tmp_path)
+    assert ["target"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = write(tmp_path / "target", {"old": b""})
+    rename = Path.rename
+
+    def no_new_name(path: Path, to: Path) -> Path:
+        if path.name.startswith(".incoming-"):
+            raise OSError(5, "Input/output error")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", no_new_name)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_folder(target)
+    assert [target, target / "old"] == sorted(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "parent"),
+    [(disk.new_folder, ""), (disk.new_folder, "file/"), (disk.new_file, "file/"), (disk.new_file, "none/")],
+)
+def test_a_place_that_cannot_be_written_is_an_error_of_the_system(
+    make: Callable[[Path], AbstractContextManager[Path]], parent: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"file": b"precious", "target": b"precious"})
+    with (
+        pytest.raises(OSError, match=r"a file at|Not a directory|No such file"),
+        make(tmp_path / f"{parent}target") as new,
+    ):
+        new.write_bytes(b"")
+    assert {"file": b"precious", "target": b"precious"} == content(tmp_path)
+
+
+def test_links_are_replaced_and_swept_but_not_followed(tmp_path: Path) -> None:
+    elsewhere = write(tmp_path / "elsewhere", {"precious": b""})
+    root = write(tmp_path / "root", {})
+    for name in ("target", ".incoming-1", ".outgoing-1"):
+        (root / name).symlink_to(elsewhere)
+    write_folder(root / "target")
+    disk.sweep(root)
+    assert {"target/new": b""} == content(root)
+    assert ["target"] == [path.name for path in root.iterdir()]
+    assert (elsewhere / "precious").exists()
+
+
+def test_sweep_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    for name in (".incoming-1", ".outgoing-1", "kept"):
+        write(tmp_path / name, {"half": b""})
+    disk.sweep(tmp_path)
+    assert {"kept/half": b""} == content(tmp_path)
+
+
+def test_a_removed_folder_is_gone(tmp_path: Path) -> None:
+    disk.remove_folder(write(tmp_path / "target", {"old": b""}))
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_sizes_are_summed_and_shown(tmp_path: Path) -> None:
+    write(tmp_path / "below", {"one": bytes(400), "two": bytes(600)})
+    assert (1_000, 400, 0) == tuple(disk.size(tmp_path / name) for name in ("", "below/one", "none"))
+    shown = ["0 bytes", "999 bytes", "1.0 kB", "12 kB", "3.4 MB", "56 MB", "1,234 GB"]
+    assert shown == [disk.shown(size) for size in (0, 999, 1_000, 12_345, 3.4e6, 56e6, 1.234e12)]
