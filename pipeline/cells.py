@@ -1,9 +1,10 @@
-"""Every recurrent cell, once: what it is called here and in Keras, and how large it is.
+"""The table of built-in recurrent cells, and the names of custom ones.
 
-Its equations are in ``model/equations.py``; whatever else is to be known of a cell follows from this table. A cell of
-one's own, ``my_cells:MGU``, is not in it: see ``custom_cells.py``.
+The equations are in ``model/equations.py``; everything else about a cell follows from this table. A custom cell,
+``my_cells:MGU``, is not in it: see ``custom_cells.py``.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 Cell = Literal["rnn", "lstm", "gru", "mgu"]
@@ -13,46 +14,50 @@ class Kind(NamedTuple):
     """A kind of recurrent cell.
 
     Attributes:
-        gates: matrices (I, U) and (U, U) of a layer, to which its time is about proportional.
-        layer: the name of Keras's layer; of the MGU, which it lacks, of ours.
-        about: who it is of.
+        gates: number of matrices (I, U) and (U, U) of a layer; its time is about proportional to it.
+        layer: name of its Keras layer; of the MGU, which Keras lacks, of the layer in ``model/mgu.py``.
+        memory_gates: the gates that decide what is remembered, by their place among the gates: 1 if a large bias keeps
+            the state, -1 if it overwrites the state. Empty for a cell without gates.
     """
 
     gates: int
     layer: str
-    about: str
+    memory_gates: Mapping[int, int]
 
 
 CELLS: dict[Cell, Kind] = {
-    "rnn": Kind(1, "SimpleRNN", "The vanilla recurrent network, of Elman 1990."),
-    "lstm": Kind(4, "LSTM", "Long short-term memory, of Hochreiter & Schmidhuber 1997 with Gers's forget gate."),
-    "gru": Kind(3, "GRU", "The gated recurrent unit, of Cho et al. 2014."),
-    "mgu": Kind(2, "MGU", "The minimal gated unit, of Zhou et al. 2016: a GRU with one gate in place of two."),
+    "rnn": Kind(1, "SimpleRNN", {}),
+    "lstm": Kind(4, "LSTM", {0: -1, 1: 1}),
+    "gru": Kind(3, "GRU", {0: 1}),
+    "mgu": Kind(2, "MGU", {0: -1}),
 }
 
+GATED: tuple[Cell, ...] = tuple(cell for cell, kind in CELLS.items() if kind.memory_gates)
+"""The built-in cells that have gates."""
 
-def is_own(name: str) -> bool:
-    """Return whether a name is that of a cell of one's own, ``module:Class``."""
+
+def is_custom(name: str) -> bool:
+    """Return whether a name is that of a custom cell, ``module:Class``."""
     module, colon, kind = name.partition(":")
     return bool(colon) and kind.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def check_own(name: str) -> bool:
-    """Return True if a name is that of a cell of one's own.
+def check_custom(name: str) -> bool:
+    """Return True if a name is that of a custom cell.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
-    if not is_own(name):
-        raise ValueError("expected MODULE:CLASS of a cell of your own, such as my_cells:MGU")
+    if not is_custom(name):
+        raise ValueError("expected MODULE:CLASS of a custom cell, such as my_cells:MGU")
     return True
 
 
 def gates(name: str) -> int:
-    """Return the matrices of a cell in each of its layers; of one's own, the one that it has at the least."""
+    """Return the number of gates of a cell; 1, the fewest possible, for a custom cell."""
     return next((kind.gates for cell, kind in CELLS.items() if cell == name), 1)
 
 
 def plain(name: str) -> str:
-    """Return the name of a cell as a part of a model's, in which MLflow takes neither colons nor dots."""
+    """Return the name of a cell without colons and dots, which MLflow refuses in the name of a model."""
     return name.replace(":", "-").replace(".", "-")

@@ -1,8 +1,7 @@
-"""A cell of one's own, ``my_cells:MGU``: where its class is found, what its file holds, how it is imported.
+"""Custom cells, ``my_cells:MGU``: find the module, read its file, import its class.
 
-It is looked for where Python finds modules and in the working directory. Nothing here imports Keras, and nothing is
-imported before a cell of one's own is named. What the module prints goes to standard error; whatever it raises, also
-to end the process, is an error that names it.
+Modules are searched for where Python finds them and in the working directory. Nothing here imports Keras. What the
+module prints goes to standard error; whatever it raises, even to end the process, becomes an error that names the cell.
 """
 
 import hashlib
@@ -31,22 +30,21 @@ class Source(NamedTuple):
 
 @cache
 def source(cell: str) -> Source:
-    """Return the file of the module that a cell names: as it was when it was first asked for, as the module is then.
-
-    What that module imports is not part of it.
+    """Return the file of a cell's module, as it was at the first call; modules that it imports are not part of it.
 
     Raises:
         UsageError: there is no such module, or it has no file.
     """
     module = cell.partition(":")[0]
-    _look_here()
-    with explained(cell, "a module that is found"):
+    if not {"", str(Path.cwd())} & {*sys.path}:  # behind all others: no file here replaces an installed module
+        sys.path.append(str(Path.cwd()))
+        importlib.invalidate_caches()
+    with explained(cell, "in a module that Python finds"):
         spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        found = "no such module" if spec is None else "one without a file"
         raise UsageError(
-            f"cell: expected {cell} to name a module in the working directory, {Path.cwd()}, or in an installed "
-            f"package, found {found}. Go to the folder of {module.replace('.', '/')}.py, or install the package."
+            f"cell: expected {cell} to be in a Python file in the working directory, {Path.cwd()}, or in an installed "
+            f"package, found none. Change to the folder of {module.replace('.', '/')}.py, or install the package."
         )
     content = Path(spec.origin).read_bytes()
     return Source(Path(spec.origin).name, content, hashlib.sha256(content).hexdigest())
@@ -54,35 +52,34 @@ def source(cell: str) -> Source:
 
 @cache
 def load(cell: str) -> type:
-    """Return the class that a cell names.
+    """Return the class of a cell.
 
     Raises:
         UsageError: there is none, or its module cannot be imported.
     """
     file = source(cell).name
     module, _, name = cell.partition(":")
-    with explained(cell, "a module that can be imported"):
-        holds = vars(importlib.import_module(module))
-    kind = holds.get(name)
+    with explained(cell, "in a module that can be imported"):
+        members = vars(importlib.import_module(module))
+    kind = members.get(name)
     if isinstance(kind, type):
         return kind
-    classes = [each for each, value in holds.items() if isinstance(value, type) and value.__module__ == module]
+    classes = [each for each, value in members.items() if isinstance(value, type) and value.__module__ == module]
     close = get_close_matches(name, classes, n=1)
-    hint = f"Did you mean {module}:{close[0]}?" if close else f"Its classes are: {', '.join(classes) or 'none'}."
-    found = "none" if kind is None else f"something else, of type {type(kind).__name__}"
-    raise UsageError(f"cell: expected a class {name} in {file}, found {found}. {hint}")
+    hint = f"Did you mean {module}:{close[0]}?" if close else f"Its classes: {', '.join(classes) or 'none'}."
+    raise UsageError(f"cell: expected a class {name} in {file}, found none. {hint}")
 
 
 @contextmanager
 def explained(cell: str, expected: str) -> Iterator[None]:
-    """Turn whatever the code of a cell raises, SystemExit included, into an error that says where that was.
+    """Turn whatever the code of a cell raises, SystemExit included, into an error with the line in the cell's file.
 
     Args:
-        cell: as it was named.
-        expected: of it, such as "a layer that can be built".
+        cell: its name.
+        expected: what the cell has to be, such as "a layer that can be built".
 
     Raises:
-        UsageError: the block has raised something.
+        UsageError: the block raised something.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -90,28 +87,12 @@ def explained(cell: str, expected: str) -> Iterator[None]:
     except PipelineError:
         raise
     except (Exception, SystemExit) as error:
+        bold = re.search("\x1b\\[1m(.+?)\x1b\\[0m", str(error))  # Keras's messages have the reason in bold
+        reason = bold[1] if bold else first_line(error) if isinstance(error, Exception) else str(error)
+        file = cell.partition(":")[0].rpartition(".")[2] + ".py"
+        frames = traceback.extract_tb(error.__traceback__)
+        line = [f" ({file}, line {frame.lineno})" for frame in frames if Path(frame.filename).name == file]
         raise UsageError(
-            f"cell: expected {cell} to be {expected}, received {type(error).__name__}: {_said(error)}"
-            f"{_place(cell, error)}."
+            f"cell: expected {cell} to be {expected}, received {type(error).__name__}: {reason.rstrip('.')}"
+            f"{''.join(line[-1:])}."
         ) from error
-
-
-def _said(error: BaseException) -> str:
-    """Return what is wrong, in a line: Keras says first where it was, then, in bold, what."""
-    if bold := re.search("\x1b\\[1m(.+?)\x1b\\[0m", str(error)):
-        return bold[1].rstrip(".")
-    return (first_line(error) if isinstance(error, Exception) else str(error)).rstrip(".")
-
-
-def _place(cell: str, error: BaseException) -> str:
-    """Return the line of the cell's own file that an error came through, if it did."""
-    file = cell.partition(":")[0].rpartition(".")[2] + ".py"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == file]
-    return f" ({file}, line {lines[-1]})" if lines else ""
-
-
-def _look_here() -> None:
-    """Let modules of the working directory be found, after all others: none takes the place of an installed one."""
-    if not {"", str(Path.cwd())} & {*sys.path}:
-        sys.path.append(str(Path.cwd()))
-        importlib.invalidate_caches()

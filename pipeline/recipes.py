@@ -11,8 +11,8 @@ from pipeline.settings import Settings
 
 Values = Mapping[str, object]
 
-OWN = "own"
-"""Stands for every cell of one's own: it gets what the GRU was tuned to, so that the two are trained alike."""
+CUSTOM = "custom"
+"""Stands for every custom cell: it gets the values tuned for the GRU, so that the two are trained alike."""
 
 
 class Recipe(NamedTuple):
@@ -20,7 +20,7 @@ class Recipe(NamedTuple):
 
     Attributes:
         about: where it came from, what to expect of it, and its command.
-        values: by cell, those of :data:`OWN` for a cell of one's own; what is not named is as in the defaults.
+        values: by cell, :data:`CUSTOM` for a custom cell; the defaults apply to the rest.
     """
 
     about: str
@@ -52,7 +52,7 @@ _ACCURATE = Recipe(
         "lstm": _GATED,
         "gru": _GATED,
         "mgu": _GATED,
-        OWN: _GATED,
+        CUSTOM: _GATED,
     },
 )
 
@@ -78,7 +78,7 @@ _DEEP = Recipe(
         "lstm": {**_DEEP_GATED, "dropout": 0.3, "epochs": 34},
         "gru": _DEEP_GATED,
         "mgu": _DEEP_GATED,
-        OWN: _DEEP_GATED,
+        CUSTOM: _DEEP_GATED,
     },
 )
 
@@ -98,7 +98,7 @@ _QUICK = Recipe(
         "lstm": {**_SHORT, "epochs": 1, "learning_rate": 0.01},
         "gru": _QUICK_GRU,
         "mgu": _QUICK_GRU,
-        OWN: _QUICK_GRU,
+        CUSTOM: _QUICK_GRU,
     },
 )
 
@@ -118,7 +118,7 @@ _PIXELS = Recipe(
         "lstm": _CHRONO,
         "gru": {**_CHRONO, "learning_rate": 0.015},
         "mgu": _CHRONO,
-        OWN: _LONG_GATED,
+        CUSTOM: _LONG_GATED,
     },
 )
 
@@ -138,5 +138,5 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         UsageError: names each parameter that is wrong, what it expects, and what came.
     """
     recipe, cell = (str(given.get(name, getattr(Settings, name))) for name in ("recipe", "cell"))
-    values = RECIPES[recipe].values.get(OWN if cells.is_own(cell) else cell, {}) if recipe in RECIPES else {}
+    values = RECIPES[recipe].values.get(CUSTOM if cells.is_custom(cell) else cell, {}) if recipe in RECIPES else {}
     return Settings.of({**values, **given})

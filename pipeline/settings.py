@@ -21,7 +21,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
 from pipeline import digests
-from pipeline.cells import Cell, check_own
+from pipeline.cells import GATED, Cell, check_custom
 from pipeline.errors import UsageError
 from pipeline.machine import usable_cores
 
@@ -44,7 +44,7 @@ DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
 CHRONO = frozenset({"chrono", "log-chrono"})
-"""The initializers that set the biases of gates; see ``model/chrono.py``."""
+"""The initializers that set the biases of gates; see ``model/initializers.py``."""
 
 NETWORK_PARAMETERS = frozenset(
     {"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer", "activation"}
@@ -194,8 +194,8 @@ class Settings(DataSettings):
 
     recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
     cell: Annotated[
-        Cell | Annotated[str, Predicate(check_own)],
-        Doc("Recurrent cell, or module:Class of one of your own; see docs/cells.md."),
+        Cell | Annotated[str, Predicate(check_custom)],
+        Doc("Recurrent cell, or module:Class of a custom one; see docs/cells.md."),
     ] = "gru"
     steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
     order: Annotated[Order, Doc("Read the pixels by rows, columns, rows to and fro, or in a fixed random order.")] = (
@@ -206,32 +206,30 @@ class Settings(DataSettings):
     direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
     initializer: Annotated[
         Initializer,
-        Doc("What recurrent weights start as; chrono, log-chrono: gates also start out remembering up to all steps."),
+        Doc("Initial recurrent weights; chrono, log-chrono: orthogonal, with gate biases for a memory of all steps."),
     ] = "orthogonal"
-    activation: Annotated[Activation, Doc("Of the vanilla RNN's state; the others have tanh.")] = "tanh"
+    activation: Annotated[Activation, Doc("Activation of the vanilla RNN; the other cells have tanh.")] = "tanh"
     dropout: Annotated[
-        float, Ge(0), Lt(1), Doc("Fraction of the outputs of each recurrent layer left out at random.")
+        float, Ge(0), Lt(1), Doc("Dropout: fraction of the outputs of each recurrent layer set to 0 at random.")
     ] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
     schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
     warmup_epochs: Annotated[
         float, Ge(0), Le(1_000_000), Doc("Epochs in which the learning rate first rises from 0.")
     ] = 0.0
-    weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights but biases, as in AdamW.")] = 0.0
-    clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no limit.")] = 0.0
+    weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights except biases, as in AdamW.")] = 0.0
+    clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no clipping.")] = 0.0
     ema: Annotated[
         float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights, which is then what is kept; 0: none.")
     ] = 0.0
     augmentation: Annotated[
         Augmentation,
-        Doc("Train on images as they are, or turned, shifted, scaled (affine) and bent (elastic), anew each epoch."),
+        Doc("Random changes of the images in each epoch: rotation, shift, scale (affine), deformation too (elastic)."),
     ] = "none"
     augmented: Annotated[
-        float, Gt(0), Le(1), Doc("Part of the images that augmentation changes, others in each epoch; 1: all of them.")
+        float, Gt(0), Le(1), Doc("Fraction of the images that augmentation changes, chosen again in each epoch.")
     ] = 1.0
-    distortion: Annotated[
-        float, Gt(0), Le(4), Doc("Factor on how far augmentation turns, shifts, scales and bends at most.")
-    ] = 1.0
+    distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength: a factor on its limits.")] = 1.0
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
     ] = 0.0
@@ -246,8 +244,8 @@ class Settings(DataSettings):
     shards: Annotated[
         int,
         Ge(1),
-        Le(64),
-        Doc("Parts of a batch trained side by side; costs repeat for the same number only. Default: cores, at most 4."),
+        Le(16),
+        Doc("Parts of a batch computed in parallel; costs repeat for the same number only. Default: cores, at most 4."),
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:
@@ -275,10 +273,10 @@ class Settings(DataSettings):
         settings = super().of(given)
         if settings.activation != "tanh" and settings.cell != "rnn":
             raise UsageError(f"activation: expected tanh with cell {settings.cell}, received {settings.activation}.")
-        if settings.initializer in CHRONO and settings.cell not in ("lstm", "gru", "mgu"):
+        if settings.initializer in CHRONO and settings.cell not in GATED:
             raise UsageError(
                 f"initializer: expected orthogonal or identity with cell {settings.cell}, received "
-                f"{settings.initializer}, which is of gates that lstm, gru and mgu have."
+                f"{settings.initializer}, which sets the gates of {', '.join(GATED)}."
             )
         return settings
 

@@ -149,7 +149,7 @@ def _check_code(job: Job, data: DataSet) -> None:
     """Check that this process would do the same training as the one that made the job; each imports code by itself."""
     if fingerprints.of(job.settings, data) != job.fingerprint:
         cell = job.settings.cell
-        changed = f"the file of {cell}, or this package," if cells.is_own(cell) else "this package"
+        changed = f"the file of {cell}, or this package," if cells.is_custom(cell) else "this package"
         raise TrainingError(
             f"code: expected that with which the other trainings began, found that {changed} has changed since. "
             "Repeat the command: it trains with the code that is there now."

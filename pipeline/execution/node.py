@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import custom_cells, disk
-from pipeline.cells import is_own
+from pipeline.cells import is_custom
 from pipeline.custom_cells import Source
 from pipeline.data import folders, processed
 from pipeline.errors import DataError, PipelineError, of_library, reason
@@ -104,7 +104,7 @@ class Work:
     def noted(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Yield the jobs; the file of a cell of one's own travels with all that are handed out from then on."""
         for job in jobs:
-            if is_own(job.settings.cell):
+            if is_custom(job.settings.cell):
                 self.cells[job.settings.cell] = custom_cells.source(job.settings.cell)
             yield job
 

@@ -198,4 +198,4 @@ def _size(job: Job) -> tuple[int, bool, int]:
     settings = job.settings
     directions = 2 if settings.direction == "bidirectional" else 1
     passes = settings.epochs * (settings.steps or ROWS) * settings.layers * directions
-    return passes, cells.is_own(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+    return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units

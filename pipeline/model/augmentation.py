@@ -1,12 +1,12 @@
-"""Small random turns, shifts, changes of scale and bends of images, inside TensorFlow's graph.
+"""Small random rotations, shifts, changes of scale and elastic deformations of images, inside TensorFlow's graph.
 
-    affine = random_affine(count, height=28, width=28, seed=(1, 7))    # (N, 8)
-    bends = random_bends(count, height=28, width=28, seed=(2, 7))      # (N, G, G, 2)
-    images = apply(images, tf.gather(affine, indices), tf.gather(bends, indices))
+    affine = random_affine(count, height=28, width=28, seed=(1, 7))                # (N, 8)
+    displacements = random_displacements(count, height=28, width=28, seed=(2, 7))  # (N, G, G, 2)
+    images = apply(images, tf.gather(affine, indices), tf.gather(displacements, indices))
 
-Handwriting differs in slant, place and size, and in how a hand trembles; none
-of these changes the digit, and a network that sees each image anew in every
-epoch learns as much. LeCun et al. 1998 distort MNIST by the first (section
+Handwriting differs in slant, place, size and in small deformations; none of
+these changes the digit, and a network that sees other images in every epoch
+learns to ignore them. LeCun et al. 1998 distort MNIST by the first (section
 III-B), Simard, Steinkraus & Platt 2003 by smooth random fields too.
 """
 
@@ -16,25 +16,26 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 ANGLE = math.radians(10)
-"""An image is turned by at most this much either way, in radians."""
+"""Largest rotation either way, in radians."""
 
 SHIFT = 2 / 28
-"""It is shifted by at most this fraction of its side along each axis: 2 pixels of MNIST's 28."""
+"""Largest shift along each axis, as a fraction of the side: 2 pixels of MNIST's 28, of the image before it is turned
+and scaled. Afterwards that is up to (1 + SCALE) (cos ANGLE + sin ANGLE) times as much: 2.55 pixels."""
 
 SCALE = 0.1
-"""It is made larger or smaller by at most this fraction."""
+"""Largest relative change of size."""
 
 POINTS = 4
-"""G: a bend moves a grid of so many points a side, 7 of MNIST's pixels apart, and what lies between them smoothly."""
+"""G: elastic deformation moves the points of a G × G grid, 7 of MNIST's pixels apart, and interpolates in between."""
 
-BEND = 1.5 / 28
-"""Each point is moved by at most this fraction of the image's side along each axis: 1.5 pixels of MNIST's 28."""
+DISPLACEMENT = 1.5 / 28
+"""Largest displacement of each point along each axis, as a fraction of the side: 1.5 pixels of MNIST's 28."""
 
 Seed = tuple[int, int]
 
 
 def random_affine(count: int, *, height: int, width: int, seed: Seed, strength: float = 1.0) -> tf.Tensor:
-    """Return a random affine transformation about the centre for each of ``count`` images, uniform within the limits.
+    """Return a random affine transformation for each of ``count`` images, uniform within the limits.
 
     Args:
         count: N.
@@ -57,61 +58,61 @@ def random_affine(count: int, *, height: int, width: int, seed: Seed, strength: 
     return tf.stack([cos, -sin, from_x, sin, cos, from_y, zeros, zeros], axis=1)
 
 
-def random_bends(count: int, *, height: int, width: int, seed: Seed, strength: float = 1.0) -> tf.Tensor:
-    """Return how far the points of a grid over each of ``count`` images are moved, uniform within the limit.
+def random_displacements(count: int, *, height: int, width: int, seed: Seed, strength: float = 1.0) -> tf.Tensor:
+    """Return random displacements of the points of a grid over each of ``count`` images, uniform within the limit.
 
     Args:
         count: N.
         height: of an image, in pixels.
         width: of an image, in pixels.
         seed: the result is a function of it and the other arguments alone.
-        strength: a factor on the limits, at most 4.
+        strength: a factor on the limit, at most 4.
 
     Returns:
         (N, G, G, 2) float32, in pixels along x and along y.
     """
     unit = tf.random.stateless_uniform((count, POINTS, POINTS, 2), seed, minval=-1, maxval=1)
-    return BEND * strength * tf.constant([width, height], tf.float32) * unit
+    return DISPLACEMENT * strength * tf.constant([width, height], tf.float32) * unit
 
 
-DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_bends)}
-"""By the parameter ``augmentation``: what is drawn for each image, in the order in which ``apply`` takes it."""
+DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_displacements)}
+"""By the parameter ``augmentation``: what is drawn for each image, in the order of the arguments of ``apply``."""
 
 
-def spare(distortions: Sequence[tf.Tensor], *, part: float, seed: Seed) -> tuple[tf.Tensor, ...]:
-    """Return distortions of N images, a random ``part`` of them replaced by those that leave an image as it is.
+def masked(distortions: Sequence[tf.Tensor], *, probability: float, seed: Seed) -> tuple[tf.Tensor, ...]:
+    """Return the distortions of N images, those of randomly chosen images replaced by the identity.
 
     Args:
         distortions: what ``DRAWS`` gives, each (N, …).
-        part: a probability, of each image by itself.
+        probability: of an image to stay as it is.
         seed: the choice is a function of it and N alone.
     """
-    nothing = (tf.constant([1, 0, 0, 0, 1, 0, 0, 0], tf.float32), tf.constant(0.0))
-    spared = tf.random.stateless_uniform((len(distortions[0]),), seed) < part
+    identities = (tf.constant([1, 0, 0, 0, 1, 0, 0, 0], tf.float32), tf.constant(0.0))
+    mask = tf.random.stateless_uniform((len(distortions[0]),), seed) < probability
     return tuple(
-        tf.where(tf.reshape(spared, (-1, *[1] * (len(each.shape) - 1))), none, each)
-        for each, none in zip(distortions, nothing, strict=False)
+        tf.where(tf.reshape(mask, (-1, *[1] * (len(each.shape) - 1))), identity, each)
+        for each, identity in zip(distortions, identities, strict=False)
     )
 
 
-def apply(images: tf.Tensor, affine: tf.Tensor | None = None, bends: tf.Tensor | None = None) -> tf.Tensor:
-    """Return distorted images, between pixels interpolated bilinearly, beyond the border 0.
+def apply(images: tf.Tensor, affine: tf.Tensor | None = None, displacements: tf.Tensor | None = None) -> tf.Tensor:
+    """Return distorted images, interpolated bilinearly between pixels, 0 beyond the border.
 
     Args:
         images: (B, H, W), of any number type.
         affine: (B, 8), as ``random_affine`` gives them; None leaves the images as they are.
-        bends: (B, G, G, 2), as ``random_bends`` gives them: where a pixel is read after the affine transformation, it
-            is read so much to the right and further down. Between the points of the grid bicubic.
+        displacements: (B, G, G, 2), as ``random_displacements`` gives them: added to the point where a pixel is read
+            after the affine transformation; bicubic between the points of the grid.
 
     Returns:
         (B, H, W) float32; without ``affine`` the images themselves.
     """
     if affine is None:
         return images
-    if bends is None:
+    if displacements is None:
         return _transformed(images, affine)
     height, width = images.shape[1:]
-    moved = tf.raw_ops.ResizeBicubic(images=bends, size=(height, width), half_pixel_centers=True)
+    moved = tf.raw_ops.ResizeBicubic(images=displacements, size=(height, width), half_pixel_centers=True)
     x, y = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
     a = tf.reshape(affine, (-1, 8, 1, 1))
     return _read_at(
@@ -122,7 +123,7 @@ def apply(images: tf.Tensor, affine: tf.Tensor | None = None, bends: tf.Tensor |
 
 
 def _transformed(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-    """Return images after the transformation alone, by TensorFlow's own operation: three times as fast."""
+    """Return images after the affine transformation alone, by TensorFlow's operation for it: three times as fast."""
     transformed = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32)[..., tf.newaxis],
         transforms=affine,
@@ -135,9 +136,9 @@ def _transformed(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
 
 
 def _read_at(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Return what the images (B, H, W) show at the points (x, y), each (B, H, W) float32, between pixels too."""
+    """Return the images (B, H, W) at the points (x, y), each (B, H, W) float32, interpolated bilinearly."""
     height, width = images.shape[1:]
-    # A black frame of one pixel, of two where the neighbour of the last one is looked at: all beyond is black, too.
+    # A black frame of one pixel, of two where the neighbour of the last one is read: all beyond is black too.
     framed = tf.pad(images, [[0, 0], [1, 2], [1, 2]])
     x, y = tf.clip_by_value(x, -1, width) + 1, tf.clip_by_value(y, -1, height) + 1
     left, top = tf.floor(x), tf.floor(y)
@@ -145,9 +146,9 @@ def _read_at(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     pixels = tf.reshape(framed, (-1, (height + 3) * line))
     corner = tf.cast(top, tf.int32) * line + tf.cast(left, tf.int32)
 
-    def beside(offset: int) -> tf.Tensor:
+    def neighbour(offset: int) -> tf.Tensor:
         return tf.cast(tf.gather(pixels, corner + offset, batch_dims=1), tf.float32)
 
-    upper = beside(0) + (x - left) * (beside(1) - beside(0))
-    lower = beside(line) + (x - left) * (beside(line + 1) - beside(line))
+    upper = neighbour(0) + (x - left) * (neighbour(1) - neighbour(0))
+    lower = neighbour(line) + (x - left) * (neighbour(line + 1) - neighbour(line))
     return upper + (y - top) * (lower - upper)

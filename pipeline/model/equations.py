@@ -1,4 +1,4 @@
-"""The equations of each recurrent layer: one step forward, and one back, written by hand.
+"""The equations of each recurrent layer: a step forward and a step back, written by hand.
 
 Shapes: B images in a batch, I inputs per step, U hidden units, G gates (1, 4, 3 or 2).
 
@@ -69,11 +69,11 @@ def _rnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensor
     return (None,), (_tanh_gradient(y=h, dy=dstate[0]),), ()
 
 
-def _irnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
+def _relu_rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
     return (tf.nn.relu(x + hu[0]),), ()
 
 
-def _irnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+def _relu_rnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
     return (None,), (_relu_gradient(gradients=dstate[0], features=h),), ()
 
 
@@ -133,6 +133,6 @@ EQUATIONS: dict[Cell, Equations] = {
     "mgu": Equations(CELLS["mgu"].gates, 1, 4, False, 1, _mgu_forward, _mgu_backward),
 }
 
-RECTIFIED = Equations(CELLS["rnn"].gates, 1, 0, False, 0, _irnn_forward, _irnn_backward)
-"""The vanilla RNN with relu in place of tanh: with its recurrent weights started at the identity the IRNN of Le, Jaitly
-& Hinton 2015, arXiv:1504.00941."""
+RELU_RNN = Equations(CELLS["rnn"].gates, 1, 0, False, 0, _relu_rnn_forward, _relu_rnn_backward)
+"""The vanilla RNN with relu instead of tanh; started at the identity it is the IRNN of Le, Jaitly & Hinton 2015,
+arXiv:1504.00941."""

@@ -1,20 +1,23 @@
-"""From settings to a Keras optimizer: Adam, with the schedule, decay, clipping and averaging that were asked for."""
+"""From settings to a Keras optimizer: Adam with a schedule, weight decay, clipping and averaging as requested."""
+
+from collections.abc import Sequence
 
 import keras
 
 from pipeline.settings import Settings
 
 
-def build(settings: Settings, *, batches: int) -> keras.optimizers.Adam:
-    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980); what is off in the settings is not in its graph.
+def build(settings: Settings, variables: Sequence[keras.Variable], *, batches: int) -> keras.optimizers.Adam:
+    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980), built for ``variables``; parts that are off add no operations.
+
+    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101). It leaves out biases: variables of at most
+    one dimension, and those with "bias" in their name, as a GRU's two rows have. Clipping is by the norm of all
+    gradients together (Pascanu et al. 2013, arXiv:1211.5063).
 
     Args:
         settings: the parameters.
+        variables: trainable weights.
         batches: updates per epoch.
-
-    Returns:
-        Not built yet. Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101) and spares biases;
-        clipping is by the norm of all gradients together (Pascanu et al. 2013, arXiv:1211.5063).
     """
     optimizer = keras.optimizers.Adam(
         _learning_rate(settings, batches),
@@ -23,14 +26,17 @@ def build(settings: Settings, *, batches: int) -> keras.optimizers.Adam:
         use_ema=settings.ema > 0,
         ema_momentum=settings.ema,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    vectors = [variable for variable in variables if len(variable.shape) <= 1]
+    optimizer.exclude_from_weight_decay(var_list=vectors, var_names=["bias"])
+    optimizer.build(variables)
     return optimizer
 
 
 def _learning_rate(settings: Settings, batches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate, or its schedule: a rise from 0, then a half cosine to 0 (arXiv:1608.03983) or no fall.
+    """Return the learning rate, or its schedule: a linear warm-up from 0, then a half cosine to 0 (arXiv:1608.03983).
 
-    With as many epochs as those of the rise, or fewer, there is nothing but the rise.
+    With the constant schedule it stays at its highest after the warm-up. A training that is not longer than its warm-up
+    ends with it.
     """
     warmup = round(settings.warmup_epochs * batches)
     if settings.schedule == "constant" and not warmup:
@@ -38,7 +44,7 @@ def _learning_rate(settings: Settings, batches: int) -> float | keras.optimizers
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else settings.learning_rate,
         decay_steps=max(1, settings.epochs * batches - warmup),
-        alpha=0.0 if settings.schedule == "cosine" else 1.0,  # the fraction that is left at the end
+        alpha=0.0 if settings.schedule == "cosine" else 1.0,  # the fraction left at the end
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )

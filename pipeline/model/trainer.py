@@ -4,17 +4,17 @@
     result = trainer.epoch(1)
     cost, accuracy = trainer.validate()
 
-The images stay in memory as uint8. A call into TensorFlow trains a run of
-batches: it gathers each by index, cuts it into shards, whose graphs run side by
-side on the cores, and updates the model's own variables with the sum of their
+The images stay in memory as uint8. One call into TensorFlow trains several
+batches: it gathers each by index, splits it into shards, whose graphs run in
+parallel on the cores, and updates the model's variables with the sum of their
 gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
-they are Keras's own, which use cuDNN. A cell of one's own is computed as it is.
+they are Keras's own, which use cuDNN. A custom cell is computed as it is written.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -23,15 +23,18 @@ import tensorflow as tf
 
 from pipeline import cells
 from pipeline.data.splits import DataSet, Split
-from pipeline.errors import DataError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.model import augmentation, network, optimizers, recurrent
 from pipeline.settings import Settings
 
 CHUNK_SECONDS = 0.3
-"""Aimed length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
+"""Target length of a call into TensorFlow, in seconds: Ctrl-C and progress wait for its end."""
 
-MOST_LEFT_OUT = 0.1
-"""Of an epoch's batches: those whose gradient is beyond all numbers are left out, as it can happen over many steps."""
+MOST_SKIPPED = 0.1
+"""Highest fraction of an epoch's batches that may be skipped; over many steps, a gradient can overflow now and then."""
+
+MOST_UNUSED = 0.02
+"""Highest fraction of the images that an epoch may leave out to have full batches only."""
 
 Numbers = npt.NDArray[Any]
 
@@ -40,13 +43,13 @@ Distortions = tuple[tf.Tensor, ...]
 
 
 class Epoch(NamedTuple):
-    """What an epoch cost and reached.
+    """Results of an epoch.
 
     Attributes:
-        cost: mean cross-entropy over the full batches, in nats, each before its update.
-        accuracy: fraction of the images that were classified right in the same pass.
+        cost: mean cross-entropy over the images of all batches, in nats, each batch before its update.
+        accuracy: fraction of the images that were classified correctly in the same pass.
         seconds: wall time of the training alone.
-        samples: images trained on.
+        samples: number of images trained on.
     """
 
     cost: float
@@ -55,33 +58,29 @@ class Epoch(NamedTuple):
     samples: int
 
 
-class Validation(NamedTuple):
-    """Mean cross-entropy in nats, and the fraction that was classified right."""
-
-    cost: float
-    accuracy: float
-
-
 class Trainer:
     """Trains ``model`` in place.
 
-    All chance, the order of the images, their augmentation and what dropout leaves out, is
-    a function of (seed, epoch) alone, and costs depend on neither the threads nor the progress
-    calls: the same seed, shards and machine give the same bits.
+    All randomness (the order of the images, their augmentation, dropout) is a function of
+    (seed, epoch) alone, and costs depend on neither the threads nor the progress calls: the
+    same seed, shards and machine give the same bits.
+
+    An epoch trains on full batches, and leaves out what remains of the shuffled images. If that
+    is more than 2 % of them, it is trained on too, as a smaller last batch.
 
     Args:
-        settings: the parameters; their batches leave out a last one that is not full.
-        train: what is trained on, at least one batch.
+        settings: the parameters.
+        train: training images, at least one batch.
         validation: what ``validate`` measures.
-        classes: number of them.
+        classes: number of classes.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
             machine without a GPU. False: a batch is one shard.
 
     Attributes:
         model: pixels (B, H, W) → probabilities (B, C), see ``network.build``.
-        optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are what
-            is validated and kept.
-        batches: updates per epoch.
+        optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are
+            validated and kept.
+        batches: number of batches in an epoch.
 
     Raises:
         UsageError: a parameter does not fit the data.
@@ -91,20 +90,21 @@ class Trainer:
         self, settings: Settings, train: Split, validation: Split, *, classes: int, fast: bool | None = None
     ) -> None:
         height, width = train.images.shape[1:]
-        self.batches = len(train.labels) // settings.batch_size
+        self._settings = settings
+        self._sizes = _batch_sizes(len(train.labels), settings.batch_size)
+        self.batches = len(self._sizes)
         self.model = network.build(settings, height=height, width=width, classes=classes)
-        self.optimizer = optimizers.build(settings, batches=self.batches)
-        self.optimizer.build(self.model.trainable_variables)
-        self._settings, self._batch_size = settings, settings.batch_size
+        self.optimizer = optimizers.build(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
-        self._fast = on_cores and not cells.is_own(settings.cell)
-        self._sizes = _shard_sizes(settings.batch_size, settings.shards if on_cores else 1)
+        self._fast = on_cores and not cells.is_custom(settings.cell)
+        self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model)) else 1
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = _resident(train), _resident(validation)
-        self._left_out = tf.Variable(0, trainable=False)
+        self._skipped = tf.Variable(0, trainable=False)
         self._chunk = 1
-        self._train_batches = tf.function(self._chunk_graph, autograph=False)
+        self._train_chunk = tf.function(self._chunk_graph, autograph=False)
+        self._train_last = tf.function(self._last_graph, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
 
     @classmethod
@@ -116,73 +116,64 @@ class Trainer:
         """Train one pass over the images.
 
         Args:
-            number: of the epoch, which settles what is random in it.
-            on_batches: told (batches done, batches in all) a few times a second.
+            number: of the epoch; decides what is random in it.
+            on_batches: called with (batches done, batches in total) a few times a second.
 
         Raises:
-            TrainingError: the cost of a batch is not finite, or of too many the gradient.
+            TrainingError: the cost of a batch is not finite, or the gradients of too many batches are not.
         """
         begin = time.perf_counter()
-        self._left_out.assign(0)
+        self._skipped.assign(0)
         order, distortions = _order(len(self._train[1]), self._settings.seed, number), self._distortions(number)
         self._seed_dropout(number)
         costs: list[float] = []
         hits = 0
-        while len(costs) < self.batches:
-            chunk_costs, chunk_hits = self._run_chunk(order, distortions, len(costs))
-            self._check_finite(chunk_costs, number, len(costs))
-            self._check_left_out(number)
+        for chunk_costs, chunk_hits in self._chunks(order, distortions):
             costs.extend(chunk_costs.tolist())
             hits += int(chunk_hits.sum())
+            self._check(costs, number)
             on_batches(len(costs), self.batches)
-        samples = self.batches * self._batch_size
-        return Epoch(float(np.mean(costs)), hits / samples, time.perf_counter() - begin, samples)
+        is_even = self._sizes[-1] == self._sizes[0]
+        cost = np.mean(costs) if is_even else np.average(costs, weights=self._sizes)
+        samples = sum(self._sizes)
+        return Epoch(float(cost), hits / samples, time.perf_counter() - begin, samples)
 
-    def validate(self) -> Validation:
-        """Return cost and accuracy on the validation images, of the averaged weights where there are any.
+    def validate(self) -> tuple[float, float]:
+        """Return mean cross-entropy in nats and accuracy on the validation images, of the averaged weights if any.
 
         Raises:
             TrainingError: the cost is not finite.
         """
         with self._averaged():
-            cost, hits = self._validate()
+            total, hits = self._validate()
         count = len(self._validation[1])
+        cost = float(total) / count
         if not np.isfinite(cost):
-            self._break_down("in the validation", float(cost) / count)
-        return Validation(float(cost) / count, int(hits) / count)
+            raise self._breakdown("in the validation", f"a finite cost, received {cost}")
+        return cost, int(hits) / count
 
     def state(self) -> list[Numbers]:
         """Return all that changes from epoch to epoch: the variables of the model and of the optimizer."""
-        return [variable.numpy() for variable in self._state_variables()]
+        return [variable.numpy() for variable in self._state_variables]
 
     def restore(self, state: Sequence[Numbers]) -> None:
-        """Take on a ``state`` of a trainer of the same model and optimizer: the next epoch will be as it was there.
-
-        Raises:
-            DataError: it is of another model or optimizer.
-        """
-        variables = self._state_variables()
-        expected, received = ([tuple(each.shape) for each in arrays] for arrays in (variables, state))
-        if expected != received:
-            raise DataError(
-                f"checkpoint: expected the state of this network, {len(expected)} arrays, received that of another, "
-                f"{len(received)} arrays of other shapes. Remove it to train anew."
-            )
-        for variable, value in zip(variables, state, strict=True):
+        """Continue from the ``state`` of a trainer with the same settings: the next epoch gives the same numbers."""
+        for variable, value in zip(self._state_variables, state, strict=True):
             variable.assign(value)
 
+    @property
     def _state_variables(self) -> list[keras.Variable]:
         return [*self.model.variables, *self.optimizer.variables]
 
     def weights(self) -> list[Numbers]:
-        """Return the model's weights as they are validated: averaged, where there are averages."""
+        """Return the weights that are validated: the averages, if any."""
         with self._averaged():
             weights: list[Numbers] = self.model.get_weights()
             return weights
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Put the averages, where there are any, in place of the weights for a while."""
+        """Replace the weights by their averages, if any, for a while."""
         if not self.optimizer.use_ema:
             yield
             return
@@ -195,118 +186,144 @@ class Trainer:
                 variable.assign(value)
 
     def _distortions(self, number: int) -> Distortions:
-        """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; none: not at all."""
+        """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; () for not at all."""
         count, height, width = self._train[0].shape
-        of_order, strength = (self._settings.seed, number), self._settings.distortion
+        fold, of_epoch = tf.random.experimental.stateless_fold_in, (self._settings.seed, number)
+        draws, strength = augmentation.DRAWS[self._settings.augmentation], self._settings.distortion
         drawn = tuple(
-            draw(
-                count,
-                height=height,
-                width=width,
-                seed=tf.random.experimental.stateless_fold_in(of_order, place),
-                strength=strength,
-            )
-            for place, draw in enumerate(augmentation.DRAWS[self._settings.augmentation], start=1)
+            draw(count, height=height, width=width, seed=fold(of_epoch, place), strength=strength)
+            for place, draw in enumerate(draws, start=1)
         )
         if not drawn or self._settings.augmented == 1:
             return drawn
-        seed = tf.random.experimental.stateless_fold_in(of_order, 0)
-        return augmentation.spare(drawn, part=1 - self._settings.augmented, seed=seed)
+        return augmentation.masked(drawn, probability=1 - self._settings.augmented, seed=fold(of_epoch, 0))
 
     def _seed_dropout(self, number: int) -> None:
-        """Let what dropout leaves out depend on seed, epoch and layer alone: each shard of a batch counts on from here.
+        """Make dropout depend on seed, epoch and layer alone; each shard of a batch counts up from here.
 
-        The last layer's has the seed itself: it is the only one of most networks.
+        The last layer has the seed itself: most networks have no other.
         """
-        seed = tf.constant((self._settings.seed, number * self.batches * len(self._sizes)), tf.int64)
+        seed = tf.constant((self._settings.seed, number * self.batches * self._shards), tf.int64)
         for layer in reversed(self.model.layers):
             if isinstance(layer, keras.layers.Dropout):
                 layer.seed_generator.state.assign(tf.cast(seed, tf.uint32))
                 seed = tf.random.experimental.stateless_fold_in(seed, 1)
 
-    def _run_chunk(self, order: tf.Tensor, distortions: Distortions, start: int) -> tuple[Numbers, Numbers]:
-        """Train batches from ``start`` on for about ``CHUNK_SECONDS``; return their costs and hits."""
-        stop = min(start + self._chunk, self.batches)
-        begin = time.perf_counter()
-        results = self._train_batches(order, distortions, tf.constant(start), tf.constant(stop))
-        costs, hits = (result.numpy() for result in results)
-        # The first call traces, which says little of the next: from one batch the chunk finds its size in two calls.
-        self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
-        return costs, hits
+    def _chunks(self, order: tf.Tensor, distortions: Distortions) -> Iterator[tuple[Numbers, Numbers]]:
+        """Train the batches of an epoch, several in a call of about ``CHUNK_SECONDS``; yield their costs and hits."""
+        start, full = 0, self._sizes.count(self._settings.batch_size)
+        while start < full:
+            stop = min(start + self._chunk, full)
+            begin = time.perf_counter()
+            results = self._train_chunk(order, distortions, tf.constant(start), tf.constant(stop))
+            costs, hits = (result.numpy() for result in results)
+            # The first call traces, so it says little about the next: from one batch, two calls find the right size.
+            self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
+            yield costs, hits
+            start = stop
+        if full < self.batches:
+            cost, hits = self._train_last(order, distortions)
+            yield cost.numpy(), hits.numpy()
 
-    def _check_finite(self, costs: Numbers, number: int, start: int) -> None:
+    def _check(self, costs: list[float], number: int) -> None:
+        """Raise a TrainingError if the cost of a batch of epoch ``number`` is not finite, or too many were skipped."""
         bad = np.flatnonzero(~np.isfinite(costs))
         if bad.size:
-            where = f"in epoch {number}, batch {start + bad[0] + 1} of {self.batches}"
-            self._break_down(where, costs[bad[0]])
+            where = f"in epoch {number}, batch {bad[0] + 1} of {self.batches}"
+            raise self._breakdown(where, f"a finite cost, received {costs[bad[0]]}")
+        skipped = int(self._skipped)
+        if skipped > MOST_SKIPPED * self.batches:
+            received = f"a finite gradient, received none for {skipped} of its {self.batches} batches so far"
+            raise self._breakdown(f"in epoch {number}", received)
 
-    def _check_left_out(self, number: int) -> None:
-        left_out = int(self._left_out)
-        if left_out > MOST_LEFT_OUT * self.batches:
-            received = f"none for {left_out} of its {self.batches} batches so far"
-            self._break_down(f"in epoch {number}", received, "gradient")
-
-    def _break_down(self, where: str, received: object, what: str = "cost") -> NoReturn:
-        raise TrainingError(
-            f"Training broke down {where}: expected a finite {what}, received {received}. It was stopped. "
+    def _breakdown(self, where: str, what: str) -> TrainingError:
+        return TrainingError(
+            f"Training broke down {where}: expected {what}. It was stopped. "
             f"Try a lower learning_rate; at this point it is {float(self.optimizer.learning_rate):g}."
         )
 
     def _chunk_graph(
         self, order: tf.Tensor, distortions: Distortions, start: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Train batches ``start`` to ``stop`` of ``order``; return the cost and the hits of each."""
+        """Train the full batches ``start`` to ``stop`` of ``order``; return the cost and the hits of each."""
+        size = self._settings.batch_size
 
         def body(batch: tf.Tensor, costs: tf.TensorArray, hits: tf.TensorArray) -> tuple[Any, ...]:
-            indices = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            cost, right = self._train_batch(indices, distortions)
+            cost, right = self._train_batch(order[batch * size : (batch + 1) * size], distortions, size)
             return batch + 1, costs.write(batch - start, cost), hits.write(batch - start, right)
 
         costs, hits = (tf.TensorArray(dtype, size=stop - start) for dtype in (tf.float32, tf.int32))
         _, costs, hits = tf.while_loop(lambda batch, *_: batch < stop, body, (start, costs, hits))
         return costs.stack(), hits.stack()
 
-    def _train_batch(self, indices: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor]:
-        """Update the weights by one batch; return its mean cost and its hits."""
-        parts = [self._shard(part, distortions) for part in tf.split(indices, self._sizes)]
+    def _last_graph(self, order: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train the smaller last batch of ``order``; return its cost and hits, (1,) each."""
+        size = self._sizes[-1]
+        cost, right = self._train_batch(order[-size:], distortions, size)
+        return cost[tf.newaxis], right[tf.newaxis]
+
+    def _train_batch(self, indices: tf.Tensor, distortions: Distortions, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update the weights by one batch of that size; return its mean cost and its hits."""
+        shards = enumerate(tf.split(indices, _shard_sizes(size, min(self._shards, size))))
+        parts = [self._shard(part, distortions, size, is_first=number == 0) for number, part in shards]
         costs, hits, gradients = zip(*parts, strict=True)
         summed = [tf.add_n(same) for same in zip(*gradients, strict=True)]
         if self._settings.clip_norm:
-            summed = self._finite(summed)
-        self.optimizer.apply(summed, self.model.trainable_variables)
+            self._apply_if_finite(summed)
+        else:
+            self.optimizer.apply(summed, self.model.trainable_variables)
         return tf.add_n(costs), tf.add_n(hits)
 
-    def _finite(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Return the gradients of a batch, or zeros if they have grown beyond all numbers, which no clipping mends."""
-        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
-        self._left_out.assign_add(1 - tf.cast(finite, tf.int32))
-        return [tf.where(finite, gradient, tf.zeros_like(gradient)) for gradient in gradients]
+    def _apply_if_finite(self, gradients: list[tf.Tensor]) -> None:
+        """Update the weights, or skip the batch if its gradients overflow, which clipping cannot repair.
 
-    def _shard(self, indices: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Return a shard's share of the batch's mean cost, its hits, and the gradients of what it has to minimise."""
+        Skipping leaves weights, moments and averages alone. It counts as an update in the schedule of the learning
+        rate, but not before the first update, at which Keras starts its averages.
+        """
+
+        def update() -> tf.Tensor:
+            self.optimizer.apply(gradients, self.model.trainable_variables)
+            return tf.constant(0)
+
+        def skip() -> tf.Tensor:
+            has_begun = self.optimizer.iterations > 0
+            self.optimizer.iterations.assign_add(tf.cast(has_begun, self.optimizer.iterations.dtype))
+            return tf.constant(1)
+
+        self._skipped.assign_add(tf.cond(tf.math.is_finite(tf.linalg.global_norm(gradients)), update, skip))
+
+    def _shard(
+        self, indices: tf.Tensor, distortions: Distortions, size: int, *, is_first: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Return a shard's part of the mean cost of a batch of ``size``, its hits, and the gradients to descend.
+
+        The losses that a custom cell adds are minimised with the first shard; ``cost`` is without them.
+        """
         images, labels = (tf.gather(tensor, indices) for tensor in self._train)
         images = augmentation.apply(images, *(tf.gather(each, indices) for each in distortions))
         with tf.GradientTape() as tape:
             logits = self._logits(images, training=True)
             costs, hits = _costs(logits, labels)
-            share = minimised = tf.reduce_sum(costs) / self._batch_size
+            share = minimised = tf.reduce_sum(costs) / size
             if self._settings.label_smoothing:
-                minimised = tf.reduce_sum(_smoothed(logits, labels, self._settings.label_smoothing)) / self._batch_size
+                minimised = tf.reduce_sum(_smoothed(logits, labels, self._settings.label_smoothing)) / size
+            if is_first and self._stock.losses:
+                minimised += tf.add_n(self._stock.losses)
         return share, hits, tape.gradient(minimised, self._variables)
 
     def _validation_graph(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sum of the costs of all validation images, and their hits."""
         images, labels = self._validation
-        count = len(labels)
+        count, size = len(labels), self._settings.batch_size
 
         def body(start: tf.Tensor, cost: tf.Tensor, hits: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            stop = tf.minimum(start + self._batch_size, count)
+            stop = tf.minimum(start + size, count)
             costs, right = _costs(self._logits(images[start:stop], training=False), labels[start:stop])
             return stop, cost + tf.reduce_sum(costs), hits + right
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0))
-        side_by_side = len(self._sizes)  # batches do not wait for each other here, as they do in training
-        _, cost, hits = tf.while_loop(lambda start, *_: start < count, body, begin, parallel_iterations=side_by_side)
+        parallel = self._shards  # batches do not wait for each other here, as they do in training
+        _, cost, hits = tf.while_loop(lambda start, *_: start < count, body, begin, parallel_iterations=parallel)
         return cost, hits
 
     def _logits(self, images: tf.Tensor, *, training: bool) -> tf.Tensor:
@@ -315,8 +332,15 @@ class Trainer:
         return self._stock(images, training=training)
 
 
+def _adds_losses(model: keras.Model) -> bool:
+    """Return whether the losses of a model depend on its inputs: they are then computed on a whole batch."""
+    model(np.zeros((1, *model.input_shape[1:]), np.float32), training=True)
+    of_weights = [weight for weight in model.trainable_weights if weight.regularizer]
+    return len(model.losses) > len(of_weights)
+
+
 def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the cross-entropy of each image in nats, (B,), and how many are classified right."""
+    """Return the cross-entropy of each image in nats, (B,), and how many are classified correctly."""
     labels = tf.cast(labels, tf.int32)
     right = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -334,9 +358,15 @@ def _order(count: int, seed: int, epoch: int) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(tf.range(count), seed=(seed, epoch))
 
 
-def _shard_sizes(batch_size: int, shards: int) -> list[int]:
-    """Return the sizes of the shards, as equal as can be: 10 in 4 → 3, 3, 2, 2."""
-    return [batch_size // shards + (number < batch_size % shards) for number in range(shards)]
+def _batch_sizes(count: int, size: int) -> list[int]:
+    """Return the sizes of an epoch's batches: full ones, and a smaller last one if too many images remain."""
+    full, rest = divmod(count, size)
+    return [size] * full + ([rest] if rest > MOST_UNUSED * count else [])
+
+
+def _shard_sizes(size: int, shards: int) -> list[int]:
+    """Return the sizes of the shards, as equal as possible: 10 in 4 → 3, 3, 2, 2."""
+    return [size // shards + (number < size % shards) for number in range(shards)]
 
 
 def _resident(split: Split) -> tuple[tf.Tensor, tf.Tensor]:

@@ -36,7 +36,7 @@ def of_parameters(parameters: Mapping[str, object], data_digest: str) -> str:
     """Return the fingerprint of a training with these parameters on the raw data of that digest."""
     settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in WITHOUT_EFFECT}
     cell = str(parameters["cell"])
-    own = [custom_cells.source(cell).digest] if cells.is_own(cell) else []
+    own = [custom_cells.source(cell).digest] if cells.is_custom(cell) else []
     return digests.of_texts(json.dumps(settled), data_digest, digests.of_code(*CODE), *_versions(), *own)
 
 

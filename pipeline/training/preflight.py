@@ -28,7 +28,7 @@ def check(trainings: Sequence[Settings]) -> None:
         UsageError: one cannot be trained, or two of them have classes of one name, which a saved model could not tell
             apart.
     """
-    own = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_own(each.cell)}
+    own = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_custom(each.cell)}
     if not own:
         return
     _check_names(sorted({cell for cell, *_ in own}))

@@ -93,7 +93,7 @@ def opened(
 
 def _keep_cell(run_id: str, cell: str) -> None:
     """Keep the file of a cell of one's own with the run."""
-    if cells.is_own(cell):
+    if cells.is_custom(cell):
         file = custom_cells.source(cell)
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, file.name).write_bytes(file.content)
@@ -203,7 +203,7 @@ def _log_model(training: Training, fit: Fit) -> tuple[str, float]:
     """Log the model of the kept epoch; return its id, and the temperature that it holds."""
     data = training.data
     with tempfile.TemporaryDirectory() as folder:
-        own = cells.is_own(training.settings.cell)
+        own = cells.is_custom(training.settings.cell)
         classify = network.save(fit.model(), Path(folder), fast=not own)
         temperature = _temperature(classify, data)
         models.discard_models(training.run_id)  # of an attempt that was cut off while it logged one

@@ -281,7 +281,7 @@ def test_what_it_is_to_be_judged_against_is_looked_up_before_anything_is_trained
     ("arguments", "said"),
     [
         (("--cells", ""), "cells: expected values parted by commas"),
-        (("--cells", "rnn,elman"), "of your own, such as my_cells:MGU, received 'elman'."),
+        (("--cells", "rnn,elman"), "of a custom cell, such as my_cells:MGU, received 'elman'."),
         (("--seeds", "1,2.5"), "seed: expected a valid integer"),
         (("--batch-size", "2000"), "batch_size: expected at most the 1,293 training images"),
         (("--seeds", "1-501", "--cells", "rnn,gru"), "at most 1,000 trainings"),

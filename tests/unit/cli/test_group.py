@@ -37,7 +37,7 @@ def run(*arguments: str) -> Any:
         (("run", "--epochs", "many"), "epochs: expected a valid integer, received 'many'."),
         (
             ("run", "--cell", "elman"),
-            "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS of a cell of your own",
+            "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS of a custom cell",
         ),
         (("run", "--ema", "nan"), "ema: expected a finite number, received nan."),
     ],

@@ -25,7 +25,7 @@ def transforms(count: int = 1_000, height: int = 28, width: int = 28, seed: tupl
 
 
 def bends(count: int = 1_000, height: int = 28, width: int = 28, seed: tuple[int, int] = (1, 1)) -> Array:
-    return np.asarray(augmentation.random_bends(count, height=height, width=width, seed=seed))
+    return np.asarray(augmentation.random_displacements(count, height=height, width=width, seed=seed))
 
 
 def read_at(row: Array, x: float, y: float) -> Array:
@@ -64,11 +64,11 @@ def test_the_limits_are_ten_degrees_a_tenth_and_two_pixels_of_28() -> None:
         assert high - 0.02 * (high - low) < values.max() <= high + 1e-4
 
 
-@pytest.mark.parametrize("draw", [augmentation.random_affine, augmentation.random_bends])
+@pytest.mark.parametrize("draw", [augmentation.random_affine, augmentation.random_displacements])
 def test_a_strength_is_a_factor_on_the_limits(draw: Callable[..., tf.Tensor]) -> None:
     """The same random numbers, stretched: angles, scales, shifts and bends."""
     one, half = (np.asarray(draw(200, height=28, width=28, seed=(1, 1), strength=by)) for by in (1, 0.5))
-    if draw is augmentation.random_bends:
+    if draw is augmentation.random_displacements:
         np.testing.assert_allclose(half, one / 2, rtol=1e-6)
         return
     (angles, scales), (half_angles, half_scales) = (
@@ -159,7 +159,7 @@ def test_a_part_of_the_images_is_left_as_it_is_others_for_another_seed(kind: str
 
     left = []
     for seed in ((1, 0), (1, 0), (2, 0)):
-        spared = augmentation.spare(drawn, part=0.25, seed=seed)
+        spared = augmentation.masked(drawn, probability=0.25, seed=seed)
         distorted = augmentation.apply(tf.repeat(tf.constant(shown), count, axis=0), *spared)
         left.append((np.asarray(distorted) == shown).all(axis=(1, 2)))
         whole = augmentation.apply(tf.repeat(tf.constant(shown), count, axis=0), *drawn)

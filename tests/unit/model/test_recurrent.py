@@ -180,36 +180,5 @@ def test_the_size_of_a_batch_may_be_open() -> None:
         np.testing.assert_allclose(run(x), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (keras.layers.LSTM(2, activation="relu", name="a"), r"a: expected activation='tanh', received 'relu'\."),
-        (keras.layers.GRU(2, reset_after=False, name="a"), r"a: expected reset_after=True, received False\."),
-        (keras.layers.SimpleRNN(2, use_bias=False, name="a"), r"a: expected use_bias=True, received False\."),
-        (keras.layers.GRU(2, recurrent_dropout=0.1, name="a"), r"a: expected recurrent_dropout=0.0, received 0\.1\."),
-        (keras.layers.LSTM(2, go_backwards=True, name="a"), r"a: expected go_backwards=False, received True\."),
-        (keras.layers.LSTM(2, dtype="float64", name="a"), r"a: expected dtype='float32', received 'float64'\."),
-        (keras.layers.Dense(2, name="a"), r"a: expected one of SimpleRNN, LSTM, GRU, MGU, received Dense\."),
-        (
-            keras.layers.Bidirectional(keras.layers.GRU(2), merge_mode="sum", name="a"),
-            r"a: expected merge_mode='concat', received 'sum'\.",
-        ),
-    ],
-)
-def test_a_layer_with_other_equations_is_refused(layer: keras.layers.Layer, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        recurrent.run(built(layer, 3), tf.zeros((2, 1, 3)))
-
-
-def test_a_network_with_operations_that_are_no_layers_is_refused() -> None:
-    """They would be missing from what is trained and served, and nothing would say so."""
-    inputs = keras.Input((4, 3))
-    doubled = keras.layers.Reshape((4, 3))(inputs) * 2
-    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Dense(2)(keras.layers.SimpleRNN(2)(doubled))))
-
-    with pytest.raises(ValueError, match=r"expected layers alone, received the operations multiply"):
-        recurrent.logits(model, tf.zeros((1, 4, 3)))
-
-
 def test_every_cell_has_its_equations() -> None:
     assert set(get_args(Cell)) == set(CELL_TABLE) == set(equations.EQUATIONS)
