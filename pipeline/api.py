@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pipeline import recipes
 from pipeline.cli import notebook
-from pipeline.errors import DataError, UsageError, of_library
+from pipeline.errors import UsageError, of_library
 from pipeline.execution.grid import OPTIONS, grid
 from pipeline.machine import usable_cores
 from pipeline.results import Comparison, Search, Training
@@ -333,14 +333,13 @@ def predict(
     from pipeline.serving import batches
 
     listed = [paths] if isinstance(paths, str | Path) else paths
-    unread: list[DataError] = []
     files = batches.files([Path(path) for path in listed])
     if not files:
         raise UsageError("paths: expected at least one picture, IDX or Parquet file or folder, received none.")
     classifier, reading = load(model, trust=trust), batches.Reading(column=column, by_step=by_step)
-    schema = reading.schema(files, classifier.class_names)
-    found = list(batches.tables(files, classifier, usable_cores(), unread.append, reading))
+    found = [reading.schema(files, classifier).empty_table()]
+    _, unread = batches.answer(files, classifier, found.append, reading, cores=usable_cores())
     if unread:
         raise unread[0]
-    table: pd.DataFrame = pa.concat_tables([schema.empty_table(), *found], promote_options="default").to_pandas()
+    table: pd.DataFrame = pa.concat_tables(found, promote_options="default").to_pandas()
     return table

@@ -323,14 +323,13 @@ def predict(
 
     reading = Reading(column=column, by_step=by_step)
     if output and storage.is_folder(output) and not as_json:
-        from pipeline.stages.predict_parts import predict_parts
+        from pipeline.stages.predict_folder import predict_folder
 
-        predict_parts(paths, model, output, reading, reporter, on=on, trust=trust)
+        predict_folder(paths, model, output, reading, reporter, on=on, trust=trust)
     else:
         from pipeline.stages.predict import predict
 
-        storage.check_here(paths, output, on)
-        predict(paths, model, output, reading, reporter, as_json=as_json, trust=trust)
+        predict(paths, model, output, reading, reporter, on=on, as_json=as_json, trust=trust)
 
 
 @command.add(app, MODELS, "pipeline serve --model models:/mnist-gru@champion")

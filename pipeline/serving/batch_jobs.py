@@ -1,71 +1,56 @@
-"""Many files to a folder of answers, one file each, as jobs of an executor; repeated, what is missing is done.
+"""Many files to a folder of answers, one file each, as jobs of an executor; repeated, it does what is missing.
 
-A file of answers says in its metadata to which input and of which model it is:
-so what is there is taken for what it is, whoever wrote it and when. Each is
-whole or not there. The model is fetched once, by who typed the command, and
-goes to all jobs: they need no tracking server, and all parts are of one model,
-even if its alias moves in between.
+The metadata of a file of answers states its input, model and options, so answers that are already there are recognised
+by themselves. The model is fetched once, where the command was typed, and handed to all jobs: they need no tracking
+server, and all answers come from one model even if its alias moves meanwhile.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+
+import pyarrow as pa
 
 from pipeline.errors import DataError, UsageError
 from pipeline.execution.scheduler import Executor, Parcel
 from pipeline.execution.worker_pool import Failed, Finished, Moved, Send
 from pipeline.progress import Reporter
 from pipeline.serving import answers, batches, parquet_images, storage
+from pipeline.serving.answers import ABOUT
 from pipeline.serving.batches import Reading
 from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
-ABOUT = next(iter(answers.OURS))
-
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A file to be answered; a job of an executor.
+class FileJob:
+    """A file to be answered.
 
     Attributes:
         address: of the file.
-        mark: that tells it from others, see :func:`places.mark`.
         output: address of its answers.
         about: what the answers say of themselves.
-        file: the file, if it is on the disk of who typed the command; None: it is in a store.
+        file: the file, if it is on the disk where the command was typed; None: it is in a store.
     """
 
     address: str
-    mark: str
     output: str
     about: str
     file: Parcel | None
 
-    def opened(self) -> AbstractContextManager[Path]:
-        """Give the file where the job runs."""
-        return self.file.opened() if self.file else storage.fetched(self.address)
-
-
-class Answered(NamedTuple):
-    """What a job leaves: the number of images, and the file of their answers, if it could not put that itself."""
-
-    images: int
-    content: bytes | None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """Answers a part; handed to an executor.
+    """Answers files; handed to an executor.
 
     Attributes:
         model: its files.
         digest: of these.
-        trust: run its code whatever it is.
+        trust: run its code even if it is not this pipeline's.
         reading: how files are read, and what is asked.
         cores: that a job may use.
     """
@@ -76,40 +61,35 @@ class Answering:
     reading: Reading
     cores: int
 
-    def __call__(self, part: Part, send: Send) -> Answered:
-        """Answer all images of a part, and put the answers where they belong.
+    def __call__(self, job: FileJob, send: Send) -> tuple[int, bytes | None]:
+        """Answer all images of a file; return their number, and the answers' bytes if they cannot be put from here.
 
         Raises:
-            DataError: it cannot be read, or changes while it is.
+            DataError: the file cannot be read.
         """
         quieten()
         classifier = _loaded(self)
-        with part.opened() as path, TemporaryDirectory() as folder:
+        source = job.file.opened() if job.file else storage.fetched(job.address)
+        with source as path, TemporaryDirectory() as folder:
             file = Path(folder) / f"answers{parquet_images.ENDING}"
-            count = self._answer(part, path, classifier, file)
-            if storage.mark(str(path) if part.file else part.address) != part.mark:
-                raise DataError(f"{part.address}: expected a file that stays as it is, but it has changed. Repeat it.")
-            if self.model.travels and not storage.is_remote(part.output):
-                return Answered(count, file.read_bytes())
-            storage.put(file, part.output)
-            return Answered(count, None)
+            count = self._answer(job, path, classifier, file)
+            with pa.memory_map(str(file)) as content:
+                if self.model.travels and not storage.is_remote(job.output):
+                    return count, content.read()
+                storage.put(content.read_buffer(), job.output)
+        return count, None
 
-    def _answer(self, part: Part, path: Path, classifier: Classifier, file: Path) -> int:
-        """Write the answers to a part, which is at a path here, into a file; return how many they are."""
-        shown = answers.name(part.address)
-
-        def refuse(error: DataError) -> None:
-            raise DataError(str(error).replace(answers.name(path), shown))
-
-        reading, count = replace(self.reading, name=lambda _: shown), 0
-        with answers.written(file, reading.schema([path], classifier.class_names), {ABOUT: part.about}) as write:
-            for table in batches.tables([path], classifier, self.cores, refuse, reading):
-                write(table)
-                count += table.num_rows
+    def _answer(self, job: FileJob, path: Path, classifier: Classifier, file: Path) -> int:
+        """Write the answers to the images at a path here into a file; return their number."""
+        reading = replace(self.reading, name=lambda _: answers.name(job.address))
+        with answers.written(file, reading.schema([path], classifier), job.about) as write:
+            count, unread = batches.answer([path], classifier, write, reading, cores=self.cores)
+        if unread:
+            raise DataError(str(unread[0]).replace(answers.name(path), answers.name(job.address)))
         return count
 
 
-_model: dict[str, Classifier] = {}  # of this process, by its digest: loaded once
+_model: dict[str, Classifier] = {}  # the one of this process, by its digest: loaded once
 
 
 def _loaded(work: Answering) -> Classifier:
@@ -120,18 +100,15 @@ def _loaded(work: Answering) -> Classifier:
     return _model[work.digest]
 
 
-# --- beside them, who hands them out --------------------------------------------------------------------------------
-
-
 @dataclass
 class Outcome:
-    """What came of the parts.
+    """The result of answering many files.
 
     Attributes:
-        answered: the number of answers that were written.
-        files: of how many parts.
-        found: parts whose answers were there.
-        failures: the reason of each that failed, by address.
+        answered: number of answers that were written.
+        files: number of files that were answered.
+        found: number of files whose answers were there.
+        failures: the reason of each file that failed, by address.
     """
 
     answered: int = 0
@@ -143,7 +120,7 @@ class Outcome:
 def answer_all(
     files: Sequence[str], folder: str, work: Answering, reporter: Reporter, *, executor: Executor, count: int
 ) -> Outcome:
-    """Answer all files whose answers are not in a folder yet, ``count`` at a time; one that fails fails alone.
+    """Answer all files whose answers are not in a folder yet, ``count`` at a time; failures do not affect the others.
 
     Raises:
         UsageError: two files would have the same file of answers.
@@ -153,53 +130,46 @@ def answer_all(
     with closing(executor.run(work, jobs, count=count)) as events:
         for event in events:
             if isinstance(event, Finished):
-                _keep(event.job, event.result, outcome)
-                reporter.note(f"{answers.printable(event.job.output)}: {event.result.images:,} answers.")
+                answered, content = event.result
+                if content is not None:
+                    storage.put(pa.py_buffer(content), event.job.output)
+                outcome.answered += answered
+                outcome.files += 1
+                reporter.note(f"{answers.printable(event.job.output)}: {answered:,} answers.")
             elif isinstance(event, Failed):
                 outcome.failures[event.job.address] = event.reason
             elif isinstance(event, Moved):
-                reporter.note(f"{answers.printable(event.job.address)} begins again elsewhere: its node was lost.")
+                reporter.note(f"{answers.printable(event.job.address)} starts again elsewhere: its node was lost.")
     return outcome
 
 
-def _keep(part: Part, answered: Answered, outcome: Outcome) -> None:
-    """Put the answers where they belong, if they came here, and count them."""
-    if answered.content is not None:
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / storage.name(part.output)
-            file.write_bytes(answered.content)
-            storage.put(file, part.output)
-    outcome.answered += answered.images
-    outcome.files += 1
-
-
 def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
-    """Return where the answers to each file go: under its name; to what is no Parquet file, with another ending."""
-    outputs: dict[str, str] = {}
-    of: dict[str, str] = {}
-    for file in dict.fromkeys(files):
-        name = storage.name(file)
-        output = outputs[file] = f"{folder}/{name}" + (
-            "" if name.endswith(parquet_images.ENDING) else parquet_images.ENDING
-        )
-        if (other := of.setdefault(output, file)) != file:
+    """Return the address of the answers to each file: its name in the folder, with .parquet at the end."""
+    outputs = {
+        file: f"{folder}/{PurePath(file).name.removesuffix(parquet_images.ENDING)}{parquet_images.ENDING}"
+        for file in files
+    }
+    files_of = {output: file for file, output in outputs.items()}
+    for file, output in outputs.items():
+        if files_of[output] != file:
             raise UsageError(
                 f"paths: expected files of different names, as their answers go into one folder, received "
-                f"{answers.printable(other)} and {answers.printable(file)}. Give each its own --output."
+                f"{answers.printable(file)} and {answers.printable(files_of[output])}. Give each its own --output."
             )
     return outputs
 
 
-def _missing(outputs: Mapping[str, str], work: Answering, executor: Executor, outcome: Outcome) -> Iterator[Part]:
-    """Yield the parts whose answers are not there; those of another model or input are made anew."""
+def _missing(outputs: Mapping[str, str], work: Answering, executor: Executor, outcome: Outcome) -> Iterator[FileJob]:
+    """Yield the files whose answers are not there, or are those of another input, model or option."""
+    asked = {"model": work.digest, "column": work.reading.column, "by_step": work.reading.by_step}
     for address, output in outputs.items():
         try:
-            mark, there = storage.mark(address), storage.about(output)
-            about = _about(mark, work)
+            about = json.dumps({"input": storage.etag(address)} | asked, sort_keys=True)
+            there = storage.about(output)
             if there is not None and ABOUT.encode() not in there:
                 raise DataError(
                     f"{answers.printable(output)}: expected answers or nothing there, received a file of something "
-                    "else. Move it out of the way, or take another folder."
+                    "else. Move it out of the way, or choose another folder."
                 )
         except DataError as error:
             outcome.failures[address] = str(error)
@@ -208,10 +178,4 @@ def _missing(outputs: Mapping[str, str], work: Answering, executor: Executor, ou
             outcome.found += 1
         else:
             file = None if storage.is_remote(address) else executor.parcel(Path(address))
-            yield Part(address=address, mark=mark, output=output, about=about, file=file)
-
-
-def _about(mark: str, work: Answering) -> str:
-    """Return what answers say of themselves: all that settles them."""
-    asked = {"column": work.reading.column, "by_step": work.reading.by_step}
-    return json.dumps({"input": mark, "model": work.digest} | asked, sort_keys=True)
+            yield FileJob(address=address, output=output, about=about, file=file)

@@ -1,13 +1,17 @@
-"""Parquet files of images: a column of pixels, read in parts, and the other columns, which go along with them.
+"""Parquet files of images: the pixels in parts of bounded memory, and the other columns of their rows.
 
-A row is an image: a list of its H · W pixels, row by row, or of H lists of W,
-as Arrow has them (of fixed size or not); numbers from 0 to 255. What a part
-takes in memory is bounded by what the file says of itself, however long its
-row groups are.
+A row is an image of H × W numbers from 0 to 255, in one of these forms:
+
+- one list of H · W numbers, or H lists of W, of fixed size or not; or an Arrow tensor of fixed shape (H, W);
+- H · W columns of numbers whose names differ by digits alone, such as ``pixel0``, ``pixel1``, …;
+- a picture file as Hugging Face's ``datasets`` stores it: ``struct<bytes: binary, path: string>``.
 """
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,9 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from pipeline.data.image_form import Form
 from pipeline.errors import DataError, first_line
+from pipeline.serving import pictures
 from pipeline.settings import option
 
 MAGIC = b"PAR1"
@@ -25,13 +31,13 @@ MAGIC = b"PAR1"
 
 ENDING = ".parquet"
 
-AT_ONCE = 2**25
-"""Bytes of rows, as the file says, that are read at once."""
+IN_MEMORY = 2**25
+"""Bytes of rows, as the file states them, that are read at a time."""
 
-BUFFER = 2**20  # bytes of a column that are read from the disk at once
-BRIGHTEST = 255
+BUFFER = 2**20  # bytes of a column that are read from the disk at a time
 
-Numbers = NDArray[Any]
+Decode = Callable[[pa.RecordBatch, int], NDArray[Any]]
+"""Takes rows and the number of the first one; returns their pixels (n, H, W)."""
 
 
 def is_parquet(path: Path) -> bool:
@@ -41,60 +47,59 @@ def is_parquet(path: Path) -> bool:
 
 
 def metadata(file: Path | pa.NativeFile) -> dict[bytes, bytes]:
-    """Return what a Parquet file says of itself as a whole; nothing if it is none that reads."""
+    """Return the key-value metadata of a Parquet file; nothing if the file is not readable as one."""
     try:
         return dict(pa.parquet.read_metadata(file).metadata or {})
     except (OSError, pa.ArrowException):
         return {}
 
 
-def others(path: Path, *, name: str, column: str | None) -> pa.Schema:
+def other_columns(path: Path, *, name: str, column: str | None, form: Form) -> pa.Schema:
     """Return the columns beside the pixels.
 
     Raises:
         DataError: see :func:`stream`.
     """
     with _opened(path, name) as file:
-        return _without(file.schema_arrow, _pixels(file.schema_arrow, column, name))
+        return _others(file.schema_arrow, _pixels(file.schema_arrow, column, name, form)[0])
 
 
 def stream(
-    path: Path, *, name: str, column: str | None, height: int, width: int, rows: int
-) -> Iterator[tuple[Numbers, pa.Table]]:
-    """Yield the images of a Parquet file in parts (n ≤ ``rows``, H, W), and the other columns of their rows.
+    path: Path, *, name: str, column: str | None, form: Form, rows: int
+) -> Iterator[tuple[NDArray[Any], pa.Table]]:
+    """Yield the images of a Parquet file in parts (n ≤ ``rows``, H, W), with the other columns of their rows.
 
     Args:
         path: of the file.
-        name: of it, as the error shall name it.
-        column: that holds the pixels; None: the only one of lists of numbers.
-        height: rows of an image, in pixels.
-        width: columns of an image, in pixels.
-        rows: of a part, at most.
+        name: of the file in errors.
+        column: that holds the pixels; None: found by its type.
+        form: of the images that the model reads.
+        rows: most rows of a part.
 
     Raises:
-        DataError: it is damaged, has no such column, or a row that is no image of this size, which shows after the
-            parts before it.
+        DataError: the file is damaged, has no such column, or a row is not an image of this size; the parts before it
+            have been yielded by then.
     """
     done = 0
     with _opened(path, name) as file:
-        index = _pixels(file.schema_arrow, column, name)
-        kept = _without(file.schema_arrow, index)
-        image = _Image(name, file.schema_arrow.names[index], height, width)
+        columns, decode = _pixels(file.schema_arrow, column, name, form)
+        others = _others(file.schema_arrow, columns)
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
-            image.check_size(group)
-            size = max(1, min(rows, AT_ONCE * group.num_rows // max(1, group.total_byte_size)))
+            size = max(1, min(rows, IN_MEMORY * group.num_rows // max(1, group.total_byte_size)))
             for batch in file.iter_batches(size, row_groups=[number]):
-                beside = [_plain(each) for place, each in enumerate(batch.columns) if place != index]
-                yield image.numbers(batch.column(index), done), pa.table(beside, kept)
+                kept = [
+                    _plain(each) for each, field in zip(batch, batch.schema, strict=True) if field.name in others.names
+                ]
+                yield decode(batch, done), pa.table(kept, others)
                 done += len(batch)
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
-    """Open a file; what Arrow raises of a damaged one becomes an error that names it."""
+    """Open a file; what Arrow raises about a damaged one becomes an error that names it."""
     try:
-        with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:  # else a row group at once
+        with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:  # not whole row groups
             yield file
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -104,130 +109,146 @@ def _opened(path: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
         ) from None
 
 
-def _pixels(schema: pa.Schema, column: str | None, name: str) -> int:
-    """Return which column holds the pixels."""
-    if column is not None:
-        found: list[int] = schema.get_all_field_indices(column)
-        if len(found) == 1 and _holds_lists(schema.field(found[0]).type):
-            return found[0]
-        is_there = [str(schema.field(index).type) for index in found]
-        received = f"{' and '.join(is_there)} there" if is_there else f"the columns {', '.join(schema.names) or 'none'}"
-        raise DataError(f"{name}: expected a column {column!r} of lists of numbers, received {received}.")
-    found = [index for index, field in enumerate(schema) if _holds_lists(field.type)]
+def _pixels(schema: pa.Schema, column: str | None, name: str, form: Form) -> tuple[list[str], Decode]:
+    """Return the columns that hold the pixels, and what decodes them.
+
+    Raises:
+        DataError: there are none, or several candidates.
+    """
+    found = [field.name for field in schema if _holds_images(field.type) and column in (None, field.name)]
     if len(found) == 1:
-        return found[0]
-    if found:
-        several = ", ".join(schema.names[index] for index in found)
-        raise DataError(
-            f"{name}: expected one column of lists of numbers, the pixels, received {several}. Say which it is: "
-            f"{option('column', schema.names[found[0]])}."
+        return found, _decoder(schema.field(found[0]).type, found[0], name, form)
+    wide = _numbered_columns(schema, form.height * form.width) if column is None and not found else []
+    if wide:
+        return wide, lambda batch, first: _checked(
+            np.column_stack([each.to_numpy(zero_copy_only=False) for each in batch.select(wide)]), name, first, form
         )
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-    raise DataError(f"{name}: expected a column of lists of numbers, the pixels, received the columns {columns}.")
+    received = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    if found:
+        advice = f"Choose one of them: {option('column', found[0])}."
+    elif any(_is_bytes(field.type) for field in schema):
+        advice = "Bytes may be pixels or picture files: write pixels as lists of numbers, picture files as struct<bytes, path>."
+    else:
+        advice = f"Write the {form.height} × {form.width} pixels of each image as a list of numbers."
+    wanted = f"a column {column!r}" if column else "one column"
+    raise DataError(
+        f"{name}: expected {wanted} of lists of numbers, the pixels, received the columns {received}. {advice}"
+    )
 
 
-def _holds_lists(kind: pa.DataType) -> bool:
-    """Return whether the values are lists of numbers, or of such lists."""
-    kind = _stored(kind)
-    if not _is_list(kind):
-        return False
-    inner = _stored(kind.value_type)
-    return _is_number(inner) or (_is_list(inner) and _is_number(_stored(inner.value_type)))
+def _holds_images(kind: pa.DataType) -> bool:
+    """Return whether values are lists of numbers, lists of such lists, tensors of numbers, or picture files."""
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
+    inner = _item(_item(kind) or pa.null()) or _item(kind) or pa.null()
+    return pa.types.is_integer(inner) or pa.types.is_floating(inner)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+def _item(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of the items of a list or a tensor; None for other types."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return kind.value_type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return kind.value_type if is_list else None
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
-def _stored(kind: pa.DataType) -> pa.DataType:
-    """Return what values are stored as: of a tensor of fixed shape, lists."""
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+def _numbered_columns(schema: pa.Schema, count: int) -> list[str]:
+    """Return the ``count`` columns of numbers whose names differ by digits alone; none if there are no such."""
+    numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
+    patterns = {each: re.sub(r"\d+", "#", each) for each in numbers}
+    return next(
+        (
+            [each for each in numbers if patterns[each] == pattern]
+            for pattern, n in Counter(patterns.values()).items()
+            if n == count
+        ),
+        [],
+    )
 
 
-def _without(schema: pa.Schema, index: int) -> pa.Schema:
-    """Return all columns but one; categories as what they stand for."""
-    kept = [field for place, field in enumerate(schema) if place != index]
-    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in kept]
-    return pa.schema([pa.field(field.name, kind) for field, kind in zip(kept, kinds, strict=True)])
+def _others(schema: pa.Schema, pixels: Sequence[str]) -> pa.Schema:
+    """Return all columns but those of pixels; of a dictionary the type of its values."""
+    kept = [field for field in schema if field.name not in {*pixels}]
+    return pa.schema(
+        [pa.field(each.name, each.type.value_type if pa.types.is_dictionary(each.type) else each.type) for each in kept]
+    )
 
 
 def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-class _Image:
-    """What a row of a file is expected to be.
+def _decoder(kind: pa.DataType, column: str, name: str, form: Form) -> Decode:
+    """Return what decodes a column of this type."""
+    place = f"{name}: column {column}"
 
-    Args:
-        name: of the file.
-        column: with the pixels.
-        height: rows of an image, in pixels.
-        width: columns of an image, in pixels.
-    """
-
-    def __init__(self, name: str, column: str, height: int, width: int) -> None:
-        self._column = f"{name}: column {column}"
-        self._name, self._height, self._width = column, height, width
-
-    @property
-    def _size(self) -> int:
-        return self._height * self._width
-
-    def check_size(self, group: pa.parquet.RowGroupMetaData) -> None:
-        """Check that a row group does not say of itself that its rows are far too long, before they are read."""
-        columns = [group.column(index) for index in range(group.num_columns)]
-        pixels = [each.num_values for each in columns if each.path_in_schema.startswith(f"{self._name}.")]
-        expected = group.num_rows * self._size
-        if max(pixels, default=0) > 2 * expected + AT_ONCE // 8:
-            raise DataError(f"{self._column}: {self._expected(group.num_rows)}, received {max(pixels):,} of them.")
-
-    def numbers(self, column: pa.Array, first: int) -> Numbers:
-        """Return the pixels (n, H, W) of rows, of which ``first`` is the number of the first one in the file.
-
-        Raises:
-            DataError: a row holds something else.
-        """
-        lists = _storage(column)
-        self._check_whole(lists, first, 1, "null")
-        if _is_list(_stored(lists.type.value_type)):
-            self._check_lengths(lists, first, 1, self._height, "lists in it")
-            lists = _storage(lists.flatten())
-            self._check_whole(lists, first, self._height, "a null in it")
-            self._check_lengths(lists, first, self._height, self._width, "numbers in a list of it")
-        else:
-            self._check_lengths(lists, first, 1, self._size, "numbers")
-        values = _storage(lists.flatten())
-        self._check_whole(values, first, self._size, "a null in it")
-        numbers: Numbers = values.to_numpy(zero_copy_only=False)
-        if numbers.dtype != np.uint8:
-            bad = np.flatnonzero(~((numbers >= 0) & (numbers <= BRIGHTEST)))  # NaN is neither
-            if len(bad):
-                raise self._refused(first + bad[0] // self._size, f"{numbers[bad[0]]:g}")
-        return numbers.reshape(-1, self._height, self._width)
-
-    def _check_whole(self, values: pa.Array, first: int, each: int, what: str) -> None:
-        """Check that none is null; ``each`` so many make up a row."""
+    def tensors(batch: pa.RecordBatch, first: int) -> NDArray[Any]:
+        values = batch.column(column)
         if values.null_count:
-            index = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
-            raise self._refused(first + index // each, what)
+            raise _refused(place, first + int(np.argmax(values.is_null())), "null", form)
+        return _checked(values.to_numpy_ndarray(), place, first, form)
 
-    def _check_lengths(self, lists: pa.Array, first: int, each: int, expected: int, what: str) -> None:
-        lengths = pa.compute.list_value_length(lists).to_numpy(zero_copy_only=False)
-        bad = np.flatnonzero(lengths != expected)
+    def lists(batch: pa.RecordBatch, first: int) -> NDArray[Any]:
+        values = batch.column(column)
+        lengths = (form.height, form.width) if _item(_item(kind) or pa.null()) else (form.height * form.width,)
+        for length in lengths:
+            if (
+                values.null_count
+                or not pa.compute.all(pa.compute.equal(pa.compute.list_value_length(values), length)).as_py()
+            ):
+                return _row_by_row(batch.column(column), place, first, form)
+            values = values.flatten()
+        if values.null_count:
+            return _row_by_row(batch.column(column), place, first, form)
+        return _checked(values.to_numpy(zero_copy_only=False).reshape(len(batch), *lengths), place, first, form)
+
+    def files(batch: pa.RecordBatch, first: int) -> NDArray[Any]:
+        rows = enumerate(batch.column(column).to_pylist(), start=first)
+        return np.stack([_picture(row, f"{place}, row {number:,}", form) for number, row in rows])
+
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return tensors
+    return files if pa.types.is_struct(kind) else lists
+
+
+def _picture(row: Any, place: str, form: Form) -> NDArray[np.uint8]:
+    content = row and row["bytes"]
+    if not content:
+        raise DataError(f"{place}: expected the bytes of a picture file, received none. Embed the files in the table.")
+    return pictures.read(BytesIO(content), name=place, form=form)
+
+
+def _row_by_row(rows: pa.Array, place: str, first: int, form: Form) -> NDArray[Any]:
+    """Return the pixels of rows that are not all alike, or rather the error of the first that is not an image."""
+    images = []
+    for number, row in enumerate(rows.to_pylist(), start=first):
+        try:
+            image = np.array(row if row is not None else [], np.float64)
+        except (TypeError, ValueError):
+            raise _refused(place, number, "lists of unequal lengths", form) from None
+        images.append(_checked(image[np.newaxis], place, number, form)[0])
+    return np.stack(images)
+
+
+def _checked(pixels: NDArray[Any], place: str, first: int, form: Form) -> NDArray[Any]:
+    """Return pixels as images (n, H, W).
+
+    Raises:
+        DataError: they have another shape, or hold something that is not a number from 0 to 255.
+    """
+    if pixels.shape[1:] not in {(form.height, form.width), (form.height * form.width,)}:
+        raise _refused(place, first, " × ".join(f"{each:,}" for each in pixels.shape[1:]) + " numbers", form)
+    if pixels.dtype != np.uint8:
+        bad = np.argwhere(~((pixels >= 0) & (pixels <= 255)))  # noqa: PLR2004 - NaN is neither
         if len(bad):
-            raise self._refused(first + bad[0] // each, f"{lengths[bad[0]]:,} {what}")
-
-    def _refused(self, row: int, received: str) -> DataError:
-        return DataError(f"{self._column}, row {row:,}: {self._expected(1)} from 0 to 255, received {received}.")
-
-    def _expected(self, rows: int) -> str:
-        shape = f"{self._height} × {self._width}"
-        return f"expected {shape} = {self._size} numbers" + (f" in each of {rows:,} rows" if rows > 1 else "")
+            raise _refused(place, first + int(bad[0][0]), f"{pixels[tuple(bad[0])]:g}", form)
+    return pixels.reshape(-1, form.height, form.width)
 
 
-def _storage(array: pa.Array) -> pa.Array:
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+def _refused(place: str, row: int, received: str, form: Form) -> DataError:
+    size = f"{form.height} × {form.width} = {form.height * form.width}"
+    return DataError(f"{place}, row {row:,}: expected {size} numbers from 0 to 255, received {received}.")

@@ -1,12 +1,10 @@
-"""Where the files of parts lie, on this disk or in an S3 store: listed, told apart, fetched, and put there whole.
+"""Files of many parts on the local disk or in an S3 store, through one interface: ``pyarrow.fs``.
 
-An address is a path, or ``s3://BUCKET/KEY``. A store is asked with the keys that
-its usual programs find here (``AWS_…``, ``~/.aws``, the role of the machine), at
-the address in :data:`ENDPOINTS` if one is set, else at Amazon's.
+An address is a path or ``s3://BUCKET/KEY``. A store is asked with the credentials that its usual programs find here
+(``AWS_…``, ``~/.aws``, the role of the machine), at the address in :data:`ENDPOINTS` if one is set, else at Amazon's.
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -15,9 +13,8 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline import digests, disk
+from pipeline import disk
 from pipeline.errors import DataError, UsageError, first_line, reason
-from pipeline.execution.scheduler import LOCAL
 from pipeline.serving import answers, batches, parquet_images
 from pipeline.settings import expanded
 
@@ -26,7 +23,7 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"
 """The environment variables with the address of an S3 store that is not Amazon's; the first that is set."""
 
 PARTS = (parquet_images.ENDING, *batches.IDX_ENDINGS)
-"""Endings of what a folder of a store is looked through for."""
+"""Endings of the files that are taken from a folder of a store."""
 
 
 def is_remote(address: str) -> bool:
@@ -35,30 +32,13 @@ def is_remote(address: str) -> bool:
 
 
 def is_folder(output: str) -> bool:
-    """Return whether an output is a folder: one that is there, or a name that ends in / or has no ending."""
-    is_there = not is_remote(output) and expanded(Path(output)).is_dir()
-    return is_there or output.endswith("/") or not PurePath(output).suffix
-
-
-def check_here(addresses: Sequence[str], output: str | None, on: str) -> None:
-    """Check that what is asked can be done by this process alone, which answers into one file or prints.
-
-    Raises:
-        UsageError: it is asked for elsewhere, or with files of a store.
-    """
-    remote = [f"with {address}" for address in (*addresses, output or "") if is_remote(address)]
-    if on != LOCAL or remote:
-        asked = answers.printable(remote[0] if remote else f"on {on}")
-        raise UsageError(f"output: expected, {asked}, a folder such as answers/, received {output or 'none'}.")
-
-
-def name(address: str) -> str:
-    """Return the name of a file, without its folder."""
-    return PurePath(address).name
+    """Return whether an output is a folder: it exists as one, or its name ends in / or has no ending."""
+    exists = not is_remote(output) and expanded(Path(output)).is_dir()
+    return exists or output.endswith("/") or not PurePath(output).suffix
 
 
 def listed(addresses: Sequence[str]) -> list[str]:
-    """Return the files that addresses name: of a folder those in and below it.
+    """Return the files that addresses name; for a folder those in and below it.
 
     Raises:
         DataError: a folder holds none, or a store does not answer.
@@ -70,104 +50,97 @@ def _listed(address: str) -> list[str]:
     if not is_remote(address):
         return [str(file) for file in batches.files([Path(address)])]
     with _explained(address):
-        store, path = _store(address)
-        if store.get_file_info(path).type != fs.FileType.Directory:
+        system, path = located(address)
+        if system.get_file_info(path).type != fs.FileType.Directory:
             return [address]
-        inside = store.get_file_info(fs.FileSelector(path, recursive=True))
+        inside = system.get_file_info(fs.FileSelector(path, recursive=True))
     found = sorted(SCHEME + file.path for file in inside if file.is_file and file.path.lower().endswith(PARTS))
     if not found:
-        raise DataError(f"{address}: expected a folder with Parquet or IDX files, received one that holds none.")
+        raise DataError(f"{address}: expected a folder with Parquet or IDX files, received one without any.")
     return found
 
 
-def mark(address: str) -> str:
-    """Return what tells a file from what was or will be at its address: its digest; of a store its size and time.
+def etag(address: str) -> str:
+    """Return what tells this version of a file from others: its size and the time of its last change.
 
     Raises:
         DataError: it cannot be read.
     """
-    if not is_remote(address):
-        with _explained(address):
-            return f"sha256 {digests.of_file(Path(address))}"
     with _explained(address):
-        store, path = _store(address)
-        file = store.get_file_info(path)
+        system, path = located(address)
+        file = system.get_file_info(path)
     if not file.is_file:
-        raise DataError(f"{address}: expected a file, found none.")
-    return f"{file.size} bytes of {file.mtime.isoformat()}"
+        raise DataError(f"{answers.printable(address)}: expected a file, found none.")
+    return f"{file.size} bytes of {file.mtime_ns}"
 
 
 def about(address: str) -> dict[bytes, bytes] | None:
-    """Return what a Parquet file says of itself; nothing if it is none; None if there is no file.
+    """Return the metadata of a Parquet file; nothing of another file; None if there is no file.
 
     Raises:
-        DataError: a store does not answer.
+        DataError: it cannot be read.
     """
-    if not is_remote(address):
-        return parquet_images.metadata(Path(address)) if Path(address).exists() else None
     with _explained(address):
-        store, path = _store(address)
-        if not store.get_file_info(path).is_file:
+        system, path = located(address)
+        if not system.get_file_info(path).is_file:
             return None
-        with store.open_input_file(path) as file:
+        with system.open_input_file(path) as file:
             return parquet_images.metadata(file)
 
 
 @contextmanager
 def fetched(address: str) -> Iterator[Path]:
-    """Give a file of a store as a file of its name on this machine.
+    """Yield a local copy of a file, under its name.
 
     Raises:
         DataError: it cannot be read.
     """
     with TemporaryDirectory() as folder:
-        copy = Path(folder) / name(address)
+        copy = Path(folder) / PurePath(address).name
         with _explained(address):
-            store, path = _store(address)
-            fs.copy_files(path, str(copy), source_filesystem=store, destination_filesystem=fs.LocalFileSystem())
+            system, path = located(address)
+            fs.copy_files(path, str(copy), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
         yield copy
 
 
-def put(file: Path, address: str) -> None:
-    """Put a file to an address, whole or not at all; what was there is replaced.
+def put(content: pa.Buffer, address: str) -> None:
+    """Write a file, whole or not at all, in place of the one that is there.
 
     Raises:
         UsageError: it cannot be written there.
     """
     try:
-        if not is_remote(address):
-            with disk.new_file(Path(address)) as incoming:
-                shutil.copyfile(file, incoming)
-            return
-        store, path = _store(address)
-        with pa.memory_map(str(file)) as content, store.open_output_stream(path) as stream:
-            stream.write(content.read_buffer())  # in one call, that nothing ends halfway and then is closed as if whole
+        system, path = located(address)
+        if is_remote(address):
+            with system.open_output_stream(path) as stream:
+                stream.write(content)  # in one call: a store keeps what was written when a stream is closed
+        else:
+            with disk.new_file(Path(path)) as file:
+                file.write_bytes(content)
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(
-            f"output: expected a folder that can be written to, received {answers.printable(address)}: {_said(error)}."
-        ) from None
+        raise _unwritable(address, error) from None
 
 
 def prepare(folder: str) -> str:
-    """Make sure that a folder for answers is there; return its address.
+    """Create a folder for answers if there is none; return its address.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     if is_remote(folder):
         return folder.rstrip("/")
-    path = expanded(Path(folder))
+    path = located(folder)[1]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"output: expected a folder that can be written to, received {answers.printable(path)}: {_said(error)}."
-        ) from None
-    return str(path.absolute())
+        raise _unwritable(folder, error) from None
+    return path
 
 
-def _store(address: str) -> tuple[fs.FileSystem, str]:
-    """Return the store of an address, and the path in it."""
+def located(address: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of an address, and the path in it."""
+    if not is_remote(address):
+        return fs.LocalFileSystem(), str(expanded(Path(address)).absolute())
     path = address.removeprefix(SCHEME).rstrip("/")
     endpoint = next((os.environ[each] for each in ENDPOINTS if os.environ.get(each)), None)
     if endpoint:
@@ -177,13 +150,19 @@ def _store(address: str) -> tuple[fs.FileSystem, str]:
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """Turn what a disk or a store says into an error that names the address."""
+    """Turn what a disk or a store raises into an error that names the address."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"{answers.printable(address)}: expected a file that can be read, received: {_said(error)}."
         ) from None
+
+
+def _unwritable(address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"output: expected a folder that can be written to, received {answers.printable(address)}: {_said(error)}."
+    )
 
 
 def _said(error: Exception) -> str:
