@@ -296,11 +296,11 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
 
     if variant == "pipeline predict":
         from pipeline.progress import Reporter
-        from pipeline.serving.batches import PLAIN
+        from pipeline.serving.batches import Reading
         from pipeline.stages.predict import predict
 
         def score() -> None:
-            predict([file], address, f"{file}.parquet", PLAIN, Reporter(), as_json=False, trust=False)
+            predict([file], address, f"{file}.parquet", Reading(), Reporter(), on="local", as_json=False, trust=False)
     else:
         folder = mlflow.artifacts.download_artifacts(address)
         model = keras.models.load_model(Path(folder, "artifacts", "model.keras"))

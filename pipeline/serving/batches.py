@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -106,8 +107,11 @@ def _below(folder: Path) -> Iterator[Path]:
     unlisted: list[Path] = []
     walk = os.walk(folder, followlinks=True, onerror=lambda error: unlisted.append(Path(error.filename)))
     for here, folders, names in walk:
-        folders[:] = [each for each in folders if each != LITTER and os.path.realpath(Path(here, each)) not in seen]
-        seen.add(os.path.realpath(here))
+        place = os.path.realpath(here)
+        folders[:] = [each for each in folders if each != LITTER and place not in seen]
+        if place in seen:
+            continue
+        seen.add(place)
         yield from (Path(here, name) for name in names if not name.startswith("._"))
     yield from unlisted
 
@@ -202,6 +206,7 @@ def _check_plain(file: Path, name: str) -> None:
 def _rows(file: Path, name: str, classifier: Classifier, most: int, reading: Reading) -> Iterator[Part]:
     """Yield the images of an IDX or Parquet file in parts."""
     done, form = 0, classifier.form
+    rows: Iterator[tuple[NDArray[Any], pa.Table]]
     if idx.is_idx(file):
         rows = ((pixels, NO_OTHERS) for pixels in idx.stream(file, height=form.height, width=form.width, rows=most))
     else:

@@ -88,10 +88,7 @@ def stream(
             group = file.metadata.row_group(number)
             size = max(1, min(rows, IN_MEMORY * group.num_rows // max(1, group.total_byte_size)))
             for batch in file.iter_batches(size, row_groups=[number]):
-                kept = [
-                    _plain(each) for each, field in zip(batch, batch.schema, strict=True) if field.name in others.names
-                ]
-                yield decode(batch, done), pa.table(kept, others)
+                yield decode(batch, done), pa.table([_plain(batch.column(each)) for each in others.names], others)
                 done += len(batch)
 
 
@@ -101,7 +98,7 @@ def _opened(path: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
     try:
         with pa.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:  # not whole row groups
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, KeyError, pa.ArrowException) as error:  # KeyError: two columns of one name
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataError(
@@ -127,7 +124,7 @@ def _pixels(schema: pa.Schema, column: str | None, name: str, form: Form) -> tup
     if found:
         advice = f"Choose one of them: {option('column', found[0])}."
     elif any(_is_bytes(field.type) for field in schema):
-        advice = "Bytes may be pixels or picture files: write pixels as lists of numbers, picture files as struct<bytes, path>."
+        advice = "Write pixels as lists of numbers, and picture files as struct<bytes, path>: bytes may be either."
     else:
         advice = f"Write the {form.height} × {form.width} pixels of each image as a list of numbers."
     wanted = f"a column {column!r}" if column else "one column"
@@ -141,7 +138,7 @@ def _holds_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
     inner = _item(_item(kind) or pa.null()) or _item(kind) or pa.null()
-    return pa.types.is_integer(inner) or pa.types.is_floating(inner)
+    return bool(pa.types.is_integer(inner) or pa.types.is_floating(inner))
 
 
 def _item(kind: pa.DataType) -> pa.DataType | None:
@@ -153,21 +150,15 @@ def _item(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _numbered_columns(schema: pa.Schema, count: int) -> list[str]:
     """Return the ``count`` columns of numbers whose names differ by digits alone; none if there are no such."""
     numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
     patterns = {each: re.sub(r"\d+", "#", each) for each in numbers}
-    return next(
-        (
-            [each for each in numbers if patterns[each] == pattern]
-            for pattern, n in Counter(patterns.values()).items()
-            if n == count
-        ),
-        [],
-    )
+    counts = Counter(patterns.values())
+    return [each for each in numbers if counts[patterns[each]] == count]
 
 
 def _others(schema: pa.Schema, pixels: Sequence[str]) -> pa.Schema:
@@ -196,10 +187,8 @@ def _decoder(kind: pa.DataType, column: str, name: str, form: Form) -> Decode:
         values = batch.column(column)
         lengths = (form.height, form.width) if _item(_item(kind) or pa.null()) else (form.height * form.width,)
         for length in lengths:
-            if (
-                values.null_count
-                or not pa.compute.all(pa.compute.equal(pa.compute.list_value_length(values), length)).as_py()
-            ):
+            is_right = pa.compute.equal(pa.compute.list_value_length(values), length)
+            if values.null_count or not pa.compute.all(is_right).as_py():
                 return _row_by_row(batch.column(column), place, first, form)
             values = values.flatten()
         if values.null_count:

@@ -376,7 +376,7 @@ def test_a_folder_of_parts_is_answered_file_by_file_and_repeated_does_what_is_mi
         (("--json", "--output", "answers/"), "json, output: expected one of the two, received both."),
         (
             ("--column", "image"),
-            "expected a column 'image' of lists of numbers, received the columns id, pixels, label.",
+            "expected a column 'image' of lists of numbers, the pixels, received the columns id (int64), pixels (",
         ),
     ],
 )

@@ -82,7 +82,7 @@ def test_each_file_has_one_of_answers_that_says_what_it_is(files: list[str], fol
     assert [files[0]] * 2 == table["file"].to_pylist()
     assert [0, 1] == table["id"].to_pylist()
     about = json.loads(table.schema.metadata[b"recurrent-mlflow-pipeline"])
-    assert {"input": storage.mark(files[0]), "model": "abc", "column": None, "by_step": False} == about
+    assert {"input": storage.etag(files[0]), "model": "abc", "column": None, "by_step": False} == about
 
 
 def test_repeated_it_does_what_is_missing(files: list[str], folder: Path) -> None:
@@ -141,15 +141,6 @@ def test_files_of_one_name_are_refused(files: list[str], folder: Path, tmp_path:
     with pytest.raises(UsageError, match="expected files of different names"):
         answer([*files, other], folder)
     assert 3 == answer([*files, files[0]], folder).files  # the same one, twice
-
-
-def test_a_file_that_changes_while_it_is_read_is_not_answered(
-    files: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marks = iter(["one", "another"])
-    monkeypatch.setattr(storage, "mark", lambda address: next(marks))
-    assert "but it has changed" in answer(files[:1], folder).failures[files[0]]
-    assert {} == labels(folder)
 
 
 def test_from_another_machine_the_answers_come_back(files: list[str], folder: Path, tmp_path: Path) -> None:

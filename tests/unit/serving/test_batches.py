@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.data import idx
 from pipeline.data.image_form import Form
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import UsageError
 from pipeline.serving import answers, batches
 from pipeline.serving.batches import Reading
 from pipeline.tracking.classifier import Classifier
@@ -41,8 +41,8 @@ def save(path: Path, brightness: int = 255) -> Path:
 
 def answered(files: Sequence[Path]) -> tuple[list[tuple[str, int, str]], list[str]]:
     """Return file, index and label of each answer, and the errors."""
-    unread: list[DataError] = []
-    tables = list(batches.tables(files, CLASSIFIER, 1, unread.append))
+    tables: list[pa.Table] = []
+    _, unread = batches.answer(files, CLASSIFIER, tables.append, Reading(), cores=1)
     rows = pa.concat_tables(tables).to_pylist() if tables else []
     return [(row["file"], row["index"], row["label"]) for row in rows], [str(error) for error in unread]
 
@@ -80,15 +80,7 @@ def test_labels_beside_their_images_are_left_out(tmp_path: Path, images: str, la
     (tmp_path / images).write_bytes(idx.encode(np.zeros((3, 2, 2), np.uint8)))
     (tmp_path / labels).write_bytes(idx.encode(np.zeros(3, np.uint8)))
     assert [images] == names(tmp_path)
-    assert "received 0x00000801 (labels)" in answered([tmp_path / labels])[1][0]
-
-
-def test_labels_without_images_are_named(tmp_path: Path) -> None:
-    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx.encode(np.zeros(3, np.uint8)))
-    save(tmp_path / "t10k-images.png")
-    save(tmp_path / "labels.png")
-    save(tmp_path / "images.png")
-    assert 4 == len(names(tmp_path))
+    assert 1 == len(answered([tmp_path / labels])[1])
 
 
 def test_links_are_followed_each_folder_once(tmp_path: Path) -> None:
@@ -114,14 +106,17 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_answered(
 ) -> None:
     save(tmp_path / "a.png")
     save(tmp_path / "locked" / "b.png")
-    listed = Path.iterdir
 
-    def iterdir(path: Path) -> Any:
-        if path.name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
+    def unless_locked(listed: Any) -> Any:
+        def listing(path: Any = ".") -> Any:
+            if Path(path).name == "locked":
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+        return listing
+
+    for module, function in ((Path, "iterdir"), (os, "scandir")):
+        monkeypatch.setattr(module, function, unless_locked(getattr(module, function)))
     rows, errors = answered(batches.files([tmp_path]))
 
     assert ["a.png"] == [Path(file).name for file, _, _ in rows]
@@ -142,10 +137,10 @@ def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    assert answers.SCHEMA == batches.PLAIN.schema([tmp_path / "pipe.png"])  # it asks no pipe, which would wait
+    Reading().schema([tmp_path / "pipe.png"], CLASSIFIER)  # does not open the pipe, which would wait
     rows, errors = answered([tmp_path / "pipe.png", Path("/dev/null"), save(tmp_path / "a.png")])
     assert [(str(tmp_path / "a.png"), 0, "light")] == rows
-    assert ["received what is no plain file."] * 2 == [error.partition(", ")[2] for error in errors]
+    assert ["received something that is not a file."] * 2 == [error.partition(", ")[2] for error in errors]
 
 
 def test_the_pages_of_a_file_are_counted(tmp_path: Path) -> None:
@@ -185,17 +180,14 @@ def save_parquet(path: Path, brightness: Sequence[int], **others: Any) -> Path:
     return path
 
 
-def unexpected(error: DataError) -> None:
-    raise error
-
-
 def test_the_rows_of_a_parquet_file_are_answered_and_its_other_columns_go_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "IN_MEMORY", 12)  # pixels: three rows
     file = save_parquet(tmp_path / "a.parquet", [255, 0, 0, 200, 40], id=list("abcde"), label=[1, 0, 0, 1, 0])
 
-    tables = list(batches.tables([file], CLASSIFIER, 1, unexpected))
+    tables: list[pa.Table] = []
+    batches.answer([file], CLASSIFIER, tables.append, Reading(), cores=1)
 
     assert [3, 2] == [len(table) for table in tables]
     table = pa.concat_tables(tables)
@@ -203,7 +195,7 @@ def test_the_rows_of_a_parquet_file_are_answered_and_its_other_columns_go_along(
     assert [0, 1, 2, 3, 4] == table["index"].to_pylist()
     assert list("abcde") == table["id"].to_pylist()
     assert [1, 0, 0, 1, 0] == table["input_label"].to_pylist()
-    assert table.schema == Reading().schema([file])
+    assert table.schema == Reading().schema([file], CLASSIFIER)
 
 
 def test_a_row_that_cannot_be_read_ends_its_file_and_no_other(tmp_path: Path) -> None:
@@ -218,9 +210,8 @@ def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
     second = save_parquet(tmp_path / "b.parquet", [0], name=["x"])
     files = [first, save(tmp_path / "c.png"), second, tmp_path / "missing.parquet"]
 
-    with answers.written(tmp_path / "answers.csv", Reading().schema(files)) as write:
-        for table in batches.tables(files, CLASSIFIER, 1, lambda error: None):
-            write(table)
+    with answers.written(tmp_path / "answers.csv", Reading().schema(files, CLASSIFIER)) as write:
+        batches.answer(files, CLASSIFIER, write, Reading(), cores=1)
 
     lines = (tmp_path / "answers.csv").read_text().splitlines()
     assert '"id","name"' == lines[0][-11:]
@@ -229,13 +220,12 @@ def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
 
 def test_columns_of_one_name_and_several_types_are_refused(tmp_path: Path) -> None:
     files = [save_parquet(tmp_path / f"{kind}.parquet", [255], id=[value]) for kind, value in (("a", 1), ("b", "x"))]
-    with pytest.raises(UsageError, match=r"columns of one name are of one type, received others: .*id"):
-        Reading().schema(files)
+    with pytest.raises(UsageError, match=r"columns of one name have one type, received different ones: .*id"):
+        Reading().schema(files, CLASSIFIER)
 
 
 def test_answers_that_lie_in_a_folder_are_no_input(tmp_path: Path) -> None:
     file = save_parquet(tmp_path / "a.parquet", [255])
-    with answers.written(tmp_path / "answers.parquet") as write:
-        for table in batches.tables([file], CLASSIFIER, 1, unexpected):
-            write(table)
+    with answers.written(tmp_path / "answers.parquet", Reading().schema([file], CLASSIFIER)) as write:
+        batches.answer([file], CLASSIFIER, write, Reading(), cores=1)
     assert ["a.parquet"] == names(tmp_path)

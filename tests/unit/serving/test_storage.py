@@ -19,7 +19,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     buckets = tmp_path / "buckets"
     buckets.mkdir()
     system = fs.SubTreeFileSystem(str(buckets), fs.LocalFileSystem())
-    monkeypatch.setattr(storage, "_store", lambda address: (system, address.removeprefix("s3://").rstrip("/")))
+    located = storage.located
+
+    def of_the_folder(address: str) -> tuple[fs.FileSystem, str]:
+        return (system, address.removeprefix("s3://").rstrip("/")) if storage.is_remote(address) else located(address)
+
+    monkeypatch.setattr(storage, "located", of_the_folder)
     return buckets
 
 
@@ -50,22 +55,6 @@ def test_a_folder_is_one_that_is_there_or_looks_like_one(
     assert expected == storage.is_folder(output)
 
 
-@pytest.mark.parametrize(
-    ("paths", "output", "on", "said"),
-    [
-        (["a.parquet"], "a.csv", "ray", "output: expected, on ray, a folder such as answers/, received a.csv."),
-        (["a.parquet"], None, "ray://host:1", "output: expected, on ray://host:1, a folder"),
-        (["s3://b/a.parquet"], None, "local", "output: expected, with s3://b/a.parquet, a folder such as answers/"),
-        (["a.parquet"], "s3://b/a.csv", "local", "output: expected, with s3://b/a.csv, a folder such as answers/"),
-    ],
-)
-def test_what_takes_a_folder_is_said(paths: list[str], output: str | None, on: str, said: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        storage.check_here(paths, output, on)
-    assert str(raised.value).startswith(said)
-    storage.check_here(["a.png"], "a.csv", "local")
-
-
 def test_a_folder_of_a_store_is_its_parquet_and_idx_files(store: Path) -> None:
     for name in (
         "parts/b.parquet",
@@ -83,15 +72,15 @@ def test_a_folder_of_a_store_is_its_parquet_and_idx_files(store: Path) -> None:
         storage.listed(["s3://bucket/empty"])
 
 
-def test_a_mark_changes_with_the_file(store: Path, tmp_path: Path) -> None:
+def test_an_etag_changes_with_the_file(store: Path, tmp_path: Path) -> None:
     here, there = save(tmp_path / "a.parquet"), save(store / "bucket" / "a.parquet")
     addresses = [str(here), "s3://bucket/a.parquet"]
-    before = [storage.mark(address) for address in addresses]
-    assert before == [storage.mark(address) for address in addresses]
+    before = [storage.etag(address) for address in addresses]
+    assert before == [storage.etag(address) for address in addresses]
 
     save(here, rows=2)
     os.utime(there, (1, 1))  # another file of the same size
-    assert set() == set(before) & {storage.mark(address) for address in addresses}
+    assert set() == set(before) & {storage.etag(address) for address in addresses}
 
 
 def test_files_go_to_a_store_and_come_from_it_whole(store: Path, tmp_path: Path) -> None:
@@ -99,7 +88,7 @@ def test_files_go_to_a_store_and_come_from_it_whole(store: Path, tmp_path: Path)
     (store / "bucket").mkdir()
 
     assert storage.about("s3://bucket/b.parquet") is None
-    storage.put(file, "s3://bucket/b.parquet")
+    storage.put(pa.py_buffer(file.read_bytes()), "s3://bucket/b.parquet")
     assert file.read_bytes() == (store / "bucket" / "b.parquet").read_bytes()
     assert b"me" == (storage.about("s3://bucket/b.parquet") or {})[b"who"]
     with storage.fetched("s3://bucket/b.parquet") as copy:
@@ -114,16 +103,16 @@ def test_what_stands_there_is_none_nothing_or_what_it_says(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_read_or_written_is_named(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"missing\.parquet: expected a file that can be read, received: No such file"):
-        storage.mark(str(tmp_path / "missing.parquet"))
+    with pytest.raises(DataError, match=r"missing\.parquet: expected a file, found none"):
+        storage.etag(str(tmp_path / "missing.parquet"))
     with pytest.raises(DataError, match=r"s3://bucket/missing\.parquet: expected a file, found none"):
-        storage.mark("s3://bucket/missing.parquet")
+        storage.etag("s3://bucket/missing.parquet")
     said = r"s3://bucket/missing\.parquet: expected a file that can be read"
     with pytest.raises(DataError, match=said), storage.fetched("s3://bucket/missing.parquet"):
         pytest.fail("there is none")
     file = save(tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=r"expected a folder that can be written to, received .*: Not a directory\."):
-        storage.put(file, str(file / "b.parquet"))
+        storage.put(pa.py_buffer(b"a"), str(file / "b.parquet"))
     with pytest.raises(UsageError, match="expected a folder that can be written to"):
         storage.prepare(str(file))
 
@@ -136,5 +125,5 @@ def test_a_store_that_is_not_amazons_is_found_by_the_environment(name: str, monk
     monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setattr(fs, "S3FileSystem", lambda **options: asked.append(options))
 
-    assert (None, "bucket/key") == storage._store("s3://bucket/key")
+    assert (None, "bucket/key") == storage.located("s3://bucket/key")
     assert [{"endpoint_override": "http://127.0.0.1:1"}] == asked
