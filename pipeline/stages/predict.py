@@ -33,10 +33,10 @@ def predict(
     as_json: bool,
     trust: bool,
 ) -> None:
-    """Answer all images at ``paths``: files, and the pictures, IDX and Parquet files in and below folders.
+    """Answer all images at ``paths``, files and folders; print the answers or write them.
 
     Args:
-        paths: of these.
+        paths: of pictures, IDX and Parquet files, and of folders of them.
         model: its address, such as ``models:/mnist-gru@champion``.
         output: a CSV or Parquet file; None: the answers are printed.
         reading: how the files are read, and what is asked.
@@ -54,6 +54,12 @@ def predict(
     classifier = classifiers.load(model, trust=trust)
     with _writer(output, reading.schema(files, classifier), reporter, as_json=as_json) as write:
         count, unread = batches.answer(files, classifier, write, reading, cores=usable_cores())
+    _report(count, unread, files, output, reporter)
+
+
+def _report(
+    count: int, unread: Sequence[DataError], files: Sequence[Path], output: str | None, reporter: Reporter
+) -> None:
     if output:
         reporter.result(f"Wrote {count:,} answers to {output}.")
     if unread:
