@@ -300,7 +300,7 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
         from pipeline.stages.predict import predict
 
         def score() -> None:
-            predict([file], address, f"{file}.parquet", Reading(), Reporter(), on="local", as_json=False, trust=False)
+            predict([file], address, f"{file}.parquet", Reading(), Reporter(), as_json=False, trust=False)
     else:
         folder = mlflow.artifacts.download_artifacts(address)
         model = keras.models.load_model(Path(folder, "artifacts", "model.keras"))

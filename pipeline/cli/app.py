@@ -327,9 +327,10 @@ def predict(
 
         predict_folder(paths, model, output, reading, reporter, on=on, trust=trust)
     else:
-        from pipeline.stages.predict import predict
+        from pipeline.stages.predict import check_local, predict
 
-        predict(paths, model, output, reading, reporter, on=on, as_json=as_json, trust=trust)
+        check_local(paths, output, on)
+        predict(paths, model, output, reading, reporter, as_json=as_json, trust=trust)
 
 
 @command.add(app, MODELS, "pipeline serve --model models:/mnist-gru@champion")

@@ -23,15 +23,7 @@ from pipeline.tracking import classifier as classifiers
 
 
 def predict(
-    paths: Sequence[str],
-    model: str,
-    output: str | None,
-    reading: Reading,
-    reporter: Reporter,
-    *,
-    on: str,
-    as_json: bool,
-    trust: bool,
+    paths: Sequence[str], model: str, output: str | None, reading: Reading, to: Reporter, *, as_json: bool, trust: bool
 ) -> None:
     """Answer all images at ``paths``, files and folders; print the answers or write them.
 
@@ -40,8 +32,7 @@ def predict(
         model: its address, such as ``models:/mnist-gru@champion``.
         output: a CSV or Parquet file; None: the answers are printed.
         reading: how the files are read, and what is asked.
-        reporter: shows the answers, or their number, and which files could not be read.
-        on: must be ``local``: only a folder of answers can be made elsewhere.
+        to: shows the answers, or their number, and which files could not be read.
         as_json: print the answers as one JSON array.
         trust: run the model's code even if it is not this pipeline's.
 
@@ -49,12 +40,12 @@ def predict(
         DataError: a folder holds no images, or files could not be read: the others are answered.
         UsageError: the output is not possible, or the model is not this pipeline's.
     """
-    _check(paths, output, on, as_json=as_json, by_step=reading.by_step)
+    _check(output, as_json=as_json, by_step=reading.by_step)
     files = batches.files([Path(path) for path in paths])
     classifier = classifiers.load(model, trust=trust)
-    with _writer(output, reading.schema(files, classifier), reporter, as_json=as_json) as write:
+    with _writer(output, reading.schema(files, classifier), to, as_json=as_json) as write:
         count, unread = batches.answer(files, classifier, write, reading, cores=usable_cores())
-    _report(count, unread, files, output, reporter)
+    _report(count, unread, files, output, to)
 
 
 def _report(
@@ -66,11 +57,19 @@ def _report(
         raise DataError(f"{len(unread):,} of {len(files):,} files not answered. {' '.join(map(str, unread))}")
 
 
-def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
+def check_local(paths: Sequence[str], output: str | None, on: str) -> None:
+    """Check that the answers can be printed or written to one file.
+
+    Raises:
+        UsageError: they are asked for on a cluster, or with files in a store: this takes a folder.
+    """
     remote = [f"with {address}" for address in (*paths, output or "") if storage.is_remote(address)]
     if on != LOCAL or remote:
         asked = answers.printable(remote[0] if remote else f"on {on}")
         raise UsageError(f"output: expected, {asked}, a folder such as answers/, received {output or 'none'}.")
+
+
+def _check(output: str | None, *, as_json: bool, by_step: bool) -> None:
     if by_step and output is None:
         raise UsageError("by_step: expected an --output, a .csv or .parquet file, received none.")
     if as_json and output:
