@@ -83,8 +83,9 @@ def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
     with resuming.open_run(
         job.name, place, data, kind=kind, fingerprint=fingerprint, parent=job.parent, resume=resume
     ) as (run_id, checkpoint):
-        store.log_parameters(run_id, fingerprints.parameters(job.settings, data))
-        lineage.log_origin(run_id, data, gpus=[])
+        run = store.get_run(run_id)
+        store.log_parameters(run, fingerprints.parameters(job.settings, data))
+        lineage.log_origin(run, data, gpus=[])
         store.log_tags(run_id, {schema.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
         children.mark(run_id, job.parent)
@@ -93,7 +94,7 @@ def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
             Path(folder, "model.bin").write_bytes(os.urandom(MODEL))
             store.log_folder(run_id, Path(folder), "model")
         _log_end(run_id, history, data)
-        store.log_missing_metrics(run_id, {"process_seconds": time.process_time() - before})
+        store.log_metrics(run_id, {"process_seconds": time.process_time() - before})
     return Done(run_id=run_id, taken_over=False)
 
 
@@ -134,7 +135,7 @@ def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None
     answers = np.eye(data.classes, dtype=np.float32)[labels]
     store.log_table(run_id, metrics.predictions(labels, answers, data.class_names), schema.PREDICTIONS)
     seconds = sum(record.epoch_seconds for record in history)
-    store.log_missing_metrics(
+    store.log_metrics(
         run_id,
         {
             schema.PARAMETERS: WEIGHTS,
@@ -328,7 +329,7 @@ def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
         schema.CORES: "1",
     }
     run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
-    store.log_parameters(run_id, fingerprints.parameters(settings, data))
+    store.log_parameters(store.get_run(run_id), fingerprints.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]
     _log_end(run_id, history, data)

@@ -27,7 +27,7 @@ class Training:
         """Every parameter, as text, by name."""
         from pipeline.tracking import store
 
-        return store.parameters_of(self.run_id)
+        return dict(store.get_run(self.run_id).params)
 
     @cached_property
     def metrics(self) -> dict[str, float]:

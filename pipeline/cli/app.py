@@ -73,9 +73,9 @@ def _describe_resumption(run_id: str | None) -> None:
 
 def _tell(reporter: Reporter, run_id: str, what: str) -> None:
     """Say what a run holds, and where to look at it."""
-    from pipeline.tracking import links
+    from pipeline.tracking import store, ui
 
-    reporter.result(f"Run {run_id} holds {what}. {links.look_at(run_id)}")
+    reporter.result(f"Run {run_id} holds {what}. {ui.look_at(store.get_run(run_id))}")
 
 
 # --- train and compare ----------------------------------------------------------------------------------------------

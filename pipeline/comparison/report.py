@@ -59,7 +59,7 @@ def report(
 
 def is_on(run_id: str) -> bool:
     """Return whether a run holds a page already."""
-    return PAGE in store.artifacts_in(run_id, schema.COMPARISON_FOLDER)
+    return f"{schema.COMPARISON_FOLDER}/{PAGE}" in store.files_in(run_id, schema.COMPARISON_FOLDER)
 
 
 def _log_best(run_id: str, best: Group) -> None:

@@ -11,7 +11,7 @@ from pipeline.comparison.grouping import Result
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.settings import command, option
-from pipeline.tracking import children, links, schema, store
+from pipeline.tracking import children, schema, store, ui
 from pipeline.tracking.schema import TrackedRun
 
 
@@ -150,6 +150,6 @@ def _load(run: TrackedRun, *, taken_over: bool) -> tuple[Result, list[str]]:
         tags=run.tags,
         finished=run.ended or run.started,
         taken_over=taken_over,
-        address=links.page_of(run),
+        address=ui.page_of(run),
     )
     return result, [column.removeprefix("p_") for column in answers.columns if column.startswith("p_")]

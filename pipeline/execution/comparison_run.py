@@ -39,7 +39,8 @@ def opened_as(
     # In a project's run `mlflow run` has opened one for us.
     known = None if lifecycle.in_project_run() else resuming.cut_off(fingerprint, place)
     with resuming.open_run(name, place, data, kind=kind, fingerprint=fingerprint, resume=known) as (run_id, _):
-        store.log_parameters(run_id, parameters)
+        run = store.get_run(run_id)
+        store.log_parameters(run, parameters)
         children.mark(run_id, run_id)
-        lineage.log_inputs(run_id, data)
+        lineage.log_inputs(run, data)
         yield run_id

@@ -14,7 +14,7 @@ from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures
 from pipeline.execution.job import Done, Job
 from pipeline.settings import Settings
-from pipeline.tracking import children, lifecycle, lineage, metric_history, schema, store
+from pipeline.tracking import children, lifecycle, lineage, schema, store
 from pipeline.training import fingerprints, naming
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
@@ -55,9 +55,10 @@ def _make(comparison: str, name: str, data: DataSet, done: Mapping[Job, Done], c
         "seeds": ",".join(str(job.settings.seed) for job in done)
     }
     del parameters["seed"]
-    store.log_parameters(group, parameters)
-    lineage.log_inputs(group, data)
-    metric_history.log(group, _means([run.run_id for run in members]))
+    made = store.get_run(group)
+    store.log_parameters(made, parameters)
+    lineage.log_inputs(made, data)
+    store.log_history(group, _means([run.run_id for run in members]))
     once = {schema.SEEDS: float(len(members))}
     for metric in (*schema.OF_A_FINISHED_TRAINING, schema.CPU_SECONDS):
         once |= summary(metric, [run.metrics[metric] for run in members if metric in run.metrics])
@@ -72,7 +73,7 @@ def _means(run_ids: Sequence[str]) -> dict[int, dict[str, float]]:
     """Return the summaries of the metrics of each epoch that all of them have had, by the epoch."""
     means: dict[int, dict[str, float]] = {}
     for metric in PER_EPOCH:
-        histories = [metric_history.of(run_id, metric) for run_id in run_ids]
+        histories = [store.history_of(run_id, metric) for run_id in run_ids]
         for step in sorted(set.intersection(*map(set, histories))):
             means[step] = means.get(step, {}) | summary(metric, [each[step] for each in histories])
     return means

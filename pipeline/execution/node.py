@@ -24,7 +24,7 @@ from pipeline.execution.job import Done, Job
 from pipeline.execution.worker_pool import Send
 from pipeline.progress import Reporter
 from pipeline.startup import quieten
-from pipeline.tracking import artifacts, connection
+from pipeline.tracking import connection, store
 from pipeline.tracking.leases import Driver
 from pipeline.training.remote_checkpoints import FOLDER, Travelling
 
@@ -58,11 +58,10 @@ def refusal(run_id: str) -> str:
     try:
         connection.connect()
         name = f"{FOLDER}-of-{os.getpid()}"
-        # A store that refuses answers as one that is away, which would be waited for.
-        with connection.environment({connection.PATIENCE: connection.AT_ONCE}):
-            artifacts.write(run_id, f"{name}/probe", b"")
-            list(artifacts.read(run_id, name))
-            artifacts.remove(run_id, name)
+        with connection.environment(connection.BRIEF):
+            store.write_file(run_id, f"{name}/probe", b"")
+            list(store.read_files(run_id, name))
+            store.remove_files(run_id, name)
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return str(failure or repr(error))

@@ -99,7 +99,6 @@ def _environment() -> dict[str, Any]:
     """Return what Ray brings to each process on the nodes: the code that runs here, and where it tracks."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(TRAVELS) and name not in STAYS}
     excluded = ["mnist/*", "__pycache__"]
-    variables = connection.DEFAULTS | variables
     return {"py_modules": [str(digests.PACKAGE)], "env_vars": variables, "excludes": excluded}
 
 

@@ -118,7 +118,7 @@ def _of_picture(classifier: Classifier, like: Likeness | None, content: bytearra
 
 def _by_step(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, object] | None:
     """Return the answers to an image after some of the steps, as many as it has rows; None if the model tells none."""
-    if not classifier.tells_steps:
+    if classifier.step_by_step is None:
         return None
     probabilities = classifier.by_step(pixels[None])[0]
     steps = np.unique(np.linspace(0, len(probabilities), classifier.height + 1).round().astype(int))[1:]

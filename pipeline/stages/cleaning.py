@@ -14,7 +14,7 @@ from pipeline.data import stale
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.stages import environments, listing
-from pipeline.tracking import artifacts, connection, lifecycle, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training.checkpoints import Checkpoints, Place
 from pipeline.training.remote_checkpoints import FOLDER, Travelling, place_of
@@ -64,7 +64,7 @@ def _runs(reporter: Reporter) -> list[TrackedRun]:
     if not connection.is_there():
         return []
     connection.connect(reporter.note)
-    return store.find_checkpointed_runs()
+    return store.find_runs(f"tags.{schema.CHECKPOINT} != ''", everywhere=True)
 
 
 def _runs_left(known: list[TrackedRun], place: Checkpoints) -> Iterator[Finding]:
@@ -103,7 +103,7 @@ def _travelling(known: list[TrackedRun]) -> Iterator[Finding]:
     for run in known:
         if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, ended)):
             continue
-        if (size := artifacts.size(run.run_id, FOLDER)) and not place.is_held(run.run_id):
+        if (size := sum(store.files_in(run.run_id, FOLDER).values())) and not place.is_held(run.run_id):
             remove = partial(place.remove, run.run_id)
             go = partial(_done, remove) if run.is_deleted else partial(_while_held, run.run_id, place, remove)
             yield Finding(what=f"checkpoint of run {run.run_id} ({run.name})", reason=reason, size=size, go=go)

@@ -17,7 +17,7 @@ from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import promotion, registry
+from pipeline.tracking import promotion
 from pipeline.training import preflight
 
 
@@ -58,7 +58,7 @@ def _prepared(
 ) -> tuple[DataSet, Group | None]:
     """Return the data, and what the best is judged against, once it is known that it can be registered."""
     if register is not None:
-        registry.check_name(register)
+        promotion.check_name(register)
     data, _ = prepare.prepared(trainings[0], reporter)
     return data, regression_check.reference(reference, data.digest) if reference else None
 

@@ -25,7 +25,7 @@ from pipeline.training.checkpoints import Checkpoints
 
 PACKAGES = (*lineage.RECORDED_PACKAGES, "matplotlib", "pyarrow", "pydantic", "typer", "uv")
 
-VARIABLES = ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID", connection.PATIENCE)
+VARIABLES = ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID")
 """Of the environment: those that say where runs go, and how patiently."""
 
 FEATURES = re.compile(r"avx2|fma|avx512(f|_vnni|_bf16)|avx_vnni|amx_(tile|bf16|int8)|asimd|sve|bf16")

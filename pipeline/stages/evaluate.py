@@ -26,7 +26,7 @@ def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = F
         TrackingError: there is no such run, or it holds no model.
         UsageError: the model is not of this pipeline, and not trusted.
     """
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
     tags = store.get_run(run_id).tags
     if schema.DATASET_DIGEST not in tags:
         raise TrackingError(

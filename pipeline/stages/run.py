@@ -9,7 +9,7 @@ from pipeline.data import prepare
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import promotion, registry, store
+from pipeline.tracking import promotion, store
 from pipeline.training import preflight, resuming
 from pipeline.training.resuming import Beginning
 
@@ -27,7 +27,7 @@ def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, registe
         PipelineError: what any of the stages raises.
     """
     if register is not None:
-        registry.check_name(register)
+        promotion.check_name(register)
     preflight.begin([] if beginning.resume else [settings], reporter)
     known, seconds = None, dict[str, float]()
     if beginning.resume:
@@ -39,7 +39,7 @@ def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, registe
 
     known = known or training.cut_off(settings, data, reporter, new=beginning.new)
     with training.opened(settings, data, resume=known, force=beginning.force) as opened:
-        store.log_missing_metrics(opened.run_id, seconds)
+        store.log_missing_metrics(store.get_run(opened.run_id), seconds)
         training.finish(opened, reporter, evaluate=True)
     if register is not None:
         promotion.promote(opened.run_id, register, reporter=reporter)

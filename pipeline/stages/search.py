@@ -16,7 +16,7 @@ from pipeline.execution import executors
 from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.stages import comparable
-from pipeline.tracking import promotion, registry
+from pipeline.tracking import promotion
 from pipeline.training import preflight
 from pipeline.tuning import budget as budgets
 from pipeline.tuning import report, search_run
@@ -42,7 +42,7 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
     """
     preflight.begin([space.base(cell) for cell in space.cells], reporter)
     if register is not None:
-        registry.check_name(register)
+        promotion.check_name(register)
     with executors.opened(on) as executor:
         data, _ = prepare.prepared(space.base(), reporter)
         budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))

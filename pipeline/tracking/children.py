@@ -35,8 +35,6 @@ def belongs_to(run: TrackedRun, comparison: str) -> bool:
 def of(comparison: str) -> list[TrackedRun]:
     """Return the runs that name a run as their parent or as their comparison, by their start.
 
-    A comparison of a former version lists its trainings in a tag, or is in a list of theirs, which counts as well.
-
     Raises:
         TrackingError: there is no such run, or none of an id in the tag.
     """
@@ -49,5 +47,4 @@ def of(comparison: str) -> list[TrackedRun]:
     ):
         children = store.find_runs(query, experiment=parent.experiment_id)
         found |= {child.run_id: child for child in children if child.run_id != comparison}
-    found |= {child: store.get_run(child) for child in parent.children if child not in found}
     return sorted(found.values(), key=lambda child: child.started)

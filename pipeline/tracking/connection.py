@@ -1,8 +1,8 @@
-"""The tracking server, reached: asked before any work, waited for when it is away, explained when it does not answer.
+"""The connection to the tracking server: checked before any work, retried when it fails, explained to the user.
 
-All calls of MLflow's client go through :func:`client`, those of its other functions through :func:`patiently`: so a
-server that is away for a while, a SQLite file that others hold, and a row that another process has just made end
-nothing.
+While a server does not answer, MLflow itself repeats each request for about four minutes
+(``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` and its relatives). :func:`retried` adds what a SQLite file needs that several
+processes share: MLflow waits for its lock, but not for a row that another process has just written.
 """
 
 import functools
@@ -12,187 +12,213 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import mlflow
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import disk
 from pipeline.errors import TrackingError, first_line
 from pipeline.startup import uninterrupted
-from pipeline.tracking import sqlite
 
-ANSWER_SECONDS = 5
-"""That a tracking server has to answer its first call."""
+BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+"""Environment variables with which MLflow gives up within seconds on a server that does not answer."""
 
-PATIENCE = "PIPELINE_SERVER_PATIENCE"
-"""The environment variable with the seconds that a server may be away in the midst of the work."""
+CONFLICTS = 4  # that one call may have with other processes
+PAUSE = 1.0  # seconds after each of them
 
-DEFAULTS = {
-    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",  # all files through the server: only it may reach the store
-    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # we wait for the server ourselves
-}
-"""How MLflow is to talk to a server, where the user's environment does not say otherwise."""
-
-PATIENCE_SECONDS = 600.0
-AT_ONCE = "-1"  # what is refused is raised as it is
-PAUSE = 2.0  # seconds between two calls of a server that is away
-CONFLICTS = 5  # that one call may have with others that write the same row
-
+_CONFLICT = re.compile(r"database is locked|UNIQUE constraint failed|duplicate key value")
 _AWAY = re.compile(
-    r"failed with (timeout )?exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error"
-    r"|TEMPORARILY_UNAVAILABLE|Connection (refused|reset|aborted)|database is locked|could not connect"
-    r"|server closed the connection"
+    r"failed with (timeout )?exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error|Max retries exceeded"
+    r"|OperationalError|Connection (refused|reset|aborted)"
 )
-_CONFLICT = re.compile(r"UNIQUE constraint failed|duplicate key value")
+_FORBIDDEN = re.compile(r"error code 40[13]\b|40[13] Client Error|PERMISSION_DENIED|UNAUTHENTICATED")
+
+_OF_A_STORE: tuple[type[Exception], ...] = (MlflowException, OSError, SQLAlchemyError, sqlite3.Error, ImportError)
 
 T = TypeVar("T")
 Note = Callable[[str], None]
-_note: list[Note] = []  # of whoever is at the terminal: told once when a server is waited for
+_note: list[Note] = []
 
 
-def connect(note: Note | None = None) -> None:
-    """Make sure that the tracking server answers and takes runs, before anything costly begins.
+def connect(note: Note | None = None, *, writes: bool = False) -> None:
+    """Check that the tracking server answers and takes runs, before anything costly begins.
 
     Args:
-        note: told when the server is away in the midst of the work; None: whoever is told that already.
+        note: told once when the server does not answer and MLflow repeats its request; None: the earlier one.
+        writes: whether files of runs are to be written, which is then tried.
 
     Raises:
         TrackingError: it does not; names its address.
     """
     if note is not None:
         _note[:] = [note]
+    logging.getLogger("urllib3.connectionpool").addFilter(_announce)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
-    with environment(patience), explained("No answer from the tracking server"):
-        sqlite.prepare(mlflow.get_tracking_uri())
+    with environment(BRIEF), explained("No answer from the tracking server"):
+        _prepare_sqlite()
         mlflow.search_experiments(max_results=1)
-    _check_experiment()
+    place = _artifact_location()
+    if writes and place:
+        with explained(f"Files of runs cannot be written to {shown(place)}"):
+            _check_writable(place)
+
+
+def _announce(record: logging.LogRecord) -> bool:
+    """Tell the user once that MLflow repeats its requests, instead of urllib3's warning about each of them."""
+    while _note:
+        _note.pop()(f"The tracking server {address()} does not answer: trying again.")
+    return record.levelno < logging.WARNING
 
 
 def file() -> Path | None:
-    """Return the SQLite file that is the store; None where it is another one."""
-    return sqlite.file_of(mlflow.get_tracking_uri())
+    """Return the SQLite file that is the store; None if it is another one."""
+    uri = mlflow.get_tracking_uri()
+    name = make_url(uri).database if uri.startswith("sqlite:") else None
+    return Path(name) if name and name != ":memory:" else None
 
 
 def is_there() -> bool:
-    """Return whether there is a store to be asked; to ask would make one where it is a SQLite file."""
+    """Return whether there is a store to ask; asking would make one if it is a SQLite file."""
     path = file()
     return path is None or (path.exists() and path.stat().st_size > 0)
 
 
-def _check_experiment() -> None:
-    """Check that the experiment that the environment names takes runs.
+def _prepare_sqlite() -> None:
+    """Make the SQLite file of a store that is not there yet, and check that it is one.
+
+    MLflow makes the tables of a new file in dozens of steps. Two processes that do so at once fail, and one that is
+    killed leaves a file that no later start can use. So the file gets its name when it is complete.
 
     Raises:
-        TrackingError: it was deleted, or there is none with this id.
+        OSError: the file's folder cannot be written.
+        sqlite3.Error: the file is no SQLite file, or is damaged; MLflow would try to open it for minutes.
+    """
+    path = file()
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if is_there() else FileLock(f"{path}.lock"):
+        if not is_there():
+            Path(f"{path}-journal").unlink(missing_ok=True)  # of a killed process: it would be applied to the new file
+            with disk.new_file(path) as incoming, environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):
+                mlflow.MlflowClient(f"sqlite:///{incoming.absolute()}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("PRAGMA schema_version")
+
+
+def _artifact_location() -> str:
+    """Return where the experiment keeps its files; if it does not exist yet, where the default one does.
+
+    Raises:
+        TrackingError: it was deleted, or there is none with the id that the environment names.
     """
     server = mlflow.MlflowClient()
-    ways: dict[str, Callable[[str], Any]] = {"ID": server.get_experiment, "NAME": server.get_experiment_by_name}
-    for kind, get in ways.items():
-        given = os.environ.get(f"MLFLOW_EXPERIMENT_{kind}")
-        problem = f"MLFLOW_EXPERIMENT_{kind}: expected an experiment that takes runs, received {given!r}"
-        with explained(problem):
-            experiment = get(given) if given else None
-        if experiment is not None and experiment.lifecycle_stage == "deleted":
-            raise TrackingError(
-                f"{problem}, which was deleted. Restore it (`mlflow experiments restore`), or take another."
-            )
+    experiment_id, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
+    problem = f"Expected an experiment that takes runs, received {experiment_id or name!r}"
+    with explained(problem):
+        named = server.get_experiment(experiment_id) if experiment_id else server.get_experiment_by_name(name)
+    if named is not None and named.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"{problem}, which was deleted. Restore it (`mlflow experiments restore`), or choose another with "
+            "MLFLOW_EXPERIMENT_NAME."
+        )
+    existing = named or server.get_experiment_by_name("Default")
+    return existing.artifact_location if existing else ""
+
+
+def _check_writable(artifact_uri: str) -> None:
+    """Write a small file to a place for artifacts, and remove it."""
+    repository = get_artifact_repository(artifact_uri)
+    with TemporaryDirectory(prefix="write-test-") as folder:
+        probe = Path(folder, Path(folder).name)
+        probe.touch()
+        repository.log_artifact(str(probe))  # type: ignore[no-untyped-call]
+        repository.delete_artifacts(probe.name)  # type: ignore[no-untyped-call]
 
 
 def client() -> mlflow.MlflowClient:
-    """Return a client of the tracking server, each of whose calls is made :func:`patiently`."""
-    return cast(mlflow.MlflowClient, _Patient(mlflow.MlflowClient()))
+    """Return a client of the tracking server, each of whose calls is :func:`retried`."""
+    return cast(mlflow.MlflowClient, _Client())
 
 
-class _Patient:
-    """An MLflow client that waits."""
-
-    def __init__(self, server: mlflow.MlflowClient) -> None:
-        self._server = server
-
+class _Client:
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return functools.partial(patiently, getattr(self._server, name))
+        return functools.partial(retried, getattr(mlflow.MlflowClient(), name))
 
 
-def patiently(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """Call the tracking server; call it again while it is away, and when another process wrote the same row first.
+def retried(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Call MLflow, again if another process holds the database or wrote the same row first; return its answer.
 
-    Raises:
-        TrackingError: it was away for too long.
-        MlflowException: it refuses.
+    A call into a SQLite file is not interrupted: it would leave the file locked against this very process.
     """
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    seconds = _patience()
-    deadline, conflicts = time.monotonic() + seconds, 0
-    while True:
+    for _ in range(CONFLICTS):
         try:
-            with uninterrupted() if file() else nullcontext():  # a server ends what it has begun, whoever waits for it
+            with uninterrupted() if file() else nullcontext():
                 return call(*arguments, **named)
-        except (MlflowException, OSError, SQLAlchemyError) as error:
-            away, conflict = _AWAY.search(str(error)), _CONFLICT.search(str(error))
-            conflicts += 1 if conflict else 0
-            if seconds < 0 or not (away or (conflict and conflicts < CONFLICTS)):
+        except (MlflowException, SQLAlchemyError) as error:
+            if not _CONFLICT.search(str(error)):
                 raise
-            if time.monotonic() > deadline:
-                raise TrackingError(
-                    f"The tracking server {address()} was away for {seconds:,.0f} s. It said: {first_line(error)}. "
-                    "What was trained is kept: when the server is back, repeat the command."
-                ) from None
-            if away:
-                _tell_once(
-                    f"The tracking server {address()} does not answer: waiting for it, {seconds:,.0f} s at most."
-                )
-        time.sleep(PAUSE)
-
-
-def _patience() -> float:
-    try:
-        return float(os.environ.get(PATIENCE, PATIENCE_SECONDS))
-    except ValueError:
-        return PATIENCE_SECONDS
-
-
-def _tell_once(text: str) -> None:
-    while _note:
-        _note.pop()(text)
+            time.sleep(PAUSE)
+    return call(*arguments, **named)
 
 
 def address() -> str:
-    """Return the address of the tracking server as it may be shown: without a password, a token or a query.
+    """Return the address of the tracking server as it may be shown."""
+    return shown(mlflow.get_tracking_uri())
+
+
+def shown(uri: str) -> str:
+    """Return an address without a password, a token or a query.
 
     Passwords that should have been encoded, with an @ or a colon, are left out as well.
     """
-    uri = mlflow.get_tracking_uri().partition("?")[0]
-    return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri))
+    return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri.partition("?")[0]))
 
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager
-def explained(problem: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into an error for the user."""
+def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what MLflow and its stores raise into an error for the user.
+
+    An error that shows that the server does not answer or refuses the user says so, any other one the ``problem``.
+
+    Args:
+        problem: what was expected, and what received.
+        others: further kinds of errors to explain.
+
+    Raises:
+        TrackingError: instead of theirs.
+    """
     try:
         yield
-    except (MlflowException, OSError, SQLAlchemyError, sqlite3.Error, ImportError) as error:
+    except (*_OF_A_STORE, *others) as error:
+        remedy = "Check it, and MLFLOW_TRACKING_URI"
+        if _FORBIDDEN.search(str(error)):
+            problem = "The tracking server refuses this user"
+            remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        elif _AWAY.search(str(error)) or isinstance(error, SQLAlchemyError | sqlite3.Error):
+            problem = "No answer from the tracking server"
+            remedy = "Check MLFLOW_TRACKING_URI, and that the server runs"
         raise TrackingError(
-            f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. "
-            "Check MLFLOW_TRACKING_URI, and that the server runs."
+            f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. {remedy}."
         ) from None

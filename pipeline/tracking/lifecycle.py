@@ -15,15 +15,14 @@ from mlflow.system_metrics import set_system_metrics_samples_before_logging, set
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import PipelineError, TrackingError
-from pipeline.tracking import experiment, schema
-from pipeline.tracking.connection import PATIENCE, client, environment, patiently
+from pipeline.tracking import schema, ui
+from pipeline.tracking.connection import BRIEF, client, environment, retried
 from pipeline.tracking.schema import TrackedRun
 from pipeline.tracking.store import get_run, log_tags
 
 STOPPED = "Stopped by Ctrl-C or a termination signal."
 """Why a run was killed, in its tag ``error``."""
 
-END_SECONDS = 10  # that are waited for the server when a run ends before its time
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a person's --run-name stays
 
@@ -102,7 +101,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: str
     """Make a run, or that to be continued, the active one; return its id."""
     set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
     set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
-    run = patiently(
+    run = retried(
         mlflow.start_run,  # given the project's run by hand: MLflow forgets it with its first attempt
         run_id=resume or os.environ.get("MLFLOW_RUN_ID"),
         run_name=None if resume else _run_name(name),
@@ -114,7 +113,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: str
 
 
 def _begin(run: TrackedRun) -> None:
-    experiment.describe(run.experiment_id)
+    ui.describe_experiment(run.experiment_id)
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)  # of the attempt before
     for path, text in _attached.items():
@@ -161,11 +160,7 @@ def _leave(status: str) -> None:
 @contextmanager
 def in_haste() -> Iterator[None]:
     """Do without what the tracking server does not take within seconds."""
-    brief = {PATIENCE: END_SECONDS, "MLFLOW_HTTP_REQUEST_TIMEOUT": END_SECONDS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 0}
-    with (
-        suppress(PipelineError, MlflowException, OSError, SQLAlchemyError),
-        environment({name: str(value) for name, value in brief.items()}),
-    ):
+    with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError), environment(BRIEF):
         yield
 
 
@@ -181,8 +176,8 @@ def begin_run(name: str, tags: Mapping[str, str], *, parent: str | None = None) 
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         log_tags(run_id, tags)
         return run_id
-    run_id = patiently(mlflow.start_run, run_name=name, parent_run_id=parent, tags=dict(tags)).info.run_id
-    patiently(mlflow.end_run, "RUNNING")
+    run_id = retried(mlflow.start_run, run_name=name, parent_run_id=parent, tags=dict(tags)).info.run_id
+    retried(mlflow.end_run, "RUNNING")
     return str(run_id)
 
 

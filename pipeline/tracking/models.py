@@ -2,8 +2,6 @@
 
 import platform
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +11,12 @@ import yaml
 from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
-from mlflow.utils import requirements_utils as untyped
 
 from pipeline.data.image_form import Form
 from pipeline.errors import TrackingError
 from pipeline.tracking import schema
-from pipeline.tracking.connection import client, environment, explained, patiently
+from pipeline.tracking.connection import client, environment, explained, retried
+from pipeline.tracking.schema import TrackedRun
 from pipeline.tracking.store import get_run
 
 if TYPE_CHECKING:
@@ -39,8 +37,8 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
     pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
-    with environment({"MLFLOW_LOG_UV_FILES": "false"}), unprobed():
-        info = patiently(
+    with environment({"MLFLOW_LOG_UV_FILES": "false"}):
+        info = retried(
             Model.log,
             artifact_path=None,
             name=name,
@@ -91,43 +89,27 @@ class _Portable:
         Path(path, "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
 
 
-@contextmanager
-def unprobed() -> Iterator[None]:
-    """Spare MLflow the lists of files of all installed packages while it logs or loads a model.
-
-    From them it learns which module is of which package, to infer what a model needs, which ours name themselves. That
-    what they name is what is installed it still checks.
-    """
-    requirements: Any = untyped
-    known = requirements._MODULES_TO_PACKAGES
-    requirements._MODULES_TO_PACKAGES = known or {}
-    try:
-        yield
-    finally:
-        requirements._MODULES_TO_PACKAGES = known
-
-
-def discard_models(run_id: str) -> None:
+def discard_models(run: TrackedRun) -> None:
     """Delete the models that a run has logged."""
-    for model_id in _models_of(run_id):
+    for model_id in _models_of(run):
         client().delete_logged_model(model_id)
 
 
-def id_of(run_id: str) -> str:
+def id_of(run: TrackedRun) -> str:
     """Return the id of the model that a run has logged.
 
     Raises:
-        TrackingError: there is no such run, or it holds no model.
+        TrackingError: it holds no model.
     """
-    if found := _models_of(run_id):
+    if found := _models_of(run):
         return found[0]
-    raise TrackingError(f"run_id: expected a run that holds a model, received {run_id!r}, which holds none.")
+    raise TrackingError(f"run_id: expected a run that holds a model, received {run.run_id!r}, which holds none.")
 
 
 def address(given: str) -> str:
     """Return an address as MLflow resolves it; ``runs:/RUN_ID/model`` is the model of a run, whatever its name."""
     of_run = re.fullmatch(rf"runs:/(\w+)(/{schema.MODEL})?", given)
-    return f"models:/{id_of(of_run[1])}" if of_run else given
+    return f"models:/{id_of(get_run(of_run[1]))}" if of_run else given
 
 
 def run_of(given: str) -> str:
@@ -138,13 +120,13 @@ def run_of(given: str) -> str:
     """
     problem = f"model: expected the address of a model that a run has logged, received {given!r}"
     with explained(problem):
-        run_id = patiently(get_model_info, address(given)).run_id
+        run_id = retried(get_model_info, address(given)).run_id
     if not run_id:
         raise TrackingError(f"{problem}, which none has.")
     return str(run_id)
 
 
-def _models_of(run_id: str) -> list[str]:
+def _models_of(run: TrackedRun) -> list[str]:
     """Return the ids of the models that a run has logged, the newest first."""
-    found = client().search_logged_models([get_run(run_id).experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    found = client().search_logged_models([run.experiment_id], filter_string=f"source_run_id = '{run.run_id}'")
     return [model.model_id for model in sorted(found, key=lambda model: -model.creation_timestamp)]

@@ -1,48 +1,70 @@
-"""Which version of a model is served: the better one takes over, and a rollback goes back to the one before.
+"""Which version of a registered model is served: the better one, or after a rollback the one before.
 
-The alias ``champion`` names what is served, ``previous`` what was before it.
-MLflow moves one alias at a time and knows no transaction over two, nor over
-reading one and moving it. Two rules take the place of transactions:
+The alias ``champion`` names what is served, ``previous`` what was before it. What was decided about a version stands on
+it: its tag ``promotion`` holds an :data:`Outcome`, its tag ``promotion_reason`` and its description hold why.
 
-- A version's model is loaded and asked before anything names it; then it is
-  marked as promoted, then ``previous`` moves, then ``champion``. Cut off at any
-  point, ``champion`` names the old version or the new one, and both serve.
-- Marks stay. Whoever has moved ``champion`` looks afterwards whether a version
-  with a mark is better on the same data, and moves it on to that one. Of two
-  promotions at once, on one machine or two, each marks its version before it
-  moves the alias: the one that moves last sees both marks, and the better
-  version stays. What was cut off between its mark and its move is ended by
-  the next promotion in the same way.
-
-A rollback, and a promotion by force, take the marks of the better versions away.
+MLflow has no transaction over two aliases. So a version's model is loaded and asked first, then the champion is read
+again, then ``previous`` moves, then ``champion``. Interrupted at any point, ``champion`` names the old version or the
+new one, both serve, and the same command completes the promotion. Of two promotions at once the better version stays,
+unless both move the alias within the same moment.
 """
 
+import math
 import shlex
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
 
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline import cells
 from pipeline.digests import SHORT
-from pipeline.errors import PipelineError, TrackingError, UsageError
+from pipeline.errors import TrackingError, UsageError
 from pipeline.progress import Reporter
 from pipeline.settings import command
-from pipeline.tracking import classifier, connection, registry, store
-from pipeline.tracking.registry import Outcome, Version
+from pipeline.tracking import classifier, connection, models, schema, store
+from pipeline.tracking.connection import client, explained
+from pipeline.tracking.schema import TrackedRun
+
+Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
+
+FORBIDDEN = "/\\:@?#%'"
+"""Signs that have a meaning of their own in an address, a path, or MLflow's search."""
+
+LONGEST = 256  # characters of a name, in MLflow's database
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What is to be done with a candidate, and why."""
+class Version:
+    """A registered version of a model.
 
-    outcome: Outcome
-    reason: str
+    Attributes:
+        name: of the registered model.
+        number: counts up from 1.
+        run_id: of the run that trained it.
+        accuracy: validation accuracy of its run's kept epoch, a fraction; NaN if none is recorded.
+        digest: of the data that it was trained and validated on; empty if none is recorded.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    accuracy: float
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What came of it: the version of the run, whether it is champion now, and why."""
+    """The result of a promotion: the version of the run, whether it is champion now, and why."""
 
     version: Version
     champion: bool
     reason: str
+
+
+# --- deciding -------------------------------------------------------------------------------------------------------
 
 
 def promote(
@@ -55,35 +77,36 @@ def promote(
         name: of the registered model; by default ``<dataset>-<cell>``.
         force: make it champion also if it is not better, or was trained on other data.
         trust: load it also if its code is not of this pipeline.
-        reporter: told what came of it.
+        reporter: told the result.
 
     Raises:
         TrackingError: there is no such run, or its model does not serve.
-        UsageError: no run is named, the present champion was chosen on other data, or the model is not of this
-            pipeline.
+        UsageError: no run is named, the champion was chosen on other data, or the model is not of this pipeline.
     """
     if run_id is None:
         raise UsageError(
-            "run_id: expected the run whose model is to be promoted, received none. `mlflow ui` lists them."
+            "run_id: expected the run whose model is to be promoted, received none. `pipeline runs` lists them."
         )
     connection.connect(reporter.note)
-    candidate = registry.register(run_id, name)
-    champion = registry.with_alias(candidate.name, "champion")
-    decision = judge(candidate, champion, force=force)
-    if decision.outcome == "promoted":
-        classifier.check_serves(candidate.address, trust=trust)
-        if force:
-            _set_aside_better(candidate)
-        _crown(candidate, champion, decision.reason)
-    elif candidate.number != (champion and champion.number):
-        registry.record(candidate, decision.outcome, decision.reason)
-    if decision.outcome == "refused":
+    candidate = _register(store.get_run(run_id), name)
+    champion = _aliases(candidate.name).get("champion")
+    outcome, reason = judge(candidate, champion, force=force)
+    if outcome == "promoted":
+        classifier.check_serves(_address(candidate), trust=trust)
+        champion = _aliases(candidate.name).get("champion")  # meanwhile another promotion may have ended
+        outcome, reason = judge(candidate, champion, force=force)
+    if champion is None or candidate.number != champion.number:
+        record(candidate, outcome, reason)
+    if outcome == "refused":
         raise UsageError(
-            f"force: expected the data of the present champion of {candidate.name}, received other: {decision.reason}. "
+            f"force: expected the data of the present champion of {candidate.name}, received other: {reason}. "
             f"The model is registered, as version {candidate.number}. To serve it all the same: "
             f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
-    return _report(candidate, _settle(candidate.name, trust=trust), decision.reason, reporter)
+    if outcome == "promoted":
+        _crown(candidate, champion)
+        champion = candidate
+    return _report(candidate, champion, reason, reporter)
 
 
 def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False, reporter: Reporter) -> Promotion:
@@ -93,7 +116,7 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
         name: of the registered model; by default that of the run.
         run_id: a run, which says only what the default is.
         trust: load it also if its code is not of this pipeline.
-        reporter: told what came of it.
+        reporter: told the result.
 
     Raises:
         TrackingError: there is no such model, it has no previous champion, or that one does not serve.
@@ -102,78 +125,50 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     if name is None and run_id is None:
         raise UsageError("name: expected the registered model that is to be rolled back, received none.")
     connection.connect(reporter.note)
-    name = name or registry.default_name(store.get_run(str(run_id)))
-    champion, previous = registry.with_alias(name, "champion"), registry.with_alias(name, "previous")
+    name = name or default_name(store.get_run(str(run_id)))
+    aliases = _aliases(name)
+    champion, previous = aliases.get("champion"), aliases.get("previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
-    classifier.check_serves(previous.address, trust=trust)
-    registry.record(champion, "set aside", f"rolled back to version {previous.number}")
-    _set_aside_better(previous)
+    classifier.check_serves(_address(previous), trust=trust)
+    record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
-    registry.record(previous, "promoted", reason)
-    registry.move("champion", previous)  # first: cut off here, the way back is lost, not the way there
-    registry.move("previous", champion)
-    return _report(previous, _settle(name, trust=trust), reason, reporter)
+    record(previous, "promoted", reason)
+    move("champion", previous)  # first: interrupted here, the way back is lost, not the way there
+    move("previous", champion)
+    return _report(previous, previous, reason, reporter)
 
 
-def judge(candidate: Version, champion: Version | None, *, force: bool) -> Decision:
-    """Decide about a candidate: better on the same data is promoted, equal is not, other data is refused."""
+def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple[Outcome, str]:
+    """Return what to do with a candidate, and why: promote a better one on the same data, refuse one on other data."""
     accuracy = f"validation accuracy {candidate.accuracy:.2%}"
     if champion is None:
-        return Decision(outcome="promoted", reason=f"{accuracy}, the first champion")
+        return "promoted", f"{accuracy}, the first champion"
     if candidate.number == champion.number:
-        return Decision(outcome="not promoted", reason="it was before")
-    if candidate.beats(champion):
-        reason = f"{accuracy} beats {champion.accuracy:.2%}, of version {champion.number} on the same data"
-        return Decision(outcome="promoted", reason=reason)
-    same_data = candidate.digest == champion.digest
-    if same_data:
-        reason = f"{accuracy} does not beat {champion.accuracy:.2%}, of version {champion.number} on the same data"
-    else:
+        return "not promoted", "it was before"
+    outcome: Outcome = "not promoted"
+    reason = f"{accuracy} does not beat {champion.accuracy:.2%}, of version {champion.number} on the same data"
+    if candidate.digest != champion.digest:
+        outcome = "refused"
         reason = (
             f"version {champion.number} was chosen on the data {champion.digest[:SHORT] or '(none recorded)'}, "
             f"version {candidate.number} on {candidate.digest[:SHORT]}"
         )
-    if force:
-        return Decision(outcome="promoted", reason=f"forced: {reason}")
-    return Decision(outcome="not promoted" if same_data else "refused", reason=reason)
+    elif candidate.accuracy > champion.accuracy:
+        return "promoted", f"{accuracy} beats {champion.accuracy:.2%}, of version {champion.number} on the same data"
+    return ("promoted", f"forced: {reason}") if force else (outcome, reason)
 
 
-def _set_aside_better(version: Version) -> None:
-    """Take the marks of the versions away that would otherwise be champion again."""
-    for better in registry.promoted(version.name):
-        if better.beats(version):
-            registry.record(better, "set aside", f"in favour of version {version.number}")
-
-
-def _crown(candidate: Version, champion: Version | None, reason: str) -> None:
+def _crown(version: Version, champion: Version | None) -> None:
     """Make a version, which serves, champion in place of ``champion``."""
-    registry.record(candidate, "promoted", reason)
     if champion:
-        registry.move("previous", champion)
-    registry.move("champion", candidate)
-
-
-def _settle(name: str, *, trust: bool) -> Version | None:
-    """Move ``champion`` on to the best version that was promoted on its data, until it is that; return it."""
-    while champion := registry.with_alias(name, "champion"):
-        better = [version for version in registry.promoted(name) if version.beats(champion)]
-        if not better:
-            return champion
-        best = max(better, key=lambda version: version.accuracy)
-        try:
-            classifier.check_serves(best.address, trust=trust)
-        except PipelineError:
-            registry.record(best, "set aside", "its model does not serve any more")
-            continue
-        registry.move("previous", champion)
-        registry.move("champion", best)
-    return None
+        move("previous", champion)
+    move("champion", version)
 
 
 def _report(version: Version, champion: Version | None, reason: str, reporter: Reporter) -> Promotion:
-    """Tell what came of it."""
-    is_champion = champion is not None and champion.number == version.number
+    """Tell the result."""
+    is_champion = version == champion
     if is_champion:
         serving = f"mlflow models serve -m {shlex.quote(f'models:/{version.name}@champion')} --env-manager uv"
         reporter.result(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
@@ -181,3 +176,110 @@ def _report(version: Version, champion: Version | None, reason: str, reporter: R
         other = f"version {champion.number} is" if champion else "there is none"
         reporter.result(f"Version {version.number} of {version.name} is not champion, {other}: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)
+
+
+# --- MLflow's registry ----------------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> None:
+    """Check that ``name`` can stand in an address such as ``models:/<name>@champion``, and after ``--name``.
+
+    MLflow itself registers names that no address of its own can hold: it reads ``?`` and ``#`` as the end of a path.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    is_written_plainly = name.isprintable() and name == name.strip() and not name.startswith("-")
+    if not is_written_plainly or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
+        raise UsageError(
+            f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, with no - at its "
+            f"start and no blank at its ends, received {name[:LONGEST]!r}. Take one such as mnist-gru."
+        )
+
+
+def default_name(run: TrackedRun) -> str:
+    """Return ``<dataset>-<cell>`` of a training run.
+
+    Raises:
+        TrackingError: it is not one.
+    """
+    if not run.is_training or schema.DATASET not in run.tags:
+        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.")
+    return f"{run.tags[schema.DATASET]}-{cells.plain(run.params['cell'])}"
+
+
+def _register(run: TrackedRun, name: str | None) -> Version:
+    """Return the version that holds the model of a run; the same one each time.
+
+    Raises:
+        TrackingError: the run holds no model or no validation accuracy.
+        UsageError: the name cannot be one.
+    """
+    accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)
+    if accuracy is None or digest is None:
+        raise TrackingError(
+            f"run_id: expected a run that has ended its training, received {run.run_id!r}, which has no "
+            f"best_val_accuracy. Resume it (`{command('run', resume=run.run_id)}`), or take another."
+        )
+    model_id = models.id_of(run)
+    name = default_name(run) if name is None else name
+    check_name(name)
+    with explained(f"The model could not be registered as {name!r}"):
+        try:
+            client().create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        query = f"name = '{name}' and run_id = '{run.run_id}'"
+        if known := connection.retried(mlflow.search_model_versions, filter_string=query):
+            return min(map(_version, known), key=lambda version: version.number)
+        tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
+        return _version(client().create_model_version(name, f"models:/{model_id}", run.run_id, tags, model_id=model_id))
+
+
+def _aliases(name: str) -> dict[str, Version]:
+    """Return the version that each alias of a registered model names.
+
+    Raises:
+        TrackingError: there is no such model.
+    """
+    problem = f"name: expected a registered model of this tracking server, received {name!r}"
+    with explained(problem):
+        try:
+            aliases = client().get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            known = [model.name for model in client().search_registered_models()]
+            listed = ", ".join(get_close_matches(name, known, cutoff=0.4) or known[:3])
+            raise TrackingError(f"{problem}. There is {listed or 'none yet'}.") from None
+        return {alias: _version(client().get_model_version(name, number)) for alias, number in aliases.items()}
+
+
+def move(alias: Literal["champion", "previous"], version: Version) -> None:
+    """Let an alias name a version, in one step."""
+    with explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
+        client().set_registered_model_alias(version.name, alias, str(version.number))
+
+
+def record(version: Version, outcome: Outcome, reason: str) -> None:
+    """Write on a version what was decided about it, and why."""
+    number = str(version.number)
+    with explained(f"Version {number} of {version.name} could not be described"):
+        client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
+        client().set_model_version_tag(version.name, number, "promotion_reason", reason)
+        client().set_model_version_tag(version.name, number, "promotion", outcome)
+
+
+def _address(version: Version) -> str:
+    return f"models:/{version.name}/{version.number}"
+
+
+def _version(entity: ModelVersion) -> Version:
+    return Version(
+        name=entity.name,
+        number=int(entity.version),
+        run_id=entity.run_id or "",
+        accuracy=float(entity.tags.get("best_val_accuracy", math.nan)),
+        digest=entity.tags.get("dataset_digest", ""),
+    )

@@ -69,7 +69,6 @@ MACHINE = "machine"
 CORES = "cores"  # that the training had to itself
 VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
 ERROR = "error"  # why it did not end well
-CHILDREN = "children"  # of a comparison of a former version: the ids of its trainings, parted by commas
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
 MARK = "comparison."  # and the id of a comparison: that the run is in it
 BEST_GROUP = "best"  # of a comparison: its best group, by validation
@@ -104,21 +103,6 @@ COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "res
 def of_kind(kind: str) -> dict[str, str]:
     """Return the tags that tell what a run is."""
     return {KIND: kind, DESCRIPTION: DESCRIPTIONS[kind]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What a metric is of: the UI shows it beside the model, with the data set.
-
-    Attributes:
-        model_id: of the logged model.
-        dataset: the name of the data set that is logged on the run.
-        digest: of that data set, as it is logged.
-    """
-
-    model_id: str
-    dataset: str
-    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +171,6 @@ class TrackedRun:
     def missing(self) -> list[str]:
         """The metrics that it lacks to be compared."""
         return [name for name in OF_A_FINISHED_TRAINING if name not in self.metrics]
-
-    @property
-    def children(self) -> list[str]:
-        """Of a comparison: the ids that it lists as its trainings."""
-        return [child for child in self.tags.get(CHILDREN, "").split(",") if child]
 
     @property
     def comparisons(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What goes into a run, and how it comes back.
+"""What a run holds, in and out: parameters, tags, metrics, tables, figures, files.
 
 Everything is logged by run id, so that a stage can add to a run that has ended.
 How a run begins and ends is in ``lifecycle.py``.
@@ -7,59 +7,165 @@ How a run begins and ends is in ``lifecycle.py``.
 import shlex
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pipeline.errors import UsageError, first_line
 from pipeline.records import EpochRecord
-from pipeline.tracking import artifacts, schema
-from pipeline.tracking.connection import client, explained, patiently
+from pipeline.tracking import schema
+from pipeline.tracking.connection import client, explained, retried
 from pipeline.tracking.schema import TrackedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+MOST_METRICS = 1_000
+"""Metrics that a server takes in one request."""
 
-def log_parameters(run_id: str, parameters: Mapping[str, object]) -> None:
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def get_run(run_id: str) -> TrackedRun:
+    """Return a run, also one in MLflow's bin.
+
+    Raises:
+        TrackingError: there is none with this id.
+    """
+    with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
+        return _tracked(client().get_run(run_id))
+
+
+def find_run(run_id: str) -> TrackedRun | None:
+    """Return a run, also one in MLflow's bin; None if there is none with this id, as it was removed for good.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+    """
+    return next(iter(find_runs(f"attributes.run_id = '{run_id}'", everywhere=True)), None)
+
+
+def find_runs(
+    filter_string: str, *, experiment: str | None = None, everywhere: bool = False, limit: int = 100_000
+) -> list[TrackedRun]:
+    """Return the runs that an MLflow filter matches, the newest first.
+
+    Args:
+        filter_string: the filter.
+        experiment: the id of their experiment; None: the active one.
+        everywhere: search all experiments, and MLflow's bin.
+        limit: number of runs at most.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+        UsageError: it is no filter.
+    """
+    with explained("The tracking server does not list runs"):
+        try:
+            found: list[Run] = retried(
+                mlflow.search_runs,
+                [experiment] if experiment else None,
+                filter_string=filter_string,
+                max_results=limit,
+                output_format="list",
+                run_view_type=ViewType.ALL if everywhere else ViewType.ACTIVE_ONLY,
+                search_all_experiments=everywhere,
+            )
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise UsageError(
+                f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
+                f"MLflow says: {first_line(error)}"
+            ) from None
+    return [_tracked(run) for run in found]
+
+
+def _tracked(run: Run) -> TrackedRun:
+    params = run.data.params
+    return TrackedRun(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+        params={name: _typed(value) for name, value in params.items() if not name.startswith(schema.LEASE)},
+        leases=_leases(params),
+        metrics=run.data.metrics,
+        tags=run.data.tags,
+        has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
+        is_deleted=run.info.lifecycle_stage == LifecycleStage.DELETED,
+    )
+
+
+def _typed(value: str) -> str:
+    """Return a parameter as the user typed it: `mlflow run` logs it with the quotes that a shell needs."""
+    return "".join(shlex.split(value)) if value.startswith("'") else value
+
+
+def _leases(params: Mapping[str, str]) -> dict[int, str]:
+    numbers = {name: name.removeprefix(schema.LEASE) for name in params if name.startswith(schema.LEASE)}
+    return {int(number): params[name] for name, number in numbers.items() if number.isdecimal()}
+
+
+# --- parameters, tags and metrics -----------------------------------------------------------------------------------
+
+
+def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
     """Log parameters by name, except those that the run has already.
 
-    Params are write-once: where MLflow holds what the user typed, that stays.
+    Params are write-once: what `mlflow run` has logged, as the user typed it, stays.
     """
-    present = get_run(run_id).params
-    params = [Param(name, str(value)) for name, value in parameters.items() if name not in present]
-    client().log_batch(run_id, params=params)
+    params = [Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
+    client().log_batch(run.run_id, params=params)
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags by name, in one request."""
-    client().log_batch(run_id, tags=_tags(tags))
+    client().log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def log_metrics(
-    run_id: str, metrics: Mapping[str, float], subject: schema.Subject | None = None, *, step: int = 0
+    run_id: str, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None, *, step: int = 0
 ) -> None:
-    """Log metrics by name, in one request; those of a subject stand beside its model in the UI, too."""
-    if not metrics:
-        return
+    """Log metrics by name, in one request; with a :func:`lineage.subject`, the UI shows them beside its model, too."""
+    log_history(run_id, {step: metrics}, subject)
+
+
+def log_missing_metrics(
+    run: TrackedRun, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None
+) -> None:
+    """Log those of the metrics that the run did not have when it was read."""
+    log_metrics(run.run_id, {name: value for name, value in metrics.items() if name not in run.metrics}, subject)
+
+
+def log_history(
+    run_id: str, steps: Mapping[int, Mapping[str, float]], subject: Mapping[str, str] | None = None
+) -> None:
+    """Log metrics by step and name, in as few requests as the server takes."""
     now = time.time_ns() // 1_000_000
-    of = asdict(subject) if subject else {}
-    linked = {"model_id": of.get("model_id"), "dataset_name": of.get("dataset"), "dataset_digest": of.get("digest")}
-    entries = [Metric(name, float(value), now, step, **linked) for name, value in metrics.items()]
-    client().log_batch(run_id, metrics=entries)
+    entries = [
+        Metric(name, float(value), now, step, **(subject or {}))
+        for step, metrics in steps.items()
+        for name, value in metrics.items()
+    ]
+    for start in range(0, len(entries), MOST_METRICS):
+        client().log_batch(run_id, metrics=entries[start : start + MOST_METRICS])
 
 
-def log_missing_metrics(run_id: str, metrics: Mapping[str, float], subject: schema.Subject | None = None) -> None:
-    """Log those of the metrics that the run does not have yet."""
-    present = get_run(run_id).metrics
-    log_metrics(run_id, {name: value for name, value in metrics.items() if name not in present}, subject)
+def history_of(run_id: str, metric: str) -> dict[int, float]:
+    """Return a metric's values by step."""
+    return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
 
 
 def log_epoch(run_id: str, record: EpochRecord) -> None:
@@ -68,17 +174,24 @@ def log_epoch(run_id: str, record: EpochRecord) -> None:
 
 
 def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
-    """Log what the run does not have of the epochs: it may have been cut off while it logged the last of them."""
+    """Log what the run does not have of the epochs: it may have been interrupted while it logged the last of them."""
     names = _epoch_metrics(records[0]) if records else {}
-    present = {(name, entry.step) for name in names for entry in client().get_metric_history(run_id, name)}
-    for record in records:
-        metrics = _epoch_metrics(record)
-        missing = {name: metrics[name] for name in metrics if (name, record.epoch) not in present}
-        log_metrics(run_id, missing, step=record.epoch)
+    present = {name: history_of(run_id, name) for name in names}
+    steps = {record.epoch: _epoch_metrics(record) for record in records}
+    log_history(
+        run_id,
+        {
+            step: {name: value for name, value in metrics.items() if step not in present[name]}
+            for step, metrics in steps.items()
+        },
+    )
 
 
 def _epoch_metrics(record: EpochRecord) -> dict[str, float]:
     return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "epoch"}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def log_figure(run_id: str, figure: "Figure", path: str) -> None:
@@ -88,108 +201,11 @@ def log_figure(run_id: str, figure: "Figure", path: str) -> None:
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:
     """Log a table as the artifact ``path``: CSV or Parquet, by its ending."""
+    as_file = table.to_parquet if path.endswith(".parquet") else table.to_csv
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, Path(path).name)
-        if file.suffix == ".parquet":
-            table.to_parquet(file, index=False)
-        else:
-            table.to_csv(file, index=False)
+        as_file(file, index=False)
         client().log_artifact(run_id, str(file), str(Path(path).parent))
-
-
-def find_run(run_id: str) -> TrackedRun | None:
-    """Return a run, also one in MLflow's bin; None where there is none of this id, as it was removed for good.
-
-    Raises:
-        TrackingError: the tracking server does not answer.
-    """
-    with explained("No answer from the tracking server"):
-        try:
-            return _tracked(client().get_run(run_id))
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-                raise
-            return None
-
-
-def get_run(run_id: str) -> TrackedRun:
-    """Return a run.
-
-    Raises:
-        TrackingError: there is none with this id.
-    """
-    with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
-        return _tracked(client().get_run(run_id))
-
-
-def find_runs(filter_string: str, *, experiment: str | None = None, limit: int = 100_000) -> list[TrackedRun]:
-    """Return the runs that an MLflow filter matches, the newest first, ``limit`` at most.
-
-    Args:
-        filter_string: the filter.
-        experiment: the id of theirs; None: the active one.
-        limit: of their number.
-
-    Raises:
-        TrackingError: the tracking server does not answer.
-        UsageError: it is no filter.
-    """
-    with explained("No answer from the tracking server"):
-        try:
-            found: list[Run] = patiently(
-                mlflow.search_runs,
-                [experiment] if experiment else None,
-                filter_string=filter_string,
-                max_results=limit,
-                output_format="list",
-            )
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
-                raise
-            raise UsageError(
-                f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
-                f"MLflow says: {first_line(error)}"
-            ) from None
-        return [_tracked(run) for run in found]
-
-
-def find_checkpointed_runs() -> list[TrackedRun]:
-    """Return the runs of all experiments that name a checkpoint, those in MLflow's bin, too.
-
-    Raises:
-        TrackingError: the tracking server does not answer.
-    """
-    with explained("No answer from the tracking server"):
-        found: list[Run] = patiently(
-            mlflow.search_runs,
-            filter_string=f"tags.{schema.CHECKPOINT} != ''",
-            run_view_type=ViewType.ALL,
-            search_all_experiments=True,
-            output_format="list",
-        )
-    return [_tracked(run) for run in found]
-
-
-def _tracked(run: Run) -> TrackedRun:
-    return TrackedRun(
-        run_id=run.info.run_id,
-        experiment_id=run.info.experiment_id,
-        name=run.info.run_name,
-        status=run.info.status,
-        started=run.info.start_time,
-        ended=run.info.end_time,
-        params={name: value for name, value in run.data.params.items() if not name.startswith(schema.LEASE)},
-        leases=_leases(run.data.params),
-        metrics=run.data.metrics,
-        tags=run.data.tags,
-        has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
-        is_deleted=run.info.lifecycle_stage == LifecycleStage.DELETED,
-    )
-
-
-def _leases(params: Mapping[str, str]) -> dict[int, str]:
-    numbers = {name: name.removeprefix(schema.LEASE) for name in params if name.startswith(schema.LEASE)}
-    return {int(number): params[name] for name, number in numbers.items() if number.isdecimal()}
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":
@@ -200,40 +216,62 @@ def load_table(run_id: str, path: str) -> "DataFrame":
     """
     import pandas as pd
 
+    read = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
     with (
-        explained(f"run_id: expected a run that holds {path}, received {run_id!r}"),
+        explained(f"run_id: expected a run that holds {path}, received {run_id!r}", (ValueError,)),
         tempfile.TemporaryDirectory() as folder,
     ):
-        file = artifacts.fetch(run_id, path, Path(folder))
-        try:
-            return pd.read_parquet(file) if path.endswith(".parquet") else pd.read_csv(file)
-        except ValueError as error:  # pyarrow's and pandas's own are of this kind
-            raise OSError(f"{path} does not read as a table: {error}") from None
-
-
-def artifacts_in(run_id: str, folder: str) -> set[str]:
-    """Return the names of the files that a run holds in a folder."""
-    return {Path(file.path).name for file in client().list_artifacts(run_id, folder)}
+        return read(client().download_artifacts(run_id, path, folder))
 
 
 def log_folder(run_id: str, folder: Path, path: str) -> None:
     """Log all files of a folder as artifacts below ``path``."""
-    with explained("The tracking server did not take the files"):
+    with explained("The tracking server does not take files"):
         client().log_artifacts(run_id, str(folder), path)
 
 
-def parameters_of(run_id: str) -> dict[str, str]:
-    """Return the parameters of a run as text.
+def files_in(run_id: str, folder: str) -> dict[str, int]:
+    """Return the sizes in bytes of the files that a run holds in a folder, by their paths; none if there is none."""
+    with explained(f"The files of run {run_id} cannot be listed"):
+        return {entry.path: entry.file_size or 0 for entry in client().list_artifacts(run_id, folder)}
+
+
+def write_file(run_id: str, path: str, content: bytes) -> None:
+    """Write a file of a run, in place of the one of that path.
 
     Raises:
-        TrackingError: there is no run with this id.
+        TrackingError: the store refuses it.
     """
-    # `mlflow run` logs what it hands to a shell: a value with a space stands in quotes.
-    return {
-        name: "".join(shlex.split(value)) if value.startswith("'") else value
-        for name, value in get_run(run_id).params.items()
-    }
+    with explained(f"{path} of run {run_id} cannot be written"), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, Path(path).name)
+        file.write_bytes(content)
+        client().log_artifact(run_id, str(file), str(Path(path).parent))
 
 
-def _tags(tags: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(name, value) for name, value in tags.items()]
+def read_files(run_id: str, folder: str) -> Iterator[bytes]:
+    """Yield the content of each file in a folder of a run; nothing if there is no folder.
+
+    Raises:
+        TrackingError: the store does not give one.
+    """
+    for path in files_in(run_id, folder):
+        with explained(f"{path} of run {run_id} cannot be read"), tempfile.TemporaryDirectory() as copy:
+            content = Path(client().download_artifacts(run_id, path, copy)).read_bytes()
+        yield content
+
+
+def remove_files(run_id: str, path: str) -> None:
+    """Remove a file of a run, or a folder with its files, if it is there.
+
+    Raises:
+        TrackingError: the store refuses it.
+    """
+    with explained(f"{path} of run {run_id} cannot be removed"):
+        repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
+        repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
+
+
+def mark_checkpoint_removed(run_id: str) -> None:
+    """Tag a run whose checkpoint is gone, so that its files are not looked for; a deleted run takes no tag."""
+    with suppress(MlflowException):
+        client().set_tag(run_id, schema.CHECKPOINT, schema.REMOVED)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import calibration, figures, metrics
 from pipeline.progress import Reporter
-from pipeline.tracking import classifier, lineage, models, schema, store
+from pipeline.tracking import classifier, lineage, models, schema, store, ui
 from pipeline.tracking.classifier import Classifier
 
 CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
@@ -26,19 +26,23 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
     """
     started = time.perf_counter()
     labels = np.asarray(data.test.labels)
-    model_id = models.id_of(run_id)
+    run = store.get_run(run_id)
+    model_id = models.id_of(run)
     model = classifier.load(f"models:/{model_id}", trust=trust, patient=True)
     probabilities = _probabilities(model, data)
     cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
     _log_tables(run_id, data, probabilities)
-    _log_figures(run_id, data, probabilities)
-    if model.tells_steps:
-        _log_steps(run_id, data, model)
+    title = f"{run.name} on the test images of {data.name}"
+    _log_figures(run_id, data, probabilities, title)
+    if model.step_by_step:
+        _log_steps(run_id, data, model, title)
     seconds = time.perf_counter() - started
     results = _calibration(labels, probabilities, model.temperature)
     results |= {schema.TEST_COST: cost, schema.SECONDS_EVALUATE: seconds, schema.TEST_ACCURACY: accuracy}
     store.log_metrics(run_id, results, lineage.subject(model_id, data, "test"))
-    reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}.")
+    result = f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}."
+    ui.describe_result(run, result)
+    reporter.result(result)
     return accuracy
 
 
@@ -57,14 +61,13 @@ def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
     }
 
 
-def _log_steps(run_id: str, data: DataSet, model: Classifier) -> None:
+def _log_steps(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
     """Log the accuracy on the test images if reading ended after each step."""
     labels, right = np.asarray(data.test.labels), []
     for start in range(0, len(labels), CHUNK):
         answers = model.by_step(data.test.images[start : start + CHUNK]).argmax(axis=2)  # (N, T)
         right.append(answers == labels[start : start + CHUNK, np.newaxis])
     accuracies = np.concatenate(right).mean(axis=0)
-    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
     store.log_figure(run_id, figures.accuracy_by_step(accuracies, title), schema.ACCURACY_BY_STEP)
 
 
@@ -74,9 +77,8 @@ def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) 
     store.log_table(run_id, metrics.predictions(labels, probabilities, data.class_names), schema.PREDICTIONS)
 
 
-def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
+def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32], title: str) -> None:
     labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
-    title = f"{store.get_run(run_id).name} on the test images of {data.name}"
     matrix = metrics.confusion(labels, predicted, data.classes)
     worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
     store.log_figure(run_id, figures.confusion_matrix(matrix, data.class_names, title), schema.CONFUSION_MATRIX)

@@ -18,7 +18,7 @@ def begin(trainings: Sequence[Settings], reporter: Reporter) -> None:
         UsageError: see :func:`check`.
     """
     check(trainings)
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
 
 
 def check(trainings: Sequence[Settings]) -> None:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from pipeline.errors import DataError
 from pipeline.records import Snapshot
-from pipeline.tracking import artifacts, leases, lifecycle, schema, store
+from pipeline.tracking import leases, lifecycle, schema, store
 from pipeline.tracking.leases import Driver, Lease
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training.checkpoints import HeldError, Place, decode, encode
@@ -121,9 +121,9 @@ class Travelling:
         turn = len(snapshot.history) % 2
         digest = hashlib.sha256(content).hexdigest().encode()
         path = f"{FOLDER}/{lease.number}-{turn}.npz"
-        artifacts.write(name, path, digest + content)
+        store.write_file(name, path, digest + content)
         if not self.keeps(name):  # asked last: what follows is logged
-            artifacts.remove(name, path)
+            store.remove_files(name, path)
             raise lifecycle.TakenError(name)
 
     def keeps(self, name: str) -> bool:
@@ -136,7 +136,7 @@ class Travelling:
         Raises:
             DataError: there are files, and none of them is whole.
         """
-        contents = list(artifacts.read(self._run(name).run_id, FOLDER))
+        contents = list(store.read_files(self._run(name).run_id, FOLDER))
         found = [snapshot for content in contents if (snapshot := _whole(content))]
         if contents and not found:
             raise DataError(f"run {name}: expected a whole checkpoint in its folder {FOLDER}, found none. Train anew.")
@@ -144,8 +144,8 @@ class Travelling:
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its training has ended."""
-        artifacts.remove(name, FOLDER)
-        artifacts.mark_removed(name)
+        store.remove_files(name, FOLDER)
+        store.mark_checkpoint_removed(name)
 
     def _run(self, name: str) -> TrackedRun:
         if not _NAME.fullmatch(name):

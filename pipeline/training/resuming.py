@@ -205,9 +205,8 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
     """Return the parameters that a run has logged; only ``data_dir`` may be another."""
-    parameters = store.parameters_of(run.run_id)
     names = {field.name for field in fields(Settings)}
-    logged: dict[str, object] = {name: value for name, value in parameters.items() if name in names}
+    logged: dict[str, object] = {name: value for name, value in run.params.items() if name in names}
     if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
         logged["dataset"] = given.dataset
     settings = Settings.of(logged)

@@ -84,8 +84,8 @@ def opened(
     place = (place_of(resume, here) if resume else None) or here
     opening = partial(resuming.open_run, kind=schema.TRAINING, fingerprint=fingerprint, parent=parent, resume=resume)
     with opening(name, place, data) as (run_id, checkpoint):
-        store.log_parameters(run_id, parameters)
-        lineage.log_origin(run_id, data, gpus=startup.gpus(), tested=tested)
+        store.log_parameters(run := store.get_run(run_id), parameters)
+        lineage.log_origin(run, data, gpus=startup.gpus(), tested=tested)
         _keep_cell(run_id, settings.cell)
         store.log_tags(run_id, {schema.CORES: str(min(cores or usable_cores(), settings.shards))})
         yield Training(run_id=run_id, settings=settings, data=data, place=place, checkpoint=checkpoint)
@@ -141,7 +141,8 @@ def finish(training: Training, reporter: Reporter, *, evaluate: bool, goes_on: G
 def _train(training: Training, reporter: Reporter, goes_on: GoesOn) -> None:
     """Train the network epoch by epoch; log its history and, unless it is pruned, the model of the kept epoch."""
     fit = Fit(Trainer.of(training.settings, training.data))
-    store.log_missing_metrics(training.run_id, {schema.PARAMETERS: fit.trainer.model.count_params()})
+    run = store.get_run(training.run_id)
+    store.log_missing_metrics(run, {schema.PARAMETERS: fit.trainer.model.count_params()})
     _go_on(training, fit, reporter)
     is_pruned = not _train_epochs(training, fit, reporter, goes_on)
     _log_history(training, fit)
@@ -149,7 +150,7 @@ def _train(training: Training, reporter: Reporter, goes_on: GoesOn) -> None:
     reached = {schema.BEST_VAL_ACCURACY: best.val_accuracy, schema.BEST_EPOCH: best.epoch}
     reached |= {schema.STOPPED_EPOCH: len(fit.history)} if len(fit.history) < training.settings.epochs else {}
     if is_pruned:
-        store.log_missing_metrics(training.run_id, reached)
+        store.log_missing_metrics(run, reached)
         store.log_tags(training.run_id, {schema.PRUNED: "true"})
         return
     model_id, temperature = _log_model(training, fit)
@@ -160,7 +161,7 @@ def _train(training: Training, reporter: Reporter, goes_on: GoesOn) -> None:
         schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
     }
     subject = lineage.subject(model_id, training.data, "training")
-    store.log_missing_metrics(training.run_id, summary, subject)
+    store.log_missing_metrics(run, summary, subject)
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
 
 
@@ -206,7 +207,7 @@ def _log_model(training: Training, fit: Fit) -> tuple[str, float]:
         own = cells.is_custom(training.settings.cell)
         classify = network.save(fit.model(), Path(folder), fast=not own)
         temperature = _temperature(classify, data)
-        models.discard_models(training.run_id)  # of an attempt that was cut off while it logged one
+        models.discard_models(store.get_run(training.run_id))  # of an attempt that was cut off while it logged one
         model_id = models.log_model(
             Path(folder),
             data,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.tracking import metric_history, schema, store
+from pipeline.tracking import schema, store
 from pipeline.tuning.space import Parameters
 
 State = Literal["complete", "pruned", "failed", "running"]
@@ -90,7 +90,7 @@ def of_run(trial: Trial) -> Trial:
     state: State = "running"
     if run.status == "FINISHED" and (run.is_pruned or run.is_trained):
         state = "pruned" if run.is_pruned else "complete"
-    accuracies, costs = (metric_history.of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
+    accuracies, costs = (store.history_of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
     return Trial(
         number=trial.number,
         parameters=trial.parameters,

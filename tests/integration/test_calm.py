@@ -12,6 +12,7 @@ from tests.integration.conftest import environment
 from tests.patience import scaled
 
 HEX = "[0-9a-f]{32}"
+PAGE = rf"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/{HEX}\?workflowType=machine_learning"
 EPOCH = (
     r"epoch \d/2   cost \d\.\d{4}   accuracy +\d+\.\d\d%   val cost \d\.\d{4}   val accuracy +\d+\.\d\d%   \d+\.\d s"
 )
@@ -22,7 +23,7 @@ RUN = [
     EPOCH,
     r"Kept the weights of epoch \d: validation accuracy \d+\.\d\d%\.",
     r"Test accuracy \d+\.\d\d%, cost \d\.\d{4}, on 360 images of digits\.",
-    rf"Run {HEX} holds all of it\. Look at it with: mlflow ui",
+    rf"Run {HEX} holds all of it\. Look at it with: mlflow ui, then open {PAGE}",
 ]
 SMALL = ("--dataset", "digits", "--epochs", "2", "--hidden-units", "12", "--shards", "2")
 
@@ -100,7 +101,8 @@ def test_in_a_log_a_comparison_is_a_line_per_epoch(first: subprocess.CompletedPr
     for name in ("rnn-digits-s5", "gru-digits-s5"):
         epochs = re.findall(rf"^{name}   trains   (\d)/2   \d\.\d{{4}}   \d+\.\d\d%", done.stdout, re.MULTILINE)
         assert ["1", "2"] == epochs
-    assert re.fullmatch(rf"Run {HEX} holds the comparison\. Look at it with: mlflow ui", done.stdout.splitlines()[-1])
+    last = rf"Run {HEX} holds the comparison\. Look at it with: mlflow ui, then open {PAGE}"
+    assert re.fullmatch(last, done.stdout.splitlines()[-1])
 
 
 SPEAK = """

@@ -65,8 +65,8 @@ def parent(command: Command, digits_run: Training) -> str:
     trained = [run_id_in(command(*DIGITS, "--cell", "rnn", "--seed", seed).output) for seed in (1, 2)]
     for run_id in trained:
         tagged(run_id, {"mlflow.parentRunId": parent, "family": "small"})
-    tagged(digits_run.run_id, {"family": "small"})
-    return tagged(parent, {"children": ",".join([*trained, digits_run.run_id])})
+    tagged(digits_run.run_id, {"family": "small", f"comparison.{parent}": "true"})
+    return parent
 
 
 def flat(text: str) -> str:

@@ -3,7 +3,6 @@
 import importlib.util
 import py_compile
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ import mlflow
 import numpy as np
 import pytest
 import yaml
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types.schema import Schema, TensorSpec
 from PIL import Image
 
-from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
-from pipeline.tracking import classifier, connection
-from tests.integration.conftest import PROJECT, Command, Training
+from pipeline.errors import DataError, PipelineError, UsageError
+from pipeline.tracking import classifier
+from tests.integration.conftest import Command, Training
 
 SIGNATURE = ModelSignature(
     Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])
@@ -185,37 +183,6 @@ def test_a_description_that_is_none_is_an_error_of_ours(model: Path, description
         classifier.load(str(model))
 
 
-def former_code() -> dict[str, bytes]:
-    """Return the content that the served model's code had in each commit, by the commit."""
-    log = ["git", "log", "--follow", "--format=commit %H", "--name-only", "--", "pipeline/tracking/scoring.py"]
-    found = subprocess.run(log, cwd=PROJECT, capture_output=True, text=True, check=False)
-    lines = [line for line in found.stdout.splitlines() if line]
-    places = zip(lines[::2], lines[1::2], strict=True)
-    contents = {}
-    for commit, path in ((line.removeprefix("commit "), path) for line, path in places):
-        show = ["git", "show", f"{commit}:{path}"]
-        contents[commit] = subprocess.run(show, cwd=PROJECT, capture_output=True, check=True).stdout
-    return contents
-
-
-def test_models_with_the_code_of_any_commit_load(model: Path) -> None:
-    contents = former_code()
-    if not contents:
-        pytest.skip("needs the repository's history")
-
-    for commit, content in contents.items():
-        (model / "scoring.py").write_bytes(content)
-        answers = classifier.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8))
-        assert (1, 10) == answers.shape, commit
-
-
-def test_ends_of_lines_as_windows_has_them_are_the_same_code(model: Path) -> None:
-    code = (model / "scoring.py").read_bytes()
-    (model / "scoring.py").write_bytes(code.replace(b"\n", b"\r\n"))
-
-    assert 8 == classifier.load(str(model)).height
-
-
 def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None:
     """One rule, whatever holds them."""
     loaded = classifier.load(str(model))
@@ -228,22 +195,3 @@ def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None
     for other in others:
         with pytest.raises(DataError, match="expected"):
             loaded.probabilities(other)
-
-
-def test_in_the_midst_of_the_work_a_model_is_waited_for(digits_run: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch, calls = mlflow.artifacts.download_artifacts, 0
-
-    def fails_first(**named: Any) -> str:
-        nonlocal calls
-        calls += 1
-        if calls % 2:
-            raise MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''")
-        return str(fetch(**named))
-
-    monkeypatch.setattr(connection, "PAUSE", 0.0)
-    monkeypatch.setattr(classifier, "download_artifacts", fails_first)
-    address = f"runs:/{digits_run.run_id}/digits-gru"
-
-    assert classifier.load(address, patient=True).dataset == "digits"
-    with pytest.raises(TrackingError, match="503"):
-        classifier.load(address)

@@ -1,21 +1,15 @@
 """The children of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline.tracking import children, connection, lifecycle, schema, store
+from pipeline.tracking import children, lifecycle, schema, store
 from tests.unit.tracking.test_lifecycle import remove_for_good
 
-
-@pytest.fixture(autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.mktemp("children")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+pytestmark = pytest.mark.usefixtures("new_store")
 
 
 def test_children_are_found_by_what_they_say_themselves() -> None:
@@ -69,24 +63,6 @@ def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() 
     assert not children.belongs_to(store.get_run(training), second)
 
 
-def test_a_list_of_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    parent = lifecycle.begin_run("comparison", {})
-    child = lifecycle.create_child(parent, "gru-s1", {schema.PARENT: parent, schema.CHECKPOINT: "0" * 32})
-    search: Callable[..., object] = mlflow.search_runs
-    away = iter(range(1_000))
-
-    def every_other_fails(*arguments: object, **named: object) -> object:
-        if next(away) % 2 == 0:
-            raise MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''")
-        return search(*arguments, **named)
-
-    monkeypatch.setattr(connection, "PAUSE", 0.0)
-    monkeypatch.setattr(mlflow, "search_runs", every_other_fails)
-    assert [child] == [run.run_id for run in children.of(parent)]
-    assert child in {run.run_id for run in store.find_runs("")}
-    assert [child] == [run.run_id for run in store.find_checkpointed_runs()]
-
-
 def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -99,21 +75,6 @@ def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_mom
             raise MlflowException("(sqlite3.OperationalError) database is locked")
         return start(client, run_id)
 
-    monkeypatch.setattr(connection, "PAUSE", 0.0)
     monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
     with lifecycle.open_run("gru", {}) as opened:
         assert own == opened
-
-
-def test_what_a_former_version_has_listed_stays_when_another_comparison_marks_the_run() -> None:
-    run_id = lifecycle.begin_run("gru-s1", {schema.COMPARISON: "a,b"})
-    children.mark(run_id, "c")
-
-    assert "a,b,c" == store.get_run(run_id).tags[schema.COMPARISON]
-
-
-def test_what_a_former_version_has_listed_counts() -> None:
-    parent, child = lifecycle.begin_run("comparison", {}), lifecycle.begin_run("gru-s1", {})
-    store.log_tags(parent, {schema.CHILDREN: child})
-
-    assert [child] == [run.run_id for run in children.of(parent)]

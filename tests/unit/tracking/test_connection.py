@@ -1,27 +1,31 @@
-"""A server that is away for a while, one that stays away, and one that refuses."""
+"""A store that conflicts, does not answer, refuses, cannot be written, or is started by several processes at once."""
 
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import mlflow
 import pytest
-import requests
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import TrackingError
-from pipeline.tracking import connection
+from pipeline.tracking import connection, store
 
-AWAY = "API request to http://127.0.0.1:1/api failed with exception HTTPConnectionPool: Max retries exceeded"
-
-
-class Server:
-    """Fails as often as told, then answers."""
-
-    def __init__(self, *failures: Exception) -> None:
-        self.failures = list(failures)
-        self.calls = 0
-
-    def __call__(self, question: str) -> str:
-        self.calls += 1
-        if self.failures:
-            raise self.failures.pop(0)
-        return f"answer to {question}"
+CONNECT = "from pipeline.tracking import connection; connection.connect()"
+GONE = 0
+CONFLICTS = [
+    MlflowException("(sqlite3.OperationalError) database is locked"),
+    MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"),
+    MlflowException("duplicate key value violates unique constraint"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -29,73 +33,110 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PAUSE", 0.0)
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        MlflowException(AWAY),
-        MlflowException("API request to endpoint /api failed with error code 503 != 200. Response body: ''"),
-        MlflowException("API request to http://10.0.0.1:5000/api failed with timeout exception HTTPConnectionPool: …"),
-        MlflowException("(sqlite3.OperationalError) database is locked"),
-        MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name"),
-        requests.ConnectionError("('Connection aborted.', RemoteDisconnected('closed'))"),
-        requests.HTTPError("502 Server Error: Bad Gateway for url: http://127.0.0.1:1/api"),
-    ],
-)
-def test_what_passes_is_waited_for(failure: Exception) -> None:
-    server = Server(failure, failure)
-    assert "answer to a question" == connection.patiently(server, "a question")
-    assert 3 == server.calls
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file of a store that is not there yet."""
+    path = tmp_path / "new" / "mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+    monkeypatch.chdir(tmp_path)
+    return path
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        MlflowException("Run 'x' not found"),
-        MlflowException("API request failed with error code 403 != 200"),
-        OSError("?"),
-    ],
-)
-def test_what_does_not_pass_is_raised_at_once(failure: Exception) -> None:
-    server = Server(failure)
-    with pytest.raises(type(failure)):
-        connection.patiently(server, "a question")
-    assert 1 == server.calls
+class Server(BaseHTTPRequestHandler):
+    """Answers with the given codes, one by one, then well; or not at all."""
+
+    codes: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:
+        code = self.codes.pop(0) if self.codes else 200
+        if code == GONE:
+            return
+        self.send_response(code)
+        self.end_headers()
+        answer = {
+            "run": {"info": {"run_id": "r", "experiment_id": "1", "run_name": "gru"}, "data": {}},
+            "experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"},
+        }
+        self.wfile.write(json.dumps(answer).encode() if code == 200 else b"No.")
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
 
 
-def test_one_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(connection.PATIENCE, "0")
-    with pytest.raises(TrackingError, match=r"was away for 0 s\. .* What was trained is kept"):
-        connection.patiently(Server(*[MlflowException(AWAY)] * 3), "a question")
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    with HTTPServer(("127.0.0.1", 0), Server) as http:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{http.server_port}")
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield Server
+        http.shutdown()
 
 
-def test_a_row_that_others_keep_writing_first_is_given_up() -> None:
-    failure = MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name")
-    server = Server(*[failure] * 99)
-    with pytest.raises(MlflowException):
-        connection.patiently(server, "a question")
-    assert connection.CONFLICTS == server.calls
+def failing(*failures: Exception) -> Any:
+    left = list(failures)
+
+    def call(question: str = "it", **_: Any) -> str:
+        if left:
+            raise left.pop(0)
+        return f"answer to {question}"
+
+    return call
 
 
-def test_what_is_refused_after_a_conflict_is_raised_at_once() -> None:
-    server = Server(MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: a.b"), MlflowException("No."))
-    with pytest.raises(MlflowException, match="No"):
-        connection.patiently(server, "a question")
-    assert 2 == server.calls
+@pytest.mark.parametrize("failure", CONFLICTS)
+def test_a_call_that_conflicts_with_another_process_is_repeated(failure: Exception) -> None:
+    assert "answer to a question" == connection.retried(failing(failure, failure), "a question")
+    with pytest.raises(MlflowException, match=r".*"):
+        connection.retried(failing(*[failure] * 99), "a question")
 
 
-def test_nobody_is_told_of_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_failure_is_raised_at_once() -> None:
+    call = failing(MlflowException("Run 'x' not found"))
+    with pytest.raises(MlflowException, match="not found"):
+        connection.retried(call, "a question")
+    assert "answer to it" == call("it")
+
+
+def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_once(
+    server: type[Server], capfd: pytest.CaptureFixture[str]
+) -> None:
     told: list[str] = []
-    monkeypatch.setattr(connection, "_note", [told.append])
-    connection.patiently(Server(MlflowException("duplicate key value violates unique constraint")), "a question")
-    assert [] == told
+    connection.connect(told.append)
+    server.codes[:] = [GONE, 503, 500, 429, GONE]
 
-
-def test_the_user_is_told_once_that_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(connection, "_note", [told.append])
-    connection.patiently(Server(*[MlflowException(AWAY)] * 3), "a question")
+    assert "gru" == store.get_run("r").name
     assert 1 == len(told)
-    assert "does not answer: waiting for it" in told[0]
+    assert "does not answer: trying again" in told[0]
+    assert "secret" not in told[0]
+    assert "Retrying" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (503, r"No answer from the tracking server\. .* and that the server runs"),
+        (403, r"The tracking server refuses this user\. .* Check MLFLOW_TRACKING_USERNAME"),
+        (401, r"The tracking server refuses this user\. .* Check MLFLOW_TRACKING_USERNAME"),
+    ],
+)
+def test_only_a_server_that_does_not_answer_is_said_not_to(server: type[Server], code: int, said: str) -> None:
+    server.codes[:] = [code] * 99
+    with pytest.raises(TrackingError, match=said):
+        store.get_run("r")
+    server.codes.clear()
+
+
+@pytest.mark.usefixtures("new_store")
+def test_a_run_that_is_not_there_is_not_blamed_on_the_server() -> None:
+    with pytest.raises(TrackingError, match="run_id: expected a run of this tracking server, received 'x'") as raised:
+        store.get_run("x")
+    assert "that the server runs" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +154,57 @@ def test_the_user_is_told_once_that_it_is_waited_for(monkeypatch: pytest.MonkeyP
 def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, uri: str, shown: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert shown == connection.address()
+
+
+# --- a SQLite file --------------------------------------------------------------------------------------------------
+
+
+def test_several_first_starts_at_once_make_one_store(path: Path) -> None:
+    command = [sys.executable, "-c", CONNECT]
+    starts = [subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[1] for process in starts]
+
+    assert [0, 0, 0] == [process.returncode for process in starts], said
+    assert {"mlflow.db", "mlflow.db.lock"} >= {file.name for file in path.parent.iterdir()}
+    with closing(sqlite3.connect(path)) as made:
+        assert [(1,)] == made.execute("SELECT count(*) FROM experiments").fetchall()
+
+
+def test_a_first_start_that_breaks_off_leaves_no_half_made_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "search_experiments", failing(KeyboardInterrupt()))  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            connection.connect()
+    assert not path.exists()
+    path.touch()
+    Path(f"{path}-journal").write_bytes(b"of a killed process")
+
+    connection.connect()
+
+    assert [] == store.find_runs("")
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to look at", b"SQLite format 3\0" * 9])
+def test_a_file_that_is_no_store_is_named_and_left(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(TrackingError, match=r"No answer from the tracking server.*mlflow\.db"):
+        connection.connect()
+    assert content == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", [None, "not-there-yet"])
+def test_a_place_for_artifacts_that_cannot_be_written_is_found_before_any_work(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    if name:
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
+    connection.connect(writes=True)
+    assert [] == [file for file in Path("mlruns").rglob("*") if file.is_file()]
+    (made,) = mlflow.search_experiments()
+    Path(made.artifact_location).rmdir()
+    Path(made.artifact_location).touch()  # where the folder should be
+
+    connection.connect()
+    with pytest.raises(TrackingError, match=r"Files of runs cannot be written to .*mlruns"):
+        connection.connect(writes=True)

@@ -9,17 +9,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from pipeline.tracking import connection, lifecycle, schema, store
+from pipeline.tracking import lifecycle, schema, store
 
 LOCKED = "(sqlite3.OperationalError) database is locked"
 
 
-@pytest.fixture(autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.mktemp("store")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
-    monkeypatch.setattr(connection, "PAUSE", 0.0)
+pytestmark = pytest.mark.usefixtures("new_store")
 
 
 def remove_for_good(run_id: str) -> None:
@@ -50,7 +45,6 @@ def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(mo
 
 def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes next in the process opens a run of its own."""
-    monkeypatch.setattr(lifecycle, "END_SECONDS", 0)
     end = mlflow.MlflowClient.set_terminated
 
     def fail() -> None:

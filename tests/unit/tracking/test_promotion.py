@@ -2,12 +2,12 @@ import math
 
 import pytest
 
-from pipeline.tracking.promotion import judge
-from pipeline.tracking.registry import Version
+from pipeline.errors import UsageError
+from pipeline.tracking.promotion import Version, check_name, judge
 
 
 def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
-    return Version(name="m", number=number, run_id="r", accuracy=accuracy, digest=digest, promoted=True)
+    return Version(name="m", number=number, run_id="r", accuracy=accuracy, digest=digest)
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,35 @@ def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
 def test_the_better_one_on_the_same_data_is_promoted(
     candidate: Version, champion: Version | None, outcome: str
 ) -> None:
-    assert outcome == judge(candidate, champion, force=False).outcome
+    assert outcome == judge(candidate, champion, force=False)[0]
 
 
 @pytest.mark.parametrize("champion", [version(1, 0.99), version(1, 0.98), version(1, 0.5, "b" * 64)])
 def test_force_promotes_what_is_not_better_or_from_other_data(champion: Version) -> None:
-    decision = judge(version(2, 0.98), champion, force=True)
+    outcome, reason = judge(version(2, 0.98), champion, force=True)
 
-    assert "promoted" == decision.outcome
-    assert decision.reason.startswith("forced: ")
+    assert "promoted" == outcome
+    assert reason.startswith("forced: ")
 
 
 def test_the_reason_names_both_accuracies_and_the_version() -> None:
-    decision = judge(version(7, 0.987), version(3, 0.98), force=False)
+    _, reason = judge(version(7, 0.987), version(3, 0.98), force=False)
 
-    assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == decision.reason
+    assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "a/b", "a:b", "a@champion", "it's", "dig?2", "a#b", "100%", "a\\b", "a ", " a", "a\nb"),
+        *("a\x1b[31mb", "a\u202eb", ".", "..", "-m", "n" * 257),
+    ],
+)
+def test_a_name_that_no_address_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="name: expected a name without"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["mnist-gru", "Größe 2", "n" * 256, 'a!"$&()*+,-.;<=>[]^_`{|}~'])
+def test_any_other_name_is_taken(name: str) -> None:
+    check_name(name)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipeline.progress import Reporter
 from pipeline.records import Snapshot
 from pipeline.stages import cleaning
-from pipeline.tracking import artifacts, leases, lifecycle, schema, store
+from pipeline.tracking import leases, lifecycle, schema, store
 from pipeline.tracking.leases import Driver
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training.checkpoints import Checkpoints, HeldError
@@ -71,7 +71,7 @@ def test_of_a_file_that_is_not_whole_the_one_before_counts(run_id: str) -> None:
         place.save(run_id, after(1))
         place.save(run_id, after(2))
         content = Path(MlflowClient().download_artifacts(run_id, "checkpoint/1-0.npz")).read_bytes()
-        artifacts.write(run_id, "checkpoint/1-0.npz", content[:-100])
+        store.write_file(run_id, "checkpoint/1-0.npz", content[:-100])
         assert 1 == loaded(run_id)
 
 
@@ -205,7 +205,7 @@ def test_a_new_run_of_a_training_that_somebody_is_at_goes(run_id: str) -> None:
 
 def test_leases_are_no_parameters(run_id: str) -> None:
     with Travelling().hold(run_id):
-        assert {} == store.parameters_of(run_id)
+        assert {} == store.get_run(run_id).params
         assert [1] == list(store.get_run(run_id).leases)
 
 
