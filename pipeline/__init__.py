@@ -1,26 +1,27 @@
 """Train, compare and serve recurrent image classifiers with MLflow.
 
-The command line is ``pipeline`` (``python -m pipeline``); from Python the same
-stages are functions, ``from pipeline import run, compare, load``, which
-:mod:`pipeline.api` holds. Importing this package imports nothing else: they are
-fetched when they are asked for.
+The command line is ``pipeline`` (``python -m pipeline``); from Python the same commands are functions,
+``from pipeline import run, compare, load``, which :mod:`pipeline.api` holds. Importing this package imports nothing
+else: they are fetched when they are asked for.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.api import compare as compare
-    from pipeline.api import download as download
-    from pipeline.api import evaluate as evaluate
-    from pipeline.api import load as load
-    from pipeline.api import predict as predict
-    from pipeline.api import preprocess as preprocess
-    from pipeline.api import promote as promote
-    from pipeline.api import report as report
-    from pipeline.api import run as run
-    from pipeline.api import runs as runs
-    from pipeline.api import search as search
-    from pipeline.api import train as train
+    from pipeline.api import (
+        compare,
+        download,
+        evaluate,
+        load,
+        predict,
+        preprocess,
+        promote,
+        report,
+        run,
+        runs,
+        search,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [

@@ -17,6 +17,8 @@ raised is a bug and keeps its traceback.
 
 import errno
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class PipelineError(Exception):
@@ -101,6 +103,12 @@ def of_library(error: Exception) -> PipelineError | None:
             "Expected enough memory, received none any more. Train a smaller network or smaller batches."
         )
     return None
+
+
+def suggestion(received: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean …?' for a name that is near one or two of those known; nothing if none is."""
+    close = get_close_matches(received, list(dict.fromkeys(known)), n=2)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def reason(error: OSError) -> str:

@@ -102,14 +102,14 @@ _QUICK = Recipe(
     },
 )
 
-_LONG: Values = {"steps": 784, "schedule": "cosine", "warmup_epochs": 0.5, "clip_norm": 1.0}
+_LONG: Values = {"steps": -1, "schedule": "cosine", "warmup_epochs": 0.5, "clip_norm": 1.0}
 _HALF: Values = {"augmentation": "affine", "augmented": 0.5}
 _LONG_GATED: Values = {**_LONG, **_HALF, "learning_rate": 0.01, "ema": 0.99}
 _CHRONO: Values = {**_LONG_GATED, "initializer": "log-chrono", "learning_rate": 0.0075}
 
 _PIXELS = Recipe(
     about="""
-    One pixel a step, for MNIST's 784; from tuning on its validation images, most of it with a GRU and the permuted
+    One pixel per step, 784 on MNIST; from tuning on its validation images, most of it with a GRU and the permuted
     order. The gates' start: after Tallec & Ollivier 2018, arXiv:1804.11188. An epoch of a GRU takes one core 105 s.
     mlflow run . --env-manager uv -P cell=gru -P recipe=pixels
     """,

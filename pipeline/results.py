@@ -1,10 +1,13 @@
-"""What the functions of :mod:`pipeline.api` return: trainings and comparisons, as pandas tables."""
+"""What the functions of :mod:`pipeline.api` return: runs, comparisons and searches, as pandas tables.
 
-from dataclasses import dataclass
+What a run holds is read when an attribute is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-from pipeline.startup import quieten
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training, as its MLflow run holds it; what it holds is read when it is asked for.
+class RunResult:
+    """One training run: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
         run_id: of the MLflow run.
@@ -31,7 +34,7 @@ class Training:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The last value of each metric, by name: accuracies are fractions, costs nats, times seconds."""
+        """The last value of each metric, by name."""
         from pipeline.tracking import store
 
         return dict(store.get_run(self.run_id).metrics)
@@ -39,59 +42,92 @@ class Training:
     @cached_property
     def history(self) -> "pd.DataFrame":
         """A row per epoch."""
-        return self._table("HISTORY")
+        return _table(self.run_id, "training/history.csv")
 
     @cached_property
     def predictions(self) -> "pd.DataFrame":
         """A row per test image: label, answer, all probabilities."""
-        return self._table("PREDICTIONS")
+        return _table(self.run_id, "evaluation/predictions.parquet")
 
     @cached_property
     def per_class(self) -> "pd.DataFrame":
         """A row per class: precision, recall, F1, number of test images."""
-        return self._table("PER_CLASS")
+        return _table(self.run_id, "evaluation/per_class.csv")
 
     @cached_property
     def model(self) -> "Classifier":
         """The model, loaded as it is served."""
         from pipeline.tracking import classifier
 
-        quieten()
         return classifier.load(f"runs:/{self.run_id}/model")
-
-    def _table(self, name: str) -> "pd.DataFrame":
-        from pipeline.tracking import schema, store
-
-        return store.load_table(self.run_id, getattr(schema, name))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Finished trainings against each other: accuracies are fractions, costs nats, times seconds.
+    """A comparison of finished runs: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
-        run_id: of the MLflow run that holds the report; None where it is in a folder alone.
-        runs: a row per training.
-        summary: a row per configuration, over its seeds.
-        verdicts: a row per pair of configurations.
+        run_id: of the MLflow run that holds the report; None if only a folder does.
+        folder: that holds the report; None if only a run does.
     """
 
     run_id: str | None
-    schema: "pd.DataFrame"
-    summary: "pd.DataFrame"
-    verdicts: "pd.DataFrame"
+    folder: Path | None = None
+
+    @cached_property
+    def runs(self) -> "pd.DataFrame":
+        """A row per run."""
+        return self._table("runs")
+
+    @cached_property
+    def summary(self) -> "pd.DataFrame":
+        """A row per configuration: means and standard deviations over its seeds."""
+        return self._table("summary")
+
+    @cached_property
+    def verdicts(self) -> "pd.DataFrame":
+        """A row per pair of configurations: the difference and whether it is significant."""
+        return self._table("verdicts")
+
+    def _table(self, name: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        if self.folder is not None:
+            return pd.read_csv(self.folder / f"{name}.csv")
+        return _table(str(self.run_id), f"comparison/{name}.csv")
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search has found.
+    """A search for better parameters.
 
     Attributes:
         run_id: of the MLflow run that holds the report.
-        best: the best trial.
-        trials: a row per trial: what was chosen for it, and what it reached; accuracies are fractions.
     """
 
     run_id: str
-    best: Training
-    trials: "pd.DataFrame"
+
+    @cached_property
+    def best(self) -> RunResult:
+        """The best trial."""
+        from pipeline.tracking import schema, store
+
+        return RunResult(store.get_run(self.run_id).tags[schema.BEST_RUN])
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """A row per trial: what was chosen for it, and what it reached; accuracies are fractions."""
+        return _table(self.run_id, "search/trials.csv")
+
+
+def table(rows: Sequence[Any]) -> "pd.DataFrame":
+    """Return a table with a row for each dataclass."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(row) for row in rows])
+
+
+def _table(run_id: str, path: str) -> "pd.DataFrame":
+    from pipeline.tracking import store
+
+    return store.load_table(run_id, path)

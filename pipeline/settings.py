@@ -10,9 +10,10 @@ The checks are pydantic's. It is imported when they run, not with this module:
 """
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
 from pipeline import digests
 from pipeline.cells import GATED, Cell, check_custom
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, suggestion
 from pipeline.machine import usable_cores
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
@@ -112,18 +113,6 @@ def option(name: str, value: object = "…") -> str:
     return f"--{name.replace('_', '-')}" + ("" if value is True else f" {text}")
 
 
-def completed(params: Mapping[str, str]) -> dict[str, str]:
-    """Return the params of a run with those that came after it: the default of a new parameter changes nothing.
-
-    A run from before ``distortion`` that has dropout in several layers stays as it is: it left out outputs of the last
-    alone, which is another network.
-    """
-    several, drops = params.get("layers", "1") != "1", params.get("dropout", "0") not in ("0", "0.0")
-    if several and drops and "distortion" not in params:
-        return dict(params)
-    return {each.name: str(each.default) for each in fields(Settings) if each.default is not MISSING} | dict(params)
-
-
 def default_shards() -> int:
     """Return the cores this process may use, at most 4."""
     return min(usable_cores(), 4)
@@ -135,8 +124,8 @@ class DataSettings:
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
-    dataset: Annotated[DatasetName, Doc("Data set: three from mirrors, or scikit-learn's 8×8 digits.")] = "mnist"
-    source: Annotated[str, MinLen(1), Doc("Folder or base URL with the four IDX files.")] = MIRRORS
+    dataset: Annotated[DatasetName, Doc("Name of the data set.")] = "mnist"
+    source: Annotated[str, MinLen(1), Doc("Folder or base URL of four IDX files; mirrors: the published.")] = MIRRORS
     data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
 
     def __post_init__(self) -> None:
@@ -185,25 +174,28 @@ class DataSettings:
             problems: dict[str, list[Any]] = {}
             for problem in error.errors():  # of a value that could be of two types, one for each
                 problems.setdefault(str(problem["loc"][0]), []).append(problem)
-            raise UsageError(" ".join(_explain(name, each) for name, each in problems.items())) from None
+            known = [each.name for each in fields(cls)]
+            raise UsageError(" ".join(_explain(name, each, known) for name, each in problems.items())) from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
     """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes."""
 
-    recipe: Annotated[Recipe, Doc("Named values for what is not given; see docs/recipes.md.")] = "tutorial"
+    recipe: Annotated[Recipe, Doc("Named set of defaults for the other options; see docs/recipes.md.")] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
         Doc("Recurrent cell, or module:Class of a custom one; see docs/cells.md."),
     ] = "gru"
-    steps: Annotated[int, Ge(0), Doc("Time steps an image is read in, a divisor of its pixels; 0: its rows.")] = 0
-    order: Annotated[Order, Doc("Read the pixels by rows, columns, rows to and fro, or in a fixed random order.")] = (
-        "rows"
-    )
-    hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Units of each recurrent layer and direction.")] = 128
-    layers: Annotated[int, Ge(1), Le(64), Doc("Recurrent layers, one on top of the other.")] = 1
-    direction: Annotated[Direction, Doc("Read the steps forward, or in both directions.")] = "forward"
+    steps: Annotated[
+        int, Ge(-1), Doc("Number of time steps, a divisor of an image's pixels; 0: one per row, -1: one per pixel.")
+    ] = 0
+    order: Annotated[
+        Order, Doc("Order of the pixels: rows, columns, rows in alternating directions, or random but fixed.")
+    ] = "rows"
+    hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Number of hidden units per layer and direction.")] = 128
+    layers: Annotated[int, Ge(1), Le(64), Doc("Number of stacked recurrent layers.")] = 1
+    direction: Annotated[Direction, Doc("Direction of reading, or both.")] = "forward"
     initializer: Annotated[
         Initializer,
         Doc("Initial recurrent weights; chrono, log-chrono: orthogonal, with gate biases for a memory of all steps."),
@@ -212,15 +204,15 @@ class Settings(DataSettings):
     dropout: Annotated[
         float, Ge(0), Lt(1), Doc("Dropout: fraction of the outputs of each recurrent layer set to 0 at random.")
     ] = 0.0
-    learning_rate: Annotated[float, Gt(0), Doc("Step size of Adam; the highest of a schedule.")] = 0.001
-    schedule: Annotated[Schedule, Doc("Keep the learning rate, or let it fall to 0 along a cosine.")] = "constant"
+    learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule its maximum.")] = 0.001
+    schedule: Annotated[Schedule, Doc("Course of the learning rate: constant, or a cosine down to 0.")] = "constant"
     warmup_epochs: Annotated[
-        float, Ge(0), Le(1_000_000), Doc("Epochs in which the learning rate first rises from 0.")
+        float, Ge(0), Le(1_000_000), Doc("Number of epochs, or a part of one, in which the learning rate rises from 0.")
     ] = 0.0
     weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights except biases, as in AdamW.")] = 0.0
     clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no clipping.")] = 0.0
     ema: Annotated[
-        float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights, which is then what is kept; 0: none.")
+        float, Ge(0), Lt(1), Doc("Momentum of a moving average of the weights, which is kept instead; 0: none.")
     ] = 0.0
     augmentation: Annotated[
         Augmentation,
@@ -231,21 +223,20 @@ class Settings(DataSettings):
     ] = 1.0
     distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength: a factor on its limits.")] = 1.0
     label_smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("Part of a label that is spread over all classes, in what is minimised alone.")
+        float, Ge(0), Lt(1), Doc("Fraction of each label that is spread over all classes, in the loss only.")
     ] = 0.0
-    epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Passes over the training images.")] = 30
-    patience: Annotated[
-        int, Ge(0), Le(1_000_000), Doc("Epochs without a better one on validation, after which it ends; 0: it goes on.")
-    ] = 0
-    batch_size: Annotated[int, Ge(1), Doc("Images per update of the weights.")] = 128
+    epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training images.")] = 30
+    patience: Annotated[int, Ge(0), Le(1_000_000), Doc("Early-stopping patience in epochs; 0: no early stopping.")] = 0
+    batch_size: Annotated[int, Ge(1), Doc("Number of images per update of the weights.")] = 128
     seed: Annotated[
-        int, Ge(0), Le(2**31 - 1), Doc("Seed of the first weights, the order of the images, augmentation and dropout.")
+        int, Ge(0), Le(2**31 - 1), Doc("Seed of initial weights, order of images, augmentation and dropout.")
     ] = 1
     shards: Annotated[
         int,
         Ge(1),
         Le(16),
-        Doc("Parts of a batch computed in parallel; costs repeat for the same number only. Default: cores, at most 4."),
+        Doc("Number of parts of a batch computed in parallel; costs repeat only for the same number. "
+            "Default: cores, at most 4."),
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:
@@ -281,18 +272,17 @@ class Settings(DataSettings):
         return settings
 
     def steps_of(self, height: int, width: int) -> int:
-        """Return the number of time steps: ``steps``, or the rows of the image, read by columns these, where it is 0.
+        """Return the number of time steps of an image; with ``steps`` 0 one per row (or column, in that order).
 
         Raises:
             UsageError: ``steps`` does not divide the pixels of an image.
         """
         lines = width if self.order == "columns" else height
-        steps = self.steps or lines
+        steps = {0: lines, -1: height * width}.get(self.steps, self.steps)
         if (height * width) % steps:
             raise UsageError(
                 f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
-                f"Take {lines} for {'columns' if self.order == 'columns' else 'rows'}, {height * width} for single "
-                "pixels, or 0 to read the rows of any data."
+                f"Take {lines} for {'columns' if self.order == 'columns' else 'rows'}, or -1 for single pixels."
             )
         return steps
 
@@ -320,12 +310,13 @@ class Settings(DataSettings):
         return values | settled
 
 
-def _explain(name: str, problems: Sequence[Any]) -> str:
+def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
     """Return a sentence on pydantic's ``problems`` with a parameter: what it expects, what came."""
     if problems[0]["type"] == "unexpected_keyword_argument":
-        return f"{name}: there is no parameter of this name."
+        return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
     expectations = ", or ".join(_expectation(problem).removeprefix("expected ") for problem in problems)
-    return f"{name}: expected {expectations}, received {_quoted(problems[0]['input'])}."
+    received, choices = problems[0]["input"], re.findall(r"'([\w-]+)'", expectations)
+    return f"{name}: expected {expectations}, received {_quoted(received)}.{suggestion(str(received), choices)}"
 
 
 def _expectation(problem: Any) -> str:

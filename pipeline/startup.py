@@ -1,78 +1,71 @@
-"""What a process does before its work: signals become one interruption, the libraries start quietly."""
+"""What a process does before its work: standard streams, signals, log levels, TensorFlow's threads."""
 
 import gc
+import io
 import os
 import re
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.errors import UsageError
 from pipeline.machine import usable_cores
 
-# Ctrl-C, the wish of another process, and a terminal that was closed (which Windows does not know).
+# Ctrl-C, a request by another process, and a closed terminal (which Windows does not know).
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
-_CALM: Mapping[str, str] = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",  # errors, and nothing below
+QUIET_ENV: Mapping[str, str] = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # at 2 TensorFlow reports as an error that there is no GPU
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # alembic's migrations are below
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline says itself where to look
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline shows the address itself
 }
-_TALKATIVE: Mapping[str, str] = {"TF_CPP_MIN_LOG_LEVEL": "0", "MLFLOW_LOGGING_LEVEL": "INFO"}
+VERBOSE_ENV: Mapping[str, str] = {"TF_CPP_MIN_LOG_LEVEL": "0", "MLFLOW_LOGGING_LEVEL": "INFO"}
 
-_CHATTER = re.compile(
-    r"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} |To enable the following instructions"
-    r"|E\d{4} .*failed call to cuInit"  # there is no GPU
-)
+KERAS_BACKEND = "KERAS_BACKEND"
+
+
+def open_standard_streams() -> None:
+    """Open the null device as each standard stream that is closed, as by ``2>&-``, cron or pythonw.
+
+    Otherwise the next file that is opened would get its descriptor, and what native code prints would end up in it.
+    Characters that the encoding of a stream lacks are printed as ``?``.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def quieten(*, verbose: bool = False) -> None:
-    """Let TensorFlow and MLflow say only what a user can act on; to be called before either is imported.
+    """Set the log levels of TensorFlow and MLflow to errors and warnings; call it before either is imported.
 
     Args:
-        verbose: let them say all that they have to say.
+        verbose: set them to all messages instead.
 
-    What the user's own environment variables ask for wins.
+    The user's own environment variables take precedence.
     """
-    for name, value in (_TALKATIVE if verbose else _CALM).items():
+    for name, value in (VERBOSE_ENV if verbose else QUIET_ENV).items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, which MLflow imports, without ipywidgets
 
 
-def talks() -> bool:
-    """Return whether the user wants to see what TensorFlow has to say."""
+def is_verbose() -> bool:
+    """Return whether the user wants to see the messages of TensorFlow."""
     return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("0", "1")
 
 
-_SPARED = ("sklearn", "matplotlib")
-"""What Keras imports, where it is installed, for wrappers and pictures that nothing here uses: a fifth of its time."""
-
-_left_out: list[str] = []  # in a process of our own; in a notebook all of Keras is at hand
-
-
-def hasten() -> None:
-    """Let a process that is ours alone, no notebook's, start in less time.
-
-    Imports make millions of objects that stay: Python looks for garbage among them more rarely (a fifth of the time of
-    the imports), and TensorFlow comes without what is not used here.
-    """
+def relax_garbage_collection() -> None:
+    """Collect garbage more rarely, in a process of our own: imports make millions of objects that stay."""
     gc.set_threshold(50_000, 10, 10)
-    _left_out[:] = _SPARED
-
-
-@contextmanager
-def without(*names: str) -> Iterator[None]:
-    """Let imports in the block find those modules as if they were not installed, unless they are imported already."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: documented to stop an import
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 MARK = ".recurrent-mlflow-pipeline"
@@ -152,21 +145,24 @@ _interruption = _Interruption()
 def start_tensorflow(threads: int) -> bool:
     """Import TensorFlow, and give it ``threads`` threads, at most one per core, each of which computes alone.
 
-    Matrix products of this size do not gain from a second thread; independent parts of a batch do, side by side.
-    The setting changes no result.
+    Matrix products of this size do not gain from a second thread; independent parts of a batch do. The setting changes
+    no result. Keras, wherever it is imported later, has TensorFlow as its backend.
 
     Returns:
-        Whether the setting took hold: False if TensorFlow had already started its threads, or
-        if there is a GPU, for which its own defaults are best.
+        Whether the setting took effect: False if TensorFlow had already started its threads, or if there is a GPU, for
+        which its own defaults are best.
+
+    Raises:
+        UsageError: Keras was imported with another backend before.
     """
     quieten()
-    with _quiet_native_code(), without(*_left_out):
-        import tensorflow as tf
+    _select_backend()
+    import tensorflow as tf
 
-        if not talks():
-            tf.get_logger().setLevel("WARNING")  # a notebook's logging would show where each model is written
-        if tf.config.list_physical_devices("GPU"):
-            return False
+    if not is_verbose():
+        tf.get_logger().setLevel("WARNING")  # a notebook's logging would show where each model is written
+    if tf.config.list_physical_devices("GPU"):
+        return False
     gc.freeze()  # what is imported stays: no search for garbage goes through it again
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -176,42 +172,19 @@ def start_tensorflow(threads: int) -> bool:
     return True
 
 
+def _select_backend() -> None:
+    """Make TensorFlow the backend of Keras, whatever its environment variable or ``~/.keras/keras.json`` says."""
+    os.environ[KERAS_BACKEND] = "tensorflow"
+    if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
+        raise UsageError(
+            f"{KERAS_BACKEND}: expected tensorflow, received {backend}, with which Keras was imported before. "
+            f"Restart Python with {KERAS_BACKEND}=tensorflow, or import pipeline before keras."
+        )
+
+
 def gpus() -> list[str]:
     """Return the names of the GPUs that TensorFlow can use, once it is started."""
     import tensorflow as tf
 
     devices = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
-
-
-@contextmanager
-def _quiet_native_code() -> Iterator[None]:
-    """Leave out of standard error what TensorFlow says of oneDNN and CUDA while it is imported.
-
-    It does so before any log level applies. All else that arrives is passed on when the block ends: errors, what other
-    code writes; and if the block fails, or the user has asked for it by a log level, everything.
-    """
-    if talks():
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    shown: Callable[[bytes], bytes] = _no_chatter
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            shown = bytes
-            raise
-        finally:
-            sys.stderr.flush()
-            hidden.seek(0)
-            os.write(kept, shown(hidden.read()))
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _no_chatter(written: bytes) -> bytes:
-    lines = written.splitlines(keepends=True)
-    return b"".join(line for line in lines if not _CHATTER.match(line.decode(errors="replace")))

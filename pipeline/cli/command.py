@@ -1,93 +1,89 @@
-"""A stage to a command: its options, its help, its reporter, its exit code."""
+"""A command of the table as Typer runs it: its options, help, reporter and exit code."""
 
-import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
-from pipeline import recipes
 from pipeline.cli import configuration, options
 from pipeline.cli.configuration import Configuration
-from pipeline.cli.group import Command
 from pipeline.cli.terminal import TerminalReporter, print_error
-from pipeline.errors import PipelineError, UsageError, of_library
-from pipeline.execution.grid import grid
-from pipeline.settings import DataSettings, Settings
-from pipeline.startup import hasten, interruptible, quieten
+from pipeline.commands import Command
+from pipeline.errors import PipelineError, UsageError, of_library, suggestion
+from pipeline.settings import MLFLOW_RUN_ID
+from pipeline.startup import interruptible, quieten, relax_garbage_collection
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
-Stage = Callable[..., None]
+
+class CommandLine(TyperCommand):
+    """Takes a switch as ``--force true`` or ``--force false``, too, as ``mlflow run -P force=true`` passes it on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remove the values of switches, and the switches that are false."""
+        switches = {name for each in self.params if getattr(each, "is_flag", False) for name in each.opts}
+        kept: list[str] = []
+        for arg in args:
+            if kept and kept[-1].replace("_", "-") in switches and arg.lower() in ("true", "false"):
+                kept = kept if arg.lower() == "true" else kept[:-1]
+            else:
+                kept.append(arg)
+        return list(super().parse_args(ctx, kept))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, by their panels."""
+        for panel, parameters in groupby(self.get_params(ctx), key=_panel):
+            with formatter.section(panel):
+                formatter.write_dl([each.get_help_record(ctx) for each in parameters])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples, a line each."""
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {line}\n" for line in str(self.epilog).splitlines()))
 
 
-def add(
-    app: typer.Typer,
-    panel: str,
-    *examples: str,
-    settings: type[DataSettings] | None = None,
-    lists: bool = False,
-    checked: bool = True,
-) -> Callable[[Stage], Stage]:
-    """Make a stage a command.
-
-    The stage is called with the settings, if any, a reporter, and the parameters of its own, which become options. With
-    ``as_json`` or ``form`` given, only results go to standard output.
-
-    Args:
-        app: that gets the command.
-        panel: of the help, that it stands in.
-        examples: of what to type.
-        settings: the class whose fields are options, too.
-        lists: those take several values; the stage gets the settings of all combinations.
-        checked: without, it gets what is given, as it is.
-    """
-
-    def register(stage: Stage) -> Stage:
-        own = list(inspect.signature(stage).parameters.values())[2 if settings else 1 :]
-
-        @functools.wraps(stage)
-        def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
-            aside = bool(values.get("as_json") or values.get("form"))
-            with _outcome_as_exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
-                extra, given = _parted(values, own)
-                known = [_checked(settings, given, lists=lists) if checked else given] if settings else []
-                with _kept(config, given) if config and settings is Settings else nullcontext():
-                    stage(*known, reporter, **extra)
-
-        shown = own + _options(settings, lists=lists)
-        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in shown}
-        return app.command(cls=Command, rich_help_panel=panel, epilog=_examples(examples))(run)
-
-    return register
+def _panel(parameter: Any) -> str:
+    """Return the heading that a parameter stands under in the help; ``--help`` itself has none of its own."""
+    return parameter.rich_help_panel or (options.GENERAL if parameter.name == "help" else "Options")
 
 
-def _parted(values: Mapping[str, Any], own: Sequence[inspect.Parameter]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of a stage's own parameters, and those of the settings that are given."""
-    extra = {each.name: values[each.name] for each in own}
-    return extra, {name: value for name, value in values.items() if name not in extra and value is not None}
+def build(command: Command) -> Any:
+    """Return a command of the table with its options, as Typer runs it."""
+    shown, own = options.of_command(command), [option.name for option in command.options]
 
+    def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
+        aside = bool(values.get("as_json") or values.get("form"))
+        with _exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
+            extra = {name: values.pop(name) for name in own}
+            given = {name: value for name, value in values.items() if value is not None}
+            with _kept(config, given) if config else nullcontext():
+                _discard_project_run(command.run(given, reporter, extra))
 
-def _options(settings: type[DataSettings] | None, *, lists: bool) -> list[inspect.Parameter]:
-    return (options.of_settings(settings, lists=lists) if settings else []) + options.of_output()
-
-
-def _examples(lines: Sequence[str]) -> str:
-    return "\n".join(["[bold]Examples[/bold]", *(f"  {line}" for line in lines)])
-
-
-def _checked(settings: type[DataSettings] | None, given: Mapping[str, Any], *, lists: bool) -> Any:
-    if lists:
-        return grid(given)
-    return recipes.resolve(given) if settings is Settings else (settings or DataSettings).of(given)
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in shown}
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings = {"token_normalize_func": lambda name: name.replace("_", "-"), "max_content_width": 120}
+    add = single.command(
+        command.name,
+        cls=CommandLine,
+        help=command.help,
+        epilog="\n".join(command.examples),
+        context_settings=settings,
+    )
+    add(run)
+    return get_command(single)
 
 
 @contextmanager
 def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
-    """Let a file of parameters be kept with the run that a stage opens."""
+    """Keep a file of parameters with the run that a command opens."""
     configuration.check_declared(config, given)
     from pipeline.tracking import lifecycle, schema
 
@@ -95,11 +91,20 @@ def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
+def _discard_project_run(run_id: object) -> None:
+    """Delete the run that ``mlflow run`` has opened, if the results of a command are not in it."""
+    project = os.environ.get(MLFLOW_RUN_ID)
+    if project and run_id != project:
+        from pipeline.tracking import lifecycle
+
+        lifecycle.discard_run(project)
+
+
 @contextmanager
-def _outcome_as_exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
-    """Turn a failure that a user can mend, and what asks to stop, into a message and an exit code."""
+def _exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
+    """Turn an error that the user can fix, and an interruption, into a message and an exit code."""
     quieten(verbose=verbose)
-    hasten()
+    relax_garbage_collection()
     try:
         with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter:
             if quiet and verbose:
@@ -114,3 +119,29 @@ def _outcome_as_exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterato
     except KeyboardInterrupt:
         print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
         raise typer.Exit(INTERRUPTED) from None
+
+
+def explained(error: Any) -> str:
+    """Return a paragraph on what is wrong with a command line, and where its help is."""
+    context, message = getattr(error, "ctx", None), _sentence(error)
+    message += "" if message.endswith((".", "?")) else "."
+    return f"{message} See `{context.command_path} --help`." if context else message
+
+
+def _sentence(error: Any) -> str:
+    """Return what is wrong; a parameter goes by its name, whether it came as ``--name`` or as ``-P name``."""
+    if parameter := getattr(error, "param", None):
+        problem = re.sub("Input should be ", "expected ", error.message)
+        if choice := re.search(r"'(.*)' is not one of (.*?)\.?$", problem):
+            near = suggestion(choice[1], re.findall(r"'(\w+)'", choice[2]))
+            problem = f"expected one of {choice[2]}, received '{choice[1]}'.{near}"
+        return f"{configuration.name_of(parameter)}: {problem or 'expected a value, received none'}"
+    if hasattr(error, "possibilities"):
+        known = [_name(option) for each in error.ctx.command.params for option in each.opts]
+        name = _name(error.option_name)
+        return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
+    return str(error.format_message())
+
+
+def _name(option: str) -> str:
+    return option.lstrip("-").replace("-", "_") if MLFLOW_RUN_ID in os.environ else option

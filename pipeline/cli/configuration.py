@@ -4,24 +4,23 @@
     epochs: 10
     learning_rate: 1e-3
 
-A value is taken as the text that would be typed, a list as its values parted by
-commas. What is typed beside the file wins.
+A value is taken as the text that would be typed, a list as its values separated by commas. Typed options override the
+file.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from pipeline.errors import UsageError, reason
-from pipeline.settings import expanded
+from pipeline.errors import UsageError, reason, suggestion
+from pipeline.settings import MLFLOW_RUN_ID, expanded
 
 DECLARED = frozenset({"cell", "cells", "recipe", "seed", "seeds"})
-"""What MLproject declares of the settings: ``mlflow run`` hands it on whether it was typed or not."""
+"""What MLproject declares of the settings: ``mlflow run`` passes it on whether it was typed or not."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Configuration:
     """A file of parameters.
 
     Attributes:
-        text: as it stands in the file.
+        text: the content of the file.
         values: by the names of parameters, with underscores; switches are True or False, all else is text.
     """
 
@@ -47,89 +46,61 @@ def read(path: str) -> Configuration:
 
     try:
         text = expanded(Path(path)).read_text(encoding="utf-8")
-        content = _loader(yaml)(text).get_single_data()
-    except (OSError, UnicodeDecodeError) as error:
-        said = reason(error) if isinstance(error, OSError) else "bytes that are no text"
-        raise UsageError(f"config: expected a YAML file, received {path}: {said}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        said = " ".join(str(error).split()) or "too many levels"
-        raise UsageError(f"config: expected a YAML file, received {path}: {said}.") from None
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        problem = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UsageError(f"config: expected a YAML file, received {path}: {problem}.") from None
     if not isinstance(content, dict):
-        raise UsageError(f"config: expected lines such as `epochs: 10` in {path}, received {_shortened(content)}.")
-    values: dict[str, object] = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name in values:
-            raise UsageError(f"config: expected each parameter once in {path}, received {name} twice.")
-        values[name] = _value(name, value, path)
-    return Configuration(text, values)
-
-
-def _loader(yaml: Any) -> Any:
-    """Return a loader that leaves every number and date as the text that it is: 1e-3, 007, 2026-01-01."""
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own name
-            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            """Refuse a name that stands there twice, of which PyYAML would take the last."""
-            names = [str(key.value) for key, _ in node.value]
-            if twice := next((name for name in names if names.count(name) > 1), None):
-                raise yaml.constructor.ConstructorError(problem=f"{twice} stands there twice")
-            return super().construct_mapping(node, deep)
-
-    return Loader
+        raise UsageError(f"config: expected lines such as `epochs: 10` in {path}, received {str(content)[:100]!r}.")
+    names = {key: "on" if key is True else str(key).replace("-", "_") for key in content}  # YAML 1.1: on is true
+    return Configuration(text, {names[key]: _value(names[key], value, path) for key, value in content.items()})
 
 
 def _value(name: str, value: object, path: str) -> object:
     if isinstance(value, bool):
         return value
     parts: list[Any] = value if isinstance(value, list) else [value]
-    if not all(isinstance(part, str) for part in parts):
-        raise UsageError(f"{name}: expected a value or a list of values in {path}, received {_shortened(value)}.")
-    return ",".join(parts)
-
-
-def _shortened(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) < 100 else f"{text[:100]}…"  # noqa: PLR2004
+    if any(part is None or isinstance(part, dict | list) for part in parts):
+        raise UsageError(f"{name}: expected a value or a list of values in {path}, received {str(value)[:100]!r}.")
+    return ",".join(map(str, parts))
 
 
 def fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration | None:
-    """Let the parameters of a file stand in for those that are not typed.
+    """Use the parameters of a file for those that are not typed.
 
     Raises:
         UsageError: one is none of the command's.
     """
     if value is None:
         return None
-    known = {parameter.name for parameter in ctx.command.params} - {"config"}
-    several = {parameter.name for parameter in ctx.command.params if getattr(parameter, "multiple", False)}
-    for name in value.values:
+    known = {name_of(parameter): parameter for parameter in ctx.command.params if parameter.name != "config"}
+    defaults: dict[str, object] = {}
+    for name, given in value.values.items():
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else f" Known are {', '.join(sorted(known))}."
+            hint = suggestion(name, known) or f" Known are {', '.join(sorted(known))}."
             raise UsageError(f"config: expected parameters of `{ctx.command_path}`, received {name}.{hint}")
-    values = {name: [given] if name in several else given for name, given in value.values.items()}
-    ctx.default_map = {**(ctx.default_map or {}), **values}
+        defaults[known[name].name] = [given] if getattr(known[name], "multiple", False) else given
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return value
 
 
+def name_of(parameter: Any) -> str:
+    """Return the name of an option as a file, ``mlflow run -P`` and error messages have it: ``batch_size``."""
+    return str(parameter.opts[0]).lstrip("-").replace("-", "_")
+
+
 def check_declared(configuration: Configuration, given: Mapping[str, object]) -> None:
-    """Check that what ``mlflow run`` hands on untold is what the file says: it is logged by then, and cannot change.
+    """Check that what ``mlflow run`` passes on unasked equals the file: MLflow has logged it, and it cannot change.
 
     Raises:
-        UsageError: the file says otherwise.
+        UsageError: the file has another value.
     """
-    if "MLFLOW_RUN_ID" not in os.environ:
+    if MLFLOW_RUN_ID not in os.environ:
         return
     for name in sorted(DECLARED & configuration.values.keys() & given.keys()):
         value = configuration.values[name]
         if str(given[name]) != str(value):
             raise UsageError(
                 f"{name}: expected {value}, as in the file of config, received {given[name]} from `mlflow run`, which "
-                f"hands on its default unless told. Add -P {name}={value}."
+                f"passes on its default. Add -P {name}={value}."
             )

@@ -1,7 +1,6 @@
-"""Settings to options: each field is an option that takes text, which the settings check.
+"""The options of a command: its own, and one for each parameter, which takes text that the settings check.
 
-So a wrong value is told in the same words wherever it comes from: the command
-line, a file, ``mlflow run -P``. Both ``--batch-size`` and ``--batch_size`` work.
+So a wrong value gets the same message wherever it comes from: the command line, a file, ``mlflow run -P``.
 """
 
 import inspect
@@ -14,71 +13,56 @@ from annotated_doc import Doc
 
 from pipeline.cli import configuration
 from pipeline.cli.configuration import Configuration
+from pipeline.commands import REQUIRED, Command, Option, Takes
 from pipeline.execution import grid
 from pipeline.settings import NETWORK_PARAMETERS, DataSettings
 
-PANELS = ("Data", "Network", "Training")
+PANELS, GENERAL = ("Data", "Network", "Training"), "General"
 
-Config = Annotated[
-    Configuration | None,
-    typer.Option(
-        "--config",
-        metavar="<file>",
-        help="YAML file with values of any of these; what is typed wins. It is kept with the run.",
-        parser=configuration.read,
-        callback=configuration.fill_in,
-        is_eager=True,
-    ),
-]
-Resume = Annotated[
-    str | None, typer.Option("--resume", help="Go on with this MLflow run, which was cut off; it has its parameters.")
-]
-New = Annotated[
-    bool, typer.Option("--new", help="Do not go on with a run of the same training that was cut off: train anew.")
-]
-ForceMemory = Annotated[bool, typer.Option("--force", help="Try it even if it cannot fit into the memory.")]
-Register = Annotated[
-    str | None, typer.Option("--register", help="Then register the model by this name; champion, if it is better.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Trainings side by side. Default: as many as the machine takes."),
-]
-On = Annotated[
-    str,
-    typer.Option(
-        "--on",
-        help="Where trainings run: local; ray: the cluster at RAY_ADDRESS; or ray://HOST:10001. Default: local.",
-        show_default=False,
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show results and errors alone.", rich_help_panel="Output")]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose", help="Show what TensorFlow and MLflow say, and where an error was.", rich_help_panel="Output"
-    ),
-]
+CONFIG = typer.Option(
+    "--config",
+    metavar="<file>",
+    help="YAML file with values of these options; typed options override it. It is kept with the run.",
+    parser=configuration.read,
+    callback=configuration.fill_in,
+    is_eager=True,
+    rich_help_panel=GENERAL,
+)
+QUIET = typer.Option("--quiet", help="Results and errors only.", rich_help_panel=GENERAL)
+VERBOSE = typer.Option(
+    "--verbose", help="Messages of TensorFlow and MLflow too, and tracebacks.", rich_help_panel=GENERAL
+)
 
 
-def of_settings(settings_class: type[DataSettings], *, lists: bool = False) -> list[inspect.Parameter]:
-    """Return an option per field of the settings, and ``--config``; each is None until the user gives it.
-
-    With ``lists`` they are those of a comparison: most take several values.
-    """
-    hints = get_type_hints(settings_class, include_extras=True)
-    grouped = sorted(fields(settings_class), key=lambda field: PANELS.index(_panel(field.name)))
-    options = [_of_field(field, hints[field.name], lists=lists) for field in grouped]
-    return [*options, _parameter("config", Config, None)]
+def of_command(command: Command) -> list[inspect.Parameter]:
+    """Return all options of a command: its own, one per parameter (None until the user gives it), and the general."""
+    own = [_own(option) for option in command.options]
+    config = [_parameter("config", Configuration | None, CONFIG, None)] if command.takes else []
+    general = [_parameter("quiet", bool, QUIET, False), _parameter("verbose", bool, VERBOSE, False)]
+    return [*own, *_of_settings(command.takes), *config, *general]
 
 
-def of_output() -> list[inspect.Parameter]:
-    """Return the options of every command."""
-    return [_parameter("quiet", Quiet, False), _parameter("verbose", Verbose, False)]
+def _own(option: Option) -> inspect.Parameter:
+    default = "" if option.default in (None, False, REQUIRED) else f" Default: {option.default}."
+    if option.type == list[str] and option.default is REQUIRED:
+        declared: Any = typer.Argument(metavar=option.name.upper(), help=option.help)
+    else:
+        flag = f"--{option.flag or option.name.replace('_', '-')}"
+        declared = typer.Option(flag, help=option.help + default, show_default=False, min=option.least)
+    unset = inspect.Parameter.empty if option.default is REQUIRED else option.default
+    return _parameter(option.name, option.type, declared, unset)
 
 
-def _of_field(field: Field[Any], hint: Any, *, lists: bool) -> inspect.Parameter:
-    several = lists and field.name in grid.OPTIONS
+def _of_settings(takes: Takes | None) -> list[inspect.Parameter]:
+    if takes is None:
+        return []
+    hints = get_type_hints(takes.fields, include_extras=True)
+    grouped = sorted(fields(takes.fields), key=lambda field: PANELS.index(_panel(field.name)))
+    return [_of_field(field, hints[field.name], several=takes.several) for field in grouped]
+
+
+def _of_field(field: Field[Any], hint: Any, *, several: bool) -> inspect.Parameter:
+    several = several and field.name in grid.OPTIONS
     name = grid.OPTIONS[field.name] if several else field.name
     default = grid.COMPARED.get(name, field.default) if several else field.default
     text = next(item.documentation for item in get_args(hint) if isinstance(item, Doc))
@@ -91,25 +75,25 @@ def _of_field(field: Field[Any], hint: Any, *, lists: bool) -> inspect.Parameter
         autocompletion=_completion(value_type),
         rich_help_panel=_panel(field.name),
     )
-    return _parameter(name, Annotated[str | None, option], None)
+    return _parameter(name, str | None, option, None)
 
 
 def _kind(value_type: Any) -> str:
     choices = _choices(value_type)
-    if choices and get_origin(value_type) is not Literal:  # some, or what the help says beside them
+    if choices and get_origin(value_type) is not Literal:  # or what the help says
         return "|".join([*choices, "…"])
     return "|".join(choices) if choices else str(value_type.__name__).lower()
 
 
 def _choices(value_type: Any) -> tuple[str, ...]:
-    """Return the values of a choice, also where anything else may stand in their place."""
+    """Return the values of a choice, also where something else may be given instead."""
     if get_origin(value_type) is Literal:
         return get_args(value_type)
     return next((get_args(each) for each in get_args(value_type) if get_origin(each) is Literal), ())
 
 
 def _completion(value_type: Any) -> Callable[[str], list[str]] | None:
-    """Return what completes a choice, or the last one of several that are parted by commas."""
+    """Return what completes a choice, or the last one of several separated by commas."""
     choices = _choices(value_type)
     if not choices:
         return None
@@ -127,5 +111,6 @@ def _panel(name: str) -> str:
     return PANELS[1] if name in NETWORK_PARAMETERS else PANELS[2]
 
 
-def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+def _parameter(name: str, value_type: Any, option: Any, default: object) -> inspect.Parameter:
+    annotation = Annotated[value_type, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -4,9 +4,7 @@ Where the output is not a terminal (a log file, CI) the bars are left out, no
 control character is written, and every line stays whole.
 """
 
-import io
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Self
@@ -181,13 +179,6 @@ def cells(training: Progress) -> tuple[str, ...]:
         f"{training.seconds:.0f} s" if training.seconds else "",
         duration(training.left) if training.left else "",
     )
-
-
-def accept_any_text() -> None:
-    """Let a console of another encoding show what it cannot as ``?``, MLflow's lines too, in place of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def print_error(message: str, *, trace: BaseException | None = None) -> None:

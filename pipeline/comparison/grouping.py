@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.cells import CELLS
 from pipeline.digests import SHORT
 from pipeline.evaluation.metrics import Labels
-from pipeline.settings import WITHOUT_EFFECT, completed
+from pipeline.settings import WITHOUT_EFFECT
 from pipeline.tracking import schema
 
 IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
@@ -171,11 +171,6 @@ def rank(group: Group) -> tuple[float, int]:
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return what makes trainings one group: names and values, sorted, one spelling per value."""
-    return recorded(completed(params))
-
-
-def recorded(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the same as far as the run of a training has it."""
     return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
 
 

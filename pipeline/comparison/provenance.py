@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
-from pipeline.comparison.grouping import IGNORED_PARAMS, Group, Result, recorded
+from pipeline.comparison.grouping import IGNORED_PARAMS, Group, Result, configuration
 from pipeline.digests import SHORT
 from pipeline.settings import Settings
 from pipeline.tracking import schema
@@ -51,7 +51,7 @@ def _values(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
     for group in groups:
         params = group.results[0].params
         recipe = {name: params[name] for name in ("recipe",) if name in params}
-        for name, value in (dict(recorded(params)) | recipe).items():
+        for name, value in (dict(configuration(params)) | recipe).items():
             values.setdefault(name, {})[group.label] = value
     return values
 
@@ -59,7 +59,7 @@ def _values(groups: Sequence[Group]) -> dict[str, dict[str, str]]:
 def _others(values: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return the names of further parameters that are worth a word."""
     default = Settings()
-    defaults = dict(recorded({field.name: str(getattr(default, field.name)) for field in fields(default)}))
+    defaults = dict(configuration({field.name: str(getattr(default, field.name)) for field in fields(default)}))
     names = sorted(values.keys() - {*MAIN, *IGNORED_PARAMS, "cell"})
     return [name for name in names if set(values[name].values()) != {defaults.get(name)}]
 

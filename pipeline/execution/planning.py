@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
 from pipeline.machine import usable_cores
 from pipeline.progress import duration
-from pipeline.settings import WITHOUT_EFFECT, Settings, completed
+from pipeline.settings import WITHOUT_EFFECT, Settings
 from pipeline.tracking import connection, lineage, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, naming, resuming
@@ -70,7 +70,7 @@ def _earlier(data: DataSet) -> list[tuple[dict[str, str], TrackedRun]]:
     found = store.find_runs(f"attributes.status = 'FINISHED' and tags.{schema.DATASET_DIGEST} = '{data.digest}'")
     here = [run for run in found if run.tags.get(schema.MACHINE, "").startswith(lineage.processor())]
     whole = [run for run in here if run.is_training and schema.SECONDS_TRAIN in run.metrics and run.is_evaluated]
-    return [(_kind(completed(run.params)), run) for run in whole]
+    return [(_kind(run.params), run) for run in whole]
 
 
 def _item(

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import PipelineError, of_library
-from pipeline.startup import hasten, interruptible, talks
+from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
 
 JOBS_EACH = 8
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -262,9 +262,9 @@ def _how(exit_code: int | None) -> str:
 def _serve(connection: Connection, module: str | None) -> None:
     """Import a module, if one is named, and do jobs until nobody has one left: the life of a process."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (1,) if talks() else (1, 2):
+    for stream in (1,) if is_verbose() else (1, 2):
         os.dup2(nowhere, stream)
-    hasten()
+    relax_garbage_collection()
     with suppress(EOFError, KeyboardInterrupt), interruptible():
         if module:
             importlib.import_module(module)

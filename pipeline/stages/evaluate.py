@@ -3,22 +3,21 @@
 pipeline evaluate --run-id 4fdc…
 """
 
-from pathlib import Path
-
 from pipeline.data import processed
 from pipeline.errors import TrackingError
 from pipeline.progress import Reporter
+from pipeline.settings import DataSettings
 from pipeline.tracking import connection, schema, store
 from pipeline.training import evaluation
 
 
-def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = False) -> float:
-    """Evaluate a run's model and return its test accuracy, a fraction.
+def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: bool = False) -> str:
+    """Evaluate a run's model; return the id of the run.
 
     Args:
-        run_id: the run.
-        data_dir: where the data is that it was trained on.
+        settings: where the data is that it was trained on.
         reporter: is told the result.
+        run_id: the run.
         trust: run the code of a model that is not of this pipeline.
 
     Raises:
@@ -32,5 +31,6 @@ def evaluate(run_id: str, data_dir: Path, reporter: Reporter, *, trust: bool = F
         raise TrackingError(
             f"run_id: expected a training run of this pipeline, received {run_id!r}, which trained nothing."
         )
-    data = processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
-    return evaluation.evaluate(run_id, data, reporter, trust=trust)
+    data = processed.find_by_digest(settings.data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
+    evaluation.evaluate(run_id, data, reporter, trust=trust)
+    return run_id

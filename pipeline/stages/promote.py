@@ -13,14 +13,14 @@ from pipeline.tracking.promotion import Promotion
 
 
 def promote(
-    run_id: str | None, name: str | None, reporter: Reporter, *, force: bool, rollback: bool, trust: bool
+    reporter: Reporter, run_id: str | None, name: str | None, *, force: bool, rollback: bool, trust: bool
 ) -> Promotion:
     """Promote the model of a run, or roll a registered model back; return what came of it.
 
     Args:
+        reporter: told what came of it.
         run_id: of a run that has ended its training.
         name: of the registered model; by default ``<dataset>-<cell>`` of the run.
-        reporter: told what came of it.
         force: make it champion also if it is not better, or was trained on other data.
         rollback: let the previous champion of ``name`` be served again, instead.
         trust: run the code of a model that is not of this pipeline.

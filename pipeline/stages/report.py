@@ -8,39 +8,40 @@ from pathlib import Path
 
 from pipeline.comparison import report as reports
 from pipeline.comparison import selection, tables
-from pipeline.comparison.grouping import Group
 from pipeline.comparison.selection import Selection
 from pipeline.comparison.tables import Form
 from pipeline.errors import UsageError
 from pipeline.progress import Notes, Reporter
+from pipeline.results import Comparison
+from pipeline.settings import DataSettings, expanded
 from pipeline.tracking import connection
 
 
 def report(
+    settings: DataSettings,
     reporter: Reporter,
     *,
-    parent: str | None,
-    filter_string: str | None,
-    data_dir: Path,
-    output: Path,
+    parent: str | None = None,
+    filter: str | None = None,  # noqa: A002 - as it is typed
+    output: Path = Path("report"),
     form: Form | None = None,
-) -> list[Group]:
-    """Report on the children of a run, or on the runs that a filter matches; return the groups that they make up.
+) -> Comparison:
+    """Report on the children of a run, or on the runs that a filter matches; return where the tables are.
 
     With a ``form`` the reporter is told the report as one text, in place of its table and verdicts.
 
     Raises:
         TrackingError: there is no such run, none that is a finished and evaluated training, or they are of
             different data.
-        UsageError: neither or both of ``parent`` and ``filter_string``, or it is no filter.
+        UsageError: neither or both of ``parent`` and ``filter``, or it is no filter.
     """
-    selected = _selected(parent, filter_string, reporter)
+    selected, output = _selected(parent, filter, reporter), Path(output)
     told = Notes(reporter) if form else reporter
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it was made
-    groups = reports.report(selected, told, data_dir=data_dir, parent=own, output=output)
+    groups = reports.report(selected, told, data_dir=settings.data_dir, parent=own, output=output)
     if form:
         reporter.result(tables.report_text(groups, form).rstrip("\n"))
-    return groups
+    return Comparison(parent, expanded(output))
 
 
 def _selected(parent: str | None, filter_string: str | None, reporter: Reporter) -> Selection:

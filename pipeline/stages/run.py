@@ -5,42 +5,33 @@ pipeline run --resume 4fdc…
 mlflow run . --env-manager uv -P cell=gru
 """
 
-from pipeline.data import prepare
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.startup import start_tensorflow
-from pipeline.tracking import promotion, store
-from pipeline.training import preflight, resuming
+from pipeline.stages import train
+from pipeline.tracking import promotion, store, ui
 from pipeline.training.resuming import Beginning
 
 
-def run(settings: Settings, reporter: Reporter, *, beginning: Beginning, register: str | None = None) -> str:
+def run(
+    settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool, register: str | None
+) -> str:
     """Download, preprocess, train and evaluate; return the id of the MLflow run.
 
     Args:
         settings: the parameters.
         reporter: told how far it is.
-        beginning: whether it goes on with a run that was cut off, or that `train` has left without an evaluation.
-        register: the name by which the model is registered and, if it is better than the present one, made champion.
+        resume: the id of a run to resume, that was interrupted or that `train` has left without an evaluation.
+        new: train again, even if the same run is finished or was interrupted.
+        force: train even if the memory is estimated to be too small.
+        register: the name to register the model under; it becomes champion if it is better than the present one.
 
     Raises:
         PipelineError: what any of the stages raises.
     """
     if register is not None:
         promotion.check_name(register)
-    preflight.begin([] if beginning.resume else [settings], reporter)
-    known, seconds = None, dict[str, float]()
-    if beginning.resume:
-        known, settings, data = resuming.resumed(beginning.resume, settings, evaluate=True)
-    else:
-        data, seconds = prepare.prepared(settings, reporter)
-    start_tensorflow(settings.shards)
-    from pipeline.training import training
-
-    known = known or training.cut_off(settings, data, reporter, new=beginning.new)
-    with training.opened(settings, data, resume=known, force=beginning.force) as opened:
-        store.log_missing_metrics(store.get_run(opened.run_id), seconds)
-        training.finish(opened, reporter, evaluate=True)
+    run_id = train.trained(settings, reporter, Beginning(resume=resume, new=new, force=force), whole=True)
     if register is not None:
-        promotion.promote(opened.run_id, register, reporter=reporter)
-    return opened.run_id
+        promotion.promote(run_id, register, reporter=reporter)
+    reporter.result(f"Run {run_id} holds all of it. {ui.look_at(store.get_run(run_id))}")
+    return run_id

@@ -17,12 +17,14 @@ from pipeline.serving import connections, server
 from pipeline.tracking import classifier
 
 
-def serve(model: str, reporter: Reporter, *, host: str, port: int, allowed_hosts: Sequence[str], trust: bool) -> None:
+def serve(
+    reporter: Reporter, model: str, *, host: str, port: int, allowed_hosts: Sequence[str] | None, trust: bool
+) -> None:
     """Serve a model until Ctrl-C or a termination signal.
 
     Args:
-        model: its address, such as ``models:/mnist-gru@champion``.
         reporter: told the address to open, just before the server answers there.
+        model: its address, such as ``models:/mnist-gru@champion``.
         host: the name or number of the network interface to listen at.
         port: to listen at; 0: any free one.
         allowed_hosts: names by which others may ask for it, beside ``host`` and those of this machine to itself.
@@ -33,7 +35,7 @@ def serve(model: str, reporter: Reporter, *, host: str, port: int, allowed_hosts
         UsageError: the address cannot be listened at, or the model is not of this pipeline.
     """
     with bound(host, port) as listener:
-        app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *allowed_hosts])
+        app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *(allowed_hosts or [])])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.result(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:

@@ -198,11 +198,13 @@ def delete_run(run_id: str) -> None:
     client().delete_run(run_id)
 
 
-def describe_project_run(kind: str, name: str, tags: Mapping[str, str] | None = None) -> None:
-    """Name and tag the run that ``mlflow run`` opened for a stage whose results are not its own."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        client().update_run(run_id, name=_run_name(f"{kind}-{name}"))
-        log_tags(run_id, schema.of_kind(kind) | dict(tags or {}))
+def discard_run(run_id: str) -> None:
+    """End and delete a run that ``mlflow run`` opened for a command whose results are not its own.
+
+    It has ended before it is deleted: ``mlflow run`` does not change a run that has ended.
+    """
+    end(run_id)
+    delete_run(run_id)
 
 
 def active_run() -> str | None:

@@ -49,12 +49,6 @@ DESCRIPTIONS = {
     "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
     SEARCHED: "A search: below it a run for each trial, and its page among the artifacts; the tag `best_run_id` names "
     "the winner.",
-    "download": "The raw files of a data set were obtained; nothing was trained.",
-    "preprocess": "A data set was checked and split; nothing was trained.",
-    "resume": "A run that was cut off went on: the tag `resumed_run_id` names it.",
-    "evaluate": "The model of another run was tested: the tag `evaluated_run_id` names it, and it holds the results.",
-    "report": "Trainings were compared on a page; nothing was trained.",
-    "promote": "The model of a run was registered: the tag `promoted_run_id` names that run.",
 }
 """What a run of each kind is, for whoever reads the UI."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again

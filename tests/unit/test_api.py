@@ -6,43 +6,38 @@ import pytest
 
 import pipeline
 from pipeline import api
-from tests.unit.test_cli import commands
+from pipeline.commands import COMMANDS
+from tests.unit.test_cli import options
 
-HOUSE = {"serve", "doctor", "clean"}
-"""The commands of a terminal alone."""
+OF_A_TERMINAL = {"serve", "doctor", "clean"}
 
 
 def test_every_command_that_gives_something_is_a_function() -> None:
-    assert (commands().keys() - HOUSE) | {"load"} == set(pipeline.__all__)
+    assert (COMMANDS.keys() - OF_A_TERMINAL) | {"load"} == set(pipeline.__all__)
 
 
-@pytest.mark.parametrize("name", sorted(set(pipeline.__all__) - {"load"}))
-def test_a_function_takes_what_its_command_takes(name: str) -> None:
-    ours = set(inspect.signature(getattr(pipeline, name)).parameters)
+@pytest.mark.parametrize("name", sorted(set(pipeline.__all__) - {"load", "predict"}))
+def test_a_function_takes_what_its_command_takes_and_its_help_says_what_that_is(name: str) -> None:
+    function, command = getattr(pipeline, name), options(name)
+    ours = set(inspect.signature(function).parameters)
 
-    of_the_terminal = {
-        "quiet",
-        "verbose",
-        "config",
-        "as_json",
-        "form",
-        "dry_run",
-        "output",
-        "rollback",
-        "filter_string",
-    }
-    if name == "predict":
-        of_the_terminal |= {"on"}  # which is for a folder of answers
-    theirs = {parameter.name for parameter in commands()[name].params}
-    assert theirs - of_the_terminal == ours - {"filter", "output"}
+    assert command.keys() - {"quiet", "verbose", "config", "json", "format", "dry_run", "range"} == ours - {"ranges"}
+    for option in ours - {"ranges"}:
+        described = " ".join(command[option].help.split()).partition(" Default:")[0]
+        assert described in " ".join(str(function.__doc__).split())
+
+
+def test_what_no_function_takes_is_refused() -> None:
+    with pytest.raises(TypeError, match="data_set"):
+        pipeline.runs(data_set="digits")
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [([1, 2], "1,2"), (range(1, 4), "1,2,3"), (("rnn", "gru"), "rnn,gru"), ("1-3", "1-3"), (5, 5)],
 )
-def test_several_values_are_a_text_parted_by_commas(value: object, expected: object) -> None:
-    assert {"seeds": expected} == api._given({"seeds": value})
+def test_several_values_are_a_text_with_commas(value: object, expected: object) -> None:
+    assert expected == api._as_typed(value)
 
 
 def test_the_package_has_nothing_else() -> None:

@@ -1,3 +1,5 @@
+"""The command line is the table of commands: options, help, completion, the entry points of the project."""
+
 import os
 import subprocess
 import sys
@@ -7,131 +9,161 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline import __version__
-from pipeline.cli import app
+from pipeline.cli import app, command, configuration
+from pipeline.commands import COMMANDS
 from pipeline.execution.grid import COMPARED
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import Settings
 from pipeline.tracking import schema
 
 PROJECT = Path(__file__).parents[2]
-SETTINGS = {
-    "download": DataSettings,
-    "preprocess": DataSettings,
-    "train": Settings,
-    "evaluate": DataSettings,
-    "run": Settings,
-    "compare": Settings,
-    "search": Settings,
-    "report": DataSettings,
-}
-EVERYWHERE = {"quiet", "verbose"}
-OWN = {
-    "evaluate": {"run_id", "trust"},
-    "report": {"parent", "filter_string", "output", "form"},
-    "train": {"resume", "new", "force"},
-    "run": {"resume", "new", "force", "register"},
-    "compare": {"workers", "on", "register", "against", "dry_run"},
-    "search": {"ranges", "trials", "seconds", "confirm", "workers", "on", "register"},
-}
+ENTRY_POINTS: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+STAGES = {"run" if name == "main" else name: entry for name, entry in ENTRY_POINTS.items()}
 
-WITHOUT_SETTINGS = {
-    "promote": {"run_id", "name", "force", "rollback", "trust"},
-    "predict": {"paths", "model", "trust", "output", "as_json", "by_step", "column", "on"},
-    "serve": {"model", "trust", "host", "port", "allowed_host"},
-    "runs": {"limit", "data_dir", "as_json"},
-    "doctor": {"data_dir", "as_json"},
-    "clean": {"data_dir", "dry_run"},
-}
+
+@pytest.fixture(autouse=True)
+def log_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the log levels of this process, which a command sets for good."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app.app, list(arguments), prog_name="pipeline")
+
+
+def options(name: str) -> dict[str, Any]:
+    """Return the options of a command as Typer has them, by their names."""
+    return {configuration.name_of(parameter): parameter for parameter in command.build(COMMANDS[name]).params}
+
+
+def test_help_fits_a_screen_and_says_first_what_the_tool_is_for() -> None:
+    lines = invoke("--help").output.splitlines()
+    assert "Train, compare and serve RNN, LSTM and GRU image classifiers with MLflow." == lines[0]
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert COMMANDS.keys() == {line.split()[0] for line in lines if line.startswith("  ")}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_each_option_with_its_default_once_and_examples(name: str) -> None:
+    text = " ".join(invoke(name, "--help").output.split())
+    defaults = {field.name: str(field.default) for field in fields(Settings)} | {"shards": "cores, at most 4"}
+    defaults |= COMPARED if name == "compare" else {}
+    for option, parameter in options(name).items():
+        assert parameter.help[0].isupper()
+        if COMMANDS[name].takes and option in defaults:
+            assert parameter.help.endswith(f"Default: {defaults[option]}.")
+    assert f"Examples: pipeline {name}" in text
+    assert "<bool>" not in text
+    assert "[default" not in text
+
+
+def test_the_parameters_stand_in_groups() -> None:
+    output = invoke("compare", "--help").output
+    headings = [line for line in output.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert ["Options:", "Data:", "Network:", "Training:", "General:", "Examples:"] == headings
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_is_understood(name: str) -> None:
+    for example in COMMANDS[name].examples:
+        flags = {word for word in example.split() if word.startswith("--")}
+        assert flags <= {flag for parameter in options(name).values() for flag in parameter.opts}
 
 
 def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> None:
     """`mlflow run` logs all that it is given as params."""
-    assert OWN["run"] | OWN["train"] | OWN["evaluate"] | EVERYWHERE | {"config"} == schema.COMMAND_OPTIONS
+    own = {option.name for name in ("run", "train", "evaluate") for option in COMMANDS[name].options}
+    assert own | {"quiet", "verbose", "config"} == schema.COMMAND_OPTIONS
 
 
-def invoke(*arguments: str) -> Any:
-    return CliRunner().invoke(app.app, list(arguments))
-
-
-def commands() -> dict[str, Any]:
-    return dict(get_command(app.app).commands)  # type: ignore[attr-defined]
-
-
-def names_of(stage: str, settings: type[DataSettings]) -> set[str]:
-    """Return the names of a stage's settings; a comparison takes lists of two of them."""
-    plural = {"cell": "cells", "seed": "seeds"} if stage == "compare" else {}
-    return {plural.get(field.name, field.name) for field in fields(settings)}
-
-
-def test_the_commands_are_the_stages() -> None:
-    assert SETTINGS.keys() | WITHOUT_SETTINGS.keys() == commands().keys()
-
-
-@pytest.mark.parametrize(("stage", "settings"), SETTINGS.items())
-def test_the_options_of_a_stage_are_its_settings(stage: str, settings: type[DataSettings]) -> None:
-    options = {parameter.name for parameter in commands()[stage].params}
-
-    assert names_of(stage, settings) | OWN.get(stage, set()) | EVERYWHERE | {"config"} == options
-
-
-@pytest.mark.parametrize(("stage", "options"), WITHOUT_SETTINGS.items())
-def test_the_others_have_options_of_their_own(stage: str, options: set[str]) -> None:
-    assert options | EVERYWHERE == {parameter.name for parameter in commands()[stage].params}
+@pytest.mark.parametrize("spelling", ["--batch-size", "--batch_size"])
+def test_both_spellings_reach_the_settings(spelling: str, tmp_path: Path) -> None:
+    result = invoke("train", spelling, "0", "--data_dir", str(tmp_path))
+    assert 2 == result.exit_code
+    assert "batch_size: expected greater than or equal to 1, received 0." in result.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(("--force", "true", "--rollback", "false"), "run_id: expected"), (("--rollback", "True"), "name: expected")],
 )
-def test_a_switch_takes_a_value_as_mlflow_run_hands_it_on(arguments: tuple[str, ...], said: str) -> None:
+def test_a_switch_takes_a_value_as_mlflow_run_passes_it_on(arguments: tuple[str, ...], said: str) -> None:
     assert said in invoke("promote", *arguments).output
 
 
-@pytest.mark.parametrize("stage", [*SETTINGS, *WITHOUT_SETTINGS])
-def test_every_option_and_command_has_help(stage: str) -> None:
-    command = commands()[stage]
-
-    assert command.help
-    assert all(parameter.help for parameter in command.params)
+NO_EPOCH = "--epoch: there is no parameter of this name. Did you mean --epochs"
 
 
-@pytest.mark.parametrize(("stage", "settings"), SETTINGS.items())
-def test_help_shows_each_default(stage: str, settings: type[DataSettings]) -> None:
-    helps = {parameter.name: parameter.help for parameter in commands()[stage].params}
-
-    defaults = {field.name: str(field.default) for field in fields(settings)} | {"shards": "cores, at most 4"}
-    defaults |= {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
-    for name in names_of(stage, settings):
-        assert helps[name].endswith(f"Default: {defaults[name]}.")
-
-
-@pytest.mark.parametrize("spelling", ["--batch-size", "--batch_size"])
-def test_both_spellings_reach_the_settings(monkeypatch: pytest.MonkeyPatch, spelling: str, tmp_path: Path) -> None:
-    result = invoke("train", spelling, "0", "--data_dir", str(tmp_path))
-
-    assert 2 == result.exit_code
-    assert "batch_size: expected greater than or equal to 1, received 0." in result.output
-
-
-@pytest.mark.parametrize("stage", [*SETTINGS, *WITHOUT_SETTINGS])
-def test_help_shows_examples_groups_and_switches_and_each_default_once(stage: str) -> None:
-    output = invoke(stage, "--help").output
-
-    text = " ".join(output.replace("│", " ").split())
-    assert f"Examples pipeline {stage}" in text
-    assert ("─ Data ─" in output) == (stage in SETTINGS)
-    assert "<bool>" not in text
-    assert "[default" not in text
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "--epoch", "3"), f"{NO_EPOCH} or --warmup-epochs? See `pipeline run --help`."),
+        (("run", "--zzz"), "--zzz: there is no parameter of this name. See `pipeline run --help`."),
+        (("frobnicate",), "No such command 'frobnicate'. See `pipeline --help`."),
+        (("rum",), "No such command 'rum'. Did you mean run? See `pipeline --help`."),
+        (("predict", "7.png"), "model: expected a value, received none. See `pipeline predict --help`."),
+        (("evaluate",), "run_id: expected a value, received none. See `pipeline evaluate --help`."),
+        (("serve", "--model", "m", "--port", "x"), "port: expected a valid integer, unable to parse"),
+        (("run", "--cell"), "Option '--cell' requires an argument."),
+        (("run", "surplus"), "Got unexpected extra argument(s) (surplus). See `pipeline run --help`."),
+        (("run", "--epochs", "many"), "epochs: expected a valid integer, received 'many'."),
+        (("report", "--format", "mardown"), "format: expected one of 'markdown', 'csv', 'json', 'latex', received"),
+        (("compare", "--workers", "0"), "workers: expected greater than or equal to 1."),
+        (("--quiet", "run", "--verbose"), "quiet, verbose: expected one of the two, received both."),
+        (("run", "--ema", "nan"), "ema: expected a finite number, received nan."),
+    ],
+)
+def test_what_is_wrong_is_one_paragraph_and_exit_code_2(arguments: tuple[str, ...], said: str) -> None:
+    result = invoke(*arguments)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"Error: {said}" in result.stderr
+    assert "--verbose" in arguments or 1 == len(result.stderr.splitlines())
 
 
-def test_the_commands_stand_in_groups() -> None:
-    output = invoke("--help").output
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (("run", "--cell", "gruu"), "gru"),
+        (("compare", "--cells", "rnn,lstn"), "lstm"),
+        (("download", "--dataset", "digit"), "digits"),
+        (("run", "--recipe", "acurate"), "accurate"),
+        (("run", "--order", "colums"), "columns"),
+        (("run", "--direction", "bidirektional"), "bidirectional"),
+        (("run", "--initializer", "chron"), "chrono"),
+        (("run", "--activation", "tan"), "tanh"),
+        (("run", "--schedule", "cosin"), "cosine"),
+        (("run", "--augmentation", "afine"), "affine"),
+        (("report", "--format", "mardown"), "markdown"),
+    ],
+)
+def test_a_choice_that_is_misspelt_is_suggested(arguments: tuple[str, ...], near: str) -> None:
+    assert f" Did you mean {near}" in invoke(*arguments).stderr
 
-    assert all(f"─ {panel} ─" in output for panel in (app.TRAINING, app.STEPS, app.MODELS, app.HOUSE))
-    assert "─ Commands ─" not in output
+
+def test_under_mlflow_run_a_parameter_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    assert "Error: epoch: there is no parameter of this name. Did you mean epochs" in invoke("run", "--epoch=3").stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "relax_garbage_collection", lambda: 1 // 0)
+    assert isinstance(invoke("runs").exception, ZeroDivisionError)
+
+
+def test_verbose_shows_where_an_error_was() -> None:
+    assert "Traceback" not in invoke("run", "--epochs", "0").stderr
+    stderr = invoke("--verbose", "run", "--epochs", "0").stderr
+    assert "Traceback" in stderr
+    assert stderr.endswith("Error: epochs: expected greater than or equal to 1, received 0.\n")
+
+
+def test_version_and_help_without_a_command() -> None:
+    assert f"{__version__}\n" == invoke("--version").output
+    assert invoke("--help").output == invoke().output
 
 
 def completed(*words: str) -> list[str]:
@@ -149,7 +181,6 @@ def completed(*words: str) -> list[str]:
         (("comp",), ["compare"]),
         (("run", "--hid"), ["--hidden-units"]),
         (("run", "--cell", ""), ["rnn", "lstm", "gru", "mgu"]),
-        (("run", "--dataset", "k"), ["kmnist"]),
         (("compare", "--cells", "rnn,l"), ["rnn,lstm"]),
     ],
 )
@@ -165,49 +196,31 @@ def test_completion_can_be_installed(tmp_path: Path) -> None:
     assert "_PIPELINE_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "pipeline.sh").read_text()
 
 
-def test_version() -> None:
-    assert f"{__version__}\n" == invoke("--version").output
-
-
 def test_help_imports_none_of_the_heavy_packages() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from pipeline.cli.app import app; "
         "result = CliRunner().invoke(app, ['--help']); assert result.exit_code == 0 and 'evaluate' in result.output; "
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic', 'yaml'}; "
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'sklearn', 'matplotlib', 'pydantic', 'yaml', 'rich'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
     assert "[]\n" == done.stdout
 
 
-def entry_points() -> dict[str, Any]:
-    return dict(yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"])
+def test_the_entry_points_of_the_project_are_the_commands_that_end() -> None:
+    assert {name for name, each in COMMANDS.items() if each.takes} | {"promote"} == STAGES.keys()
 
 
-def entry_point_of(stage: str) -> str:
-    return "main" if stage == "run" else stage
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_entry_point_runs_its_stage_with_the_defaults_that_it_declares(stage: str) -> None:
+    declared = STAGES[stage].get("parameters", {})
+    defaults = {field.name: field.default for field in fields(Settings)} | COMPARED
+    assert declared.keys() <= options(stage).keys()
+    assert all(entry.get("default") == defaults.get(name) for name, entry in declared.items())
+    passed = [f"--{name.replace('_', '-')} {{{name}}}" for name in declared]
+    assert " ".join(["python -m pipeline", stage, *passed]) == STAGES[stage]["command"]
 
 
-def test_the_entry_points_of_the_project_are_the_stages() -> None:
-    assert SETTINGS.keys() | {"promote"} == {"run" if name == "main" else name for name in entry_points()}
-
-
-@pytest.mark.parametrize("stage", [*sorted(SETTINGS), "promote"])
-def test_what_an_entry_point_declares_is_an_option_with_the_default_of_the_settings(stage: str) -> None:
-    declared = entry_points()[entry_point_of(stage)].get("parameters", {})
-    settings = SETTINGS.get(stage)
-    defaults = {field.name: field.default for field in fields(settings)} | COMPARED if settings else {}
-
-    assert declared.keys() <= {parameter.name for parameter in commands()[stage].params}
-    for name, declaration in declared.items():
-        assert declaration.get("default") == defaults.get(name)
-
-
-@pytest.mark.parametrize("stage", [*sorted(SETTINGS), "promote"])
-def test_an_entry_point_runs_its_stage_and_hands_on_what_it_declares(stage: str) -> None:
-    entry = entry_points()[entry_point_of(stage)]
-    options = [f"--{name.replace('_', '-')} {{{name}}}" for name in entry.get("parameters", {})]
-
-    assert " ".join(["python -m pipeline", stage, *options]) == entry["command"]
+def test_it_is_known_what_the_project_declares_of_the_settings() -> None:
+    declared = {name for entry in STAGES.values() for name in entry.get("parameters", {})}
+    assert declared - {"run_id"} == configuration.DECLARED

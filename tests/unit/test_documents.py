@@ -5,13 +5,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from pipeline.cli.app import app
 from pipeline.settings import Settings
+from tests.unit.test_cli import options
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -52,10 +50,9 @@ def commands(page: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))])
 def test_every_command_that_is_shown_exists_with_its_options(page: str) -> None:
-    known: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
     for name, *words in commands(page):
-        options = {option for parameter in known[name].params for option in parameter.opts} | {"--help"}
-        assert set() == {word.partition("=")[0] for word in words if word.startswith("--")} - options
+        known = {flag for parameter in options(name).values() for flag in parameter.opts} | {"--help"}
+        assert set() == {word.partition("=")[0] for word in words if word.startswith("--")} - known
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:

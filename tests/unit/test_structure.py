@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -142,6 +143,64 @@ def test_tensorflow_is_for_what_trains_and_serves() -> None:
 
 def test_only_the_terminal_draws() -> None:
     assert {"cli/terminal"} == users_of("rich")
+
+
+UNDOCUMENTED = ("uvicorn.protocols",)
+"""Modules of dependencies whose names are not private but that no documentation mentions."""
+
+DOCUMENTED = {"_asdict", "_exit", "_replace"}
+"""Names of Python's own documentation that only look private."""
+
+TO_BE_REMOVED = {
+    "tracking/models.py: requirements._MODULES_TO_PACKAGES",
+    "tracking/sqlite.py: utils._initialize_tables",
+    "tracking/sqlite.py: utils._all_tables_exist",
+    "tracking/sqlite.py: utils._get_schema_version",
+    "tracking/sqlite.py: utils._get_latest_schema_revision",
+    "serving/connections.py: uvicorn.protocols.http.h11_impl.H11Protocol",
+    "serving/connections.py: uvicorn.protocols.http.h11_impl.RequestResponseCycle",
+}
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """Return what is private of what a module imports from dependencies, and every private attribute but its own."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [f"{getattr(node, 'module', '')}.{alias.name}".removeprefix(".") for alias in node.names]
+            foreign = [name for name in names if name.partition(".")[0] not in {*sys.stdlib_module_names, "pipeline"}]
+            found |= {
+                name for name in foreign if any(map(is_private, name.split("."))) or name.startswith(UNDOCUMENTED)
+            }
+        elif (
+            isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) not in ("self", "cls")
+        ):
+            found.add(ast.unparse(node))
+    return found
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in DOCUMENTED
+
+
+def test_only_public_names_of_dependencies_are_used() -> None:
+    used = {f"{file}: {name}" for file in FILES for name in private_names(ast.parse((PACKAGE / file).read_text()))}
+    assert set() == used - TO_BE_REMOVED
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from mlflow.store import _initialize_tables", "mlflow.store._initialize_tables"),
+        ("def f():\n import keras._internal", "keras._internal"),
+        ("from uvicorn.protocols.http import h11_impl", "uvicorn.protocols.http.h11_impl"),
+        ("import tensorflow as tf\nprint(tf.config._secret)", "tf.config._secret"),
+        ("table: Any = untyped\ntable._secret = 1", "table._secret"),
+    ],
+)
+def test_a_private_name_is_found(source: str, name: str) -> None:
+    assert {name} == private_names(ast.parse(source))
+    assert set() == private_names(ast.parse("import os, keras\nprint(os.path, keras.__version__, self._own)"))
 
 
 def test_every_package_is_installed() -> None:

@@ -80,14 +80,19 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
 
 
 def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow drops the variable; what is said to the user afterwards depends on it, and what describes that run."""
+    """MLflow drops the variable; what is said to the user afterwards depends on it."""
     own = lifecycle.begin_run("gru", {})
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
     with lifecycle.open_run("gru", {}) as run_id:
         assert own == run_id
     assert own == os.environ["MLFLOW_RUN_ID"]
-    lifecycle.describe_project_run("resume", "other", {"resumed_run_id": "other"})
-    assert ("resume", "other") == (store.get_run(own).tags[schema.KIND], store.get_run(own).tags["resumed_run_id"])
+
+
+def test_a_discarded_run_has_ended_so_that_mlflow_run_leaves_it_alone() -> None:
+    run_id = lifecycle.begin_run("report", {})
+    lifecycle.discard_run(run_id)
+    run = mlflow.get_run(run_id).info
+    assert ("FINISHED", "deleted") == (run.status, run.lifecycle_stage)
 
 
 def test_a_run_is_found_until_it_is_removed_for_good() -> None:

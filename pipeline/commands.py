@@ -1,0 +1,313 @@
+"""The table of commands: what each is called, what it takes, and what it returns.
+
+The command line (``cli``) and the functions for Python (``api``) are both made from :data:`COMMANDS`. The command
+``train`` is the function ``train`` of the module ``stages/train.py``, and so for all but those whose first steps are in
+``stages/entry.py``. A stage is imported when it runs: TensorFlow and MLflow take seconds, and ``--help`` should not.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pipeline import recipes, results
+from pipeline.execution import grid
+from pipeline.progress import Reporter
+from pipeline.settings import DataSettings, Settings
+
+REQUIRED: Any = ...
+
+
+class Option(NamedTuple):
+    """An option of a command that is no parameter of the settings.
+
+    Attributes:
+        name: as the stage and the function of Python have it.
+        type: of its value.
+        help: a noun phrase.
+        default: its value if it is not given.
+        flag: as it is typed, if not by its name.
+        positional: whether the function of Python takes it by position, too.
+        least: the lowest number that is accepted.
+    """
+
+    name: str
+    type: Any
+    help: str
+    default: Any = None
+    flag: str = ""
+    positional: bool = False
+    least: int | None = None
+
+
+class Takes(NamedTuple):
+    """The parameters that a command takes.
+
+    Attributes:
+        fields: the class whose fields they are.
+        read: makes from the given values what the stage gets.
+        several: whether they take several values each.
+    """
+
+    fields: type[DataSettings]
+    read: Callable[[Mapping[str, Any]], Any]
+    several: bool = False
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        name: as it is typed.
+        panel: the heading in the help that it stands under.
+        help: what it does; the first line fits the list of commands.
+        examples: command lines.
+        options: besides the parameters.
+        takes: the parameters, if any.
+        module: of the stage, if not of its name.
+        result: makes from what the stage returns what the function of Python returns.
+    """
+
+    name: str
+    panel: str
+    help: str
+    examples: Sequence[str]
+    options: Sequence[Option] = ()
+    takes: Takes | None = None
+    module: str = ""
+    result: Callable[[Any], Any] = lambda returned: returned
+
+    def run(self, given: Mapping[str, Any], reporter: Reporter, options: Mapping[str, Any]) -> Any:
+        """Run the stage with the ``given`` parameters and options; return what it returns.
+
+        Raises:
+            PipelineError: a parameter is wrong, or what the stage raises.
+        """
+        settings = [self.takes.read(given)] if self.takes else []
+        stage = getattr(importlib.import_module(f"pipeline.stages.{self.module or self.name}"), self.name)
+        return stage(*settings, reporter, **options)
+
+
+DATA = Takes(DataSettings, DataSettings.of)
+ONE_RUN = Takes(Settings, recipes.resolve)
+MANY_RUNS = Takes(Settings, grid.grid, several=True)
+UNCHECKED = Takes(Settings, dict)
+
+RESUME = Option("resume", str | None, "Id of an interrupted run to resume; its parameters are taken from the run.")
+NEW = Option("new", bool, "A new run, even if the same one is finished (reused) or interrupted (resumed).", False)
+IGNORE_MEMORY = Option("force", bool, "Training even if the memory is estimated to be too small.", False)
+REGISTER = Option("register", str | None, "Name to register the model under; it becomes champion if it is better.")
+WORKERS = Option(
+    "workers", int | None, "Number of runs trained in parallel. Default: what cores and memory allow.", least=1
+)
+ON = Option("on", str, "Where to run: local, ray (the cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
+TRUST = Option("trust", bool, "Permission to run the code of a model that this pipeline has not made.", False)
+MODEL = Option("model", str, "Address of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
+DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
+AS_JSON = Option("as_json", bool, "Output as JSON.", False, flag="json")
+BY_STEP = Option("by_step", bool, "Answers after each time step, into --output.", False)
+COLUMN = Option("column", str | None, "Column of Parquet files with the pixels. Default: the only one that can be.")
+PATHS = Option("paths", list[str], "Pictures, IDX and Parquet files, and folders of them.", REQUIRED, positional=True)
+
+TRAIN, STEPS, MODELS, UPKEEP = "Train and compare", "Single steps", "Use a model", "Maintenance"
+
+_TABLE = [
+    Command(
+        "run",
+        TRAIN,
+        "Download, preprocess, train and evaluate in one MLflow run.",
+        [
+            "pipeline run --cell lstm --epochs 10",
+            "pipeline run --recipe accurate --register mnist-gru",
+            "pipeline run --config experiment.yaml --seed 2",
+        ],
+        [RESUME, NEW, IGNORE_MEMORY, REGISTER],
+        ONE_RUN,
+        result=results.RunResult,
+    ),
+    Command(
+        "compare",
+        TRAIN,
+        "Train several cells with several seeds and report the best.\n\nEvery parameter except those of the data takes "
+        "several values, separated by commas; 1-5 is a range of whole numbers.",
+        [
+            "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
+            "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
+            "pipeline compare --cells gru --against models:/mnist-gru@champion",
+        ],
+        [
+            WORKERS,
+            ON,
+            REGISTER,
+            Option("against", str | None, "Model or run that the best must not be worse than; else exit code 3."),
+            Option("dry_run", bool, "Only a list of the runs, and how long they take.", False),
+        ],
+        MANY_RUNS,
+        module="entry",
+        result=results.Comparison,
+    ),
+    Command(
+        "search",
+        TRAIN,
+        "Search for better parameters and confirm the best ones.\n\nOnly what a --range names is searched; every other "
+        "parameter is as in `train`. --cell takes several, separated by commas.",
+        [
+            "pipeline search --cell gru --trials 30",
+            "pipeline search --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256 --seconds 1800",
+            "pipeline search --cell lstm --recipe accurate --range dropout=0..0.5 --register mnist-lstm",
+        ],
+        [
+            Option(
+                "ranges",
+                list[str] | None,
+                "Values to search, once per parameter: name=low..high, name=low..high:log or name=value,value. "
+                "Default: see docs/search.md.",
+                flag="range",
+            ),
+            Option("trials", int | None, "Maximum number of trials. Default: 30.", least=1),
+            Option("seconds", int | None, "Time limit in seconds for starting new trials. Default: none.", least=1),
+            Option("confirm", int, "Number of new seeds to compare best trial and start with; 0: none.", 3, least=0),
+            WORKERS,
+            ON,
+            REGISTER,
+        ],
+        UNCHECKED,
+        module="entry",
+        result=results.Search,
+    ),
+    Command(
+        "report",
+        TRAIN,
+        "Compare finished runs on one page, with statistics over seeds.",
+        [
+            "pipeline report --parent RUN_ID",
+            "pipeline report --parent RUN_ID --format markdown --quiet",
+            "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
+        ],
+        [
+            Option("parent", str | None, "Id of the run of a comparison, whose runs are reported."),
+            Option("filter", str | None, "MLflow filter of runs instead, such as \"params.epochs = '30'\"."),
+            Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
+            Option(
+                "form",
+                Literal["markdown", "csv", "json", "latex"] | None,
+                "Format of the report as one text.",
+                flag="format",
+            ),
+        ],
+        DATA,
+    ),
+    Command(
+        "runs",
+        TRAIN,
+        "List the latest runs with their accuracy, time and state.",
+        ["pipeline runs", "pipeline runs --limit 100 --json"],
+        [Option("limit", int, "Maximum number of runs.", 20, positional=True, least=1), DATA_DIR, AS_JSON],
+        result=results.table,
+    ),
+    Command(
+        "download",
+        STEPS,
+        "Download the four IDX files of a data set and verify them.",
+        ["pipeline download --source ~/my-images"],
+        takes=DATA,
+        result=attrgetter("folder"),
+    ),
+    Command(
+        "preprocess",
+        STEPS,
+        "Validate the downloaded files and split them for training.",
+        ["pipeline preprocess --dataset digits"],
+        takes=DATA,
+    ),
+    Command(
+        "train",
+        STEPS,
+        "Train one network as an MLflow run and log its model.",
+        ["pipeline train --cell lstm", "pipeline train --resume RUN_ID"],
+        [RESUME, NEW, IGNORE_MEMORY],
+        ONE_RUN,
+        result=results.RunResult,
+    ),
+    Command(
+        "evaluate",
+        STEPS,
+        "Evaluate the model of a run on the test images.",
+        ["pipeline evaluate --run-id RUN_ID"],
+        [Option("run_id", str, "Id of the run whose model is evaluated.", REQUIRED, positional=True), TRUST],
+        DATA,
+        result=results.RunResult,
+    ),
+    Command(
+        "promote",
+        MODELS,
+        "Register the model of a run; make it champion if it is better.",
+        ["pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru"],
+        [
+            Option("run_id", str | None, "Id of the run whose model is registered.", positional=True),
+            Option("name", str | None, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
+            Option("force", bool, "Promotion even if it is not better, or was trained on other data.", False),
+            Option("rollback", bool, "Return to the previous champion of --name.", False),
+            TRUST,
+        ],
+    ),
+    Command(
+        "predict",
+        MODELS,
+        "Classify images: label, probability and runner-up of each.",
+        [
+            "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
+            "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
+            "pipeline predict s3://scans/in/ --model models:/mnist-gru@champion --output s3://scans/out/ --on ray",
+        ],
+        [
+            PATHS,
+            MODEL,
+            Option(
+                "output", str | None, "CSV or Parquet file for the answers; or a folder, with a file for each input."
+            ),
+            AS_JSON,
+            BY_STEP,
+            COLUMN,
+            ON,
+            TRUST,
+        ],
+        module="entry",
+    ),
+    Command(
+        "serve",
+        MODELS,
+        "Serve a model over HTTP, with a page to draw digits on.",
+        ["pipeline serve --model models:/mnist-gru@champion"],
+        [
+            MODEL,
+            Option("host", str, "Network interface to listen on; 0.0.0.0: all.", "127.0.0.1"),
+            Option("port", int, "Port to listen on; 0: any free one.", 5001),
+            Option(
+                "allowed_hosts",
+                list[str] | None,
+                "Host name that clients may use, such as digits.example.com.",
+                flag="allowed-host",
+            ),
+            TRUST,
+        ],
+    ),
+    Command(
+        "doctor",
+        UPKEEP,
+        "Show versions, hardware, storage and the tracking server.",
+        ["pipeline doctor", "pipeline doctor --json"],
+        [DATA_DIR, AS_JSON],
+    ),
+    Command(
+        "clean",
+        UPKEEP,
+        "Remove files that are no longer needed; end abandoned runs.",
+        ["pipeline clean --dry-run", "pipeline clean"],
+        [DATA_DIR, Option("dry_run", bool, "Only a list of what would be removed.", False)],
+    ),
+]
+
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _TABLE}
+"""Every command by its name, in the order of the help."""
