@@ -235,8 +235,10 @@ class Settings(DataSettings):
         int,
         Ge(1),
         Le(16),
-        Doc("Number of parts of a batch computed in parallel; costs repeat only for the same number. "
-            "Default: cores, at most 4."),
+        Doc(
+            "Number of parts of a batch computed in parallel; costs repeat only for the same number. "
+            "Default: cores, at most 4."
+        ),
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:

@@ -197,5 +197,6 @@ def _size(job: Job) -> tuple[int, bool, int]:
     """
     settings = job.settings
     directions = 2 if settings.direction == "bidirectional" else 1
-    passes = settings.epochs * (settings.steps or ROWS) * settings.layers * directions
+    steps = settings.steps or ROWS if settings.steps >= 0 else ROWS**2
+    passes = settings.epochs * steps * settings.layers * directions
     return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units

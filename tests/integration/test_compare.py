@@ -125,7 +125,7 @@ def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) ->
 def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
-    alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, *data).output)
+    alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output)
 
     compared = children(parent)["gru-digits-s2"]
     assert costs(alone) == costs(compared.info.run_id)

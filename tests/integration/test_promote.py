@@ -97,7 +97,7 @@ def test_a_worse_one_is_registered_with_the_reason_and_changes_nothing(
 
 
 def test_an_equal_one_changes_nothing(command: Command, worse: str, name: str) -> None:
-    twin = run_id_in(command(*DIGITS, "--epochs", 1).output)
+    twin = run_id_in(command(*DIGITS, "--epochs", 1, "--new").output)
     command("promote", "--run-id", worse, "--name", name)
     command("promote", "--run-id", twin, "--name", name)
 

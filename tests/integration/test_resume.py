@@ -37,7 +37,7 @@ def uninterrupted(command: Command) -> str:
 def begun(store: Path, *, seed: int, end: signal.Signals) -> str:
     """Return a run whose process was ended by a signal after its first epochs."""
     before = set((store / "data" / "checkpoints").glob("*"))
-    command = [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN), "--seed", str(seed)]
+    command = [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN), "--seed", str(seed), "--new"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         assert any(line.startswith("epoch 2/8") for line in process.stdout)
@@ -100,7 +100,7 @@ def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_double
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "log_epoch", half)
-        command("train", *TRAIN, exit_code=130)
+        command("train", *TRAIN, "--new", exit_code=130)
     run_id = mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id
     assert "KILLED" == mlflow.get_run(run_id).info.status
 
@@ -126,7 +126,7 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
 
     with monkeypatch.context() as patch:
         patch.setattr(models, "log_model", stopped)
-        command("train", *TRAIN, exit_code=130)
+        command("train", *TRAIN, "--new", exit_code=130)
     run = mlflow.search_runs(output_format="list", max_results=1)[0]
 
     command("train", "--resume", run.info.run_id)
@@ -195,18 +195,20 @@ def test_what_cannot_be_resumed_is_explained(
     assert "resume: expected a training run of this pipeline" in foreign.output
 
 
-def test_the_same_command_goes_on_with_a_run_that_was_killed_unless_a_new_one_is_asked_for(
-    command: Command, uninterrupted: str, store: Path
+def test_the_same_command_resumes_a_killed_run_then_reuses_it_unless_a_new_one_is_asked_for(
+    command: Command, store: Path
 ) -> None:
-    killed = begun(store, seed=1, end=signal.SIGKILL)
+    killed = begun(store, seed=4, end=signal.SIGKILL)
 
-    anew = command("run", *TRAIN, "--new").output
-    assert killed not in anew
+    resumed = command("run", *TRAIN, "--seed", 4).output
+    reused = command("run", *TRAIN, "--seed", 4).output
+    new = command("run", *TRAIN, "--seed", 4, "--new").output
 
-    output = command("run", *TRAIN).output
-    assert f"Run {killed}, the same training, was cut off: going on with it." in output
-    assert killed == run_id_in(output)
-    assert history(uninterrupted, "cost") == history(killed, "cost")
+    assert f"Run {killed}, the same training, was cut off: going on with it." in resumed
+    assert f"Already trained as run {killed}; --new trains again." in reused
+    assert "epoch" not in reused
+    assert [killed, killed] == [run_id_in(resumed), run_id_in(reused)] != [killed, run_id_in(new)]
+    assert history(run_id_in(new), "cost") == history(killed, "cost")
     assert "FINISHED" == mlflow.get_run(killed).info.status
     check_each_step_stands_once(killed)
 

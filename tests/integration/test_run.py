@@ -205,7 +205,7 @@ def test_the_terminal_shows_a_line_per_epoch_and_the_result(digits_run: Training
 
 
 def test_the_same_again_skips_the_data_and_repeats_the_costs_exactly(command: Command, digits_run: Training) -> None:
-    output = command(*DIGITS).output
+    output = command(*DIGITS, "--new").output
 
     assert "Skipped download" in output
     assert "Skipped preprocess" in output

@@ -52,11 +52,12 @@ def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
 
 @pytest.mark.parametrize("cell", [*CELLS, "my_cells:MGU"])
 @pytest.mark.parametrize("recipe", get_args(Recipe))
-def test_every_recipe_fits_mnist(recipe: Any, cell: str) -> None:
+def test_every_recipe_fits_images_of_any_size(recipe: Any, cell: str) -> None:
     settings = recipes.resolve({"recipe": recipe, "cell": cell})
 
     steps = settings.resolved(dataset="mnist", images=55_000, height=28, width=28)["steps"]
     assert (784 if recipe == "pixels" else 28) == steps
+    assert (64 if recipe == "pixels" else 8) == settings.steps_of(8, 8)
 
 
 def test_every_recipe_says_where_it_came_from_and_its_command() -> None:

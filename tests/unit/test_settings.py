@@ -1,47 +1,20 @@
 import os
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pipeline import machine
 from pipeline.errors import UsageError
-from pipeline.settings import DataSettings, Settings, command, completed, option, shown
+from pipeline.settings import DataSettings, Settings, command, option, shown
 
 
-def test_the_defaults_are_those_of_the_tutorial() -> None:
-    settings = Settings()
-
-    tutorial = ("mnist", 0, 128, 1, "forward", 0.001, 30, 128)
-    assert tutorial == (
-        settings.dataset,
-        settings.steps,
-        settings.hidden_units,
-        settings.layers,
-        settings.direction,
-        settings.learning_rate,
-        settings.epochs,
-        settings.batch_size,
-    )
-
-
-def test_all_beyond_the_tutorial_is_off() -> None:
-    settings = Settings()
-
-    assert ("tutorial", "constant", "none", "orthogonal") == (
-        settings.recipe,
-        settings.schedule,
-        settings.augmentation,
-        settings.initializer,
-    )
-    assert {0} == {
-        settings.warmup_epochs,
-        settings.dropout,
-        settings.weight_decay,
-        settings.clip_norm,
-        settings.ema,
-        settings.label_smoothing,
-    }
+def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> None:
+    expected = {"dataset": "mnist", "steps": 0, "hidden_units": 128, "layers": 1, "direction": "forward"}
+    expected |= {"learning_rate": 0.001, "epochs": 30, "batch_size": 128, "recipe": "tutorial", "schedule": "constant"}
+    expected |= {"augmentation": "none", "initializer": "orthogonal"}
+    expected |= dict.fromkeys(("warmup_epochs", "dropout", "weight_decay", "clip_norm", "ema", "label_smoothing"), 0)
+    assert expected.items() <= asdict(Settings()).items()
 
 
 def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
@@ -66,7 +39,7 @@ def test_what_is_given_is_taken_and_the_rest_keeps_its_default() -> None:
         ("learning_rate", 0.0, "greater than 0"),
         ("learning_rate", float("nan"), "a finite number"),
         ("learning_rate", float("inf"), "a finite number"),
-        ("steps", -1, "greater than or equal to 0"),
+        ("steps", -2, "greater than or equal to -1"),
         ("seed", 2**31, "less than or equal to 2147483647"),
         ("hidden_units", "many", "a valid integer"),
         ("direction", "sideways", "'forward' or 'bidirectional'"),
@@ -101,13 +74,16 @@ def test_every_wrong_value_is_named_at_once() -> None:
 
 
 def test_a_parameter_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UsageError, match="momentum"):
-        Settings.of({"momentum": 0.9})
-
-
-def test_download_takes_no_parameter_of_the_training() -> None:
-    with pytest.raises(UsageError, match="cell"):
+    with pytest.raises(UsageError, match=r"epochz: there is no parameter of this name\. Did you mean epochs"):
+        Settings.of({"epochz": 3})
+    with pytest.raises(UsageError, match="cell: there is no parameter of this name"):
         DataSettings.of({"cell": "gru"})
+
+
+@pytest.mark.parametrize(("order", "steps"), [("rows", {0: 8, -1: 48, 4: 4}), ("columns", {0: 6, -1: 48})])
+def test_the_steps_are_those_of_rows_columns_or_pixels(order: str, steps: dict[int, int]) -> None:
+    """Of an image of 8 rows and 6 columns."""
+    assert steps == {given: Settings.of({"order": order, "steps": given}).steps_of(8, 6) for given in steps}
 
 
 @pytest.mark.parametrize(("cores", "shards"), [(1, 1), (2, 2), (4, 4), (64, 4)])
@@ -226,26 +202,3 @@ def test_what_to_type_is_said_as_the_user_types(monkeypatch: pytest.MonkeyPatch,
 def test_what_a_cell_cannot_have_is_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message.replace(".", r"\.")):
         Settings.of(given)
-
-
-def test_a_run_lacks_no_parameter_that_came_after_it() -> None:
-    params = {"cell": "gru", "layers": "2", "dropout": "0.0", "learning_rate": "1e-3"}
-    complete = completed(params)
-    assert ("2", "1e-3", "1.0", "rows") == tuple(
-        complete[name] for name in ("layers", "learning_rate", "distortion", "order")
-    )
-    assert {each.name for each in fields(Settings)} == {*complete, "shards"}
-
-
-def test_a_run_whose_dropout_was_behind_its_last_layer_alone_is_told_apart() -> None:
-    former = {"cell": "gru", "layers": "2", "dropout": "0.2"}
-    assert former == completed(former)
-    assert "rows" == completed(former | {"distortion": "1.0"})["order"]
-    assert "1.0" == completed(former | {"layers": "1"})["distortion"]
-
-
-def test_a_run_of_other_values_is_completed_as_it_is() -> None:
-    """As the params of another project may be: what does not compare is told later, by name."""
-    foreign = {"cell": "gru", "layers": "[64, 32]", "dropout": "some", "distortion": "x"}
-    assert foreign.items() <= completed(foreign).items()
-    assert {"layers": "a few"}.items() <= completed({"layers": "a few"}).items()

@@ -94,7 +94,7 @@ def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_keras_runs_on_tensorflow_whatever_else_is_configured(way: str, tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     variables = {"KERAS_HOME": str(tmp_path)} if way == "keras.json" else {"KERAS_BACKEND": "torch"}
-    code = "from pipeline.startup import start_tensorflow; start_tensorflow(1); import keras; print(keras.backend.backend())"
+    code = "from pipeline.startup import *; start_tensorflow(1); import keras; print(keras.backend.backend())"
     environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert (0, "tensorflow\n") == (done.returncode, done.stdout), done.stderr
@@ -102,7 +102,7 @@ def test_keras_runs_on_tensorflow_whatever_else_is_configured(way: str, tmp_path
 
 def test_another_backend_that_is_imported_already_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     config = SimpleNamespace(backend=lambda: "torch")
-    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=config))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=config))
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(UsageError, match="KERAS_BACKEND: expected tensorflow, received torch"):
         start_tensorflow(1)

@@ -80,11 +80,6 @@ def test_the_name_of_a_recipe_parts_no_group_of_the_same_values() -> None:
     assert ["gru"] == labels(*grouping.grouped(same))
 
 
-def test_a_param_that_an_older_run_lacks_has_its_default() -> None:
-    groups = grouping.grouped([result(), result(seed=2, params={"layers": "1"}), result(params={"layers": "2"})])
-    assert {"gru, layers 1": (1, 2), "gru, layers 2": (1,)} == {each.label: each.seeds for each in groups}
-
-
 @pytest.mark.parametrize("typed", ["1e-3", "'0.001'", "0.0010"])
 def test_a_value_is_the_same_however_it_was_typed(typed: str) -> None:
     same = [result(seed=1, params={"learning_rate": "0.001"}), result(seed=2, params={"learning_rate": typed})]
