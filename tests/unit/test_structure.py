@@ -152,11 +152,6 @@ DOCUMENTED = {"_asdict", "_exit", "_replace"}
 """Names of Python's own documentation that only look private."""
 
 TO_BE_REMOVED = {
-    "tracking/models.py: requirements._MODULES_TO_PACKAGES",
-    "tracking/sqlite.py: utils._initialize_tables",
-    "tracking/sqlite.py: utils._all_tables_exist",
-    "tracking/sqlite.py: utils._get_schema_version",
-    "tracking/sqlite.py: utils._get_latest_schema_revision",
     "serving/connections.py: uvicorn.protocols.http.h11_impl.H11Protocol",
     "serving/connections.py: uvicorn.protocols.http.h11_impl.RequestResponseCycle",
 }
