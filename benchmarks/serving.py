@@ -129,9 +129,10 @@ def _log_models(cell: str) -> dict[str, str]:
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, 28, 28))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])
     )
-    model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
+    settings = Settings.of({"cell": cell})
+    model = network.build(settings, height=28, width=28, classes=10)
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
-        network.save(model, Path(folder))
+        network.save(model, settings, Path(folder))
         ours = f"models:/{models.log_model(Path(folder), data, name='ours')}"
         keras = mlflow.tensorflow.log_model(model, name="keras", signature=signature).model_uri
         code = Path(folder, "empty.py")

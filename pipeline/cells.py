@@ -15,7 +15,7 @@ class Kind(NamedTuple):
 
     Attributes:
         gates: number of matrices (I, U) and (U, U) of a layer; its time is about proportional to it.
-        layer: name of its Keras layer; of the MGU, which Keras lacks, of the layer in ``model/mgu.py``.
+        layer: name of its Keras layer; Keras lacks the MGU, see ``model/mgu.py``.
         memory_gates: the gates that decide what is remembered, by their place among the gates: 1 if a large bias keeps
             the state, -1 if it overwrites the state. Empty for a cell without gates.
     """

@@ -27,7 +27,7 @@ def check(settings: Settings) -> None:
     _check_training(model, small.cell)
     if settings.direction == "bidirectional":
         _check_backward(replace(small, layers=1, direction="bidirectional"))
-    _check_saved(model, small.cell)
+    _check_saved(model, small)
 
 
 def _build(settings: Settings) -> keras.Model:
@@ -73,13 +73,15 @@ def _check_backward(settings: Settings) -> None:
         )
 
 
-def _check_saved(model: keras.Model, cell: str) -> None:
-    kind, expected = custom_cells.load(cell), model(IMAGES).numpy()
+def _check_saved(model: keras.Model, settings: Settings) -> None:
+    kind, expected = custom_cells.load(settings.cell), model(IMAGES).numpy()
     with (
-        custom_cells.explained(cell, "saved and opened again (get_config has to return all arguments of __init__)"),
+        custom_cells.explained(
+            settings.cell, "saved and opened again (get_config has to return all arguments of __init__)"
+        ),
         TemporaryDirectory() as folder,
     ):
-        network.save(model, Path(folder), fast=False)
+        network.save(model, settings, Path(folder))
         opened = keras.saving.load_model(Path(folder, "model.keras"), custom_objects={kind.__name__: kind})
         if not np.allclose(expected, opened(IMAGES).numpy(), atol=1e-5):
             raise ValueError("the opened network gives other outputs than the saved one")

@@ -22,6 +22,8 @@ What makes them fast:
 Measurements: ``benchmarks/README.md``.
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -31,16 +33,19 @@ from pipeline.model.equations import EQUATIONS, RELU_RNN
 from pipeline.model.recurrence import recurrence_of
 
 
-def layer_of(cell: Cell) -> type[keras.layers.RNN]:
-    """Return the class of layer that holds the weights of a cell: Keras's own, except for the MGU."""
-    layer: type[keras.layers.RNN] = mgu.MGU if cell == "mgu" else getattr(keras.layers, CELLS[cell].layer)
-    return layer
+def layer(cell: Cell, units: int, **options: Any) -> keras.layers.RNN:
+    """Return a layer of a cell, which holds its weights: Keras's own, except for the MGU."""
+    if cell == "mgu":
+        return keras.layers.RNN(mgu.MGUCell(units), **options)
+    return getattr(keras.layers, CELLS[cell].layer)(units, **options)
 
 
-_OF_LAYER = {layer_of(cell): equations for cell, equations in EQUATIONS.items()}
+_OF_CELL = {getattr(keras.layers, f"{kind.layer}Cell", mgu.MGUCell): EQUATIONS[cell] for cell, kind in CELLS.items()}
 
 
-def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False, backward: bool = True) -> tf.Tensor:
+def logits(
+    model: keras.Model, images: tf.Tensor, *, training: bool = False, backward: bool = True, by_step: bool = False
+) -> tf.Tensor:
     """Return the input of the last layer of ``model``, the softmax, computed the fast way.
 
     Args:
@@ -49,33 +54,19 @@ def logits(model: keras.Model, images: tf.Tensor, *, training: bool = False, bac
         images: (B, H, W), raw pixels.
         training: passed on to layers such as dropout.
         backward: whether gradients are needed. Those of a loop over many steps cannot be saved with a graph.
+        by_step: return the logits that the model would end with if reading ended after each step; for a
+            model that reads forward only.
 
     Returns:
-        Logits (B, C), float32.
+        Logits (B, C), or (B, T, C) ``by_step``; float32.
     """
-    layers, x = _start(model, images)
-    for layer in layers:
-        x = run(layer, x, backward=backward) if is_recurrent(layer) else layer(x, training=training)
-    return x
-
-
-def logits_by_step(model: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    """Return the logits (B, T, C) that ``model`` would end with if reading ended after each step.
-
-    See ``logits``; its recurrent layers must read forward only. Without gradients.
-    """
-    layers, x = _start(model, images)
-    for layer in layers:
-        recurs = is_recurrent(layer)
-        x = _run(layer, x, backward=False, sequences=True) if recurs else layer(x, training=False)
-    return tf.transpose(x, (1, 0, 2))
-
-
-def _start(model: keras.Model, images: tf.Tensor) -> tuple[list[keras.layers.Layer], tf.Tensor]:
-    """Return the layers of ``model`` from the first recurrent one to the logits, and their input (T, B, I)."""
     first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
     sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(images, tf.float32))
-    return model.layers[first:-1], tf.transpose(sequence, (1, 0, 2))
+    x = tf.transpose(sequence, (1, 0, 2))
+    for layer in model.layers[first:-1]:
+        recurs = is_recurrent(layer)
+        x = run(layer, x, backward=backward, sequences=by_step) if recurs else layer(x, training=training)
+    return tf.transpose(x, (1, 0, 2)) if by_step else x
 
 
 def is_recurrent(layer: keras.layers.Layer) -> bool:
@@ -83,7 +74,7 @@ def is_recurrent(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
 
 
-def run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool = True) -> tf.Tensor:
+def run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool = True, sequences: bool = False) -> tf.Tensor:
     """Return the output of ``layer`` for the sequence ``x``, with gradients to its weights and ``x`` if ``backward``.
 
     Args:
@@ -91,36 +82,30 @@ def run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool = True) -> tf
             first may have relu), or a ``Bidirectional`` of one that concatenates.
         x: (T, B, I), float32; T and I known.
         backward: see ``logits``.
+        sequences: return all outputs, even if the layer returns its last one alone.
 
     Returns:
         (T, B, D·U) if the layer returns sequences, else its last output, (B, D·U).
     """
     if not isinstance(layer, keras.layers.Bidirectional):
-        return _run(layer, x, backward=backward)
-    outputs = _run(layer.forward_layer, x, backward=backward)
-    return tf.concat([outputs, _run(layer.backward_layer, x, backward=backward, reverse=True)], -1)
+        return _run(layer, x, backward=backward, sequences=sequences or layer.return_sequences)
+    outputs = run(layer.forward_layer, x, backward=backward)
+    sequences = layer.forward_layer.return_sequences
+    reversed_outputs = _run(layer.backward_layer, tf.reverse(x, [0]), backward=backward, sequences=sequences)
+    return tf.concat([outputs, tf.reverse(reversed_outputs, [0]) if sequences else reversed_outputs], -1)
 
 
-def _run(
-    layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool, reverse: bool = False, sequences: bool | None = None
-) -> tf.Tensor:
-    """Return the output of a ``layer`` of one direction, in the order of x, also with ``reverse``.
-
-    All steps if ``sequences``; by default if the layer returns them.
-    """
+def _run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool, sequences: bool) -> tf.Tensor:
+    """Return the output of a ``layer`` of one direction that reads x from its first step to its last."""
     has_relu = isinstance(layer, keras.layers.SimpleRNN) and layer.activation is keras.activations.relu
-    cell = RELU_RNN if has_relu else _OF_LAYER[type(layer)]
+    cell = RELU_RNN if has_relu else _OF_CELL[type(layer.cell)]
     w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
-    sequences = layer.return_sequences if sequences is None else sequences
     recurrence = recurrence_of(cell, sequences=sequences, backward=backward)
-    x = tf.reverse(x, [0]) if reverse else x
     if cell.joins:
-        y = recurrence(tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0))
-    else:
-        bias = tf.split(b, cell.gates, axis=-1)
-        biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
-        y = recurrence(x, u, *tf.split(w, cell.gates, axis=1), *biases, *recurrent_b)
-    return tf.reverse(y, [0]) if reverse and sequences else y
+        return recurrence(tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0))
+    bias = tf.split(b, cell.gates, axis=-1)
+    biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
+    return recurrence(x, u, *tf.split(w, cell.gates, axis=1), *biases, *recurrent_b)
 
 
 def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:

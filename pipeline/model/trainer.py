@@ -91,8 +91,9 @@ class Trainer:
     ) -> None:
         height, width = train.images.shape[1:]
         self._settings = settings
-        self._sizes = _batch_sizes(len(train.labels), settings.batch_size)
-        self.batches = len(self._sizes)
+        self._full, rest = divmod(len(train.labels), settings.batch_size)
+        self._last = rest if rest > MOST_UNUSED * len(train.labels) else 0  # size of a smaller last batch, if any
+        self.batches = self._full + bool(self._last)
         self.model = network.build(settings, height=height, width=width, classes=classes)
         self.optimizer = optimizers.build(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
@@ -100,11 +101,13 @@ class Trainer:
         self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model)) else 1
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
-        self._train, self._validation = _resident(train), _resident(validation)
+        self._train, self._validation = (
+            (tf.constant(split.images), tf.constant(split.labels)) for split in (train, validation)
+        )
         self._skipped = tf.Variable(0, trainable=False)
         self._chunk = 1
         self._train_chunk = tf.function(self._chunk_graph, autograph=False)
-        self._train_last = tf.function(self._last_graph, autograph=False)
+        self._train_last = tf.function(self._train_batch, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
 
     @classmethod
@@ -133,10 +136,9 @@ class Trainer:
             hits += int(chunk_hits.sum())
             self._check(costs, number)
             on_batches(len(costs), self.batches)
-        is_even = self._sizes[-1] == self._sizes[0]
-        cost = np.mean(costs) if is_even else np.average(costs, weights=self._sizes)
-        samples = sum(self._sizes)
-        return Epoch(float(cost), hits / samples, time.perf_counter() - begin, samples)
+        sizes = [self._settings.batch_size] * self._full + [self._last] * bool(self._last)
+        cost = np.average(costs, weights=sizes if self._last else None)
+        return Epoch(float(cost), hits / sum(sizes), time.perf_counter() - begin, sum(sizes))
 
     def validate(self) -> tuple[float, float]:
         """Return mean cross-entropy in nats and accuracy on the validation images, of the averaged weights if any.
@@ -211,9 +213,9 @@ class Trainer:
 
     def _chunks(self, order: tf.Tensor, distortions: Distortions) -> Iterator[tuple[Numbers, Numbers]]:
         """Train the batches of an epoch, several in a call of about ``CHUNK_SECONDS``; yield their costs and hits."""
-        start, full = 0, self._sizes.count(self._settings.batch_size)
-        while start < full:
-            stop = min(start + self._chunk, full)
+        start = 0
+        while start < self._full:
+            stop = min(start + self._chunk, self._full)
             begin = time.perf_counter()
             results = self._train_chunk(order, distortions, tf.constant(start), tf.constant(stop))
             costs, hits = (result.numpy() for result in results)
@@ -221,9 +223,9 @@ class Trainer:
             self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
             yield costs, hits
             start = stop
-        if full < self.batches:
-            cost, hits = self._train_last(order, distortions)
-            yield cost.numpy(), hits.numpy()
+        if self._last:
+            cost, right = self._train_last(order[-self._last :], distortions, self._last)
+            yield np.atleast_1d(cost), np.atleast_1d(right)
 
     def _check(self, costs: list[float], number: int) -> None:
         """Raise a TrainingError if the cost of a batch of epoch ``number`` is not finite, or too many were skipped."""
@@ -255,12 +257,6 @@ class Trainer:
         costs, hits = (tf.TensorArray(dtype, size=stop - start) for dtype in (tf.float32, tf.int32))
         _, costs, hits = tf.while_loop(lambda batch, *_: batch < stop, body, (start, costs, hits))
         return costs.stack(), hits.stack()
-
-    def _last_graph(self, order: tf.Tensor, distortions: Distortions) -> tuple[tf.Tensor, tf.Tensor]:
-        """Train the smaller last batch of ``order``; return its cost and hits, (1,) each."""
-        size = self._sizes[-1]
-        cost, right = self._train_batch(order[-size:], distortions, size)
-        return cost[tf.newaxis], right[tf.newaxis]
 
     def _train_batch(self, indices: tf.Tensor, distortions: Distortions, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights by one batch of that size; return its mean cost and its hits."""
@@ -358,17 +354,6 @@ def _order(count: int, seed: int, epoch: int) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(tf.range(count), seed=(seed, epoch))
 
 
-def _batch_sizes(count: int, size: int) -> list[int]:
-    """Return the sizes of an epoch's batches: full ones, and a smaller last one if too many images remain."""
-    full, rest = divmod(count, size)
-    return [size] * full + ([rest] if rest > MOST_UNUSED * count else [])
-
-
 def _shard_sizes(size: int, shards: int) -> list[int]:
     """Return the sizes of the shards, as equal as possible: 10 in 4 → 3, 3, 2, 2."""
     return [size // shards + (number < size % shards) for number in range(shards)]
-
-
-def _resident(split: Split) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return images (N, H, W) and labels (N,) as uint8 tensors that stay in memory."""
-    return tf.constant(split.images), tf.constant(split.labels)

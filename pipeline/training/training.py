@@ -205,7 +205,7 @@ def _log_model(training: Training, fit: Fit) -> tuple[str, float]:
     data = training.data
     with tempfile.TemporaryDirectory() as folder:
         own = cells.is_custom(training.settings.cell)
-        classify = network.save(fit.model(), Path(folder), fast=not own)
+        classify = network.save(fit.model(), training.settings, Path(folder))
         temperature = _temperature(classify, data)
         models.discard_models(store.get_run(training.run_id))  # of an attempt that was cut off while it logged one
         model_id = models.log_model(

@@ -241,8 +241,8 @@ def test_a_resumed_training_gives_the_same_costs() -> None:
     assert expected == [record.cost for record in second.history]
 
 
-def saved(model: keras.Model, folder: Path) -> Any:
-    network.save(model, folder, fast=False)
+def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:
+    network.save(model, settings, folder)
     return tf.saved_model.load(str(folder / "saved_model")).signatures
 
 
@@ -254,7 +254,7 @@ def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_fu
     model = network.build(several, height=6, width=5, classes=3)
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 5)).astype(np.float32)
 
-    signatures = saved(model, tmp_path)
+    signatures = saved(model, several, tmp_path)
     by_step = signatures["probabilities_by_step"](pixels=tf.constant(images))["probabilities_by_step"].numpy()
     final = signatures["serving_default"](pixels=tf.constant(images))["probabilities"].numpy()
 
@@ -267,9 +267,10 @@ def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_fu
 
 
 def test_a_layer_whose_output_is_not_the_last_of_its_sequence_has_no_answers_after_each_step(tmp_path: Path) -> None:
-    model = network.build(settings("own_good:Pooled"), height=6, width=5, classes=3)
+    pooled = settings("own_good:Pooled")
+    model = network.build(pooled, height=6, width=5, classes=3)
 
-    assert ["serving_default"] == list(saved(model, tmp_path))
+    assert ["serving_default"] == list(saved(model, pooled, tmp_path))
 
 
 def test_a_changed_file_changes_the_fingerprint() -> None:
