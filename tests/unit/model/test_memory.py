@@ -1,4 +1,4 @@
-"""The memory that a training needs at the least."""
+"""The least memory that a training needs."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() ->
 def test_a_network_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 4_000_000_000)
     settings = Settings.of({"hidden_units": 8_192, "layers": 8})  # by hand: 3.02e9 weights × 20, 0.27e9 outputs × 4
-    with pytest.raises(UsageError, match=r"fits into the 4\.0 GB of free memory, received one that needs at least 61\.5 GB"):
+    with pytest.raises(UsageError, match=r"4\.0 GB of free memory, .* needs at least 61\.5 GB"):
         memory.check(settings, data())
 
 
