@@ -10,7 +10,7 @@ FLOAT = 4
 """Bytes of a float32."""
 
 COPIES = 5
-"""Arrays of the size of the weights: the weights, their gradients, Adam's two moments, the weights of the kept epoch."""
+"""Arrays of the size of the weights: themselves, their gradients, Adam's two moments, the weights of the kept epoch."""
 
 
 def check(settings: Settings, data: DataSet) -> None:
