@@ -12,6 +12,7 @@ Shapes: B images in a batch, H × W pixels, T steps, I inputs per step
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ def _recurrent_layer(settings: Settings, number: int, *, sequences: bool) -> ker
     return keras.layers.Bidirectional(layer, name=name) if bidirectional else layer
 
 
+Answers = Callable[[tf.Tensor], tf.Tensor]
+
 Classify = Callable[..., Mapping[str, Any]]
 """Takes ``pixels`` (B, H, W) float32, a tensor; gives ``probabilities`` (B, C) float32."""
 
@@ -110,30 +113,33 @@ def save(model: keras.Model, settings: Settings, folder: Path) -> Classify:
     """
     mgu.as_stock_layers(model).save(folder / "model.keras")
     pixels = tf.TensorSpec(model.input_shape, tf.float32, name="pixels")
-    fast, forward = settings.cell in CELLS, settings.direction == "forward"
-    by_step = _by_step(model, settings) if forward and not fast else None
-    served = by_step or model
 
-    @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
-    def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        if fast:
-            return {"probabilities": tf.nn.softmax(recurrent.logits(model, pixels, backward=False))}
-        return {"probabilities": served(pixels)[:, -1] if by_step else served(pixels)}
+    def signature(name: str, answers: Answers) -> Any:
+        @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
+        def classify(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {name: answers(pixels)}
 
-    @tf.function(input_signature=[pixels], autograph=False)  # type: ignore[untyped-decorator]
-    def classify_by_step(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        if fast:
-            return {BY_STEP: tf.nn.softmax(recurrent.logits(model, pixels, backward=False, by_step=True))}
-        return {BY_STEP: served(pixels)}
+        return classify
 
-    signatures = {"serving_default": classify}
-    if by_step or (fast and forward):
-        signatures[BY_STEP] = classify_by_step
-    module = tf.Module()
-    module.weights = served.weights
+    final, by_step = _answers(model, settings)
+    module, classify = tf.Module(), signature("probabilities", final)
+    module.variables_of_graph = classify.get_concrete_function().variables
+    signatures = {"serving_default": classify} | ({BY_STEP: signature(BY_STEP, by_step)} if by_step else {})
     tf.saved_model.save(module, str(folder / "saved_model"), signatures=signatures)
-    answers: Classify = classify
-    return answers
+    return classify  # type: ignore[no-any-return]
+
+
+def _answers(model: keras.Model, settings: Settings) -> tuple[Answers, Answers | None]:
+    """Return what the graph computes from pixels: probabilities (B, C), and (B, T, C) if there are any by step."""
+    forward = settings.direction == "forward"
+    if settings.cell not in CELLS:
+        by_step = _by_step(model, settings) if forward else None
+        return (lambda pixels: by_step(pixels)[:, -1], by_step) if by_step else (model, None)
+
+    def fast(pixels: tf.Tensor, *, by_step: bool = False) -> tf.Tensor:
+        return tf.nn.softmax(recurrent.logits(model, pixels, backward=False, by_step=by_step))
+
+    return fast, partial(fast, by_step=True) if forward else None
 
 
 def _by_step(model: keras.Model, settings: Settings) -> keras.Model | None:
