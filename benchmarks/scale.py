@@ -53,9 +53,9 @@ from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
 from pipeline.tracking import children, connection, lifecycle, lineage, schema, store
+from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, resuming
-from pipeline.training.checkpoints import Checkpoints, Place
-from pipeline.training.remote_checkpoints import Travelling
+from pipeline.training.checkpoints import CheckpointStore, open_store
 
 WEIGHTS = 65_000
 """Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
@@ -70,26 +70,23 @@ GROUP = 10
 # --- a training without its arithmetic ------------------------------------------------------------------------------
 
 
-def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
-    """Do all of a training but the training: in the order of `pipeline.execution.job.train` and `training.finish`."""
+def sleep(job: Job, send: Send, epoch_seconds: float, *, remote: bool) -> Done:
+    """Do all of a training but the training: in the order of `pipeline.execution.job.train`."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = fingerprints.of(job.settings, data)
-    with place.alone():
-        twin = resuming.find_twin(fingerprint, place)
-    resume = twin.run if twin else None
-    kind = schema.TRAINING
-    with resuming.open_run(
-        job.name, place, data, kind=kind, fingerprint=fingerprint, parent=job.parent, resume=resume
-    ) as (run_id, checkpoint):
-        run = store.get_run(run_id)
+    existing = resuming.find_run(fingerprint, job.settings.data_dir, remote=remote)
+    resume = existing.run if existing else None
+    _, tags = resuming.checkpoint_and_tags(schema.TRAINING, fingerprint, data, resume=resume, remote=remote)
+    with lifecycle.open_run(job.name, tags, parent=job.parent, resume=resume) as run:
+        run_id, checkpoints = run.run_id, open_store(job.settings.data_dir, remote=run.has_remote_checkpoint)
         store.log_parameters(run, fingerprints.parameters(job.settings, data))
         lineage.log_origin(run, data, gpus=[])
         store.log_tags(run_id, {schema.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
         children.mark(run_id, job.parent)
-        history = list(_epochs(job, send, place=place, checkpoint=checkpoint, run_id=run_id, seconds=epoch_seconds))
+        history = list(_epochs(job, send, checkpoints=checkpoints, run=run, seconds=epoch_seconds))
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "model.bin").write_bytes(os.urandom(MODEL))
             store.log_folder(run_id, Path(folder), "model")
@@ -99,7 +96,7 @@ def sleep(job: Job, send: Send, place: Place, epoch_seconds: float) -> Done:
 
 
 def _epochs(
-    job: Job, send: Send, *, place: Place, checkpoint: str, run_id: str, seconds: float
+    job: Job, send: Send, *, checkpoints: CheckpointStore, run: TrackedRun, seconds: float
 ) -> Iterator[EpochRecord]:
     numbers = np.random.default_rng(job.settings.seed)
     history: list[EpochRecord] = []
@@ -121,8 +118,8 @@ def _epochs(
         )
         weights = numbers.random(WEIGHTS, np.float32)
         snapshot = Snapshot(history=history, state=[weights] * 3, best_weights=[weights], seconds=seconds * epoch)
-        place.save(checkpoint, snapshot)
-        store.log_epoch(run_id, history[-1])
+        checkpoints.save(run.checkpoint, snapshot)
+        store.log_epoch(run.run_id, history[-1])
         send(history[-1])
         yield history[-1]
 
@@ -162,7 +159,7 @@ class Sleeping(node.Work):
         """Bring the data, and sleep."""
         node._bring(job, self.files)
         here = replace(job, settings=replace(job.settings, data_dir=node.data_dir()))
-        return sleep(here, send, Travelling(self.driver, job.name), self.epoch_seconds)
+        return sleep(here, send, self.epoch_seconds, remote=True)
 
 
 class SleepingOnRay(OnRay):
@@ -176,9 +173,9 @@ class SleepingOnRay(OnRay):
         self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = worker_pool.always
     ) -> Generator[Event]:
         """Do the jobs on the nodes."""
-        driver = self._place.driver
-        ray_cluster.check_nodes(driver.run_id, data)
-        work = Sleeping(driver=driver, files=ray_cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
+        run_id = lifecycle.active_run()
+        ray_cluster.check_nodes(str(run_id), data)
+        work = Sleeping(files=ray_cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
         return ray_pool.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
 
 
@@ -200,7 +197,7 @@ class _Here:
     epoch_seconds: float
 
     def __call__(self, job: Job, send: Send) -> Done:
-        return sleep(job, send, Checkpoints(job.settings.data_dir), self.epoch_seconds)
+        return sleep(job, send, self.epoch_seconds, remote=False)
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------
@@ -275,7 +272,7 @@ def _measure(
     lists = {"cells": "gru", "seeds": seeds, "learning_rate": rates, "epochs": options.epochs, "dataset": "digits"}
     trainings = [replace(each, data_dir=data.folder.parents[1]) for each in grid(lists)]
     watch, driver, served = Stopwatch(), time.process_time(), _cpu(server)
-    with comparison_run.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+    with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
         comparable.trained(trainings, data, watch, parent=parent, count=number, executor=executor)
         done = time.perf_counter()
     found = store.find_runs("tags.kind = 'training'")
@@ -304,13 +301,13 @@ def _cpu(server: psutil.Process | None) -> float:
 def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     """Make runs that have ended, and report on them."""
     _begin_experiment("report")
-    parent = lifecycle.begin_run("comparison", schema.of_kind(schema.COMPARED))
+    with lifecycle.open_run("comparison", schema.of_kind(schema.COMPARED)) as run:
+        parent = run.run_id
     for index in range(number):
         settings = Settings(
             cell="gru", dataset="digits", seed=1 + index % GROUP, learning_rate=1e-4 * (1 + index // GROUP)
         )
         _make_run(replace(settings, epochs=epochs), parent, data)
-    lifecycle.end(parent)
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
     chosen = selection.of_parent(parent)
     read = time.perf_counter()

@@ -1,7 +1,8 @@
-"""The run of a comparison: opened, or gone on with where the same one was cut off."""
+"""The run of a comparison: a new one, or that of the same comparison which was interrupted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from pipeline import digests
 from pipeline.data.splits import DataSet
@@ -9,17 +10,19 @@ from pipeline.execution import grid
 from pipeline.settings import Settings
 from pipeline.tracking import children, lifecycle, lineage, schema, store
 from pipeline.training import fingerprints, naming, resuming
-from pipeline.training.checkpoints import Place
+from pipeline.training.checkpoints import open_store
+from pipeline.training.locks import RunLocks
+from pipeline.training.resuming import RunState
 
 
 @contextmanager
-def opened(trainings: Sequence[Settings], data: DataSet, place: Place) -> Iterator[str]:
-    """Open the run of a comparison, or continue that of the same one which was cut off; yield its id.
+def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Iterator[str]:
+    """Open the run of a comparison, or resume that of the same one which was interrupted; yield its id.
 
     Args:
         trainings: the parameters of each.
         data: what all of them are trained on.
-        place: of checkpoints.
+        remote: whether they are trained on a cluster.
 
     Raises:
         UsageError: two of them are the same training, as the parameters apply to the data.
@@ -27,20 +30,32 @@ def opened(trainings: Sequence[Settings], data: DataSet, place: Place) -> Iterat
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     name = naming.comparison(trainings, data.name)
     own = digests.of_texts(*(fingerprints.of(settings, data) for settings in trainings))
-    with opened_as(schema.COMPARED, name, own, data, parameters, place=place) as run_id:
+    data_dir = trainings[0].data_dir
+    with opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote) as run_id:
         yield run_id
 
 
 @contextmanager
 def opened_as(
-    kind: str, name: str, fingerprint: str, data: DataSet, parameters: Mapping[str, object], *, place: Place
+    kind: str,
+    name: str,
+    fingerprint: str,
+    data: DataSet,
+    parameters: Mapping[str, object],
+    *,
+    data_dir: Path,
+    remote: bool,
 ) -> Iterator[str]:
-    """Open the run that trainings belong to, of whichever kind, or continue that with the same fingerprint."""
-    # In a project's run `mlflow run` has opened one for us.
-    known = None if lifecycle.in_project_run() else resuming.cut_off(fingerprint, place)
-    with resuming.open_run(name, place, data, kind=kind, fingerprint=fingerprint, resume=known) as (run_id, _):
-        run = store.get_run(run_id)
-        store.log_parameters(run, parameters)
-        children.mark(run_id, run_id)
-        lineage.log_inputs(run, data)
-        yield run_id
+    """Open the parent run of trainings, of any kind, or resume an interrupted one with the same fingerprint."""
+    known = None
+    if not lifecycle.project_run():  # else `mlflow run` has opened one
+        found = resuming.find_runs(fingerprint, data_dir, remote=remote)
+        known = next((run for run, state in found if state is RunState.INTERRUPTED), None)
+    checkpoint, tags = resuming.checkpoint_and_tags(kind, fingerprint, data, resume=known, remote=remote)
+    with nullcontext() if remote else RunLocks(data_dir).hold(checkpoint):
+        with lifecycle.open_run(name, tags, resume=known) as run:
+            store.log_parameters(run, parameters)
+            children.mark(run.run_id, run.run_id)
+            lineage.log_inputs(run, data)
+            yield run.run_id
+        open_store(data_dir, remote=remote).remove(run.checkpoint)

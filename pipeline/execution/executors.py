@@ -18,8 +18,7 @@ from pipeline.execution.ray_pool import Claim
 from pipeline.execution.scheduler import LOCAL, Executor, Local, Parcel
 from pipeline.execution.worker_pool import Event, GoesOn, Work, always
 from pipeline.settings import default_shards
-from pipeline.training.checkpoints import Place
-from pipeline.training.remote_checkpoints import Travelling
+from pipeline.tracking import lifecycle
 
 RAY = ray_cluster.RAY
 
@@ -31,18 +30,15 @@ class OnRay:
         UsageError: none of them takes work.
     """
 
+    remote = True
+
     def __init__(self) -> None:
         if ray_nodes.most("CPU") < 1:
             raise UsageError(
                 f"on: expected a Ray cluster with a node that has a core to give, received {len(ray_nodes.living())} "
                 "nodes with none. Start a node with `ray start --num-cpus=N`."
             )
-        self._place = Travelling()
         self._gpus = 1 if ray_nodes.most("GPU") else 0
-
-    def place(self, data_dir: Path) -> Place:
-        """Return the tracking server, where the run of the comparison is held, too."""
-        return self._place
 
     def at_once(self, trainings: int) -> int:
         """Return how many the cluster takes: one per core, or per GPU where there are any."""
@@ -54,9 +50,9 @@ class OnRay:
 
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = always) -> Generator[Event]:
         """Do the jobs on the nodes, once it is known that each has room and can write on the run that is open."""
-        driver = self._place.driver
-        ray_cluster.check_nodes(driver.run_id, data)
-        work = node.Work(driver=driver, files=ray_cluster.packed(data.folder))
+        run_id = lifecycle.active_run()  # of the comparison or the search
+        ray_cluster.check_nodes(str(run_id), data)
+        work = node.Work(files=ray_cluster.packed(data.folder))
         return ray_pool.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=self._claim(count))
 
     def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:

@@ -3,8 +3,9 @@
 import importlib
 import os
 import time
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pipeline import cells
@@ -16,14 +17,14 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import children, lifecycle, schema, store
+from pipeline.tracking import children, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, resuming
-from pipeline.training.checkpoints import Checkpoints, HeldError, Place
-from pipeline.training.resuming import State, Twin
+from pipeline.training.locks import LockedError, RunLocks
+from pipeline.training.resuming import ExistingRun, RunState
 
 if TYPE_CHECKING:  # it imports TensorFlow
-    from pipeline.training.training import Training
+    from pipeline.training.training import OpenRun
 
 PRUNED = "pruned"
 """The state of a training that was ended early."""
@@ -32,8 +33,6 @@ DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
 """The states of a training that was done already: by this comparison, or outside of it."""
 
 WAITING = "waits for another process that is at it"
-
-GIVEN_UP = "was given up here, and taken over by another process"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,49 +99,59 @@ class Done:
     pruned: bool = False
 
 
-def train(job: Job, send: Send, place: Place | None = None) -> Done:
-    """Do in a process of its own what is left to do of one training.
+def train(job: Job, send: Send, *, remote: bool = False) -> Done:
+    """Do what is left of one training, in a process of its own.
 
-    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, after which it stops if that is the answer; a
-    text is a state. The checkpoint of a new run is kept in ``place``, by default on this machine.
+    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, and stops if the answer says so; a text is a
+    state.
+
+    Args:
+        job: the training.
+        send: tells the process that has made the job; returns its answer.
+        remote: whether this is a node of a cluster, where nothing is locked.
 
     Raises:
         TrainingError: the code is no longer that of the other jobs.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
-    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    data_dir = job.settings.data_dir
+    data = processed.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
-    place = place or Checkpoints(job.settings.data_dir)
-    _warm_up(job, place)
+    find = partial(resuming.find_run, job.fingerprint, data_dir, remote=remote, evaluate=job.evaluate)
+    if _is_left(find()):
+        _warm_up(job)
     with ExitStack() as stack:
         while True:
-            with place.alone():
-                twin = resuming.find_twin(job.fingerprint, place, evaluate=job.evaluate)
-                if twin and twin.state is State.ENDED:
-                    return _taken_over(job, twin.run, send)
-                if not job.evaluate and (pruned := resuming.find_pruned(job.fingerprint)) and _is_pruned(pruned, send):
-                    return _taken_over(job, pruned, send)
-                if twin is None or twin.state is State.CUT_OFF:
-                    with suppress(HeldError):  # another process was faster
-                        opened = stack.enter_context(_opened(job, data, twin, place))
+            with nullcontext() if remote else RunLocks(data_dir).exclusive():
+                existing = find()
+                if existing and _can_reuse(job, existing, send):
+                    return _reused(job, existing.run, send)
+                if existing is None or existing.state is not RunState.RUNNING:
+                    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
+                    with suppress(LockedError):  # another process was faster
+                        opened = stack.enter_context(_opened(job, data, resume, remote=remote))
                         break
             send(WAITING)
             time.sleep(1)
-        try:
-            return _finished(job, opened, send, goes_on=twin is not None)
-        except lifecycle.TakenError:
-            send(GIVEN_UP)
-            raise
+        return _finished(job, opened, send, is_resumed=resume is not None)
 
 
-def _warm_up(job: Job, place: Place) -> None:
-    """Import TensorFlow, unless nothing will be trained: it takes seconds, in which no process should wait to look."""
-    twin = resuming.find_twin(job.fingerprint, place, evaluate=job.evaluate)
-    if twin is None and not job.evaluate and resuming.find_pruned(job.fingerprint):
-        return
-    if twin is None or twin.state is State.CUT_OFF:
-        start_tensorflow(job.cores)
-        importlib.import_module("pipeline.training.training")
+def _is_left(existing: ExistingRun | None) -> bool:
+    """Return whether there is something to train, as far as can be told before the lock is held."""
+    return existing is None or existing.state is RunState.INTERRUPTED
+
+
+def _warm_up(job: Job) -> None:
+    """Import TensorFlow: it takes seconds, during which other processes should be able to look for runs."""
+    start_tensorflow(job.cores)
+    importlib.import_module("pipeline.training.training")
+
+
+def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
+    """Return whether an existing run makes this job unnecessary; a pruned one does if it would be pruned again."""
+    if existing.state is RunState.PRUNED and not job.evaluate:
+        return _is_pruned(existing.run, send)
+    return existing.state is RunState.FINISHED
 
 
 def _check_code(job: Job, data: DataSet) -> None:
@@ -156,26 +165,24 @@ def _check_code(job: Job, data: DataSet) -> None:
         )
 
 
-def _opened(job: Job, data: DataSet, twin: Twin | None, place: Place) -> "AbstractContextManager[Training]":
-    """Open a run for the training, or that of the twin that was cut off."""
-    start_tensorflow(job.cores)  # if the twin has been cut off since
+def _opened(job: Job, data: DataSet, resume: TrackedRun | None, *, remote: bool) -> "AbstractContextManager[OpenRun]":
+    """Open a run for the training, or the interrupted one."""
+    start_tensorflow(job.cores)
     from pipeline.training import training
 
-    resume = twin.run if twin else None
-    parent = None if twin else job.parent
-    return training.opened(
+    return training.open_run(
         job.settings,
         data,
         name=job.name,
-        parent=parent,
+        parent=None if resume else job.parent,
         resume=resume,
         cores=job.cores,
         tested=job.evaluate,
-        place=place,
+        remote=remote,
     )
 
 
-def _taken_over(job: Job, run: TrackedRun, send: Send) -> Done:
+def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
     own = children.belongs_to(run, job.parent)
     send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
@@ -189,17 +196,17 @@ def _is_pruned(run: TrackedRun, send: Send) -> bool:
     return not all(send(EpochRecord(**{str(name): value for name, value in row.items()})) for row in rows)
 
 
-def _finished(job: Job, opened: "Training", send: Send, *, goes_on: bool) -> Done:
-    """Do what is left to do in an open run."""
+def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> Done:
+    """Train and evaluate what is left of an open run."""
     import keras
 
     from pipeline.training import training
 
     keras.backend.clear_session()  # forgets the training before
-    send(Opened(run_id=opened.run_id, state="goes on" if goes_on else "trains"))
+    send(Opened(run_id=opened.run_id, state="goes on" if is_resumed else "trains"))
     children.mark(opened.run_id, job.parent)
-    training.finish(opened, Reporter(), evaluate=False, goes_on=send)
+    has_model = training.train(opened, Reporter(), should_continue=send)
     if job.evaluate:
         send("evaluates")
-        training.finish(opened, Reporter(), evaluate=True)
-    return Done(run_id=opened.run_id, taken_over=False, pruned=store.get_run(opened.run_id).is_pruned)
+        training.evaluate(opened, Reporter())
+    return Done(run_id=opened.run_id, taken_over=False, pruned=not has_model)

@@ -25,8 +25,7 @@ from pipeline.execution.worker_pool import Send
 from pipeline.progress import Reporter
 from pipeline.startup import quieten
 from pipeline.tracking import connection, store
-from pipeline.tracking.leases import Driver
-from pipeline.training.remote_checkpoints import FOLDER, Travelling
+from pipeline.training.remote_checkpoints import FOLDER
 
 DATA_DIR = "PIPELINE_NODE_DATA_DIR"
 """The environment variable of a node with the folder that it keeps its data in."""
@@ -91,12 +90,10 @@ class Work:
     """Trains on a node; handed to the executor.
 
     Attributes:
-        driver: whose heartbeat shows that somebody is at the trainings.
         files: a reference to the files of the processed data, by their names; in a list: fetched only when needed.
         cells: the files of the cells of one's own, by the cells' names; more may come with later jobs.
     """
 
-    driver: Driver
     files: list[Any]
     cells: dict[str, Source] = field(default_factory=dict)
 
@@ -114,7 +111,7 @@ class Work:
         for cell, source in self.cells.items():
             _lay_down(cell, source)
         here = replace(job, settings=replace(job.settings, data_dir=data_dir()))
-        return jobs.train(here, send, Travelling(self.driver, job.name))
+        return jobs.train(here, send, remote=True)
 
 
 def _bring(job: Job, files: list[Any]) -> None:

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError
@@ -12,13 +13,12 @@ from pipeline.settings import WITHOUT_EFFECT, Settings
 from pipeline.tracking import connection, lineage, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, naming, resuming
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.remote_checkpoints import place_of
-from pipeline.training.resuming import State, Twin
+from pipeline.training.checkpoints import open_store
+from pipeline.training.resuming import RunState
 
 NEW, UNKNOWN = "new", "unknown"
 TAKEN_OVER, GOES_ON, ELSEWHERE = "taken over", "goes on", "another process is at it"
-_WORDS = {State.ENDED: TAKEN_OVER, State.CUT_OFF: GOES_ON, State.HELD: ELSEWHERE}
+_WORDS = {RunState.FINISHED: TAKEN_OVER, RunState.INTERRUPTED: GOES_ON, RunState.RUNNING: ELSEWHERE}
 
 COLUMNS = ("training", "state", "about")
 
@@ -81,15 +81,14 @@ def _item(
     *,
     cores: int,
 ) -> Item:
-    place = Checkpoints(settings.data_dir)
-    twin = resuming.find_twin(fingerprints.of(settings, data), place)
-    if twin and twin.state is State.ENDED:
+    existing = resuming.find_run(fingerprints.of(settings, data), settings.data_dir)
+    if existing and existing.state is RunState.FINISHED:
         return Item(name=name, state=TAKEN_OVER, seconds=0.0)
     kind = _kind(fingerprints.parameters(settings, data))
-    left = settings.epochs - (_epochs_done(twin, place) if twin else 0)
+    left = settings.epochs - (_epochs_done(existing.run, settings.data_dir) if existing else 0)
     known = [_seconds(run, left, cores) for other, run in earlier if other == kind]
     seconds = statistics.median(known) if known else None
-    return Item(name=name, state=_WORDS[twin.state] if twin else NEW, seconds=seconds)
+    return Item(name=name, state=_WORDS.get(existing.state, NEW) if existing else NEW, seconds=seconds)
 
 
 def _kind(parameters: Mapping[str, object]) -> dict[str, str]:
@@ -108,10 +107,9 @@ def _seconds(run: TrackedRun, epochs: int, cores: int) -> float:
     return (pace * epochs + around) * int(run.tags.get(schema.CORES, cores)) / cores
 
 
-def _epochs_done(twin: Twin, place: Checkpoints) -> int:
+def _epochs_done(run: TrackedRun, data_dir: Path) -> int:
     try:
-        own = place_of(twin.run, place)
-        snapshot = own.load(twin.run.checkpoint) if own else None
+        snapshot = open_store(data_dir, remote=run.has_remote_checkpoint).load(run.checkpoint)
     except DataError:
         return 0
     return len(snapshot.history) if snapshot else 0

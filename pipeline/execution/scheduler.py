@@ -17,7 +17,6 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle
 from pipeline.training import naming
-from pipeline.training.checkpoints import Checkpoints, Place
 
 ROWS = 28  # of an image, to tell about how long a training takes
 
@@ -52,8 +51,9 @@ class Here:
 class Executor(Protocol):
     """Where trainings run; :mod:`pipeline.execution.executors` chooses one."""
 
-    def place(self, data_dir: Path, /) -> Place:
-        """Return where the checkpoints of its trainings are kept."""
+    @property
+    def remote(self) -> bool:
+        """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
 
     def at_once(self, trainings: int, /) -> int:
         """Return how many trainings to run at once."""
@@ -74,9 +74,7 @@ class Executor(Protocol):
 class Local:
     """The processes of this machine."""
 
-    def place(self, data_dir: Path) -> Place:
-        """Return this machine's folder of checkpoints."""
-        return Checkpoints(data_dir)
+    remote = False
 
     def at_once(self, trainings: int) -> int:
         """Return how many trainings this machine takes."""
@@ -171,8 +169,6 @@ def follow(
                     lifecycle.mark_failed(run_id, event.reason)
             elif isinstance(event, worker_pool.Said) and isinstance(event.message, Opened):
                 run_ids[event.job] = event.message.run_id
-            elif isinstance(event, worker_pool.Said) and event.message == job.GIVEN_UP:
-                del run_ids[event.job]  # the run is the other's
             take(event)
             board.take(event)
             reporter.trainings(board.rows, board.left)
@@ -185,7 +181,7 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         for run_id in run_ids.values():
-            with lifecycle.in_haste():
+            with lifecycle.best_effort():
                 lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
         raise
 

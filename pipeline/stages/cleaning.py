@@ -16,8 +16,9 @@ from pipeline.progress import Reporter
 from pipeline.stages import environments, listing
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training.checkpoints import Checkpoints, Place
-from pipeline.training.remote_checkpoints import FOLDER, Travelling, place_of
+from pipeline.training.checkpoints import LocalCheckpoints
+from pipeline.training.locks import RunLocks
+from pipeline.training.remote_checkpoints import FOLDER, RemoteCheckpoints
 
 LEFT = "Its process ended without marking the run; `pipeline clean` did."
 
@@ -49,13 +50,13 @@ def find(data_dir: Path, reporter: Reporter) -> list[Finding]:
     Raises:
         TrackingError: the tracking server does not answer.
     """
-    place = Checkpoints(data_dir)
+    checkpoints, locks = LocalCheckpoints(data_dir), RunLocks(data_dir)
     known = _runs(reporter)
     return [
-        *_runs_left(known, place),
-        *_checkpoints(known, place, reporter),
-        *_travelling(known),
-        *_processed(data_dir, place, reporter),
+        *_runs_left(known, locks),
+        *_checkpoints(known, checkpoints, locks, reporter),
+        *_remote_checkpoints(known),
+        *_processed(data_dir, checkpoints, locks, reporter),
         *_environments(reporter),
     ]
 
@@ -67,45 +68,45 @@ def _runs(reporter: Reporter) -> list[TrackedRun]:
     return store.find_runs(f"tags.{schema.CHECKPOINT} != ''", everywhere=True)
 
 
-def _runs_left(known: list[TrackedRun], place: Checkpoints) -> Iterator[Finding]:
+def _runs_left(known: list[TrackedRun], locks: RunLocks) -> Iterator[Finding]:
     for run in known:
-        if not run.is_deleted and listing.was_left(run, place):
+        if not run.is_deleted and listing.was_left(run, locks):
             yield Finding(
                 what=f"run {run.run_id} ({run.name}), to KILLED",
                 reason="it says RUNNING, and no process is at it; it can still go on",
                 size=0,
-                go=partial(_end, run, place),
+                go=partial(_end, run, locks),
             )
 
 
-def _end(run: TrackedRun, place: Checkpoints) -> bool:
-    own = place_of(run, place) or place
-    return _while_held(run.checkpoint, own, lambda: lifecycle.mark_failed(run.run_id, LEFT, status="KILLED"))
+def _end(run: TrackedRun, locks: RunLocks) -> bool:
+    return _while_held(run.checkpoint, locks, lambda: lifecycle.mark_failed(run.run_id, LEFT, status="KILLED"))
 
 
-def _checkpoints(known: list[TrackedRun], place: Checkpoints, reporter: Reporter) -> Iterator[Finding]:
+def _checkpoints(
+    known: list[TrackedRun], checkpoints: LocalCheckpoints, locks: RunLocks, reporter: Reporter
+) -> Iterator[Finding]:
     by_checkpoint = {run.tags[schema.CHECKPOINT]: run for run in known}
     ended, unknown = _fingerprints_of_ended(known), 0
-    for name in place.names():
+    for name in checkpoints.names():
         run = by_checkpoint.get(name)
         if run is None:
-            unknown += not place.is_held(name)
-        elif (reason := _reason(run, ended)) and not place.is_held(name):
-            go = partial(_while_held, name, place, partial(place.remove, name))
-            yield Finding(what=f"checkpoint {name} of {run.name}", reason=reason, size=place.size(name), go=go)
+            unknown += not locks.is_held(name)
+        elif (reason := _reason(run, ended)) and not locks.is_held(name):
+            go = partial(_while_held, name, locks, partial(checkpoints.remove, name))
+            yield Finding(what=f"checkpoint {name} of {run.name}", reason=reason, size=checkpoints.size(name), go=go)
     if unknown:
         reporter.note(f"{unknown} checkpoints stay: this store has no run of theirs, but another store may.")
 
 
-def _travelling(known: list[TrackedRun]) -> Iterator[Finding]:
+def _remote_checkpoints(known: list[TrackedRun]) -> Iterator[Finding]:
     """Find checkpoints that are files of their runs; a run whose files were removed says so, and is not asked for."""
-    ended, place = _fingerprints_of_ended(known), Travelling()
+    ended = _fingerprints_of_ended(known)
     for run in known:
         if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, ended)):
             continue
-        if (size := sum(store.files_in(run.run_id, FOLDER).values())) and not place.is_held(run.run_id):
-            remove = partial(place.remove, run.run_id)
-            go = partial(_done, remove) if run.is_deleted else partial(_while_held, run.run_id, place, remove)
+        if (size := sum(store.files_in(run.run_id, FOLDER).values())) and (run.status != "RUNNING" or run.is_deleted):
+            go = partial(_done, partial(RemoteCheckpoints().remove, run.run_id))
             yield Finding(what=f"checkpoint of run {run.run_id} ({run.name})", reason=reason, size=size, go=go)
 
 
@@ -135,19 +136,19 @@ def _reason(run: TrackedRun, ended: set[tuple[str, str | None]]) -> str:
     )
 
 
-def _while_held(name: str, place: Place, go: Callable[[], None]) -> bool:
+def _while_held(name: str, locks: RunLocks, go: Callable[[], None]) -> bool:
     """Do something to a checkpoint while it is held against other processes; return whether it could be held."""
     try:
-        with place.hold(name):
+        with locks.hold(name):
             go()
     except UsageError:  # somebody is at it
         return False
     return True
 
 
-def _processed(data_dir: Path, place: Checkpoints, reporter: Reporter) -> Iterator[Finding]:
+def _processed(data_dir: Path, checkpoints: LocalCheckpoints, locks: RunLocks, reporter: Reporter) -> Iterator[Finding]:
     found = stale.find(data_dir)
-    if found and any(place.is_held(name) for name in place.names()):
+    if found and any(map(locks.is_held, checkpoints.names())):
         reporter.note("Processed data stays: a training is under way.")
         return
     for folder in found:

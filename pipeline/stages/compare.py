@@ -17,7 +17,7 @@ from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import promotion
+from pipeline.tracking import connection, promotion
 from pipeline.training import preflight
 
 
@@ -36,15 +36,15 @@ def compare(
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
-        register: the name by which the best model, by validation, is registered, unless it is worse than the
-            reference; champion, if it is better.
+        register: the name to register the best model by validation, unless it is worse than the reference.
         reference: a model, a training or a comparison that the best, by validation, must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
     """
-    preflight.begin(trainings, reporter)
+    connection.connect(reporter.note)
+    preflight.check(trainings)
     with executors.opened(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)
-        with comparison_run.opened(trainings, data, executor.place(trainings[0].data_dir)) as parent:
+        with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             best = _best(parent, trainings, data, reporter, count=count, executor=executor)
     if former is not None:
         regression_check.check(parent, best, former, str(reference), reporter)

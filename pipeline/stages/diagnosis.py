@@ -21,7 +21,8 @@ from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.stages import environments
 from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, lineage
-from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.checkpoints import LocalCheckpoints
+from pipeline.training.locks import RunLocks
 
 PACKAGES = (*lineage.RECORDED_PACKAGES, "matplotlib", "pyarrow", "pydantic", "typer", "uv")
 
@@ -88,12 +89,12 @@ def _features() -> list[str]:
 
 
 def _data(data_dir: Path) -> Iterator[tuple[str, str]]:
-    place = Checkpoints(data_dir)
-    names = place.names()
+    checkpoints = LocalCheckpoints(data_dir)
+    names = checkpoints.names()
     yield "folder", f"{data_dir.resolve()}, {disk.shown(shutil.disk_usage(_existing(data_dir)).free)} free there"
     for part in ("raw", "processed"):
         yield part, disk.shown(disk.size(data_dir / part))
-    size, held = sum(map(place.size, names)), sum(map(place.is_held, names))
+    size, held = sum(map(checkpoints.size, names)), sum(map(RunLocks(data_dir).is_held, names))
     yield "checkpoints", f"{len(names)}, {disk.shown(size)}; {held} of them in use"
 
 

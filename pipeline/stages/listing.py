@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.tracking import connection, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training.checkpoints import Place
-from pipeline.training.remote_checkpoints import place_of
+from pipeline.training.locks import RunLocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,11 @@ class Row:
     started: str
 
 
-def latest(place: Place, limit: int) -> list[Row]:
+def latest(data_dir: Path, limit: int) -> list[Row]:
     """Return the last trainings of the active experiment, the newest first; none where there is no store yet.
 
     Args:
-        place: of this machine's checkpoints.
+        data_dir: with this machine's checkpoints.
         limit: how many at most.
 
     Raises:
@@ -50,10 +50,10 @@ def latest(place: Place, limit: int) -> list[Row]:
     connection.connect()
     # Searches are among them, of which each has a trial at the least.
     found = store.find_runs(f"params.cell != '' and tags.{schema.FINGERPRINT} != ''", limit=2 * limit)
-    return [_row(run, place) for run in found if run.is_training][:limit]
+    return [_row(run, RunLocks(data_dir)) for run in found if run.is_training][:limit]
 
 
-def _row(run: TrackedRun, place: Place) -> Row:
+def _row(run: TrackedRun, locks: RunLocks) -> Row:
     return Row(
         run_id=run.run_id,
         name=run.name,
@@ -61,25 +61,24 @@ def _row(run: TrackedRun, place: Place) -> Row:
         data=run.tags.get(schema.DATASET, run.params.get("dataset", "")),
         test_accuracy=run.metrics.get(schema.TEST_ACCURACY),
         seconds=run.metrics.get(schema.TRAIN_SECONDS),
-        state=_state(run, place),
+        state=_state(run, locks),
         started=datetime.fromtimestamp(run.started / 1_000, UTC).isoformat(timespec="seconds"),
     )
 
 
-def _state(run: TrackedRun, place: Place) -> str:
+def _state(run: TrackedRun, locks: RunLocks) -> str:
     if run.status == "FINISHED" and run.is_pruned:
         return "pruned"
     if run.status == "FINISHED":
         return "finished" if run.is_evaluated else "trained"
-    return "cut off" if was_left(run, place) else run.status.lower()
+    return "cut off" if was_left(run, locks) else run.status.lower()
 
 
-def was_left(run: TrackedRun, place: Place) -> bool:
+def was_left(run: TrackedRun, locks: RunLocks) -> bool:
     """Return whether a run says that it is running, and nobody is at it, as far as that can be told from here."""
-    if run.status != "RUNNING":
+    if run.status != "RUNNING" or run.has_remote_checkpoint:
         return False
     try:
-        own = place_of(run, place)
-        return own is not None and own.exists(run.checkpoint) and not own.is_held(run.checkpoint)
+        return locks.exists(run.checkpoint) and not locks.is_held(run.checkpoint)
     except DataError:  # a name that the pipeline has not written
         return False

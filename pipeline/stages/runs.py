@@ -12,7 +12,6 @@ from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.stages import listing
 from pipeline.stages.listing import Row
-from pipeline.training.checkpoints import Checkpoints
 
 COLUMNS = ("run", "name", "data", "test accuracy %", "train s", "state", "started")
 
@@ -29,7 +28,7 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
     Raises:
         TrackingError: the tracking server does not answer.
     """
-    rows = listing.latest(Checkpoints(expanded(data_dir)), limit)
+    rows = listing.latest(expanded(data_dir), limit)
     if as_json:
         reporter.result(json.dumps([asdict(row) for row in rows], indent=2))
     elif rows:

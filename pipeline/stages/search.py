@@ -16,7 +16,7 @@ from pipeline.execution import executors
 from pipeline.execution.scheduler import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.stages import comparable
-from pipeline.tracking import promotion
+from pipeline.tracking import connection, promotion
 from pipeline.training import preflight
 from pipeline.tuning import budget as budgets
 from pipeline.tuning import report, search_run
@@ -37,17 +37,17 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         on: where it trains: local, ray, or the address of a Ray cluster.
 
     Raises:
-        TrainingError: no trial has ended well, or so many in a row have failed that something else must be wrong.
-        UsageError: what can be chosen does not fit the data or the memory, or there is no time for a trial.
+        PipelineError: no trial has finished, or the ranges or the budget do not fit.
     """
-    preflight.begin([space.base(cell) for cell in space.cells], reporter)
+    connection.connect(reporter.note)
+    preflight.check([space.base(cell) for cell in space.cells])
     if register is not None:
         promotion.check_name(register)
     with executors.opened(on) as executor:
         data, _ = prepare.prepared(space.base(), reporter)
         budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))
         budgets.check(space, data, budget)
-        with search_run.opened(space, data, budget, executor.place(space.base().data_dir)) as parent:
+        with search_run.opened(space, data, budget, remote=executor.remote) as parent:
             found = _found(space, data, budget, reporter, parent=parent, executor=executor)
             if budget.confirm and not found.is_start:
                 confirmed = _confirmed(found, data, budget, reporter, parent=parent, executor=executor)

@@ -6,7 +6,7 @@ The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 # Metrics of an epoch.
@@ -52,11 +52,10 @@ DESCRIPTIONS = {
 }
 """What a run of each kind is, for whoever reads the UI."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again
+REUSED = "reused_run_id"  # of a run of `mlflow run` that trained nothing: the run of the same training
 CHECKPOINT = "checkpoint"  # the name of its checkpoint on one machine; ON_SERVER: its files are the run's own
 ON_SERVER = "server"
 REMOVED = "server, removed"  # once they were
-LEASE = "lease."  # and a number: a param that says who is at the run; no parameter
-BEAT = "lease.beat"  # when its holder was last alive
 DATASET = "dataset"  # the name that the data's content has decided
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
@@ -115,7 +114,6 @@ class TrackedRun:
         tags: text by name.
         has_inputs: whether data sets are logged on it.
         is_deleted: whether it lies in MLflow's bin.
-        leases: who was at it, by their numbers, where machines share no disk: see ``leases.py``.
     """
 
     run_id: str
@@ -129,17 +127,16 @@ class TrackedRun:
     tags: Mapping[str, str]
     has_inputs: bool
     is_deleted: bool
-    leases: Mapping[int, str] = field(default_factory=dict)
 
     @property
-    def travels(self) -> bool:
-        """Whether its checkpoint is kept with the run itself, for any machine to go on with."""
+    def has_remote_checkpoint(self) -> bool:
+        """Whether its checkpoint is an artifact of the run, so that any machine can resume it."""
         return self.tags.get(CHECKPOINT) in (ON_SERVER, REMOVED)
 
     @property
     def checkpoint(self) -> str:
-        """The name of its checkpoint, in the place where that is kept; nothing if it names none."""
-        return self.run_id if self.travels else self.tags.get(CHECKPOINT, "")
+        """The name of its checkpoint in the store that keeps it; empty if it has none."""
+        return self.run_id if self.has_remote_checkpoint else self.tags.get(CHECKPOINT, "")
 
     @property
     def is_training(self) -> bool:

@@ -91,7 +91,6 @@ def find_runs(
 
 
 def _tracked(run: Run) -> TrackedRun:
-    params = run.data.params
     return TrackedRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -99,8 +98,7 @@ def _tracked(run: Run) -> TrackedRun:
         status=run.info.status,
         started=run.info.start_time,
         ended=run.info.end_time,
-        params={name: _typed(value) for name, value in params.items() if not name.startswith(schema.LEASE)},
-        leases=_leases(params),
+        params={name: _typed(value) for name, value in run.data.params.items()},
         metrics=run.data.metrics,
         tags=run.data.tags,
         has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
@@ -111,11 +109,6 @@ def _tracked(run: Run) -> TrackedRun:
 def _typed(value: str) -> str:
     """Return a parameter as the user typed it: `mlflow run` logs it with the quotes that a shell needs."""
     return "".join(shlex.split(value)) if value.startswith("'") else value
-
-
-def _leases(params: Mapping[str, str]) -> dict[int, str]:
-    numbers = {name: name.removeprefix(schema.LEASE) for name in params if name.startswith(schema.LEASE)}
-    return {int(number): params[name] for name, number in numbers.items() if number.isdecimal()}
 
 
 # --- parameters, tags and metrics -----------------------------------------------------------------------------------

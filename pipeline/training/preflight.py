@@ -4,21 +4,8 @@ from collections.abc import Sequence
 
 from pipeline import cells
 from pipeline.errors import UsageError
-from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection
-
-
-def begin(trainings: Sequence[Settings], reporter: Reporter) -> None:
-    """Do what comes before all work: try the cells of one's own, then reach the tracking server.
-
-    Raises:
-        TrackingError: the server does not answer.
-        UsageError: see :func:`check`.
-    """
-    check(trainings)
-    connection.connect(reporter.note, writes=True)
 
 
 def check(trainings: Sequence[Settings]) -> None:

@@ -1,210 +1,192 @@
-"""Runs that may be cut off at any moment, are found again, and go on.
+"""Existing runs: whether a training was done before, was interrupted, or is running, and what a resumed run needs.
 
-A training is known by its fingerprint (``fingerprints.py``), which is a tag of
-its run. Two runs of one fingerprint are twins; they have the same numbers on one
-machine.
+A training is known by its fingerprint (``fingerprints.py``), which is a tag of its run.
 """
 
-import functools
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
-from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings
-from pipeline.tracking import leases, lifecycle, schema, store
+from pipeline.progress import Reporter
+from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, option
+from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import checkpoints, fingerprints
-from pipeline.training.checkpoints import Checkpoints, Place
-from pipeline.training.remote_checkpoints import place_of
+from pipeline.training import fingerprints
+from pipeline.training.checkpoints import new_name, open_store
+from pipeline.training.locks import RunLocks
 
 
-@contextmanager
-def open_run(
-    name: str,
-    place: Place,
-    data: DataSet,
-    *,
-    kind: str,
-    fingerprint: str,
-    parent: str | None = None,
-    resume: TrackedRun | None = None,
-) -> Iterator[tuple[str, str]]:
-    """Open or continue a run, and hold its checkpoint; yield the id of the run and the name of the checkpoint.
+class RunState(StrEnum):
+    """What became of an existing run; of several runs the first in this order counts."""
 
-    The checkpoint is held before the run is there, and until it has ended; when it has ended well, it is removed.
-
-    Args:
-        name: of the run; see :func:`pipeline.tracking.lifecycle.open_run`.
-        place: of the checkpoints.
-        data: what is trained on.
-        kind: of the run, such as :data:`runs.TRAINING`.
-        fingerprint: by which the run is found again.
-        parent: the id of the run that it belongs under.
-        resume: the run to continue.
-
-    Raises:
-        DataError: the checkpoint cannot be made.
-        UsageError: another process is at the run to be resumed.
-    """
-    tags = schema.of_kind(kind) | {schema.FINGERPRINT: fingerprint, schema.DATASET: data.name}
-    tags |= {schema.DATASET_DIGEST: data.digest, schema.CHECKPOINT: schema.ON_SERVER if place.travels else ""}
-    if resume is None and place.travels:  # the run is there first: it tells who is at it
-        resume = store.get_run(lifecycle.begin_run(name, tags, parent=parent))
-    checkpoint = resume.checkpoint if resume else checkpoints.new_name()
-    with place.hold(checkpoint):
-        tags |= {} if place.travels else {schema.CHECKPOINT: checkpoint}
-        run_id = resume.run_id if resume else None
-        keeps = functools.partial(place.keeps, checkpoint)
-        with lifecycle.open_run(name, tags, parent=parent, resume=run_id, is_ours=keeps) as opened:
-            yield opened, checkpoint
-        place.remove(checkpoint)
+    FINISHED = "finished"
+    RUNNING = "running in another process"
+    INTERRUPTED = "interrupted"
+    PRUNED = "pruned"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """How a training is to begin.
-
-    Attributes:
-        resume: the id of a run that was cut off and shall go on, with its own parameters.
-        new: do not go on with a run of the same training that was cut off.
-        force: try it even if it cannot fit into the memory.
-    """
-
-    resume: str | None = None
-    new: bool = False
-    force: bool = False
-
-
-class State(StrEnum):
-    """How far a run is."""
-
-    ENDED = "ended"
-    CUT_OFF = "cut off"
-    HELD = "another process is at it"
-
-
-class Twin(NamedTuple):
-    """A run that is the same training as another one."""
+class ExistingRun(NamedTuple):
+    """A run of the same training."""
 
     run: TrackedRun
-    state: State
+    state: RunState
 
 
-def find_twin(fingerprint: str, place: Place, *, evaluate: bool = True) -> Twin | None:
-    """Return the run of this experiment that comes nearest to having done a training already.
+def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True) -> ExistingRun | None:
+    """Return the run of the active experiment that is closest to having done a training; None if there is none.
 
     Args:
         fingerprint: of the training.
-        place: of the checkpoints.
-        evaluate: whether an evaluation belongs to it.
-
-    Returns:
-        One that has ended, with its evaluation if that belongs to it; else one that another process on this machine is
-        at; else one that was cut off and can go on; else None.
+        data_dir: of this process: its interrupted runs have their checkpoints there.
+        remote: find interrupted runs of a cluster instead.
+        evaluate: whether a finished run must have been evaluated.
     """
-    twins: dict[State, Twin] = {}
+    found: dict[RunState, ExistingRun] = {}
+    for existing in find_runs(fingerprint, data_dir, remote=remote, evaluate=evaluate):
+        found.setdefault(existing.state, existing)
+    return next((found[state] for state in RunState if state in found), None)
+
+
+def find_runs(
+    fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True
+) -> Iterator[ExistingRun]:
+    """Yield the runs of :func:`find_run`, the newest first; those that cannot be used are left out."""
     for run in store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'"):
-        if state := _state(run, place, evaluate=evaluate):
-            twins.setdefault(state, Twin(run, state))
-    return next((twins[state] for state in (State.ENDED, State.HELD, State.CUT_OFF) if state in twins), None)
+        if state := _state(run, data_dir, remote=remote, evaluate=evaluate):
+            yield ExistingRun(run, state)
 
 
-def find_pruned(fingerprint: str) -> TrackedRun | None:
-    """Return a run of this experiment that is the same training, and that a search has ended early."""
-    found = store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}' and tags.{schema.PRUNED} = 'true'")
-    return next((run for run in found if run.status == "FINISHED"), None)
-
-
-def cut_off(fingerprint: str, place: Place) -> TrackedRun | None:
-    """Return the run of this experiment that did a part of a training, or of a comparison, and can go on.
-
-    Where only a heartbeat tells whether somebody is at it, this waits for the next one, or until there can be none.
-    """
-    before: dict[str, float] = {}
-    while True:
-        held = False
-        for run in store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'"):
-            state = None if run.status == "FINISHED" else _state(run, place)
-            if state is State.CUT_OFF:
-                return run
-            beat = leases.beat_of(run)
-            held |= state is State.HELD and run.travels and before.setdefault(run.run_id, beat) == beat
-        if not held:
-            return None
-        time.sleep(1)
-
-
-def _state(run: TrackedRun, place: Place, *, evaluate: bool = True) -> State | None:
+def _state(run: TrackedRun, data_dir: Path, *, remote: bool, evaluate: bool) -> RunState | None:
+    if run.status == "FINISHED" and run.is_pruned:
+        return RunState.PRUNED
     if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
-        return State.ENDED
-    own = place_of(run, place)
-    if own is None:
+        return RunState.FINISHED
+    if run.status != "FINISHED" and run.has_remote_checkpoint != remote:  # it may be running there
         return None
-    try:
-        if own.is_held(run.checkpoint):
-            return State.HELD
-        check_can_go_on(run, own)
-    except DataError:
-        return None
-    return State.CUT_OFF
+    with suppress(DataError):
+        if not remote and RunLocks(data_dir).is_held(run.checkpoint):
+            return RunState.RUNNING
+        check_resumable(run, data_dir)
+        return RunState.INTERRUPTED
+    return None
 
 
-def check_can_go_on(run: TrackedRun, place: Place) -> None:
-    """Check that what was done of a training is here, so that nothing is written on its run in vain.
+def check_resumable(run: TrackedRun, data_dir: Path) -> None:
+    """Check that the checkpoint of an interrupted run can be loaded, before anything is written on the run.
 
     Raises:
-        DataError: it was begun elsewhere, or its checkpoint is lost or damaged.
+        DataError: the run was started elsewhere, or its checkpoint is lost or damaged.
     """
-    checkpoint = run.checkpoint
     if run.is_trained:
         return
-    if not place.exists(checkpoint) or (place.load(checkpoint) is None and schema.COST in run.metrics):
+    is_here = run.has_remote_checkpoint or RunLocks(data_dir).exists(run.checkpoint)
+    checkpoints = open_store(data_dir, remote=run.has_remote_checkpoint)
+    if not is_here or (schema.COST in run.metrics and checkpoints.load(run.checkpoint) is None):
         raise DataError(
             f"data_dir: expected the checkpoint of run {run.run_id}, found none. "
-            "Resume on the machine and with the data_dir that it was begun with, or train anew."
+            "Resume on the machine and with the data_dir where it was started, or train again with --new."
         )
 
 
-def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun, Settings, DataSet]:
-    """Return a run that is to go on, its parameters and its data.
+def checkpoint_and_tags(
+    kind: str, fingerprint: str, data: DataSet, *, resume: TrackedRun | None, remote: bool
+) -> tuple[str, dict[str, str]]:
+    """Return the name of a run's checkpoint, by which it is locked, and the tags by which a new run is found again."""
+    if resume:
+        return resume.checkpoint, {}
+    name = new_name()
+    return name, schema.of_kind(kind) | {
+        schema.FINGERPRINT: fingerprint,
+        schema.CHECKPOINT: schema.ON_SERVER if remote else name,
+        schema.DATASET: data.name,
+        schema.DATASET_DIGEST: data.digest,
+    }
+
+
+def find_earlier(
+    settings: Settings, data: DataSet, reporter: Reporter, *, new: bool, evaluate: bool
+) -> ExistingRun | None:
+    """Return the finished or interrupted run that a command uses instead of a new one, and report it.
+
+    Args:
+        settings: the parameters of the command.
+        data: what it trains on.
+        reporter: told what is reused or resumed, and how to train again.
+        new: whether the user asked for a new run: then there is none.
+        evaluate: whether an evaluation is part of the command.
+    """
+    fingerprint = fingerprints.of(settings, data)
+    existing = None if new else find_run(fingerprint, settings.data_dir, evaluate=evaluate)
+    if existing is None or existing.state is RunState.PRUNED:
+        return None
+    run_id, again = existing.run.run_id, f"{option('new', True)} trains again."
+    if existing.state is RunState.FINISHED:
+        reporter.note(f"Already trained as run {run_id}. {again}")
+        return existing
+    if existing.state is RunState.RUNNING:
+        reporter.note(f"Run {run_id}, the same training, is running in another process. This is a new run.")
+        return None
+    if lifecycle.project_run():  # which is another run already
+        reporter.note(f"Run {run_id}, the same training, was interrupted. To resume it: -P resume={run_id}.")
+        return None
+    reporter.note(f"Run {run_id}, the same training, was interrupted: resuming it. {again}")
+    return existing
+
+
+def reuse(run: TrackedRun, data: DataSet, reporter: Reporter) -> str:
+    """Report the results of a finished run, and return its id; a run that ``mlflow run`` opened refers to it."""
+    if run.is_evaluated:
+        accuracy, cost = run.metrics[schema.TEST_ACCURACY], run.metrics[schema.TEST_COST]
+        images = f"{len(data.test.labels):,} images of {data.name}"
+        reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {images}.")
+    if project := lifecycle.project_run():
+        store.log_tags(project, {schema.REUSED: run.run_id})
+    return run.run_id
+
+
+def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRun, Settings, DataSet]:
+    """Return an interrupted run that the user named, its parameters and its data.
 
     Args:
         run_id: of the run.
         given: ``data_dir`` is taken from here; what else differs from its default must be as it is in the run.
-        evaluate: whether it is to be evaluated, too.
+        evaluate: whether an evaluation is part of the command.
 
     Raises:
         DataError: its data or its checkpoint is not here.
         TrackingError: there is no such run, or it is not a training.
-        UsageError: it has ended, was begun by other code, or has other parameters than those given.
+        UsageError: it has finished, was started by other code, may still be running, or has other parameters.
     """
     run = store.get_run(run_id)
     if schema.FINGERPRINT not in run.tags or not run.is_training:
         raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
     if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
-        raise UsageError(f"resume: expected a run that was cut off, received {run_id}, which has ended.")
+        raise UsageError(f"resume: expected an interrupted run, received {run_id}, which has finished.")
+    if run.has_remote_checkpoint and run.status == "RUNNING":
+        raise UsageError(
+            f"resume: expected an interrupted run, received {run_id}, which a cluster may be training. "
+            "Repeat its comparison with --on ray to resume it there."
+        )
     settings = _settings_of(run, given)
     data = processed.find_by_digest(settings.data_dir, run.tags[schema.DATASET], run.tags[schema.DATASET_DIGEST])
     if fingerprints.of(settings, data) != run.tags[schema.FINGERPRINT]:
         raise UsageError(
-            f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, begun by others. "
-            "The rest would not be as it would have been there; train anew."
+            f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, started with "
+            "others. Its numbers would change halfway; train again with --new."
         )
-    place = place_of(run, Checkpoints(settings.data_dir))
-    assert place is not None  # noqa: S101 - seen from this machine, each is somewhere
-    if not place.is_held(run.checkpoint):  # to open it will say so
-        check_can_go_on(run, place)
-    return run, settings, data
+    if run.has_remote_checkpoint or not RunLocks(settings.data_dir).is_held(run.checkpoint):  # else opening it fails
+        check_resumable(run, settings.data_dir)
+    return ExistingRun(run, RunState.INTERRUPTED), settings, data
 
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
-    """Return the parameters that a run has logged; only ``data_dir`` may be another."""
+    """Return the parameters that a run has logged; only ``data_dir`` may differ."""
     names = {field.name for field in fields(Settings)}
     logged: dict[str, object] = {name: value for name, value in run.params.items() if name in names}
     if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds

@@ -8,13 +8,12 @@ from pipeline.data.splits import DataSet
 from pipeline.execution import comparison_run
 from pipeline.tracking import schema
 from pipeline.training import fingerprints, naming
-from pipeline.training.checkpoints import Place
 from pipeline.tuning.budget import Budget
 from pipeline.tuning.space import Space
 
 
 @contextmanager
-def opened(space: Space, data: DataSet, budget: Budget, place: Place) -> Iterator[str]:
+def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> Iterator[str]:
     """Open the run of a search, or continue that of the same one which was cut off; yield its id.
 
     Searches are the same that choose from the same values around the same start; one goes on with another budget, too.
@@ -23,8 +22,9 @@ def opened(space: Space, data: DataSet, budget: Budget, place: Place) -> Iterato
     texts = [f"{cell} {name}={each}" for cell in space.cells for name, each in space.ranges[cell].items()]
     own = digests.of_texts("search", *bases, *texts)
     name = naming.search(space.cells, data.name, space.base().recipe)
+    parameters, data_dir = _parameters(space, data, budget), space.base().data_dir
     with comparison_run.opened_as(
-        schema.SEARCHED, name, own, data, _parameters(space, data, budget), place=place
+        schema.SEARCHED, name, own, data, parameters, data_dir=data_dir, remote=remote
     ) as run_id:
         yield run_id
 

@@ -16,7 +16,8 @@ from mlflow.entities import Run
 
 from pipeline import startup
 from pipeline.stages import environments
-from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.checkpoints import LocalCheckpoints
+from pipeline.training.locks import RunLocks
 from tests.integration.conftest import Command, environment, run_id_in
 from tests.integration.test_compare import wait_for_checkpoints
 
@@ -180,7 +181,7 @@ def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
         assert "KILLED" == mlflow.get_run(left).info.status
         assert "`pipeline clean` did" in mlflow.get_run(left).data.tags["error"]
         assert "RUNNING" == mlflow.get_run(working).info.status
-        assert {checkpoint_of(left), checkpoint_of(working)} <= set(Checkpoints(data).names())
+        assert {checkpoint_of(left), checkpoint_of(working)} <= set(LocalCheckpoints(data).names())
         assert process.poll() is None
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -190,7 +191,7 @@ def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
 def test_checkpoints_go_when_no_run_needs_them(
     command: Command, trained: str, left: str, data: Path, environment_root: Path
 ) -> None:
-    place = Checkpoints(data)
+    place = LocalCheckpoints(data)
     needed = checkpoint_of(left)
     foreign, ended = "f" * 32, checkpoint_of(trained)  # of another store; of a run that was killed as it ended
     for name in (foreign, ended):
@@ -206,7 +207,7 @@ def test_checkpoints_go_when_no_run_needs_them(
     assert (data / "checkpoints" / "my notes").is_dir()
 
     MlflowClient().delete_run(left)
-    with place.hold(needed):
+    with RunLocks(data).hold(needed):
         assert needed not in command("clean", "--data-dir", data).output
     assert (
         f"Cleaned checkpoint {needed} of rnn-digits-s77: its run was deleted"
@@ -230,7 +231,7 @@ def test_processed_data_goes_when_other_code_has_made_it_and_its_raw_data_is_the
     (here / "raw").rename(here / "kept")
     assert "nothing to clean" in command("clean", "--data-dir", here).output
     (here / "kept").rename(here / "raw")
-    with Checkpoints(here).hold("a" * 32):
+    with RunLocks(here).hold("a" * 32):
         assert "Processed data stays: a training is under way." in command("clean", "--data-dir", here).output
     assert folder.exists()
     shutil.rmtree(here / "checkpoints")

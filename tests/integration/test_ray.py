@@ -20,11 +20,11 @@ from sklearn.datasets import load_digits
 
 from pipeline.execution import node
 from pipeline.records import EpochRecord
-from pipeline.tracking import lifecycle
 from tests import servers
 from tests.integration.conftest import PROJECT
 from tests.patience import scaled
 from tests.ray_fixtures import Nodes, two_nodes
+from tests.runs import new_run
 
 COMPARE = (
     "compare",
@@ -192,7 +192,7 @@ def test_a_store_that_refuses_is_told_from_the_node_before_anything_trains(
     other.start()
     try:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", other.address)
-        refusal = node.refusal(lifecycle.begin_run("probed", {}))
+        refusal = node.refusal(new_run("probed"))
     finally:
         other.stop()
 

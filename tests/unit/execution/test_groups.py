@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.execution import groups
 from pipeline.execution.groups import summary
-from pipeline.tracking import lifecycle, store
+from pipeline.tracking import store
+from tests.runs import new_run
 
 
 def test_a_summary_is_mean_deviation_lowest_and_highest() -> None:
@@ -25,7 +26,7 @@ def test_the_means_of_a_group_go_as_far_as_all_of_its_trainings(
 ) -> None:
     """Patience has ended the second one after its second epoch."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    longer, shorter = lifecycle.begin_run("gru-s1", {}), lifecycle.begin_run("gru-s2", {})
+    longer, shorter = new_run("gru-s1"), new_run("gru-s2")
     store.log_history(longer, {1: {"cost": 3.0}, 2: {"cost": 2.0}, 3: {"cost": 1.0}})
     store.log_history(shorter, {1: {"cost": 5.0}, 2: {"cost": 4.0}})
 

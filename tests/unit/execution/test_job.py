@@ -16,7 +16,8 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
-from pipeline.tracking import lifecycle, schema, store
+from pipeline.tracking import schema, store
+from tests.runs import new_run
 
 
 def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
@@ -53,30 +54,23 @@ def test_the_longest_training_begins_first() -> None:
     assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=scheduler._size, reverse=True)]
 
 
-def test_the_run_of_a_training_that_another_process_has_taken_over_is_left_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of two that fail, one in itself, the other because it had been given up."""
+def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own process may have died."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
-    names = ("failed", "taken")
-    jobs = [
-        Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint=n, cores=1) for n in names
-    ]
-    run_ids = {each: lifecycle.begin_run(each.name, {}) for each in jobs}
+    failed = Job(settings=Settings(), name="n", parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
+    run_id = new_run("gru-s1")
 
     class Executor(scheduler.Local):
         def train(self, jobs: Iterable[Job], data: Any, *, count: int, goes_on: Any) -> Generator[worker_pool.Event]:
             for each in jobs:
                 yield worker_pool.Started(each)
-                yield worker_pool.Said(each, job.Opened(run_id=run_ids[each], state="trains"))
-                if each.name == "taken":
-                    yield worker_pool.Said(each, job.GIVEN_UP)
+                yield worker_pool.Said(each, job.Opened(run_id=run_id, state="trains"))
                 yield worker_pool.Failed(each, "the reason")
 
     nothing: Any = None
-    outcome = scheduler.train_all(jobs, nothing, Reporter(), count=1, executor=Executor())
+    outcome = scheduler.train_all([failed], nothing, Reporter(), count=1, executor=Executor())
 
-    assert jobs == list(outcome.failures)
-    assert ["FAILED", "RUNNING"] == [store.get_run(run_ids[each]).status for each in jobs]
-    assert [True, False] == [schema.ERROR in store.get_run(run_ids[each]).tags for each in jobs]
+    run = store.get_run(run_id)
+    assert {failed: "the reason"} == outcome.failures
+    assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])

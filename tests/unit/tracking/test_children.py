@@ -7,13 +7,14 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipeline.tracking import children, lifecycle, schema, store
+from tests.runs import new_run
 from tests.unit.tracking.test_lifecycle import remove_for_good
 
 pytestmark = pytest.mark.usefixtures("new_store")
 
 
 def test_children_are_found_by_what_they_say_themselves() -> None:
-    first, second = lifecycle.begin_run("first", {}), lifecycle.begin_run("second", {})
+    first, second = new_run("first"), new_run("second")
     for comparison in (first, second):
         children.mark(comparison, comparison)
     own, other = lifecycle.create_child(first, "gru-s1", {}), lifecycle.create_child(first, "gru-s2", {})
@@ -28,7 +29,7 @@ def test_children_are_found_by_what_they_say_themselves() -> None:
 
 
 def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them() -> None:
-    run_id, others = lifecycle.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(6)]
+    run_id, others = new_run("gru-s1"), [f"{number:032x}" for number in range(6)]
     with ThreadPoolExecutor(len(others)) as pool:
         list(pool.map(lambda comparison: children.mark(run_id, comparison), others))
 
@@ -37,9 +38,9 @@ def test_a_run_that_several_comparisons_mark_at_the_same_time_is_of_all_of_them(
 
 def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> None:
     """MLflow cuts a tag at 8,000 characters, which are 242 ids."""
-    run_id, others = lifecycle.begin_run("gru-s1", {}), [f"{number:032x}" for number in range(children.LISTED + 50)]
+    run_id, others = new_run("gru-s1"), [f"{number:032x}" for number in range(children.LISTED + 50)]
     store.log_tags(run_id, {f"{schema.MARK}{comparison}": "true" for comparison in others})
-    last = lifecycle.begin_run("comparison", {})
+    last = new_run("comparison")
     children.mark(run_id, last)
 
     run = store.get_run(run_id)
@@ -48,14 +49,14 @@ def test_a_run_of_more_comparisons_than_a_tag_can_name_is_found_by_each() -> Non
 
     for other in others[:60]:  # as if its list had no room for the last any more
         children.mark(run_id, other)
-    first = lifecycle.begin_run("first", {})
+    first = new_run("first")
     store.log_tags(run_id, {f"{schema.MARK}{first}": "true"})
     assert first not in store.get_run(run_id).comparisons
     assert [run_id] == [run.run_id for run in children.of(first)]
 
 
 def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() -> None:
-    first, second = lifecycle.begin_run("first", {}), lifecycle.begin_run("second", {})
+    first, second = new_run("first"), new_run("second")
     training = lifecycle.create_child(first, "gru-s1", {})
     assert children.belongs_to(store.get_run(training), first)
     remove_for_good(first)
@@ -66,7 +67,7 @@ def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() 
 def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = lifecycle.begin_run("gru", {})
+    own = new_run("gru")
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
     start, away = mlflow.MlflowClient.get_run, iter([False, True])  # not for its name, but when it is opened
 
@@ -77,4 +78,4 @@ def test_the_run_of_mlflow_run_is_continued_though_the_server_was_away_for_a_mom
 
     monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
     with lifecycle.open_run("gru", {}) as opened:
-        assert own == opened
+        assert own == opened.run_id

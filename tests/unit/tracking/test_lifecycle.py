@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from pipeline.tracking import lifecycle, schema, store
+from tests.runs import new_run
 
 LOCKED = "(sqlite3.OperationalError) database is locked"
 
@@ -36,11 +37,11 @@ def failing(call: Callable[..., Any], times: int) -> Callable[..., Any]:
 
 
 def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    with lifecycle.open_run("gru", {}) as run_id:
+    with lifecycle.open_run("gru", {}) as run:
         end = mlflow.MlflowClient.set_terminated
         monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", failing(end, 3))
 
-    assert "FINISHED" == store.get_run(run_id).status
+    assert "FINISHED" == store.get_run(run.run_id).status
 
 
 def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +58,8 @@ def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: py
     monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", end)
 
     assert lifecycle.active_run() is None
-    with lifecycle.open_run("gru", {}) as run_id:
-        assert run_id == lifecycle.active_run()
+    with lifecycle.open_run("gru", {}) as run:
+        assert run.run_id == lifecycle.active_run()
 
 
 def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,60 +82,25 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
 
 def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow drops the variable; what is said to the user afterwards depends on it."""
-    own = lifecycle.begin_run("gru", {})
+    own = new_run("gru")
     monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    with lifecycle.open_run("gru", {}) as run_id:
-        assert own == run_id
+    with lifecycle.open_run("gru", {}) as run:
+        assert own == run.run_id
     assert own == os.environ["MLFLOW_RUN_ID"]
 
 
 def test_a_discarded_run_has_ended_so_that_mlflow_run_leaves_it_alone() -> None:
-    run_id = lifecycle.begin_run("report", {})
+    run_id = new_run("report")
     lifecycle.discard_run(run_id)
     run = mlflow.get_run(run_id).info
     assert ("FINISHED", "deleted") == (run.status, run.lifecycle_stage)
 
 
 def test_a_run_is_found_until_it_is_removed_for_good() -> None:
-    run_id = lifecycle.begin_run("gru", {})
+    run_id = new_run("gru")
     lifecycle.delete_run(run_id)
     found = store.find_run(run_id)
     assert found is not None
     assert found.is_deleted
     remove_for_good(run_id)
     assert store.find_run(run_id) is None
-
-
-@pytest.mark.parametrize("event", [None, RuntimeError("the reason"), KeyboardInterrupt()])
-def test_a_run_that_another_process_has_taken_over_and_ended_stays_as_that_has_left_it(
-    event: BaseException | None,
-) -> None:
-    """Whatever becomes of the process that was given up."""
-
-    def given_up() -> None:
-        with lifecycle.open_run("gru", {}, is_ours=lambda: False) as run_id:
-            lifecycle.end(run_id)  # the other has finished it
-            if event:
-                raise event
-
-    with pytest.raises(type(event) if event else lifecycle.TakenError):
-        given_up()
-
-    assert lifecycle.active_run() is None
-    (run,) = store.find_runs("")
-    assert ("FINISHED", False) == (run.status, schema.ERROR in run.tags)
-
-
-def test_a_run_that_was_taken_over_is_not_ended_where_nobody_can_tell_whose_it_is() -> None:
-    def away() -> bool:
-        raise MlflowException("the server does not answer")
-
-    def given_up() -> None:
-        with lifecycle.open_run("gru", {}, is_ours=away) as run_id:
-            raise lifecycle.TakenError(run_id)
-
-    with pytest.raises(lifecycle.TakenError):
-        given_up()
-
-    (run,) = store.find_runs("")
-    assert ("RUNNING", False) == (run.status, schema.ERROR in run.tags)

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import __version__
-from pipeline.tracking import lifecycle, lineage, store
+from pipeline.tracking import lineage, store
+from tests.runs import new_run
 
 PROJECT = Path(__file__).parents[3]
 
@@ -16,7 +17,7 @@ PROJECT = Path(__file__).parents[3]
 @pytest.mark.usefixtures("new_store")
 def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lineage, "log_inputs", lambda *_, **named: None)
-    run_id = lifecycle.begin_run("gru", {})
+    run_id = new_run("gru")
     run = store.get_run(run_id)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S607
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pipeline.tracking import lifecycle, schema, store, ui
+from pipeline.tracking import schema, store, ui
 from pipeline.tracking.schema import TrackedRun
+from tests.runs import new_run
 
 RUN = TrackedRun(
     run_id="7ab",
@@ -52,7 +53,7 @@ def test_the_sentence_names_the_page_of_the_run(
 
 @pytest.mark.usefixtures("new_store")
 def test_the_result_stands_before_the_description_unless_a_person_has_written_one() -> None:
-    run_id = lifecycle.begin_run("gru", schema.of_kind(schema.TRAINING))
+    run_id = new_run("gru", schema.of_kind(schema.TRAINING))
 
     for result in ("Test accuracy 97.00%.", "Test accuracy 98.00%."):
         ui.describe_result(store.get_run(run_id), result)

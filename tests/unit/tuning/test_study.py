@@ -22,6 +22,7 @@ from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space, trials
 from pipeline.tuning.study import FAILURES, Study
 from pipeline.tuning.trials import Trial
+from tests.runs import new_run
 from tests.unit.training.test_checkpoints import RECORD
 
 SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"])
@@ -37,7 +38,7 @@ class Pretended(Local):
     def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn) -> Generator[Event]:
         for job in jobs:
             self.begun.append(job.name)
-            run_id = lifecycle.begin_run(job.name, {})
+            run_id = new_run(job.name)
             yield worker_pool.Started(job)
             yield worker_pool.Said(job, Opened(run_id=run_id, state="trains"))
             if int(job.name.removeprefix("gru-t")) in self._failing:
@@ -67,7 +68,7 @@ def study(parent: str, data: DataSet, executor: Pretended, limit: int = 5) -> St
 
 def searched(data: DataSet) -> str:
     """Return the run of a search that was stopped after five trials, three of which have failed, not in a row."""
-    parent = lifecycle.begin_run("search-gru", {})
+    parent = new_run("search-gru")
     study(parent, data, Pretended(1, 3, 5)).run(Reporter())
     return parent
 
@@ -92,7 +93,7 @@ def test_a_search_that_has_its_winner_repeats_nothing(data: DataSet) -> None:
 
 
 def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
-    parent = lifecycle.begin_run("search-gru", {})
+    parent = new_run("search-gru")
     failing = study(parent, data, Pretended(*range(1, 10)), limit=9)
     failing.run(Reporter())
 
