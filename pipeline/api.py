@@ -16,14 +16,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
-
-from annotated_doc import Doc
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import notebook
 from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import UsageError, of_library
-from pipeline.execution.grid import OPTIONS
 from pipeline.progress import Reporter
 from pipeline.results import Comparison, RunResult, Search
 from pipeline.settings import Settings
@@ -43,24 +40,20 @@ OF_A_TERMINAL = ("as_json", "form", "dry_run")
 def _function(command: Command) -> Callable[..., Any]:
     """Return the function for a command: its options and parameters are arguments, and its docstring lists them."""
     options = [each for each in command.options if each.name not in OF_A_TERMINAL]
-    parameters = _parameters(command)
     own = [_argument(each) for each in options]
-    rest = [inspect.Parameter("parameters", inspect.Parameter.VAR_KEYWORD)] if command.takes else []
+    others = [inspect.Parameter("others", inspect.Parameter.VAR_KEYWORD)] if command.takes else []
 
     def call(*arguments: Any, **named: Any) -> Any:
-        bound = inspect.Signature([*own, *rest]).bind(*arguments, **named).arguments
-        given = {name: _as_typed(value) for name, value in bound.pop("parameters", {}).items()}
-        unset = {each.name: each.default for each in command.options}
+        bound = inspect.Signature([*own, *others]).bind(*arguments, **named).arguments
+        given = {name: _as_typed(value) for name, value in bound.pop("others", {}).items()}
         paths = {each.name: Path(bound[each.name]) for each in options if each.type is Path and each.name in bound}
         with _prepared(), notebook.reporter() as reporter:
             _check_no_run_is_active(command)
-            return command.result(command.run(given, reporter, unset | bound | paths))
+            return command.result(command.run(given, reporter, bound | paths))
 
-    documented = {each.name: each.help for each in options} | parameters
-    lines = [f"    {name}: {text}" for name, text in documented.items()]
+    lines = [f"    {each.name}: {each.help}" for each in (*options, *command.parameters)]
     call.__name__, call.__doc__ = command.name, "\n".join([command.help, "", "Args:", *lines])
-    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=...) for name in parameters]
-    call.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature([*own, *map(_argument, command.parameters)])  # type: ignore[attr-defined]
     return call
 
 
@@ -68,17 +61,6 @@ def _argument(option: Option) -> inspect.Parameter:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if option.positional else inspect.Parameter.KEYWORD_ONLY
     default = inspect.Parameter.empty if option.default is REQUIRED else option.default
     return inspect.Parameter(option.name, kind, default=default, annotation=option.type)
-
-
-def _parameters(command: Command) -> dict[str, str]:
-    """Return what each parameter that a command takes is, by its name there."""
-    if command.takes is None:
-        return {}
-    documented = {}
-    for name, hint in get_type_hints(command.takes.fields, include_extras=True).items():
-        doc = next(each for each in get_args(hint) if isinstance(each, Doc))
-        documented[OPTIONS.get(name, name) if command.takes.several else name] = doc.documentation
-    return documented
 
 
 def _as_typed(value: object) -> object:
@@ -171,6 +153,5 @@ def predict(
 
         file = f"{folder}/answers.parquet"
         given = {"paths": listed, "model": model, "by_step": by_step, "column": column, "trust": trust}
-        unset = {each.name: each.default for each in COMMANDS["predict"].options}
-        COMMANDS["predict"].run({}, Reporter(), unset | given | {"output": file})
+        COMMANDS["predict"].run({}, Reporter(), given | {"output": file})
         return pd.read_parquet(file)

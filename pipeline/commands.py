@@ -7,20 +7,23 @@ The command line (``cli``) and the functions for Python (``api``) are both made 
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from annotated_doc import Doc
 
 from pipeline import recipes, results
 from pipeline.execution import grid
 from pipeline.progress import Reporter
-from pipeline.settings import DataSettings, Settings
+from pipeline.settings import DATA_PARAMETERS, NETWORK_PARAMETERS, DataSettings, Settings
 
 REQUIRED: Any = ...
 
 
 class Option(NamedTuple):
-    """An option of a command that is no parameter of the settings.
+    """An option of a command.
 
     Attributes:
         name: as the stage and the function of Python have it.
@@ -30,6 +33,9 @@ class Option(NamedTuple):
         flag: as it is typed, if not by its name.
         positional: whether the function of Python takes it by position, too.
         least: the lowest number that is accepted.
+        panel: the heading in the help that it stands under.
+        metavar: what stands for its value in the help.
+        choices: values to complete.
     """
 
     name: str
@@ -39,6 +45,9 @@ class Option(NamedTuple):
     flag: str = ""
     positional: bool = False
     least: int | None = None
+    panel: str = "Options"
+    metavar: str | None = None
+    choices: Sequence[str] = ()
 
 
 class Takes(NamedTuple):
@@ -86,7 +95,46 @@ class Command(NamedTuple):
         """
         settings = [self.takes.read(given)] if self.takes else []
         stage = getattr(importlib.import_module(f"pipeline.stages.{self.module or self.name}"), self.name)
-        return stage(*settings, reporter, **options)
+        unset = {option.name: option.default for option in self.options}
+        return stage(*settings, reporter, **{**unset, **options})
+
+    @property
+    def parameters(self) -> list[Option]:
+        """An option for each parameter that the command takes: a text, which the settings check; None: not given.
+
+        So a wrong value gets the same message wherever it comes from: the command line, a file, ``mlflow run -P``.
+        """
+        if self.takes is None:
+            return []
+        hints = get_type_hints(self.takes.fields, include_extras=True)
+        options = [
+            _parameter(field.name, hints[field.name], field.default, several=self.takes.several)
+            for field in fields(self.takes.fields)
+        ]
+        return sorted(options, key=lambda option: PANELS.index(option.panel))
+
+
+PANELS = ("Data", "Network", "Training")
+
+
+def _parameter(field: str, hint: Any, default: object, *, several: bool) -> Option:
+    several = several and field in grid.OPTIONS
+    name = grid.OPTIONS[field] if several else field
+    default = grid.COMPARED.get(name, default) if several else default
+    value_type, *details = get_args(hint)
+    text = next(each.documentation for each in details if isinstance(each, Doc))
+    literal = next((each for each in (value_type, *get_args(value_type)) if get_origin(each) is Literal), None)
+    choices = get_args(literal)
+    kind = "|".join(choices) if choices else value_type.__name__.lower()
+    kind += "" if literal in (None, value_type) else "|…"
+    return Option(
+        name,
+        str | None,
+        text if default is MISSING else f"{text} Default: {default}.",
+        panel=PANELS[0 if field in DATA_PARAMETERS else 1 if field in NETWORK_PARAMETERS else 2],
+        metavar=f"<{kind}{',…' if several else ''}>",
+        choices=choices,
+    )
 
 
 DATA = Takes(DataSettings, DataSettings.of)

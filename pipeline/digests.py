@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -42,34 +41,27 @@ def of_code(*roots: str) -> str:
 def closure(*roots: str, package: Path = PACKAGE) -> list[str]:
     """Return the paths in a package of modules and of all that they import of it, however far; sorted.
 
-    An import within a function counts; what only the type checker imports changes nothing that runs, and does not.
+    An import within a function counts; one for the type checker alone changes nothing that runs, and does not.
     """
     found, todo = set(roots), list(roots)
     while todo:
-        imported = set(_imports(package / todo.pop(), package)) - found
+        imported = _imports(package / todo.pop(), package) - found
         found |= imported
         todo += imported
     return sorted(found)
 
 
-def _imports(module: Path, package: Path) -> Iterator[str]:
-    """Yield the modules of the package that a module names in its imports, as paths in it."""
+def _imports(module: Path, package: Path) -> set[str]:
+    """Return the modules of the package that a module names in its imports, as paths in it."""
+    found = set[str]()
     todo: list[ast.AST] = [ast.parse(module.read_text(encoding="utf-8"))]
     while todo:
         node = todo.pop()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == package.name:
+            inside = (node.module or "").removeprefix(package.name).strip(".").replace(".", "/")
+            found |= {f"{inside}.py", *(f"{inside}/{alias.name}.py".lstrip("/") for alias in node.names)}
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             todo += node.orelse
-            continue
-        todo += ast.iter_child_nodes(node)
-        for dotted in _dotted(node):
-            top, *rest = dotted.split(".")
-            paths = ("/".join(rest[:end]) + ".py" for end in range(1, len(rest) + 1))
-            yield from (path for path in paths if top == package.name and (package / path).is_file())
-
-
-def _dotted(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [f"{node.module}.{alias.name}" for alias in node.names]
-    return []
+        else:
+            todo += ast.iter_child_nodes(node)
+    return {path for path in found if (package / path).is_file()}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.tracking.classifier import Classifier
+    from pipeline.tracking.schema import TrackedRun
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,12 @@ class RunResult:
     @cached_property
     def params(self) -> dict[str, str]:
         """Every parameter, as text, by name."""
-        from pipeline.tracking import store
-
-        return dict(store.get_run(self.run_id).params)
+        return dict(_run(self.run_id).params)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The last value of each metric, by name."""
-        from pipeline.tracking import store
-
-        return dict(store.get_run(self.run_id).metrics)
+        return dict(_run(self.run_id).metrics)
 
     @cached_property
     def history(self) -> "pd.DataFrame":
@@ -110,9 +107,7 @@ class Search:
     @cached_property
     def best(self) -> RunResult:
         """The best trial."""
-        from pipeline.tracking import schema, store
-
-        return RunResult(store.get_run(self.run_id).tags[schema.BEST_RUN])
+        return RunResult(_run(self.run_id).tags["best_run_id"])
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
@@ -125,6 +120,12 @@ def table(rows: Sequence[Any]) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame([asdict(row) for row in rows])
+
+
+def _run(run_id: str) -> "TrackedRun":
+    from pipeline.tracking import store
+
+    return store.get_run(run_id)
 
 
 def _table(run_id: str, path: str) -> "pd.DataFrame":

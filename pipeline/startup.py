@@ -103,39 +103,31 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # which no signal interrupts
         yield
         return
-    _interruption.hold()
+    _interruption.holders += 1
     try:
         yield
     finally:
-        _interruption.release()
+        _interruption.holders -= 1
+        _interruption.deliver()
 
 
 class _Interruption:
-    """An interruption that has arrived, and those who want it to wait."""
+    """An interruption: whether one has arrived, and the number of blocks that it must wait for."""
 
-    def __init__(self) -> None:
-        self._holders = 0
-        self._is_due = False
+    holders = 0
+    is_due = False
 
     def arrive(self, *_: object) -> None:
         """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of a run."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        self._is_due = True
-        self._raise()
+        self.is_due = True
+        self.deliver()
 
-    def hold(self) -> None:
-        """Begin to want it to wait."""
-        self._holders += 1
-
-    def release(self) -> None:
-        """No longer want it to."""
-        self._holders -= 1
-        self._raise()
-
-    def _raise(self) -> None:
-        if self._is_due and not self._holders:
-            self._is_due = False
+    def deliver(self) -> None:
+        """Raise KeyboardInterrupt if one has arrived and nothing is to be waited for."""
+        if self.is_due and not self.holders:
+            self.is_due = False
             raise KeyboardInterrupt
 
 

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Sequence
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +14,6 @@ from pipeline import __version__
 from pipeline.commands import COMMANDS
 from pipeline.errors import PipelineError, UsageError, suggestion
 from pipeline.startup import mark_environment, open_standard_streams
-
-EVERYWHERE = ("--quiet", "--verbose")
-"""The switches of every command; they may stand before it, too."""
 
 
 class Group(TyperGroup):
@@ -54,13 +51,8 @@ class Group(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Move --quiet and --verbose from before the command to behind it."""
-        args = args if args or ctx.resilient_parsing else ["--help"]
-        leading = list(takewhile(lambda arg: arg.startswith("-"), args))
-        name = args[len(leading) : len(leading) + 1]
-        moved = [arg for arg in leading if arg in EVERYWHERE] if name else []
-        kept = [arg for arg in leading if arg not in EVERYWHERE]
-        return list(super().parse_args(ctx, [*kept, *name, *moved, *args[len(leading) + 1 :]]))
+        """Show the help if nothing is typed."""
+        return super().parse_args(ctx, args if args or ctx.resilient_parsing else ["--help"])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command with its name and its arguments."""
@@ -110,8 +102,10 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def top(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False,
     quiet: Annotated[bool, typer.Option("--quiet")] = False,
     verbose: Annotated[bool, typer.Option("--verbose")] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options that may also stand before a command."""
+    context.obj = {"quiet": quiet, "verbose": verbose}

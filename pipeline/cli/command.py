@@ -21,6 +21,7 @@ from pipeline.settings import MLFLOW_RUN_ID
 from pipeline.startup import interruptible, quieten, relax_garbage_collection
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_ONLY, annotation=typer.Context)
 
 
 class CommandLine(TyperCommand):
@@ -58,16 +59,17 @@ def build(command: Command) -> Any:
     """Return a command of the table with its options, as Typer runs it."""
     shown, own = options.of_command(command), [option.name for option in command.options]
 
-    def run(*, quiet: bool, verbose: bool, config: Configuration | None = None, **values: Any) -> None:
+    def run(context: typer.Context, config: Configuration | None = None, **values: Any) -> None:
         aside = bool(values.get("as_json") or values.get("form"))
+        quiet, verbose = (values.pop(name) or context.obj[name] for name in ("quiet", "verbose"))
         with _exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
             extra = {name: values.pop(name) for name in own}
             given = {name: value for name, value in values.items() if value is not None}
             with _kept(config, given) if config else nullcontext():
                 _discard_project_run(command.run(given, reporter, extra))
 
-    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in shown}
+    run.__signature__ = inspect.Signature([CONTEXT, *shown])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (CONTEXT, *shown)}
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings = {"token_normalize_func": lambda name: name.replace("_", "-"), "max_content_width": 120}
     add = single.command(

@@ -86,12 +86,9 @@ class NotebookReporter(Reporter):
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [_row("th", columns), *(_row("td", row) for row in rows)]
-    return f"<table>{''.join(lines)}</table>" if rows else ""
+    import pandas as pd
 
-
-def _row(tag: str, values: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(value)}</{tag}>' for value in values)}</tr>"
+    return pd.DataFrame(rows, columns=list(columns)).to_html(index=False) if rows else ""
 
 
 def _bar(name: str, done: int, total: int | None) -> str:

@@ -1,7 +1,7 @@
-"""What a person sees in the terminal: progress bars, one line per epoch, notes and errors.
+"""What a user sees in the terminal: progress bars, one line per epoch, notes and errors.
 
-Where the output is not a terminal (a log file, CI) the bars are left out, no
-control character is written, and every line stays whole.
+Where the output is not a terminal (a log file, CI) there are no bars and no control characters, and every line is
+complete.
 """
 
 import os
@@ -14,23 +14,22 @@ from rich.console import Console
 from pipeline.progress import Progress, Reporter, duration
 from pipeline.records import EpochRecord
 
-if TYPE_CHECKING:  # imported when a bar is drawn: it would slow `pipeline --help`
+if TYPE_CHECKING:  # imported when something is drawn
     from rich.live import Live
     from rich.progress import Progress as Bar
     from rich.table import Table
 
-
-COLUMNS = ("training", "state", "epoch", "cost", "val accuracy", "seconds", "left")
+COLUMNS = ("run", "state", "epoch", "cost", "val accuracy", "seconds", "left")
 
 MARGIN = 4
-"""Lines of the terminal that a table of trainings leaves: headings, caption, prompt."""
+"""Lines of the terminal that a table of runs leaves: headings, caption, prompt."""
 
 
 class TerminalReporter(Reporter):
-    """Draws what a stage reports. A context manager: leaving it takes an unfinished bar away.
+    """Draws what a stage reports. A context manager: leaving it removes an unfinished bar.
 
     Args:
-        quiet: show results alone.
+        quiet: show results only.
         aside: show all but the results on standard error: the results are for another program.
     """
 
@@ -38,29 +37,26 @@ class TerminalReporter(Reporter):
         self._results = _console()
         self._console = _console(stderr=True) if aside else self._results
         self._quiet = quiet
-        self._bar: Bar | None = None
+        self._drawn: Bar | Live | None = None
         self._subject = ""
-        self._live: Live | None = None
         self._shown: dict[str, tuple[str, int]] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._remove_bar()
+        self._leave()
 
     def note(self, text: str) -> None:
         """Print one sentence."""
         if not self._quiet:
-            self._print(self._console, text)
+            self._leave()
+            self._console.print(text, markup=False)
 
     def result(self, text: str) -> None:
         """Print a sentence that the command was typed for."""
-        self._print(self._results, text)
-
-    def _print(self, console: Console, text: str) -> None:
-        self._remove_bar()
-        console.print(text, markup=False)
+        self._leave()
+        self._results.print(text, markup=False)
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
         """Draw a bar for the file ``name``, in bytes."""
@@ -79,7 +75,7 @@ class TerminalReporter(Reporter):
         )
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Draw a table of all trainings; where it cannot be drawn anew, print a line per epoch and change of state."""
+        """Draw a table of all runs; without a terminal, print a line for each epoch and change of state."""
         if self._quiet:
             return
         if self._console.is_terminal:
@@ -88,17 +84,10 @@ class TerminalReporter(Reporter):
         for training in trainings:
             now = training.state, training.record.epoch if training.record else 0
             if self._shown.get(training.name, ("queued", 0)) != now:
+                if not self._shown:
+                    self.note("   ".join(COLUMNS))
                 self._shown[training.name] = now
                 self.note("   ".join(cells(training)).rstrip())
-
-    def _draw(self, table: "Table") -> None:
-        from rich.live import Live
-
-        if self._live is None:
-            self._remove_bar()
-            self._live = Live(console=self._console, auto_refresh=False)
-            self._live.start()
-        self._live.update(table, refresh=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, its numbers to the right; rows that are too long for the terminal stay whole lines."""
@@ -108,24 +97,32 @@ class TerminalReporter(Reporter):
             numbers = (value.rjust(width) for value, width in zip(values, widths, strict=True))
             self.result("   ".join([name.ljust(first), *numbers]))
 
+    def _draw(self, table: "Table") -> None:
+        from rich.live import Live
+
+        if not isinstance(self._drawn, Live):
+            self._leave()
+            self._drawn = Live(console=self._console, auto_refresh=False)
+            self._drawn.start()
+        self._drawn.update(table, refresh=True)
+
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
+        from rich.progress import Progress as Bar
+
         if self._quiet or not self._console.is_terminal:
             return
-        if self._bar is None or subject != self._subject:
-            self._remove_bar()
-            self._bar, self._subject = _bar(self._console, in_bytes=in_bytes), subject
-            self._bar.add_task(subject, total=total)
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=done)
+        if not isinstance(self._drawn, Bar) or subject != self._subject:
+            self._leave()
+            self._drawn, self._subject = _bar(self._console, in_bytes=in_bytes), subject
+            self._drawn.add_task(subject, total=total)
+            self._drawn.start()
+        self._drawn.update(self._drawn.task_ids[0], completed=done)
 
-    def _remove_bar(self) -> None:
-        """Take a bar away; leave a table of trainings where it stands."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+    def _leave(self) -> None:
+        """Remove a bar; leave a table of runs where it stands."""
+        if self._drawn is not None:
+            self._drawn.stop()
+            self._drawn = None
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -153,14 +150,14 @@ def _bar(console: Console, *, in_bytes: bool) -> "Bar":
 
 
 def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> "Table":
-    """Return the table of all trainings; where they are more than fit, of those that are under way."""
+    """Return the table of all runs; if not all fit, of those that are under way."""
     from rich.table import Table
 
     ended = sum(training.left == 0 for training in trainings)
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in COLUMNS:
-        table.add_column(heading, justify="left" if heading in ("training", "state") else "right")
+        table.add_column(heading, justify="left" if heading in ("run", "state") else "right")
     under_way = [training for training in trainings if training.state != "queued" and training.left != 0]
     for training in trainings if len(trainings) <= height else under_way[:height]:
         table.add_row(*cells(training))
@@ -168,7 +165,7 @@ def _board(trainings: Sequence[Progress], left: float | None, *, height: int) ->
 
 
 def cells(training: Progress) -> tuple[str, ...]:
-    """Return the columns of a training: name, state, epoch, cost, validation accuracy, seconds, time left."""
+    """Return the columns of a run: name, state, epoch, cost, validation accuracy, seconds, time left."""
     record = training.record
     return (
         training.name,
@@ -182,7 +179,7 @@ def cells(training: Progress) -> tuple[str, ...]:
 
 
 def print_error(message: str, *, trace: BaseException | None = None) -> None:
-    """Print one paragraph to standard error; before it where the error was, if asked."""
+    """Print one paragraph to standard error, after the traceback if one is given."""
     if trace is not None:
         traceback.print_exception(trace)
     console = _console(stderr=True)

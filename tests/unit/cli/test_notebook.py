@@ -1,8 +1,8 @@
 """What a notebook shows of a stage, drawn by IPython; a stand-in for it keeps what is drawn."""
 
+import subprocess
 import sys
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -18,9 +18,7 @@ class Area:
 
     def __init__(self, content: str) -> None:
         self.shown = [content]
-
-    def update(self, content: str) -> None:
-        self.shown.append(content)
+        self.update = self.shown.append
 
 
 @pytest.fixture
@@ -33,9 +31,8 @@ def areas(monkeypatch: pytest.MonkeyPatch) -> list[Area]:
         arisen.append(Area(content))
         return arisen[-1]
 
-    shell: Any = type("Shell", (), {"kernel": object()})()
     ipython, drawing = ModuleType("IPython"), ModuleType("IPython.display")
-    vars(ipython).update(get_ipython=lambda: shell)
+    vars(ipython).update(get_ipython=lambda: SimpleNamespace(kernel=object()))
     vars(drawing).update(HTML=str, display=show)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", drawing)
@@ -50,30 +47,35 @@ def test_a_notebook_is_known_by_its_kernel(areas: list[Area], monkeypatch: pytes
     assert isinstance(notebook.reporter(), TerminalReporter)
 
 
-def test_the_epochs_are_one_table_that_grows(areas: list[Area]) -> None:
+def test_each_subject_is_one_area_that_grows(areas: list[Area], capsys: pytest.CaptureFixture[str]) -> None:
     with notebook.reporter() as reporter:
         reporter.batches(3, 30, 5, 10)
         reporter.epoch(RECORD, 30)
         reporter.batches(4, 30, 1, 10)
-
-    (area,) = areas
-    assert 'epoch 3/30 <progress value="5" max="10"></progress>' == area.shown[0]
-    cells = ("3/30", "0.5000", "87.50%", "0.2500", "93.75%", "1.2")
-    assert f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr></table>" in area.shown[1]
-    assert area.shown[2] == f'{area.shown[1]}epoch 4/30 <progress value="1" max="10"></progress>'
-
-
-def test_each_subject_has_an_area_of_its_own(areas: list[Area], capsys: pytest.CaptureFixture[str]) -> None:
-    with notebook.reporter() as reporter:
         reporter.transfer("images.gz", 1, None)
-        reporter.transfer("images.gz", 2, 2)
         reporter.trainings([Progress(name="gru-s1", epochs=3, state="<trains>")], 20.0)
         reporter.table(("", "seeds"), [("gru", "3")])
         reporter.table(("", "trial"), [("gru", "1")])
-        reporter.note("noted")
         reporter.result("came of it")
 
-    assert [2, 1, 1, 1] == [len(area.shown) for area in areas]
-    assert "<td>&lt;trains&gt;</td>" in areas[1].shown[0]
-    assert areas[1].shown[0].endswith("about 20 s left")
-    assert "noted\ncame of it\n" == capsys.readouterr().out
+    assert [3, 1, 1, 1, 1] == [len(area.shown) for area in areas]
+    first, second, third = areas[0].shown
+    assert 'epoch 3/30 <progress value="5" max="10"></progress>' == first
+    assert all(f"<td>{cell}</td>" in second for cell in ("3/30", "0.5000", "87.50%", "0.2500", "93.75%", "1.2"))
+    assert third == f'{second}epoch 4/30 <progress value="1" max="10"></progress>'
+    assert "&lt;trains&gt;" in areas[2].shown[0]
+    assert areas[2].shown[0].endswith("about 20 s left")
+    assert "came of it\n" == capsys.readouterr().out
+
+
+def test_without_ipywidgets_a_notebook_shows_no_warning_of_progress_bars() -> None:
+    """MLflow imports tqdm, which warns in a notebook that lacks them; here a stand-in for its kernel."""
+    code = (
+        "import sys, types; sys.modules['IPython'] = types.SimpleNamespace(get_ipython=object); "
+        "sys.modules['ipykernel.zmqshell'] = sys.modules['ipywidgets'] = None; "
+        "from pipeline.startup import quieten; {} import tqdm.auto"
+    )
+    for call, warned in (("", True), ("quieten();", False)):
+        command = [sys.executable, "-c", code.format(call)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert warned == ("IProgress not found" in done.stderr)
