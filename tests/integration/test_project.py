@@ -56,24 +56,18 @@ def test_the_project_runs_with_parameters_of_a_file_and_some_that_it_does_not_de
 
 def test_the_stages_run_one_after_the_other(store: Path) -> None:
     data = ("-P", "dataset=digits", "-P", f"data_dir={store / 'stages'}")
+    before = mlflow.search_runs().run_id.to_list()
     mlflow_run("-e", "download", *data)
-    assert "download-digits" == latest_run().info.run_name
     mlflow_run("-e", "preprocess", *data)
-    assert "preprocess-digits" == latest_run().info.run_name
+    assert before == mlflow.search_runs().run_id.to_list()  # a run that holds nothing is not among the trainings
     mlflow_run("-e", "train", *data, "-P", "cell=lstm", "-P", "hidden_units=8", "-P", "epochs=2")
     trained = latest_run()
     assert "lstm-digits-s1" == trained.info.run_name
     assert "test_accuracy" not in trained.data.metrics
-    mlflow_run(
-        *("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}"),
-        *("--run-name", "tuesday"),
-    )
+    mlflow_run("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}")
 
-    evaluation = latest_run()
-    assert "tuesday" == evaluation.info.run_name  # what a person named stays named so
-    assert trained.info.run_id == evaluation.data.tags["evaluated_run_id"]
-    assert "test_accuracy" not in evaluation.data.metrics
-    assert "test_accuracy" in mlflow.get_run(trained.info.run_id).data.metrics
+    assert trained.info.run_id == latest_run().info.run_id
+    assert "test_accuracy" in latest_run().data.metrics
 
 
 def test_a_project_run_whose_parameter_does_not_exist_names_it_as_it_was_typed(store: Path) -> None:
@@ -148,8 +142,7 @@ def test_the_project_tracks_registers_and_promotes_on_a_server(
     for name, force in (("other", "true"), ("first", "false")):
         mlflow_run("-e", "promote", "-P", f"run_id={run_id}", "-P", f"name={name}", "-P", f"force={force}")
 
-        assert f"promote-{name}-1" == latest_run().info.run_name
-        assert run_id == latest_run().data.tags["promoted_run_id"]
+        assert run_id == latest_run().info.run_id
         assert run_id == client.get_model_version_by_alias(name, "champion").run_id
 
 
