@@ -12,7 +12,8 @@ import mlflow
 import pytest
 from mlflow.entities import Run
 
-from tests.integration.conftest import PROJECT, environment, free_port, run_process, wait_until_up
+from tests.integration.conftest import PROJECT, environment, run_process
+from tests.servers import TrackingServer
 
 SMALL = ("-P", "dataset=digits", "-P", "hidden_units=8", "-P", "epochs=2")
 
@@ -70,12 +71,6 @@ def test_the_stages_run_one_after_the_other(store: Path) -> None:
     assert "test_accuracy" in latest_run().data.metrics
 
 
-def test_a_project_run_whose_parameter_does_not_exist_names_it_as_it_was_typed(store: Path) -> None:
-    done = run_process("mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "epoch=3")
-
-    assert "Error: epoch: there is no parameter of this name. Did you mean epochs" in done.stderr
-
-
 def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
     done = run_process(
         "mlflow", "run", ".", "--env-manager", "local", *SMALL, "-P", "steps=7", "-P", f"data_dir={store / 'data'}"
@@ -106,20 +101,11 @@ def test_ctrl_c_on_a_project_run_is_recorded(store: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a tracking server of its own."""
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
-    backend = f"sqlite:///{folder}/server.db"
-    artifacts = ("--artifacts-destination", str(folder / "artifacts"))
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    # The server's eight helper processes take a minute to start, and do nothing here.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    process = subprocess.Popen([*command, "--backend-store-uri", backend, *artifacts], cwd=folder, env=environment)
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}/health", process, 90)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    """Return the address of a tracking server on a file and a folder."""
+    server = TrackingServer(tmp_path_factory.mktemp("server"), None, None)
+    server.start()
+    yield server.address
+    server.stop()
 
 
 def test_the_project_tracks_registers_and_promotes_on_a_server(

@@ -56,18 +56,11 @@ def test_a_page_installs_the_mlflow_that_the_project_pins(conda: dict[str, str],
     assert {conda["mlflow"]} == pinned
 
 
-def test_the_tests_run_with_the_pinned_mlflow(conda: dict[str, str]) -> None:
+def test_the_tests_run_with_the_pinned_mlflow(conda: dict[str, str], project: dict[str, Any]) -> None:
     assert conda["mlflow"] == mlflow.__version__
-
-
-def test_the_gpu_extra_is_tensorflow_with_cuda(project: dict[str, Any]) -> None:
     assert project["project"]["optional-dependencies"]["gpu"][0].startswith("tensorflow[and-cuda]")
 
 
-def test_the_constraints_name_no_registry() -> None:
-    text = (PROJECT / "constraints.txt").read_text()
-    assert not re.search(r"https?:|--index|--find-links", text)
-
-
-def test_there_is_no_uv_lock() -> None:
+def test_the_constraints_name_no_registry_and_there_is_no_uv_lock() -> None:
+    assert not re.search(r"https?:|--index|--find-links", (PROJECT / "constraints.txt").read_text())
     assert not (PROJECT / "uv.lock").exists()

@@ -29,25 +29,12 @@ def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_given_overrides_the_recipe(cell: Any) -> None:
     recipe = recipes.resolve({"recipe": "accurate", "cell": cell})
-    given = {"augmentation": "none", "learning_rate": 0.01, "epochs": 5}
+    given = {"augmentation": "none", "learning_rate": 0.01, "epochs": 5, "schedule": "constant"}
 
     settings = recipes.resolve({"recipe": "accurate", "cell": cell} | given)
 
     assert asdict(recipe) | given == asdict(settings)
     assert ("affine" if cell == "rnn" else "elastic") == recipe.augmentation
-
-
-def test_a_value_that_is_the_default_overrides_the_recipe_too() -> None:
-    assert "constant" == recipes.resolve({"recipe": "accurate", "schedule": "constant"}).schedule
-
-
-def test_the_vanilla_rnn_has_a_recipe_of_its_own() -> None:
-    accurate = {cell: recipes.resolve({"recipe": "accurate", "cell": cell}) for cell in CELLS}
-
-    assert {"rnn": "identity", "lstm": "orthogonal", "gru": "orthogonal", "mgu": "orthogonal"} == {
-        cell: settings.initializer for cell, settings in accurate.items()
-    }
-    assert accurate["rnn"].learning_rate < accurate["gru"].learning_rate
 
 
 @pytest.mark.parametrize("cell", [*CELLS, "my_cells:MGU"])
