@@ -1,4 +1,4 @@
-"""The cell of docs/cells.md, word for word: compared, cut off and repeated, evaluated, promoted and answered with."""
+"""The cell of docs/cells.md, word for word: compared, reused, promoted, and served without its file."""
 
 import re
 import subprocess
@@ -41,18 +41,12 @@ def trained(compared: str) -> str:
     return str(mlflow.search_runs(filter_string=query, output_format="list")[0].info.run_id)
 
 
-def test_the_page_has_both(compared: str) -> None:
-    page = mlflow.artifacts.load_text(f"runs:/{compared}/comparison/report.html")
-
-    assert CELL in page
-    assert "gru" in page
-
-
-def test_its_file_is_kept_with_the_run(trained: str, file: Path) -> None:
+def test_the_page_names_it_and_its_file_is_kept_with_the_run(compared: str, trained: str, file: Path) -> None:
+    assert CELL in mlflow.artifacts.load_text(f"runs:/{compared}/comparison/report.html")
     assert file.read_text(encoding="utf-8") == mlflow.artifacts.load_text(f"runs:/{trained}/cell/my_cells.py")
 
 
-def test_the_same_training_by_itself_costs_the_same(command: Command, trained: str) -> None:
+def test_the_same_training_alone_has_the_same_costs(command: Command, trained: str) -> None:
     again = run_id_in(command("train", "--cell", CELL, "--new", *SMALL).output)
 
     def costs(run_id: str) -> list[float]:
@@ -61,13 +55,13 @@ def test_the_same_training_by_itself_costs_the_same(command: Command, trained: s
     assert costs(trained) == costs(again)
 
 
-def test_repeated_it_is_taken_over(command: Command, compared: str) -> None:
+def test_it_is_reused(command: Command, compared: str) -> None:
     output = command("compare", "--cells", CELL, "--seeds", 1, "--dry-run", *SMALL).output
 
     assert "1 taken over" in output
 
 
-def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: str, tmp_path: Path) -> None:
+def test_the_promoted_model_answers_without_its_file(command: Command, trained: str, tmp_path: Path) -> None:
     command("promote", "--run-id", trained)
     address = "models:/digits-my_cells-MGU@champion"
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8)).astype(np.float32)
@@ -82,7 +76,7 @@ def test_promoted_it_answers_where_its_file_is_not(command: Command, trained: st
     np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), load(address).probabilities(images), rtol=1e-6)
 
 
-def test_its_model_says_what_its_keras_file_needs(trained: str) -> None:
+def test_the_metadata_of_its_model_say_how_to_open_the_keras_file(trained: str) -> None:
     metadata = mlflow.models.get_model_info(f"runs:/{trained}/digits-my_cells-MGU").metadata
 
     assert metadata is not None
@@ -90,7 +84,7 @@ def test_its_model_says_what_its_keras_file_needs(trained: str) -> None:
     assert "from my_cells import MGU" in metadata["keras_model_needs"]
 
 
-def test_a_cell_that_does_not_do_touches_no_data(command: Command, tmp_path: Path) -> None:
+def test_an_unusable_cell_is_refused_before_any_data_is_read(command: Command, tmp_path: Path) -> None:
     result = command("run", "--cell", "my_cells:MGUU", "--data-dir", tmp_path / "data", exit_code=UsageError.exit_code)
 
     assert "Did you mean my_cells:MGU?" in result.output

@@ -246,7 +246,7 @@ def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:
     return tf.saved_model.load(str(folder / "saved_model")).signatures
 
 
-@pytest.mark.parametrize("cell", ["own_good:Sums", "own_good:Running", "keras.layers:GRU"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu", "own_good:Sums", "own_good:Running", "keras.layers:GRU"])
 def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_further(
     cell: str, tmp_path: Path
 ) -> None:

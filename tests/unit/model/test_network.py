@@ -21,21 +21,10 @@ from pipeline.settings import Settings
 
 Array = NDArray[Any]
 
-# By hand, 28 inputs, 128 units, 10 classes: a gate holds 28·128 + 128·128 weights and 128 biases (the GRU's two
-# and the MGU's two bias vectors: 256); the last layer 128·10 + 10.
-GATE = 28 * 128 + 128 * 128 + 128
-PARAMETERS = {"rnn": GATE + 1_290, "lstm": 4 * GATE + 1_290, "gru": 3 * (GATE + 128) + 1_290}
-PARAMETERS["mgu"] = 2 * (GATE + 128) + 1_290
+CELLS = ["rnn", "lstm", "gru", "mgu"]
 
 # numpy.random.RandomState(2015).permutation(6), in three steps
 PERMUTED = [[3, 1], [5, 0], [4, 2]]
-
-
-@pytest.mark.parametrize(("cell", "parameters"), PARAMETERS.items())
-def test_each_cell_has_the_parameters_counted_by_hand(cell: str, parameters: int) -> None:
-    model = network.build(Settings.of({"cell": cell}), height=28, width=28, classes=10)
-
-    assert parameters == model.count_params()
 
 
 def sigmoid(x: Array) -> Array:
@@ -107,11 +96,6 @@ def opened(model: keras.Model, folder: Path, **given: Any) -> tuple[keras.Model,
     """Return both saved forms of a model: the Keras one, and the signatures of the other."""
     network.save(model, Settings.of({"hidden_units": 4} | given), folder)
     return keras.saving.load_model(folder / "model.keras"), tf.saved_model.load(folder / "saved_model").signatures
-
-
-def test_layers_are_stacked() -> None:
-    shapes = [layer.output.shape for layer in built(layers=3).layers if isinstance(layer, keras.layers.GRU)]
-    assert [(None, 6, 4), (None, 6, 4), (None, 4)] == shapes
 
 
 @pytest.mark.parametrize(
@@ -205,23 +189,6 @@ def test_chrono_draws_again_for_each_seed_and_layer() -> None:
     np.testing.assert_array_equal(first, biases("gru", "chrono")[0])
 
 
-def test_the_irnn_is_the_vanilla_rnn_with_relu_started_at_the_identity(tmp_path: Path) -> None:
-    """Le, Jaitly and Hinton 2015: before training, a state is the sum over all steps."""
-    kind: dict[str, Any] = {"cell": "rnn", "initializer": "identity", "activation": "relu"}
-    model = built(**kind)
-    w, u, b, v, c = model.get_weights()
-    h = np.zeros(4)
-    for x in IMAGES[0] / 255:
-        h = np.maximum(0, x @ w + h + b)
-    expected = np.exp(h @ v + c) / np.exp(h @ v + c).sum()
-
-    _, graph = opened(model, tmp_path, **kind)
-
-    np.testing.assert_array_equal(u, np.eye(4))
-    np.testing.assert_allclose(model(IMAGES[:1])[0], expected, rtol=1e-5)
-    np.testing.assert_allclose(graph["serving_default"](pixels=IMAGES)["probabilities"][0], expected, rtol=1e-5)
-
-
 def test_the_model_of_the_accurate_recipe_has_no_augmentation_and_answers_the_same_twice() -> None:
     model = network.build(recipes.resolve({"recipe": "accurate"}), height=6, width=5, classes=3)
 
@@ -231,8 +198,9 @@ def test_the_model_of_the_accurate_recipe_has_no_augmentation_and_answers_the_sa
 
 
 SAVED: list[dict[str, Any]] = [
-    *({"cell": cell, "layers": 2, "direction": "bidirectional", "dropout": 0.5} for cell in PARAMETERS),
-    *({"cell": cell, "steps": 70, "order": "permuted"} for cell in PARAMETERS),  # a loop, whose gradients no file holds
+    *({"cell": cell, "layers": 2, "direction": "bidirectional", "dropout": 0.5} for cell in CELLS),
+    *({"cell": cell, "steps": 70, "order": "permuted"} for cell in CELLS),  # a loop, whose gradients no file holds
+    {"cell": "rnn", "activation": "relu", "initializer": "identity"},
     *({"order": order, "steps": 10} for order in ("columns", "snake")),
 ]
 
@@ -255,21 +223,6 @@ def test_both_saved_forms_take_ordinary_images_and_answer_as_the_model_does(
     else:
         by_step = graph[network.BY_STEP](pixels=images)[network.BY_STEP]
         np.testing.assert_allclose(by_step[:, -1], expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("cell", PARAMETERS)
-def test_the_answer_after_each_step_is_that_of_a_network_that_reads_no_further(tmp_path: Path, cell: str) -> None:
-    kind: dict[str, Any] = {"cell": cell, "layers": 2, "dropout": 0.5, "order": "snake"}
-    model = built(**kind)
-
-    _, graph = opened(model, tmp_path, **kind)
-
-    actual = graph[network.BY_STEP](pixels=IMAGES)[network.BY_STEP].numpy()
-    assert (3, 6, 3) == actual.shape
-    for rows in range(1, 7):
-        shorter = built(rows, **kind)
-        shorter.set_weights(model.get_weights())
-        np.testing.assert_allclose(actual[:, rows - 1], shorter(IMAGES[:, :rows]), rtol=1e-4)
 
 
 def test_the_saved_mgu_is_a_gru_of_keras_with_the_gate_twice(tmp_path: Path) -> None:

@@ -35,28 +35,21 @@ def test_with_the_defaults_it_is_adam_and_nothing_more() -> None:
     assert expected | {"name": actual["name"], "ema_momentum": 0.0} == actual  # the momentum of an average that is off
 
 
-@pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 0.004), (50, 0.004 * (1 + np.cos(np.pi / 6)) / 2), (150, 0.002), (300, 0), (400, 0)],
-)
-def test_a_cosine_falls_from_the_learning_rate_to_zero(step: int, rate: float) -> None:
-    assert pytest.approx(rate, abs=1e-9) == rate_at(step, schedule="cosine", epochs=30)
+COSINE: dict[str, Any] = {"schedule": "cosine", "epochs": 30}
+RATES: list[tuple[dict[str, Any], dict[int, float]]] = [
+    (COSINE, {0: 0.004, 50: 0.004 * (1 + np.cos(np.pi / 6)) / 2, 150: 0.002, 300: 0, 400: 0}),
+    (COSINE | {"warmup_epochs": 2}, {0: 0, 5: 0.001, 10: 0.002, 20: 0.004, 160: 0.002, 300: 0}),  # a cosine over 280
+    ({"warmup_epochs": 0.5}, {0: 0, 1: 0.0008, 5: 0.004, 300: 0.004}),
+    ({"schedule": "cosine", "epochs": 1, "warmup_epochs": 1}, {5: 0.002}),  # ends with its warm-up
+]
 
 
-@pytest.mark.parametrize(
-    ("step", "rate"), [(0, 0), (5, 0.001), (10, 0.002), (20, 0.004), (160, 0.002), (300, 0)]
-)  # a rise over 20 updates, then a cosine over 280
-def test_it_first_rises_in_the_epochs_of_the_warmup(step: int, rate: float) -> None:
-    assert pytest.approx(rate, abs=1e-9) == rate_at(step, schedule="cosine", warmup_epochs=2, epochs=30)
-
-
-@pytest.mark.parametrize(("step", "rate"), [(0, 0), (1, 0.0008), (5, 0.004), (300, 0.004)])
-def test_a_constant_rate_may_be_warmed_up_too(step: int, rate: float) -> None:
-    assert pytest.approx(rate, abs=1e-9) == rate_at(step, warmup_epochs=0.5)
-
-
-def test_a_training_shorter_than_its_warmup_only_rises() -> None:
-    assert pytest.approx(0.002) == rate_at(5, schedule="cosine", warmup_epochs=1, epochs=1)
+@pytest.mark.parametrize(("given", "rates"), RATES)
+def test_the_learning_rate_rises_in_the_warmup_and_falls_along_a_cosine(
+    given: dict[str, Any], rates: dict[int, float]
+) -> None:
+    """With 10 batches an epoch."""
+    assert pytest.approx(rates, abs=1e-9) == {step: rate_at(step, **given) for step in rates}
 
 
 @pytest.mark.parametrize(

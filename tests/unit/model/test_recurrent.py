@@ -80,14 +80,6 @@ def test_relu_in_place_of_tanh(both: bool, steps: int) -> None:
     assert_equal_to_stock([layer], shape=(steps, 4, 3))
 
 
-@pytest.mark.parametrize("case", range(2))
-@pytest.mark.parametrize("kind", CELLS)
-def test_random_shapes(kind: Any, case: int) -> None:
-    random = np.random.default_rng(case)
-    steps, batch, inputs, units = (int(n) for n in random.integers(1, 20, 4))
-    assert_equal_to_stock([built(kind(units), inputs, seed=case)], shape=(steps, batch, inputs))
-
-
 @pytest.mark.parametrize("kind", CELLS)
 def test_layers_on_top_of_each_other(kind: Any) -> None:
     layers = [
@@ -104,62 +96,6 @@ def test_long_sequences_go_through_the_loop(kind: Any, steps: int) -> None:
     assert steps > recurrence.UNROLLED_STEPS
     layers = [built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 2), built(kind(3), 8)]
     assert_equal_to_stock(layers, shape=(steps, 3, 2))
-
-
-def sigmoid(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
-
-
-def hand_rnn() -> float:
-    h = 0.0
-    for x in (1.0, 2.0):
-        h = float(np.tanh(0.5 * x + 0.1 - 0.3 * h))
-    return h
-
-
-def hand_lstm() -> float:
-    h = c = 0.0
-    for x in (1.0, 2.0):
-        z = 0.5 * x + 0.1 - 0.3 * h
-        c = sigmoid(z) * c + sigmoid(z) * float(np.tanh(z))
-        h = sigmoid(z) * float(np.tanh(c))
-    return h
-
-
-def hand_gru() -> float:
-    h = 0.0
-    for x in (1.0, 2.0):
-        wx, uh = 0.5 * x + 0.1, -0.3 * h + 0.2
-        gate = sigmoid(wx + uh)
-        h = gate * h + (1 - gate) * float(np.tanh(wx + gate * uh))
-    return h
-
-
-def hand_mgu() -> float:
-    h = 0.0
-    for x in (1.0, 2.0):
-        wx, uh = 0.5 * x + 0.1, -0.3 * h + 0.2
-        gate = sigmoid(wx + uh)
-        h = (1 - gate) * h + gate * float(np.tanh(wx + gate * uh))
-    return h
-
-
-BY_HAND = [hand_rnn(), hand_lstm(), hand_gru(), hand_mgu()]
-
-
-@pytest.mark.parametrize(("kind", "expected"), list(zip(CELLS, BY_HAND, strict=True)))
-def test_two_steps_of_one_unit_by_hand(kind: Any, expected: float) -> None:
-    """x = 1, 2; every gate has W = 0.5, U = -0.3, b = 0.1, and in a GRU or MGU b' = 0.2."""
-    layer = kind(1)
-    layer.build((None, 2, 1))
-    layer.set_weights(
-        [np.full(weight.shape, value) for weight, value in zip(layer.get_weights(), (0.5, -0.3, 0.1), strict=True)]
-    )
-    if len(layer.cell.bias.shape) == 2:
-        gates = layer.cell.bias.shape[1]
-        layer.cell.bias.assign([[0.1] * gates, [0.2] * gates])
-    actual = recurrent.run(layer, tf.constant([[[1.0]], [[2.0]]]))
-    assert pytest.approx(expected, rel=1e-5) == float(actual[0, 0])
 
 
 @pytest.mark.parametrize(("layers", "direction"), [(1, "forward"), (2, "bidirectional")])

@@ -1,16 +1,12 @@
 """The trainer: its costs against Keras's own training, and what must not change them."""
 
-import gzip
 import itertools
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from pipeline.data import idx
 from pipeline.data.splits import Split
 from pipeline.errors import TrainingError
 from pipeline.model import trainer as training
@@ -156,20 +152,6 @@ def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentat
     assert plain.validate() == augmented.validate()
 
 
-def operations(trainer: Trainer) -> set[str]:
-    """The kinds of operations in the graph that trains."""
-    order = training._order(100, 1, 1)
-    graph = trainer._train_chunk.get_concrete_function(order, trainer._distortions(1), tf.constant(0), tf.constant(1))
-    found = {node.op for function in graph.graph.as_graph_def().library.function for node in function.node_def}
-    return found | {operation.type for operation in graph.graph.get_operations()}
-
-
-def test_what_is_off_has_no_operation_in_the_graph() -> None:
-    random_and_more = {"ResizeBicubic", "StatelessRandomUniformV2", "Cos", "OneHot", "GreaterEqual", "IsFinite"}
-    assert not random_and_more & operations(trainer())
-    assert random_and_more <= operations(trainer(**EVERYTHING))
-
-
 def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> None:
     split = random_split(10)
     ours = trainer(split, label_smoothing=0.2, shards=2)
@@ -200,15 +182,6 @@ def test_dropout_sets_its_fraction_to_0_after_each_layer_and_differently_there(f
     assert pytest.approx(0.5, abs=0.06) == (first == 0).mean()
     assert_same([first, second], again)
     assert trainer().validate() == trainer(dropout=0.5).validate()
-
-
-def test_no_two_calls_of_dropout_share_a_seed() -> None:
-    """A call draws by two numbers, and adds one to the second; the first is the layer's own."""
-    ours = trainer(dropout=0.5, layers=4)
-    ours._seed_dropout(1)
-    states = [ours.model.get_layer(f"dropout_{layer}").seed_generator.state.numpy() for layer in (1, 2, 3, 4)]
-    assert 4 == len({int(first) for first, _ in states})
-    assert (1, 20) == tuple(states[-1])  # the last one's: the seed, and the twenty shards of the epoch before
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -250,17 +223,6 @@ def test_stock_layers_give_the_same_epoch_to_four_digits(cell: str) -> None:
     assert pytest.approx(expected, rel=1e-4) == actual
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_mnist_epoch_equals_stock_to_four_digits(cell: str, mnist_folder: Path) -> None:
-    names = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
-    contents = (gzip.decompress((mnist_folder / name).read_bytes()) for name in names)
-    images, labels = (idx.read(content, name=name) for content, name in zip(contents, names, strict=True))
-    split = Split(images=images[:3_200], labels=labels[:3_200])
-    kind: dict[str, Any] = {"cell": cell, "hidden_units": 128, "batch_size": 128, "learning_rate": 0.001}
-    expected, actual = (trainer(split, fast=fast, **kind).epoch(1).cost for fast in (False, True))
-    assert pytest.approx(expected, rel=5e-5) == actual
-
-
 def test_a_cost_that_is_not_finite_stops_the_training() -> None:
     message = (
         r"Training broke down in epoch 3, batch \d+ of 10: expected a finite cost, received (nan|inf)\. "
@@ -298,15 +260,6 @@ def test_a_batch_whose_gradient_overflows_is_skipped(begun: int, monkeypatch: py
     assert 2 * begun == int(iterations.numpy())  # for the schedule of the learning rate
     iterations.assign(begun)
     assert_same(before, ready.state())
-
-
-def test_a_skipped_batch_leaves_no_trace() -> None:
-    """Nineteen batches that cost nothing, and one that overflows."""
-    ready = on_the_brink([0] * 39 + [1])
-    before = ready.model.get_weights()
-    epoch = ready.epoch(1)
-    assert (1_000 / 40, 39 / 40) == (epoch.cost, epoch.accuracy)
-    assert_same(before, ready.model.get_weights())
 
 
 def test_too_many_of_them_stop_the_training() -> None:
