@@ -189,7 +189,7 @@ def _all_ended(run_ids: Mapping[Job, str]) -> Iterator[None]:
 def _size(job: Job) -> tuple[int, bool, int]:
     """Return what sorts jobs by the time they take, roughly: layers passed through, then what each computes.
 
-    A cell of one's own has no fast path.
+    A custom cell has no fast path.
     """
     settings = job.settings
     directions = 2 if settings.direction == "bidirectional" else 1

@@ -70,13 +70,13 @@ BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search
 TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
 PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model
 VERSION = "version."  # and a package's name
-CELL_FILE = "cell_file"  # the SHA-256 of the file of a cell of one's own
+CELL_FILE = "cell_file"  # the SHA-256 of the file of a custom cell
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 
 # Artifacts.
 CONFIGURATION = "configuration.yaml"  # the file of parameters that was given, as it was
-CELL_FOLDER = "cell"  # the file of a cell of one's own
+CELL_FOLDER = "cell"  # the file of a custom cell
 HISTORY = "training/history.csv"
 CURVES = "training/curves.png"
 PER_CLASS = "evaluation/per_class.csv"

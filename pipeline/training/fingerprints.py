@@ -1,7 +1,7 @@
 """What makes two trainings the same: a digest of all that settles their numbers.
 
 That is the parameters as they apply to the data, the data, and the code: the modules that split, train and score
-(:data:`CODE`), whatever these import of this package, the file of a cell of one's own, and the versions of TensorFlow
+(:data:`CODE`), whatever these import of this package, the file of a custom cell, and the versions of TensorFlow
 and Keras. A message in the terminal, the report's page or the server may change; the numbers do not, and neither does
 the fingerprint.
 """

@@ -1,4 +1,4 @@
-"""The cells of one's own among some trainings, tried before any data is touched."""
+"""Validate the custom cells of some trainings before any data is read."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pipeline.startup import start_tensorflow
 
 
 def check(trainings: Sequence[Settings]) -> None:
-    """Try each cell of one's own once in each way that the trainings have it; without one, do nothing.
+    """Validate each custom cell once for each direction and size; without one, do nothing.
 
     Raises:
         UsageError: one cannot be trained, or two of them have classes of one name, which a saved model could not tell

@@ -93,7 +93,7 @@ def open_run(
 
 
 def _log_cell(run_id: str, cell: str) -> None:
-    """Keep the file of a cell of one's own with the run."""
+    """Keep the file of a custom cell with the run."""
     if cells.is_custom(cell):
         file = custom_cells.source(cell)
         with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +212,7 @@ def _temperature(classify: network.Classify, data: DataSet) -> float:
 
 
 def _needed(opened: OpenRun) -> str:
-    """Return what the Keras file of a cell of one's own needs to be opened."""
+    """Return what is needed to open the Keras file of a custom cell."""
     cell = opened.settings.cell
     module, _, kind = cell.partition(":")
     return (

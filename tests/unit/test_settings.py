@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> No
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
         ("warmup_epochs", -1, "greater than or equal to 0"),
+        ("shards", 17, "less than or equal to 16"),
         ("dropout", 1, "less than 1"),
         ("ema", 1.0, "less than 1"),
         ("label_smoothing", 1.0, "less than 1"),
