@@ -69,9 +69,7 @@ def read_training_data(source: Path) -> tuple[Any, Any]:
     arrays = []
     for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
         path = next(path for path in (source / f"{stem}.gz", source / stem) if path.exists())
-        with path.open("rb") as file:
-            content = idx.unpack(idx.Received(file, path.name))
-        arrays.append(idx.read(content, name=path.name)[HELD_OUT:])
+        arrays.append(idx.read(path.read_bytes(), name=path.name)[HELD_OUT:])
     images, labels = arrays
     return images, labels
 

@@ -1,28 +1,22 @@
-"""The data sets: what is published of each, and how its files are recognised.
+"""The known data sets: what is published of each, and where.
 
-A data set is four IDX files (:data:`STEMS`). Whatever gave them, their
-content is recognised by its digest: four that match what is published carry
-that name, all others ``custom-<digest8>``.
+A data set is four IDX files (:data:`STEMS`). Files whose digests match the
+published ones carry that data set's name, all others ``custom-<digest8>``.
 """
 
-import dataclasses
-import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline import digests
-from pipeline.data import idx
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-"""The names of the four files, in the order in which their digests make up that of the data set."""
+"""The names of the four files, in the order in which their digests make up the digest of the data set."""
 
 DIGITS = "digits"
 
 SPLIT_SEED = 20_240_501
-"""Seed of every split that is made here. No setting: runs with other seeds shall see the same split."""
+"""Seed of every split that is made here. It is no setting: runs with different seeds see the same split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +24,13 @@ class Published:
     """What is published of a data set.
 
     Args:
-        digests: of each file in the order of :data:`STEMS`, as ``sha256:…`` of
-            its content, or ``md5:…`` of its .gz where only that is published.
+        digests: of each file in the order of :data:`STEMS`: ``sha256:…`` of the content, or ``md5:…`` of the .gz file
+            where only that is published.
         class_names: one per label, from 0.
-        folder: in this package, that holds the four files; None: they are fetched.
-        mirrors: base addresses, the first one tried first.
-        validation: how many training images, the first ones, are held out for
-            validation by convention. None: there is no convention.
+        folder: a folder in this package with the four .gz files; None: there is none.
+        mirrors: base addresses, in the order in which they are tried.
+        validation: number of training images, the first ones, that are held out for validation by convention.
+            None: there is no convention.
     """
 
     digests: tuple[str, ...]
@@ -46,7 +40,7 @@ class Published:
     validation: int | None = None
 
 
-# MNIST's digests are those of the content: .gz files differ by the time stamp in their header, the content does not.
+# MNIST's digests are of the content: equal content may be compressed differently.
 CATALOGUE: dict[str, Published] = {
     "mnist": Published(
         folder=Path(__file__).with_name("mnist"),
@@ -85,11 +79,11 @@ CATALOGUE: dict[str, Published] = {
             "md5:5c965bf0a639b31b8f53240b1b52f4d7",
             "md5:7320c461ea6c1c855c0b718fb2a4b134",
         ),
-        # Hiragana, in Latin letters: the fonts of a figure may lack the others.
+        # Hiragana in Latin letters: the fonts of figures may lack the originals.
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         validation=5_000,
     ),
-    # Published nowhere as IDX files; these are what make_digits gives.
+    # Not published as IDX files: these are the digests of what sources.make_digits returns.
     DIGITS: Published(
         digests=(
             "sha256:8ed2dd476154bd2a0eba8b36269c79e520ddf8a7be5315d61f7433bef8e2769b",
@@ -102,56 +96,6 @@ CATALOGUE: dict[str, Published] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class RawFile:
-    """One of the four files as it was obtained.
-
-    Args:
-        name: as it was found, such as ``train-images-idx3-ubyte.gz``.
-        received: the digests of its bytes as they were found, by the name of the algorithm.
-        content: the IDX file in it, not compressed.
-        sha256: digest of ``content``.
-    """
-
-    name: str
-    received: Mapping[str, str]
-    content: bytes = dataclasses.field(repr=False)
-    sha256: str
-
-    def digest(self, algorithm: str) -> str:
-        """Return this file's digest as it is published: ``sha256:…`` of its content, ``md5:…`` as received."""
-        return f"{algorithm}:{self.sha256 if algorithm == 'sha256' else self.received[algorithm]}"
-
-    def has(self, published: str) -> bool:
-        """Return whether this file's digest is the ``published`` one."""
-        return self.digest(published.partition(":")[0]) == published
-
-
-def open_file(stem: str, name: str, file: BinaryIO) -> RawFile:
-    """Return the file ``stem`` that is found under ``name``, read to its end, decompressed and checked to be whole.
-
-    Raises:
-        DataError: it is not a whole IDX file of images or labels, whichever the stem says.
-    """
-    received = idx.Received(file, name)
-    content = idx.unpack(received, kind="images" if "images" in stem else "labels")
-    sha256 = hashlib.sha256(content).hexdigest()
-    return RawFile(name=name, received=received.digests(), content=content, sha256=sha256)
-
-
 def is_name(name: str) -> bool:
-    """Return whether a data set may go by that name: what is read of a file or a store is not taken for one unseen."""
+    """Return whether a name is that of a known data set or ``custom-<digest8>``: names may come from a server."""
     return name in CATALOGUE or re.fullmatch(f"custom-[0-9a-f]{{{digests.SHORT}}}", name) is not None
-
-
-def recognise(files: Mapping[str, RawFile]) -> str:
-    """Return the name of the data set that these four files (by stem) are: a published one, or ``custom-<digest8>``."""
-    for name, published in CATALOGUE.items():
-        if all(files[stem].has(digest) for stem, digest in zip(STEMS, published.digests, strict=True)):
-            return name
-    return f"custom-{digest_of(files)[: digests.SHORT]}"
-
-
-def digest_of(files: Mapping[str, RawFile]) -> str:
-    """Return the digest of the data set: one of the digests of the content of its four files."""
-    return digests.of_texts(*(files[stem].sha256 for stem in STEMS))

@@ -9,7 +9,6 @@ Document Recognition", Proc. IEEE 86, 1998, section III.A). Whether other data
 has it is measured, whatever it is called.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -60,19 +59,6 @@ class Form:
         ink = 255 - images if light_on_dark is False else images
         boxed = light_on_dark is not None and bool(is_boxed(ink).mean() >= MOST)
         return cls(height=images.shape[1], width=images.shape[2], light_on_dark=light_on_dark, boxed=boxed)
-
-    @classmethod
-    def described(cls, known: Mapping[str, Any], *, dataset: str, height: int, width: int) -> Self:
-        """Return the form that a model's description names; of a former model, which names none, by its data set."""
-        mnist = dataset == "mnist"
-        form = known.get("form", {"light_on_dark": True if mnist else None, "boxed": mnist})
-        light_on_dark, boxed = form["light_on_dark"], form["boxed"]
-        return cls(
-            height=height,
-            width=width,
-            light_on_dark=None if light_on_dark is None else bool(light_on_dark),
-            boxed=bool(boxed),
-        )
 
     def description(self) -> dict[str, bool | None]:
         """Return what a model's description says of its form, beside the size."""

@@ -6,104 +6,93 @@
         examples.csv                          split, index in its IDX file and label of each image
         manifest.json
 
-How the splits are made up is in ``splits.py``.
+``splits.py`` decides which example is in which split.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
 from pipeline import digests, disk
-from pipeline.data import datasets, folders, raw_data, splits
-from pipeline.data.raw_data import MANIFEST, RawData
-from pipeline.data.splits import SPLITS, Bytes, DataSet, Part, Split
+from pipeline.data import datasets, raw_data, splits, stored
+from pipeline.data.splits import SPLITS, DataSet, Split
+from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
+    from pipeline.progress import Reporter
     from pipeline.settings import DataSettings
 
 EXAMPLES = "examples.csv"
-FILES = (EXAMPLES, *(f"{split}_{what}.npy" for split in SPLITS for what in ("images", "labels")))
-
-
-class _Manifest(BaseModel):
-    """What ``manifest.json`` holds. ``files``: the digest of each other file, by name; ``counts``: images by split."""
-
-    name: str
-    digest: str
-    source: str
-    height: int
-    width: int
-    classes: int
-    class_names: tuple[str, ...]
-    counts: dict[str, int]
-    code: str
-    files: dict[str, str]
 
 
 # --- made from raw data ---------------------------------------------------------------------------------------------
 
 
-def save(raw: RawData, *, data_dir: Path, code: str) -> DataSet:
-    """Split raw data, keep the splits in their folder under ``data_dir``, and return them from there.
+def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
+    """Return raw data in three splits: made unless they are there, unchanged and intact.
 
     Args:
-        raw: what :func:`pipeline.data.raw_data.locate` gives.
+        raw: verified.
         data_dir: holds the processed data sets, in ``processed``.
-        code: digest of the code that does this, to be recorded.
+        reporter: told what was made, and which classes are too small.
 
     Raises:
-        DataError: the raw files do not make up a data set that can be split and learned, or have changed.
+        DataError: the files do not make up a data set that can be split and learned.
     """
+    with stored.locked(processed_folder(data_dir), reporter):
+        try:
+            found = _find(data_dir, raw.name, raw.digest)
+            unchanged = (found.code, found.origin) == (code(), raw.origin)
+        except DataError:
+            unchanged = False
+        if not unchanged:
+            found = _save(raw, data_dir)
+    data = _load(found)
+    if unchanged:
+        reporter.note(f"Skipped preprocess: {data.name} in {data.folder} is unchanged and intact.")
+    else:
+        counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
+        reporter.note(f"Preprocessed {data.name} into {data.folder}: {counts} images.")
+    for remark in splits.remarks(data):
+        reporter.note(remark)
+    return data
+
+
+def _save(raw: Stored, data_dir: Path) -> Stored:
     published = datasets.CATALOGUE.get(raw.name)
-    parts = splits.divide(raw_data.read_arrays(raw), published)
-    classes = 1 + max(int(part.split.labels.max()) for part in parts.values())
-    class_names = published.class_names if published else tuple(str(label) for label in range(classes))
-    folder = folder_of(data_dir, raw.name, raw.digest)
-    with disk.new_folder(folder) as incoming:
-        _write(incoming, parts, raw=raw, class_names=class_names, code=code)
-    return load(folder)
+    arrays = raw_data.read_arrays(raw)
+    splits.validate(arrays, known_classes=len(published.class_names) if published else None)
+    classes = 1 + max(int(arrays[1].max()), int(arrays[3].max()))
+    made = {
+        "folder": folder_of(data_dir, raw.name, raw.digest),
+        "code": code(),
+        "class_names": published.class_names if published else tuple(map(str, range(classes))),
+    }
+    train, validation = splits.hold_out(arrays[1], first=published.validation if published else None)
+    indices = dict(zip(SPLITS, (train, validation, np.arange(len(arrays[3]))), strict=True))
+    return raw.model_copy(update=made).write(lambda folder: _write(folder, arrays, indices))
 
 
-def _write(folder: Path, parts: Mapping[str, Part], *, raw: RawData, class_names: tuple[str, ...], code: str) -> None:
-    for name, part in parts.items():
-        _save(folder / f"{name}_images.npy", part.split.images)
-        _save(folder / f"{name}_labels.npy", part.split.labels)
-    _write_examples(folder / EXAMPLES, parts)
-    height, width = parts["train"].split.images.shape[1:]
-    manifest = _Manifest(
-        name=raw.name,
-        digest=raw.digest,
-        source=raw.provenance.origin,
-        height=height,
-        width=width,
-        classes=len(class_names),
-        class_names=class_names,
-        counts={name: len(part.index) for name, part in parts.items()},
-        code=code,
-        files={name: digests.of_file(folder / name) for name in FILES},
-    )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-
-
-def _save(path: Path, array: Bytes) -> None:
-    with path.open("wb") as file:
-        # Given the file itself, NumPy writes past Python, and of a full disk says no more than how much is missing.
-        np.save(SimpleNamespace(write=file.write), array)
-
-
-def _write_examples(path: Path, parts: Mapping[str, Part]) -> None:
+def _write(folder: Path, arrays: list[splits.Bytes], indices: dict[str, splits.Indices]) -> None:
     import pandas as pd
 
-    tables = [
-        pd.DataFrame({"split": name, "index": part.index, "label": part.split.labels}) for name, part in parts.items()
-    ]
-    pd.concat(tables).to_csv(path, index=False)
+    tables = []
+    for split, index in indices.items():
+        images, labels = (array[index] for array in (arrays[2:] if split == "test" else arrays[:2]))
+        for what, array in (("images", images), ("labels", labels)):
+            with (folder / f"{split}_{what}.npy").open("wb") as file:
+                # Given the file itself, NumPy would not say why it cannot be written.
+                np.save(SimpleNamespace(write=file.write), array)
+        tables.append(pd.DataFrame({"split": split, "index": index, "label": labels}))
+    pd.concat(tables).to_csv(folder / EXAMPLES, index=False)
+
+
+def code() -> str:
+    """Return the digest of the code that decides the content of a processed data set."""
+    return digests.of_code("data/processed.py")
 
 
 # --- found again ----------------------------------------------------------------------------------------------------
@@ -115,10 +104,10 @@ def processed_folder(data_dir: Path) -> Path:
 
 
 def folder_of(data_dir: Path, name: str, digest: str) -> Path:
-    """Return the folder of a processed data set, whether it is there or not.
+    """Return the folder of a processed data set, whether it exists or not.
 
     Raises:
-        DataError: the name or the digest, which a store may have given, is none that this pipeline writes.
+        DataError: the name or the digest, which may come from a server, is not one that this pipeline writes.
     """
     if not datasets.is_name(name) or not digests.is_digest(digest):
         raise DataError(
@@ -128,31 +117,6 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     return processed_folder(data_dir) / f"{name}-{digest[: digests.SHORT]}"
 
 
-def load(folder: Path) -> DataSet:
-    """Return the data set in ``folder``, its arrays mapped from their files, not read: intact or not.
-
-    Raises:
-        DataError: there is none, or one whose files cannot be read.
-    """
-    manifest = _read(folder)
-    if manifest is None:
-        raise DataError(f"{folder}: expected a processed data set, found none. First run `pipeline preprocess`.")
-    try:
-        parts = {
-            split: Split(images=_map(folder, split, "images"), labels=_map(folder, split, "labels")) for split in SPLITS
-        }
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{folder}: expected a whole data set: {error}. Run `pipeline preprocess` again.") from None
-    return DataSet(
-        name=manifest.name,
-        digest=manifest.digest,
-        source=manifest.source,
-        class_names=manifest.class_names,
-        folder=folder,
-        **parts,
-    )
-
-
 def find(settings: "DataSettings") -> DataSet:
     """Return the processed data set that the settings name, checked to be intact.
 
@@ -160,9 +124,7 @@ def find(settings: "DataSettings") -> DataSet:
         DataError: it has not been downloaded or preprocessed yet, or a file of it has changed.
     """
     raw = raw_data.locate(settings)
-    dataset = _find(settings.data_dir, raw.name, raw.digest, settings.command("preprocess"))
-    # The same content may have been obtained from somewhere else before.
-    return replace(dataset, source=raw.provenance.origin)
+    return _load(_find(settings.data_dir, raw.name, raw.digest, settings.command("preprocess")))
 
 
 def find_by_digest(data_dir: Path, name: str, digest: str) -> DataSet:
@@ -171,37 +133,53 @@ def find_by_digest(data_dir: Path, name: str, digest: str) -> DataSet:
     Raises:
         DataError: it is not there, or a file of it has changed.
     """
-    return _find(data_dir, name, digest, "pipeline preprocess")
+    return _load(_find(data_dir, name, digest))
 
 
-def code_of(folder: Path) -> str | None:
-    """Return the digest of the code that made the data set in ``folder``; None where there is no data set."""
-    manifest = _read(folder)
-    return manifest.code if manifest else None
-
-
-def _find(data_dir: Path, name: str, digest: str, command: str) -> DataSet:
+def _find(data_dir: Path, name: str, digest: str, command: str = "pipeline preprocess") -> Stored:
     folder = folder_of(data_dir, name, digest)
-    manifest = _read(folder)
-    if manifest is None or manifest.digest != digest:
+    found = Stored.read(folder)
+    if found is None or found.digest != digest:
         raise DataError(
             f"data_dir: expected the processed data set {name} (digest {digest}) in {folder}, found none. "
             f"First run `{command}`."
         )
-    folders.check_files(folder, manifest.files, remedy=f"Run `{command}` to make it again.")
-    return load(folder)
+    found.verify()
+    return found
 
 
-def _read(folder: Path) -> _Manifest | None:
-    """Return the manifest in a folder; None where there is none that :func:`save` would have written there."""
-    try:
-        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    ours = folder.name == f"{manifest.name}-{manifest.digest[: digests.SHORT]}" and datasets.is_name(manifest.name)
-    return manifest if ours and set(manifest.files) == set(FILES) else None
+def _load(found: Stored) -> DataSet:
+    """Return a data set, its arrays mapped from their files, not read."""
+    arrays = {name: np.load(found.folder / name, mmap_mode="r") for name in found.files if name.endswith(".npy")}
+    parts = {
+        split: Split(images=arrays[f"{split}_images.npy"], labels=arrays[f"{split}_labels.npy"]) for split in SPLITS
+    }
+    return DataSet(
+        name=found.name,
+        digest=found.digest,
+        source=found.origin,
+        class_names=found.class_names,
+        folder=found.folder,
+        **parts,
+    )
 
 
-def _map(folder: Path, split: str, what: str) -> Bytes:
-    array: Bytes = np.load(folder / f"{split}_{what}.npy", mmap_mode="r")
-    return array
+# --- made by other code ---------------------------------------------------------------------------------------------
+
+
+def superseded(data_dir: Path) -> list[Path]:
+    """Return the folders of processed data that other code has made and that can be made again from raw data."""
+    found = filter(None, map(Stored.read, processed_folder(data_dir).glob("[!.]*")))
+    raw = {stored.digest for path in raw_data.raw_folder(data_dir).glob("[!.]*") if (stored := Stored.read(path))}
+    return sorted(each.folder for each in found if each.code != code() and each.digest in raw)
+
+
+def remove_superseded(folder: Path, data_dir: Path, reporter: "Reporter") -> None:
+    """Remove a processed data set, if it is still superseded.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    with stored.locked(processed_folder(data_dir), reporter):
+        if folder in superseded(data_dir):
+            disk.remove_folder(folder)

@@ -1,21 +1,42 @@
 """Where the four files of a data set come from: this package, mirrors, another address, a folder, or scikit-learn."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+import time
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from pipeline import digests
 from pipeline.data import idx
-from pipeline.data.datasets import CATALOGUE, SPLIT_SEED, STEMS, RawFile, open_file
-from pipeline.data.transfer import NoAnswerError, fetch
+from pipeline.data.datasets import CATALOGUE, DIGITS, SPLIT_SEED, STEMS
+from pipeline.data.raw_data import RawFile
 from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
-from pipeline.settings import option, shown
+from pipeline.settings import DataSettings, is_address, option, shown
+
+NAMES_LISTED = 8
+"""Number of files of a wrong folder that an error lists."""
+
+TIMEOUT = 30
+"""Seconds that a server may stay silent."""
+
+PAUSES = (0.5, 2.0)
+"""Seconds to wait before the second and the third attempt to fetch a file."""
+
+
+def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
+    """Return the four files (by stem) that the settings name, and where they come from.
+
+    Raises:
+        DataError: the source does not hold, or no mirror gave, four whole IDX files.
+        UsageError: ``source`` is an address of neither http nor https.
+    """
+    if settings.published:
+        return (make_digits(), "scikit-learn") if settings.dataset == DIGITS else fetch(settings.dataset, reporter)
+    if is_address(settings.source):
+        return fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
+    return read_folder(Path(settings.key)), settings.key
 
 
 def make_digits() -> dict[str, RawFile]:
@@ -34,142 +55,99 @@ def make_digits() -> dict[str, RawFile]:
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED
     )
-    arrays = (train_images, train_labels, test_images, test_labels)
-    return {stem: open_file(stem, stem, BytesIO(idx.encode(array))) for stem, array in zip(STEMS, arrays, strict=True)}
+    arrays = zip(STEMS, (train_images, train_labels, test_images, test_labels), strict=True)
+    return {stem: RawFile.of(idx.encode(array), stem=stem, name=stem) for stem, array in arrays}
 
 
 # --- a folder -------------------------------------------------------------------------------------------------------
 
 
+def read_folder(folder: Path) -> dict[str, RawFile]:
+    """Return the four files (by stem) in ``folder``.
+
+    Raises:
+        DataError: a file is missing, cannot be read or is no whole IDX file; or it is there both as .gz and plain, with
+            different contents.
+    """
+    files = {}
+    for stem, paths in _find(folder).items():
+        first, *others = (RawFile.of(_read(path), stem=stem, name=str(path)) for path in paths)
+        if any(other.sha256 != first.sha256 for other in others):
+            raise DataError(
+                f"source: expected {' and '.join(map(str, paths))} to hold the same, received different contents. "
+                "Remove one of them."
+            )
+        files[stem] = first
+    return files
+
+
 def digests_in(folder: Path) -> dict[str, str]:
-    """Return the digest of each file in ``folder`` that is one of the four, by its name.
+    """Return the digest of each of the four files in a folder, as it is there, by its name.
 
     Raises:
         DataError: a file is missing or cannot be read.
     """
-    with _reading(folder):
-        return {path.name: digests.of_file(path) for paths in _find(folder).values() for path in paths}
-
-
-def read_folder(folder: Path, expected: Mapping[str, str]) -> dict[str, RawFile]:
-    """Return the four files (by stem) in ``folder``, ``.gz`` before plain where it holds one as both.
-
-    Args:
-        folder: that holds them.
-        expected: what :func:`digests_in` gave. It is looked at as the files are read, and once more at the end.
-
-    Raises:
-        DataError: a file is missing, cannot be read, is no IDX file or changes meanwhile; or it is there twice, with
-            different contents.
-    """
-    with _reading(folder):
-        found = {stem: [_open(path, stem) for path in paths] for stem, paths in _find(folder).items()}
-    received = {Path(file.name).name: file.received["sha256"] for files in found.values() for file in files}
-    if not (expected == received == digests_in(folder)):
-        raise DataError(
-            f"source: expected files in {folder} that stay as they are, but they changed while they were read. "
-            "Wait until they are complete, then run this again."
-        )
-    for first, *others in found.values():
-        for other in others:
-            if other.sha256 != first.sha256:
-                raise DataError(
-                    f"source: expected {first.name} and {other.name} to hold the same, received two different "
-                    "contents. Remove the one that is not meant."
-                )
-    return {stem: files[0] for stem, files in found.items()}
-
-
-def _open(path: Path, stem: str) -> RawFile:
-    with path.open("rb") as file:
-        return open_file(stem, str(path), file)
+    return {path.name: hashlib.sha256(_read(path)).hexdigest() for paths in _find(folder).values() for path in paths}
 
 
 def _find(folder: Path) -> dict[str, list[Path]]:
-    """Return where each of the four files (by stem) is, ``.gz`` first: twice where it is there as both.
+    """Return the paths of each of the four files (by stem) in a folder: .gz, plain, or both.
 
-    Archives unpack them under other names, too: ``train-images.idx3-ubyte``, or in capitals.
+    Archives give them other names, too: ``train-images.idx3-ubyte``, or capitals.
     """
+    expected = f"source: expected the four files {', '.join(STEMS)}, each plain or as .gz, in {folder}"
     found: dict[str, list[Path]] = {stem: [] for stem in STEMS}
-    names = sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in sorted(names, key=lambda path: path.suffix.lower() != ".gz"):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{expected}, received: {reason(error)}. Name the folder that holds them.") from None
+    for path in paths:
         stem = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
         if stem in found and path.is_file():
             found[stem].append(path)
     if not all(found.values()):
-        raise DataError(_explain_folder(folder))
+        names = [f"{path.name}/" if path.is_dir() else path.name for path in paths[:NAMES_LISTED]]
+        more = f" and {len(paths) - NAMES_LISTED} more" if len(paths) > NAMES_LISTED else ""
+        raise DataError(
+            f"{expected}, found {', '.join(names) or 'an empty folder'}{more}. Rename the files, or name their folder."
+        )
     return found
 
 
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
+def _read(path: Path) -> bytes:
     try:
-        yield
+        return path.read_bytes()
     except OSError as error:
-        raise DataError(f"source: expected files to read in {folder}, received: {reason(error)}.") from None
+        raise DataError(f"source: expected to read {path}, received: {reason(error)}.") from None
 
 
-def _explain_folder(folder: Path) -> str:
-    expected = f"expected the four files {', '.join(STEMS)}, each plain or as .gz"
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "is a link to nothing" if folder.is_symlink() else "does not exist"
-        return f"source: {folder} {state}; {expected}, in a folder."
-    names = sorted(map(_listed, folder.iterdir()))
-    found = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")  # noqa: PLR2004
-    return (
-        f"source: {expected}, in {folder}, found {found or 'an empty folder'}. Rename the files, or name their folder."
-    )
+# --- this package, mirrors, or another address ----------------------------------------------------------------------
 
 
-def _listed(path: Path) -> str:
-    return f"{path.name}/" if path.is_dir() else path.name if path.is_file() else f"{path.name} (no file)"
-
-
-def read_package(name: str, reporter: Reporter) -> dict[str, RawFile] | None:
-    """Return the four files of a published data set that come with this package; None where they do not."""
-    published = CATALOGUE[name]
-    if published.folder is None or not published.folder.is_dir():
-        return None
-    try:
-        files = read_folder(published.folder, digests_in(published.folder))
-        for stem, digest in zip(STEMS, published.digests, strict=True):
-            _check_published(files[stem], digest)
-    except DataError as error:
-        reporter.note(f"Asking the mirrors of {name}. {error}")
-        return None
-    return files
-
-
-def _check_published(file: RawFile, digest: str) -> None:
-    if not file.has(digest):
-        received = file.digest(digest.partition(":")[0])
-        raise DataError(f"{file.name}: expected the content digest {digest}, received {received}.")
-
-
-# --- mirrors, or another address ------------------------------------------------------------------------------------
-
-
-def fetch_mirrors(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
-    """Return the four files of a published data set, each from the first mirror that gives it, and where from.
+def fetch(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
+    """Return the four files of a published data set, each from the first place that gives it, and the places' names.
 
     Raises:
-        DataError: no mirror gave them; says why each failed, and the ways out.
+        DataError: no place gave them; says why each failed, and what to do.
     """
+    published = CATALOGUE[name]
     files: dict[str, RawFile] = {}
     givers: list[str] = []
     failures: list[str] = []
-    published = CATALOGUE[name]
-    for mirror in published.mirrors:
+    places: list[Path | str] = [published.folder] if published.folder else []
+    for place in (*places, *published.mirrors):
         try:
-            for stem, digest in zip(STEMS, published.digests, strict=True):
-                if stem not in files:
-                    file = _fetch(mirror, stem, f"{stem}.gz", reporter)
-                    _check_published(file, digest)
-                    files[stem] = file
-                    givers.append(mirror)
+            for stem, digest in list(zip(STEMS, published.digests, strict=True))[len(files) :]:
+                file = _get(place, stem, f"{stem}.gz", reporter)
+                if digest not in file.digests:
+                    received = " and ".join(file.digests)
+                    raise DataError(f"{shown(str(place))}, {stem}: expected the digest {digest}, received {received}.")
+                files[stem] = file
+                # The package is not named by its path on this machine: it would be kept and logged.
+                givers.append(f"the {name} files of this package" if place == published.folder else str(place))
         except DataError as error:
             failures.append(str(error))
-            reporter.note(f"Mirror failed: {error}")
+            reporter.note(f"Source failed: {error}")
         else:
             return files, " and ".join(dict.fromkeys(givers))
     raise DataError(
@@ -189,12 +167,10 @@ def fetch_address(base: str, reporter: Reporter) -> dict[str, RawFile]:
 
 
 def _fetch_either(base: str, stem: str, reporter: Reporter) -> RawFile:
-    failures: list[str] = []
+    failures = []
     for name in (f"{stem}.gz", stem):
         try:
-            return _fetch(base, stem, name, reporter)
-        except NoAnswerError:
-            raise
+            return _get(base, stem, name, reporter)
         except DataError as error:
             failures.append(str(error))
     raise DataError(
@@ -202,12 +178,65 @@ def _fetch_either(base: str, stem: str, reporter: Reporter) -> RawFile:
     )
 
 
-def _fetch(base: str, stem: str, name: str, reporter: Reporter) -> RawFile:
-    """Return the file ``stem`` that goes by ``name`` under an address, whose credentials and query are used for it."""
-    parts = urlsplit(base)
+def _get(place: Path | str, stem: str, name: str, reporter: Reporter) -> RawFile:
+    """Return the file ``stem`` that is called ``name`` in a folder or under an address, with its credentials."""
+    if isinstance(place, Path):
+        return RawFile.of(_read(place / name), stem=stem, name=str(place / name))
+    parts = urlsplit(place)
     address = parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment="").geturl()
+    return RawFile.of(download(address, reporter), stem=stem, name=shown(address))
 
-    def take(file: BinaryIO) -> RawFile:
-        return open_file(stem, shown(address), file)
 
-    return fetch(address, take, reporter)
+def download(address: str, reporter: Reporter) -> bytes:
+    """Return the file at an address, whose credentials are not shown; failures that may be temporary are tried again.
+
+    Raises:
+        DataError: the file cannot be fetched; the message ends with a short reason.
+    """
+    import requests
+    from pooch import HTTPDownloader
+
+    pauses = [*PAUSES]
+    while True:
+        content, bar = BytesIO(), _ProgressBar(address, reporter)
+        try:
+            HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=TIMEOUT)(address, content, None)
+        except requests.RequestException as error:
+            status = error.response.status_code if isinstance(error, requests.HTTPError) else None
+            refused = status is not None and status < 500 and status not in {408, 429}  # noqa: PLR2004
+            if refused or isinstance(error, requests.Timeout) or not pauses:
+                raise DataError(f"{shown(address)}: {f'HTTP {status}' if status else _cause(error)}.") from None
+            time.sleep(pauses.pop(0))
+        else:
+            return content.getvalue()
+
+
+def _cause(error: BaseException) -> str:
+    """Return why a connection failed, in the words of the operating system: urllib3's are long and show the address."""
+    while deeper := error.__cause__ or error.__context__:
+        error = deeper
+    return reason(error) if isinstance(error, OSError) else str(error)
+
+
+class _ProgressBar:
+    """Passes the progress of a download on to a reporter; pooch sets ``total`` and calls the methods."""
+
+    total = 0  # bytes; 0: the server does not say
+
+    def __init__(self, address: str, reporter: Reporter) -> None:
+        self._address, self._reporter, self._done = shown(address), reporter, 0
+
+    def update(self, size: int) -> None:
+        """Add ``size`` bytes: pooch passes the size of its buffer, even if less has arrived."""
+        self._done += size
+        if self._done > idx.LARGEST:
+            raise DataError(
+                f"{self._address}: expected at most {idx.LARGEST:,} bytes, received more. Take another source."
+            )
+        done = min(self._done, self.total or self._done)
+        self._reporter.transfer(urlsplit(self._address).path.rpartition("/")[2], done, self.total or None)
+
+    def reset(self) -> None:
+        """Do nothing: a reporter takes absolute numbers."""
+
+    close = reset

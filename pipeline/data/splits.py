@@ -1,10 +1,11 @@
-"""Images and labels in three splits: what makes them up, and which image goes where. No files are read here.
+"""The splits of a data set: what they must fulfil, and which example goes where. No files are read here.
 
 Published sets of 60,000 hold out their first 5,000 training images for
 validation; of all other data one tenth of each class is drawn with a fixed
 seed. The test split is the one that the data came with.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import digests
-from pipeline.data.datasets import SPLIT_SEED, STEMS, Published
+from pipeline.data.datasets import SPLIT_SEED, STEMS
 from pipeline.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -78,42 +79,6 @@ class DataSet:
         return self.digest[: digests.SHORT]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A split, and the index of each of its images in the file that they came in (N,)."""
-
-    split: Split
-    index: Indices
-
-
-def divide(arrays: Sequence[Bytes], published: Published | None) -> dict[str, Part]:
-    """Return the splits that four arrays make up, by name.
-
-    Args:
-        arrays: training images (N, H, W) and labels (N,), test images (M, H, W) and labels (M,).
-        published: what is published of the data set, where it is a known one.
-
-    Raises:
-        DataError: they do not make up a data set that can be split and learned.
-    """
-    validate(arrays, known_classes=len(published.class_names) if published else None)
-    train_images, train_labels, test_images, test_labels = arrays
-    train, validation = hold_out(train_labels, first=published.validation if published else None)
-    return {
-        "train": Part(split=Split(images=train_images[train], labels=train_labels[train]), index=train),
-        "validation": Part(
-            split=Split(images=train_images[validation], labels=train_labels[validation]), index=validation
-        ),
-        "test": Part(split=Split(images=test_images, labels=test_labels), index=np.arange(len(test_labels))),
-    }
-
-
-def labels_without_training(data: DataSet) -> list[int]:
-    """Return the labels of test images that no training image has, held out for validation or not."""
-    known = np.union1d(data.train.labels, data.validation.labels)
-    return [int(label) for label in np.setdiff1d(data.test.labels, known)]
-
-
 def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> None:
     """Check that four arrays, in the order of the files, make up a data set that can be split and learned.
 
@@ -125,38 +90,18 @@ def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> No
         DataError: counts or sizes that do not agree, too few images or classes, a label out of range.
     """
     train_images, train_labels, test_images, test_labels = arrays
-    _check_counts(train_images, train_labels, STEMS[0], STEMS[1], least=2)
-    _check_counts(test_images, test_labels, STEMS[2], STEMS[3], least=1)
-    _check_sizes(train_images, test_images)
-    _check_labels(train_labels, test_labels, known_classes)
-
-
-def _check_counts(images: Bytes, labels: Bytes, images_name: str, labels_name: str, *, least: int) -> None:
-    if len(images) != len(labels):
-        raise DataError(
-            f"{labels_name}: expected {len(images):,} labels, one for each image in {images_name}, "
-            f"received {len(labels):,}. Check that both files belong to the same data."
-        )
-    if len(images) < least:
-        raise DataError(f"{images_name}: expected at least {least} images, received {len(images)}. Take more data.")
-
-
-def _check_sizes(train_images: Bytes, test_images: Bytes) -> None:
+    _check_counts(train_images, train_labels, STEMS[:2], least=2)
+    _check_counts(test_images, test_labels, STEMS[2:], least=1)
     expected, received = (" × ".join(map(str, images.shape[1:])) for images in (train_images, test_images))
-    if 0 in train_images.shape:
-        raise DataError(f"{STEMS[0]}: expected images of at least one pixel, received {expected}.")
-    if expected != received:
+    if 0 in train_images.shape or expected != received:
         raise DataError(
-            f"{STEMS[2]}: expected images of {expected} pixels, as in {STEMS[0]}, received {received}. "
-            "Bring all images to one size."
+            f"{STEMS[2]}: expected images of at least one pixel, of one size in both files, "
+            f"received {expected} pixels in {STEMS[0]} and {received} here. Bring all images to one size."
         )
-
-
-def _check_labels(train_labels: Bytes, test_labels: Bytes, known_classes: int | None) -> None:
     if train_labels.min() == train_labels.max():
         raise DataError(
             f"{STEMS[1]}: expected labels of at least 2 classes, received only the label {train_labels[0]}. "
-            "There is nothing to tell apart."
+            "Take data of several classes."
         )
     for name, labels in ((STEMS[1], train_labels), (STEMS[3], test_labels)):
         if known_classes is not None and labels.max() >= known_classes:
@@ -166,22 +111,54 @@ def _check_labels(train_labels: Bytes, test_labels: Bytes, known_classes: int | 
             )
 
 
+def _check_counts(images: Bytes, labels: Bytes, names: Sequence[str], *, least: int) -> None:
+    if len(images) != len(labels):
+        raise DataError(
+            f"{names[1]}: expected {len(images):,} labels, one for each image in {names[0]}, "
+            f"received {len(labels):,}. Check that both files belong to the same data."
+        )
+    if len(images) < least:
+        raise DataError(f"{names[0]}: expected at least {least} images, received {len(images)}. Take more data.")
+
+
 def hold_out(labels: Bytes, *, first: int | None = None) -> tuple[Indices, Indices]:
     """Return which training examples are trained on and which are held out for validation: indices into ``labels``.
 
+    Without a convention, a tenth is drawn with a fixed seed, in proportion to the classes; if there are more classes
+    than that, as many examples as there are classes. The only example of a class is trained on.
+
     Args:
         labels: of all training examples (N,), at least 2.
-        first: the convention of a known data set, to hold out its first so many. None, or not fewer than there are:
-            a tenth of each class is drawn with a fixed seed; of all of them, where a class is too small for that.
+        first: the convention of a known data set, to hold out its first so many; None, or not fewer than there are:
+            there is no convention.
     """
     everything = np.arange(len(labels))
     if first is not None and first < len(labels):
         return everything[first:], everything[:first]
     from sklearn.model_selection import train_test_split
 
-    try:
-        parts = train_test_split(everything, test_size=HELD_OUT, random_state=SPLIT_SEED, stratify=labels)
-    except ValueError:
-        parts = train_test_split(everything, test_size=HELD_OUT, random_state=SPLIT_SEED)
-    train, validation = (np.sort(part) for part in parts)
-    return train, validation
+    counts = np.bincount(labels)
+    divisible = everything[counts[labels] > 1]
+    stratify: Bytes | None = labels[divisible]
+    if not len(divisible):  # every class has one example
+        divisible, stratify = everything, None
+    held_out = math.ceil(HELD_OUT * len(divisible))
+    if stratify is not None:
+        held_out = max(held_out, len(np.unique(stratify)))
+    _, validation = train_test_split(divisible, test_size=held_out, random_state=SPLIT_SEED, stratify=stratify)
+    return np.setdiff1d(everything, validation), np.sort(validation)
+
+
+def remarks(data: DataSet) -> list[str]:
+    """Return a sentence for each way in which some classes are too small to be learned or judged."""
+    train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
+    several = train + validation > 1
+    cases = {
+        "no training image, so their test images will be classified wrongly": (train + validation == 0) & (test > 0),
+        "no image to train on: all are held out for validation": (train == 0) & (validation > 0),
+        "a single image, which is trained on and not held out for validation": (train == 1) & ~several,
+        "no validation image": (validation == 0) & several,
+        "no test image": (test == 0) & (train + validation > 0),
+    }
+    named = {what: ", ".join(np.array(data.class_names)[chosen]) for what, chosen in cases.items() if chosen.any()}
+    return [f"{data.name}: these classes have {what}: {names}." for what, names in named.items()]

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import custom_cells, disk
 from pipeline.cells import is_custom
 from pipeline.custom_cells import Source
-from pipeline.data import folders, processed
+from pipeline.data import processed, stored
 from pipeline.errors import DataError, PipelineError, of_library, reason
 from pipeline.execution import job as jobs
 from pipeline.execution.job import Done, Job
@@ -121,7 +121,7 @@ def _bring(job: Job, files: list[Any]) -> None:
         DataError: there is no room for it.
     """
     target = processed.folder_of(data_dir(), job.dataset, job.digest)
-    with folders.locked(processed.processed_folder(data_dir()), Reporter()):
+    with stored.locked(processed.processed_folder(data_dir()), Reporter()):
         try:
             processed.find_by_digest(data_dir(), job.dataset, job.digest)
         except DataError:

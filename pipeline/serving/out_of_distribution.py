@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from pipeline.data import idx
-from pipeline.data.datasets import CATALOGUE, STEMS, open_file
+from pipeline.data.datasets import CATALOGUE, STEMS
 
 EXAMPLES = 30_000  # 94 MB of MNIST's; of 10,000 they find a third fewer of what is none
 BLUR = 1.0  # pixels, standard deviation
@@ -63,8 +63,7 @@ def of(dataset: str, *, height: int, width: int, classes: Sequence[str]) -> Like
 
 
 def _labels(path: Path) -> Bytes:
-    with path.open("rb") as file:
-        return idx.read(open_file(STEMS[1], path.name, file).content, name=path.name)
+    return idx.read(path.read_bytes(), name=path.name, kind="labels")
 
 
 def _directions(images: Bytes) -> Floats:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import disk
-from pipeline.data import stale
+from pipeline.data import processed
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
 from pipeline.stages import environments, listing
@@ -147,14 +147,14 @@ def _while_held(name: str, locks: RunLocks, go: Callable[[], None]) -> bool:
 
 
 def _processed(data_dir: Path, checkpoints: LocalCheckpoints, locks: RunLocks, reporter: Reporter) -> Iterator[Finding]:
-    found = stale.find(data_dir)
+    found = processed.superseded(data_dir)
     if found and any(map(locks.is_held, checkpoints.names())):
         reporter.note("Processed data stays: a training is under way.")
         return
     for folder in found:
 
         def go(folder: Path = folder) -> bool:
-            stale.remove(folder, data_dir, reporter)
+            processed.remove_superseded(folder, data_dir, reporter)
             return True
 
         reason = "other code has made it; the code that is here would make it anew"

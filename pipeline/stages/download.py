@@ -5,12 +5,12 @@ pipeline download --source ~/my-images
 """
 
 from pipeline.data import prepare
-from pipeline.data.raw_data import RawData
+from pipeline.data.stored import Stored
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
 
 
-def download(settings: DataSettings, reporter: Reporter) -> RawData:
+def download(settings: DataSettings, reporter: Reporter) -> Stored:
     """Return the raw data that the settings name, obtained unless it is there, unchanged and intact.
 
     Raises:

@@ -3,7 +3,7 @@
 pipeline preprocess --dataset mnist
 """
 
-from pipeline.data import prepare, raw_data
+from pipeline.data import processed, raw_data
 from pipeline.data.splits import DataSet
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
@@ -16,5 +16,5 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
         DataError: nothing is downloaded yet, a raw file has changed since, or the files do not fit together.
     """
     raw = raw_data.locate(settings)
-    raw_data.verify(raw)
-    return prepare.split(raw, settings.data_dir, reporter)
+    raw.verify()
+    return processed.split(raw, settings.data_dir, reporter)

@@ -197,7 +197,7 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
         (images,), (probabilities,) = model.signature.inputs.inputs, model.signature.outputs.inputs
         _, height, width = images.shape
         dataset, classes = str(known["dataset"]), [str(name) for name in known["class_names"]]
-        form = Form.described(known, dataset=dataset, height=height, width=width)
+        form = Form(height=height, width=width, **known["form"])
         temperature = float(known.get("temperature", 1.0))
         is_ours = probabilities.shape == (-1, len(classes)) and 0 < temperature < np.inf
     except (AttributeError, KeyError, TypeError, ValueError):

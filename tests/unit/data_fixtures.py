@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 
-from pipeline.data.datasets import Published, RawFile, open_file
+from pipeline.data.datasets import Published
+from pipeline.data.raw_data import RawFile
 from pipeline.progress import Reporter
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
@@ -72,7 +72,7 @@ def as_gz(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
     """The four files by stem, from their contents by name."""
     stems = {name: name.removesuffix(".gz") for name in files}
-    return {stem: open_file(stem, name, BytesIO(files[name])) for name, stem in stems.items()}
+    return {stem: RawFile.of(files[name], stem=stem, name=name) for name, stem in stems.items()}
 
 
 def sha256(content: bytes) -> str:

@@ -46,17 +46,6 @@ def test_the_digits_of_scikit_learn_are_light_on_dark_without_a_box() -> None:
     assert Form(height=8, width=8, light_on_dark=True, boxed=False) == Form.of(digits)
 
 
-@pytest.mark.parametrize("light_on_dark", [True, False, None])
-@pytest.mark.parametrize("boxed", [True, False])
-def test_a_models_description_keeps_it(*, light_on_dark: bool | None, boxed: bool) -> None:
-    form = Form(height=6, width=9, light_on_dark=light_on_dark, boxed=boxed)
-    assert form == Form.described({"form": form.description()}, dataset="mnist", height=6, width=9)
-
-
-def test_of_a_model_logged_before_the_data_set_decides() -> None:
-    assert Form(height=28, width=28, light_on_dark=True, boxed=True) == Form.described(
-        {}, dataset="mnist", height=28, width=28
-    )
-    assert Form(height=8, width=8, light_on_dark=None, boxed=False) == Form.described(
-        {}, dataset="digits", height=8, width=8
-    )
+def test_a_description_restores_it() -> None:
+    form = Form(height=6, width=9, light_on_dark=None, boxed=True)
+    assert form == Form(height=6, width=9, **form.description())  # type: ignore[arg-type]

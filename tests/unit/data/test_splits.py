@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sklearn.model_selection import train_test_split
 
 from pipeline.data import idx, splits
 from pipeline.errors import DataError
@@ -29,16 +30,36 @@ def test_a_tenth_of_each_class_is_held_out_of_other_data() -> None:
     assert sorted(train) == train.tolist()
 
 
-def test_the_same_images_are_held_out_each_time() -> None:
-    given = np.arange(100, dtype=np.uint8) % 2
-    assert splits.hold_out(given)[1].tolist() == splits.hold_out(given)[1].tolist()
+def test_a_class_with_a_single_image_is_trained_on_and_the_others_stay_stratified() -> None:
+    given = np.array([*np.repeat(np.arange(9, dtype=np.uint8), 30), 9, 10], np.uint8)
+    train, validation = splits.hold_out(given)
+    assert [3] * 9 == np.bincount(given[validation]).tolist()
+    assert [*([27] * 9), 1, 1] == np.bincount(given[train]).tolist()
+    alone = splits.hold_out(given[:270])  # the others are split as if it were not there
+    assert alone[1].tolist() == validation.tolist()
 
 
-@pytest.mark.parametrize("given", [[0] * 30 + [1], [0, 1], list(range(30))])
-def test_a_class_too_small_to_be_parted_is_no_obstacle(given: list[int]) -> None:
+def test_more_classes_than_a_tenth_of_the_images_are_stratified() -> None:
+    given = np.repeat(np.arange(10, dtype=np.uint8), 4)
+    train, validation = splits.hold_out(given)
+    assert [1] * 10 == np.bincount(given[validation]).tolist()
+    assert [3] * 10 == np.bincount(given[train]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "held_out"), [([0] * 30 + [1], 3), ([0, 1], 1), (list(range(30)), 3), ([0, 0, 1], 1)]
+)
+def test_some_examples_are_held_out_of_the_smallest_classes(given: list[int], held_out: int) -> None:
     train, validation = splits.hold_out(np.array(given, np.uint8))
-    assert -(-len(given) // 10) == len(validation)
+    assert held_out == len(validation)
     assert list(range(len(given))) == sorted((*train, *validation))
+
+
+@pytest.mark.parametrize("counts", [(100, 200, 50), (2, 300, 40), (37, 41, 43)])
+def test_data_without_small_classes_is_split_as_by_scikit_learn_alone(counts: tuple[int, ...]) -> None:
+    given = np.repeat(np.arange(3, dtype=np.uint8), counts)
+    expected = train_test_split(np.arange(len(given)), test_size=0.1, random_state=20_240_501, stratify=given)
+    assert [sorted(part) for part in expected] == [part.tolist() for part in splits.hold_out(given)]
 
 
 def test_a_convention_that_would_leave_nothing_gives_way() -> None:
@@ -55,7 +76,10 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
         ({"TRAIN_LABELS": labels([0, 1] * 9)}, f"{TRAIN_LABELS}: expected 20 labels, one for each image .*received 18"),
         ({"TRAIN_IMAGES": images(1_293)}, f"{TRAIN_LABELS}: expected 1,293 labels, one for each image .*received 20"),
         ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_LABELS}: expected 4 labels, one for each image .*received 5"),
-        ({"TEST_IMAGES": images(4, 3, 2)}, f"{TEST_IMAGES}: expected images of 2 × 3 pixels, .*received 3 × 2"),
+        (
+            {"TEST_IMAGES": images(4, 3, 2)},
+            f"{TEST_IMAGES}: expected images .*, received 2 × 3 pixels in {TRAIN_IMAGES} and 3 × 2 here",
+        ),
         (
             {"TEST_IMAGES": images(0), "TEST_LABELS": labels([])},
             f"{TEST_IMAGES}: expected at least 1 images, received 0",
@@ -64,7 +88,10 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
             {"TRAIN_IMAGES": images(1), "TRAIN_LABELS": labels([0])},
             f"{TRAIN_IMAGES}: expected at least 2 images, received 1",
         ),
-        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected images of at least one pixel, received 0 × 3"),
+        (
+            {"TRAIN_IMAGES": images(20, 0, 3)},
+            f"{TEST_IMAGES}: expected images of at least one pixel, .* received 0 × 3",
+        ),
         ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_LABELS}: expected labels of at least 2 classes, .* the label 3"),
     ],
 )

@@ -44,7 +44,6 @@ def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() ->
         "cells.py",
         "custom_cells.py",
         "data/datasets.py",
-        "data/idx.py",
         "data/splits.py",
         "digests.py",
         "errors.py",
