@@ -82,9 +82,9 @@ class Comparison:
         return self._table("summary")
 
     @cached_property
-    def verdicts(self) -> "pd.DataFrame":
-        """A row per pair of configurations: the difference and whether it is significant."""
-        return self._table("verdicts")
+    def pairwise_tests(self) -> "pd.DataFrame":
+        """A row per pair of configurations: the difference, its interval, whether it is significant."""
+        return self._table("pairwise_tests")
 
     def _table(self, name: str) -> "pd.DataFrame":
         import pandas as pd

@@ -1,5 +1,5 @@
-"""Finished trainings to groups, verdicts, charts and one page.
+"""Finished runs to groups, pairwise tests, charts and one page.
 
-In: runs. Out: means, verdicts, tables, figures, a page.
+In: runs. Out: means, tests, a recommendation, tables, charts, a page.
 Imports: cells, data, digests, disk, errors, evaluation, progress, settings, tracking.
 """

@@ -1,75 +1,25 @@
-"""A comparison against what is there already: better than that, equal within the interval, or worse.
+"""A comparison against an existing model: better, worse, no significant difference, or undecided."""
 
-For a team's continuous integration: the judgement is on the test images alone, by the paired bootstrap of
-:mod:`pipeline.comparison.pairwise_tests`. The trainings on either side may be of other seeds, and of any number.
-"""
-
-from dataclasses import dataclass
-from enum import StrEnum
-
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.comparison import grouping, selection
+from pipeline.comparison import grouping, pairwise_tests, selection
+from pipeline.comparison.formatting import points
 from pipeline.comparison.grouping import Group
-from pipeline.comparison.pairwise_tests import Interval, Resampled
-from pipeline.comparison.selection import Selection
+from pipeline.comparison.pairwise_tests import FEWEST_SEEDS, PairwiseTest
 from pipeline.digests import SHORT
 from pipeline.errors import RegressionError, UsageError
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS
 from pipeline.tracking import models, schema, store
 
-
-class Standing(StrEnum):
-    """How one group stands to another."""
-
-    BETTER = "better"
-    EQUAL = "equal"
-    WORSE = "worse"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What the test images say of a group, against another.
-
-    Attributes:
-        group: the label of the one that is judged.
-        reference: what it is judged against, as it was named.
-        difference: its mean test accuracy less that of the reference, a fraction.
-        interval: of the difference, over images, at 95 %.
-    """
-
-    group: str
-    reference: str
-    difference: float
-    interval: Interval
-
-    @property
-    def standing(self) -> Standing:
-        """Better or worse only where the interval does not cover zero."""
-        if self.interval.covers_zero:
-            return Standing.EQUAL
-        return Standing.BETTER if self.difference > 0 else Standing.WORSE
-
-    @property
-    def sentence(self) -> str:
-        """The judgement in words, in percentage points."""
-        low, high = (f"{100 * bound:+.2f}" for bound in self.interval)
-        words = {
-            Standing.BETTER: f"{self.group} is better than",
-            Standing.EQUAL: f"{self.group} is equal, as far as these images show, to",
-            Standing.WORSE: f"{self.group} is worse than",
-        }
-        return f"{words[self.standing]} {self.reference}: {100 * self.difference:+.2f} points ({low} to {high})."
+BETTER, SAME, WORSE, UNDECIDED = "better", "no significant difference", "worse", "undecided"
+"""The results of a regression check."""
 
 
 def reference(given: str, digest: str) -> Group:
-    """Return what a comparison is judged against.
+    """Return what a comparison is checked against.
 
     Args:
-        given: the address of a model, such as ``models:/mnist-gru@champion``, the id of a training, or that of a
-            comparison, of which the best by validation counts.
+        given: the address of a model, such as ``models:/mnist-gru@champion``, the id of a training run, or the id of a
+            comparison, of which the recommended configuration counts.
         digest: of the data that both must share.
 
     Raises:
@@ -77,50 +27,43 @@ def reference(given: str, digest: str) -> Group:
         UsageError: it is of other data.
     """
     run = store.get_run(models.run_of(given) if ":/" in given else given)
-    selected = Selection(run_ids=[run.run_id]) if run.is_training else selection.of_parent(run.run_id)
-    results, _ = selection.results_of(selected)
-    found = results[0].tags.get(schema.DATASET_DIGEST, "")
+    selected = selection.of_runs([run.run_id]) if run.is_training else selection.of_parent(run.run_id)
+    found = selected.results[0].tags.get(schema.DATASET_DIGEST, "")
     if found != digest:
         raise UsageError(
-            f"against: expected trainings on the same data ({digest[:SHORT]}), received {given!r}, on other "
+            f"against must be trained on the same data ({digest[:SHORT]}); {given!r} was trained on other data "
             f"({found[:SHORT]}). {', '.join(sorted(DATA_PARAMETERS))} choose the data."
         )
-    return grouping.best_by_validation(grouping.grouped(results))
+    return grouping.recommended(selected.groups)
 
 
-def check(comparison: str, best: Group, former: Group, name: str, reporter: Reporter) -> None:
-    """Judge the best group of a comparison against what was there before; keep the judgement on its run, and tell it.
+def check(comparison: str, group: Group, former: Group, name: str, reporter: Reporter, *, register: str | None) -> None:
+    """Compare the recommended group with what was there before, keep the result on the comparison's run, and report it.
+
+    Args:
+        comparison: the id of the comparison's run.
+        group: its recommended group.
+        former: what it is checked against.
+        name: of that, as the user named it.
+        reporter: is told the result.
+        register: the name by which the model is registered unless it is worse.
 
     Raises:
         RegressionError: it is worse.
     """
-    judgement = judge(best, former, name)
-    store.log_tags(comparison, {schema.AGAINST: name, schema.STANDING: judgement.standing})
-    if judgement.standing is Standing.WORSE:
-        raise RegressionError(f"against: {judgement.sentence} All trainings have ended, and the report is made.")
-    reporter.result(judgement.sentence)
+    test = pairwise_tests.between(group, former, borrow=True)
+    found, sentence = result(test, name)
+    store.log_tags(comparison, {schema.AGAINST: name, schema.STANDING: found})
+    if found == WORSE:
+        registered = f" It is not registered as {register}." if register else ""
+        raise RegressionError(f"against: {sentence}{registered} Run {comparison} holds the report.")
+    reporter.result(sentence)
 
 
-def judge(group: Group, other: Group, name: str) -> Judgement:
-    """Return how a group stands to another, by the test images (N,) that both have answered.
-
-    Args:
-        group: that is judged.
-        other: that it is judged against.
-        name: of the other, to be shown.
-    """
-    ours, theirs = _right(group), _right(other)
-    votes = ours * len(other.results) - theirs * len(group.results)
-    resampled = Resampled.of(votes, len(group.results) * len(other.results))
-    return Judgement(
-        group=group.label,
-        reference=name,
-        difference=float(votes.mean()) / (len(group.results) * len(other.results)),
-        interval=resampled.interval(),
-    )
-
-
-def _right(group: Group) -> NDArray[np.int64]:
-    """Return how many trainings of a group are right on each test image, (N,)."""
-    right: NDArray[np.int64] = np.sum([result.right for result in group.results], axis=0, dtype=np.int64)
-    return right
+def result(test: PairwiseTest, name: str) -> tuple[str, str]:
+    """Return how the first group of a test compares to the second, which is called ``name``: in short, and in words."""
+    found, difference = f"{test.first} against {name}", f"{points(test.difference)} points"
+    if test.interval is None:
+        return UNDECIDED, f"{found}: {UNDECIDED} ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
+    standing = SAME if not test.is_significant else BETTER if test.difference > 0 else WORSE
+    return standing, f"{found}: {standing}, {difference} (95 % interval {' to '.join(map(points, test.interval))})."

@@ -3,13 +3,15 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pipeline.comparison import grouping
 from pipeline.comparison.formatting import count_of
-from pipeline.comparison.grouping import Result
+from pipeline.comparison.grouping import Group, Result
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
+from pipeline.evaluation import metrics
 from pipeline.settings import command, option
 from pipeline.tracking import children, schema, store, ui
 from pipeline.tracking.schema import TrackedRun
@@ -17,65 +19,80 @@ from pipeline.tracking.schema import TrackedRun
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The trainings that a page shows.
+    """The runs that are compared: results of those that finished, and reasons by the names of those that failed."""
 
-    Attributes:
-        run_ids: of those that have ended.
-        taken_over: those of them that an earlier comparison trained.
-        failures: reasons by the names of those that broke down.
-    """
-
-    run_ids: Sequence[str]
-    taken_over: Collection[str] = ()
+    results: Sequence[Result]
     failures: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The results by configuration."""
+        return grouping.grouped(self.results)
 
 
 def of_parent(parent: str) -> Selection:
-    """Return the trainings of a comparison; of a search those that confirm it, not its trials.
+    """Return the runs of a comparison; of a search those that confirm it, not its trials.
 
     Raises:
-        TrackingError: there is no such run, or it has no trainings that ended well.
+        TrackingError: there is no such run, it has no finished runs, or they are of different data.
     """
     trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
-    trainings = [run for run in children.of(parent) if run.is_training and run.run_id not in trials]
-    if not trainings:
+    runs = [run for run in children.of(parent) if run.is_training and run.run_id not in trials]
+    if not runs:
         raise TrackingError(
-            f"parent: expected a run with trainings as its children, received {parent!r}, which has none. "
-            f"Name the run of a comparison, or the trainings themselves: {option('filter')}."
+            f"parent must be a run that has training runs as children; got {parent!r}, which has none. "
+            f"Name the run of a comparison, or choose runs with {option('filter')}."
         )
-    ended, failures = _without_failures(_without_superseded(trainings))
-    taken_over = [run.run_id for run in ended if not children.belongs_to(run, parent)]
-    return Selection(run_ids=[run.run_id for run in ended], taken_over=taken_over, failures=failures)
+    finished, failures = _without_failures(runs)
+    reused = {run.run_id for run in finished if not children.belongs_to(run, parent)}
+    return Selection(results=_loaded(finished, reused), failures=failures)
 
 
 def of_filter(filter_string: str) -> Selection:
-    """Return the trainings that an MLflow filter matches.
+    """Return the training runs that an MLflow filter matches.
 
     Raises:
-        TrackingError: it matches no trainings that ended well.
-        UsageError: it is no filter.
+        TrackingError: it matches no finished training runs, or they are of different data.
+        UsageError: it is not a valid filter.
     """
     if not filter_string.strip():
         raise UsageError(
-            "filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received an empty one, "
-            "which would match every run."
+            "filter must be an MLflow filter such as \"tags.comparison = 'first'\"; got an empty one, which would "
+            "match every run."
         )
     matches = store.find_runs(filter_string)
-    trainings = [run for run in matches if run.is_training]
-    if not trainings:
+    runs = [run for run in matches if run.is_training]
+    if not runs:
         received = f"{count_of(len(matches), 'run')}, none of them a training" if matches else "none"
         raise TrackingError(
-            f"filter: expected {filter_string!r} to match trainings of this experiment, received {received}. "
-            "See the runs with: mlflow ui. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
+            f"filter must match training runs of this experiment; {filter_string!r} matches {received}. "
+            "List the runs with: pipeline runs. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
         )
-    ended, failures = _without_failures(_without_superseded(trainings))
-    return Selection(run_ids=[run.run_id for run in ended], failures=failures)
+    finished, failures = _without_failures(runs)
+    return Selection(results=_loaded(finished), failures=failures)
 
 
-def _without_superseded(trainings: Sequence[TrackedRun]) -> list[TrackedRun]:
-    """Leave out what did not finish, where the same training was done again and did."""
-    done = {_identity(run) for run in trainings if not run.missing}
-    return [run for run in trainings if not run.missing or _identity(run) not in done]
+def of_runs(
+    run_ids: Sequence[str], *, reused: Collection[str] = (), failures: Mapping[str, str] | None = None
+) -> Selection:
+    """Return runs by their ids.
+
+    Raises:
+        TrackingError: a run is not finished or not evaluated, or they are of different data.
+    """
+    return Selection(results=_loaded([store.get_run(run_id) for run_id in run_ids], reused), failures=failures or {})
+
+
+def _without_failures(runs: Sequence[TrackedRun]) -> tuple[list[TrackedRun], dict[str, str]]:
+    """Return the runs except the failed and the superseded ones, and the reasons of the failed ones by name."""
+    done = {_identity(run) for run in runs if not run.missing}
+    current = [run for run in runs if not run.missing or _identity(run) not in done]
+    failed = [run for run in current if run.status == "FAILED" and run.missing]
+    reasons = {_name(run): run.tags.get(schema.ERROR, "no reason recorded") for run in failed}
+    if len(failed) == len(current):
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise TrackingError(f"Finished runs are needed to compare; all of them failed. {listed}")
+    return [run for run in current if run not in failed], reasons
 
 
 def _identity(run: TrackedRun) -> tuple[Any, ...]:
@@ -83,73 +100,54 @@ def _identity(run: TrackedRun) -> tuple[Any, ...]:
     return grouping.configuration(run.params), run.params["seed"], *tags
 
 
-def _without_failures(trainings: Sequence[TrackedRun]) -> tuple[list[TrackedRun], dict[str, str]]:
-    """Return the runs but those that failed, and the reasons of these, by their names."""
-    failed = [run for run in trainings if run.status == "FAILED" and run.missing]
-    reasons = {_name(run): run.tags.get(schema.ERROR, "no reason recorded") for run in failed}
-    if len(failed) == len(trainings):
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        raise TrackingError(f"Expected finished trainings, received only such that failed. {listed}")
-    return [run for run in trainings if run not in failed], reasons
-
-
 def _name(run: TrackedRun) -> str:
     return f"{run.name} ({run.run_id})"
 
 
-def results_of(selection: Selection) -> tuple[list[Result], list[str]]:
-    """Return what the trainings hold, and the names of their classes.
-
-    Raises:
-        TrackingError: a run is not finished or not evaluated, or they are of different data.
-    """
-    trainings = [store.get_run(run_id) for run_id in selection.run_ids]
-    _check_complete(trainings)
-    _check_one_data(trainings)
-    loaded = [_load(run, taken_over=run.run_id in selection.taken_over) for run in trainings]
-    return [result for result, _ in loaded], loaded[0][1]
+def _loaded(runs: Sequence[TrackedRun], reused: Collection[str] = ()) -> list[Result]:
+    """Return what runs hold, which must be finished, evaluated and of one data set."""
+    _check_complete(runs)
+    _check_one_data(runs)
+    return [_load(run, reused=run.run_id in reused) for run in runs]
 
 
-def _check_complete(trainings: Sequence[TrackedRun]) -> None:
-    lacking = {_name(run): run.missing for run in trainings}
-    if problems := [f"{name} lacks {', '.join(missing)}" for name, missing in lacking.items() if missing]:
+def _check_complete(runs: Sequence[TrackedRun]) -> None:
+    if problems := [f"{_name(run)} lacks {', '.join(run.missing)}" for run in runs if run.missing]:
         raise TrackingError(
-            f"Expected finished and evaluated trainings, received {len(problems)} that are not: {'; '.join(problems)}. "
+            f"Runs must be finished and evaluated to be compared; {len(problems)} are not: {'; '.join(problems)}. "
             "Repeat the command that trains them, evaluate them with "
             f"`{command('evaluate', run_id='RUN_ID')}`, or leave them out with a filter."
         )
 
 
-def _check_one_data(trainings: Sequence[TrackedRun]) -> None:
+def _check_one_data(runs: Sequence[TrackedRun]) -> None:
     by_data = defaultdict(list)
-    for run in trainings:
+    for run in runs:
         data = f"{run.tags.get(schema.DATASET, 'unknown')}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}"
         by_data[data].append(_name(run))
     if len(by_data) > 1:
         listed = "; ".join(f"{data}: {', '.join(names)}" for data, names in sorted(by_data.items()))
         raise TrackingError(
-            f"Expected trainings of one data set, received {len(by_data)} of them. {listed}. "
+            f"Runs must be of one data set to be compared; got {len(by_data)} data sets. {listed}. "
             "Choose one with a filter, such as \"tags.dataset = 'mnist'\"."
         )
 
 
-def _load(run: TrackedRun, *, taken_over: bool) -> tuple[Result, list[str]]:
-    """Return the result of a run, and the names of its classes."""
+def _load(run: TrackedRun, *, reused: bool) -> Result:
     history = store.load_table(run.run_id, schema.HISTORY)
     answers = store.load_table(run.run_id, schema.PREDICTIONS)
-    result = Result(
+    averages = metrics.class_averages(answers["label"].to_numpy(), answers["predicted"].to_numpy())
+    # The file of a custom cell is part of the configuration: another file is another network.
+    cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
+    return Result(
         run_id=run.run_id,
         name=run.name,
-        cell=run.params["cell"],
-        seed=int(run.params["seed"]),
-        params=run.params,
-        metrics=run.metrics,
+        params=dict(run.params) | cell_file,
+        metrics=dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
         history=history,
-        labels=answers["label"].to_numpy(),
-        predicted=answers["predicted"].to_numpy(),
+        answers=answers,
         tags=run.tags,
         finished=run.ended or run.started,
-        taken_over=taken_over,
+        reused=reused,
         address=ui.page_of(run),
     )
-    return result, [column.removeprefix("p_") for column in answers.columns if column.startswith("p_")]

@@ -61,6 +61,15 @@ def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> 
     )
 
 
+def class_averages(labels: Labels, predicted: Labels) -> tuple[float, float]:
+    """Return macro F1 and balanced accuracy, the means of F1 and recall over the classes that have images."""
+    from sklearn.metrics import f1_score, recall_score
+
+    present = np.unique(labels)
+    settings = {"labels": present, "average": "macro", "zero_division": 0.0}
+    return float(f1_score(labels, predicted, **settings)), float(recall_score(labels, predicted, **settings))
+
+
 def predictions(labels: Labels, probabilities: Probabilities, class_names: Sequence[str]) -> pd.DataFrame:
     """Return a row per image.
 

@@ -13,7 +13,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.execution import comparison_run, executors
-from pipeline.execution.scheduler import LOCAL, Executor
+from pipeline.execution.scheduler import LOCAL
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
@@ -36,19 +36,26 @@ def compare(
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
-        register: the name to register the best model by validation, unless it is worse than the reference.
-        reference: a model, a training or a comparison that the best, by validation, must not be worse than.
+        register: the name by which the best model of the recommended configuration is registered, unless it is worse
+            than the reference; champion, if it is better.
+        reference: a model, a run or a comparison that the recommended configuration must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
+
+    Raises:
+        RegressionError: the recommended configuration is worse than the reference.
+        TrainingError: a run failed; the others are done and reported.
     """
     connection.connect(reporter.note)
     preflight.check(trainings)
     with executors.opened(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
-            best = _best(parent, trainings, data, reporter, count=count, executor=executor)
+            count = count or executor.at_once(len(trainings))
+            groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    best = grouping.recommended(groups)
     if former is not None:
-        regression_check.check(parent, best, former, str(reference), reporter)
-    if register is not None:  # what is worse has ended here
+        regression_check.check(parent, best, former, str(reference), reporter, register=register)
+    if register is not None:
         promotion.promote(best.best.run_id, register, reporter=reporter)
     return parent
 
@@ -56,23 +63,8 @@ def compare(
 def _prepared(
     trainings: Sequence[Settings], register: str | None, reference: str | None, reporter: Reporter
 ) -> tuple[DataSet, Group | None]:
-    """Return the data, and what the best is judged against, once it is known that it can be registered."""
+    """Return the data, and what is checked against, once it is known that the model can be registered."""
     if register is not None:
         promotion.check_name(register)
     data, _ = prepare.prepared(trainings[0], reporter)
     return data, regression_check.reference(reference, data.digest) if reference else None
-
-
-def _best(
-    parent: str,
-    trainings: Sequence[Settings],
-    data: DataSet,
-    reporter: Reporter,
-    *,
-    count: int | None,
-    executor: Executor,
-) -> Group:
-    """Train what is left to train, report, and return the best group by validation."""
-    count = count or executor.at_once(len(trainings))
-    groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
-    return grouping.best_by_validation(groups)

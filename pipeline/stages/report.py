@@ -7,9 +7,9 @@ pipeline report --filter "tags.comparison = 'first'"
 from pathlib import Path
 
 from pipeline.comparison import report as reports
-from pipeline.comparison import selection, tables
+from pipeline.comparison import selection
+from pipeline.comparison.report_data import Form
 from pipeline.comparison.selection import Selection
-from pipeline.comparison.tables import Form
 from pipeline.errors import UsageError
 from pipeline.progress import Notes, Reporter
 from pipeline.results import Comparison
@@ -28,7 +28,7 @@ def report(
 ) -> Comparison:
     """Report on the children of a run, or on the runs that a filter matches; return where the tables are.
 
-    With a ``form`` the reporter is told the report as one text, in place of its table and verdicts.
+    With a ``form`` the reporter is told the report as one text, instead of its table and sentences.
 
     Raises:
         TrackingError: there is no such run, none that is a finished and evaluated training, or they are of
@@ -38,9 +38,9 @@ def report(
     selected, output = _selected(parent, filter, reporter), Path(output)
     told = Notes(reporter) if form else reporter
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it was made
-    groups = reports.report(selected, told, data_dir=settings.data_dir, parent=own, output=output)
+    data = reports.report(selected, told, data_dir=settings.data_dir, parent=own, output=output)
     if form:
-        reporter.result(tables.report_text(groups, form).rstrip("\n"))
+        reporter.result(data.text(form).rstrip("\n"))
     return Comparison(parent, expanded(output))
 
 
@@ -48,8 +48,8 @@ def _selected(parent: str | None, filter_string: str | None, reporter: Reporter)
     if (parent is None) == (filter_string is None):
         received = "neither" if parent is None else "both"
         raise UsageError(
-            f"parent, filter: expected one of the two, received {received}. Name the parent run of a comparison, "
-            "or an MLflow filter that matches its trainings."
+            f"Give either parent or filter; got {received}. parent is the run of a comparison, filter an MLflow filter "
+            "that matches training runs."
         )
     connection.connect(reporter.note)
     return selection.of_parent(parent) if parent is not None else selection.of_filter(str(filter_string))

@@ -29,10 +29,14 @@ TEMPERATURE = "temperature"  # at which the model's probabilities are as sure as
 TEST_CALIBRATION_ERROR = "test_calibration_error"
 TEST_CALIBRATION_ERROR_AT_TEMPERATURE = "test_calibration_error_at_temperature"
 TEST_COST = "test_cost"
+TEST_MACRO_F1 = "test_macro_f1"  # the mean of the classes' F1
+TEST_BALANCED_ACCURACY = "test_balanced_accuracy"  # the mean of the classes' recall
 TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs
 
 OF_A_FINISHED_TRAINING = (TEST_ACCURACY, TEST_COST, BEST_VAL_ACCURACY, BEST_EPOCH, TRAIN_SECONDS, PARAMETERS)
 """The metrics that a training must have logged before it can be compared."""
+
+CLASS_AVERAGES = (TEST_MACRO_F1, TEST_BALANCED_ACCURACY)
 
 SEEDS = "seeds"  # of a group: how many trainings its means are of
 
@@ -44,7 +48,7 @@ DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
 DESCRIPTIONS = {
     TRAINING: "One training: its parameters, its metrics per epoch, its model and the evaluation of that.",
     COMPARED: "A comparison: below it a group for each configuration, below these their trainings; its report is an "
-    "artifact. Its own accuracies are the means of its best group by validation, which the tag `best` names.",
+    "artifact. Its own accuracies are the means of the recommended group, which the tag `best` names.",
     GROUP: "One configuration of a comparison: `cost` is the mean of its trainings' `cost` over their seeds, beside it "
     "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
     SEARCHED: "A search: below it a run for each trial, and its page among the artifacts; the tag `best_run_id` names "
@@ -64,8 +68,8 @@ VERDICT = "verdict"  # of a search: whether what it found is better than what it
 ERROR = "error"  # why it did not end well
 COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
 MARK = "comparison."  # and the id of a comparison: that the run is in it
-BEST_GROUP = "best"  # of a comparison: its best group, by validation
-AGAINST, STANDING = "against", "standing"  # what a comparison was judged against, and how it stands to that
+BEST_GROUP = "best"  # of a comparison: its recommended group
+AGAINST, STANDING = "against", "standing"  # what a comparison was checked against, and the result
 BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
 TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
 PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model

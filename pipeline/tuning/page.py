@@ -9,13 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import __version__
-from pipeline.comparison import page, tables
+from pipeline.comparison import page
 from pipeline.comparison.formatting import count_of
-from pipeline.comparison.rendering import png, svg, svg_element
+from pipeline.comparison.page import png, svg_element
+from pipeline.comparison.report_data import as_text
 from pipeline.tuning import plots
 from pipeline.tuning.result import Findings, values_of
-
-DIGIT_WIDTH = 108  # of the style that is shared; there are no digits here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +53,11 @@ def _of_parameter(name: str) -> Chart:
 
 
 def files(found: Findings) -> dict[str, bytes]:
-    """Return the page, its table as CSV and its figures as PNG and SVG, by file name."""
+    """Return the page, its table as CSV and its figures as PNG, by file name."""
     drawn = {chart: chart.draw(found) for chart in charts(found)}
-    return (
-        {"search.html": _page(found, drawn).encode(), "trials.csv": tables.as_text(table(found), "csv").encode()}
-        | {f"{chart.name}.png": png(figure) for chart, figure in drawn.items()}
-        | {f"{chart.name}.svg": svg(figure, name=chart.name) for chart, figure in drawn.items()}
-    )
+    return {"search.html": _page(found, drawn).encode(), "trials.csv": as_text(table(found), "csv").encode()} | {
+        f"{chart.name}.png": png(figure) for chart, figure in drawn.items()
+    }
 
 
 def _page(found: Findings, drawn: dict[Chart, Figure]) -> str:
@@ -71,21 +68,15 @@ def _page(found: Findings, drawn: dict[Chart, Figure]) -> str:
         .render(
             found=found,
             values_of=values_of,
-            digit_width=DIGIT_WIDTH,
             base=base,
             ranked=sorted(
                 found.trials, key=lambda trial: (trial.state != "complete", -max(trial.accuracies.values(), default=0))
             ),
             charts=[
-                {
-                    "name": chart.name,
-                    "title": chart.title,
-                    "picture": svg_element(figure, name=chart.name, description=f"{chart.title}. {chart.caption}"),
-                    "caption": chart.caption,
-                }
+                (chart, svg_element(figure, name=chart.name, description=f"{chart.title}. {chart.caption}"))
                 for chart, figure in drawn.items()
             ],
-            copies={"Markdown": tables.as_text(table(found), "markdown"), "CSV": tables.as_text(table(found), "csv")},
+            copies={"Markdown": as_text(table(found), "markdown"), "CSV": as_text(table(found), "csv")},
             made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
         )
     )

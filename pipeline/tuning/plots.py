@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
-from pipeline.comparison import plots
-from pipeline.comparison.plots import HEIGHT, LABEL_POINTS, SURFACE, TICK_POINTS
+from pipeline.comparison import charts
+from pipeline.comparison.charts import FONT_POINTS, HEIGHT, SURFACE
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, GRID, INK
 from pipeline.tuning.ranges import Choice, Numbers, Range
@@ -24,14 +23,14 @@ _MARGIN = 0.06  # of an axis of parallel coordinates, above and below its range
 
 def progress(found: Findings) -> Figure:
     """Draw what each trial reached, in their order, and the best so far as a line."""
-    figure, axes = plots.chart(HEIGHT)
+    figure, axes = charts.chart(HEIGHT)
     complete, pruned = found.of_state("complete"), found.of_state("pruned")
     _dots(axes, [(trial.number, trial) for trial in complete], [(trial.number, trial) for trial in pruned])
     numbers = [trial.number for trial in complete]
-    best = 100 * np.maximum.accumulate([trial.value for trial in complete])
+    best = np.maximum.accumulate([trial.value for trial in complete])
     last = max(trial.number for trial in found.trials)
     axes.step([*numbers, last], [*best, best[-1]], where="post", color=INK, linewidth=1.8)
-    axes.set_xlabel("trial", fontsize=LABEL_POINTS)
+    axes.set_xlabel("trial", fontsize=FONT_POINTS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _percent(axes, [*complete, *pruned])
     _legend(figure, found, best=True)
@@ -40,19 +39,18 @@ def progress(found: Findings) -> Figure:
 
 def curves(found: Findings) -> Figure:
     """Draw the validation accuracy of each trial by epoch, the winner's above the others."""
-    figure, axes = plots.chart(HEIGHT)
+    figure, axes = charts.chart(HEIGHT)
     for trial in [*found.of_state("pruned"), *found.of_state("complete"), found.winner]:
         colour, width = (INK, 2.2) if trial is found.winner else (_colour(trial), 1.2)
         colour = FAINT if trial.state == "pruned" else colour
         epochs = sorted(trial.accuracies)
-        values = [100 * trial.accuracies[epoch] for epoch in epochs]
+        values = [trial.accuracies[epoch] for epoch in epochs]
         marker = "o" if len(epochs) == 1 else ""
         axes.plot(epochs, values, color=colour, linewidth=width, marker=marker, markersize=3)
-    axes.set_xlabel("epoch", fontsize=LABEL_POINTS)
+    axes.set_xlabel("epoch", fontsize=FONT_POINTS)
     figures.epoch_axis(axes, 1, max(trial.epochs for trial in found.trials if trial.accuracies))
-    axes.set_ylabel("validation accuracy (%)", fontsize=LABEL_POINTS)
-    every = [value for trial in found.trials for value in trial.accuracies.values()]
-    plots.scale_accuracies(axes, np.array(every))
+    axes.set_ylabel("validation accuracy (%)", fontsize=FONT_POINTS)
+    charts.scale_accuracies(axes)
     _legend(figure, found, lines=True)
     return figure
 
@@ -60,19 +58,19 @@ def curves(found: Findings) -> Figure:
 def importance(found: Findings) -> Figure:
     """Draw how much of the differences between trials each parameter explains: a bar each."""
     parts = found.importance[0]
-    figure, axes = plots.rows(len(parts))
+    figure, axes = charts.rows(list(parts))
     for row, (name, part) in enumerate(parts.items()):
         axes.barh(row, 100 * part, height=0.22, color=INK)
-        plots.write_row(axes, row, name, f"{100 * part:.0f} %")
+        charts.write_row(axes, row, name, f"{100 * part:.0f} %")
     axes.set_xlim(0, 100)
-    axes.set_xlabel("part of the differences explained (%)", fontsize=LABEL_POINTS)
+    axes.set_xlabel("part of the differences explained (%)", fontsize=FONT_POINTS)
     return figure
 
 
 def parallel(found: Findings) -> Figure:
     """Draw each trial as a line through its parameters, the stronger the more it reached."""
     names = found.space.names
-    figure, axes = plots.chart(HEIGHT + 0.5)
+    figure, axes = charts.chart(HEIGHT + 0.5)
     ended = sorted(
         (trial for trial in found.trials if trial.accuracies and trial.state != "running"),
         key=lambda trial: (trial.state == "complete", trial.value),
@@ -92,7 +90,7 @@ def parallel(found: Findings) -> Figure:
 
 def parameter(found: Findings, name: str) -> Figure:
     """Draw what trials reached against one of their parameters."""
-    figure, axes = plots.chart(HEIGHT)
+    figure, axes = charts.chart(HEIGHT)
     having = [trial for trial in found.trials if name in trial.parameters and trial.accuracies]
     ranges = [of[name] for of in found.space.ranges.values() if name in of]
     numeric = bool(ranges) and not any(isinstance(of, Choice) for of in ranges)
@@ -105,10 +103,10 @@ def parameter(found: Findings, name: str) -> Figure:
         for state in ("complete", "pruned")
     }
     _dots(axes, pairs["complete"], pairs["pruned"])
-    axes.set_xlabel(name, fontsize=LABEL_POINTS)
+    axes.set_xlabel(name, fontsize=FONT_POINTS)
     if numeric and any(getattr(of, "log", False) for of in ranges):
         axes.set_xscale("log")
-        plots.plain_logarithmic(axes.xaxis)
+        charts.plain_logarithmic(axes.xaxis)
     if not numeric:
         axes.set_xticks(range(len(values)), [str(value) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
@@ -120,10 +118,10 @@ def parameter(found: Findings, name: str) -> Figure:
 def _dots(axes: Axes, complete: Sequence[tuple[Any, Trial]], pruned: Sequence[tuple[Any, Trial]]) -> None:
     """Draw trials as marks at their places: the complete ones full, those that were ended early faint and hollow."""
     for place, trial in pruned:
-        axes.plot(place, 100 * trial.value, "o", color=FAINT, markersize=4, markerfacecolor="none")
+        axes.plot(place, trial.value, "o", color=FAINT, markersize=4, markerfacecolor="none")
     for place, trial in complete:
         dot = {"markersize": 6.5, "markeredgecolor": SURFACE, "markeredgewidth": 0.8, "zorder": 3}
-        axes.plot(place, 100 * trial.value, "o", color=_colour(trial), **dot)  # type: ignore[arg-type]
+        axes.plot(place, trial.value, "o", color=_colour(trial), **dot)  # type: ignore[arg-type]
 
 
 def _colour(trial: Trial) -> str:
@@ -131,9 +129,8 @@ def _colour(trial: Trial) -> str:
 
 
 def _percent(axes: Axes, drawn: Sequence[Trial]) -> None:
-    axes.set_ylabel("validation accuracy (%)", fontsize=LABEL_POINTS)
-    values: NDArray[np.float64] = np.array([trial.value for trial in drawn if trial.accuracies])
-    plots.scale_accuracies(axes, values)
+    axes.set_ylabel("validation accuracy (%)", fontsize=FONT_POINTS)
+    charts.scale_accuracies(axes)
 
 
 def _legend(figure: Figure, found: Findings, *, best: bool = False, lines: bool = False) -> None:
@@ -149,7 +146,7 @@ def _legend(figure: Figure, found: Findings, *, best: bool = False, lines: bool 
     if best or lines:
         marks.append(Line2D([], [], color=INK, linewidth=2.2))
         names.append("best so far" if best else "the best")
-    plots.place_legend(figure, marks, names)
+    charts.place_legend(figure, marks, names)
 
 
 def _place(found: Findings, name: str, trial: Trial) -> float:
@@ -193,7 +190,7 @@ def _name_axes(axes: Axes, found: Findings, names: Sequence[str]) -> None:
         for height, text in _marks(found, name):
             box = {"facecolor": SURFACE, "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
             spot = (place + 0.04, height)
-            axes.annotate(text, spot, va="center", fontsize=TICK_POINTS - 1, color=INK, bbox=box, zorder=4)
+            axes.annotate(text, spot, va="center", fontsize=FONT_POINTS, color=INK, bbox=box, zorder=4)
 
 
 def _marks(found: Findings, name: str) -> list[tuple[float, str]]:

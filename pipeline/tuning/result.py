@@ -7,7 +7,7 @@ from functools import cached_property
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison.formatting import count_of
 from pipeline.comparison.grouping import Group, configuration
-from pipeline.comparison.pairwise_tests import FEWEST_SEEDS, Verdict
+from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import schema
@@ -39,9 +39,9 @@ class Confirmation:
         return cls(found=replace(first, label=FOUND), start=replace(second, label=START))
 
     @cached_property
-    def verdict(self) -> Verdict:
-        """What the test images say."""
-        return pairwise_tests.verdict(self.found, self.start)
+    def test(self) -> PairwiseTest:
+        """The test of the two on the test images."""
+        return pairwise_tests.between(self.found, self.start)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,9 +122,9 @@ class Findings:
             return "Nothing better than the start was found"
         if self.confirmation is None:
             return f"{self.name} is best on validation; it is not confirmed"
-        if not self.confirmation.verdict.shown:
+        if not self.confirmation.test.is_significant:
             return f"{self.name} is best on validation; that it is better than the start is not shown"
-        better = (self.confirmation.verdict.difference or 0) > 0
+        better = self.confirmation.test.difference > 0
         return f"{self.name} is {'better' if better else 'worse'} than the start"
 
     @property
@@ -135,9 +135,8 @@ class Findings:
         if self.confirmation is None:
             return "The best of many trials is best by luck, too: --confirm says how much of its lead is real."
         seeds = count_of(len(self.confirmation.found.seeds), "new seed")
-        said = pairwise_tests.sentence(self.confirmation.verdict)
-        few = f" It takes {FEWEST_SEEDS} of them." if not self.confirmation.verdict.tested else ""
-        return f"On the test images, which no trial has seen, with {seeds}: {said[0].lower()}{said[1:]}{few}"
+        said = self.confirmation.test.sentence
+        return f"On the test images, which no trial has seen, with {seeds}: {said}"
 
     @property
     def name(self) -> str:

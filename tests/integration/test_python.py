@@ -52,9 +52,9 @@ def test_a_comparison_gives_tables(session: dict[str, Any]) -> None:
 
     assert {"gru": 3, "rnn": 3} == dict(zip(comparison.summary.group, comparison.summary.seeds, strict=True))
     assert 6 == len(comparison.runs)
-    assert 1 == len(comparison.verdicts)
-    taken_over = comparison.runs[comparison.runs.taken_over]
-    assert [session["training"].run_id] == taken_over.run_id.to_list()
+    assert 1 == len(comparison.pairwise_tests)
+    reused = comparison.runs[comparison.runs.reused]
+    assert [session["training"].run_id] == reused.run_id.to_list()
     pd.testing.assert_frame_equal(
         comparison.runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]],
         session["long_ones"].runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]],

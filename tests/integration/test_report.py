@@ -9,18 +9,22 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.comparison import tables as tabulated
+from pipeline.comparison import selection
 from pipeline.comparison.report import report as report_on
-from pipeline.comparison.report_data import Contents
-from pipeline.comparison.selection import Selection
+from pipeline.comparison.report_data import ReportData
 from pipeline.progress import Reporter
 from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process
 
-FILES = {
-    *("report.html", "runs.csv", "summary.csv", "verdicts.csv"),
-    *("test_accuracy.png", "test_cost.png", "differences.png", "confusion_matrices.png"),
-    *("training_cost.png", "validation_accuracy.png", "accuracy_by_seconds.png"),
-    *("test_accuracy.svg", "differences.svg", "confusion_matrices.svg"),
+FILES = {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} | {
+    f"{name}.png"
+    for name in (
+        "test_accuracy",
+        "test_cost",
+        "differences",
+        "training_cost",
+        "validation_accuracy",
+        "accuracy_by_seconds",
+    )
 }
 
 
@@ -86,11 +90,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.comparison.page.files", tables)
 
 
-def tables(contents: Contents) -> dict[str, bytes]:
-    return {
-        "runs.csv": tabulated.runs_table(contents.groups).to_csv(index=False).encode(),
-        "failures.txt": str(contents.failures).encode(),
-    }
+def tables(data: ReportData) -> dict[str, bytes]:
+    return {"runs.csv": data.runs().to_csv(index=False).encode(), "failures.txt": str(data.failures).encode()}
 
 
 def test_the_children_of_a_run_are_reported_in_a_folder_and_on_that_run(
@@ -99,15 +100,15 @@ def test_the_children_of_a_run_are_reported_in_a_folder_and_on_that_run(
     folder, output = written
 
     names = {path.name for path in folder.iterdir()}
-    assert names >= FILES
+    assert names == FILES
     assert names == {Path(file.path).name for file in MlflowClient().list_artifacts(parent, "comparison")}
     runs = pd.read_csv(folder / "runs.csv")
     assert ["rnn-digits-s1", "rnn-digits-s2", "gru-digits-s1"] == runs["name"].to_list()
-    assert [digits_run.run_id] == runs.loc[runs["taken_over"], "run_id"].to_list()
+    assert [digits_run.run_id] == runs.loc[runs["reused"], "run_id"].to_list()
     accuracies = [mlflow.get_run(run_id).data.metrics["test_accuracy"] for run_id in runs["run_id"]]
     assert accuracies == pytest.approx(runs["test_accuracy"].to_list())
-    assert "1 seed is too few to tell: it takes at least 3, better 5." in flat(output)
-    assert "ahead of" in flat(output)
+    assert "1 seed is too few to test; it takes at least 3, better 5." in flat(output)
+    assert "Undecided: " in flat(output)
 
 
 def test_the_terminal_shows_the_summary(written: tuple[Path, str]) -> None:
@@ -133,7 +134,7 @@ def test_without_the_data_the_page_shows_no_images_and_says_so(command: Command,
 
     assert "The page shows no images." in output
     page = (tmp_path / "report.html").read_text()
-    assert "The images are not at hand" in page or "No test image is answered wrong" in page
+    assert "The images are not available" in page
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -179,9 +180,9 @@ def test_the_core_returns_its_groups_and_writes_nothing_it_was_not_asked_for(
     data = Path("data").absolute()
     monkeypatch.chdir(tmp_path)
 
-    groups = report_on(Selection(run_ids=[digits_run.run_id]), Reporter(), data_dir=data)
+    found = report_on(selection.of_runs([digits_run.run_id]), Reporter(), data_dir=data)
 
-    assert ["gru"] == [group.label for group in groups]
+    assert ["gru"] == [group.label for group in found.groups]
     assert [] == list(tmp_path.iterdir())
 
 
@@ -207,7 +208,7 @@ def test_it_takes_a_parent_or_a_filter(
 ) -> None:
     result = command("report", *arguments, exit_code=2)
 
-    assert f"parent, filter: expected one of the two, received {received}." in flat(result.output)
+    assert f"Give either parent or filter; got {received}." in flat(result.output)
 
 
 def test_an_invalid_filter_is_told_with_what_mlflow_says(command: Command, parent: str) -> None:
@@ -221,7 +222,7 @@ def test_an_invalid_filter_is_told_with_what_mlflow_says(command: Command, paren
 def test_a_filter_that_matches_nothing_is_told(command: Command, parent: str) -> None:
     result = command("report", "--filter", "tags.family = 'none'", exit_code=1)
 
-    assert "to match trainings of this experiment, received none." in flat(result.output)
+    assert "must match training runs of this experiment" in flat(result.output)
 
 
 def test_a_filter_that_matches_no_training_is_told(command: Command, parent: str) -> None:
@@ -229,7 +230,7 @@ def test_a_filter_that_matches_no_training_is_told(command: Command, parent: str
 
     result = command("report", "--filter", "tags.role = 'parent'", exit_code=1)
 
-    assert "received 1 run, none of them a training" in flat(result.output)
+    assert "matches 1 run, none of them a training" in flat(result.output)
 
 
 def test_a_parent_that_does_not_exist_is_named(command: Command, parent: str) -> None:
@@ -241,7 +242,7 @@ def test_a_parent_that_does_not_exist_is_named(command: Command, parent: str) ->
 def test_a_parent_without_children_is_told(command: Command, digits_run: Training) -> None:
     result = command("report", "--parent", digits_run.run_id, exit_code=1)
 
-    assert f"received '{digits_run.run_id}', which has none." in flat(result.output)
+    assert f"got '{digits_run.run_id}', which has none." in flat(result.output)
 
 
 def test_runs_of_different_data_are_listed_and_not_compared(
@@ -255,7 +256,7 @@ def test_runs_of_different_data_are_listed_and_not_compared(
         tagged(digits_run.run_id, {name: before[name] for name in ("dataset", "dataset_digest")})
 
     said = flat(result.output)
-    assert "Expected trainings of one data set, received 2 of them." in said
+    assert "Runs must be of one data set to be compared; got 2 data sets." in said
     assert f"mnist-ca67ca67: gru-digits-s1 ({digits_run.run_id})" in said
     assert "digits-" in said
     assert not (tmp_path / "out").exists()
@@ -288,7 +289,7 @@ def test_only_failures_are_no_comparison(command: Command, store: Path) -> None:
 
     result = command("report", "--filter", "tags.role = 'broken'", exit_code=1)
 
-    assert "received only such that failed." in flat(result.output)
+    assert "all of them failed." in flat(result.output)
     assert "it broke" in result.output
 
 
@@ -298,4 +299,4 @@ def test_an_output_that_is_a_file_is_told(command: Command, parent: str, tmp_pat
 
     result = command("report", "--parent", parent, "--output", tmp_path / "file", exit_code=1)
 
-    assert "output: expected a folder to write to" in flat(result.output)
+    assert "output must be a folder that can be written" in flat(result.output)

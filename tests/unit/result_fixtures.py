@@ -1,14 +1,17 @@
-"""Trainings made by hand, for what is computed and drawn from them."""
+"""Runs made by hand, for what is computed and drawn from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from pipeline.comparison import pairwise_tests, tables
 from pipeline.comparison.grouping import Group, Result, grouped
+from pipeline.evaluation import metrics
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
+CLASSES = ("a", "b", "c")
 
 
 def result(
@@ -24,21 +27,23 @@ def result(
     parameters: int = 1_000,
     epochs: int = 2,
     finished: int = 0,
-    taken_over: bool = False,
+    reused: bool = False,
     labels: Sequence[int] | None = None,
+    classes: Sequence[str] = CLASSES,
 ) -> Result:
-    """Return a training that takes the images at the positions ``wrong`` for the next of three classes."""
+    """Return a run that takes the images at the positions ``wrong`` for the next of the classes."""
     truth = LABELS if labels is None else np.asarray(labels)
     predicted = truth.copy()
     predicted[list(wrong)] = (predicted[list(wrong)] + 1) % 3
+    macro_f1, balanced = metrics.class_averages(truth, predicted)
     return Result(
         run_id=f"{cell}{seed}{finished}",
         name=f"{cell}-s{seed}",
-        cell=cell,
-        seed=seed,
         params={"cell": cell, "seed": str(seed), "epochs": str(epochs), "data_dir": "data"} | dict(params or {}),
         metrics={
             "test_accuracy": float(np.mean(predicted == truth)),
+            "test_macro_f1": macro_f1,
+            "test_balanced_accuracy": balanced,
             "test_cost": 0.5,
             "best_val_accuracy": val_accuracy,
             "best_epoch": epochs,
@@ -54,11 +59,10 @@ def result(
                 "epoch_seconds": [seconds / epochs] * epochs,
             }
         ),
-        labels=truth,
-        predicted=predicted,
+        answers=pd.DataFrame({"label": truth, "predicted": predicted} | {f"p_{name}": 0.0 for name in classes}),
         tags=tags or {},
         finished=finished,
-        taken_over=taken_over,
+        reused=reused,
     )
 
 
@@ -70,18 +74,32 @@ def three_groups() -> list[Group]:
             result("rnn", 2, wrong=[0, 2, 3], val_accuracy=0.8),
             result("lstm", 1, wrong=[3, 4], val_accuracy=0.9),
             result("lstm", 2, wrong=[3], val_accuracy=0.9),
-            result("gru", 1, wrong=[3], val_accuracy=0.95, taken_over=True),
+            result("gru", 1, wrong=[3], val_accuracy=0.95, reused=True),
             result("gru", 2, wrong=[3], val_accuracy=0.93),
         ]
     )
 
 
-def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, labels: Sequence[int] | None = None) -> Group:
-    """Return a group of one training per sequence of images that it gets wrong."""
-    results = [result(cell, seed, wrong=each, labels=labels) for seed, each in enumerate(wrong, first_seed)]
-    return grouped(results)[0]
+def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, images: int = 1_000, val: float = 0.9) -> Group:
+    """Return a group of one run per sequence of images that it gets wrong."""
+    labels = [number % 3 for number in range(images)]
+    seeds = enumerate(wrong, first_seed)
+    return grouped(result(cell, seed, wrong=each, labels=labels, val_accuracy=val) for seed, each in seeds)[0]
 
 
-def summary_of(groups: Sequence[Group]) -> pd.DataFrame:
-    """Return the summary of groups in numbers, as a page has it."""
-    return tables.summary_table(groups, pairwise_tests.verdicts(groups))
+@cache
+def _of_labels(images: int) -> Result:
+    return result(labels=[number % 3 for number in range(images)])
+
+
+def random_group(
+    random: np.random.Generator, seeds: Sequence[int], *, images: int = 1_000, accuracy: float = 0.9
+) -> Group:
+    """Return a group whose runs are right by chance alone, with an accuracy that differs by seed; not their metrics."""
+    labels = np.arange(images) % 3
+    one, runs = _of_labels(images), []
+    for seed in seeds:
+        right = random.random(images) < accuracy + 0.01 * random.standard_normal()
+        answers = pd.DataFrame({"label": labels, "predicted": np.where(right, labels, labels + 1)})
+        runs.append(replace(one, params=dict(one.params) | {"seed": str(seed)}, answers=answers))
+    return Group(label="gru", results=tuple(runs))

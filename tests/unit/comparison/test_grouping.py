@@ -1,14 +1,9 @@
-import math
-from collections.abc import Sequence
-
 import pytest
 
 from pipeline.cells import Cell
 from pipeline.comparison import grouping
-from pipeline.comparison.grouping import Group, Spread
+from pipeline.comparison.grouping import Group
 from tests.unit.result_fixtures import result
-
-NONE: Sequence[int] = ()
 
 
 def labels(*groups: Group) -> list[str]:
@@ -33,17 +28,12 @@ def test_options_that_mlflow_run_logs_part_no_group() -> None:
     assert 1 == len(grouping.grouped([result(seed=1), result(seed=2, params=options)]))
 
 
-def test_another_file_of_a_cell_is_another_configuration() -> None:
-    files = [result("my_cells:MGU", seed, tags={"cell_file": digest * 8}) for seed, digest in enumerate(("a1", "b2"))]
-    same = [result("my_cells:MGU", seed, tags={"cell_file": "c3" * 8}) for seed in (1, 2)]
-    assert {"my_cells:MGU, cell_file a1a1a1a1", "my_cells:MGU, cell_file b2b2b2b2"} == set(
+def test_another_file_of_a_custom_cell_is_another_configuration() -> None:
+    """Digests that are numbers, both infinite if they were taken for such."""
+    files = [result("my_cells:MGU", params={"cell_file": f"sha256:{digest}"}) for digest in ("1e999999", "2e888888")]
+    assert {"my_cells:MGU, cell_file sha256:1e999999", "my_cells:MGU, cell_file sha256:2e888888"} == set(
         labels(*grouping.grouped(files))
     )
-    assert ["my_cells:MGU"] == labels(*grouping.grouped(same))
-    huge = [
-        result("my_cells:MGU", seed, tags={"cell_file": digest}) for seed, digest in enumerate(("1e999999", "2e888888"))
-    ]
-    assert 2 == len(grouping.grouped(huge))  # both infinite, were they numbers
 
 
 def test_a_label_is_the_cell_where_only_cells_differ() -> None:
@@ -91,31 +81,23 @@ def test_of_twins_the_one_that_ended_last_counts() -> None:
     assert ["gru13"] == [each.run_id for each in only.results]
 
 
-def test_the_recommended_group_is_the_best_by_validation_whatever_the_test_says() -> None:
-    groups = grouping.grouped(
-        [result("rnn", wrong=[0, 1, 2], val_accuracy=0.96), result("gru", wrong=NONE, val_accuracy=0.95)]
+def test_means_are_written_with_sample_standard_deviations() -> None:
+    (two,) = grouping.grouped([result(seed=seed, wrong=range(seed), seconds=seed) for seed in (1, 2)])
+    # By hand: accuracies of 90 and 80 %, √(2 × 5² / 1) = 7.07; 1 and 2 s.
+    assert ("85.00 ± 7.07", "1.50 ± 0.71", "0.5000 ± 0.0000") == tuple(
+        map(two.text, ("test_accuracy", "train_seconds", "test_cost"))
     )
-    assert "rnn" == grouping.best_by_validation(groups).label
+    (one,) = grouping.grouped([result(seconds=120)])
+    assert ("100.00", "120.0") == (one.text("test_accuracy"), one.text("train_seconds"))
 
 
-# --- means ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_spread_is_mean_and_sample_standard_deviation() -> None:
-    # By hand: mean 3, squared deviations 4 + 1 + 9, over n − 1 = 2.
-    assert (3, math.sqrt(7)) == Spread.of([1, 2, 6])
-
-
-def test_a_spread_of_one_seed_has_no_deviation() -> None:
-    assert (0.98, None) == Spread.of([0.98])
-    assert "98.00" == Spread.of([0.98]).text(2, scale=100)
-
-
-def test_a_spread_is_written_as_mean_plus_minus_deviation() -> None:
-    assert "98.50 ± 0.71" == Spread.of([0.98, 0.99]).text(2, scale=100)
+def test_histories_go_as_far_as_all_seeds() -> None:
+    runs = [result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 3), (3, 2))]
+    (only,) = grouping.grouped(runs)
+    # Costs 1/1, 1/2 and 1/3 with seed 1, 3/1 and 3/2 with seed 3.
+    assert {1: {1: 1, 3: 3}, 2: {1: 0.5, 3: 1.5}} == only.history("cost").to_dict("index")
 
 
 def test_seconds_per_epoch_are_the_median_over_all_epochs_of_all_seeds() -> None:
     (only,) = grouping.grouped([result(seed=1, seconds=4, epochs=2), result(seed=2, seconds=20, epochs=2)])
-    # Epochs of 2, 2, 10 and 10 seconds.
-    assert 6 == only.epoch_seconds
+    assert 6 == only.epoch_seconds  # epochs of 2, 2, 10 and 10 seconds

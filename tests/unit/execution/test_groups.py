@@ -1,35 +1,22 @@
-"""The runs of a comparison's groups: what stands in them for their trainings."""
+"""The metrics of the run of a group."""
 
-from pathlib import Path
-
-import pytest
-
+from pipeline.comparison import grouping
 from pipeline.execution import groups
-from pipeline.execution.groups import summary
-from pipeline.tracking import store
-from tests.runs import new_run
+from tests.unit.result_fixtures import result
 
 
-def test_a_summary_is_mean_deviation_lowest_and_highest() -> None:
-    """By hand: deviations of −1, 0 and 1 from the mean, squared and summed 2, over 3 − 1."""
-    expected = {"cost": 2.0, "cost_sd": 1.0, "cost_min": 1.0, "cost_max": 3.0}
-    assert expected == summary("cost", [1.0, 2.0, 3.0])
+def test_the_metrics_of_a_group_go_as_far_as_all_of_its_runs() -> None:
+    """Patience has ended the second run after its second epoch. By hand: costs of 1 and 2, then of 1/2 and 1."""
+    runs = [result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 3), (2, 2))]
+    for run in runs:
+        run.history[["accuracy", "val_cost"]] = 0.5
+    found = groups.by_epoch(grouping.grouped(runs)[0])
+    assert {1: 1.5, 2: 0.75} == {epoch: metrics["cost"] for epoch, metrics in found.items()}
+    assert (0.5**0.5, 1.0, 2.0) == tuple(found[1][f"cost_{part}"] for part in ("sd", "min", "max"))
 
 
-def test_one_value_has_no_deviation_and_none_has_nothing() -> None:
-    assert {"cost": 2.0, "cost_min": 2.0, "cost_max": 2.0} == summary("cost", [2.0])
-    assert {} == summary("cost", [])
-
-
-def test_the_means_of_a_group_go_as_far_as_all_of_its_trainings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Patience has ended the second one after its second epoch."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    longer, shorter = new_run("gru-s1"), new_run("gru-s2")
-    store.log_history(longer, {1: {"cost": 3.0}, 2: {"cost": 2.0}, 3: {"cost": 1.0}})
-    store.log_history(shorter, {1: {"cost": 5.0}, 2: {"cost": 4.0}})
-
-    means = groups._means([longer, shorter])
-
-    assert {1: 4.0, 2: 3.0} == {step: metrics["cost"] for step, metrics in means.items()}
+def test_one_run_has_no_deviation() -> None:
+    (one,) = grouping.grouped([result(epochs=1)])
+    assert {"cost": 1.0, "cost_min": 1.0, "cost_max": 1.0} == groups.spread(one.history("cost"), "cost").loc[
+        1
+    ].dropna().to_dict()

@@ -1,0 +1,120 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from pipeline.cells import CELLS
+from pipeline.comparison import charts, grouping
+from pipeline.comparison.grouping import Group
+from pipeline.comparison.report_data import ReportData
+from pipeline.evaluation import figures
+from pipeline.evaluation.figures import FAINT
+from tests.unit.evaluation.test_figures import stays_on_canvas
+from tests.unit.result_fixtures import group, result, three_groups
+
+
+def drawn(name: str, groups: Sequence[Group]) -> Figure:
+    (chart,) = [chart for chart in charts.CHARTS if chart.name == name]
+    return chart.draw(ReportData(groups=groups))
+
+
+def only(figure: Figure) -> Axes:
+    (axes,) = figure.axes
+    return axes
+
+
+def points_of(axes: Axes, label: str) -> list[list[float]]:
+    (line,) = [line for line in axes.lines if line.get_label() == label]
+    return [[round(float(x), 6), round(float(y), 6)] for x, y in np.asarray(line.get_xydata())]
+
+
+def many_groups() -> list[Group]:
+    return grouping.grouped(
+        result(cell, seed, params={"hidden_units": units, "learning_rate": rate}, seconds=float(units))
+        for cell in CELLS
+        for seed in (1, 2)
+        for units in ("16", "8192")
+        for rate in ("0.001", "0.01")
+    )
+
+
+LABELS = {
+    "test_accuracy": ("test accuracy (%)", ""),
+    "test_cost": ("test cost (nats)", ""),
+    "differences": ("difference (percentage points)", ""),
+    "training_cost": ("epoch", "training cost (nats, log scale)"),
+    "validation_accuracy": ("epoch", "validation accuracy (%)"),
+    "accuracy_by_seconds": ("training time (s)", "test accuracy (%)"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [chart.name for chart in charts.CHARTS])
+@pytest.mark.parametrize("groups", [three_groups(), many_groups()], ids=["three", "many"])
+def test_a_chart_names_its_axes_and_clips_nothing(name: str, groups: list[Group]) -> None:
+    figure = drawn(name, groups)
+    assert LABELS[name] == (only(figure).get_xlabel(), only(figure).get_ylabel())
+    assert stays_on_canvas(figure)
+    assert 317 == pytest.approx(72 * figure.get_figwidth(), abs=1)  # points; columns of the page have as many pixels
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [chart.name for chart in charts.CHARTS])
+def test_dollars_in_a_label_are_dollars(name: str) -> None:
+    labels = ("$\\frac{1$", "$x$")
+    assert stays_on_canvas(drawn(name, grouping.grouped([result(params={"note": label}) for label in labels])))
+
+
+def test_groups_of_one_cell_share_its_colour_and_differ_by_line_and_marker() -> None:
+    groups = grouping.grouped(result(cell, params={"layers": layers}) for cell in CELLS for layers in ("1", "2"))
+    styles = charts.styles(groups)
+    assert [figures.colour_of(each.cell) for each in groups] == [style["color"] for style in styles]
+    assert len(groups) == len({(style["color"], style["linestyle"]) for style in styles})
+    assert len(groups) == len({(style["color"], style["marker"]) for style in styles})
+
+
+def test_accuracies_show_each_seed_and_the_mean_with_its_deviation() -> None:
+    axes = only(drawn("test_accuracy", three_groups()))
+    assert [80, 90] == [x for x, _ in points_of(axes, "lstm")]
+    # By hand: √(2 × 5²) = 7.07.
+    written = {"rnn", "lstm", "gru", "70.00 ± 0.00", "85.00 ± 7.07", "90.00 ± 0.00"}
+    assert written == {text.get_text() for text in axes.texts}
+
+
+def test_curves_are_means_over_seeds_within_their_range() -> None:
+    axes = only(drawn("training_cost", three_groups()))
+    # Costs 1/epoch with seed 1 and 2/epoch with seed 2.
+    assert [[1, 1.5], [2, 0.75]] == points_of(axes, "gru")
+    band = np.asarray(axes.collections[-1].get_paths()[0].vertices)
+    assert (1, 2) == (band[band[:, 0] == 1, 1].min(), band[band[:, 0] == 1, 1].max())
+
+
+def test_a_steep_rise_is_drawn_whole_and_by_its_errors() -> None:
+    groups = grouping.grouped([result(seed=seed, epochs=30, val_accuracy=1.0) for seed in (1, 2)])
+    axes = only(drawn("validation_accuracy", groups))
+    low, high = axes.get_ylim()
+    assert low < 0.9
+    assert high > 0.996
+    heights = axes.transData.transform([(1, 0.90), (1, 0.99), (1, 0.999)])[:, 1]
+    # Errors of 10, 1 and 0.1 %, each with 0.05 % for the place of 100 %.
+    steps = np.diff(np.log10([10.05, 1.05, 0.15]))
+    assert steps[0] / steps[1] == pytest.approx((heights[1] - heights[0]) / (heights[2] - heights[1]), rel=1e-6)
+
+
+def test_accuracy_by_seconds_marks_the_mean_of_the_times_that_are_compared() -> None:
+    runs = [result(seed=1, seconds=10, wrong=[0]), result(seed=2, seconds=30, wrong=[0, 1, 2])]
+    assert [[20, 80]] == points_of(only(drawn("accuracy_by_seconds", grouping.grouped(runs))), "gru")
+    busy = [result(seed=seed, seconds=100, cpu_seconds=10 * seed, wrong=[0]) for seed in (1, 3)]
+    axes = only(drawn("accuracy_by_seconds", grouping.grouped(busy)))
+    assert "training processor time (s)" == axes.get_xlabel()
+    assert [[20, 90]] == points_of(axes, "gru")
+
+
+@pytest.mark.parametrize(("seeds", "is_faint"), [(3, False), (2, True)])
+def test_differences_are_faint_where_they_are_not_significant_or_not_tested(seeds: int, is_faint: bool) -> None:
+    groups = [group("gru", *[range(9)] * seeds), group("rnn", *[range(400)] * seeds)]
+    colours = {to_hex(line.get_color()) for line in only(drawn("differences", groups)).lines[1:]}
+    assert is_faint == ({FAINT.lower()} == colours)
