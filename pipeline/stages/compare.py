@@ -36,14 +36,9 @@ def compare(
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
-        register: the name by which the best model of the recommended configuration is registered, unless it is worse
-            than the reference; champion, if it is better.
+        register: the name to register the best model of the recommended configuration, unless that is worse.
         reference: a model, a run or a comparison that the recommended configuration must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
-
-    Raises:
-        RegressionError: the recommended configuration is worse than the reference.
-        TrainingError: a run failed; the others are done and reported.
     """
     connection.connect(reporter.note)
     preflight.check(trainings)
