@@ -13,24 +13,32 @@ from pipeline.settings import Settings
 
 
 def trained(
-    trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, parent: str, count: int, executor: Executor
-) -> Sequence[Group]:
+    trainings: Sequence[Settings],
+    data: DataSet,
+    reporter: Reporter,
+    *,
+    parent: str,
+    count: int | None,
+    executor: Executor,
+) -> list[Group]:
     """Train all that is not trained yet, under a run that is open, and report; return the groups of runs.
 
     Raises:
         TrainingError: a run failed; the others are done and reported.
     """
+    count = count or executor.at_once(len(trainings))
     jobs = scheduler.planned(trainings, data, parent=parent, cores=executor.cores(count))
     outcome = scheduler.train_all(jobs, data, reporter, count=count, executor=executor)
     failures = {job.name: reason for job, reason in outcome.failures.items()}
-    reported: Sequence[Group] = []
-    if outcome.done:
-        by_run = {done.run_id: job for job, done in outcome.done.items()}
+    by_run = {done.run_id: job for job, done in outcome.done.items()}
+    finished: list[Group] = []
+    if by_run:
         reused = [done.run_id for done in outcome.done.values() if done.taken_over]
         selected = selection.of_runs(list(by_run), reused=reused, failures=failures)
-        groups.make(parent, data, selected.groups, by_run, outcome.failures)
-        reported = report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent).groups
+        finished = selected.groups
+        groups.make(parent, data, finished, by_run, outcome.failures)
+        report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TrainingError(f"{len(failures)} of {len(failures) + len(outcome.done)} trainings failed. {reasons}")
-    return reported
+        raise TrainingError(f"{len(failures)} of {len(jobs)} trainings failed. {reasons}")
+    return finished

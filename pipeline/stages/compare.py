@@ -45,7 +45,6 @@ def compare(
     with executors.opened(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
-            count = count or executor.at_once(len(trainings))
             groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
     best = grouping.recommended(groups)
     if former is not None:
