@@ -34,7 +34,6 @@ def compare(
 
     Args:
         trainings: the parameters of each; they share their data.
-        reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
         register: the name to register the best model of the recommended configuration, unless that is worse.
         reference: a model, a run or a comparison that the recommended configuration must not be worse than.
