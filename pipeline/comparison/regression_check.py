@@ -1,5 +1,7 @@
 """A comparison against an existing model: better, worse, no significant difference, or undecided."""
 
+from collections.abc import Sequence
+
 from pipeline.comparison import grouping, pairwise_tests, selection
 from pipeline.comparison.formatting import points
 from pipeline.comparison.grouping import Group
@@ -37,12 +39,14 @@ def reference(given: str, digest: str) -> Group:
     return grouping.recommended(selected.groups)
 
 
-def check(comparison: str, group: Group, former: Group, name: str, reporter: Reporter, *, register: str | None) -> None:
+def check(
+    comparison: str, groups: Sequence[Group], former: Group, name: str, reporter: Reporter, *, register: str | None
+) -> None:
     """Compare the recommended group with what was there before, keep the result on the comparison's run, and report it.
 
     Args:
         comparison: the id of the comparison's run.
-        group: its recommended group.
+        groups: its groups, of which the recommended one counts.
         former: what it is checked against.
         name: of that, as the user named it.
         reporter: is told the result.
@@ -51,7 +55,7 @@ def check(comparison: str, group: Group, former: Group, name: str, reporter: Rep
     Raises:
         RegressionError: it is worse.
     """
-    test = pairwise_tests.between(group, former, borrow=True)
+    test = pairwise_tests.between(grouping.recommended(groups), former, borrow=True)
     found, sentence = result(test, name)
     store.log_tags(comparison, {schema.AGAINST: name, schema.STANDING: found})
     if found == WORSE:

@@ -34,6 +34,7 @@ def compare(
 
     Args:
         trainings: the parameters of each; they share their data.
+        reporter: told how far each is.
         count: of trainings side by side; by default as many as there is room for.
         register: the name to register the best model of the recommended configuration, unless that is worse.
         reference: a model, a run or a comparison that the recommended configuration must not be worse than.
@@ -45,11 +46,10 @@ def compare(
         data, former = _prepared(trainings, register, reference, reporter)
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
-    best = grouping.recommended(groups)
     if former is not None:
-        regression_check.check(parent, best, former, str(reference), reporter, register=register)
+        regression_check.check(parent, groups, former, str(reference), reporter, register=register)
     if register is not None:
-        promotion.promote(best.best.run_id, register, reporter=reporter)
+        promotion.promote(grouping.recommended(groups).best.run_id, register, reporter=reporter)
     return parent
 
 
