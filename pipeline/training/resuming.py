@@ -127,7 +127,7 @@ def find_earlier(
         return None
     run_id, again = existing.run.run_id, f"{option('new', True)} trains again."
     if existing.state is RunState.FINISHED:
-        reporter.note(f"Already trained as run {run_id}. {again}")
+        reporter.note(f"Already trained as run {run_id}; {again}")
         return existing
     if existing.state is RunState.RUNNING:
         reporter.note(f"Run {run_id}, the same training, is running in another process. This is a new run.")

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from pipeline.tracking import models, store
 from pipeline.training import checkpoints
 from tests.integration.conftest import Command, run_id_in
+from tests.runs import new_run
 
 TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 8, "--hidden-units", 16)
 
@@ -84,7 +85,7 @@ def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
 def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> None:
     result = command("run", "--resume", uninterrupted, exit_code=2)
 
-    assert f"resume: expected a run that was cut off, received {uninterrupted}, which has ended." in result.output
+    assert f"resume: expected an interrupted run, received {uninterrupted}, which has finished." in result.output
 
 
 def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_doubles_nothing(
@@ -151,7 +152,7 @@ def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: 
 
         result = command("train", "--resume", run_of(folder), exit_code=2)
 
-        assert "another process is at it" in result.output
+        assert "another process is training it" in result.output
         assert "RUNNING" == mlflow.get_run(run_of(folder)).info.status
         process.send_signal(signal.SIGINT)
         process.stdout.read()
@@ -178,7 +179,7 @@ def test_what_cannot_be_resumed_is_explained(
     assert "hidden_units: expected 16, as in the run to be resumed, received 64." in other.output
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training.fingerprint.version", lambda package: "another")
+        patch.setattr("pipeline.training.fingerprints.version", lambda package: "another")
         code = command("train", "--resume", stopped, exit_code=2)
     assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
 
@@ -204,13 +205,44 @@ def test_the_same_command_resumes_a_killed_run_then_reuses_it_unless_a_new_one_i
     reused = command("run", *TRAIN, "--seed", 4).output
     new = command("run", *TRAIN, "--seed", 4, "--new").output
 
-    assert f"Run {killed}, the same training, was cut off: going on with it." in resumed
+    assert f"Run {killed}, the same training, was interrupted: resuming it." in resumed
     assert f"Already trained as run {killed}; --new trains again." in reused
     assert "epoch" not in reused
     assert [killed, killed] == [run_id_in(resumed), run_id_in(reused)] != [killed, run_id_in(new)]
     assert history(run_id_in(new), "cost") == history(killed, "cost")
     assert "FINISHED" == mlflow.get_run(killed).info.status
     check_each_step_stands_once(killed)
+
+
+def test_mlflow_run_reuses_a_finished_run_and_discards_the_run_that_it_has_opened(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ("run", "--dataset", "digits", "--epochs", 1, "--seed", 5)
+    finished = run_id_in(command(*small).output)
+    project = new_run("clumsy-fish-12")
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
+
+    output = command(*small, "--register", "reused").output
+
+    assert f"Already trained as run {finished}; -P new=true trains again." in output
+    assert f"Test accuracy {mlflow.get_run(finished).data.metrics['test_accuracy']:.2%}" in output
+    assert finished == run_id_in(output) == MlflowClient().get_model_version_by_alias("reused", "champion").run_id
+    run = mlflow.get_run(project)
+    assert ("FINISHED", "deleted") == (run.info.status, run.info.lifecycle_stage)
+    assert finished == run.data.tags["reused_run_id"]
+
+
+def test_what_train_has_trained_run_evaluates_in_the_same_run(command: Command, store: Path) -> None:
+    trained = run_id_in(command("train", *TRAIN, "--epochs", 2).output)
+    assert trained == run_id_in(command("train", *TRAIN, "--epochs", 2).output)
+    assert "test_accuracy" not in mlflow.get_run(trained).data.metrics
+
+    assert trained == run_id_in(command("run", *TRAIN, "--epochs", 2).output)
+
+    run = mlflow.get_run(trained)
+    assert ("FINISHED", [1, 2]) == (run.info.status, [step for step, _ in history(trained, "cost")])
+    assert "test_accuracy" in run.data.metrics
+    assert not folder_of(trained, store).exists()
 
 
 def test_a_terminal_that_is_closed_ends_a_run_as_a_termination_does(store: Path, uninterrupted: str) -> None:
