@@ -119,7 +119,7 @@ def test_in_a_log_a_comparison_is_a_line_per_epoch(first: subprocess.CompletedPr
 
     assert ([], 0) == (beyond_the_start(done.stderr), done.returncode)
     assert re.fullmatch("[^\x00-\x09\x0b-\x1f\x7f]*", done.stdout)
-    for name in ("rnn-digits-s5", "gru-digits-s5"):
+    for name in ("rnn-digits-units=12-epochs=2-s5", "gru-digits-units=12-epochs=2-s5"):
         epochs = re.findall(rf"^{name}   trains   (\d)/2   \d\.\d{{4}}   \d+\.\d\d%", done.stdout, re.MULTILINE)
         assert ["1", "2"] == epochs
     last = rf"Run {HEX} holds the comparison\. Look at it with: mlflow ui, then open {PAGE}"

@@ -20,6 +20,9 @@ from tests.integration.conftest import Command, environment, run_id_in
 from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
+OPTIONS = "digits-units=12-lr=0.01-epochs=40"
+"""What the names of its runs say of the data and the parameters."""
+
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", *SMALL)
 
 
@@ -92,7 +95,7 @@ def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
 def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
     runs = children(parent)
 
-    assert {"rnn-digits-s1", "rnn-digits-s2", "gru-digits-s1", "gru-digits-s2"} == runs.keys()
+    assert {f"rnn-{OPTIONS}-s1", f"rnn-{OPTIONS}-s2", f"gru-{OPTIONS}-s1", f"gru-{OPTIONS}-s2"} == runs.keys()
     for run in [mlflow.get_run(parent), *runs.values()]:
         assert "FINISHED" == run.info.status
         assert parent == run.data.tags["comparison"]
@@ -103,9 +106,11 @@ def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
 
 
 def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) -> None:
-    assert {"rnn-digits", "gru-digits"} == groups(parent).keys()
-    group = groups(parent)["gru-digits"]
-    first, second = (dict(costs(children(parent)[name].info.run_id)) for name in ("gru-digits-s1", "gru-digits-s2"))
+    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == groups(parent).keys()
+    group = groups(parent)[f"gru-{OPTIONS}"]
+    first, second = (
+        dict(costs(children(parent)[name].info.run_id)) for name in (f"gru-{OPTIONS}-s1", f"gru-{OPTIONS}-s2")
+    )
 
     def series(metric: str) -> list[tuple[int, Any]]:
         history = MlflowClient().get_metric_history(group.info.run_id, metric)
@@ -128,7 +133,7 @@ def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
 ) -> None:
     alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output)
 
-    compared = children(parent)["gru-digits-s2"]
+    compared = children(parent)[f"gru-{OPTIONS}-s2"]
     assert costs(alone) == costs(compared.info.run_id)
     assert mlflow.get_run(alone).data.metrics["test_cost"] == compared.data.metrics["test_cost"]
     assert mlflow.get_run(alone).data.params == compared.data.params
@@ -178,8 +183,8 @@ def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
         said = process.communicate()[1]
 
     assert 1 == process.returncode
-    assert "gru-digits-s70: Its process ended by SIGKILL." in said
-    query = "attributes.run_name = 'gru-digits-s70'"
+    assert "gru-digits-units=12-lr=0.01-epochs=4000-s70: Its process ended by SIGKILL." in said
+    query = "attributes.run_name = 'gru-digits-units=12-lr=0.01-epochs=4000-s70'"
     (run,) = mlflow.search_runs(filter_string=query, output_format="list")
     assert ("FAILED", "Its process ended by SIGKILL.") == (run.info.status, run.data.tags["error"])
 
@@ -210,13 +215,13 @@ def test_what_was_trained_is_taken_over_and_what_fails_fails_alone(
         *("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38"), exit_code=1
     ).output
 
-    assert "2 of 4 trainings failed. rnn-digits-learning_rate=1e+38-s1: Training broke down" in output
+    assert "2 of 4 trainings failed. rnn-digits-units=12-lr=1e+38-epochs=40-s1: Training broke down" in output
     second = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
     assert "FAILED" == second.info.status
-    assert {"rnn-digits-learning_rate=1e+38-s1", "rnn-digits-learning_rate=1e+38-s2"} == children(
+    assert {"rnn-digits-units=12-lr=1e+38-epochs=40-s1", "rnn-digits-units=12-lr=1e+38-epochs=40-s2"} == children(
         second.info.run_id
     ).keys()
-    taken_over = before["rnn-digits-s1"].info.run_id
+    taken_over = before[f"rnn-{OPTIONS}-s1"].info.run_id
     assert taken_over in members(second.info.run_id)
     assert {parent, second.info.run_id} <= set(mlflow.get_run(taken_over).data.tags["comparison"].split(","))
     assert before.keys() == children(parent).keys()  # none was moved
@@ -246,7 +251,8 @@ def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, pa
     assert 130 == process.returncode
     assert "Traceback" not in error
     newest = mlflow.search_runs(output_format="list", max_results=3)
-    assert {"compare-rnn-gru-digits": "KILLED", "rnn-digits-s7": "KILLED", "gru-digits-s7": "KILLED"} == {
+    long = "digits-steps=32-units=512-epochs=100000-s7"
+    assert {"compare-rnn-gru-digits": "KILLED", f"rnn-{long}": "KILLED", f"gru-{long}": "KILLED"} == {
         run.info.run_name: run.info.status for run in newest
     }
 
@@ -255,7 +261,7 @@ def test_what_is_worse_than_what_is_there_ends_with_code_3_and_is_not_registered
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
     arguments = ("compare", "--cells", "rnn", *SMALL, *data)
-    gru = children(parent)["gru-digits-s1"].info.run_id
+    gru = children(parent)[f"gru-{OPTIONS}-s1"].info.run_id
 
     checked = ("--seeds", "1-3", "--epochs", "1", "--against", gru, "--register", "checked")
     output = " ".join(command(*arguments, *checked, exit_code=3).output.split())

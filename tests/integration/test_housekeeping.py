@@ -90,19 +90,19 @@ def test_the_last_trainings_are_listed_with_what_became_of_them(
     metrics = mlflow.get_run(trained).data.metrics
     assert {
         "run_id": trained,
-        "name": "gru-digits-s1",
+        "name": "gru-digits-units=12-lr=0.01-epochs=4-s1",
         "cell": "gru",
         "data": "digits",
         "test_accuracy": metrics["test_accuracy"],
         "seconds": metrics["train_seconds"],
         "state": "finished",
     }.items() <= listed[trained].items()
-    assert ("rnn-digits-s77", "cut off", None) == tuple(
+    assert ("rnn-digits-units=12-epochs=100000-s77", "cut off", None) == tuple(
         listed[left][name] for name in ("name", "state", "test_accuracy")
     )
     assert [left] == list(rows(command, data, "--limit", 1))
     table = command("runs", "--data-dir", data).output
-    assert re.search(rf"^{left} +rnn-digits-s77 +digits +cut off ", table, re.MULTILINE)
+    assert re.search(rf"^{left} +rnn-digits-units=12-epochs=100000-s77 +digits +cut off ", table, re.MULTILINE)
 
 
 def test_where_there_is_no_store_to_ask_makes_none(
@@ -133,10 +133,10 @@ def test_a_dry_run_tells_what_is_taken_over_and_about_how_long_the_rest_takes(
 
     states = dict(re.findall(r"^(\S+-s\d) +(taken over|new)", output, re.MULTILINE))
     assert {
-        "gru-digits-s1": "taken over",
-        "gru-digits-s2": "new",
-        "lstm-digits-s1": "new",
-        "lstm-digits-s2": "new",
+        "gru-digits-units=12-lr=0.01-epochs=4-s1": "taken over",
+        "gru-digits-units=12-lr=0.01-epochs=4-s2": "new",
+        "lstm-digits-units=12-lr=0.01-epochs=4-s1": "new",
+        "lstm-digits-units=12-lr=0.01-epochs=4-s2": "new",
     } == states
     assert "4 trainings, 2 at a time: 1 taken over, 3 new. About " in output
     assert "without 2 of them: of their kind none has ended here before." in output
@@ -169,14 +169,14 @@ def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
     working = latest().info.run_id
     try:
         assert (
-            f"Would clean run {left} (rnn-digits-s77), to KILLED"
+            f"Would clean run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED"
             in command("clean", "--dry-run", "--data-dir", data).output
         )
         assert "RUNNING" == mlflow.get_run(left).info.status
 
         output = command("clean", "--data-dir", data).output
 
-        assert f"Cleaned run {left} (rnn-digits-s77), to KILLED" in output
+        assert f"Cleaned run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED" in output
         assert working not in output
         assert "KILLED" == mlflow.get_run(left).info.status
         assert "`pipeline clean` did" in mlflow.get_run(left).data.tags["error"]
@@ -200,7 +200,7 @@ def test_checkpoints_go_when_no_run_needs_them(
 
     output = command("clean", "--data-dir", data).output
 
-    assert f"Cleaned checkpoint {ended} of gru-digits-s1: its run has ended" in output
+    assert f"Cleaned checkpoint {ended} of gru-digits-units=12-lr=0.01-epochs=4-s1: its run has ended" in output
     assert "this store has no run of theirs, but another store may" in output
     assert {needed, foreign} <= set(place.names())
     assert ended not in place.names()
@@ -210,7 +210,7 @@ def test_checkpoints_go_when_no_run_needs_them(
     with RunLocks(data).hold(needed):
         assert needed not in command("clean", "--data-dir", data).output
     assert (
-        f"Cleaned checkpoint {needed} of rnn-digits-s77: its run was deleted"
+        f"Cleaned checkpoint {needed} of rnn-digits-units=12-epochs=100000-s77: its run was deleted"
         in command("clean", "--data-dir", data).output
     )
     assert needed not in place.names()

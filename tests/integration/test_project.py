@@ -17,6 +17,9 @@ from tests.servers import TrackingServer
 
 SMALL = ("-P", "dataset=digits", "-P", "hidden_units=8", "-P", "epochs=2")
 
+OPTIONS = "digits-units=8-epochs=2"
+"""What the names of its runs say of the data and the parameters."""
+
 
 def mlflow_run(*arguments: object, env_manager: str = "local") -> str:
     """Run the project and return all that was printed."""
@@ -39,7 +42,7 @@ def test_the_project_runs_with_parameters_of_a_file_and_some_that_it_does_not_de
     mlflow_run(*of_file, "-P", "cell=rnn", "-P", "recipe=accurate", "-P", "learning_rate=1e-2")
 
     run = latest_run()
-    assert ("rnn-digits-accurate-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert ("rnn-digits-accurate-units=8-lr=0.01-epochs=2-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert {
         "cell": "rnn",
         "recipe": "accurate",
@@ -63,7 +66,7 @@ def test_the_stages_run_one_after_the_other(store: Path) -> None:
     assert before == mlflow.search_runs().run_id.to_list()  # a run that holds nothing is not among the trainings
     mlflow_run("-e", "train", *data, "-P", "cell=lstm", "-P", "hidden_units=8", "-P", "epochs=2")
     trained = latest_run()
-    assert "lstm-digits-s1" == trained.info.run_name
+    assert f"lstm-{OPTIONS}-s1" == trained.info.run_name
     assert "test_accuracy" not in trained.data.metrics
     mlflow_run("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}")
 
@@ -119,7 +122,7 @@ def test_the_project_tracks_registers_and_promotes_on_a_server(
     run_id = run.info.run_id
     page = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run_id}?workflowType=machine_learning"
     assert f"Run {run_id} holds all of it. Look at it at {page}\n" in output
-    assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
+    assert (f"gru-{OPTIONS}-s1", "FINISHED") == (run.info.run_name, run.info.status)
     assert "test_accuracy" in run.data.metrics
     model = mlflow.pyfunc.load_model("models:/first@champion")
     assert run_id == model.metadata.run_id
@@ -147,11 +150,11 @@ def test_the_project_compares_into_a_server(store: Path, server: str, monkeypatc
     assert ("compare-rnn-gru-digits", "2") == (parent.info.run_name, parent.data.params["seeds"])
     groups = below(parent)
     trainings = [run for group in groups for run in below(group)]
-    assert {"rnn-digits", "gru-digits"} == {run.info.run_name for run in groups}
-    assert {"rnn-digits-s2", "gru-digits-s2"} == {run.info.run_name for run in trainings}
+    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == {run.info.run_name for run in groups}
+    assert {f"rnn-{OPTIONS}-s2", f"gru-{OPTIONS}-s2"} == {run.info.run_name for run in trainings}
     assert {"FINISHED"} == {run.info.status for run in [parent, *groups, *trainings]}
     page = mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/comparison/report.html")
-    assert "gru-digits-s2" in page
+    assert f"gru-{OPTIONS}-s2" in page
 
 
 @pytest.mark.slow

@@ -15,6 +15,9 @@ from pipeline.comparison.report_data import ReportData
 from pipeline.progress import Reporter
 from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process
 
+OPTIONS = "digits-units=16-lr=0.01-epochs=3"
+"""What the names of the runs say of the data and the parameters."""
+
 FILES = {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} | {
     f"{name}.png"
     for name in (
@@ -103,7 +106,7 @@ def test_the_children_of_a_run_are_reported_in_a_folder_and_on_that_run(
     assert names == FILES
     assert names == {Path(file.path).name for file in MlflowClient().list_artifacts(parent, "comparison")}
     runs = pd.read_csv(folder / "runs.csv")
-    assert ["rnn-digits-s1", "rnn-digits-s2", "gru-digits-s1"] == runs["name"].to_list()
+    assert [f"rnn-{OPTIONS}-s1", f"rnn-{OPTIONS}-s2", f"gru-{OPTIONS}-s1"] == runs["name"].to_list()
     assert [digits_run.run_id] == runs.loc[runs["reused"], "run_id"].to_list()
     accuracies = [mlflow.get_run(run_id).data.metrics["test_accuracy"] for run_id in runs["run_id"]]
     assert accuracies == pytest.approx(runs["test_accuracy"].to_list())
@@ -170,7 +173,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(command: Command, digits_r
         "report", "--filter", f"attributes.run_id IN ('{twin}', '{digits_run.run_id}')", "--output", tmp_path
     )
 
-    assert f"Left out: gru-digits-s1 ({digits_run.run_id})." in flat(output.output)
+    assert f"Left out: gru-{OPTIONS}-s1 ({digits_run.run_id})." in flat(output.output)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -257,7 +260,7 @@ def test_runs_of_different_data_are_listed_and_not_compared(
 
     said = flat(result.output)
     assert "Runs must be of one data set to be compared; got 2 data sets." in said
-    assert f"mnist-ca67ca67: gru-digits-s1 ({digits_run.run_id})" in said
+    assert f"mnist-ca67ca67: gru-{OPTIONS}-s1 ({digits_run.run_id})" in said
     assert "digits-" in said
     assert not (tmp_path / "out").exists()
 

@@ -60,8 +60,8 @@ def costs(run_id: str) -> list[float]:
     return [metric.value for metric in MlflowClient().get_metric_history(run_id, "cost")]
 
 
-def test_it_is_finished_under_the_name_of_cell_and_seed(run: Run) -> None:
-    assert ("gru-digits-s1", "FINISHED") == (run.info.run_name, run.info.status)
+def test_it_is_finished_under_the_name_of_all_that_is_no_default(run: Run) -> None:
+    assert ("gru-digits-units=16-lr=0.01-epochs=3-s1", "FINISHED") == (run.info.run_name, run.info.status)
 
 
 def test_it_holds_every_parameter_resolved_and_no_other(run: Run) -> None:

@@ -1,26 +1,39 @@
-"""What runs are called."""
+"""Names of runs, groups and models."""
 
+import pytest
+
+from pipeline import recipes
 from pipeline.execution.grid import grid
 from pipeline.settings import Settings
 from pipeline.training import naming
 
 
-def test_a_training_by_default_is_its_cell_and_seed() -> None:
-    assert "gru-s1" == naming.training(Settings.of({"cell": "gru"}), "mnist")
+@pytest.mark.parametrize(
+    ("given", "dataset", "name"),
+    [
+        ({}, "mnist", "gru-s1"),
+        ({"cell": "lstm", "recipe": "accurate", "seed": 3}, "custom-1a2b3c4d", "lstm-custom-1a2b3c4d-accurate-s3"),
+        ({"learning_rate": 0.01}, "mnist", "gru-lr=0.01-s1"),
+        (
+            {"learning_rate": 1e-5, "epochs": 3, "hidden_units": 64},
+            "digits",
+            "gru-digits-units=64-lr=1e-05-epochs=3-s1",
+        ),
+        ({"recipe": "deep", "layers": 2, "direction": "forward"}, "mnist", "gru-deep-direction=forward-s1"),
+        ({"cell": "rnn", "recipe": "accurate", "schedule": "constant"}, "mnist", "rnn-accurate-schedule=constant-s1"),
+        ({"cell": "my_cells:MGU", "batch_size": 64}, "mnist", "my_cells:MGU-batch=64-s1"),
+        ({"data_dir": "elsewhere", "shards": 1}, "mnist", "gru-s1"),
+    ],
+)
+def test_a_run_is_named_by_all_that_is_not_as_in_its_recipe(given: dict[str, object], dataset: str, name: str) -> None:
+    assert name == naming.training(recipes.resolve(given), dataset)
 
 
-def test_a_training_is_named_by_its_data_and_its_recipe_where_they_are_not_the_defaults() -> None:
-    settings = Settings.of({"cell": "lstm", "recipe": "accurate", "seed": 3})
-    assert "lstm-custom-1a2b3c4d-accurate-s3" == naming.training(settings, "custom-1a2b3c4d")
-
-
-def test_a_training_is_named_by_what_tells_it_apart_within_its_cell() -> None:
-    of_a_recipe = grid({"cells": "rnn,gru", "seeds": "1", "recipe": "accurate"})  # each cell has a rate of its own
-    assert ["rnn-accurate-s1", "gru-accurate-s1"] == naming.trainings(of_a_recipe, "mnist")
-    sizes = grid({"cells": "gru", "seeds": "1", "hidden_units": "64,128"})
-    assert ["gru-hidden_units=64-s1", "gru-hidden_units=128-s1"] == naming.trainings(sizes, "mnist")
-    recipes = grid({"cells": "gru", "seeds": "1,2", "recipe": "tutorial,accurate", "layers": "1,2"})
-    assert "gru-digits-accurate-layers=2-s1" == naming.trainings(recipes, "digits")[3]
+def test_no_two_runs_of_a_grid_have_the_same_name() -> None:
+    several = {"cells": "rnn,gru", "seeds": "1,2", "recipe": "tutorial,accurate", "layers": "1,2", "shards": "1,2"}
+    names = naming.trainings(grid(several), "digits")
+    assert 32 == len(set(names))
+    assert "gru-digits-accurate-layers=2-shards=2-s1" in names
 
 
 def test_a_comparison_is_named_by_its_cells() -> None:
@@ -28,5 +41,6 @@ def test_a_comparison_is_named_by_its_cells() -> None:
     assert "compare-gru-digits-quick" == naming.comparison(grid({"cells": "gru", "recipe": "quick"}), "digits")
 
 
-def test_a_group_is_named_by_its_trainings_without_the_seed() -> None:
+def test_a_group_is_named_by_its_runs_without_the_seed() -> None:
     assert "gru-digits" == naming.group("gru-digits-s12")
+    assert "gru-lr=0.01" == naming.group(naming.training(Settings.of({"learning_rate": 0.01}), "mnist"))
