@@ -146,7 +146,7 @@ def delete_run(run_id: str) -> None:
 def discard_run(run_id: str) -> None:
     """End and delete a run that ``mlflow run`` opened for a command whose results are in another run.
 
-    It is ended first, because ``mlflow run`` would restore and end a run that still runs.
+    It is ended first: ``mlflow run`` does not change a run that has ended.
     """
     end(run_id)
     delete_run(run_id)

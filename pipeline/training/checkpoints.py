@@ -6,7 +6,6 @@ A further kind of storage is a class with the methods of :class:`CheckpointStore
 
 import re
 import shutil
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Protocol
@@ -43,16 +42,11 @@ def open_store(data_dir: Path, *, remote: bool) -> CheckpointStore:
     return RemoteCheckpoints() if remote else LocalCheckpoints(data_dir)
 
 
-def new_name() -> str:
-    """Return a name that no other checkpoint has."""
-    return uuid.uuid4().hex
-
-
 def folder_of(data_dir: Path, name: str) -> Path:
     """Return the folder for the checkpoint and the lock of one run on this machine.
 
     Raises:
-        DataError: the name is not one that :func:`new_name` gives, so no path is made of it.
+        DataError: the name is not one of ours, so no path is made of it.
     """
     if not _NAME.fullmatch(name):
         raise DataError(

@@ -37,8 +37,5 @@ def of_parameters(parameters: Mapping[str, object], data_digest: str) -> str:
     settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in WITHOUT_EFFECT}
     cell = str(parameters["cell"])
     own = [custom_cells.source(cell).digest] if cells.is_custom(cell) else []
-    return digests.of_texts(json.dumps(settled), data_digest, digests.of_code(*CODE), *_versions(), *own)
-
-
-def _versions() -> tuple[str, str]:
-    return version("tensorflow"), version("keras")
+    versions = version("tensorflow"), version("keras")
+    return digests.of_texts(json.dumps(settled), data_digest, digests.of_code(*CODE), *versions, *own)

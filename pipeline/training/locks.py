@@ -8,7 +8,7 @@ alive.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -64,13 +64,10 @@ class RunLocks:
 
     def is_held(self, name: str) -> bool:
         """Return whether a process of this machine works on the run."""
-        lock = FileLock(folder_of(self._data_dir, name) / LOCK)
-        if not Path(lock.lock_file).exists():
-            return False
         try:
-            with lock.acquire(timeout=0):
+            with self.hold(name) if self.exists(name) else nullcontext():
                 return False
-        except Timeout:
+        except LockedError:
             return True
 
     def exists(self, name: str) -> bool:

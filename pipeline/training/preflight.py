@@ -1,6 +1,7 @@
 """Validate the custom cells of some trainings before any data is read."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from pipeline import cells
 from pipeline.errors import UsageError
@@ -12,27 +13,19 @@ def check(trainings: Sequence[Settings]) -> None:
     """Validate each custom cell once for each direction and size; without one, do nothing.
 
     Raises:
-        UsageError: one cannot be trained, or two of them have classes of one name, which a saved model could not tell
-            apart.
+        UsageError: one cannot be trained, or two have classes of one name, which a saved model could not tell apart.
     """
-    own = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_custom(each.cell)}
-    if not own:
+    custom = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_custom(each.cell)}
+    if not custom:
         return
-    _check_names(sorted({cell for cell, *_ in own}))
+    for one, other in combinations(sorted({cell for cell, *_ in custom}), 2):
+        if one.partition(":")[2] == other.partition(":")[2]:
+            raise UsageError(
+                f"cells: expected classes of different names, received {one} and {other}. A saved model knows them by "
+                "their names: rename one."
+            )
     start_tensorflow(max(each.shards for each in trainings))
     from pipeline.model import cell_validation
 
-    for settings in own.values():
+    for settings in custom.values():
         cell_validation.check(settings)
-
-
-def _check_names(named: Sequence[str]) -> None:
-    of_class: dict[str, str] = {}
-    for cell in named:
-        name = cell.partition(":")[2]
-        if name in of_class:
-            raise UsageError(
-                f"cells: expected classes of different names, received {of_class[name]} and {cell}. A saved model "
-                "knows them by their names: give one another."
-            )
-        of_class[name] = cell

@@ -8,7 +8,6 @@ whenever a machine stops, one of the two is whole.
 
 import hashlib
 import io
-import re
 
 from pipeline.errors import DataError
 from pipeline.records import Snapshot
@@ -16,8 +15,6 @@ from pipeline.tracking import store
 from pipeline.training.snapshots import decode, encode
 
 FOLDER = "checkpoint"
-
-_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class RemoteCheckpoints:
@@ -33,7 +30,7 @@ class RemoteCheckpoints:
         encode(snapshot, buffer)
         content = buffer.getvalue()
         digest = hashlib.sha256(content).hexdigest().encode()
-        store.write_file(_checked(name), f"{FOLDER}/{len(snapshot.history) % 2}.npz", digest + content)
+        store.write_file(name, f"{FOLDER}/{len(snapshot.history) % 2}.npz", digest + content)
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished.
@@ -41,7 +38,7 @@ class RemoteCheckpoints:
         Raises:
             DataError: there are files, and none of them is whole.
         """
-        contents = list(store.read_files(_checked(name), FOLDER))
+        contents = list(store.read_files(name, FOLDER))
         found = [snapshot for content in contents if (snapshot := _whole(content))]
         if contents and not found:
             raise DataError(f"run {name}: expected a whole checkpoint in its folder {FOLDER}, found none. Train again.")
@@ -49,14 +46,8 @@ class RemoteCheckpoints:
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its run has finished."""
-        store.remove_files(_checked(name), FOLDER)
+        store.remove_files(name, FOLDER)
         store.mark_checkpoint_removed(name)
-
-
-def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise DataError(f"checkpoint: expected the id of a run, received {name!r}.")
-    return name
 
 
 def _whole(content: bytes) -> Snapshot | None:

@@ -3,6 +3,7 @@
 A training is known by its fingerprint (``fingerprints.py``), which is a tag of its run.
 """
 
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -18,7 +19,7 @@ from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, option
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints
-from pipeline.training.checkpoints import new_name, open_store
+from pipeline.training.checkpoints import open_store
 from pipeline.training.locks import RunLocks
 
 
@@ -47,10 +48,8 @@ def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate
         remote: find interrupted runs of a cluster instead.
         evaluate: whether a finished run must have been evaluated.
     """
-    found: dict[RunState, ExistingRun] = {}
-    for existing in find_runs(fingerprint, data_dir, remote=remote, evaluate=evaluate):
-        found.setdefault(existing.state, existing)
-    return next((found[state] for state in RunState if state in found), None)
+    found = find_runs(fingerprint, data_dir, remote=remote, evaluate=evaluate)
+    return min(found, key=lambda existing: [*RunState].index(existing.state), default=None)
 
 
 def find_runs(
@@ -63,11 +62,12 @@ def find_runs(
 
 
 def _state(run: TrackedRun, data_dir: Path, *, remote: bool, evaluate: bool) -> RunState | None:
-    if run.status == "FINISHED" and run.is_pruned:
-        return RunState.PRUNED
-    if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
-        return RunState.FINISHED
-    if run.status != "FINISHED" and run.has_remote_checkpoint != remote:  # it may be running there
+    has_ended = run.status == "FINISHED"
+    if has_ended and (run.is_pruned or (run.is_evaluated if evaluate else run.is_trained)):
+        return RunState.PRUNED if run.is_pruned else RunState.FINISHED
+    if has_ended and not run.is_trained:  # a comparison or a search
+        return None
+    if not has_ended and run.has_remote_checkpoint != remote:  # it may be running there
         return None
     with suppress(DataError):
         if not remote and RunLocks(data_dir).is_held(run.checkpoint):
@@ -100,7 +100,7 @@ def checkpoint_and_tags(
     """Return the name of a run's checkpoint, by which it is locked, and the tags by which a new run is found again."""
     if resume:
         return resume.checkpoint, {}
-    name = new_name()
+    name = uuid.uuid4().hex
     return name, schema.of_kind(kind) | {
         schema.FINGERPRINT: fingerprint,
         schema.CHECKPOINT: schema.ON_SERVER if remote else name,
@@ -125,18 +125,17 @@ def find_earlier(
     existing = None if new else find_run(fingerprint, settings.data_dir, evaluate=evaluate)
     if existing is None or existing.state is RunState.PRUNED:
         return None
-    run_id, again = existing.run.run_id, f"{option('new', True)} trains again."
-    if existing.state is RunState.FINISHED:
-        reporter.note(f"Already trained as run {run_id}; {again}")
-        return existing
-    if existing.state is RunState.RUNNING:
-        reporter.note(f"Run {run_id}, the same training, is running in another process. This is a new run.")
-        return None
-    if lifecycle.project_run():  # which is another run already
-        reporter.note(f"Run {run_id}, the same training, was interrupted. To resume it: -P resume={run_id}.")
-        return None
-    reporter.note(f"Run {run_id}, the same training, was interrupted: resuming it. {again}")
-    return existing
+    run_id, again, in_project = existing.run.run_id, f"{option('new', True)} trains again.", lifecycle.project_run()
+    same = f"Run {run_id}, the same training,"
+    notes = {
+        RunState.FINISHED: f"Already trained as run {run_id}; {again}",
+        RunState.RUNNING: f"{same} is running in another process. This is a new run.",
+        RunState.INTERRUPTED: f"{same} was interrupted"
+        + (f". To resume it: -P resume={run_id}." if in_project else f": resuming it. {again}"),
+    }
+    reporter.note(notes[existing.state])
+    is_used = existing.state is RunState.FINISHED or (existing.state is RunState.INTERRUPTED and not in_project)
+    return existing if is_used else None
 
 
 def reuse(run: TrackedRun, data: DataSet, reporter: Reporter) -> str:
@@ -180,15 +179,15 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRu
             f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, started with "
             "others. Its numbers would change halfway; train again with --new."
         )
-    if run.has_remote_checkpoint or not RunLocks(settings.data_dir).is_held(run.checkpoint):  # else opening it fails
-        check_resumable(run, settings.data_dir)
+    check_resumable(run, settings.data_dir)
     return ExistingRun(run, RunState.INTERRUPTED), settings, data
 
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
     """Return the parameters that a run has logged; only ``data_dir`` may differ."""
-    names = {field.name for field in fields(Settings)}
-    logged: dict[str, object] = {name: value for name, value in run.params.items() if name in names}
+    logged: dict[str, object] = {
+        each.name: run.params[each.name] for each in fields(Settings) if each.name in run.params
+    }
     if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
         logged["dataset"] = given.dataset
     settings = Settings.of(logged)

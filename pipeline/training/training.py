@@ -93,7 +93,11 @@ def open_run(
 
 
 def _log_cell(run_id: str, cell: str) -> None:
+<<<<<<< HEAD
     """Keep the file of a custom cell with the run."""
+=======
+    """Log the file of a custom cell."""
+>>>>>>> 20b65dd (training: smaller)
     if cells.is_custom(cell):
         file = custom_cells.source(cell)
         with tempfile.TemporaryDirectory() as folder:
@@ -186,10 +190,9 @@ def _log_history(opened: OpenRun, fit: Fit) -> None:
 
 
 def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
-    """Log the model of the kept epoch; return its id, and the temperature that it holds."""
+    """Log the model of the kept epoch; return its id and its temperature."""
     data = opened.data
     with tempfile.TemporaryDirectory() as folder:
-        own = cells.is_custom(opened.settings.cell)
         classify = network.save(fit.model(), opened.settings, Path(folder))
         temperature = _temperature(classify, data)
         models.discard_models(opened.run)  # of an attempt that was interrupted while it logged one
@@ -198,13 +201,13 @@ def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
             data,
             name=naming.model(opened.settings, data.name),
             temperature=temperature,
-            needs=_needed(opened) if own else None,
+            needs=_needed(opened) if cells.is_custom(opened.settings.cell) else None,
         )
     return model_id, temperature
 
 
 def _temperature(classify: network.Classify, data: DataSet) -> float:
-    """Return the temperature by the answers to the validation images of what was just saved."""
+    """Return the temperature that fits the answers of the saved network to the validation images."""
     images = data.validation.images
     parts = [images[start : start + evaluation.CHUNK] for start in range(0, len(images), evaluation.CHUNK)]
     answers = [classify(pixels=np.asarray(part, np.float32))["probabilities"] for part in parts]
