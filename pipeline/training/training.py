@@ -93,11 +93,7 @@ def open_run(
 
 
 def _log_cell(run_id: str, cell: str) -> None:
-<<<<<<< HEAD
     """Keep the file of a custom cell with the run."""
-=======
-    """Log the file of a custom cell."""
->>>>>>> 20b65dd (training: smaller)
     if cells.is_custom(cell):
         file = custom_cells.source(cell)
         with tempfile.TemporaryDirectory() as folder:
