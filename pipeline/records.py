@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:  # the command line imports this module, and should answer at once
     from numpy.typing import NDArray
@@ -29,10 +29,25 @@ class EpochRecord:
     epoch_cpu_seconds: float = 0.0
 
 
-def kept(history: Sequence[EpochRecord]) -> EpochRecord:
-    """Return the epoch, of at least one, whose weights are kept.
+class Validated(Protocol):
+    """Something with a result on the validation part: an epoch, or a trial of a search."""
 
-    That is the one of the best validation accuracy; among equals of the lowest validation cost; among these the first.
+    @property
+    def val_accuracy(self) -> float:
+        """Fraction of 1."""
+
+    @property
+    def val_cost(self) -> float:
+        """Mean cross-entropy in nats."""
+
+
+T = TypeVar("T", bound=Validated)
+
+
+def kept(history: Sequence[T]) -> T:
+    """Return the best of at least one result: of epochs, the one whose weights are kept.
+
+    That is the one of the best validation accuracy; among equals the lowest validation cost; then the first.
     """
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
 

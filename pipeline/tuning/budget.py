@@ -1,4 +1,4 @@
-"""How much a search may take, and what of it cannot work out: said before anything is trained."""
+"""The limits of a search, and checks before anything is trained."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from pipeline.tuning.space import Space
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a search may take.
+    """The limits of a search.
 
     Attributes:
-        trials: how many, at most; None: as many as there is time for.
-        seconds: in which trials may begin; None: there is time for all.
-        confirm: seeds that the winner and the start are trained with once more.
-        workers: trainings side by side; None: as many as the machine takes.
+        trials: largest number of trials; None: as many as the time allows.
+        seconds: time in which trials may start; None: no limit.
+        confirm: number of new seeds that the winner and the start are trained with.
+        workers: number of trainings in parallel; None: as many as the machine takes.
     """
 
     trials: int | None = None
@@ -32,7 +32,7 @@ class Budget:
         """Check the numbers.
 
         Raises:
-            UsageError: one is out of its bounds.
+            UsageError: a number is out of range.
         """
         bounds = {"trials": (1, MOST_TRIALS), "seconds": (1, None), "confirm": (0, MOST_SEEDS), "workers": (1, None)}
         for name, (least, most) in bounds.items():
@@ -43,24 +43,24 @@ class Budget:
 
     @property
     def limit(self) -> int:
-        """Trials at most."""
+        """Largest number of trials."""
         return self.trials or (TRIALS if self.seconds is None else MOST_TRIALS)
 
     @property
     def count(self) -> int:
-        """Trainings side by side."""
+        """Number of trainings in parallel."""
         return self.workers or default_workers.at_once(self.limit)
 
     def seeds(self, seed: int) -> list[int]:
-        """Return new seeds, beside the one of all trials."""
+        """Return the seeds of the confirmation; no trial has them."""
         return list(range(seed + 1, seed + 1 + self.confirm))
 
 
 def check(space: Space, data: DataSet, budget: Budget) -> None:
-    """Check that what can be chosen fits the data and the memory, and that there is time for a trial.
+    """Check that all of the search space fits the data and the memory, and that a trial can end in time.
 
     Raises:
-        UsageError: it does not, or there is not.
+        UsageError: it does not, or a trial cannot.
     """
     for corner in space.corners():
         settings = space.settings(corner)
@@ -73,12 +73,12 @@ def check(space: Space, data: DataSet, budget: Budget) -> None:
 
 
 def _check_seconds(space: Space, data: DataSet, seconds: int, count: int) -> None:
-    """Check, where earlier trainings of a kind tell, that one of them has time to end."""
+    """Check that a trial can end in time, as far as earlier runs show how long it takes."""
     plan = planning.plan([space.base(cell) for cell in space.cells], data, count=count)
     known = [item.seconds for item in plan.items]
     if all(each is not None and each > seconds for each in known):
         least = min(each for each in known if each is not None)
         raise UsageError(
-            f"seconds: expected time in which a trial can end, received {seconds}. By earlier trainings of its kind "
-            f"on this machine it takes about {duration(least)}. Take more seconds, or fewer epochs."
+            f"seconds: expected enough for one trial to end, received {seconds}. Earlier runs like it took about "
+            f"{duration(least)} on this machine. Allow more seconds, or fewer epochs."
         )

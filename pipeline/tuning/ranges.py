@@ -1,17 +1,22 @@
-"""Ranges of parameters, as a person writes them: ``learning_rate=1e-4..1e-2:log``, ``hidden_units=64,128,256``.
+"""Ranges of parameters as text, ``learning_rate=1e-4..1e-2:log`` or ``hidden_units=64,128,256``, and as distributions.
 
-A number has a range from a lowest to a highest value, both of them included, or a list of values; anything else has a
-list. What a value may be, the settings say.
+A number has a range from a lowest to a highest value, both included, or a list of values; any other parameter has a
+list. The settings decide which values a parameter may have.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pipeline.errors import UsageError
 from pipeline.settings import DATA_PARAMETERS, Settings, option
+
+if TYPE_CHECKING:  # the command line imports this module, and Optuna takes half a second
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    Range = CategoricalDistribution | FloatDistribution | IntDistribution
 
 Value = int | float | str
 
@@ -24,20 +29,20 @@ DEFAULTS: Mapping[str, str] = {
     "lstm": _GATED,
     "gru": _GATED,
 }
-"""What is searched of a cell unless told; of a cell that is not here, what is searched of a GRU."""
+"""The default ranges of each cell; a cell that is not here has those of a GRU."""
 
 TRIALS = 30
-"""Of a search that is told neither how many nor how long."""
+"""The number of trials of a search that has neither a number nor a time limit."""
 
 MOST_TRIALS, MOST_SEEDS = 200, 20
-"""Trials of a search, and seeds that confirm it: MLflow does not take the ids of more trainings into one tag."""
+"""Limits of a search: MLflow does not take the ids of more trainings into one tag."""
 
 SHARED = {
-    "cell": "several of them are given by commas: " + option("cell", "gru,lstm"),
-    "seed": "a seed that does well is luck, and all trials share one",
-    "epochs": "all trials have as many; a bad one is ended early",
-    "shards": "it changes the seconds and the last bits, not what is learned",
-    "recipe": "it is a name for values of the others",
+    "cell": "give several of them with commas: " + option("cell", "gru,lstm"),
+    "seed": "all trials share one, as a good seed is luck",
+    "epochs": "all trials have the same number; bad ones are stopped early",
+    "shards": "it changes the time and the last bits of the results only",
+    "recipe": "it is a name for values of the other parameters",
     **dict.fromkeys(DATA_PARAMETERS, "all trials share their data"),
 }
 """The parameters that are not searched, and why."""
@@ -48,80 +53,19 @@ NAMES = tuple(field.name for field in fields(Settings) if field.name not in SHAR
 _BETWEEN = re.compile(r"[\s;,]+(?=\w+=)")  # two ranges in one text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Numbers:
-    """All numbers between two.
-
-    Attributes:
-        low: the lowest.
-        high: the highest.
-        log: whether 1 to 10 is as far as 10 to 100.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether they are whole numbers."""
-        return isinstance(self.low, int)
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        """What may be too much for a setting, if anything is."""
-        return self.low, self.high
-
-    def holds(self, value: object) -> bool:
-        """Return whether a value is among them."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        """Return it as it is written."""
-        return f"{self.low:g}..{self.high:g}{':log' if self.log else ''}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A few values.
-
-    Attributes:
-        values: at least two.
-    """
-
-    values: tuple[Value, ...]
-
-    @property
-    def ends(self) -> tuple[Value, ...]:
-        """What may be too much for a setting, if anything is."""
-        return self.values
-
-    def holds(self, value: object) -> bool:
-        """Return whether a value is among them."""
-        return value in self.values
-
-    def __str__(self) -> str:
-        """Return it as it is written."""
-        return ",".join(map(str, self.values))
-
-
-Range = Numbers | Choice
-
-
 def defaults_text() -> str:
-    """Return what is searched of each cell unless told."""
+    """Return the default ranges of each cell as text."""
     cells: dict[str, list[str]] = {}
     for cell, text in DEFAULTS.items():
         cells.setdefault(text, []).append(cell)
-    return "; ".join(f"of {' and '.join(names)} {text}" for text, names in cells.items())
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in cells.items())
 
 
-def parse(texts: Sequence[str]) -> dict[str, Range]:
-    """Return ranges by the names of their parameters; a text may hold several, parted by spaces, ; or commas.
+def parse(texts: Sequence[str]) -> "dict[str, Range]":
+    """Return ranges by the names of their parameters; a text may hold several, separated by spaces, ; or commas.
 
     Raises:
-        UsageError: one is not written as a range is, of no parameter that can be searched, or holds a value that the
-            parameter does not take.
+        UsageError: a text is not a range, the parameter cannot be searched, or it cannot have one of the values.
     """
     found: dict[str, Range] = {}
     for text in texts:
@@ -146,41 +90,63 @@ def _check_name(name: str) -> None:
         raise UsageError(f"range: expected a parameter, received {name!r}. {hint}")
 
 
-def _range(name: str, text: str) -> Range:
+def _range(name: str, text: str) -> "Range":
+    from optuna.distributions import CategoricalDistribution
+
     numbers, _, scale = text.partition(":")
     low, dots, high = (piece.strip() for piece in numbers.partition(".."))
     if dots:
         return _numbers(name, text, low, high, scale.strip())
     if scale:
-        raise UsageError(f"range: expected :{scale} behind two numbers, as in {name}=1..10:log, received {text!r}.")
+        raise UsageError(f"range: expected :{scale} after two numbers, as in {name}=1..10:log, received {text!r}.")
     values = [_value(name, part.strip()) for part in text.split(",") if part.strip()]
     if len(set(values)) < max(2, len(values)):
         raise UsageError(
             f"range: expected at least two values of {name}, each once, received {text!r}. "
-            f"A single one is given as {option(name)}."
+            f"Give a single value as {option(name)}."
         )
-    return Choice(values=tuple(values))
+    return CategoricalDistribution(values)
 
 
-def _numbers(name: str, text: str, low: str, high: str, scale: str) -> Numbers:
-    if get_type_hints(Settings)[name] not in (int, float):
-        choices = ",".join(map(str, get_args(get_type_hints(Settings)[name])))
+def _numbers(name: str, text: str, low: str, high: str, scale: str) -> "Range":
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    kind = get_type_hints(Settings)[name]
+    if kind not in (int, float):
+        choices = ",".join(map(str, get_args(kind)))
         raise UsageError(f"range: expected some of its values for {name}, {choices}, received the range {text!r}.")
     if scale not in ("", "log"):
-        raise UsageError(f"range: expected :log or nothing behind the numbers of {name}, received {text!r}.")
+        raise UsageError(f"range: expected :log or nothing after the numbers of {name}, received {text!r}.")
     if not low or not high:
         raise UsageError(f"range: expected a lowest and a highest value of {name}, as in 1..10, received {text!r}.")
-    ends = Numbers(low=_value(name, low), high=_value(name, high), log=scale == "log")
-    if ends.low >= ends.high:
+    first, last = _value(name, low), _value(name, high)
+    if first >= last:
         raise UsageError(f"range: expected a range of {name} that ascends, received {text!r}.")
-    if ends.log and ends.low <= 0:
+    if scale and first <= 0:
         raise UsageError(
             f"range: expected a logarithmic range of {name} that begins above 0, received {text!r}. "
             "Begin with a small number, or leave :log out."
         )
-    return ends
+    return (IntDistribution if kind is int else FloatDistribution)(first, last, log=bool(scale))
 
 
 def _value(name: str, text: str) -> Any:
-    """Return a value as the settings take it."""
+    """Return a value as the settings hold it."""
     return getattr(Settings.of({name: text}), name)
+
+
+def ends(of: "Range") -> tuple[Value, ...]:
+    """Return the values of a range that may be too much for a setting, if any is."""
+    return tuple(of.choices) if hasattr(of, "choices") else (of.low, of.high)
+
+
+def holds(of: "Range", value: Any) -> bool:
+    """Return whether a value is in a range."""
+    return value in of.choices if hasattr(of, "choices") else of.low <= value <= of.high
+
+
+def text(of: "Range") -> str:
+    """Return a range as it is written, every digit of it."""
+    if hasattr(of, "choices"):
+        return ",".join(map(str, of.choices))
+    return f"{of.low}..{of.high}{':log' if of.log else ''}"

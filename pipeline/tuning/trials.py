@@ -1,102 +1,99 @@
 """The trials of a search: what was chosen for each, and what it has reached on validation, epoch by epoch."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from pipeline import records
 from pipeline.tracking import schema, store
 from pipeline.tuning.space import Parameters
 
 State = Literal["complete", "pruned", "failed", "running"]
 
 
-@dataclass(frozen=True, kw_only=True)
+class Reached(NamedTuple):
+    """What a trial has reached on validation after an epoch: cost in nats, accuracy as a fraction."""
+
+    epoch: int
+    val_cost: float
+    val_accuracy: float
+
+
+@dataclass(kw_only=True)
 class Trial:
     """A trial.
 
     Attributes:
-        number: from 1 on.
+        number: from 1.
         parameters: that were chosen for it.
-        state: running is also one that was cut off.
-        accuracies: on validation, by epoch, fractions of 1.
-        costs: on validation, by epoch, in nats.
-        run_id: of its MLflow run; empty where none was opened yet.
+        state: "running" includes interrupted ones.
+        history: an entry per epoch.
+        run_id: of its MLflow run; empty if none was opened yet.
         reason: why it failed.
-        taken_over: whether it was trained outside of this search.
+        reused: whether it was trained outside this search.
     """
 
     number: int
     parameters: Parameters
     state: State = "running"
-    accuracies: Mapping[int, float] = field(default_factory=dict)
-    costs: Mapping[int, float] = field(default_factory=dict)
+    history: list[Reached] = field(default_factory=list)
     run_id: str = ""
     reason: str = ""
-    taken_over: bool = False
+    reused: bool = False
 
     @property
     def name(self) -> str:
-        """Of its run, such as ``gru-t7``."""
+        """Name of its run, such as ``gru-t7``."""
         return f"{self.parameters['cell']}-t{self.number}"
 
     @property
-    def epochs(self) -> int:
-        """How many it has had."""
-        return len(self.accuracies)
-
-    @property
-    def kept_epoch(self) -> int:
-        """The epoch whose weights are kept, by the rule of :func:`pipeline.records.kept`."""
-        return min(self.accuracies, key=lambda epoch: (-self.accuracies[epoch], self.costs[epoch], epoch))
+    def kept(self) -> Reached:
+        """The epoch whose weights are kept."""
+        return records.kept(self.history)
 
     @property
     def value(self) -> float:
         """The best accuracy that it has reached."""
-        return max(self.accuracies.values())
+        return self.kept.val_accuracy
+
+    def best_until(self, epoch: int) -> float:
+        """Return the best accuracy up to an epoch."""
+        return max(each.val_accuracy for each in self.history if each.epoch <= epoch)
+
+    @property
+    def values(self) -> str:
+        """Its parameters in one line."""
+        return ", ".join(f"{name} {value}" for name, value in self.parameters.items() if name != "cell")
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """Return the best of the complete ones; among equals the one of the lower cost, then the first."""
+    """Return the best of the complete trials, by the rule that also decides which epoch is kept."""
     complete = [trial for trial in trials if trial.state == "complete"]
-    return min(complete, key=lambda each: (-each.value, each.costs[each.kept_epoch], each.number), default=None)
+    if not complete:
+        return None
+    kept = records.kept([trial.kept for trial in complete])
+    return next(trial for trial in complete if trial.kept == kept)
 
 
-def epochs_saved(trials: Sequence[Trial], epochs: int) -> float:
-    """Return the part of the epochs that pruning has saved, of trials that were not taken over."""
-    trained = [trial for trial in trials if trial.state in ("complete", "pruned")]
-    saved = sum(epochs - trial.epochs for trial in trained if trial.state == "pruned")
-    return saved / (epochs * len(trained)) if trained else 0.0
+def log(search: str, trial: Trial) -> None:
+    """Write a trial whose run is open into a tag of the search's run, so that it is found again."""
+    content = {"run_id": trial.run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
+    store.log_tags(search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
 
 
-# --- as the run of a search keeps them ------------------------------------------------------------------------------
+def logged(trials: Mapping[int, Mapping[str, object]]) -> dict[int, Trial]:
+    """Return the trials of an interrupted search, each with its run's history, by number."""
+    found = {number: Trial(number=number, **content) for number, content in sorted(trials.items())}  # type: ignore[arg-type]
+    for trial in found.values():
+        refresh(trial)
+    return found
 
 
-def keep(parent: str, trial: Trial) -> None:
-    """Let the run of a search know of a trial whose run is open, so that it is found again."""
-    content = {"run_id": trial.run_id, "taken_over": trial.taken_over, "parameters": dict(trial.parameters)}
-    store.log_tags(parent, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
-
-
-def kept(parent: str) -> list[Trial]:
-    """Return the trials of a search that was cut off, as far as each of them is, by their numbers."""
-    found = store.get_run(parent).trials
-    return [of_run(Trial(number=number, **content)) for number, content in sorted(found.items())]
-
-
-def of_run(trial: Trial) -> Trial:
-    """Return a trial as its run has it."""
+def refresh(trial: Trial) -> None:
+    """Read the state and history of a trial from its run."""
     run = store.get_run(trial.run_id)
-    state: State = "running"
     if run.status == "FINISHED" and (run.is_pruned or run.is_trained):
-        state = "pruned" if run.is_pruned else "complete"
+        trial.state = "pruned" if run.is_pruned else "complete"
     accuracies, costs = (store.history_of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
-    return Trial(
-        number=trial.number,
-        parameters=trial.parameters,
-        state=state,
-        accuracies=accuracies,
-        costs=costs,
-        run_id=trial.run_id,
-        taken_over=trial.taken_over,
-    )
+    trial.history = [Reached(epoch, costs[epoch], accuracies[epoch]) for epoch in sorted(accuracies)]
