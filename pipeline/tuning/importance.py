@@ -61,10 +61,10 @@ def _leads(trials: Sequence[Trial]) -> tuple[list[int], NDArray[np.float64]]:
     numbers: list[int] = []
     leads: list[float] = []
     for epoch in {len(trial.history) for trial in trials}:
-        reached = {number: trial.best_until(epoch) for number, trial in enumerate(trials) if len(trial.history) >= epoch}
-        mean = np.mean(list(reached.values()))
+        reached = [number for number, trial in enumerate(trials) if len(trial.history) >= epoch]
+        values = np.array([trials[number].best_until(epoch) for number in reached])
         numbers += reached
-        leads += [value - mean for value in reached.values()]
+        leads += (values - values.mean()).tolist()
     return numbers, np.array(leads)
 
 
@@ -79,9 +79,11 @@ def _features(names: Sequence[str], trials: Sequence[Trial]) -> "pd.DataFrame":
 
 def _parts(features: "pd.DataFrame", leads: NDArray[np.float64]) -> dict[str, float]:
     """Return the part of each parameter in the differences (fANOVA), the largest first; they add up to 1."""
-    kinds = {name: FloatDistribution(column.min(), column.max()) for name, column in features.items()}
+    names = [str(name) for name in features]
+    kinds = {name: FloatDistribution(features[name].min(), features[name].max()) for name in names}
     study = optuna.create_study(direction="maximize")
-    for row, lead in zip(features.to_dict("records"), leads, strict=True):
-        study.add_trial(optuna.trial.create_trial(value=float(lead), params=row, distributions=kinds))
+    for row, lead in zip(features.to_numpy().tolist(), leads, strict=True):
+        params = dict(zip(names, row, strict=True))
+        study.add_trial(optuna.trial.create_trial(value=float(lead), params=params, distributions={**kinds}))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))

@@ -137,7 +137,8 @@ def _value(name: str, text: str) -> Any:
 
 def ends(of: "Range") -> tuple[Value, ...]:
     """Return the values of a range that may be too much for a setting, if any is."""
-    return tuple(of.choices) if hasattr(of, "choices") else (of.low, of.high)
+    values: tuple[Any, ...] = of.choices if hasattr(of, "choices") else (of.low, of.high)
+    return values
 
 
 def holds(of: "Range", value: Any) -> bool:

@@ -99,7 +99,7 @@ def _page(result: SearchResult, drawn: dict[str, bytes]) -> str:
         }
         for name, content in drawn.items()
     ]
-    trials = [trial for state in ("complete", "pruned", "failed", "running") for trial in result.of_state(state)]  # type: ignore[arg-type]
+    trials = [trial for state in ("complete", "pruned", "failed", "running") for trial in result.of_state(state)]
     template = page.environment(Path(__file__).parent).get_template("search.html")
     return template.render(
         result=result,

@@ -60,9 +60,7 @@ class SearchResult:
         base = fingerprints.parameters(self.base, self.data)
         own = configuration({name: str(value) for name, value in base.items()})
         winner, start = sorted(groups, key=lambda group: configuration(group.results[0].params) == own)
-        return replace(
-            self, confirmation=(replace(winner, label="the best trial"), replace(start, label="the start"))
-        )
+        return replace(self, confirmation=(replace(winner, label="the best trial"), replace(start, label="the start")))
 
     @cached_property
     def test(self) -> PairwiseTest | None:

@@ -90,7 +90,7 @@ class Space:
     def propose(self, asked: "optuna.Trial") -> Parameters:
         """Return the parameters that a study proposes, each as a number that is easy to read and to type."""
         cell = str(asked.suggest_categorical("cell", self.cells)) if len(self.cells) > 1 else self.cells[0]
-        found: dict[str, Value] = {"cell": cell}
+        found: dict[str, Any] = {"cell": cell}
         for name, each in self.ranges[cell].items():
             key = self.key(cell, name)
             if hasattr(each, "choices"):

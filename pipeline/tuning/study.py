@@ -1,8 +1,8 @@
 """A search in progress: which trial comes next, which continues, and the result of each.
 
-Optuna proposes (tree-structured Parzen estimator) and stops (asynchronous successive halving) in a study in memory, which
-is rebuilt from the runs of the trials: MLflow is the only store. The sampler's seed is a function of the search's seed
-and the trial's number, so an interrupted search continues with the trials that it would have had.
+Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
+in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
+seed and the trial's number, so an interrupted search continues with the trials that it would have had.
 """
 
 import math

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 
 from pipeline.comparison import grouping
@@ -14,8 +16,8 @@ from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 from pipeline.training import fingerprints
 from pipeline.tuning import space
-from pipeline.tuning.result import FOUND, START, Confirmation, Findings
-from pipeline.tuning.trials import Trial
+from pipeline.tuning.result import SearchResult
+from pipeline.tuning.trials import Reached, Trial
 from tests.unit.result_fixtures import result
 
 
@@ -25,6 +27,12 @@ def data(tmp_path: Path) -> DataSet:
     download(settings, Reporter())
     preprocess(settings, Reporter())
     return processed.find(settings)
+
+
+def search_result(ranges: space.Space, data: DataSet, chosen: dict[str, Any]) -> SearchResult:
+    """Return the result of a search with one trial."""
+    trial = Trial(number=1, parameters=chosen, state="complete", history=[Reached(1, 0.5, 0.9)])
+    return SearchResult(space=ranges, data=data, trials=[trial], winner=trial, study=optuna.create_study())
 
 
 @pytest.mark.parametrize(
@@ -45,18 +53,20 @@ def test_the_start_is_known_however_its_trainings_were_typed_and_wherever_their_
         *grouping.grouped([result(seed=2, params=params[1] | {"seed": "2"})]),
     ]
 
-    confirmation = Confirmation.of(groups, start, data)
+    ranges = space.of({"cell": "gru", "dataset": "digits"}, ["learning_rate=0.001,0.003"])
+    confirmed = search_result(ranges, data, {"cell": "gru", "learning_rate": 0.003}).confirmed(groups).confirmation
 
-    assert (FOUND, "0.003") == (confirmation.found.label, confirmation.found.results[0].params["learning_rate"])
-    assert START == confirmation.start.label
+    assert confirmed is not None
+    assert [("the best trial", "0.003"), ("the start", start.learning_rate)] == [
+        ("the best trial", confirmed[0].results[0].params["learning_rate"]),
+        (confirmed[1].label, float(confirmed[1].results[0].params["learning_rate"])),
+    ]
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(8, True), (16, False)])
 def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSet, steps: int, expected: bool) -> None:
     """The digits have 8 rows, which steps=0 stands for; so the start itself, which is in no range, is no trial."""
     ranges = space.of({"cell": "gru", "dataset": "digits"}, ["steps=8,16,32"])
-    winner = Trial(number=1, parameters={"cell": "gru", "steps": steps}, state="complete", accuracies={1: 0.9})
-    findings = Findings(space=ranges, data=data, trials=[winner], winner=winner, epochs=1)
 
     assert ranges.start("gru") is None
-    assert expected == findings.is_start
+    assert expected == search_result(ranges, data, {"cell": "gru", "steps": steps}).is_start

@@ -63,7 +63,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
 
 def study(parent: str, data: DataSet, executor: Pretended, limit: int = 5) -> Study:
     options: dict[str, Any] = {"workers": 1, "limit": limit, "seconds": None}
-    return Study(SPACE, data, parent=parent, executor=executor, **options)
+    return Study(SPACE, data, search=parent, executor=executor, **options)
 
 
 def searched(data: DataSet) -> str:
@@ -100,5 +100,6 @@ def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
     assert FAILURES == len(failing.trials)
     with pytest.raises(TrainingError, match="3 of 3 trials failed"):
         failing.winner()
-    assert ["running"] * FAILURES == [trial.state for trial in trials.kept(parent)]
+    logged = trials.logged(store.get_run(parent).trials)
+    assert ["running"] * FAILURES == [trial.state for trial in logged.values()]
     assert isinstance(failing.trials[0], Trial)
