@@ -20,7 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.errors import UsageError, reason
+from pipeline.errors import UsageError, first_line, reason
 from pipeline.settings import expanded
 
 Write = Callable[[pa.Table], None]
@@ -158,11 +158,15 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
         UsageError: the file cannot be written, or a CSV file cannot hold a column.
     """
     check_output(path)
-    _check_csv(path, columns)
     columns = columns.with_metadata({ABOUT: about})
     try:
         with disk.new_file(expanded(path)) as file, WRITERS[path.suffix](str(file), columns) as writer:
             yield lambda answers: writer.write_table(_completed(answers, columns))
+    except pa.ArrowInvalid as error:  # a CSV file has no lists and no records
+        raise UsageError(
+            f"output: expected a .parquet file for the columns of these answers, received {printable(path)} "
+            f"({first_line(error)})."
+        ) from None
     except OSError as error:
         raise UsageError(
             f"output: expected a file that can be written, received {printable(path)}: {reason(error)}."
@@ -172,18 +176,3 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
 def _completed(answers: pa.Table, columns: pa.Schema) -> pa.Table:
     whole = pa.concat_tables([columns.empty_table(), answers], promote_options="default")
     return whole.replace_schema_metadata(columns.metadata)
-
-
-def _check_csv(path: Path, columns: pa.Schema) -> None:
-    """Check that a CSV file can hold the columns: it has no lists, no records and no bytes."""
-    kinds = pa.types
-    refused = [
-        field
-        for field in columns
-        if kinds.is_nested(field.type) or kinds.is_binary(field.type) or kinds.is_large_binary(field.type)
-    ]
-    if path.suffix == ".csv" and refused:
-        raise UsageError(
-            f"output: expected a .parquet file for the column {printable(refused[0].name)} of {refused[0].type}, which "
-            f"a CSV file cannot hold, received {printable(path)}."
-        )
