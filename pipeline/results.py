@@ -3,8 +3,8 @@
 What a run holds is read when an attribute is asked for.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,11 +115,11 @@ class Search:
         return _table(self.run_id, "search/trials.csv")
 
 
-def table(rows: Sequence[Any]) -> "pd.DataFrame":
-    """Return a table with a row for each dataclass."""
+def table(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Return a table of the latest runs; the parameters in which they differ are columns."""
     import pandas as pd
 
-    return pd.DataFrame([asdict(row) for row in rows])
+    return pd.DataFrame([{**row, **row["parameters"]} for row in rows]).drop(columns="parameters", errors="ignore")
 
 
 def _run(run_id: str) -> "TrackedRun":

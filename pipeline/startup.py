@@ -3,14 +3,12 @@
 import gc
 import io
 import os
-import re
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from pipeline.errors import UsageError
 from pipeline.machine import usable_cores
@@ -66,20 +64,6 @@ def is_verbose() -> bool:
 def relax_garbage_collection() -> None:
     """Collect garbage more rarely, in a process of our own: imports make millions of objects that stay."""
     gc.set_threshold(50_000, 10, 10)
-
-
-MARK = ".recurrent-mlflow-pipeline"
-"""The file in an environment that MLflow has built which says that it is one of this project."""
-
-_BUILT_BY_MLFLOW = re.compile(r"mlflow-[0-9a-f]{40}")
-
-
-def mark_environment() -> None:
-    """Mark the environment of this process as this project's, if it is one that MLflow has built: see ``clean``."""
-    environment = Path(sys.prefix)
-    if _BUILT_BY_MLFLOW.fullmatch(environment.name):
-        with suppress(OSError):
-            (environment / MARK).touch()
 
 
 @contextmanager

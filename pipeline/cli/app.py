@@ -13,7 +13,7 @@ from typer.exceptions import Abort, TyperException
 from pipeline import __version__
 from pipeline.commands import COMMANDS
 from pipeline.errors import PipelineError, UsageError, suggestion
-from pipeline.startup import mark_environment, open_standard_streams
+from pipeline.startup import open_standard_streams
 
 
 class Group(TyperGroup):
@@ -90,7 +90,6 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     open_standard_streams()
-    mark_environment()
     app(prog_name="pipeline")
 
 

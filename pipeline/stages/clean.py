@@ -86,7 +86,13 @@ def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
         return
     for folder in stale.find(data_dir):
         remove = partial(stale.remove, folder, data_dir, reporter)
-        yield Item(str(folder), "another version of the code made it, and it can be made again", disk.size(folder), None, remove)
+        yield Item(
+            str(folder),
+            "another version of the code made it, and it can be made again",
+            disk.size(folder),
+            None,
+            remove,
+        )
 
 
 def _known_runs(reporter: Reporter) -> list[TrackedRun]:

@@ -39,7 +39,8 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, ob
     Raises:
         PipelineError: there is a problem; everything has been shown.
     """
-    data_dir, problems = expanded(data_dir), []
+    data_dir = expanded(data_dir)
+    problems: list[str] = []
     sections = {
         "Installed": dict(_installed()),
         "Machine": dict(_machine()),

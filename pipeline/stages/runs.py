@@ -44,8 +44,9 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
     if as_json:
         reporter.result(json.dumps(rows, indent=2))
     elif rows:
-        headings = [heading for _, heading, _, _ in METRICS.values()]
-        reporter.table(("run", "name", "data", *differing, *headings, "state", "started"), [_cells(row) for row in rows])
+        numbers = [heading for _, heading, _, _ in METRICS.values()]
+        headings = ("run", "name", "data", *differing, *numbers, "state", "started")
+        reporter.table(headings, [_cells(row) for row in rows])
     else:
         reporter.note("No runs yet. Start with: pipeline run")
     return rows

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import startup
-from pipeline.stages import environments
 from pipeline.training.checkpoints import LocalCheckpoints
 from pipeline.training.locks import RunLocks
 from tests.integration.conftest import Command, environment, run_id_in
@@ -63,7 +62,7 @@ def latest() -> Run:
     return found[0]
 
 
-def rows(command: Command, data: Path, *options: object) -> dict[str, dict[str, object]]:
+def rows(command: Command, data: Path, *options: object) -> dict[str, dict[str, Any]]:
     output = command("runs", "--json", "--quiet", "--data-dir", data, *options).stdout
     return {row["run_id"]: row for row in json.loads(output)}
 
@@ -93,26 +92,30 @@ def test_the_last_trainings_are_listed_with_what_became_of_them(
         "name": "gru-digits-units=12-lr=0.01-epochs=4-s1",
         "cell": "gru",
         "data": "digits",
+        "val_accuracy": metrics["best_val_accuracy"],
         "test_accuracy": metrics["test_accuracy"],
         "seconds": metrics["train_seconds"],
         "state": "finished",
     }.items() <= listed[trained].items()
-    assert ("rnn-digits-units=12-epochs=100000-s77", "cut off", None) == tuple(
+    assert ("rnn-digits-units=12-epochs=100000-s77", "interrupted", None) == tuple(
         listed[left][name] for name in ("name", "state", "test_accuracy")
     )
+    differing = listed[trained]["parameters"]
+    assert ("gru", "1", "0.01") == tuple(differing[name] for name in ("cell", "seed", "learning_rate"))
+    assert {"hidden_units", "shards"}.isdisjoint(differing)  # they are the same in both
     assert [left] == list(rows(command, data, "--limit", 1))
     table = command("runs", "--data-dir", data).output
-    assert re.search(rf"^{left} +rnn-digits-units=12-epochs=100000-s77 +digits +cut off ", table, re.MULTILINE)
+    assert re.search(r"^run +name +data .*cell .*val accuracy % +test accuracy % +train s +state", table, re.MULTILINE)
+    assert re.search(rf"^{left} +rnn-\S*s77 +digits +rnn .* interrupted ", table, re.MULTILINE)
 
 
 def test_where_there_is_no_store_to_ask_makes_none(
     command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
-    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path))
 
     nowhere = ("--data-dir", tmp_path)
-    assert "No trainings yet." in command("runs", *nowhere).output
+    assert "No runs yet." in command("runs", *nowhere).output
     assert "[]\n" == command("runs", "--json", *nowhere).stdout
     assert "There is nothing to clean." in command("clean", *nowhere).output
     assert "not there yet" in command("doctor", *nowhere).output
@@ -151,20 +154,11 @@ def test_a_dry_run_says_what_goes_on(command: Command, left: str, data: Path) ->
 # --- what may go ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def environment_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let MLflow's environments lie in a folder of the test."""
-    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "envs"))
-    return tmp_path / "envs"
-
-
 def checkpoint_of(run_id: str) -> str:
     return str(mlflow.get_run(run_id).data.tags["checkpoint"])
 
 
-def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
-    command: Command, left: str, data: Path, environment_root: Path
-) -> None:
+def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(command: Command, left: str, data: Path) -> None:
     process = start(data, "--seed", "78")
     working = latest().info.run_id
     try:
@@ -179,7 +173,7 @@ def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
         assert f"Cleaned run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED" in output
         assert working not in output
         assert "KILLED" == mlflow.get_run(left).info.status
-        assert "`pipeline clean` did" in mlflow.get_run(left).data.tags["error"]
+        assert "`pipeline clean` ended the run" in mlflow.get_run(left).data.tags["error"]
         assert "RUNNING" == mlflow.get_run(working).info.status
         assert {checkpoint_of(left), checkpoint_of(working)} <= set(LocalCheckpoints(data).names())
         assert process.poll() is None
@@ -188,9 +182,7 @@ def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(
         process.wait()
 
 
-def test_checkpoints_go_when_no_run_needs_them(
-    command: Command, trained: str, left: str, data: Path, environment_root: Path
-) -> None:
+def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str, data: Path) -> None:
     place = LocalCheckpoints(data)
     needed = checkpoint_of(left)
     foreign, ended = "f" * 32, checkpoint_of(trained)  # of another store; of a run that was killed as it ended
@@ -200,8 +192,8 @@ def test_checkpoints_go_when_no_run_needs_them(
 
     output = command("clean", "--data-dir", data).output
 
-    assert f"Cleaned checkpoint {ended} of gru-digits-units=12-lr=0.01-epochs=4-s1: its run has ended" in output
-    assert "this store has no run of theirs, but another store may" in output
+    assert f"Cleaned checkpoint {ended} of gru-digits-units=12-lr=0.01-epochs=4-s1: its run has finished" in output
+    assert "this store does not have their runs, but another one may" in output
     assert {needed, foreign} <= set(place.names())
     assert ended not in place.names()
     assert (data / "checkpoints" / "my notes").is_dir()
@@ -218,7 +210,7 @@ def test_checkpoints_go_when_no_run_needs_them(
 
 
 def test_processed_data_goes_when_other_code_has_made_it_and_its_raw_data_is_there(
-    command: Command, trained: str, data: Path, tmp_path: Path, environment_root: Path
+    command: Command, trained: str, data: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "data"
     shutil.copytree(data / "raw", here / "raw")
@@ -232,39 +224,16 @@ def test_processed_data_goes_when_other_code_has_made_it_and_its_raw_data_is_the
     assert "nothing to clean" in command("clean", "--data-dir", here).output
     (here / "kept").rename(here / "raw")
     with RunLocks(here).hold("a" * 32):
-        assert "Processed data stays: a training is under way." in command("clean", "--data-dir", here).output
+        assert "Processed data stays: a run is training." in command("clean", "--data-dir", here).output
     assert folder.exists()
     shutil.rmtree(here / "checkpoints")
 
-    assert f"Cleaned {folder}: other code has made it" in command("clean", "--data-dir", here).output
+    assert f"Cleaned {folder}: another version of the code made it" in command("clean", "--data-dir", here).output
     assert [".lock"] == [path.name for path in (here / "processed").iterdir()]
 
 
-def test_environments_go_that_this_project_has_run_in(
-    command: Command, data: Path, tmp_path: Path, environment_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, used, foreign = (environment_root / f"mlflow-{digit * 40}" for digit in "012")
-    for folder in (ours, used, foreign):
-        (folder / "bin").mkdir(parents=True)
-    for folder in (ours, used):
-        monkeypatch.setattr(sys, "prefix", str(folder))
-        startup.mark_environment()
-    monkeypatch.setattr(sys, "prefix", str(environment_root))
-    startup.mark_environment()
-    assert [ours, used] == environments.find()
-
-    sleeper = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(sleeper, stdin=subprocess.PIPE, env=os.environ | {"VIRTUAL_ENV": str(used)}) as process:
-        output = command("clean", "--data-dir", tmp_path).output
-        process.communicate(b"\n")
-
-    assert f"{used} stays: a process works in it." in output
-    assert f"Cleaned {ours}" in output
-    assert {used, foreign} == set(environment_root.iterdir())
-
-
 def test_the_doctor_shows_what_lies_where_and_who_answers(
-    command: Command, trained: str, data: Path, environment_root: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, trained: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = json.loads(command("doctor", "--json", "--data-dir", data).stdout)
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
 from pipeline.records import Snapshot
-from pipeline.stages import cleaning
+from pipeline.stages.clean import clean
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.training.remote_checkpoints import RemoteCheckpoints
 from pipeline.training.resuming import RunState, find_run
@@ -74,12 +74,10 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
 def test_a_checkpoint_of_a_finished_run_is_cleaned(run_id: str, tmp_path: Path) -> None:
     STORE.save(run_id, after(1))
     lifecycle.end(run_id)
-    (found,) = [each for each in cleaning.find(tmp_path, Reporter()) if run_id in each.what]
 
-    assert ("its run has ended", True) == (found.reason, found.size > 0)
-    assert found.go()
+    assert [f"checkpoint of run {run_id} (gru-s1)"] == clean(Reporter(), data_dir=tmp_path, dry_run=False)
     assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
-    assert [] == [each for each in cleaning.find(tmp_path, Reporter()) if run_id in each.what]
+    assert [] == clean(Reporter(), data_dir=tmp_path, dry_run=False)
 
 
 def test_only_a_cluster_resumes_what_a_cluster_has_started_by_itself(run_id: str, tmp_path: Path) -> None:
