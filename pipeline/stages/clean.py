@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import disk
-from pipeline.data import stale
+from pipeline.data import processed
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.stages.runs import is_interrupted
@@ -84,8 +84,8 @@ def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
     if any(locks.is_held(name) for name in LocalCheckpoints(data_dir).names()):
         reporter.note("Processed data stays: a run is training.")
         return
-    for folder in stale.find(data_dir):
-        remove = partial(stale.remove, folder, data_dir, reporter)
+    for folder in processed.superseded(data_dir):
+        remove = partial(processed.remove_superseded, folder, data_dir, reporter)
         yield Item(
             str(folder),
             "another version of the code made it, and it can be made again",
@@ -116,8 +116,9 @@ def _local_checkpoints(known: Sequence[TrackedRun], data_dir: Path, reporter: Re
 
 def _remote_checkpoints(known: Sequence[TrackedRun]) -> Iterator[Item]:
     for run in known:
-        if run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (reason := _reason(run, known)):
-            size = sum(store.files_in(run.run_id, FOLDER).values())
+        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, known)):
+            continue
+        if size := sum(store.files_in(run.run_id, FOLDER).values()):
             remove = partial(RemoteCheckpoints().remove, run.run_id)
             yield Item(f"checkpoint of run {run.run_id} ({run.name})", reason, size, None, remove)
 
