@@ -9,7 +9,7 @@ import optuna
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison.formatting import count_of
 from pipeline.comparison.grouping import Group, configuration
-from pipeline.comparison.pairwise_tests import FEWEST_SEEDS, PairwiseTest
+from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import schema
@@ -133,8 +133,7 @@ class SearchResult:
         if self.test is None or self.confirmation is None:
             return "The best of many trials is partly luck: --confirm shows how much of its lead is real."
         seeds = count_of(len(self.confirmation[0].seeds), "new seed")
-        few = f" At least {FEWEST_SEEDS} seeds are needed." if self.test.half_width is None else ""
-        return f"On the test images, which no trial has seen, with {seeds}: {self.test.sentence}{few}"
+        return f"On the test images, which no trial has seen, with {seeds}: {self.test.sentence}"
 
     def tags(self) -> dict[str, str]:
         """Return the tags that the run of the search gets."""
