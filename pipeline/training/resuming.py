@@ -192,9 +192,10 @@ def _settings_of(run: TrackedRun, given: Settings) -> Settings:
         logged["dataset"] = given.dataset
     settings = Settings.of(logged)
     default = Settings()
+    per_pixel = -1  # the `steps` of a recipe, which a run logs as a number of pixels
     for field in fields(Settings):
         value, own = getattr(given, field.name), getattr(settings, field.name)
-        if value not in (own, getattr(default, field.name)) and field.name not in DATA_PARAMETERS:
+        if value not in (own, getattr(default, field.name), per_pixel) and field.name not in DATA_PARAMETERS:
             raise UsageError(
                 f"{field.name}: expected {own}, as in the run to be resumed, received {value}. Leave it out."
             )
