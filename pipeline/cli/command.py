@@ -66,7 +66,7 @@ def build(command: Command) -> Any:
             extra = {name: values.pop(name) for name in own}
             given = {name: value for name, value in values.items() if value is not None}
             with _kept(config, given) if config else nullcontext():
-                _discard_project_run(command.run(given, reporter, extra))
+                _describe_project_run(command.name, command.run(given, reporter, extra))
 
     run.__signature__ = inspect.Signature([CONTEXT, *shown])  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in (CONTEXT, *shown)}
@@ -93,13 +93,14 @@ def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def _discard_project_run(run_id: object) -> None:
-    """Delete the run that ``mlflow run`` has opened, if the results of a command are not in it."""
-    project = os.environ.get(MLFLOW_RUN_ID)
-    if project and run_id != project:
+def _describe_project_run(name: str, returned: Any) -> None:
+    """Describe the run that ``mlflow run`` has opened, if the results of a command are not in it."""
+    project, run = os.environ.get(MLFLOW_RUN_ID), getattr(returned, "version", returned)
+    parent = run if isinstance(run, str) else getattr(run, "run_id", None)
+    if project and parent != project:
         from pipeline.tracking import lifecycle
 
-        lifecycle.discard_run(project)
+        lifecycle.describe_stage_run(project, name, parent)
 
 
 @contextmanager

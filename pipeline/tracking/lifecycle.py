@@ -143,13 +143,18 @@ def delete_run(run_id: str) -> None:
     client().delete_run(run_id)
 
 
-def discard_run(run_id: str) -> None:
-    """End and delete a run that ``mlflow run`` opened for a command whose results are in another run.
+def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:
+    """Name and tag a run that ``mlflow run`` opened for a command whose results are elsewhere.
 
-    It is ended first: ``mlflow run`` does not change a run that has ended.
+    Deleting it would make ``mlflow run`` fail, which ends it afterwards.
+
+    Args:
+        run_id: of that run.
+        name: of the command; a name that the user gave stays.
+        parent: the run with the results, if they are in one; the UI shows this run below it.
     """
-    end(run_id)
-    delete_run(run_id)
+    client().update_run(run_id, name=_run_name(name))
+    log_tags(run_id, schema.of_kind(schema.STAGE) | ({schema.PARENT: parent} if parent else {}))
 
 
 def active_run() -> str | None:

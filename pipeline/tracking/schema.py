@@ -42,7 +42,7 @@ SEEDS = "seeds"  # of a group: how many trainings its means are of
 
 # Tags.
 KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
-TRAINING, COMPARED, GROUP, SEARCHED = "training", "comparison", "group", "search"
+TRAINING, COMPARED, GROUP, SEARCHED, STAGE = "training", "comparison", "group", "search", "stage"
 COLOUR = "mlflow.runColor"  # that the UI draws a run in; else one by its id
 DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
 DESCRIPTIONS = {
@@ -53,6 +53,7 @@ DESCRIPTIONS = {
     "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
     SEARCHED: "A search: below it a run for each trial, and its page among the artifacts; the tag `best_run_id` names "
     "the winner.",
+    STAGE: "A command of `mlflow run` that trained nothing: its results are in the run above this one, or in files.",
 }
 """What a run of each kind is, for whoever reads the UI."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again

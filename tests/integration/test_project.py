@@ -60,18 +60,21 @@ def test_the_project_runs_with_parameters_of_a_file_and_some_that_it_does_not_de
 
 def test_the_stages_run_one_after_the_other(store: Path) -> None:
     data = ("-P", "dataset=digits", "-P", f"data_dir={store / 'stages'}")
-    before = mlflow.search_runs().run_id.to_list()
-    mlflow_run("-e", "download", *data)
-    mlflow_run("-e", "preprocess", *data)
-    assert before == mlflow.search_runs().run_id.to_list()  # a run that holds nothing is not among the trainings
+    for stage in ("download", "preprocess"):
+        mlflow_run("-e", stage, *data)
+        assert (stage, "stage") == (latest_run().info.run_name, latest_run().data.tags["kind"])
     mlflow_run("-e", "train", *data, "-P", "cell=lstm", "-P", "hidden_units=8", "-P", "epochs=2")
     trained = latest_run()
     assert f"lstm-{OPTIONS}-s1" == trained.info.run_name
     assert "test_accuracy" not in trained.data.metrics
-    mlflow_run("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}")
+    name = ("--run-name", "tuesday")
+    mlflow_run("-e", "evaluate", "-P", f"run_id={trained.info.run_id}", "-P", f"data_dir={store / 'stages'}", *name)
 
-    assert trained.info.run_id == latest_run().info.run_id
-    assert "test_accuracy" in latest_run().data.metrics
+    evaluation = latest_run()
+    assert "tuesday" == evaluation.info.run_name  # the user's name stays
+    assert trained.info.run_id == evaluation.data.tags["mlflow.parentRunId"]
+    assert "test_accuracy" not in evaluation.data.metrics
+    assert "test_accuracy" in mlflow.get_run(trained.info.run_id).data.metrics
 
 
 def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> None:
@@ -131,7 +134,7 @@ def test_the_project_tracks_registers_and_promotes_on_a_server(
     for name, force in (("other", "true"), ("first", "false")):
         mlflow_run("-e", "promote", "-P", f"run_id={run_id}", "-P", f"name={name}", "-P", f"force={force}")
 
-        assert run_id == latest_run().info.run_id
+        assert run_id == latest_run().data.tags["mlflow.parentRunId"]
         assert run_id == client.get_model_version_by_alias(name, "champion").run_id
 
 
@@ -163,5 +166,5 @@ def test_the_project_runs_in_an_environment_that_uv_builds(store: Path) -> None:
     output = mlflow_run(*SMALL, "-P", f"data_dir={store / 'data'}", env_manager="uv")
 
     assert "Test accuracy" in output
-    assert "WARNING" not in output
+    assert "WARNING" not in output.replace("WARNING: All log messages before absl::InitializeLog()", "")
     assert "uv" == latest_run().data.tags["mlflow.project.env"]

@@ -189,14 +189,14 @@ def test_the_core_returns_its_groups_and_writes_nothing_it_was_not_asked_for(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_the_entry_point_reports_and_leaves_no_run(parent: str, tmp_path: Path) -> None:
+def test_the_entry_point_reports_in_a_run_below_that_of_the_comparison(parent: str, tmp_path: Path) -> None:
     arguments = ("-e", "report", "-P", f"parent={parent}", "-P", f"output={tmp_path}")
-    before = mlflow.search_runs().run_id.to_list()
     done = run_process("mlflow", "run", PROJECT, "--env-manager", "local", *arguments)
 
     assert 0 == done.returncode, done.stderr
     assert (tmp_path / "report.html").exists()
-    assert before == mlflow.search_runs().run_id.to_list()
+    run = mlflow.search_runs(output_format="list", order_by=["start_time DESC"], max_results=1)[0]
+    assert ("report", "FINISHED", parent) == (run.info.run_name, run.info.status, run.data.tags["mlflow.parentRunId"])
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -89,11 +89,11 @@ def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pyte
     assert own == os.environ["MLFLOW_RUN_ID"]
 
 
-def test_a_discarded_run_has_ended_so_that_mlflow_run_leaves_it_alone() -> None:
-    run_id = new_run("report")
-    lifecycle.discard_run(run_id)
-    run = mlflow.get_run(run_id).info
-    assert ("FINISHED", "deleted") == (run.status, run.lifecycle_stage)
+def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> None:
+    parent, run_id = (lifecycle.begin_run(name, {}) for name in ("gru", "clumsy-fish-12"))
+    lifecycle.describe_stage_run(run_id, "report", parent)
+    run = store.get_run(run_id)
+    assert ("report", "stage", parent) == (run.name, run.tags[schema.KIND], run.tags[schema.PARENT])
 
 
 def test_a_run_is_found_until_it_is_removed_for_good() -> None:
