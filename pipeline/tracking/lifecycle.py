@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.tracking import schema, ui
 from pipeline.tracking.connection import BRIEF, client, environment, retried
 from pipeline.tracking.schema import TrackedRun
-from pipeline.tracking.store import get_run
+from pipeline.tracking.store import get_run, log_tags
 
 STOPPED = "Stopped by Ctrl-C or a termination signal."
 """The tag ``error`` of a run that was killed."""

@@ -90,7 +90,7 @@ def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pyte
 
 
 def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> None:
-    parent, run_id = (lifecycle.begin_run(name, {}) for name in ("gru", "clumsy-fish-12"))
+    parent, run_id = map(new_run, ("gru", "clumsy-fish-12"))
     lifecycle.describe_stage_run(run_id, "report", parent)
     run = store.get_run(run_id)
     assert ("report", "stage", parent) == (run.name, run.tags[schema.KIND], run.tags[schema.PARENT])
