@@ -1,11 +1,9 @@
-"""A logged model, looked at before anything of it runs, and loaded: pixels in, probabilities out.
+"""A logged model, checked before any of its code runs, and loaded: pixels in, probabilities out.
 
-A model's files are those of whoever may write to the store, and a pyfunc runs
-code of its own when it is loaded: a pickle, a module that it names, a folder
-of code. So its description (``MLmodel``) is read first, as data. Only a model
-from code whose file is our ``scoring.py`` is loaded; another one only if the user
-says so (``--trust``). What is
-checked and what is loaded are the same files, a copy that nobody else writes to.
+Anybody who may write to the store may write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
+module that it names, a folder of code. So its description (``MLmodel``) is read first, as data. A model is loaded only
+if its code is our ``scoring.py``, or if the user trusts it (``--trust``). The files that are checked are the files that
+are loaded: a copy that nobody else writes to.
 """
 
 import shutil
@@ -43,8 +41,14 @@ StepByStep = Callable[..., Mapping[str, Any]]
 AT_ONCE_BY_STEP = 2**16
 """Images times steps that pass through a network at once, whose outputs after each step are all kept meanwhile."""
 
-LOADER = "mlflow.pyfunc.loaders.code_model"
-ARTIFACTS = {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"}
+LOADED_BY = {
+    "loader_module": "mlflow.pyfunc.loaders.code_model",
+    "model_code_path": CODE.name,
+    "artifacts": {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"},
+    "code": None,
+    "data": None,
+}
+"""How MLflow loads a model of this pipeline, by the names in its description."""
 
 ADDED_TO_A_COPY = "registered_model_meta"
 """The file in which MLflow notes by which name and version a copy came."""
@@ -204,22 +208,21 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
         is_ours = False
     if not is_ours:
         raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
-    if not trust and (found := _other_loading(model.flavors.get("python_function", {}))):
-        raise _refusal(address, found)
+    if not trust and (found := _differences(model.flavors.get("python_function", {}))):
+        raise _refusal(address, f"which MLflow loads otherwise ({found})")
     return {"dataset": dataset, "class_names": classes, "form": form, "temperature": temperature}
 
 
-def _other_loading(flavor: Mapping[str, Any]) -> str | None:
-    """Return what MLflow would load by this description, if it is anything but our code and our artifacts."""
-    loader = flavor.get("loader_module")
-    artifacts = {name: artifact["path"] for name, artifact in (flavor.get("artifacts") or {}).items()}
-    if loader != LOADER:
-        return f"one that {loader} loads" if loader else "one without a Python function"
-    if flavor.get("code") or "data" in flavor:
-        return "one with a folder of code or data of its own"
-    if PurePath(flavor["model_code_path"]).name != CODE.name or artifacts != ARTIFACTS:
-        return f"one of other files ({flavor['model_code_path']}, {', '.join(artifacts.values())})"
-    return None
+def _differences(flavor: Mapping[str, Any]) -> str:
+    """Return what of the description of how MLflow loads a model is not as ours; nothing if all of it is."""
+    found = {
+        "loader_module": flavor.get("loader_module"),
+        "model_code_path": PurePath(str(flavor.get("model_code_path"))).name,
+        "artifacts": {name: artifact["path"] for name, artifact in (flavor.get("artifacts") or {}).items()},
+        "code": flavor.get("code"),
+        "data": flavor.get("data"),
+    }
+    return ", ".join(f"{name}: {value}" for name, value in found.items() if value != LOADED_BY[name])
 
 
 def _check_code(files: Path, address: str) -> None:
@@ -231,13 +234,13 @@ def _check_code(files: Path, address: str) -> None:
     shutil.rmtree(files / "__pycache__", ignore_errors=True)  # Python would run a compiled file without asking for this
     found = digests.of_file(files / CODE.name)
     if found != digests.of_file(CODE):
-        raise _refusal(address, f"one whose {CODE.name} is another (SHA-256 {found})")
+        raise _refusal(address, f"whose {CODE.name} is another (SHA-256 {found})")
 
 
 def _refusal(address: str, found: str) -> UsageError:
     return UsageError(
         f"model: expected a classifier that this pipeline logged, received {address}, {found}. Its code has not run. "
-        f"If you trust whoever made it, {option('trust', True)} runs it."
+        f"If you trust its author, {option('trust', True)} runs it."
     )
 
 
