@@ -1,6 +1,5 @@
 """Checkpoints as files of runs, in a real store."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,22 +19,11 @@ from tests.unit.training.test_checkpoints import RECORD, checkpoint
 STORE = RemoteCheckpoints()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("remote")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        yield
-
-
 @pytest.fixture
-def run_id() -> Iterator[str]:
+def run_id(new_store: Path) -> str:
     """Return the id of a run that was started on a cluster."""
     tags = {schema.KIND: schema.TRAINING, schema.FINGERPRINT: "f", schema.CHECKPOINT: schema.ON_SERVER}
-    made = new_run("gru-s1", tags)
-    yield made
-    lifecycle.delete_run(made)
+    return new_run("gru-s1", tags)
 
 
 def after(epochs: int) -> Snapshot:

@@ -3,15 +3,16 @@
 import shutil
 from pathlib import Path
 
-import mlflow
 import pytest
-
-from pipeline.tracking import connection
 
 
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of a store that holds nothing."""
+    import mlflow  # here: most tests need neither
+
+    from pipeline.tracking import connection
+
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -24,6 +25,10 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def new_store(made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a copy of it the one that the test tracks into; return its file."""
+    import mlflow
+
+    from pipeline.tracking import connection
+
     file = Path(shutil.copy(made_store, tmp_path / "mlflow.db"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
