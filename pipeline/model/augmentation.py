@@ -110,7 +110,14 @@ def apply(images: tf.Tensor, affine: tf.Tensor | None = None, displacements: tf.
     if affine is None:
         return images
     if displacements is None:
-        return _transformed(images, affine)
+        return tf.raw_ops.ImageProjectiveTransformV3(  # three times as fast as _read_at
+            images=tf.cast(images, tf.float32)[..., tf.newaxis],
+            transforms=affine,
+            output_shape=images.shape[1:],
+            fill_value=0.0,
+            interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+        )[..., 0]
     height, width = images.shape[1:]
     moved = tf.raw_ops.ResizeBicubic(images=displacements, size=(height, width), half_pixel_centers=True)
     x, y = tf.meshgrid(tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32))
@@ -120,19 +127,6 @@ def apply(images: tf.Tensor, affine: tf.Tensor | None = None, displacements: tf.
         a[:, 0] * x + a[:, 1] * y + a[:, 2] + moved[..., 0],
         a[:, 3] * x + a[:, 4] * y + a[:, 5] + moved[..., 1],
     )
-
-
-def _transformed(images: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-    """Return images after the affine transformation alone, by TensorFlow's operation for it: three times as fast."""
-    transformed = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32)[..., tf.newaxis],
-        transforms=affine,
-        output_shape=images.shape[1:],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return transformed[..., 0]
 
 
 def _read_at(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

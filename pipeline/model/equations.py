@@ -31,7 +31,6 @@ Tensors = tuple[tf.Tensor, ...]
 
 _sigmoid_gradient = tf.raw_ops.SigmoidGrad  # (y, dy) → dy ∘ y ∘ (1 - y) in one pass over memory
 _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
-_relu_gradient = tf.raw_ops.ReluGrad  # (gradients, features) → gradients where features > 0, else 0
 
 
 class Equations(NamedTuple):
@@ -61,20 +60,16 @@ class Equations(NamedTuple):
     backward: Callable[[Tensors, tf.Tensor, Tensors], tuple[Tensors, Tensors, Tensors]]
 
 
-def _rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
-    return (tf.tanh(x + hu[0]),), ()
+def _vanilla(activation: Callable[..., tf.Tensor], gradient: Callable[..., tf.Tensor]) -> Equations:
+    """Return the equations of the vanilla RNN with an activation; ``gradient`` is (h, dh) → dh ∘ activation'."""
 
+    def forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
+        return (activation(x + hu[0]),), ()
 
-def _rnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    return (None,), (_tanh_gradient(y=h, dy=dstate[0]),), ()
+    def backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
+        return (None,), (gradient(h, dstate[0]),), ()
 
-
-def _relu_rnn_forward(state: Tensors, hu: Tensors, x: tf.Tensor) -> tuple[Tensors, Tensors]:
-    return (tf.nn.relu(x + hu[0]),), ()
-
-
-def _relu_rnn_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensors, Tensors, Tensors]:
-    return (None,), (_relu_gradient(gradients=dstate[0], features=h),), ()
+    return Equations(CELLS["rnn"].gates, 1, 0, False, 0, forward, backward)
 
 
 def _lstm_forward(state: Tensors, sums: Tensors) -> tuple[Tensors, Tensors]:
@@ -127,12 +122,12 @@ def _mgu_backward(dstate: Tensors, h: tf.Tensor, saved: Tensors) -> tuple[Tensor
 
 
 EQUATIONS: dict[Cell, Equations] = {
-    "rnn": Equations(CELLS["rnn"].gates, 1, 0, False, 0, _rnn_forward, _rnn_backward),
+    "rnn": _vanilla(tf.tanh, lambda h, dh: _tanh_gradient(y=h, dy=dh)),
     "lstm": Equations(CELLS["lstm"].gates, 2, 6, True, 0, _lstm_forward, _lstm_backward),
     "gru": Equations(CELLS["gru"].gates, 1, 5, False, 1, _gru_forward, _gru_backward),
     "mgu": Equations(CELLS["mgu"].gates, 1, 4, False, 1, _mgu_forward, _mgu_backward),
 }
 
-RELU_RNN = Equations(CELLS["rnn"].gates, 1, 0, False, 0, _relu_rnn_forward, _relu_rnn_backward)
+RELU_RNN = _vanilla(tf.nn.relu, lambda h, dh: tf.raw_ops.ReluGrad(gradients=dh, features=h))
 """The vanilla RNN with relu instead of tanh; started at the identity it is the IRNN of Le, Jaitly & Hinton 2015,
 arXiv:1504.00941."""

@@ -1,11 +1,11 @@
-"""The epochs of a training, one after the other: a record of each, and all that is needed to go on after it.
+"""The epochs of a training: a record of each, and a snapshot to resume from.
 
     fit = Fit(Trainer.of(settings, data))
     for record in fit.epochs(30):
-        print(record.val_accuracy)      # or keep fit.snapshot(), log the record, break
+        print(record.val_accuracy)      # or store fit.snapshot(), log the record, break
     model = fit.model()                 # of the kept epoch
 
-It knows no store and no terminal: what happens after an epoch is what the caller does before it asks for the next.
+It knows neither a store nor a terminal: the caller does what it likes between two epochs.
 """
 
 import time
@@ -18,14 +18,14 @@ from pipeline.model.trainer import Numbers, Trainer
 from pipeline.records import EpochRecord, Snapshot
 
 OnBatches = Callable[[int, int, int], None]
-"""Told (epoch, batches done, batches in all) a few times a second."""
+"""Called with (epoch, batches done, batches in total) a few times a second."""
 
 
 class Fit:
-    """A training that is under way.
+    """A training in progress.
 
     Attributes:
-        trainer: what trains.
+        trainer: trains an epoch.
         history: a record per finished epoch.
     """
 
@@ -37,18 +37,18 @@ class Fit:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the training so far, with that before a restored snapshot."""
+        """Wall time of the training so far, including that before a restored snapshot."""
         return time.perf_counter() - self._began
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of a training with the same parameters and data: to the same numbers."""
+        """Resume from a snapshot of a training with the same parameters and data, which gives the same numbers."""
         self.trainer.restore(snapshot.state)
         self.history = list(snapshot.history)
         self._best_weights = snapshot.best_weights
         self._began = time.perf_counter() - snapshot.seconds
 
     def snapshot(self) -> Snapshot:
-        """Return where the training stands."""
+        """Return the state of the training."""
         return Snapshot(
             history=list(self.history),
             state=self.trainer.state(),
@@ -59,12 +59,12 @@ class Fit:
     def epochs(
         self, last: int, on_batches: OnBatches = lambda epoch, done, total: None, *, patience: int = 0
     ) -> Iterator[EpochRecord]:
-        """Train the epochs that are left up to the ``last`` one; yield the record of each.
+        """Train the remaining epochs up to the ``last`` one; yield the record of each.
 
         Args:
             last: the number of the last epoch.
-            on_batches: told how far an epoch is.
-            patience: epochs without one that would be kept, after which there is no further one; 0: there always is.
+            on_batches: called with the progress of an epoch.
+            patience: number of epochs without a better one after which the training ends; 0 disables it.
 
         Raises:
             TrainingError: a cost is not finite.
@@ -79,17 +79,18 @@ class Fit:
             yield record
 
     def model(self) -> keras.Model:
-        """Return the model with the weights of the kept epoch; the training cannot go on after that."""
+        """Return the model with the weights of the kept epoch; the training cannot continue after that."""
         self.trainer.model.set_weights(self._best_weights)
         return self.trainer.model
 
     def _epoch(self, number: int, on_batches: OnBatches) -> EpochRecord:
-        trainer = self.trainer
-        learning_rate = round(float(trainer.optimizer.learning_rate), 9)  # float32: 0.001 reads 0.0010000000474974513
+        learning_rate = round(
+            float(self.trainer.optimizer.learning_rate), 9
+        )  # float32: 0.001 reads 0.0010000000474974513
         began = time.process_time()
-        trained = trainer.epoch(number, lambda done, total: on_batches(number, done, total))
+        trained = self.trainer.epoch(number, lambda done, total: on_batches(number, done, total))
         cpu_seconds = time.process_time() - began
-        val_cost, val_accuracy = trainer.validate()
+        val_cost, val_accuracy = self.trainer.validate()
         return EpochRecord(
             epoch=number,
             cost=trained.cost,

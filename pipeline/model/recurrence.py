@@ -68,8 +68,7 @@ class _Weights(NamedTuple):
     @property
     def units(self) -> int:
         """U."""
-        units: int = self.recurrent[0].shape[1]
-        return units
+        return int(self.recurrent[0].shape[1])
 
     def at_rest(self, x: tf.Tensor) -> Tensors:
         """Return the state before the first step of x (T, B, I)."""
