@@ -1,7 +1,7 @@
 """A selection of runs to its report: the page with tables and charts, kept on a run or in a folder, and reported."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pipeline.settings import expanded
 from pipeline.tracking import schema, store
 
 PAGE = "report.html"
+
+_COLUMNS = ("", "seeds", "val acc %", "test acc %", "macro F1 %", "bal acc %", "test cost", "train s", "parameters")
 
 
 def report(
@@ -35,24 +37,21 @@ def report(
         DataError: ``output`` cannot be written.
     """
     groups = selected.groups
-    _note_duplicates(groups, selected, reporter)
+    counted = {result.run_id for group in groups for result in group.results}
+    if left := [f"{result.name} ({result.run_id})" for result in selected.results if result.run_id not in counted]:
+        reporter.note(f"Of runs with the same parameters and seed only the latest counts. Left out: {', '.join(left)}.")
     images = _test_images(groups[0].results[0].tags, data_dir, reporter)
     data = ReportData(groups=groups, images=images, failures=selected.failures)
     files = page.files(data)
     if parent is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            _write(Path(folder), files)
-            store.log_folder(parent, Path(folder), schema.COMPARISON_FOLDER)
-        _log_best(parent, data.recommendation.group)
-    output = expanded(output) if output is not None else None
+        _log(parent, files, data.recommendation.group)
     if output is not None:
-        _write(output, files)
-    readable = data.readable()
-    reporter.table(["", *readable.columns[1:]], readable.to_numpy().tolist())
+        _write(expanded(output), files)
+    reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
     for sentence in [*(test.sentence for test in data.tests), data.recommendation.sentence]:
         reporter.result(sentence)
     if output is not None:
-        reporter.note(f"Look at {output / PAGE}.")
+        reporter.note(f"Look at {expanded(output) / PAGE}.")
     if parent is not None:
         reporter.note(f"Run {parent} holds the report, in {schema.COMPARISON_FOLDER}/.")
     return data
@@ -63,17 +62,14 @@ def is_on(run_id: str) -> bool:
     return f"{schema.COMPARISON_FOLDER}/{PAGE}" in store.files_in(run_id, schema.COMPARISON_FOLDER)
 
 
-def _log_best(run_id: str, best: Group) -> None:
-    """Log on a comparison what the UI shows next to it: its recommended group and the means of that."""
+def _log(run_id: str, files: Mapping[str, bytes], best: Group) -> None:
+    """Log the report on a comparison, and its recommended group with the means that the UI shows."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), files)
+        store.log_folder(run_id, Path(folder), schema.COMPARISON_FOLDER)
     metrics = (schema.BEST_VAL_ACCURACY, *QUALITY)
     store.log_metrics(run_id, {metric: float(best.metrics[metric].mean()) for metric in metrics})
     store.log_tags(run_id, {schema.BEST_GROUP: best.label})
-
-
-def _note_duplicates(groups: Sequence[Group], selected: Selection, reporter: Reporter) -> None:
-    counted = {result.run_id for group in groups for result in group.results}
-    if left := [f"{result.name} ({result.run_id})" for result in selected.results if result.run_id not in counted]:
-        reporter.note(f"Of runs with the same parameters and seed only the latest counts. Left out: {', '.join(left)}.")
 
 
 def _test_images(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Any:

@@ -1,10 +1,9 @@
 """Which runs are compared, and what each of them holds."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from pipeline.comparison import grouping
 from pipeline.comparison.formatting import count_of
@@ -43,9 +42,7 @@ def of_parent(parent: str) -> Selection:
             f"parent must be a run that has training runs as children; got {parent!r}, which has none. "
             f"Name the run of a comparison, or choose runs with {option('filter')}."
         )
-    finished, failures = _without_failures(runs)
-    reused = {run.run_id for run in finished if not children.belongs_to(run, parent)}
-    return Selection(results=_loaded(finished, reused), failures=failures)
+    return _without_failures(runs, parent)
 
 
 def of_filter(filter_string: str) -> Selection:
@@ -68,59 +65,49 @@ def of_filter(filter_string: str) -> Selection:
             f"filter must match training runs of this experiment; {filter_string!r} matches {received}. "
             "List the runs with: pipeline runs. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
         )
-    finished, failures = _without_failures(runs)
-    return Selection(results=_loaded(finished), failures=failures)
+    return _without_failures(runs)
 
 
 def of_runs(
-    run_ids: Sequence[str], *, reused: Collection[str] = (), failures: Mapping[str, str] | None = None
+    run_ids: Sequence[str], *, parent: str | None = None, failures: Mapping[str, str] | None = None
 ) -> Selection:
     """Return runs by their ids.
+
+    Args:
+        run_ids: of the runs.
+        parent: the comparison that they are part of; what another one has trained is reused.
+        failures: reasons by the names of runs that failed.
 
     Raises:
         TrackingError: a run is not finished or not evaluated, or they are of different data.
     """
-    return Selection(results=_loaded([store.get_run(run_id) for run_id in run_ids], reused), failures=failures or {})
+    return _selected([store.get_run(run_id) for run_id in run_ids], parent, failures or {})
 
 
-def _without_failures(runs: Sequence[TrackedRun]) -> tuple[list[TrackedRun], dict[str, str]]:
-    """Return the runs except the failed and the superseded ones, and the reasons of the failed ones by name."""
-    done = {_identity(run) for run in runs if not run.missing}
-    current = [run for run in runs if not run.missing or _identity(run) not in done]
+def _without_failures(runs: Sequence[TrackedRun], parent: str | None = None) -> Selection:
+    """Select runs except those that failed, and those that did not finish but were repeated and then did."""
+
+    def identity(run: TrackedRun) -> tuple[object, ...]:
+        digest = run.tags.get(schema.DATASET_DIGEST)
+        return grouping.configuration(_params(run)), run.params["seed"], digest
+
+    done = {identity(run) for run in runs if not run.missing}
+    current = [run for run in runs if not run.missing or identity(run) not in done]
     failed = [run for run in current if run.status == "FAILED" and run.missing]
     reasons = {_name(run): run.tags.get(schema.ERROR, "no reason recorded") for run in failed}
     if len(failed) == len(current):
         listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise TrackingError(f"Finished runs are needed to compare; all of them failed. {listed}")
-    return [run for run in current if run not in failed], reasons
+    return _selected([run for run in current if run not in failed], parent, reasons)
 
 
-def _identity(run: TrackedRun) -> tuple[Any, ...]:
-    tags = run.tags.get(schema.DATASET_DIGEST), run.tags.get(schema.CELL_FILE)
-    return grouping.configuration(run.params), run.params["seed"], *tags
-
-
-def _name(run: TrackedRun) -> str:
-    return f"{run.name} ({run.run_id})"
-
-
-def _loaded(runs: Sequence[TrackedRun], reused: Collection[str] = ()) -> list[Result]:
-    """Return what runs hold, which must be finished, evaluated and of one data set."""
-    _check_complete(runs)
-    _check_one_data(runs)
-    return [_load(run, reused=run.run_id in reused) for run in runs]
-
-
-def _check_complete(runs: Sequence[TrackedRun]) -> None:
+def _selected(runs: Sequence[TrackedRun], parent: str | None, failures: Mapping[str, str]) -> Selection:
     if problems := [f"{_name(run)} lacks {', '.join(run.missing)}" for run in runs if run.missing]:
         raise TrackingError(
             f"Runs must be finished and evaluated to be compared; {len(problems)} are not: {'; '.join(problems)}. "
             "Repeat the command that trains them, evaluate them with "
             f"`{command('evaluate', run_id='RUN_ID')}`, or leave them out with a filter."
         )
-
-
-def _check_one_data(runs: Sequence[TrackedRun]) -> None:
     by_data = defaultdict(list)
     for run in runs:
         data = f"{run.tags.get(schema.DATASET, 'unknown')}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}"
@@ -131,23 +118,32 @@ def _check_one_data(runs: Sequence[TrackedRun]) -> None:
             f"Runs must be of one data set to be compared; got {len(by_data)} data sets. {listed}. "
             "Choose one with a filter, such as \"tags.dataset = 'mnist'\"."
         )
+    return Selection(results=[_load(run, parent) for run in runs], failures=failures)
 
 
-def _load(run: TrackedRun, *, reused: bool) -> Result:
+def _name(run: TrackedRun) -> str:
+    return f"{run.name} ({run.run_id})"
+
+
+def _params(run: TrackedRun) -> dict[str, str]:
+    """Return the params of a run, and the file of a custom cell among them: another file is another network."""
+    cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
+    return dict(run.params) | cell_file
+
+
+def _load(run: TrackedRun, parent: str | None) -> Result:
     history = store.load_table(run.run_id, schema.HISTORY)
     answers = store.load_table(run.run_id, schema.PREDICTIONS)
     averages = metrics.class_averages(answers["label"].to_numpy(), answers["predicted"].to_numpy())
-    # The file of a custom cell is part of the configuration: another file is another network.
-    cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
     return Result(
         run_id=run.run_id,
         name=run.name,
-        params=dict(run.params) | cell_file,
+        params=_params(run),
         metrics=dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
         history=history,
         answers=answers,
         tags=run.tags,
         finished=run.ended or run.started,
-        reused=reused,
+        reused=parent is not None and not children.belongs_to(run, parent),
         address=ui.page_of(run),
     )

@@ -33,8 +33,7 @@ def trained(
     by_run = {done.run_id: job for job, done in outcome.done.items()}
     finished: list[Group] = []
     if by_run:
-        reused = [done.run_id for done in outcome.done.values() if done.taken_over]
-        selected = selection.of_runs(list(by_run), reused=reused, failures=failures)
+        selected = selection.of_runs(list(by_run), parent=parent, failures=failures)
         finished = selected.groups
         groups.make(parent, data, finished, by_run, outcome.failures)
         report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)

@@ -203,49 +203,33 @@ def test_the_entry_point_reports_in_a_run_below_that_of_the_comparison(parent: s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "received"),
-    [((), "neither"), (("--parent", "a", "--filter", "tags.family = 'small'"), "both")],
+    "refused",
+    [
+        ([], 2, "Give either parent or filter; got neither."),
+        (["--parent", "a", "--filter", "tags.family = 'small'"], 2, "Give either parent or filter; got both."),
+        (["--filter", " "], 2, "filter must be an MLflow filter such as"),
+        (["--filter", "colour = red"], 2, "received 'colour = red'. MLflow says: "),
+        (["--filter", "tags.family = 'none'"], 1, "\"tags.family = 'none'\" matches none."),
+        (["--filter", "tags.role = 'parent'"], 1, "matches 1 run, none of them a training."),
+        (["--filter", "tags.role = 'broken'"], 1, "all of them failed. gru-s9 ("),
+        (["--parent", "0" * 32], 1, f"expected a run of this tracking server, received '{'0' * 32}'"),
+        (["--parent", "{run}"], 1, "parent must be a run that has training runs as children; got '{run}'"),
+    ],
 )
-def test_it_takes_a_parent_or_a_filter(
-    command: Command, store: Path, arguments: tuple[str, ...], received: str
+def test_what_cannot_be_compared_is_refused(
+    command: Command, parent: str, digits_run: Training, refused: tuple[list[str], int, str]
 ) -> None:
-    result = command("report", *arguments, exit_code=2)
-
-    assert f"Give either parent or filter; got {received}." in flat(result.output)
-
-
-def test_an_invalid_filter_is_told_with_what_mlflow_says(command: Command, parent: str) -> None:
-    result = command("report", "--filter", "colour = red", exit_code=2)
-
-    assert "filter: expected an MLflow filter" in result.output
-    assert "'colour = red'" in result.output
-    assert "Traceback" not in result.output
-
-
-def test_a_filter_that_matches_nothing_is_told(command: Command, parent: str) -> None:
-    result = command("report", "--filter", "tags.family = 'none'", exit_code=1)
-
-    assert "must match training runs of this experiment" in flat(result.output)
-
-
-def test_a_filter_that_matches_no_training_is_told(command: Command, parent: str) -> None:
+    arguments, exit_code, said = refused
     tagged(parent, {"role": "parent"})
+    tags = {"role": "broken", "error": "it broke"}
+    broken = made("gru-s9", status="FAILED", params={"cell": "gru", "seed": "9"}, tags=tags)
 
-    result = command("report", "--filter", "tags.role = 'parent'", exit_code=1)
+    typed = [argument.replace("{run}", digits_run.run_id) for argument in arguments]
+    output = command("report", *typed, exit_code=exit_code).output
+    MlflowClient().delete_run(broken)
 
-    assert "matches 1 run, none of them a training" in flat(result.output)
-
-
-def test_a_parent_that_does_not_exist_is_named(command: Command, parent: str) -> None:
-    result = command("report", "--parent", "0" * 32, exit_code=1)
-
-    assert f"run_id: expected a run of this tracking server, received '{'0' * 32}'" in result.output
-
-
-def test_a_parent_without_children_is_told(command: Command, digits_run: Training) -> None:
-    result = command("report", "--parent", digits_run.run_id, exit_code=1)
-
-    assert f"got '{digits_run.run_id}', which has none." in flat(result.output)
+    assert said.replace("{run}", digits_run.run_id) in flat(output)
+    assert "Traceback" not in output
 
 
 def test_runs_of_different_data_are_listed_and_not_compared(
@@ -285,15 +269,6 @@ def test_a_run_without_its_history_is_named(command: Command, digits_run: Traini
     result = command("report", "--filter", "tags.role = 'empty'", exit_code=1)
 
     assert f"run_id: expected a run that holds training/history.csv, received '{empty}'" in flat(result.output)
-
-
-def test_only_failures_are_no_comparison(command: Command, store: Path) -> None:
-    made("gru-s9", status="FAILED", params={"cell": "gru", "seed": "9"}, tags={"role": "broken", "error": "it broke"})
-
-    result = command("report", "--filter", "tags.role = 'broken'", exit_code=1)
-
-    assert "all of them failed." in flat(result.output)
-    assert "it broke" in result.output
 
 
 @pytest.mark.usefixtures("undrawn")
