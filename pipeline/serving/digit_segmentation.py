@@ -1,124 +1,176 @@
-"""Find a digit on a picture: its ink, on paper in any light, with whatever lies around the paper or is printed on it.
+"""Find the digit on a picture, and bring it into the form of a model's images.
 
-The paper in each place is what a window slid over the picture finds to be the
-brightest, where it can be slid without meeting anything darker (the closing of
-mathematical morphology; J. Serra, "Image Analysis and Mathematical Morphology",
-1982). Beyond its edge the picture is continued as it ends. So a shadow, a
-vignette, a frame and the desk below a sheet are wide, and are paper of another
-brightness; ink is what is thin. It is darker than the paper or lighter: which
-of the two is told by what is thinner. Lines that run through the whole picture
-are printed, and specks are much smaller than a digit: neither is ink.
+For a model of images in MNIST's form (:mod:`pipeline.data.image_form`) the digit is found, on paper in any light,
+whatever lies around the paper or is printed on it, and brought into that form. For other models the picture is resized,
+and turned light on dark where all images of the data are.
+
+The paper's brightness in each place is the morphological closing of the picture (J. Serra, "Image Analysis and
+Mathematical Morphology", 1982) with a window of half its side, the picture being continued beyond its edge. So a
+shadow, a vignette, a frame and the desk below a sheet are wide, and are paper of another brightness; ink is thin. It is
+darker than the paper or lighter, depending on which is thinner. Ruled lines run through the whole picture, and specks
+are much smaller than a digit: neither is ink.
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from skimage.measure import label, regionprops
+from skimage.segmentation import clear_border
+from skimage.transform import hough_line
 
-from pipeline.data.image_form import edge
+from pipeline.data import image_form
+from pipeline.data.image_form import BOX, Form, edge
+from pipeline.serving.pictures import FINEST, Grey, Pixels
 
-Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Sides = tuple[slice, slice]
 
 SEEN = 160
-"""Pixels on the longer side that are enough to find a digit by; averaging to so many evens a camera's noise out."""
+"""Pixels on the longer side that are enough to find a digit by; averaging to so many evens out a camera's noise."""
 
 INK = 0.2
 """Darkness, from paper (0) to the darkest ink (1), from which a pixel counts as ink: above a photo's noise."""
 
 CONTRAST = 10
-"""Brightness, of 255, by which ink differs from paper at least."""
+"""Least difference in brightness, of 255, between ink and paper."""
 
 NOISE = 7
 """The same in standard deviations of a sensor's noise: of tens of thousands of pixels none strays as far."""
 
 STRONG = 0.3
-"""Part of the largest contrast from which what is dark, and what is light, are held against each other."""
+"""Fraction of the largest contrast from which dark and light parts are weighed against each other."""
 
 FAINT = 0.08
-"""Darkness from which a pixel may be of a printed line."""
+"""Darkness from which a pixel may belong to a ruled line."""
 
 THROUGH = 0.7
-"""Part of a straight line through the picture that is dark where it is printed."""
+"""Fraction of a ruled line's pixels that are dark."""
 
-TILTS = np.tan(np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs)))
-"""Slopes that printed lines may have; of equally good ones the first is taken."""
+TILTS = np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs))
+"""Angles by which ruled lines may be tilted; of equally good ones the first is taken."""
 
 SPECK = 0.1
-"""Part of a digit's ink below which what lies beside it does not belong to it."""
+"""Fraction of a digit's ink below which a part beside it does not belong to it."""
 
 MOST = 0.8
-"""Part of what surrounds a page that is of one brightness, be it a frame or the paper: a digit may touch it."""
+"""Fraction of a page's surroundings that has one brightness, be it a frame or the paper: a digit may touch it."""
 
 LEAST = 10
-"""Pixels on the shorter side of what may hold a digit."""
-
-NEIGHBOURS = np.ones((3, 3), bool)
+"""Pixels on the shorter side of a region that may hold a digit."""
 
 
-def resized(values: Grey, height: int, width: int, *, sharp: bool = False) -> Grey:
-    """Return the picture in another size; what becomes smaller is averaged, not sampled.
+def fit(brightness: Grey, form: Form) -> Pixels:
+    """Return the pixels (H, W), 0–255, in the form of a model's images, of a picture's brightness (rows, columns)."""
+    if form.boxed:
+        pixels = _boxed(brightness, form.height, form.width)
+        return pixels if form.light_on_dark else 255 - pixels
+    if brightness.shape != (form.height, form.width):
+        brightness = _resized(_shrunk(brightness, FINEST), form.height, form.width)
+    if form.light_on_dark is not None and form.light_on_dark == _is_edge_light(brightness):
+        brightness = 255 - brightness
+    return _bytes(brightness)
 
-    What becomes larger is as blurred as straight lines between its pixels make it; less where it shall be ``sharp``.
+
+def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
+    """Return a picture's digit as MNIST has it, light on dark, (H, W); a picture in this form already is unchanged."""
+    if brightness.shape == (height, width):
+        for light in (brightness, 255 - brightness):
+            if image_form.is_boxed(light[None])[0]:
+                return _bytes(light)
+    found = digit(_shrunk(brightness, FINEST))
+    if found is None:
+        return np.zeros((height, width), np.uint8)
+    scale = min(BOX * height / found.shape[0], BOX * width / found.shape[1])
+    found = _resized(found, *(max(1, round(side * scale)) for side in found.shape), sharp=True).clip(0)
+    return _bytes(_centred(found / found.max() * 255, height, width))
+
+
+def _centred(found: Grey, height: int, width: int) -> Grey:
+    """Return an image with a digit's centre of mass at pixel (14, 14) of 28 × 28, as near to it as the digit fits in.
+
+    In MNIST's own images it lies there on average, with 14 counted from 0.
     """
+    middles = np.round(np.array([height, width]) / 2 - ndimage.center_of_mass(found)).astype(int)
+    top, left = np.clip(middles, 0, np.subtract([height, width], found.shape))
+    image = np.zeros((height, width), np.float32)
+    image[top : top + found.shape[0], left : left + found.shape[1]] = found
+    return image
+
+
+def _bytes(values: Grey) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _resized(values: Grey, height: int, width: int, *, sharp: bool = False) -> Grey:
+    """Return the picture in another size: averaged when smaller; when larger, interpolated linearly or ``sharp``."""
     method = Image.Resampling.BICUBIC if sharp and height > values.shape[0] else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(values).resize((width, height), method), np.float32)
 
 
-def shrunk(values: Grey, longest: int) -> Grey:
+def _shrunk(values: Grey, longest: int) -> Grey:
     """Return the picture with at most so many pixels on its longer side."""
     larger = max(values.shape) / longest
-    return resized(values, *(max(1, round(side / larger)) for side in values.shape)) if larger > 1 else values
+    return _resized(values, *(max(1, round(side / larger)) for side in values.shape)) if larger > 1 else values
 
 
-def box(mask: Mask) -> tuple[slice, slice]:
-    """Return the rows and columns that hold what is true; all of them if nothing is."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return slice(0, mask.shape[0]), slice(0, mask.shape[1])
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def is_edge_light(brightness: Grey) -> bool:
+def _is_edge_light(brightness: Grey) -> bool:
     """Return whether the picture's edge is nearer to its brightest than to its darkest pixel."""
     return bool(np.median(edge(brightness)) > (brightness.min() + brightness.max()) / 2)
 
 
 def digit(brightness: Grey) -> Grey | None:
-    """Return the ink of the digit on a picture, 0–1, cut to the digit; None if there is none.
+    """Return the ink of the digit on a picture, 0–1, cropped to the digit; None if there is none.
 
     Args:
         brightness: of the picture (rows, columns), 0–255.
     """
     page = _without_frame(brightness)
-    seen = shrunk(page, SEEN)
-    if not (is_edge_light(seen) if page is not brightness else _is_dark_on_light(seen)):
+    seen = _shrunk(page, SEEN)
+    if not (_is_edge_light(seen) if page is not brightness else _is_dark_on_light(seen)):
         page, seen = 255 - page, 255 - seen
-    ink = _without_lines(_ink(seen))
-    chosen = _chosen(ink)
-    if seen.shape != page.shape and chosen.any():
-        near, here = _closer(page, chosen)
-        ink = np.where(here, _ink(near), 0)
+    ink = _ink(seen)
+    chosen = _chosen(_without_level_lines(_without_level_lines(ink).T).T)
+    if not chosen.any():  # all of it is straight: strokes rather than ruled lines
         chosen = _chosen(ink)
+    if not chosen.any():
+        return None
+    part, near = _around(chosen, page)
+    ink = _ink(_shrunk(part, SEEN))
+    ink = np.where(_resized(near, *ink.shape) > 0.5, ink, 0)  # noqa: PLR2004 - half a pixel
+    chosen = _chosen(ink)
     return np.where(chosen, ink, 0)[box(chosen)].astype(np.float32) if chosen.any() else None
 
 
-def _closer(brightness: Grey, chosen: Mask) -> tuple[Grey, Mask]:
-    """Return what is around the chosen pixels as the picture has it, and which of it they may be."""
+def _around(chosen: Mask, page: Grey) -> tuple[Grey, Grey]:
+    """Return what surrounds the chosen pixels on the page, at its full size, and which of it they may be, 0 or 1."""
     margin = math.ceil(0.3 * max(chosen[box(chosen)].shape)) + 1
-    around = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box(chosen))
-    near = shrunk(_enlarged(around, brightness, chosen), SEEN)
-    here = ndimage.binary_dilation(chosen, NEIGHBOURS)[around]
-    return near, resized(here.astype(np.float32), *near.shape) > 0.5  # noqa: PLR2004 - half a pixel
+    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box(chosen))
+    near = ndimage.binary_dilation(chosen, np.ones((3, 3)))[rows, columns]
+    return _enlarged((rows, columns), page, chosen), near.astype(np.float32)
+
+
+def box(mask: Mask) -> Sides:
+    """Return the rows and columns that hold what is true; all of them if nothing is."""
+    rows, columns = ndimage.find_objects((mask | ~mask.any()).astype(np.uint8))[0]
+    return rows, columns
+
+
+def _enlarged(sides: Sides, brightness: Grey, seen: NDArray[Any]) -> Grey:
+    """Return ``sides`` of a picture, which are given for a smaller version of it that is ``seen``."""
+    (top, bottom), (left, right) = (
+        (round(side.start * large / small), round(side.stop * large / small))
+        for side, large, small in zip(sides, brightness.shape, seen.shape, strict=True)
+    )
+    return np.ascontiguousarray(brightness[top:bottom, left:right])
 
 
 def _without_frame(brightness: Grey) -> Grey:
     """Return what is within a frame of one brightness, or the sheet that lies straight on a desk; else the picture."""
-    seen = shrunk(brightness, SEEN)
+    seen = _shrunk(brightness, SEEN)
     span, around = np.ptp(seen), edge(seen)
     rows, columns = box(abs(seen - np.median(around)) > 0.2 * span)
     sides = slice(rows.start + 1, rows.stop - 1), slice(columns.start + 1, columns.stop - 1)  # without the frame's blur
@@ -126,30 +178,25 @@ def _without_frame(brightness: Grey) -> Grey:
     if min(page.shape) < LEAST or np.ptp(page) < STRONG * span:
         return brightness
     frame, rim = np.median(around), np.median(edge(page))
-    of_frame, of_rim = (abs(values - level) <= 0.1 * span for values, level in ((around, frame), (page, rim)))
-    even = of_frame.mean() > MOST and edge(of_rim).mean() > MOST
-    if not even or abs(rim - frame) <= 0.2 * span or of_rim.mean() < 0.5:  # noqa: PLR2004 - of a digit less is ink
+    of_frame, of_rim = (abs(values - level) <= 0.1 * span for values, level in ((around, frame), (edge(page), rim)))
+    corners = abs(page[[0, 0, -1, -1], [0, -1, 0, -1]] - rim)
+    if min(of_frame.mean(), of_rim.mean()) <= MOST or corners.max() > 0.2 * span or abs(rim - frame) <= 0.2 * span:
+        return brightness
+    if (abs(page - rim) <= 0.1 * span).mean() < 0.5:  # noqa: PLR2004 - a digit's ink is less than half
         return brightness
     return _without_frame(_enlarged(sides, brightness, seen))
 
 
-def _enlarged(sides: tuple[slice, ...], brightness: Grey, seen: NDArray[Any]) -> Grey:
-    """Return the part of a picture that ``sides`` of it are as it is seen smaller."""
-    scales = [large / small for large, small in zip(brightness.shape, seen.shape, strict=True)]
-    there = (slice(round(one.start * scale), round(one.stop * scale)) for one, scale in zip(sides, scales, strict=True))
-    return np.ascontiguousarray(brightness[tuple(there)])
+def _below_paper(brightness: Grey, window: int | None = None) -> Grey:
+    """Return by how much each pixel is darker than its surroundings, in which a square window fits.
 
-
-def _closed(brightness: Grey, window: int) -> Grey:
-    """Return the brightness, raised to that around it where no square of ``window`` pixels, an odd number, fits in."""
-    continued = np.pad(brightness, window, "edge")
-    closed = ndimage.minimum_filter(ndimage.maximum_filter(continued, window), window)
-    return np.asarray(closed[window:-window, window:-window], np.float32)
-
-
-def _below_paper(brightness: Grey) -> Grey:
-    """Return by how much each pixel is darker than the paper around it."""
-    return _closed(brightness, max(3, max(brightness.shape) // 2 | 1)) - brightness
+    Args:
+        brightness: of the picture.
+        window: side of the square in pixels, an odd number; half the picture's, which is the paper, unless given.
+    """
+    window = window or max(3, max(brightness.shape) // 2 | 1)
+    closed = ndimage.grey_closing(np.pad(brightness, window, "edge"), window)
+    return np.asarray(closed[window:-window, window:-window] - brightness, np.float32)
 
 
 def _ink(brightness: Grey) -> Grey:
@@ -172,132 +219,85 @@ def _is_dark_on_light(brightness: Grey) -> bool:
     dark, light = _below_paper(brightness), _below_paper(255 - brightness)
     strong = STRONG * max(dark.max(), light.max())
     whole = _thinness(brightness, strong)
-    rows, columns = (_inset(side) for side in box(_large((dark if whole > 0 else light) > strong)))
-    if min(rows.stop - rows.start, columns.stop - columns.start) < LEAST:
+    parts = regionprops(label((dark if whole > 0 else light) > strong))
+    if not parts:
+        return whole > 0
+    sides = max(parts, key=lambda part: part.area).slice
+    margins = [(side.stop - side.start) // 12 for side in sides]  # where a sheet that lies askew has its corners
+    rows, columns = (
+        slice(each.start + margin, each.stop - margin) for each, margin in zip(sides, margins, strict=True)
+    )
+    if min(brightness[rows, columns].shape) < LEAST:
         return whole > 0
     within = _thinness(brightness[rows, columns], strong)
     return (within if within * whole < 0 and abs(within) > abs(whole) / 4 else whole) > 0
 
 
-def _inset(side: slice) -> slice:
-    """Return a side without a twelfth at either end, where a sheet that lies askew has its corners."""
-    margin = (side.stop - side.start) // 12
-    return slice(side.start + margin, side.stop - margin)
-
-
 def _thinness(brightness: Grey, strong: float) -> float:
-    """Return how much of what is thin is dark, and how much is light: the difference of their lengths, times contrast.
+    """Return the length of thin dark parts minus that of thin light ones, weighed by their contrast.
 
-    What is thinner than a window vanishes in it. The area of that over the
-    window's side is about a length: strokes are longer than the gaps between
-    them, and writing is longer than the sheet that it stands on. Less contrast
-    than ``strong`` does not count.
+    What is thinner than a window vanishes in its closing; its area over the window's side is about a length. Strokes
+    are longer than the gaps between them, and writing is longer than its sheet. Contrasts below ``strong`` don't count.
     """
-    total = 0.0
-    for window in _windows(max(brightness.shape)):
-        dark = _closed(brightness, window) - brightness
-        light = _closed(255 - brightness, window) - (255 - brightness)
+    total, window = 0.0, 3
+    while window <= max(3, 0.3 * max(brightness.shape)):  # the width of the boldest stroke
+        dark, light = _below_paper(brightness, window), _below_paper(255 - brightness, window)
         total += float(dark[dark > strong].sum() - light[light > strong].sum()) / window
+        window = int(window * 1.5) | 1
     return total
 
 
-def _windows(longest: int) -> Iterator[int]:
-    """Yield the sides of windows, each about half as large again as the last, up to the width of the boldest stroke."""
-    window = 3
-    while window <= max(3, 0.3 * longest):
-        yield window
-        window = int(window * 1.5) | 1
-
-
-def _parts(mask: Mask) -> tuple[NDArray[np.intp], int]:
-    """Return the number of the part that each pixel is of, 0 where there is none, and how many parts there are."""
-    numbers, count = ndimage.label(mask, NEIGHBOURS)
-    return numbers, int(count)
-
-
-def _large(mask: Mask) -> Mask:
-    """Return the mask without what is much smaller than its largest part."""
-    numbers, _ = _parts(mask)
-    sizes = np.bincount(numbers.ravel())
-    sizes[0] = 0
-    return np.asarray(mask & (sizes >= SPECK * sizes.max())[numbers])
-
-
 def _chosen(ink: Grey) -> Mask:
-    """Return which pixels are the digit's: the part with most ink, and what is near and large enough to be of it."""
-    numbers, count = _parts(ink >= INK)
-    if count < 2:  # noqa: PLR2004 - nothing to choose from
-        return numbers > 0
-    parts = np.arange(1, count + 1)
-    amounts = np.asarray(ndimage.sum_labels(ink, numbers, parts))
-    cut_off = np.isin(parts, np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]]))
-    amounts[cut_off] /= 4  # what the picture's border cuts off is rather something beside the paper
-    boxes = np.array([[side.start, side.stop] for sides in ndimage.find_objects(numbers) for side in sides])
-    starts, stops = boxes.reshape(count, 2, 2).transpose(2, 0, 1)
-    most = amounts.argmax()
+    """Return which pixels are the digit's: the part with most ink, and those near enough and large enough to join it.
+
+    A part that the picture's border cuts is rather something beside the paper.
+    """
+    numbers = label(ink >= INK)
+    parts = regionprops(numbers, ink)
+    if not parts:
+        return np.zeros(ink.shape, bool)
+    inner = np.isin(np.arange(1, len(parts) + 1), clear_border(numbers))
+    amounts = np.array([part.image_intensity.sum() for part in parts]) * np.where(inner, 1, 0.25)
+    boxes = np.array([part.bbox for part in parts])
+    starts, stops, most = boxes[:, :2], boxes[:, 2:], amounts.argmax()
     gaps = np.maximum(starts - stops[most], starts[most] - stops).max(axis=1)
     near = gaps <= (stops[most] - starts[most]).max() / 4
     inside = ((starts >= starts[most]) & (stops <= stops[most])).all(axis=1)
-    return np.isin(numbers, parts[inside | near & (amounts >= SPECK * amounts[most])])
-
-
-def _without_lines(ink: Grey) -> Grey:
-    """Return the ink without straight lines that run through the picture, about level or upright."""
-    level = _without_level_lines(ink)
-    return _without_level_lines(np.ascontiguousarray(level.T)).T
+    return np.isin(numbers, 1 + np.flatnonzero(inside | near & (amounts >= SPECK * amounts[most])))
 
 
 def _without_level_lines(ink: Grey) -> Grey:
-    """Return the ink without lines from left to right, of which there are at least two, thinner than strokes.
+    """Return the ink without ruled lines from left to right, at least two of them and thinner than strokes.
 
-    What is darker than a line stays. Strokes that are not are cut by it, and are joined again.
+    What is darker than a line stays. Other strokes are cut by it, and are joined again.
     """
-    slope, lines = _lines(ink > FAINT)
-    runs, _ = ndimage.label(lines)
+    numbers, through = _lines(ink > FAINT)
+    runs, _ = ndimage.label(through)
     thickness = np.bincount(runs)[1:]
-    printed = np.flatnonzero(thickness <= max(2, len(ink) / 20)) + 1
-    if len(printed) < 2:  # noqa: PLR2004
+    ruled = np.flatnonzero(thickness <= max(2, len(ink) / 20)) + 1
+    if len(ruled) < 2:  # noqa: PLR2004
         return ink
-    numbers = _numbers(ink.shape, slope)
-    of_lines = np.flatnonzero(np.isin(runs, printed))
-    each = np.asarray(ndimage.median(ink, numbers, of_lines))
-    darkness = np.zeros(len(lines))
-    darkness[of_lines] = np.minimum(each, np.median(each))  # a stroke along a line is darker than the others
+    lines = np.flatnonzero(np.isin(runs, ruled))
+    medians = np.asarray(ndimage.median(ink, numbers, lines))
+    darkness = np.zeros(len(through))
+    darkness[lines] = np.minimum(medians, np.median(medians))  # a stroke along a line is darker than the others
     darkness = ndimage.maximum_filter1d(darkness, 3)[numbers]  # a line's edge is up to a pixel beside it
     cut = np.where((darkness > 0) & (ink <= 1.25 * darkness + 0.05), 0, ink)
-    across = int(thickness[printed - 1].max()) + 3
+    across = int(thickness[ruled - 1].max()) + 3
     joined = ndimage.grey_closing(np.pad(cut, ((across, across), (0, 0))), (across, 1))[across:-across]
     return np.asarray(np.where(darkness > 0, np.minimum(ink, joined), ink), np.float32)
 
 
-def _lines(dark: Mask) -> tuple[float, Mask]:
-    """Return the slope by which most of the straight lines through the picture are dark, and which these are.
+def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
+    """Return the number of the nearly level line through each pixel, and which of these lines are dark throughout.
 
-    A line's number is the row that it crosses the middle column in, counted from the first that crosses any column.
+    The lines are parallel; their tilt is the one at which most are dark.
     """
-    height, width = dark.shape
-    rows, columns = np.nonzero(dark)
-    best, slope, lines = -1.0, 0.0, np.zeros(height, bool)
-    for tilt in TILTS:
-        drop = _drop(width, tilt)
-        count = height + int(np.ptp(drop))
-        crossed = np.bincount(drop.max() - drop, minlength=count + 1) - np.bincount(
-            drop.max() - drop + height, minlength=count + 1
-        )
-        length = crossed.cumsum()[:count]
-        share = np.bincount(rows - drop[columns] + drop.max(), minlength=count) / np.maximum(length, width / 2)
-        through = share > THROUGH
-        if (score := float((share[through] ** 2).sum())) > best:
-            best, slope, lines = score, tilt, through
-    return slope, lines
-
-
-def _drop(width: int, slope: float) -> NDArray[np.intp]:
-    """Return by how many rows a line of this slope is lower in each column than in the middle one."""
-    return np.asarray(np.rint((np.arange(width) - width // 2) * slope), np.intp)
-
-
-def _numbers(shape: tuple[int, ...], slope: float) -> NDArray[np.intp]:
-    """Return the number of the line of this slope that each pixel is on."""
-    drop = _drop(shape[1], slope)
-    return np.asarray(np.arange(shape[0])[:, None] - drop + drop.max(), np.intp)
+    angles = np.pi / 2 + TILTS
+    counts, _, distances = hough_line(dark, angles)
+    lengths, _, _ = hough_line(np.ones_like(dark), angles)
+    share = counts / np.maximum(lengths, dark.shape[1] / 2)
+    best = (share**2 * (share > THROUGH)).sum(axis=0).argmax()
+    rows, columns = np.indices(dark.shape)
+    along = columns * np.cos(angles[best]) + rows * np.sin(angles[best])
+    return np.rint(along).astype(np.intp) + len(distances) // 2, share[:, best] > THROUGH

@@ -1,123 +1,162 @@
-"""A server for programs and people: as `mlflow models serve` answers, within limits; and a page at ``/`` to draw on.
+"""A server for programs and people: it answers as `mlflow models serve` does, and shows a page to draw on at ``/``.
 
 GET  /                         the page
-GET  /model                    what the page says of the model, and its class names
-POST /drawing                  a picture file → probabilities (C,), how certain the answer is: the largest of them at
-                               the model's temperature; whether it is like the answer's class (null: not known), the
-                               pixels (H, W) that the model saw, and what it would have answered after some of its
-                               steps: their numbers (S,), from 1, and probabilities (S, C)
+GET  /model                    the model's address, data set, class names and image size; boxed: whether the digit on
+                               a picture is found and scaled; reads_rows: whether it reads row by row, from the top
+POST /drawing                  a picture file → probabilities (C,); certainty, the largest of them at the model's
+                               temperature; like, whether it is like the answer's class (null: not known); pixels
+                               (H, W) that the model saw; by_step, what it would have answered after some of its steps:
+                               their numbers (S,), from 1, and probabilities (S, C)
 POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
-GET  /ping, /health, /version  whether it answers; the version of MLflow
+GET  /ping, /health, /version  200 once the model is loaded; the version of MLflow
 """
 
 import io
-from collections.abc import Collection
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
 import mlflow
 import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+import uvicorn
 from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 from pipeline.evaluation import calibration
 from pipeline.serving import limits, out_of_distribution, pictures
-from pipeline.serving.connections import Hosts
-from pipeline.serving.limits import Gate, RefusedError
-from pipeline.serving.out_of_distribution import Likeness
+from pipeline.serving.out_of_distribution import Similarity
 from pipeline.tracking.classifier import Classifier
 
-PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 LARGEST_PICTURE = 2**24  # bytes
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are, have 27 million
 
-
-def app(classifier: Classifier, *, address: str, hosts: Collection[str] = ()) -> Hosts:
-    """Return the server's app for a model, the address that it was loaded from, and the names that it answers to."""
-    served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    _add_page(served, classifier, address)
-    _add_answers(served, classifier)
-    _add_health(served)
-    _add_refusals(served)
-    return Hosts(served, hosts)
-
-
-def _add_page(served: FastAPI, classifier: Classifier, address: str) -> None:
-    known: dict[str, object] = {
-        "model": address,
-        "dataset": classifier.dataset,
-        "class_names": list(classifier.class_names),
-    }
-    known |= {"height": classifier.height, "width": classifier.width}
-
-    @served.get("/")
-    async def page() -> HTMLResponse:
-        return HTMLResponse(PAGE)
-
-    @served.get("/model")
-    async def model() -> JSONResponse:
-        return JSONResponse(known)
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""Headers of each answer: browsers run and show what the page itself holds, and nothing else."""
 
 
-def _add_answers(served: FastAPI, classifier: Classifier) -> None:
-    gate = Gate()
-    like = out_of_distribution.of(
-        classifier.dataset, height=classifier.height, width=classifier.width, classes=classifier.class_names
+def config(app: Starlette) -> uvicorn.Config:
+    """Return how an app is served."""
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        headers=list(HEADERS.items()),
+        server_header=False,
+        limit_concurrency=256,  # connections, fewer than the files that a process may open; others get status 503
+        timeout_keep_alive=30,  # seconds that a connection may be idle after an answer
+        timeout_graceful_shutdown=15,  # seconds that requests have when the server is told to stop
+        h11_max_incomplete_event_size=2**16,  # bytes of a request's headers
+        log_level="warning",
     )
 
-    @served.post("/drawing")
-    async def drawing(request: Request) -> JSONResponse:
-        async with gate.body(request, "drawing", most=LARGEST_PICTURE) as content:
-            return JSONResponse(await gate.work(_of_picture, classifier, like, content, dear=True))
 
-    @served.post("/invocations")
-    async def invocations(request: Request) -> JSONResponse:
-        async with gate.body(request, "body", most=LARGEST_BODY) as content:
-            limits.check_json(request.headers.get("content-type"))
-            dear = len(content) > limits.SMALL
-            return JSONResponse(await gate.work(_of_images, classifier, content, dear=dear))
+def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> Starlette:
+    """Return the server's app.
 
+    Args:
+        classifier: the model.
+        address: the model's address.
+        hosts: names by which clients may ask for it, besides those of the loopback interface. Any page on the web may
+            have a name that leads to 127.0.0.1, and could then read the answers (DNS rebinding), but for its name.
 
-def _add_health(served: FastAPI) -> None:
-    """Answer what MLflow's scoring server answers besides."""
-
-    @served.get("/ping")
-    @served.get("/health")
-    async def ping() -> PlainTextResponse:
-        return PlainTextResponse("\n")
-
-    @served.get("/version")
-    async def version() -> PlainTextResponse:
-        return PlainTextResponse(mlflow.__version__)
-
-
-def _add_refusals(served: FastAPI) -> None:
-    @served.exception_handler(RefusedError)
-    async def refused(request: Request, error: RefusedError) -> JSONResponse:
-        closing = {"Connection": "close"} if error.status == HTTPStatus.REQUEST_TIMEOUT else None
-        return JSONResponse({"message": error.message}, error.status, closing)
-
-    @served.exception_handler(DataError)
-    async def no_image(request: Request, error: DataError) -> JSONResponse:
-        return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
+    Raises:
+        UsageError: one of the names is not one.
+    """
+    about = {
+        "model": address,
+        "dataset": classifier.dataset,
+        "class_names": classifier.class_names,
+        "height": classifier.height,
+        "width": classifier.width,
+        "boxed": classifier.form.boxed,
+        "reads_rows": _reads_rows(classifier),
+    }
+    answers = {"/model": JSONResponse(about), "/version": PlainTextResponse(mlflow.__version__)}
+    answers |= {path: PlainTextResponse("\n") for path in ("/ping", "/health")}
+    return Starlette(
+        routes=[
+            *_posts(classifier),
+            *(Route(path, _always(answer)) for path, answer in answers.items()),
+            Mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_names(hosts), www_redirect=False)],
+        exception_handlers={HTTPException: _refused, DataError: _refused},
+    )
 
 
-def _of_picture(classifier: Classifier, like: Likeness | None, content: bytearray) -> dict[str, object]:
+def _posts(classifier: Classifier) -> list[Route]:
+    limiter = limits.Limiter()
+    similarity = out_of_distribution.of(classifier)
+
+    async def drawing(request: Request) -> Response:
+        def answer(content: bytes) -> dict[str, object]:
+            return _of_picture(classifier, similarity, content)
+
+        return await limiter.answer(request, answer, "drawing", most=LARGEST_PICTURE, heavy=True)
+
+    async def invocations(request: Request) -> Response:
+        def answer(content: bytes) -> dict[str, object]:
+            images = limits.images(content, width=classifier.width)
+            return {"predictions": classifier.probabilities(images).tolist()}
+
+        limits.check_json(request.headers.get("content-type"))
+        return await limiter.answer(request, answer, "body", most=LARGEST_BODY)
+
+    return [Route(f"/{answer.__name__}", answer, methods=["POST"]) for answer in (drawing, invocations)]
+
+
+def _always(response: Response) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return response
+
+    return answer
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return JSONResponse({"message": error.detail}, error.status_code, error.headers)
+    return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
+
+
+def _names(hosts: Sequence[str]) -> list[str]:
+    names = [f"[{host}]" if host.count(":") > 1 else host for host in hosts]
+    for name in names:
+        if not re.fullmatch(r"[\w.-]+|\[[\w:.]+\]", name, re.ASCII):
+            raise UsageError(f"host: expected a name or an address, such as digits.example.com, received {name!r}.")
+    return ["localhost", "127.0.0.1", "[::1]", *names]
+
+
+def _of_picture(classifier: Classifier, similarity: Similarity | None, content: bytes) -> dict[str, object]:
     pixels = pictures.read(io.BytesIO(content), name="drawing", form=classifier.form)
     probabilities = classifier.probabilities(pixels[None])[0]
     return {
         "probabilities": probabilities.tolist(),
         "certainty": float(calibration.calibrated(probabilities[None], classifier.temperature).max()),
-        "like": like.holds(pixels, int(probabilities.argmax())) if like else None,
+        "like": similarity.holds(pixels, int(probabilities.argmax())) if similarity else None,
         "pixels": pixels.tolist(),
         "by_step": _by_step(classifier, pixels),
     }
 
 
 def _by_step(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, object] | None:
-    """Return the answers to an image after some of the steps, as many as it has rows; None if the model tells none."""
+    """Return the answers to an image after some steps, as many as it has rows; None if the model has none."""
     if classifier.step_by_step is None:
         return None
     probabilities = classifier.by_step(pixels[None])[0]
@@ -125,6 +164,12 @@ def _by_step(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, obj
     return {"steps": steps.tolist(), "probabilities": probabilities[steps - 1].round(4).tolist()}
 
 
-def _of_images(classifier: Classifier, content: bytearray) -> dict[str, object]:
-    images = limits.images(content, width=classifier.width)
-    return {"predictions": classifier.probabilities(images).tolist()}
+def _reads_rows(classifier: Classifier) -> bool:
+    """Return whether the model reads row by row, from the top: until the last row, its answers don't depend on it."""
+    if classifier.step_by_step is None:
+        return False
+    images = np.zeros((2, classifier.height, classifier.width), np.uint8)
+    images[1, -1] = 255
+    without, with_last = classifier.by_step(images)
+    before = len(without) - len(without) // classifier.height
+    return bool(np.allclose(without[:before], with_last[:before], atol=1e-4))

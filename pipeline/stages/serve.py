@@ -13,7 +13,7 @@ import uvicorn
 
 from pipeline.errors import UsageError
 from pipeline.progress import Reporter
-from pipeline.serving import connections, server
+from pipeline.serving import server
 from pipeline.tracking import classifier
 
 
@@ -23,12 +23,12 @@ def serve(
     """Serve a model until Ctrl-C or a termination signal.
 
     Args:
-        reporter: told the address to open, just before the server answers there.
+        reporter: prints the address to open, just before the server answers there.
         model: its address, such as ``models:/mnist-gru@champion``.
         host: the name or number of the network interface to listen at.
         port: to listen at; 0: any free one.
-        allowed_hosts: names by which others may ask for it, beside ``host`` and those of this machine to itself.
-        trust: run the code of a model that is not of this pipeline.
+        allowed_hosts: names by which clients may ask for it, besides ``host`` and those of the loopback interface.
+        trust: run the code of a model that this pipeline did not log.
 
     Raises:
         TrackingError: there is no such model.
@@ -39,26 +39,25 @@ def serve(
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.result(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
         try:
-            uvicorn.Server(connections.config(app, server.PAGE)).run(sockets=[listener])
+            uvicorn.Server(server.config(app)).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn raises it once more when it has ended
             reporter.note("Stopped.")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket that has taken the address, before anything costly begins; it refuses callers until it listens.
+    """Return a socket bound to an address before the model is loaded; it refuses clients until it listens.
 
     Raises:
-        UsageError: the address cannot be had.
+        UsageError: the address is not available.
     """
-    # asyncio sends an answer at once (TCP_NODELAY) only where the protocol is named: else each takes 40 ms more.
+    # asyncio sends each answer immediately (TCP_NODELAY) only where the protocol is named: else it takes 40 ms more.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((host, port))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
     except (OSError, OverflowError) as error:
-        taken.close()
-        raise UsageError(
-            f"port: expected an address to listen at, received {host}:{port}: {error}. Take another --port, or 0."
-        ) from None
-    return taken
+        listener.close()
+        problem = f"expected an address to listen at, received {host}:{port}: {error}."
+        raise UsageError(f"port: {problem} Take another --port, or 0.") from None
+    return listener
