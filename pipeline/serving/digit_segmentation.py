@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from skimage.measure import label, regionprops
-from skimage.segmentation import clear_border
-from skimage.transform import hough_line
 
 from pipeline.data import image_form
 from pipeline.data.image_form import BOX, Form, edge
-from pipeline.serving.pictures import FINEST, Grey, Pixels
 
+Grey = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Sides = tuple[slice, slice]
+
+FINEST = 1_024
+"""Pixels on the longer side that are enough to draw a digit by."""
 
 SEEN = 160
 """Pixels on the longer side that are enough to find a digit by; averaging to so many evens out a camera's noise."""
@@ -216,6 +217,8 @@ def _is_dark_on_light(brightness: Grey) -> bool:
 
     That may be a sheet on a desk, or what a frame holds, and the ink on it of the other kind.
     """
+    from skimage.measure import label, regionprops  # takes half a second
+
     dark, light = _below_paper(brightness), _below_paper(255 - brightness)
     strong = STRONG * max(dark.max(), light.max())
     whole = _thinness(brightness, strong)
@@ -252,6 +255,9 @@ def _chosen(ink: Grey) -> Mask:
 
     A part that the picture's border cuts is rather something beside the paper.
     """
+    from skimage.measure import label, regionprops
+    from skimage.segmentation import clear_border
+
     numbers = label(ink >= INK)
     parts = regionprops(numbers, ink)
     if not parts:
@@ -293,6 +299,8 @@ def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
 
     The lines are parallel; their tilt is the one at which most are dark.
     """
+    from skimage.transform import hough_line
+
     angles = np.pi / 2 + TILTS
     counts, _, distances = hough_line(dark, angles)
     lengths, _, _ = hough_line(np.ones_like(dark), angles)

@@ -60,7 +60,7 @@ def of(classifier: Classifier) -> Similarity | None:
     published = CATALOGUE.get(classifier.dataset)
     if published is None or published.folder is None or published.validation is None or not published.folder.is_dir():
         return None
-    if classifier.class_names != published.class_names:
+    if tuple(classifier.class_names) != published.class_names:
         return None
     files = [published.folder / f"{stem}.gz" for stem in STEMS[:2]]
     rows = published.validation + EXAMPLES

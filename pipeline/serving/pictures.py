@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
 from pipeline.data.image_form import Form
 from pipeline.errors import DataError
-
-FINEST = 1_024
-"""Pixels on the longer side that are enough to find a digit by, and to draw it by."""
+from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
 """Formats that Pillow reads itself. It hands others (EPS) to separate programs."""
@@ -37,9 +34,6 @@ PAPER_AND_INK = 64
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow refuses twice as many, and those of a picture in a picture (ICO)
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read all the same, or named in an error
-
-Grey = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 def read(file: Path | BinaryIO, *, name: str, form: Form) -> Pixels:
@@ -62,8 +56,6 @@ def pages(file: Path | BinaryIO, *, name: str, form: Form) -> Iterator[Pixels]:
     Raises:
         DataError: it is not a picture, is damaged, or has too many bytes or pixels; raised after the pages before.
     """
-    from pipeline.serving.digit_segmentation import fit
-
     for brightness in _opened(file, name):
         yield fit(brightness, form)
 

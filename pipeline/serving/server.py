@@ -32,7 +32,7 @@ from starlette.staticfiles import StaticFiles
 
 from pipeline.errors import DataError, UsageError
 from pipeline.evaluation import calibration
-from pipeline.serving import limits, out_of_distribution, pictures
+from pipeline.serving import digit_segmentation, limits, out_of_distribution, pictures
 from pipeline.serving.out_of_distribution import Similarity
 from pipeline.tracking.classifier import Classifier
 
@@ -103,6 +103,9 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
 
 def _posts(classifier: Classifier) -> list[Route]:
     limiter = limits.Limiter()
+    digit_segmentation.fit(
+        np.eye(9, dtype=np.float32), classifier.form
+    )  # imports scikit-image, before it is waited for
     similarity = out_of_distribution.of(classifier)
 
     async def drawing(request: Request) -> Response:

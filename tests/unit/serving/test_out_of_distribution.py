@@ -23,7 +23,7 @@ COUNT = 100
 
 
 def of(dataset: str, classes: tuple[str, ...] = DIGITS) -> Similarity | None:
-    return out_of_distribution.of(Classifier(cast("Any", None), dataset=dataset, class_names=classes, form=MNIST))
+    return out_of_distribution.of(Classifier(cast("Any", None), dataset=dataset, class_names=list(classes), form=MNIST))
 
 
 @pytest.fixture(scope="module")
