@@ -105,7 +105,7 @@ def _posts(classifier: Classifier) -> list[Route]:
     limiter = limits.Limiter()
     digit_segmentation.fit(
         np.eye(9, dtype=np.float32), classifier.form
-    )  # imports scikit-image, before it is waited for
+    )  # imports scikit-image
     similarity = out_of_distribution.of(classifier)
 
     async def drawing(request: Request) -> Response:
