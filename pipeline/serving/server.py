@@ -103,9 +103,7 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
 
 def _posts(classifier: Classifier) -> list[Route]:
     limiter = limits.Limiter()
-    digit_segmentation.fit(
-        np.eye(9, dtype=np.float32), classifier.form
-    )  # imports scikit-image
+    digit_segmentation.fit(np.eye(9, dtype=np.float32), classifier.form)  # imports scikit-image
     similarity = out_of_distribution.of(classifier)
 
     async def drawing(request: Request) -> Response:
