@@ -51,7 +51,7 @@ def search(
     """Search for better parameters, and return the id of the search's run."""
     from pipeline.stages import search as stage
     from pipeline.tuning import space
-    from pipeline.tuning.budget import Budget
+    from pipeline.tuning.search_run import Budget
 
     chosen = space.of(given, [ranges] if isinstance(ranges, str) else ranges or [])
     budget = Budget(trials=trials, seconds=seconds, confirm=confirm, workers=workers)

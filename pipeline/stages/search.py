@@ -17,10 +17,9 @@ from pipeline.progress import Reporter
 from pipeline.stages import comparable
 from pipeline.tracking import connection, promotion
 from pipeline.training import preflight
-from pipeline.tuning import budget as budgets
 from pipeline.tuning import report, search_run
-from pipeline.tuning.budget import Budget
 from pipeline.tuning.result import SearchResult
+from pipeline.tuning.search_run import Budget
 from pipeline.tuning.space import Space
 from pipeline.tuning.study import Study
 
@@ -46,7 +45,7 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
     with executors.opened(on) as executor:
         data, _ = prepare.prepared(space.base(), reporter)
         budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))
-        budgets.check(space, data, budget)
+        search_run.check(space, data, budget)
         with search_run.opened(space, data, budget, remote=executor.remote) as parent:
             result = _searched(space, data, budget, reporter, parent=parent, executor=executor)
             if budget.confirm and not result.is_start:

@@ -4,7 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline.errors import UsageError
-from pipeline.tuning import ranges
+from pipeline.tuning import space
 
 
 def test_ranges_are_read_as_they_are_written() -> None:
@@ -16,18 +16,18 @@ def test_ranges_are_read_as_they_are_written() -> None:
         "initializer": CategoricalDistribution(("orthogonal", "identity")),
     }
     texts = ["learning_rate=1e-4..1e-2:log", "hidden-units=64,128,256", "dropout=0..0.5 layers=1..3"]
-    assert expected == ranges.parse([*texts, "initializer=orthogonal, identity"])
+    assert expected == space.parse([*texts, "initializer=orthogonal, identity"])
 
 
-@pytest.mark.parametrize("cell", ranges.DEFAULTS)
+@pytest.mark.parametrize("cell", space.DEFAULTS)
 def test_what_is_searched_unless_told_reads(cell: str) -> None:
-    assert len(ranges.parse([ranges.DEFAULTS[cell]])) >= 4
+    assert len(space.parse([space.DEFAULTS[cell]])) >= 4
 
 
 @pytest.mark.parametrize("text", ["0.1234567..0.7654321", "0.0001..0.01:log", "1e-05..0.3", "64,128,256"])
 def test_a_range_is_shown_with_every_digit(text: str) -> None:
     name = "hidden_units" if "," in text else "learning_rate"
-    assert text == ranges.text(ranges.parse([f"{name}={text}"])[name])
+    assert text == space.range_text(space.parse([f"{name}={text}"])[name])
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_a_range_is_shown_with_every_digit(text: str) -> None:
 )
 def test_what_is_no_range_is_told(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
-        ranges.parse([text])
+        space.parse([text])
