@@ -7,13 +7,11 @@ the most probable stays as it is. The logarithms of probabilities do as logits.
 Shapes: ``labels`` (N,) are whole numbers from 0 to C − 1, ``probabilities`` (N, C).
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-Labels = NDArray[np.integer[Any]]
-Probabilities = NDArray[np.floating[Any]]
+from pipeline.evaluation.metrics import SMALLEST_PROBABILITY, Labels, Probabilities
 
 COLDEST, WARMEST = 0.25, 4.0
 """The temperatures that are considered: where all images are answered rightly, colder is better without end."""
@@ -33,14 +31,14 @@ def temperature(labels: Labels, probabilities: Probabilities) -> float:
     low, high = 1 / WARMEST, 1 / COLDEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        slope = (_softmax(middle * logits) * logits).sum(axis=1).mean() - of_true
+        slope = (softmax(middle * logits, axis=1) * logits).sum(axis=1).mean() - of_true
         low, high = (middle, high) if slope < 0 else (low, middle)
     return 2 / (low + high)
 
 
 def calibrated(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
     """Return the probabilities (N, C) at a temperature; at 1 they are what they were."""
-    return _softmax(_logits(probabilities) / temperature)
+    return np.asarray(softmax(_logits(probabilities) / temperature, axis=1))
 
 
 def error(labels: Labels, probabilities: Probabilities) -> float:
@@ -56,11 +54,4 @@ def error(labels: Labels, probabilities: Probabilities) -> float:
 
 
 def _logits(probabilities: Probabilities) -> NDArray[np.float64]:
-    # A softmax in float32 gives 0 to what is about 100 nats behind: taken as the smallest normal number.
-    smallest = np.finfo(np.float32).tiny
-    return np.asarray(np.log(np.maximum(probabilities, smallest).astype(np.float64)))
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return np.asarray(np.log(np.maximum(probabilities, SMALLEST_PROBABILITY).astype(np.float64)))

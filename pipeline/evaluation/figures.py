@@ -9,8 +9,8 @@ Shapes: K images of H × W pixels, C classes.
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,21 +70,14 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> 
         records: at least one epoch.
         title: heads the figure.
         colour: of the lines, such as ``colour_of(cell)``.
-
-    Raises:
-        ValueError: there are no records.
     """
-    if not records:
-        raise ValueError("curves: expected the record of at least one epoch, received none.")
     best = kept(records)
     figure = empty_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
-    _draw_pair(left, records, best, colour=colour, measure=_costs)
-    _draw_pair(right, records, best, colour=colour, measure=_percents)
-    left.set_ylabel("cost (nats)")
-    left.set_ylim(bottom=0)
-    right.set_ylabel("accuracy (%)")
-    right.set_ylim(top=min(right.get_ylim()[1], 100.5))
+    _draw_pair(left, records, best, "cost", 1, colour=colour)
+    _draw_pair(right, records, best, "accuracy", 100, colour=colour)
+    left.set(ylabel="cost (nats)", ylim=(0, None))
+    right.set(ylabel="accuracy (%)", ylim=(None, min(right.get_ylim()[1], 100.5)))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     _head(figure, title, f"Best epoch {best.epoch}: validation accuracy {100 * best.val_accuracy:.2f} %")
     return figure
@@ -135,8 +128,27 @@ def draw_confusion(
     # The square root spreads the small shares, which are the many.
     errors = PowerNorm(0.5, vmin=0, vmax=full_share)
     axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=errors)
-    _write_counts(axes, matrix, dark=~diagonal & (errors(shares) > 0.6))  # noqa: PLR2004
-    _name_classes(axes, class_names)
+    dark = ~diagonal & (errors(shares) > 0.6)  # noqa: PLR2004
+    size = float(np.interp(len(matrix), [10, 26], [9.5, 7]))  # points, in which four figures fit into a cell
+    for row, column in np.argwhere(matrix):
+        ink = "white" if dark[row, column] else INK
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
+    _name_classes(axes, class_names, size + 0.5)
+
+
+def _name_classes(axes: Axes, class_names: Sequence[str], size: float) -> None:
+    """Name rows and columns, and separate the cells by lines."""
+    places, borders = range(len(class_names)), np.arange(len(class_names) - 1) + 0.5
+    slanted = max(map(len, class_names)) > _SLANTED_FROM
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(places, class_names, fontsize=size, **turn)
+    axes.set_yticks(places, class_names, fontsize=size)
+    axes.set_xticks(borders, minor=True)
+    axes.set_yticks(borders, minor=True)
+    axes.grid(which="minor", color=GRID, linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_color(GRID)
+    axes.set(xlabel="predicted class", ylabel="true class")
 
 
 def misclassified(
@@ -161,9 +173,10 @@ def misclassified(
         title: heads the figure.
     """
     if not len(images):
-        return _statement(
-            title, "No image was misclassified." if not total_wrong else f"{total_wrong:,} misclassified."
-        )
+        figure = empty_figure(WIDTH, 2)
+        figure.text(0.5, 0.4, "No image was misclassified.", ha="center", va="center", fontsize=13, color=INK)
+        _head(figure, title, "")
+        return figure
     captions = [
         _caption(class_names[label], class_names[said], float(probability))
         for label, said, probability in zip(labels, predicted, probabilities, strict=True)
@@ -193,61 +206,23 @@ def epoch_axis(axes: Axes, first: int, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-Measure = Callable[[EpochRecord], tuple[float, float]]
-"""What a record holds of one measure: (training, validation)."""
-
-
-def _costs(record: EpochRecord) -> tuple[float, float]:
-    return record.cost, record.val_cost
-
-
-def _percents(record: EpochRecord) -> tuple[float, float]:
-    return 100 * record.accuracy, 100 * record.val_accuracy
-
-
-def _draw_pair(axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, *, colour: str, measure: Measure) -> None:
-    """Draw a measure's training and validation lines, and the best epoch on them."""
+def _draw_pair(
+    axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, measure: str, scale: float, *, colour: str
+) -> None:
+    """Draw the training and validation lines of a field of the records, times ``scale``, and the best epoch."""
     epochs = [record.epoch for record in records]
-    training, validation = zip(*(measure(record) for record in records), strict=True)
     marker = "o" if len(records) <= _MARKED_EPOCHS else ""
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
+    training, validation = (
+        [scale * getattr(record, name) for record in records] for name in (measure, f"val_{measure}")
+    )
     axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
     axes.plot(epochs, training, **style, linestyle="--", alpha=0.6, markerfacecolor="white", label="training")
     axes.plot(epochs, validation, **style, label="validation")
-    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
-    axes.plot([best.epoch], [measure(best)[1]], **ring, color=INK, label="best epoch")
+    axes.plot([best.epoch], [validation[records.index(best)]], **ring, color=INK, label="best epoch")
     epoch_axis(axes, epochs[0], epochs[-1])
     tidy(axes)
-
-
-def _write_counts(axes: Axes, matrix: NDArray[np.integer[Any]], *, dark: NDArray[np.bool_]) -> None:
-    """Write the counts that are not 0 into their cells, in white where the cell is ``dark``."""
-    size = _cell_font(len(matrix))
-    for row, column in np.argwhere(matrix):
-        ink = "white" if dark[row, column] else INK
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
-
-
-def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
-    """Name rows and columns, and part the cells by white lines."""
-    classes = len(class_names)
-    slanted = max(map(len, class_names)) > _SLANTED_FROM
-    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    size = _cell_font(classes) + 0.5
-    axes.set_xticks(range(classes), class_names, fontsize=size, **turn)
-    axes.set_yticks(range(classes), class_names, fontsize=size)
-    axes.set_xticks(np.arange(classes - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(classes - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color=GRID, linewidth=0.6)
-    axes.tick_params(which="both", length=0)
-    axes.spines[:].set_color(GRID)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-
-
-def _cell_font(classes: int) -> float:
-    """Return the size, in points, in which four figures fit into a cell."""
-    return float(np.interp(classes, [10, 26], [9.5, 7]))
 
 
 def draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
@@ -260,38 +235,21 @@ def draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
     image_height = 0.9 * WIDTH / columns * (0.5 if stretched else min(max(height / width, 0.4), 1.6))
     figure = empty_figure(WIDTH, rows * (image_height + 0.22 * len(lines) / len(captions)) + 0.75)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, image, caption in zip(grid, images, captions, strict=False):
-        _draw_image(axes, image, caption, aspect="auto" if stretched else "equal")
     for axes in grid[len(images) :]:
         axes.set_axis_off()
+    for axes, image, caption in zip(grid, images, captions, strict=False):
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, aspect="auto" if stretched else "equal")
+        axes.set_title(caption, fontsize=8, color=INK, pad=3)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#CCCCCC")
     return figure
-
-
-def _draw_image(axes: Axes, image: NDArray[np.uint8], caption: str, *, aspect: Literal["auto", "equal"]) -> None:
-    """Draw one image (H, W) as dark ink on white, framed, below its caption."""
-    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, aspect=aspect)
-    axes.set_title(caption, fontsize=8, color=INK, pad=3)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color("#CCCCCC")
 
 
 def _caption(label: str, said: str, probability: float) -> str:
-    """Return such as 'true 4, said 9 (99 %)', in two lines when the names are long."""
+    """Return such as 'true 4, said 9 (99 %)', in two lines when the names are long; 100 % is only for 1."""
     gap = " " if max(len(label), len(said)) <= _SHORT_NAME else "\n"
-    return f"true {label},{gap}said {said} ({_percent(probability)} %)"
-
-
-def _percent(probability: float) -> int:
-    """Return whole percents; 100 only for 1, since a rounded 99.97 would claim too much."""
-    return 100 if probability == 1 else min(round(100 * probability), 99)
-
-
-def _statement(title: str, sentence: str) -> Figure:
-    """Draw a sentence in place of a figure that has nothing to show."""
-    figure = empty_figure(WIDTH, 2)
-    figure.text(0.5, 0.4, sentence, ha="center", va="center", fontsize=13, color=INK)
-    _head(figure, title, "")
-    return figure
+    percent = 100 if probability == 1 else min(round(100 * probability), 99)
+    return f"true {label},{gap}said {said} ({percent} %)"
 
 
 class _PlainFigure(Figure):

@@ -37,8 +37,9 @@ def accuracy(labels: Labels, predicted: Labels) -> float:
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
     """Return (C, C) counts: images of the row's class that are predicted to be of the column's."""
-    cells = labels.astype(np.int64) * classes + predicted.astype(np.int64)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+    from sklearn.metrics import confusion_matrix
+
+    return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
 def row_shares(matrix: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
@@ -51,13 +52,11 @@ def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> 
 
     A class that is never predicted has precision 0; one that has no images, recall 0.
     """
-    counts = confusion(labels, predicted, len(class_names))
-    right, support, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    precision, recall, f1 = (
-        part / np.maximum(whole, 1) for part, whole in ((right, said), (right, support), (2 * right, support + said))
-    )
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(class_names)), zero_division=0)
     return pd.DataFrame(
-        {"class": list(class_names), "precision": precision, "recall": recall, "f1": f1, "support": support}
+        {"class": class_names} | dict(zip(("precision", "recall", "f1", "support"), columns, strict=True))
     )
 
 

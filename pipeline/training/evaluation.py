@@ -4,6 +4,7 @@ The model is the one that is served, loaded back from where it was logged.
 """
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,20 +31,33 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
     model_id = models.id_of(run)
     model = classifier.load(f"models:/{model_id}", trust=trust, patient=True)
     probabilities = _probabilities(model, data)
-    cost, accuracy = metrics.cost(labels, probabilities), metrics.accuracy(labels, probabilities.argmax(axis=1))
-    _log_tables(run_id, data, probabilities)
+    predicted = probabilities.argmax(axis=1)
+    macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
     title = f"{run.name} on the test images of {data.name}"
+    _log_tables(run_id, data, probabilities)
     _log_figures(run_id, data, probabilities, title)
     if model.step_by_step:
         _log_steps(run_id, data, model, title)
-    seconds = time.perf_counter() - started
-    results = _calibration(labels, probabilities, model.temperature)
-    results |= {schema.TEST_COST: cost, schema.SECONDS_EVALUATE: seconds, schema.TEST_ACCURACY: accuracy}
+    results = _calibration(labels, probabilities, model.temperature) | {
+        schema.TEST_COST: metrics.cost(labels, probabilities),
+        schema.TEST_MACRO_F1: macro_f1,
+        schema.TEST_BALANCED_ACCURACY: balanced_accuracy,
+        schema.SECONDS_EVALUATE: time.perf_counter() - started,
+        schema.TEST_ACCURACY: metrics.accuracy(labels, predicted),
+    }
     store.log_metrics(run_id, results, lineage.subject(model_id, data, "test"))
-    result = f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {len(labels):,} images of {data.name}."
-    ui.describe_result(run, result)
-    reporter.result(result)
-    return accuracy
+    ui.describe_result(run, summary(results, data))
+    reporter.result(summary(results, data))
+    return results[schema.TEST_ACCURACY]
+
+
+def summary(results: Mapping[str, float], data: DataSet) -> str:
+    """Return the result of an evaluation, from its metrics by name, as a sentence."""
+    return (
+        f"Test accuracy {results[schema.TEST_ACCURACY]:.2%}, cost {results[schema.TEST_COST]:.4f}, "
+        f"on {len(data.test.labels):,} images of {data.name}; "
+        f"balanced accuracy {results[schema.TEST_BALANCED_ACCURACY]:.2%}, macro F1 {results[schema.TEST_MACRO_F1]:.2%}."
+    )
 
 
 def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, option
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import fingerprints
+from pipeline.training import evaluation, fingerprints
 from pipeline.training.checkpoints import open_store
 from pipeline.training.locks import RunLocks
 
@@ -141,9 +141,7 @@ def find_earlier(
 def reuse(run: TrackedRun, data: DataSet, reporter: Reporter) -> str:
     """Report the results of a finished run, and return its id; a run that ``mlflow run`` opened refers to it."""
     if run.is_evaluated:
-        accuracy, cost = run.metrics[schema.TEST_ACCURACY], run.metrics[schema.TEST_COST]
-        images = f"{len(data.test.labels):,} images of {data.name}"
-        reporter.result(f"Test accuracy {accuracy:.2%}, cost {cost:.4f}, on {images}.")
+        reporter.result(evaluation.summary(run.metrics, data))
     if project := lifecycle.project_run():
         store.log_tags(project, {schema.REUSED: run.run_id})
     return run.run_id

@@ -29,6 +29,7 @@ PER_EPOCH = {
 ONCE = {
     *("test_cost", "test_accuracy", "best_val_accuracy", "best_epoch", "train_seconds", "parameters"),
     *("cpu_seconds", "seconds_download", "seconds_preprocess", "seconds_train", "seconds_evaluate"),
+    *("test_macro_f1", "test_balanced_accuracy"),
     *("temperature", "test_calibration_error", "test_calibration_error_at_temperature"),
 }
 ARTIFACTS = {

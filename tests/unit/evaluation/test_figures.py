@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -111,23 +109,15 @@ def test_colours_stand_out_from_the_page_in_both_themes(colour: str, surface: st
     assert contrast(colour, surface) >= 3  # what WCAG asks of lines in charts
 
 
-def test_curves_show_cost_and_accuracy_with_their_units() -> None:
-    left, right = figures.curves([record(1), record(2)], "gru").axes
+def test_curves_draw_the_records_with_their_units_in_the_colour_of_the_cell() -> None:
+    left, right = figures.curves([record(1, 0.9), record(2, 1.0)], "gru", colour="#D55E00").axes
     assert ("epoch", "cost (nats)") == (left.get_xlabel(), left.get_ylabel())
     assert ("epoch", "accuracy (%)") == (right.get_xlabel(), right.get_ylabel())
-
-
-def test_curves_draw_the_records() -> None:
-    left, right = figures.curves([record(1, 0.9), record(2, 0.95)], "gru").axes
-    assert [[1, 0.5], [2, 0.25]] == points(left, "training")
-    assert [[1, 0.4], [2, 0.2]] == points(left, "validation")
+    assert ([[1, 0.5], [2, 0.25]], [[1, 0.4], [2, 0.2]]) == (points(left, "training"), points(left, "validation"))
     assert np.allclose(points(right, "training"), [[1, 80], [2, 90]])
-    assert np.allclose(points(right, "validation"), [[1, 90], [2, 95]])
-
-
-def test_curves_take_the_cells_colour() -> None:
-    left, _ = figures.curves([record(1)], "gru", colour="#D55E00").axes
+    assert np.allclose(points(right, "validation"), [[1, 90], [2, 100]])
     assert {"#D55E00"} == {line.get_color() for line in left.lines if line.get_label() in ("training", "validation")}
+    assert 100 < right.get_ylim()[1] <= 100.5
 
 
 def test_curves_mark_the_best_epoch_and_among_equals_the_one_of_lowest_cost() -> None:
@@ -148,30 +138,18 @@ def test_curves_count_whole_epochs_and_clip_nothing(epochs: int) -> None:
         assert all(tick == int(tick) and 1 <= tick <= epochs for tick in ticks)
 
 
-def test_curves_stay_below_a_hundred_percent() -> None:
-    _, right = figures.curves([record(1, 1.0), record(1_000, 1.0)], "gru").axes
-    assert 100 < right.get_ylim()[1] <= 100.5
-
-
-def test_curves_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one epoch"):
-        figures.curves([], "gru")
-
-
-def test_confusion_matrix_writes_counts_and_leaves_zeros_blank() -> None:
-    axes = figures.confusion_matrix(np.array([[90, 10], [0, 1_234]]), ["cat", "dog"], "gru").axes[0]
+@pytest.mark.filterwarnings("error")
+def test_confusion_matrix_writes_counts_names_and_errors() -> None:
+    figure = figures.confusion_matrix(np.array([[90, 10, 0], [0, 1_234, 0], [0, 0, 0]]), ["cat", "dog", "owl"], "gru")
+    axes, bar = figure.axes
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert {(0, 0): "90", (1, 0): "10", (1, 1): "1234"} == written
     assert (1, 1, 1) == cell_colour(axes, 1, 0)
-
-
-def test_confusion_matrix_names_axes_classes_and_errors() -> None:
-    figure = figures.confusion_matrix(np.array([[90, 10], [0, 1_234]]), ["cat", "dog"], "gru")
-    axes = figure.axes[0]
     assert ("predicted class", "true class") == (axes.get_xlabel(), axes.get_ylabel())
-    assert ["cat", "dog"] == [label.get_text() for label in axes.get_xticklabels()]
-    assert ["cat", "dog"] == [label.get_text() for label in axes.get_yticklabels()]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert ["cat", "dog", "owl"] == [label.get_text() for label in labels]
     assert "gru\n10 of 1,334 images misclassified" == figure.get_suptitle()
+    assert "errors, share of the true class (%, square-root scale)" == bar.get_ylabel()
 
 
 def test_confusion_matrix_shows_a_single_error_in_a_thousand() -> None:
@@ -225,22 +203,11 @@ def test_confusion_matrix_clips_nothing_and_its_counts_fit(names: list[str]) -> 
     assert min(float(label.get_fontsize()) for label in axes.get_xticklabels()) >= 7
 
 
-def test_the_colour_bar_says_that_its_scale_is_not_linear() -> None:
-    _, bar = figures.confusion_matrix(np.array([[90, 10], [0, 100]]), ["a", "b"], "gru").axes
-    assert "errors, share of the true class (%, square-root scale)" == bar.get_ylabel()
-
-
 @pytest.mark.parametrize("text", ["costs $5 and $6", "$\\frac{1$", "a$b"])
 def test_dollars_in_names_are_dollars(text: str) -> None:
     assert stays_on_canvas(figures.curves([record(1)], text))
     assert stays_on_canvas(figures.confusion_matrix(np.eye(2, dtype=int), [text, "b"], text))
     assert stays_on_canvas(gallery(2, names=[text] * 10))
-
-
-@pytest.mark.filterwarnings("error")
-def test_confusion_matrix_of_a_class_without_images() -> None:
-    figure = figures.confusion_matrix(np.array([[5, 0], [0, 0]]), ["a", "b"], "gru")
-    assert stays_on_canvas(figure)
 
 
 @pytest.mark.parametrize("steps", [1, 28, 784])
@@ -253,12 +220,16 @@ def test_accuracy_by_step_draws_the_accuracies_in_percent(steps: int) -> None:
     assert stays_on_canvas(figure)
 
 
-def test_misclassified_shows_every_image_with_what_was_said() -> None:
-    figure = gallery(8, total=217)
+@pytest.mark.parametrize(("probability", "percent"), [(0.504, "50"), (0.9997, "99"), (1, "100")])
+def test_misclassified_shows_every_image_with_the_answer_and_never_rounds_up_to_certainty(
+    probability: float, percent: str
+) -> None:
+    figure = gallery(8, total=217, probability=probability)
     shown = [axes for axes in figure.axes if axes.images]
-    assert ["true 4, said 9 (99 %)"] * 8 == [axes.get_title() for axes in shown]
+    assert [f"true 4, said 9 ({percent} %)"] * 8 == [axes.get_title() for axes in shown]
     assert "gru-s1 on mnist\nThe 8 surest of 217 misclassified images" == figure.get_suptitle()
     assert not any(axes.axison for axes in figure.axes if not axes.images)
+    assert "No image was misclassified." in [text.get_text() for text in gallery(0).texts]
 
 
 def test_misclassified_draws_ink_dark_on_white() -> None:
@@ -272,19 +243,6 @@ def test_misclassified_draws_ink_dark_on_white() -> None:
         title="",
     ).axes[0]
     assert [1, 0] == colours(axes.images[0])[0, :, 0].tolist()
-
-
-@pytest.mark.parametrize(("probability", "percent"), [(0.504, "50"), (0.9997, "99"), (1, "100")])
-def test_misclassified_never_rounds_up_to_certainty(probability: float, percent: str) -> None:
-    assert f"true 4, said 9 ({percent} %)" == gallery(1, probability=probability).axes[0].get_title()
-
-
-def test_misclassified_of_none_says_so() -> None:
-    figure = gallery(0)
-    assert ["No image was misclassified."] == [
-        text.get_text() for text in figure.texts if "misclassified" in text.get_text()
-    ]
-    assert stays_on_canvas(figure)
 
 
 @pytest.mark.parametrize(
@@ -323,8 +281,3 @@ def test_a_figure_is_saved_as_a_white_png_of_the_width_of_the_artifact_view(tmp_
     pixels = imread(path)
     assert 1_200 == pixels.shape[1]
     assert [1, 1, 1, 1] == pixels[0, 0].tolist()
-
-
-def test_figures_leave_pyplot_alone() -> None:
-    script = "import sys, pipeline.evaluation.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert 0 == subprocess.run([sys.executable, "-c", script], check=False).returncode
