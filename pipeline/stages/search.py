@@ -63,7 +63,7 @@ def _searched(
     limits = {"workers": budget.count, "limit": budget.limit}
     study = Study(space, data, search=parent, **limits, seconds=budget.seconds, executor=executor)
     study.run(reporter)
-    result = SearchResult(space=space, data=data, trials=study.trials, winner=study.winner(), study=study.study)
+    result = SearchResult(space=space, data=data, trials=study.trials, winner=study.winner())
     report.log_winner(parent, result)
     return result
 

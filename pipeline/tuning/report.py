@@ -22,11 +22,16 @@ from pipeline.tuning.result import SearchResult
 SHOWN = 5
 """Number of the best trials that the terminal shows."""
 
+ACCURACY = "validation accuracy"
+
 CHARTS = {
-    "progress": ("The best so far", "Each dot is a complete trial, in the order of the trials."),
-    "curves": ("Trials by epoch", "The best validation accuracy so far. A line ends where its trial was stopped."),
-    "parallel": ("All parameters together", "Each line is a complete trial; the darker, the better."),
-    "parameters": ("Each parameter", "Its value against the validation accuracy of the complete trials."),
+    "progress": (
+        "The best so far",
+        "Each dot is a trial; stopped ones count with what they had reached.",
+    ),
+    "curves": ("Trials by epoch", "The best accuracy so far. A line ends where its trial was stopped."),
+    "parallel": ("All parameters together", "Each line is a trial; the darker, the better."),
+    "parameters": ("Each parameter", "Its value against the accuracy; the darker, the later the trial."),
 }
 """The charts of a page: name of the file, heading and caption."""
 
@@ -59,34 +64,60 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
 
 def files(result: SearchResult) -> dict[str, bytes]:
     """Return the page, its table as CSV and its charts as PNG, by file name."""
-    drawn = {name: chart for name in CHARTS if (chart := _drawn(name, result.study))}
+    drawn = {name: chart for name in CHARTS if (chart := _drawn(name, result))}
     text = report_data.as_text(table(result), "csv")
     charts = {f"{name}.png": chart for name, chart in drawn.items()}
     return {"search.html": _page(result, drawn).encode(), "trials.csv": text.encode()} | charts
 
 
-def _drawn(name: str, study: optuna.Study) -> bytes | None:
+def _drawn(name: str, result: SearchResult) -> bytes | None:
     """Return a chart as PNG; None if it has nothing to show."""
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as charts
 
-    draw: dict[str, Callable[[optuna.Study], Any]] = {
-        "progress": charts.plot_optimization_history,
-        "curves": charts.plot_intermediate_values,
-        "parallel": charts.plot_parallel_coordinate,
-        "parameters": charts.plot_slice,
-    }
-    if name == "parallel" and max(len(trial.params) for trial in study.trials) == 1:
+    if name == "parallel" and len(result.space.names) == 1:
         return None
+    study = _study(result)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # these charts of Optuna are marked as experimental
-        figure = np.ravel(draw[name](study))[0].figure
+        if name == "curves":
+            drawn: Any = charts.plot_intermediate_values(study)
+            drawn.set(xlabel="epoch", ylabel=ACCURACY)
+        else:
+            draw: dict[str, Callable[..., Any]] = {
+                "progress": charts.plot_optimization_history,
+                "parallel": charts.plot_parallel_coordinate,
+                "parameters": charts.plot_slice,
+            }
+            drawn = draw[name](study, target_name=ACCURACY)
+    figure = np.ravel(drawn)[0].figure
+    figure.suptitle("")
     for axes in figure.axes:
         axes.set_title("")
     file = io.BytesIO()
     figure.savefig(file, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
     return file.getvalue()
+
+
+def _study(result: SearchResult) -> optuna.Study:
+    """Return the trials that reached an epoch as a study whose numbers are those of the trials, from 1."""
+    study = optuna.create_study(direction="maximize")
+    by_number = {trial.number: trial for trial in result.trials if trial.history}
+    for number in range(max(by_number) + 1):
+        if number not in by_number:
+            study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
+            continue
+        trial = by_number[number]
+        space, cell = result.space, str(trial.parameters["cell"])
+        made = optuna.trial.create_trial(
+            value=trial.value,
+            params={space.key(cell, name): trial.parameters[name] for name in space.ranges[cell]},
+            distributions=space.distributions(cell),
+            intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
+        )
+        study.add_trial(made)
+    return study
 
 
 def _page(result: SearchResult, drawn: dict[str, bytes]) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
-import optuna
-
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison.formatting import count_of
 from pipeline.comparison.grouping import Group, configuration
@@ -29,7 +27,6 @@ class SearchResult:
         data: what was trained on.
         trials: all of them.
         winner: the best one on validation.
-        study: Optuna's view of the trials.
         confirmation: the winner and the start, trained with new seeds; None if there was no reason to, or no wish.
     """
 
@@ -37,7 +34,6 @@ class SearchResult:
     data: DataSet
     trials: Sequence[Trial]
     winner: Trial
-    study: optuna.Study
     confirmation: tuple[Group, Group] | None = None
 
     @property

@@ -64,7 +64,7 @@ class Study:
         self._epochs, self._seed = space.base().epochs, space.base().seed
         run = store.get_run(search)
         self._has_winner = schema.BEST_TRIAL in run.tags  # it was interrupted while the winner was confirmed
-        self.study = _new_study(self._epochs)
+        self._study = _new_study(self._epochs)
         self._stopped: set[int] = set()
         self._new: set[int] = set()  # proposed by this process
         self._trials = trials.logged(run.trials)
@@ -129,10 +129,10 @@ class Study:
         if number <= len(cells) and (start := self._space.start(cells[number - 1])) is not None:
             return start
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed)
-        asked = self.study.ask()
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        asked = self._study.ask()
         parameters = self._space.propose(asked)
-        self.study.tell(asked, state=TrialState.FAIL)  # ignored from here on: what is trained has rounded values
+        self._study.tell(asked, state=TrialState.FAIL)  # ignored from here on: what is trained has rounded values
         return parameters
 
     def _replayed(self, trial: Trial) -> optuna.Trial:
@@ -143,8 +143,8 @@ class Study:
         if len(self._space.cells) > 1:
             values["cell"] = cell
             distributions["cell"] = optuna.distributions.CategoricalDistribution(self._space.cells)
-        self.study.enqueue_trial(values)
-        asked = self.study.ask(distributions)
+        self._study.enqueue_trial(values)
+        asked = self._study.ask(distributions)
         for reached in trial.history:
             self._is_stopped(trial, asked, reached.epoch)
         self._tell(trial, asked)
@@ -160,9 +160,9 @@ class Study:
     def _tell(self, trial: Trial, asked: optuna.Trial) -> None:
         """Tell the study that a trial has ended, if it has; a failed one counts as pruned, so that others avoid it."""
         if trial.state == "complete":
-            self.study.tell(asked, trial.value)
+            self._study.tell(asked, trial.value)
         elif trial.state != "running":
-            self.study.tell(asked, state=TrialState.PRUNED)
+            self._study.tell(asked, state=TrialState.PRUNED)
 
     def _should_continue(self, of: Job, message: object) -> bool:
         """Enter an epoch; return whether there is to be another."""

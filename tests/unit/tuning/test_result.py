@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
 from pipeline.comparison import grouping
@@ -32,7 +31,7 @@ def data(tmp_path: Path) -> DataSet:
 def search_result(ranges: space.Space, data: DataSet, chosen: dict[str, Any]) -> SearchResult:
     """Return the result of a search with one trial."""
     trial = Trial(number=1, parameters=chosen, state="complete", history=[Reached(1, 0.5, 0.9)])
-    return SearchResult(space=ranges, data=data, trials=[trial], winner=trial, study=optuna.create_study())
+    return SearchResult(space=ranges, data=data, trials=[trial], winner=trial)
 
 
 @pytest.mark.parametrize(
