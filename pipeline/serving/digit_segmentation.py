@@ -12,7 +12,6 @@ are much smaller than a digit: neither is ink.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from pipeline.data.image_form import BOX, Form, edge
 Grey = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-Sides = tuple[slice, slice]
 
 FINEST = 1_024
 """Pixels on the longer side that are enough to draw a digit by."""
@@ -56,9 +54,6 @@ TILTS = np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs))
 
 SPECK = 0.1
 """Fraction of a digit's ink below which a part beside it does not belong to it."""
-
-MOST = 0.8
-"""Fraction of a page's surroundings that has one brightness, be it a frame or the paper: a digit may touch it."""
 
 LEAST = 10
 """Pixels on the shorter side of a region that may hold a digit."""
@@ -129,63 +124,34 @@ def digit(brightness: Grey) -> Grey | None:
     Args:
         brightness: of the picture (rows, columns), 0–255.
     """
-    page = _without_frame(brightness)
-    seen = _shrunk(page, SEEN)
-    if not (_is_edge_light(seen) if page is not brightness else _is_dark_on_light(seen)):
-        page, seen = 255 - page, 255 - seen
-    ink = _ink(seen)
+    if not _is_dark_on_light(_shrunk(brightness, SEEN)):
+        brightness = 255 - brightness
+    ink = _ink(_shrunk(brightness, SEEN))
     chosen = _chosen(_without_level_lines(_without_level_lines(ink).T).T)
     if not chosen.any():  # all of it is straight: strokes rather than ruled lines
         chosen = _chosen(ink)
     if not chosen.any():
         return None
-    part, near = _around(chosen, page)
+    part, near = _around(chosen, brightness)
     ink = _ink(_shrunk(part, SEEN))
     ink = np.where(_resized(near, *ink.shape) > 0.5, ink, 0)  # noqa: PLR2004 - half a pixel
     chosen = _chosen(ink)
-    return np.where(chosen, ink, 0)[box(chosen)].astype(np.float32) if chosen.any() else None
+    return np.where(chosen, ink, 0)[_box(chosen)].astype(np.float32) if chosen.any() else None
 
 
 def _around(chosen: Mask, page: Grey) -> tuple[Grey, Grey]:
     """Return what surrounds the chosen pixels on the page, at its full size, and which of it they may be, 0 or 1."""
-    margin = math.ceil(0.3 * max(chosen[box(chosen)].shape)) + 1
-    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box(chosen))
-    near = ndimage.binary_dilation(chosen, np.ones((3, 3)))[rows, columns]
-    return _enlarged((rows, columns), page, chosen), near.astype(np.float32)
+    margin = math.ceil(0.3 * max(chosen[_box(chosen)].shape)) + 1
+    near = ndimage.binary_dilation(chosen, np.ones((3, 3)), iterations=margin)
+    places, scales = np.argwhere(near), np.array(page.shape) / chosen.shape
+    (top, left), (bottom, right) = np.rint([places.min(axis=0) * scales, (places.max(axis=0) + 1) * scales]).astype(int)
+    belonging = ndimage.binary_dilation(chosen, np.ones((3, 3)))[_box(near)]
+    return np.ascontiguousarray(page[top:bottom, left:right]), belonging.astype(np.float32)
 
 
-def box(mask: Mask) -> Sides:
-    """Return the rows and columns that hold what is true; all of them if nothing is."""
-    rows, columns = ndimage.find_objects((mask | ~mask.any()).astype(np.uint8))[0]
-    return rows, columns
-
-
-def _enlarged(sides: Sides, brightness: Grey, seen: NDArray[Any]) -> Grey:
-    """Return ``sides`` of a picture, which are given for a smaller version of it that is ``seen``."""
-    (top, bottom), (left, right) = (
-        (round(side.start * large / small), round(side.stop * large / small))
-        for side, large, small in zip(sides, brightness.shape, seen.shape, strict=True)
-    )
-    return np.ascontiguousarray(brightness[top:bottom, left:right])
-
-
-def _without_frame(brightness: Grey) -> Grey:
-    """Return what is within a frame of one brightness, or the sheet that lies straight on a desk; else the picture."""
-    seen = _shrunk(brightness, SEEN)
-    span, around = np.ptp(seen), edge(seen)
-    rows, columns = box(abs(seen - np.median(around)) > 0.2 * span)
-    sides = slice(rows.start + 1, rows.stop - 1), slice(columns.start + 1, columns.stop - 1)  # without the frame's blur
-    page = seen[sides]
-    if min(page.shape) < LEAST or np.ptp(page) < STRONG * span:
-        return brightness
-    frame, rim = np.median(around), np.median(edge(page))
-    of_frame, of_rim = (abs(values - level) <= 0.1 * span for values, level in ((around, frame), (edge(page), rim)))
-    corners = abs(page[[0, 0, -1, -1], [0, -1, 0, -1]] - rim)
-    if min(of_frame.mean(), of_rim.mean()) <= MOST or corners.max() > 0.2 * span or abs(rim - frame) <= 0.2 * span:
-        return brightness
-    if (abs(page - rim) <= 0.1 * span).mean() < 0.5:  # noqa: PLR2004 - a digit's ink is less than half
-        return brightness
-    return _without_frame(_enlarged(sides, brightness, seen))
+def _box(mask: Mask) -> tuple[slice, ...]:
+    """Return the rows and columns that hold what is true."""
+    return tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(mask))
 
 
 def _below_paper(brightness: Grey, window: int | None = None) -> Grey:
@@ -303,8 +269,7 @@ def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
 
     angles = np.pi / 2 + TILTS
     counts, _, distances = hough_line(dark, angles)
-    lengths, _, _ = hough_line(np.ones_like(dark), angles)
-    share = counts / np.maximum(lengths, dark.shape[1] / 2)
+    share = counts / dark.shape[1]
     best = (share**2 * (share > THROUGH)).sum(axis=0).argmax()
     rows, columns = np.indices(dark.shape)
     along = columns * np.cos(angles[best]) + rows * np.sin(angles[best])

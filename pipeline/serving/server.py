@@ -13,7 +13,7 @@ GET  /ping, /health, /version  200 once the model is loaded; the version of MLfl
 
 import io
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -88,12 +88,12 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
         "boxed": classifier.form.boxed,
         "reads_rows": _reads_rows(classifier),
     }
-    answers = {"/model": JSONResponse(about), "/version": PlainTextResponse(mlflow.__version__)}
-    answers |= {path: PlainTextResponse("\n") for path in ("/ping", "/health")}
     return Starlette(
         routes=[
             *_posts(classifier),
-            *(Route(path, _always(answer)) for path, answer in answers.items()),
+            *(Route(path, lambda _: PlainTextResponse("\n")) for path in ("/ping", "/health")),
+            Route("/version", lambda _: PlainTextResponse(mlflow.__version__)),
+            Route("/model", lambda _: JSONResponse(about)),
             Mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True)),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_names(hosts), www_redirect=False)],
@@ -121,13 +121,6 @@ def _posts(classifier: Classifier) -> list[Route]:
         return await limiter.answer(request, answer, "body", most=LARGEST_BODY)
 
     return [Route(f"/{answer.__name__}", answer, methods=["POST"]) for answer in (drawing, invocations)]
-
-
-def _always(response: Response) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return response
-
-    return answer
 
 
 async def _refused(request: Request, error: Exception) -> Response:

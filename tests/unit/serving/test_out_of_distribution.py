@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE
@@ -72,20 +72,7 @@ def crossed_lines(random: np.random.Generator) -> Iterator[Pixels]:
         yield drawn(*(np.stack([140 - ray, 140 + ray]) + random.normal(0, 8, (2, 2)) for ray in rays))
 
 
-def letters(random: np.random.Generator) -> Iterator[Pixels]:
-    for letter in "AEFHKMNPRTVWXYadefhkmnprtwxy&@%#":
-        paper = Image.new("L", (280, 280))
-        ImageDraw.Draw(paper).text((140, 140), letter, fill=255, font=ImageFont.load_default(200), anchor="mm")
-        yield seen(paper)
-
-
-def noise(random: np.random.Generator) -> Iterator[Pixels]:
-    yield from random.integers(0, 256, (COUNT, 28, 28), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "least"), [(scribbles, 0.85), (triangles, 0.85), (crossed_lines, 0.95), (letters, 0.65), (noise, 1.0)]
-)
+@pytest.mark.parametrize(("kind", "least"), [(scribbles, 0.85), (triangles, 0.85), (crossed_lines, 0.95)])
 def test_what_is_not_a_digit_is_mostly_like_none(
     mnist: Similarity, kind: Callable[[np.random.Generator], Iterator[Pixels]], least: float
 ) -> None:
@@ -97,18 +84,12 @@ def test_what_is_not_a_digit_is_mostly_like_none(
     assert np.mean(unlike) >= least
 
 
-def test_a_digit_is_like_its_class_and_mostly_not_like_others(mnist: Similarity) -> None:
-    images, labels = of_package("t10k-images-idx3-ubyte.gz")[:1_000], of_package("t10k-labels-idx1-ubyte.gz")[:1_000]
-
-    assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.96
-    assert np.mean([mnist.holds(image, (label + 1) % 10) for image, label in zip(images, labels, strict=True)]) < 0.3
-
-
-def test_at_most_2_of_100_test_images_are_doubted(mnist: Similarity) -> None:
-    """Every fifth one: the first half of them is of a cleaner hand."""
+def test_at_most_2_of_100_test_images_are_doubted_and_most_are_unlike_another_class(mnist: Similarity) -> None:
+    """Every fifth image, since the first half is written more neatly."""
     images, labels = of_package("t10k-images-idx3-ubyte.gz")[::5], of_package("t10k-labels-idx1-ubyte.gz")[::5]
 
     assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.98
+    assert np.mean([mnist.holds(image, (label + 1) % 10) for image, label in zip(images, labels, strict=True)]) < 0.3
 
 
 def test_an_empty_image_is_like_none(mnist: Similarity) -> None:
