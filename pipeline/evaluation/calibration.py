@@ -1,8 +1,8 @@
-"""How far probabilities are to be believed: a temperature that makes them as sure as they are right.
+"""Calibration of probabilities: the temperature at which confidence matches accuracy.
 
 "Temperature scaling" of C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML
-2017: all logits are divided by one number, the same for every image, chosen on the validation images. Which class is
-the most probable stays as it is. The logarithms of probabilities do as logits.
+2017: all logits are divided by one number, which is chosen on the validation images. The most probable class stays the
+same. The logarithms of the probabilities serve as logits.
 
 Shapes: ``labels`` (N,) are whole numbers from 0 to C − 1, ``probabilities`` (N, C).
 """
@@ -14,10 +14,10 @@ from scipy.special import softmax
 from pipeline.evaluation.metrics import SMALLEST_PROBABILITY, Labels, Probabilities
 
 COLDEST, WARMEST = 0.25, 4.0
-"""The temperatures that are considered: where all images are answered rightly, colder is better without end."""
+"""The range of temperatures: where all answers are right, there is no coldest best one."""
 
 BINS = 15  # as in the article
-_HALVINGS = 40  # of what is left between the two: to twelve digits
+_HALVINGS = 40  # give twelve digits
 
 
 def temperature(labels: Labels, probabilities: Probabilities) -> float:
@@ -37,12 +37,12 @@ def temperature(labels: Labels, probabilities: Probabilities) -> float:
 
 
 def calibrated(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
-    """Return the probabilities (N, C) at a temperature; at 1 they are what they were."""
+    """Return the probabilities (N, C) at a temperature; 1 changes nothing."""
     return np.asarray(softmax(_logits(probabilities) / temperature, axis=1))
 
 
 def error(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the expected calibration error, a fraction: how far the probability of an answer is from being right.
+    """Return the expected calibration error, a fraction: the distance between confidence and accuracy.
 
     Answers are put into 15 bins of equal width by their probability; it is the mean over all images of the distance
     between their bin's accuracy and its mean probability.

@@ -188,7 +188,7 @@ def misclassified(
 
 
 def accuracy_by_step(accuracies: NDArray[np.floating[Any]], title: str) -> Figure:
-    """Draw which fraction of the images would be answered rightly if reading them ended after each of T steps, (T,)."""
+    """Draw the accuracies (T,) on all images if reading ended after each of T steps."""
     figure = empty_figure(WIDTH, 3.9)
     axes = figure.subplots()
     axes.plot(range(1, len(accuracies) + 1), 100 * accuracies, color=PALETTE[1])
@@ -253,7 +253,7 @@ def _caption(label: str, said: str, probability: float) -> str:
 
 
 class _PlainFigure(Figure):
-    """A figure in whose texts a dollar sign is a dollar sign: names of runs, classes and parameters are a user's."""
+    """A figure that draws dollar signs as such: names of runs, classes and parameters are the user's."""
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
