@@ -269,7 +269,8 @@ def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
 
     angles = np.pi / 2 + TILTS
     counts, _, distances = hough_line(dark, angles)
-    share = counts / dark.shape[1]
+    lengths, _, _ = hough_line(np.ones_like(dark), angles)
+    share = counts / np.maximum(lengths, dark.shape[1] / 2)
     best = (share**2 * (share > THROUGH)).sum(axis=0).argmax()
     rows, columns = np.indices(dark.shape)
     along = columns * np.cos(angles[best]) + rows * np.sin(angles[best])
