@@ -57,7 +57,6 @@ DESCRIPTIONS = {
 }
 """What a run of each kind is, for whoever reads the UI."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again
-REUSED = "reused_run_id"  # of a run of `mlflow run` that trained nothing: the run of the same training
 CHECKPOINT = "checkpoint"  # the name of its checkpoint on one machine; ON_SERVER: its files are the run's own
 ON_SERVER = "server"
 REMOVED = "server, removed"  # once they were

@@ -139,11 +139,9 @@ def find_earlier(
 
 
 def reuse(run: TrackedRun, data: DataSet, reporter: Reporter) -> str:
-    """Report the results of a finished run, and return its id; a run that ``mlflow run`` opened refers to it."""
+    """Report the results of a finished run, and return its id."""
     if run.is_evaluated:
         reporter.result(evaluation.summary(run.metrics, data))
-    if project := lifecycle.project_run():
-        store.log_tags(project, {schema.REUSED: run.run_id})
     return run.run_id
 
 
