@@ -227,6 +227,7 @@ def test_mlflow_run_reuses_a_finished_run_and_puts_the_run_that_it_has_opened_be
     assert f"Already trained as run {finished}; -P new=true trains again." in output
     assert f"Test accuracy {mlflow.get_run(finished).data.metrics['test_accuracy']:.2%}" in output
     assert finished == run_id_in(output) == MlflowClient().get_model_version_by_alias("reused", "champion").run_id
+    MlflowClient().set_terminated(project)  # as `mlflow run` does
     tags = mlflow.get_run(project).data.tags
     assert ("stage", finished) == (tags["kind"], tags["mlflow.parentRunId"])
 
@@ -272,6 +273,7 @@ def test_a_resume_that_cannot_go_on_leaves_the_run_as_it_is(command: Command, un
 
     assert f"expected the checkpoint of run {elsewhere}, found none" in output
     assert before == mlflow.get_run(elsewhere).to_dictionary()
+    MlflowClient().set_terminated(elsewhere, "KILLED")
 
 
 @pytest.mark.parametrize("name", ["/etc", "../../precious", "precious"])
