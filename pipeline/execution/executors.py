@@ -1,110 +1,121 @@
-"""Where trainings and other jobs run: in processes of this machine, or on a Ray cluster; chosen in one place.
+"""Where trainings and other jobs run: in processes of this machine, or on a Ray cluster.
 
-with executors.opened("ray") as executor: ...
+    with executors.open_executor("ray") as executor: ...
+
+A further kind, such as Dask, is a module like ``ray_executor.py`` and a line in :func:`open_executor`.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.execution import node, ray_cluster, ray_nodes, ray_pool
+from pipeline.execution import job, worker_pool
 from pipeline.execution.job import Job
-from pipeline.execution.ray_pool import Claim
-from pipeline.execution.scheduler import LOCAL, Executor, Local, Parcel
-from pipeline.execution.worker_pool import Event, GoesOn, Work, always
-from pipeline.settings import default_shards
-from pipeline.tracking import lifecycle
+from pipeline.execution.worker_pool import Event, ShouldContinue, Work
+from pipeline.machine import usable_cores
 
-RAY = ray_cluster.RAY
+LOCAL = "local"
 
 
-class OnRay:
-    """The nodes of the Ray cluster that this process is connected to.
+class FileRef(Protocol):
+    """A file or folder of the machine where a command was typed, as jobs get it; can be pickled."""
 
-    Raises:
-        UsageError: none of them takes work.
-    """
+    @property
+    def is_remote(self) -> bool:
+        """Whether what is opened is a copy on another machine."""
 
-    remote = True
+    def open(self) -> AbstractContextManager[Path]:
+        """Give a path at which the calling process can read it."""
 
-    def __init__(self) -> None:
-        if ray_nodes.most("CPU") < 1:
-            raise UsageError(
-                f"on: expected a Ray cluster with a node that has a core to give, received {len(ray_nodes.living())} "
-                "nodes with none. Start a node with `ray start --num-cpus=N`."
-            )
-        self._gpus = 1 if ray_nodes.most("GPU") else 0
 
-    def at_once(self, trainings: int) -> int:
-        """Return how many the cluster takes: one per core, or per GPU where there are any."""
-        return max(1, min(trainings, ray_nodes.in_all("GPU" if self._gpus else "CPU")))
+class Executor(Protocol):
+    """Runs jobs."""
 
-    def cores(self, count: int) -> int:
-        """Return each one's share of the cores, no more than a node has or a training uses."""
-        return max(1, min(ray_nodes.in_all("CPU") // count, ray_nodes.most("CPU"), default_shards()))
+    @property
+    def remote(self) -> bool:
+        """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
 
-    def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = always) -> Generator[Event]:
-        """Do the jobs on the nodes, once it is known that each has room and can write on the run that is open."""
-        run_id = lifecycle.active_run()  # of the comparison or the search
-        ray_cluster.check_nodes(str(run_id), data)
-        work = node.Work(files=ray_cluster.packed(data.folder))
-        return ray_pool.run(work, work.noted(jobs), count=count, goes_on=goes_on, claim=self._claim(count))
+    def default_workers(self, trainings: int, /) -> int:
+        """Return how many trainings to run at a time."""
 
-    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
-        """Do other jobs on the nodes."""
-        return ray_pool.run(work, jobs, count=count, claim=self._claim(count))
+    def cores(self, count: int, /) -> int:
+        """Return the cores that each of ``count`` trainings may use."""
 
-    def parcel(self, place: Path) -> Parcel:
-        """Put a file or folder into the cluster's object store."""
-        return Travelled(place.name, ray_cluster.packed(place))
+    def train(
+        self, jobs: Iterable[Job], data: DataSet, /, *, count: int, should_continue: ShouldContinue
+    ) -> Generator[Event]:
+        """Train on the data, ``count`` jobs at a time; yield what happens, see :func:`worker_pool.run_in`."""
 
-    def _claim(self, count: int) -> Claim:
-        return Claim(cores=self.cores(count), gpus=self._gpus)
+    def run(self, work: Work, jobs: Iterable[Any], /, *, count: int) -> Generator[Event]:
+        """Do other jobs, ``count`` at a time; yield what happens."""
+
+    def file_ref(self, path: Path, /) -> FileRef:
+        """Return a file or folder of this machine as jobs get it."""
 
 
 @dataclass(frozen=True)
-class Travelled:
-    """A file or folder of the driver's, for a process on a node.
+class LocalFile:
+    """A file or folder of this machine, for a process on it."""
 
-    Attributes:
-        name: of it.
-        files: what it holds, in the cluster's object store.
-    """
-
-    name: str
-    files: list[Any]
-    travels = True
+    path: Path
+    is_remote = False
 
     @contextmanager
-    def opened(self) -> Iterator[Path]:
-        """Give a copy of it; a file has its name there."""
-        with TemporaryDirectory() as folder:
-            node.unpack(self.files, Path(folder))
-            file = Path(folder) / self.name
-            yield file if file.is_file() else Path(folder)
+    def open(self) -> Iterator[Path]:
+        """Give its path."""
+        yield self.path
+
+
+class LocalExecutor:
+    """Processes of this machine."""
+
+    remote = False
+
+    def default_workers(self, trainings: int) -> int:
+        """Return how many trainings to run at a time on this machine."""
+        return worker_pool.default_workers(trainings)
+
+    def cores(self, count: int) -> int:
+        """Return an equal share of the cores."""
+        return max(1, usable_cores() // count)
+
+    def train(
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue
+    ) -> Generator[Event]:
+        """Train in processes."""
+        return worker_pool.run(job.train, jobs, count=count, should_continue=should_continue)
+
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+        """Do other jobs in processes."""
+        return worker_pool.run(work, jobs, count=count)
+
+    def file_ref(self, path: Path) -> LocalFile:
+        """Return the path, which is valid in all processes."""
+        return LocalFile(path.absolute())
 
 
 @contextmanager
-def opened(on: str, *, tracks: bool = True) -> Iterator[Executor]:
+def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
     """Give the executor that an option names, connected.
 
     Args:
         on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
-        tracks: whether its jobs need the tracking server.
+        tracks: whether its jobs write runs.
 
     Raises:
-        UsageError: it is none of these, or there is no such cluster.
-        TrackingError: the tracking server cannot be reached by other machines.
+        UsageError: it is none of these, there is no such cluster, or another command trains on it.
+        TrackingError: other machines cannot reach the tracking server.
     """
     if on == LOCAL:
-        yield Local()
-    elif on == RAY or on.startswith(ray_cluster.SCHEME):
-        with ray_cluster.connected(on, tracks=tracks):
-            yield OnRay()
+        yield LocalExecutor()
+    elif on == "ray" or on.startswith("ray://"):
+        from pipeline.execution import ray_executor
+
+        with ray_executor.connected(on, tracks=tracks) as executor:
+            yield executor
     else:
         raise UsageError(f"on: expected local, ray or an address such as ray://HOST:10001, received {on!r}.")

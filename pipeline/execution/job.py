@@ -27,12 +27,16 @@ if TYPE_CHECKING:  # it imports TensorFlow
     from pipeline.training.training import OpenRun
 
 PRUNED = "pruned"
-"""The state of a training that was ended early."""
+"""The state of a training that a search has ended early."""
 
-DONE_HERE, DONE_ELSEWHERE = TAKEN_OVER = ("ended before", "taken over")
+DONE_HERE, DONE_ELSEWHERE = REUSED = ("ended before", "taken over")
 """The states of a training that was done already: by this comparison, or outside of it."""
 
-WAITING = "waits for another process that is at it"
+LOOKS = "looks for an earlier run"
+"""The state of a training before it opens a run; the answer is whether no other job does the same training."""
+
+WAITING = "waits for another process"
+"""The state of a training that another process, or another job, is doing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +106,12 @@ class Done:
 def train(job: Job, send: Send, *, remote: bool = False) -> Done:
     """Do what is left of one training, in a process of its own.
 
-    Sends :class:`Opened` once, then an :class:`EpochRecord` per epoch, and stops if the answer says so; a text is a
-    state.
+    Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
+    says so.
 
     Args:
         job: the training.
-        send: tells the process that has made the job; returns its answer.
+        send: sends a message to the process that has made the job; returns its answer.
         remote: whether this is a node of a cluster, where nothing is locked.
 
     Raises:
@@ -118,8 +122,11 @@ def train(job: Job, send: Send, *, remote: bool = False) -> Done:
     data = processed.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
     find = partial(resuming.find_run, job.fingerprint, data_dir, remote=remote, evaluate=job.evaluate)
-    if _is_left(find()):
-        _warm_up(job)
+    if (existing := find()) is None or existing.state is RunState.INTERRUPTED:
+        start_tensorflow(job.cores)  # it takes seconds, during which other processes should be able to look for runs
+        importlib.import_module("pipeline.training.training")
+    while remote and not send(LOOKS):
+        time.sleep(1)
     with ExitStack() as stack:
         while True:
             with nullcontext() if remote else RunLocks(data_dir).exclusive():
@@ -134,17 +141,6 @@ def train(job: Job, send: Send, *, remote: bool = False) -> Done:
             send(WAITING)
             time.sleep(1)
         return _finished(job, opened, send, is_resumed=resume is not None)
-
-
-def _is_left(existing: ExistingRun | None) -> bool:
-    """Return whether there is something to train, as far as can be told before the lock is held."""
-    return existing is None or existing.state is RunState.INTERRUPTED
-
-
-def _warm_up(job: Job) -> None:
-    """Import TensorFlow: it takes seconds, during which other processes should be able to look for runs."""
-    start_tensorflow(job.cores)
-    importlib.import_module("pipeline.training.training")
 
 
 def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:

@@ -1,6 +1,6 @@
-"""What is done on a node of a cluster around a training: the data laid down in the node's own folder, the checks.
+"""What a node of a cluster does around a training: it checks itself, and gets the data and custom cells.
 
-Nothing of the driver's disk is seen here. The code is the driver's, which travels with the job.
+The driver's disk is not seen here. The code is the driver's, which comes with the job.
 """
 
 import importlib
@@ -8,141 +8,133 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 from pipeline import custom_cells, disk
 from pipeline.cells import is_custom
 from pipeline.custom_cells import Source
 from pipeline.data import processed, stored
-from pipeline.errors import DataError, PipelineError, of_library, reason
+from pipeline.errors import DataError, UsageError, reason
 from pipeline.execution import job as jobs
 from pipeline.execution.job import Done, Job
 from pipeline.execution.worker_pool import Send
 from pipeline.progress import Reporter
 from pipeline.startup import quieten
-from pipeline.tracking import connection, store
-from pipeline.training.remote_checkpoints import FOLDER
+from pipeline.tracking import connection
 
 DATA_DIR = "PIPELINE_NODE_DATA_DIR"
-"""The environment variable of a node with the folder that it keeps its data in."""
+"""The environment variable of a node with the folder for its data."""
 
-OF_NUMBERS = ("tensorflow", "keras", "mlflow", "numpy")
-"""The packages whose versions must be the same on all nodes."""
+PACKAGES = ("tensorflow", "keras", "mlflow", "numpy")
+"""Packages whose versions have to be the same on all nodes."""
 
 
 def data_dir() -> Path:
-    """Return this node's own folder of data."""
+    """Return this node's folder for data."""
     given = os.environ.get(DATA_DIR)
     return Path(given) if given else Path.home() / ".cache" / "recurrent-mlflow-pipeline"
 
 
 def versions() -> dict[str, str]:
-    """Return what must be the same on all nodes."""
-    found = {"Python": platform.python_version()}
-    for package in OF_NUMBERS:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
+    """Return the versions that have to be the same on all nodes."""
+    installed = {name: next((each.version for each in distributions(name=name)), "none") for name in PACKAGES}
+    return {"Python": platform.python_version()} | installed
 
 
-def refusal(run_id: str) -> str:
-    """Write on a run as a training does, read that and remove it; return why that failed; nothing if it did not."""
+def check_versions(driver: Mapping[str, str]) -> None:
+    """Check that this node has the versions of the machine where the command was typed.
+
+    Raises:
+        UsageError: it has others.
+    """
+    here = versions()
+    if different := [f"{name} {here[name]} (there {driver[name]})" for name in here if here[name] != driver[name]]:
+        raise UsageError(
+            f"on: expected the versions of the machine where the command is typed, for the same numbers, received "
+            f"{', '.join(different)}. Install the same."
+        )
+
+
+def check_training(dataset: str, digest: str, size: int) -> None:
+    """Check that this node can write runs, and has the data or room for it.
+
+    Args:
+        dataset: the name of the data.
+        digest: of the data.
+        size: of the data, in bytes.
+
+    Raises:
+        DataError: there is no room.
+        TrackingError: runs cannot be written.
+    """
     quieten()
-    try:
-        connection.connect()
-        name = f"{FOLDER}-of-{os.getpid()}"
-        with connection.environment(connection.BRIEF):
-            store.write_file(run_id, f"{name}/probe", b"")
-            list(store.read_files(run_id, name))
-            store.remove_files(run_id, name)
-    except Exception as error:
-        failure = error if isinstance(error, PipelineError) else of_library(error)
-        return str(failure or repr(error))
-    return ""
-
-
-def shortage(dataset: str, digest: str, size: int) -> str:
-    """Return why this node has no room for processed data of so many bytes; nothing if it has, or has the data."""
+    connection.connect(writes=True)
     folder = data_dir()
     if processed.folder_of(folder, dataset, digest).is_dir():
-        return ""
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return f"{DATA_DIR}: expected a folder to write to, received {folder}: {reason(error)}."
-    if free >= size:
-        return ""
-    return (
-        f"{DATA_DIR}: expected room for {size / 1e6:,.1f} MB of data in {folder}, received {free / 1e6:,.1f} MB. Make "
-        f"room there, or set {DATA_DIR} on the node to another folder."
-    )
+        raise DataError(f"{DATA_DIR}: expected a folder to write to, received {folder}: {reason(error)}.") from None
+    if free < size:
+        raise DataError(
+            f"{DATA_DIR}: expected {size / 1e6:,.1f} MB of free space for the data in {folder}, received "
+            f"{free / 1e6:,.1f} MB. Free some, or set {DATA_DIR} on the node to another folder."
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Trains on a node; handed to the executor.
+@dataclass(frozen=True)
+class NodeWork:
+    """Trains on a node.
 
     Attributes:
-        files: a reference to the files of the processed data, by their names; in a list: fetched only when needed.
-        cells: the files of the cells of one's own, by the cells' names; more may come with later jobs.
+        copy_data: copies the files of the processed data into a folder.
+        cells: the files of the custom cells so far, by the cells' names.
     """
 
-    files: list[Any]
+    copy_data: Callable[[Path], None]
     cells: dict[str, Source] = field(default_factory=dict)
 
-    def noted(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """Yield the jobs; the file of a cell of one's own travels with all that are handed out from then on."""
+    def collect_cells(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield the jobs; each is sent with the files of the custom cells so far."""
         for job in jobs:
             if is_custom(job.settings.cell):
                 self.cells[job.settings.cell] = custom_cells.source(job.settings.cell)
             yield job
 
     def __call__(self, job: Job, send: Send) -> Done:
-        """Do what is left to do of one training; see :func:`pipeline.execution.job.train`."""
+        """Do what is left of one training; see :func:`pipeline.execution.job.train`."""
         quieten()
-        _bring(job, self.files)
+        self._get_data(job)
         for cell, source in self.cells.items():
-            _lay_down(cell, source)
+            _install_cell(cell, source)
         here = replace(job, settings=replace(job.settings, data_dir=data_dir()))
         return jobs.train(here, send, remote=True)
 
-
-def _bring(job: Job, files: list[Any]) -> None:
-    """Make sure that this node has the processed data, whole; what the object store brings is verified, too.
-
-    Raises:
-        DataError: there is no room for it.
-    """
-    target = processed.folder_of(data_dir(), job.dataset, job.digest)
-    with stored.locked(processed.processed_folder(data_dir()), Reporter()):
-        try:
-            processed.find_by_digest(data_dir(), job.dataset, job.digest)
-        except DataError:
-            with disk.new_folder(target) as incoming:
-                unpack(files, incoming)
-            processed.find_by_digest(data_dir(), job.dataset, job.digest)
+    def _get_data(self, job: Job) -> None:
+        """Copy the processed data to this node, unless it is there; it is verified in either case."""
+        with stored.locked(processed.processed_folder(data_dir()), Reporter()):
+            try:
+                processed.find_by_digest(data_dir(), job.dataset, job.digest)
+            except DataError:
+                with disk.new_folder(processed.folder_of(data_dir(), job.dataset, job.digest)) as incoming:
+                    self.copy_data(incoming)
 
 
-def unpack(files: list[Any], folder: Path) -> None:
-    """Write into a folder what was packed: the names of files, below it, and their contents."""
-    import ray
-
-    contents: Mapping[str, bytes] = ray.get(files[0])
-    for name, content in contents.items():
+def unpack(content: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into a folder, by their paths below it."""
+    for name, data in content.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(data)
 
 
-def _lay_down(cell: str, source: Source) -> None:
-    """Let Python find the module of a cell where it is laid down, whatever of this name is installed here."""
+def _install_cell(cell: str, source: Source) -> None:
+    """Write the file of a custom cell where Python imports it, before any other module of its name."""
     folder = data_dir() / "cells" / source.digest
     path = folder.joinpath(*cell.partition(":")[0].split(".")).with_suffix(".py")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,15 @@
 """Checkpoints as files of their runs, for machines that share no disk.
 
-    <the run's artifacts>/checkpoint/0.npz, 1.npz
+    <the run's artifacts>/checkpoint/<attempt>-0.npz, <attempt>-1.npz
 
 The name of such a checkpoint is the id of its run. Two files take turns, and each begins with the digest of the rest:
-whenever a machine stops, one of the two is whole.
+whenever a machine stops, one of the two is whole. Each process that trains writes files of its own: one whose machine
+was given up, and that still lives, overwrites nothing.
 """
 
 import hashlib
 import io
+import uuid
 
 from pipeline.errors import DataError
 from pipeline.records import Snapshot
@@ -20,6 +22,9 @@ FOLDER = "checkpoint"
 class RemoteCheckpoints:
     """Checkpoints in the tracking server's artifact store, by the ids of their runs."""
 
+    def __init__(self) -> None:
+        self._attempt = uuid.uuid4().hex[:8]
+
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a checkpoint over the last but one.
 
@@ -30,7 +35,8 @@ class RemoteCheckpoints:
         encode(snapshot, buffer)
         content = buffer.getvalue()
         digest = hashlib.sha256(content).hexdigest().encode()
-        store.write_file(name, f"{FOLDER}/{len(snapshot.history) % 2}.npz", digest + content)
+        path = f"{FOLDER}/{self._attempt}-{len(snapshot.history) % 2}.npz"
+        store.write_file(name, path, digest + content)
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished.
