@@ -8,6 +8,7 @@ A further kind, such as Dask, is a module like ``ray_executor.py`` and a line in
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
 from pipeline.execution import job, worker_pool
 from pipeline.execution.job import Job
-from pipeline.execution.worker_pool import Event, ShouldContinue, Work
+from pipeline.execution.worker_pool import Event, ShouldContinue, Work, WorkerPool, run_in
 from pipeline.machine import usable_cores
 
 LOCAL = "local"
@@ -48,7 +49,7 @@ class Executor(Protocol):
     def train(
         self, jobs: Iterable[Job], data: DataSet, /, *, count: int, should_continue: ShouldContinue
     ) -> Generator[Event]:
-        """Train on the data, ``count`` jobs at a time; yield what happens, see :func:`worker_pool.run_in`."""
+        """Train on the data, ``count`` jobs at a time; yield what happens, see :func:`run_in`."""
 
     def run(self, work: Work, jobs: Iterable[Any], /, *, count: int) -> Generator[Event]:
         """Do other jobs, ``count`` at a time; yield what happens."""
@@ -87,11 +88,11 @@ class LocalExecutor:
         self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue
     ) -> Generator[Event]:
         """Train in processes."""
-        return worker_pool.run(job.train, jobs, count=count, should_continue=should_continue)
+        return run_in(WorkerPool(job.train, should_continue), jobs, count=count)
 
     def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
         """Do other jobs in processes."""
-        return worker_pool.run(work, jobs, count=count)
+        return run_in(WorkerPool(work), jobs, count=count)
 
     def file_ref(self, path: Path) -> LocalFile:
         """Return the path, which is valid in all processes."""
@@ -113,6 +114,8 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
     if on == LOCAL:
         yield LocalExecutor()
     elif on == "ray" or on.startswith("ray://"):
+        if find_spec("ray") is None:
+            raise UsageError("on: expected Ray to be installed for `ray`, found none. Try pip install -e '.[ray]'.")
         from pipeline.execution import ray_executor
 
         with ray_executor.connected(on, tracks=tracks) as executor:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # it imports TensorFlow
 PRUNED = "pruned"
 """The state of a training that a search has ended early."""
 
-DONE_HERE, DONE_ELSEWHERE = REUSED = ("ended before", "taken over")
+DONE_HERE, DONE_ELSEWHERE = REUSED = ("finished before", "reused")
 """The states of a training that was done already: by this comparison, or outside of it."""
 
 LOOKS = "looks for an earlier run"
@@ -199,7 +199,7 @@ def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> D
     from pipeline.training import training
 
     keras.backend.clear_session()  # forgets the training before
-    send(Opened(run_id=opened.run_id, state="goes on" if is_resumed else "trains"))
+    send(Opened(run_id=opened.run_id, state="resumes" if is_resumed else "trains"))
     children.mark(opened.run_id, job.parent)
     has_model = training.train(opened, Reporter(), should_continue=send)
     if job.evaluate:

@@ -83,7 +83,7 @@ class ProgressBoard:
         elif event.result.pruned:
             row.state = PRUNED
         elif row.state not in REUSED:
-            row.state = "ended"
+            row.state = "finished"
 
     def _estimate(self, job: Job) -> None:
         """Estimate the seconds that are left of a training, and of those that differ from it by their seed alone."""

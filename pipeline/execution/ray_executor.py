@@ -4,7 +4,6 @@ Ray knows which processes are alive. The command that trains is known to the clu
 it, as do its tasks: while it is there, no other command trains in the same experiment.
 """
 
-import importlib.util
 import logging
 import os
 import signal
@@ -18,12 +17,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from pipeline import digests, disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.execution import node, ray_pool, worker_pool
 from pipeline.execution.job import Job
-from pipeline.execution.ray_pool import Claim, RayPool
+from pipeline.execution.ray_pool import RayPool
 from pipeline.execution.worker_pool import Event, ShouldContinue, Work, always
 from pipeline.settings import default_shards
 from pipeline.startup import SIGNALS
@@ -68,13 +70,11 @@ class RayExecutor:
         yield from self._run(work, jobs, count, always)
 
     def _run(self, work: Work, jobs: Iterable[Any], count: int, should_continue: ShouldContinue) -> Generator[Event]:
-        claim = Claim(cores=self.cores(count), gpus=self._gpus)
-        yield from worker_pool.run_in(RayPool(work, should_continue, claim, self._mailbox), jobs, count=count)
+        pool = RayPool(work, should_continue, self._mailbox, cores=self.cores(count), gpus=self._gpus)
+        yield from worker_pool.run_in(pool, jobs, count=count)
 
     def file_ref(self, path: Path) -> "RemoteFile":
         """Put a file, or all files in and below a folder, into the cluster's object store."""
-        import ray
-
         files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         content = {each.relative_to(root).as_posix(): each.read_bytes() for each in files}
@@ -96,8 +96,6 @@ class RemoteFile:
 
     def copy_to(self, folder: Path) -> None:
         """Write the file, or the files of the folder, into another folder."""
-        import ray
-
         node.unpack(ray.get(self.content[0]), folder)
 
     @contextmanager
@@ -117,18 +115,14 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
         tracks: whether its jobs write runs.
 
     Raises:
-        UsageError: Ray is not installed; there is no such cluster; it has other versions or no core to give; another
+        UsageError: there is no such cluster; it has other versions or no core to give; another
             command trains on it in the same experiment.
         TrackingError: other machines cannot reach the tracking server.
     """
-    if importlib.util.find_spec(RAY) is None:
-        raise UsageError("on: expected Ray to be installed for `ray`, found none. Try pip install -e '.[ray]'.")
     if tracks:
         _check_server()
     address = os.environ.get(ADDRESS, "auto") if on == RAY else on
     _check_answers(address)
-    import ray
-
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     start = partial(ray.init, namespace=digests.PACKAGE.name, logging_level=logging.ERROR, log_to_driver=False)
     try:
@@ -216,9 +210,6 @@ def _on_every_node(check: Callable[..., None], *arguments: Any) -> int:
         PipelineError: what it has raised, with the name of the node.
         UsageError: a node cannot run this package.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     task: Any = ray.remote(max_retries=0, num_cpus=0)(check)
     started = {}
     for each in ray_pool.living_nodes():

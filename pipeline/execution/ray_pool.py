@@ -8,12 +8,16 @@ one message per epoch, so that one mailbox suffices for a thousand jobs.
 
 import asyncio
 import os
+import socket
 import time
 import uuid
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import first_line
 from pipeline.execution import worker_pool
@@ -40,32 +44,14 @@ SETTLED = 6.0
 """Seconds until it is known whether a process has died with its node."""
 
 
-class Claim(NamedTuple):
-    """What each job claims of its node."""
-
-    cores: int = 1
-    gpus: int = 0
-
-
 def living_nodes() -> list[dict[str, Any]]:
     """Return the nodes of the cluster that are alive, as Ray describes them."""
-    import ray
-
     return [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def most(resource: str) -> int:
     """Return how much of a resource, such as CPU, the largest node has."""
     return max((int(each["Resources"].get(resource, 0)) for each in living_nodes()), default=0)
-
-
-def _machine(node: str) -> str:
-    """Return the name of a node: its host, with its id if other nodes are on that host; empty if there is only one."""
-    hosts = {each["NodeID"]: str(each["NodeManagerHostname"]) for each in living_nodes()}
-    if node not in hosts or len(hosts) == 1:
-        return ""
-    host = hosts[node]
-    return host if Counter(hosts.values())[host] == 1 else f"{host} ({node[:8]})"
 
 
 def _has_died(node: str) -> bool:
@@ -91,9 +77,9 @@ class Mailbox:
 
     async def ask(self, token: str, kind: Any, content: Any) -> str:
         """Take a message, and return its answer when there is one."""
-        answer = self._answers[token] = asyncio.get_running_loop().create_future()
+        self._answers[token] = asyncio.get_running_loop().create_future()
         await self._messages.put((token, kind, content))
-        return await answer
+        return await self._answers[token]
 
     async def take(self, seconds: float) -> list[tuple[str, Any, Any]]:
         """Return the messages that have arrived, at the latest after some seconds."""
@@ -115,20 +101,16 @@ def start_mailbox(name: str | None = None) -> Any:
     Raises:
         ValueError: another process of the cluster has one of this name.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(Mailbox).options(name=name, num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _attempt(work: Work, job: Any, token: str, mailbox: Any) -> None:
     """Do a job on a node; all that comes of it goes through the mailbox."""
-    import ray
 
     def ask(kind: Any, content: Any) -> str:
         answer = FENCED
-        with suppress(ray.exceptions.RayActorError):  # the driver has died
+        with suppress(RayActorError):  # the driver has died
             answer = str(ray.get(mailbox.ask.remote(token, kind, content)))
         if answer == FENCED:
             os._exit(1)  # another process may work on the run: nothing more may be logged, not even its end
@@ -141,7 +123,7 @@ def _attempt(work: Work, job: Any, token: str, mailbox: Any) -> None:
         return answer == CONTINUE
 
     try:
-        ask(Scheduled, ray.get_runtime_context().get_node_id())
+        ask(Scheduled, (ray.get_runtime_context().get_node_id(), socket.gethostname()))
         ask(*worker_pool.outcome(work, job, send))
     except KeyboardInterrupt:
         ask(Failed, "Stopped.")
@@ -174,14 +156,18 @@ class RayPool:
     """Tasks on the nodes of the cluster.
 
     Args:
-        work: see :func:`pipeline.execution.worker_pool.run`.
-        should_continue: answers the messages.
-        claim: of each job.
+        work: see :class:`pipeline.execution.worker_pool.WorkerPool`.
+        should_continue: likewise.
         mailbox: see :func:`start_mailbox`.
+        cores: that each job claims of its node.
+        gpus: likewise.
     """
 
-    def __init__(self, work: Work, should_continue: ShouldContinue, claim: Claim, mailbox: Any) -> None:
-        self._work, self._should_continue, self._claim, self._mailbox = work, should_continue, claim, mailbox
+    def __init__(
+        self, work: Work, should_continue: ShouldContinue, mailbox: Any, *, cores: int = 1, gpus: int = 0
+    ) -> None:
+        self._work, self._should_continue, self._mailbox = work, should_continue, mailbox
+        self._cores, self._gpus = cores, gpus
         self._tasks: dict[str, _Task] = {}  # by their tokens
         self._is_stopping = False
 
@@ -190,11 +176,9 @@ class RayPool:
 
     def start(self, job: Any, attempt: int = 1) -> None:
         """Submit a job to the cluster, which chooses a node for it."""
-        import ray
-
         token = uuid.uuid4().hex
-        cores = max(1, min(self._claim.cores, most("CPU")))  # the largest node may have been lost
-        remote: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, num_cpus=cores, num_gpus=self._claim.gpus)
+        cores = max(1, min(self._cores, most("CPU")))  # the largest node may have been lost
+        remote: Any = ray.remote(max_retries=0, max_calls=JOBS_EACH, num_cpus=cores, num_gpus=self._gpus)
         self._tasks[token] = _Task(job, attempt, remote(_attempt).remote(self._work, job, token, self._mailbox))
 
     def events(self) -> list[Event]:
@@ -205,15 +189,11 @@ class RayPool:
 
     def _over(self) -> list[str]:
         """Return the tokens of the tasks that have ended in any way."""
-        import ray
-
         tokens = {task.reference: token for token, task in self._tasks.items()}
         ready, _ = ray.wait(list(tokens), num_returns=len(tokens), timeout=0, fetch_local=False)
         return [tokens[reference] for reference in ready]
 
     def _received(self, seconds: float) -> list[Event]:
-        import ray
-
         messages = ray.get(self._mailbox.take.remote(seconds))
         return [event for message in messages if (event := self._receive(*message))]
 
@@ -224,7 +204,7 @@ class RayPool:
             self._mailbox.answer.remote(token, FENCED)
             return None
         if kind is Scheduled:
-            task.node, content = content, _machine(content)
+            task.node, content = content
         elif kind is not Message:
             del self._tasks[token]
         elif self._is_stopping:
@@ -237,9 +217,6 @@ class RayPool:
 
     def _lost(self, token: str) -> Event:
         """Return what happened to a task that has ended without a result; it starts again if its node was lost."""
-        import ray
-        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
-
         task = self._tasks.pop(token)
         try:
             ray.get(task.reference)
@@ -247,23 +224,17 @@ class RayPool:
         except OutOfMemoryError:
             reason = "Ray ended it, since the memory of its node ran out. Run fewer trainings at a time: --workers."
         except (NodeDiedError, WorkerCrashedError) as error:
-            if isinstance(error, NodeDiedError) or (task.node and _has_died(task.node)):
-                return self._restarted(task)
+            is_lost = isinstance(error, NodeDiedError) or (task.node and _has_died(task.node))
+            if is_lost and task.attempt <= ATTEMPTS:
+                self.start(task.job, task.attempt + 1)
+                return Rescheduled(task.job)
             reason = f"Its process ended on its node: {first_line(error)}"
         except RayError as error:
             reason = f"Ray could not do it: {str(error).strip().splitlines()[-1]}"
         return Failed(task.job, reason)
 
-    def _restarted(self, task: _Task) -> Event:
-        if task.attempt > ATTEMPTS:
-            return Failed(task.job, f"{task.attempt} nodes were lost while they did it: it may be the reason.")
-        self.start(task.job, task.attempt + 1)
-        return Rescheduled(task.job)
-
     def stop(self) -> None:
         """Interrupt all jobs, and wait until they have ended."""
-        import ray
-
         self._is_stopping = True
         for task in self._tasks.values():
             ray.cancel(task.reference, recursive=False)  # recursive: it would cancel its calls of the mailbox, too

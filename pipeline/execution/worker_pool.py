@@ -1,6 +1,6 @@
 """Jobs in processes of this machine; one that fails, or takes its process down, fails alone.
 
-    for event in worker_pool.run(work, jobs, count=2): ...
+    for event in run_in(WorkerPool(work), jobs, count=2): ...
 
 Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. What
 they print is dropped unless the user wants to see what the libraries say. A job sends messages, and each is answered.
@@ -102,20 +102,6 @@ def default_workers(trainings: int) -> int:
     return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))
 
 
-def run(
-    work: Work, jobs: Iterable[Any], *, count: int, should_continue: ShouldContinue = always
-) -> Generator[Event]:
-    """Do ``work(job, send)`` for all jobs in processes, ``count`` at a time; yield what happens.
-
-    Args:
-        work: a function of a module; it, the jobs, their messages and results can be pickled.
-        jobs: its arguments; see :func:`run_in`.
-        count: number of processes.
-        should_continue: answers the messages; the job waits for it, and has to follow it.
-    """
-    yield from run_in(WorkerPool(work, should_continue), jobs, count=count)
-
-
 class Pool(Protocol):
     """Does jobs; its length is the number of jobs that are running."""
 
@@ -166,9 +152,14 @@ def prewarm(count: int, module: str) -> Iterator[None]:
 
 
 class WorkerPool:
-    """Processes of this machine that do jobs."""
+    """Processes of this machine that do jobs.
 
-    def __init__(self, work: Work, should_continue: ShouldContinue) -> None:
+    Args:
+        work: a function of a module, called with a job; it, the jobs, their messages and results can be pickled.
+        should_continue: answers the messages; the job waits for it, and has to follow it.
+    """
+
+    def __init__(self, work: Work, should_continue: ShouldContinue = always) -> None:
         self._work, self._should_continue = work, should_continue
         self._busy: dict[Any, _Worker] = {}  # by their connections
         self._idle: list[_Worker] = []

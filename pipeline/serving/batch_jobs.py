@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution.scheduler import Executor, Parcel
-from pipeline.execution.worker_pool import Failed, Finished, Moved, Send
+from pipeline.execution.executors import Executor, FileRef
+from pipeline.execution.worker_pool import Failed, Finished, Rescheduled, Send
 from pipeline.progress import Reporter
 from pipeline.serving import answers, batches, parquet_images, storage
 from pipeline.serving.answers import ABOUT
@@ -40,7 +40,7 @@ class FileJob:
     address: str
     output: str
     about: str
-    file: Parcel | None
+    file: FileRef | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Answering:
         cores: that a job may use.
     """
 
-    model: Parcel
+    model: FileRef
     digest: str
     trust: bool
     reading: Reading
@@ -69,12 +69,12 @@ class Answering:
         """
         quieten()
         classifier = _loaded(self)
-        source = job.file.opened() if job.file else storage.fetched(job.address)
+        source = job.file.open() if job.file else storage.fetched(job.address)
         with source as path, TemporaryDirectory() as folder:
             file = Path(folder) / f"answers{parquet_images.ENDING}"
             count = self._answer(job, path, classifier, file)
             with pa.memory_map(str(file)) as content:
-                if self.model.travels and not storage.is_remote(job.output):
+                if self.model.is_remote and not storage.is_remote(job.output):
                     return count, content.read()
                 storage.put(content.read_buffer(), job.output)
         return count, None
@@ -95,7 +95,7 @@ _model: dict[str, Classifier] = {}  # the one of this process, by its digest: lo
 def _loaded(work: Answering) -> Classifier:
     if work.digest not in _model:
         _model.clear()
-        with work.model.opened() as files:
+        with work.model.open() as files:
             _model[work.digest] = classifiers.load(str(files), trust=work.trust)
     return _model[work.digest]
 
@@ -138,7 +138,7 @@ def answer_all(
                 reporter.note(f"{answers.printable(event.job.output)}: {answered:,} answers.")
             elif isinstance(event, Failed):
                 outcome.failures[event.job.address] = event.reason
-            elif isinstance(event, Moved):
+            elif isinstance(event, Rescheduled):
                 reporter.note(f"{answers.printable(event.job.address)} starts again elsewhere: its node was lost.")
     return outcome
 
@@ -177,5 +177,5 @@ def _missing(outputs: Mapping[str, str], work: Answering, executor: Executor, ou
         if there and there[ABOUT.encode()].decode() == about:
             outcome.found += 1
         else:
-            file = None if storage.is_remote(address) else executor.parcel(Path(address))
+            file = None if storage.is_remote(address) else executor.file_ref(Path(address))
             yield FileJob(address=address, output=output, about=about, file=file)

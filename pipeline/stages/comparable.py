@@ -7,7 +7,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import groups, scheduler
-from pipeline.execution.scheduler import Executor
+from pipeline.execution.executors import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 
@@ -26,7 +26,7 @@ def trained(
     Raises:
         TrainingError: a run failed; the others are done and reported.
     """
-    count = count or executor.at_once(len(trainings))
+    count = count or executor.default_workers(len(trainings))
     jobs = scheduler.planned(trainings, data, parent=parent, cores=executor.cores(count))
     outcome = scheduler.train_all(jobs, data, reporter, count=count, executor=executor)
     failures = {job.name: reason for job, reason in outcome.failures.items()}

@@ -13,7 +13,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.execution import comparison_run, executors
-from pipeline.execution.scheduler import LOCAL
+from pipeline.execution.executors import LOCAL
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
@@ -42,7 +42,7 @@ def compare(
     """
     connection.connect(reporter.note)
     preflight.check(trainings)
-    with executors.opened(on) as executor:
+    with executors.open_executor(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             groups = comparable.trained(trainings, data, reporter, parent=parent, count=count, executor=executor)

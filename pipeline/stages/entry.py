@@ -21,15 +21,15 @@ def compare(
 
     The workers start while this process imports MLflow.
     """
-    from pipeline.execution import default_workers, worker_pool
+    from pipeline.execution import worker_pool
 
     if dry_run:
         from pipeline.stages import plan
 
         plan.plan(trainings, reporter, count=workers)
         return None
-    count = min(workers or default_workers.at_once(len(trainings)), len(trainings))
-    with worker_pool.early(count if on == "local" else 0, "pipeline.execution.job"):
+    count = min(workers or worker_pool.default_workers(len(trainings)), len(trainings))
+    with worker_pool.prewarm(count if on == "local" else 0, "pipeline.execution.job"):
         from pipeline.stages import compare as stage
 
         run_id = stage.compare(trainings, reporter, count=workers, register=register, reference=against, on=on)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution.scheduler import LOCAL
+from pipeline.execution.executors import LOCAL
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
 from pipeline.serving import answers, batches, storage

@@ -36,9 +36,9 @@ def predict_folder(
         UsageError: the folder cannot be written to, or two files have the same name.
     """
     files, folder = storage.listed(paths), storage.prepare(output)
-    with executors.opened(on, tracks=False) as executor, classifiers.fetched(model, trust=trust) as fetched:
-        count = executor.at_once(len(files))
-        packed, digest, cores = executor.parcel(fetched), classifiers.digest(fetched), executor.cores(count)
+    with executors.open_executor(on, tracks=False) as executor, classifiers.fetched(model, trust=trust) as fetched:
+        count = executor.default_workers(len(files))
+        packed, digest, cores = executor.file_ref(fetched), classifiers.digest(fetched), executor.cores(count)
         work = Answering(model=packed, digest=digest, trust=trust, reading=reading, cores=cores)
         outcome = batch_jobs.answer_all(files, folder, work, reporter, executor=executor, count=count)
     there = f" {outcome.found:,} were there." if outcome.found else ""

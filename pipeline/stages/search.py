@@ -12,7 +12,7 @@ from dataclasses import replace
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.execution import executors
-from pipeline.execution.scheduler import LOCAL, Executor
+from pipeline.execution.executors import LOCAL, Executor
 from pipeline.progress import Reporter
 from pipeline.stages import comparable
 from pipeline.tracking import connection, promotion
@@ -42,9 +42,9 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
     preflight.check([space.base(cell) for cell in space.cells])
     if register is not None:
         promotion.check_name(register)
-    with executors.opened(on) as executor:
+    with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(space.base(), reporter)
-        budget = replace(budget, workers=budget.workers or executor.at_once(budget.limit))
+        budget = replace(budget, workers=budget.workers or executor.default_workers(budget.limit))
         search_run.check(space, data, budget)
         with search_run.opened(space, data, budget, remote=executor.remote) as parent:
             result = _searched(space, data, budget, reporter, parent=parent, executor=executor)

@@ -49,7 +49,7 @@ class Budget:
     @property
     def count(self) -> int:
         """Number of trainings in parallel."""
-        return self.workers or default_workers.at_once(self.limit)
+        return self.workers or worker_pool.default_workers(self.limit)
 
     def seeds(self, seed: int) -> list[int]:
         """Return the seeds of the confirmation; no trial has them."""
@@ -74,8 +74,8 @@ def check(space: Space, data: DataSet, budget: Budget) -> None:
 
 def _check_seconds(space: Space, data: DataSet, seconds: int, count: int) -> None:
     """Check that a trial can end in time, as far as earlier runs show how long it takes."""
-    plan = planning.plan([space.base(cell) for cell in space.cells], data, count=count)
-    known = [item.seconds for item in plan.items]
+    items = planning.plan([space.base(cell) for cell in space.cells], data, count=count)
+    known = [item.seconds for item in items]
     if all(each is not None and each > seconds for each in known):
         least = min(each for each in known if each is not None)
         raise UsageError(

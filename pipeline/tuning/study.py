@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import job, scheduler, worker_pool
+from pipeline.execution.executors import Executor
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.progress_board import Board
-from pipeline.execution.scheduler import Executor
+from pipeline.execution.progress_board import ProgressBoard
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.tracking import schema, store
@@ -92,15 +92,15 @@ class Study:
 
     def run(self, reporter: Reporter) -> None:
         """Run the trials that are left."""
-        scheduler.follow(
+        scheduler.run_jobs(
             self._todo(),
             self._data,
-            Board((), self._workers),
+            ProgressBoard((), self._workers),
             reporter,
             self._take,
             count=self._workers,
             executor=self._executor,
-            goes_on=self._should_continue,
+            should_continue=self._should_continue,
         )
 
     def _todo(self) -> Iterator[Job]:
@@ -176,10 +176,10 @@ class Study:
 
     def _take(self, event: worker_pool.Event) -> None:
         """Enter what has happened to a trial."""
-        if isinstance(event, worker_pool.Waited):
+        if isinstance(event, worker_pool.Tick):
             return
         trial = self._jobs[event.job]
-        if isinstance(event, worker_pool.Said) and isinstance(event.message, Opened):
+        if isinstance(event, worker_pool.Message) and isinstance(event.message, Opened):
             trial.run_id, trial.reused = event.message.run_id, event.message.state == job.DONE_ELSEWHERE
             trials.log(self._search, trial)
         elif isinstance(event, worker_pool.Finished):

@@ -86,7 +86,7 @@ def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
 
     output = command(*COMPARE, *data).output
 
-    assert "goes on" in output
+    assert "resumes" in output
     parent = output.rpartition("Run ")[2].split()[0]
     assert begun <= {parent} | {run.info.run_id for run in children(parent).values()}  # nothing was begun anew
     return parent

@@ -58,7 +58,7 @@ def test_the_same_training_alone_has_the_same_costs(command: Command, trained: s
 def test_it_is_reused(command: Command, compared: str) -> None:
     output = command("compare", "--cells", CELL, "--seeds", 1, "--dry-run", *SMALL).output
 
-    assert "1 taken over" in output
+    assert "1 reused" in output
 
 
 def test_the_promoted_model_answers_without_its_file(command: Command, trained: str, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_where_there_is_no_store_to_ask_makes_none(
 # --- what there is to do --------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_what_is_taken_over_and_about_how_long_the_rest_takes(
+def test_a_dry_run_tells_what_is_reused_and_about_how_long_the_rest_takes(
     command: Command, trained: str, data: Path
 ) -> None:
     before = len(mlflow.search_runs(output_format="list"))
@@ -134,21 +134,21 @@ def test_a_dry_run_tells_what_is_taken_over_and_about_how_long_the_rest_takes(
     arguments = ("--cells", "gru,lstm", "--seeds", "1-2", "--epochs", 4, "--learning-rate", "0.01", "--workers", 2)
     output = command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
 
-    states = dict(re.findall(r"^(\S+-s\d) +(taken over|new)", output, re.MULTILINE))
+    states = dict(re.findall(r"^(\S+-s\d) +(reused|new)", output, re.MULTILINE))
     assert {
-        "gru-digits-units=12-lr=0.01-epochs=4-s1": "taken over",
+        "gru-digits-units=12-lr=0.01-epochs=4-s1": "reused",
         "gru-digits-units=12-lr=0.01-epochs=4-s2": "new",
         "lstm-digits-units=12-lr=0.01-epochs=4-s1": "new",
         "lstm-digits-units=12-lr=0.01-epochs=4-s2": "new",
     } == states
-    assert "4 trainings, 2 at a time: 1 taken over, 3 new. About " in output
-    assert "without 2 of them: of their kind none has ended here before." in output
+    assert "4 trainings, 2 at a time: 1 reused, 3 new. About " in output
+    assert "without 2 of them: no comparable run has finished on this machine yet." in output
     assert before == len(mlflow.search_runs(output_format="list"))
 
 
-def test_a_dry_run_says_what_goes_on(command: Command, left: str, data: Path) -> None:
+def test_a_dry_run_tells_what_is_resumed(command: Command, left: str, data: Path) -> None:
     arguments = ("--cells", "rnn", "--seeds", "77", "--epochs", 100_000)
-    assert "1 goes on" in command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
+    assert "1 resumed" in command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
 
 
 # --- what may go ----------------------------------------------------------------------------------------------------

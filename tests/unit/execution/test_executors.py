@@ -1,24 +1,22 @@
 """Where trainings run, and what is said when they cannot run there."""
 
-import importlib.util
-
 import pytest
 
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.execution import executors
-from pipeline.execution.scheduler import Local
+from pipeline.execution.executors import LocalExecutor
 from tests.integration.conftest import free_port
 
 
 def refused(on: str, kind: type[PipelineError]) -> str:
-    with pytest.raises(kind) as raised, executors.opened(on):
+    with pytest.raises(kind) as raised, executors.open_executor(on):
         pass
     return str(raised.value)
 
 
 def test_local_is_this_machine() -> None:
-    with executors.opened("local") as executor:
-        assert isinstance(executor, Local)
+    with executors.open_executor("local") as executor:
+        assert isinstance(executor, LocalExecutor)
 
 
 def test_of_anything_else_is_said_what_there_is() -> None:
@@ -26,7 +24,7 @@ def test_of_anything_else_is_said_what_there_is() -> None:
 
 
 def test_without_ray_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(executors, "find_spec", lambda name: None)
 
     assert "pip install -e '.[ray]'" in refused("ray", UsageError)
 

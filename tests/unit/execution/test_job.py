@@ -11,6 +11,7 @@ from pipeline import custom_cells
 from pipeline.data import processed
 from pipeline.errors import TrainingError
 from pipeline.execution import job, scheduler, worker_pool
+from pipeline.execution.executors import LocalExecutor
 from pipeline.execution.job import Job
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -61,11 +62,13 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     failed = Job(settings=Settings(), name="n", parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
     run_id = new_run("gru-s1")
 
-    class Executor(scheduler.Local):
-        def train(self, jobs: Iterable[Job], data: Any, *, count: int, goes_on: Any) -> Generator[worker_pool.Event]:
+    class Executor(LocalExecutor):
+        def train(
+            self, jobs: Iterable[Job], data: Any, *, count: int, should_continue: Any
+        ) -> Generator[worker_pool.Event]:
             for each in jobs:
                 yield worker_pool.Started(each)
-                yield worker_pool.Said(each, job.Opened(run_id=run_id, state="trains"))
+                yield worker_pool.Message(each, job.Opened(run_id=run_id, state="trains"))
                 yield worker_pool.Failed(each, "the reason")
 
     nothing: Any = None

@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
-
 from pipeline.cli.terminal import cells
-from pipeline.execution import default_workers
 from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.progress_board import Board
-from pipeline.execution.worker_pool import Failed, Finished, Moved, Placed, Said, Started
+from pipeline.execution.progress_board import ProgressBoard
+from pipeline.execution.worker_pool import Failed, Finished, Message, Rescheduled, Scheduled, Started
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord
 
@@ -25,7 +22,7 @@ RECORD = EpochRecord(
 )
 
 
-def board(cells: str = "gru", seeds: str = "1,2") -> tuple[Board, *tuple[Job, ...]]:
+def board(cells: str = "gru", seeds: str = "1,2") -> tuple[ProgressBoard, *tuple[Job, ...]]:
     jobs = [
         Job(
             settings=settings,
@@ -38,7 +35,7 @@ def board(cells: str = "gru", seeds: str = "1,2") -> tuple[Board, *tuple[Job, ..
         )
         for settings in grid({"cells": cells, "seeds": seeds, "epochs": 10})
     ]
-    return Board(jobs, count=2), *jobs
+    return ProgressBoard(jobs, count=2), *jobs
 
 
 def test_a_training_goes_from_its_start_to_its_end() -> None:
@@ -46,15 +43,15 @@ def test_a_training_goes_from_its_start_to_its_end() -> None:
     states = [shown.rows[0].state]
     for event in (
         Started(jobs[0]),
-        Said(jobs[0], Opened(run_id="r", state="trains")),
-        Said(jobs[0], RECORD),
-        Said(jobs[0], "evaluates"),
+        Message(jobs[0], Opened(run_id="r", state="trains")),
+        Message(jobs[0], RECORD),
+        Message(jobs[0], "evaluates"),
         Finished(jobs[0], Done(run_id="r", taken_over=False)),
     ):
-        shown.take(event)
+        shown.update(event)
         states.append(shown.rows[0].state)
 
-    assert ["queued", "starts", "trains", "trains", "evaluates", "ended"] == states
+    assert ["queued", "starts", "trains", "trains", "evaluates", "finished"] == states
     assert RECORD == shown.rows[0].record
     assert "queued" == shown.rows[1].state
 
@@ -64,12 +61,12 @@ def test_where_there_are_several_machines_a_row_says_on_which_one_it_is() -> Non
     machines = []
     for event in (
         Started(jobs[0]),
-        Placed(jobs[0], "node-a"),
-        Moved(jobs[0], "Its node was lost."),
-        Placed(jobs[0], "node-b"),
+        Scheduled(jobs[0], "node-a"),
+        Rescheduled(jobs[0]),
+        Scheduled(jobs[0], "node-b"),
         Finished(jobs[0], Done(run_id="r", taken_over=False)),
     ):
-        shown.take(event)
+        shown.update(event)
         machines.append(shown.rows[0].machine)
 
     assert ["", "node-a", "", "node-b", ""] == machines
@@ -78,9 +75,9 @@ def test_where_there_are_several_machines_a_row_says_on_which_one_it_is() -> Non
 
 def test_the_pace_is_the_median_of_the_epochs() -> None:
     shown, *jobs = board(seeds="1")
-    shown.take(Started(jobs[0]))
+    shown.update(Started(jobs[0]))
     for epoch, seconds in enumerate([5.0, 1.0, 2.0, 4.0], start=1):
-        shown.take(Said(jobs[0], replace(RECORD, epoch=epoch, epoch_seconds=seconds)))
+        shown.update(Message(jobs[0], replace(RECORD, epoch=epoch, epoch_seconds=seconds)))
 
     # By hand: of 1, 2, 4 and 5 s the middle is 3 s; 6 epochs are left.
     assert 18.0 == shown.rows[0].left
@@ -88,9 +85,9 @@ def test_the_pace_is_the_median_of_the_epochs() -> None:
 
 def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes() -> None:
     shown, *jobs = board()
-    shown.take(Started(jobs[0]))
+    shown.update(Started(jobs[0]))
     assert shown.left is None
-    shown.take(Said(jobs[0], replace(RECORD, epoch=4)))
+    shown.update(Message(jobs[0], replace(RECORD, epoch=4)))
 
     # By hand: 6 epochs of 2 s are left of the first, 10 of the second, two at a time.
     assert [12.0, 20.0, 16.0] == [shown.rows[0].left, shown.rows[1].left, shown.left]
@@ -98,18 +95,18 @@ def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes
 
 def test_a_training_that_is_evaluated_has_not_ended() -> None:
     shown, *jobs = board(seeds="1")
-    for event in (Started(jobs[0]), Said(jobs[0], replace(RECORD, epoch=10)), Said(jobs[0], "evaluates")):
-        shown.take(event)
+    for event in (Started(jobs[0]), Message(jobs[0], replace(RECORD, epoch=10)), Message(jobs[0], "evaluates")):
+        shown.update(event)
 
     assert 0 != shown.rows[0].left
-    shown.take(Finished(jobs[0], Done(run_id="r", taken_over=False)))
+    shown.update(Finished(jobs[0], Done(run_id="r", taken_over=False)))
     assert 0 == shown.rows[0].left
 
 
 def test_another_cell_has_a_pace_of_its_own() -> None:
     shown, *jobs = board(cells="gru,rnn", seeds="1")
-    shown.take(Started(jobs[0]))
-    shown.take(Said(jobs[0], RECORD))
+    shown.update(Started(jobs[0]))
+    shown.update(Message(jobs[0], RECORD))
 
     assert shown.rows[1].left is None
 
@@ -118,24 +115,12 @@ def test_what_was_done_before_and_what_fails_says_so() -> None:
     shown, *jobs = board()
     for event in (
         Started(jobs[0]),
-        Said(jobs[0], Opened(run_id="r", state="taken over")),
+        Message(jobs[0], Opened(run_id="r", state="reused")),
         Finished(jobs[0], Done(run_id="r", taken_over=True)),
         Started(jobs[1]),
         Failed(jobs[1], "no more memory"),
     ):
-        shown.take(event)
+        shown.update(event)
 
-    assert ["taken over", "failed"] == [row.state for row in shown.rows]
+    assert ["reused", "failed"] == [row.state for row in shown.rows]
     assert 0 == shown.left
-
-
-@pytest.mark.parametrize(
-    ("cores", "memory", "trainings", "expected"), [(4, 64, 9, 4), (4, 3.2, 9, 2), (4, 64, 3, 3), (4, 0.5, 9, 1)]
-)
-def test_as_many_run_at_once_as_cores_memory_and_trainings_allow(
-    monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
-) -> None:
-    monkeypatch.setattr(default_workers, "usable_cores", lambda: cores)
-    monkeypatch.setattr(default_workers, "free_memory", lambda: memory * 1e9)
-
-    assert expected == default_workers.at_once(trainings)

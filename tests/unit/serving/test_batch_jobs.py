@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.execution import worker_pool
-from pipeline.execution.scheduler import Here, Local
+from pipeline.execution.executors import LocalExecutor, LocalFile
 from pipeline.execution.worker_pool import Event, Failed, Finished, Started
 from pipeline.progress import Reporter
 from pipeline.serving import batch_jobs, storage
@@ -23,13 +23,13 @@ from pipeline.serving.batches import Reading
 from tests.unit.serving.test_batches import CLASSIFIER
 
 
-class InTurn(Local):
+class InTurn(LocalExecutor):
     """An executor that does jobs in this process."""
 
     def run(self, work: Any, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
         for job in jobs:
             yield Started(job)
-            kind, content = worker_pool.done(work, job, lambda message: True)
+            kind, content = worker_pool.outcome(work, job, lambda message: True)
             yield Finished(job, content) if kind is Finished else Failed(job, content)
 
 
@@ -56,7 +56,7 @@ def save(path: Path, brightness: list[int]) -> str:
     return str(path)
 
 
-WORK = Answering(model=Here(Path("model")), digest="abc", trust=False, reading=Reading(), cores=1)
+WORK = Answering(model=LocalFile(Path("model")), digest="abc", trust=False, reading=Reading(), cores=1)
 
 
 def answer(files: list[str], folder: Path, work: Answering = WORK) -> Outcome:
@@ -144,20 +144,20 @@ def test_files_of_one_name_are_refused(files: list[str], folder: Path, tmp_path:
 
 
 def test_from_another_machine_the_answers_come_back(files: list[str], folder: Path, tmp_path: Path) -> None:
-    class Copy(Here):
+    class Copy(LocalFile):
         """A copy of a file, as on a machine with a disk of its own."""
 
-        travels = True
+        is_remote = True
 
         @contextmanager
-        def opened(self) -> Generator[Path]:
+        def open(self) -> Generator[Path]:
             copies = tmp_path / "elsewhere"
             copies.mkdir(exist_ok=True)
             yield Path(shutil.copy(self.path, copies))
 
     class Elsewhere(InTurn):
-        def parcel(self, place: Path) -> Copy:
-            return Copy(place)
+        def file_ref(self, path: Path) -> Copy:
+            return Copy(path)
 
     work = replace(WORK, model=Copy(Path("model")))
     save(tmp_path / "b.parquet", [300])

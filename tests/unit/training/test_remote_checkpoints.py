@@ -17,6 +17,7 @@ from tests.runs import new_run
 from tests.unit.training.test_checkpoints import RECORD, checkpoint
 
 STORE = RemoteCheckpoints()
+PATHS = [f"checkpoint/{STORE._attempt}-{turn}.npz" for turn in (0, 1)]
 
 
 @pytest.fixture
@@ -41,9 +42,7 @@ def test_the_last_checkpoint_comes_back_until_it_is_removed(run_id: str) -> None
     for epochs in (1, 2, 3):
         STORE.save(run_id, after(epochs))
     assert 3 == loaded(run_id)
-    assert ["checkpoint/0.npz", "checkpoint/1.npz"] == [
-        each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")
-    ]
+    assert [PATHS[0], PATHS[1]] == [each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")]
     STORE.remove(run_id)
     assert 0 == loaded(run_id)
 
@@ -51,10 +50,10 @@ def test_the_last_checkpoint_comes_back_until_it_is_removed(run_id: str) -> None
 def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     STORE.save(run_id, after(1))
     STORE.save(run_id, after(2))
-    content = Path(MlflowClient().download_artifacts(run_id, "checkpoint/0.npz")).read_bytes()
-    store.write_file(run_id, "checkpoint/0.npz", content[:-100])
+    content = Path(MlflowClient().download_artifacts(run_id, PATHS[0])).read_bytes()
+    store.write_file(run_id, PATHS[0], content[:-100])
     assert 1 == loaded(run_id)
-    store.write_file(run_id, "checkpoint/1.npz", b"")
+    store.write_file(run_id, PATHS[1], b"")
     with pytest.raises(DataError, match=r"expected a whole checkpoint .* found none"):
         STORE.load(run_id)
 
@@ -76,3 +75,11 @@ def test_only_a_cluster_resumes_what_a_cluster_has_started_by_itself(run_id: str
     assert here is None
     assert there is not None
     assert (run_id, RunState.INTERRUPTED) == (there.run.run_id, there.state)
+
+
+def test_an_attempt_that_was_given_up_and_lives_overwrites_nothing(run_id: str) -> None:
+    STORE.save(run_id, after(2))
+    RemoteCheckpoints().save(run_id, after(4))
+    STORE.save(run_id, after(3))
+
+    assert 4 == loaded(run_id)

@@ -11,9 +11,9 @@ from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import worker_pool
+from pipeline.execution.executors import LocalExecutor
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.scheduler import Local
-from pipeline.execution.worker_pool import Event, GoesOn
+from pipeline.execution.worker_pool import Event, ShouldContinue
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.download import download
@@ -28,19 +28,21 @@ from tests.unit.training.test_checkpoints import RECORD
 SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"])
 
 
-class Pretended(Local):
+class Pretended(LocalExecutor):
     """Every training ends well at once, but those of trials with these numbers, which fail."""
 
     def __init__(self, *failing: int) -> None:
         self._failing = failing
         self.begun: list[str] = []
 
-    def train(self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn) -> Generator[Event]:
+    def train(
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue
+    ) -> Generator[Event]:
         for job in jobs:
             self.begun.append(job.name)
             run_id = new_run(job.name)
             yield worker_pool.Started(job)
-            yield worker_pool.Said(job, Opened(run_id=run_id, state="trains"))
+            yield worker_pool.Message(job, Opened(run_id=run_id, state="trains"))
             if int(job.name.removeprefix("gru-t")) in self._failing:
                 lifecycle.mark_failed(run_id, "cost not finite")
                 yield worker_pool.Failed(job, "cost not finite")

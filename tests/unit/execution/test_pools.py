@@ -1,0 +1,291 @@
+"""Jobs in parallel: what holds in processes of this machine and on a real Ray cluster, and what only one does."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from pipeline.errors import DataError, UsageError
+from pipeline.execution import worker_pool
+from pipeline.execution.worker_pool import (
+    Event,
+    Failed,
+    Finished,
+    Message,
+    Pool,
+    Rescheduled,
+    Scheduled,
+    Send,
+    ShouldContinue,
+    Started,
+    Tick,
+    Work,
+    WorkerPool,
+    run_in,
+)
+
+Job = tuple[str, Any]
+of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
+
+
+class Make(Protocol):
+    """Makes a pool: of processes, or on a cluster."""
+
+    def __call__(self, work: Work, should_continue: ShouldContinue = worker_pool.always) -> Pool: ...
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Start a cluster of two nodes without TensorFlow, and be connected to it."""
+    from tests.ray_fixtures import two_nodes  # isort: skip - before ray, which reads the environment
+    import ray
+
+    with two_nodes() as made:
+        ray.init(made.address, namespace="pipeline", logging_level=logging.ERROR, log_to_driver=False)
+        yield made
+        ray.shutdown()
+
+
+@pytest.fixture(params=["processes", "ray"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Return what makes the pool of a test: each is done with both."""
+    if request.param == "processes":
+        return WorkerPool
+    request.getfixturevalue("nodes")
+    return on_ray
+
+
+def on_ray(work: Work, should_continue: ShouldContinue = worker_pool.always, cores: int = 1) -> Pool:
+    from pipeline.execution import ray_pool
+
+    return ray_pool.RayPool(work, should_continue, ray_pool.start_mailbox(), cores=cores)
+
+
+def work(job: Job, send: Send) -> object:  # noqa: PLR0911 - one per kind of job
+    """Do what a job names; a function of a module, as processes and nodes need it."""
+    what, value = job
+    if what == "square":
+        send(f"squaring {value}")
+        return int(value) ** 2
+    if what == "count":  # as far as it may
+        return next((number for number in range(1, int(value)) if not send(number)), value)
+    if what == "fail":
+        raise DataError(str(value))
+    if what == "bug":
+        raise ZeroDivisionError(value)
+    if what == "die":
+        os._exit(value)
+    if what == "who":
+        return os.getpid()
+    if what == "has":
+        return value in sys.modules
+    if what == "meet":  # waits for another job to be there at the same time
+        (value / str(os.getpid())).touch()
+        return wait_until(lambda: len(list(value.iterdir())) > 1)
+    if what == "until":  # a file is there
+        send("here")
+        return wait_until(value.exists)
+    try:
+        for _ in range(600):  # Ray interrupts between two statements, not within one
+            send("waits")
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        Path(value).write_text("tidied up")
+        raise
+    return None
+
+
+def wait_until(holds: Any) -> bool:
+    deadline = time.monotonic() + 120
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(holds())
+
+
+def happened(pool: Pool, jobs: Iterable[Job], count: int = 1) -> list[Event]:
+    """Return the events that do not depend on where the jobs run."""
+    return [event for event in run_in(pool, jobs, count=count) if not isinstance(event, Tick | Scheduled)]
+
+
+def results(events: Iterable[Event]) -> list[Any]:
+    return [event.result for event in events if isinstance(event, Finished)]
+
+
+def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(make: Make) -> None:
+    """A search asks for its next trial when it knows what the last one gave."""
+    known: list[Event] = []
+
+    def jobs() -> Iterator[Job]:
+        yield ("square", 3)
+        yield ("square", results(known)[-1])
+
+    for event in run_in(make(work), jobs(), count=1):
+        if not isinstance(event, Tick | Scheduled):
+            known.append(event)
+
+    assert [
+        Started(("square", 3)),
+        Message(("square", 3), "squaring 3"),
+        Finished(("square", 3), 9),
+        Started(("square", 9)),
+        Message(("square", 9), "squaring 9"),
+        Finished(("square", 9), 81),
+    ] == known
+
+
+def test_as_many_run_at_a_time_as_asked_for(make: Make, tmp_path: Path) -> None:
+    assert [True, True] == results(happened(make(work), [("meet", tmp_path), ("meet", tmp_path)], 2))
+
+
+def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(make: Make) -> None:
+    events = happened(make(work), [("fail", "no such file"), ("bug", "1 / 0"), ("die", 3), ("square", 5)])
+
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert Failed(("fail", "no such file"), "no such file") == failed[0]
+    assert failed[1].reason.startswith("Traceback")
+    assert failed[1].reason.endswith("ZeroDivisionError: 1 / 0")
+    assert ("die", 3) == failed[2].job
+    assert failed[2].reason.startswith("Its process ended ")
+    assert [25] == results(events)
+
+
+def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(make: Make, tmp_path: Path) -> None:
+    jobs = [("wait", tmp_path / name) for name in "abc"]  # on the cluster there is room for two
+    with closing(run_in(make(work), jobs, count=3)) as events:
+        spoken: set[Job] = set()
+        while len(spoken) < 2:
+            event = next(events)
+            spoken |= {event.job} if isinstance(event, Message) else set()
+
+    assert {"tidied up"} == {path.read_text() for _, path in spoken}
+
+
+def test_a_job_learns_whether_it_should_continue(make: Make) -> None:
+    pool = make(work, lambda job, message: bool(message < 3))
+
+    assert [3] == results(happened(pool, [("count", 9)]))
+
+
+# --- processes of this machine --------------------------------------------------------------------------------------
+
+
+def test_prewarmed_processes_take_the_jobs_and_the_others_end() -> None:
+    with worker_pool.prewarm(2, "wave"):
+        prewarmed = {process.pid for process in multiprocessing.active_children()}
+        doer, has_wave = results(happened(WorkerPool(work), [("who", 0), ("has", "wave")]))
+
+    assert 2 == len(prewarmed)
+    assert doer in prewarmed
+    assert has_wave is True
+    assert not prewarmed & {process.pid for process in multiprocessing.active_children()}
+
+
+@of_posix
+def test_a_process_that_is_killed_says_by_what() -> None:
+    assert Failed(("kill", 0), "Its process ended by SIGKILL.") in happened(WorkerPool(killed), [("kill", 0)])
+
+
+def killed(job: Job, send: Send) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_is_replaced_after_its_share_of_jobs() -> None:
+    doers = results(happened(WorkerPool(work), [("who", 0)] * (worker_pool.JOBS_EACH + 2)))
+
+    assert [worker_pool.JOBS_EACH, 2] == [doers.count(doer) for doer in dict.fromkeys(doers)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "trainings", "expected"), [(4, 64, 9, 4), (4, 3.2, 9, 2), (4, 64, 3, 3), (4, 0.5, 9, 1)]
+)
+def test_as_many_run_at_a_time_as_cores_memory_and_trainings_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
+) -> None:
+    monkeypatch.setattr(worker_pool, "usable_cores", lambda: cores)
+    monkeypatch.setattr(worker_pool, "free_memory", lambda: memory * 1e9)
+
+    assert expected == worker_pool.default_workers(trainings)
+
+
+# --- a cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_of_a_replaced_attempt_ends_its_process(nodes: Any) -> None:
+    """Its node was given up, but lives: it must not write on the run any more."""
+    import ray
+
+    from pipeline.execution import ray_pool
+
+    mailbox = ray_pool.start_mailbox()
+    pool = ray_pool.RayPool(work, worker_pool.always, mailbox)
+    late = mailbox.ask.remote("a token that the driver no longer knows", Message, "late")
+
+    assert [Tick()] == pool.events()
+    assert ray_pool.FENCED == ray.get(late)
+
+
+def test_a_second_command_in_the_same_experiment_is_refused_while_the_first_one_lives(
+    nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from pipeline.execution import ray_executor
+
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
+    mailbox = ray_executor._mailbox(tracks=True)
+    with pytest.raises(UsageError, match="no other command that trains on this cluster in experiment first, found one"):
+        ray_executor._mailbox(tracks=True)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "second")
+    ray_executor._mailbox(tracks=True)
+    ray.kill(mailbox)
+
+
+def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, tmp_path: Path) -> None:
+    from pipeline.execution import node, ray_executor
+
+    other = tmp_path / "keras-3.0.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
+    third = nodes.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    with pytest.raises(UsageError, match=r"^Node \S+ \(127.0.0.2, \w{8}\): .* received keras 3\.0\.0 \(there 3\.\d+"):
+        ray_executor._on_every_node(node.check_versions, node.versions())
+    nodes.kill(third)
+
+    # The loss is noticed after some seconds: until then it counts as living, and is left out.
+    assert 2 == ray_executor._on_every_node(node.check_versions, node.versions())
+
+
+def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.execution import ray_executor, ray_pool
+
+    monkeypatch.setattr(ray_pool, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
+
+    with pytest.raises(UsageError, match="expected a Ray cluster with a node that has a core to give, received 1"):
+        ray_executor._check_cores()
+
+
+def test_a_job_whose_node_is_killed_starts_again_elsewhere(nodes: Any, tmp_path: Path) -> None:
+    """It claims no more cores than a node has that is left."""
+    flag = tmp_path / "flag"
+    happened, places = [], []
+    for event in run_in(on_ray(work, cores=8), [("until", flag), ("until", flag), ("square", 7)], count=2):
+        happened.append(type(event))
+        if isinstance(event, Scheduled):
+            places.append(event.machine)
+        if isinstance(event, Message) and happened.count(Message) == 2:
+            nodes.kill()
+        if isinstance(event, Rescheduled):
+            flag.touch()
+
+    assert (1, 3) == (happened.count(Rescheduled), happened.count(Finished))
+    assert 4 == len(places)
+    assert all(places)
