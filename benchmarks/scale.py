@@ -4,7 +4,7 @@
     MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes "" --runs 1000
 
 Each training sleeps for its epochs; all else is as in `compare --on ray`: Ray's nodes (on loopback, one core each), the
-mailbox, leases, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
+mailbox, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
 of its size is logged. A first row does the same in processes of this machine. `--runs` makes that many runs that have
 ended, and measures `report` on them. Without an address a server on a SQLite file is started, for the time.
 """
@@ -41,13 +41,13 @@ from pipeline.comparison import report, selection
 from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import metrics
-from pipeline.execution import comparison_run, node, ray_cluster, ray_pool, worker_pool
-from pipeline.execution.executors import OnRay
+from pipeline.execution import comparison_run, node, ray_executor, worker_pool
+from pipeline.execution.executors import Executor, LocalExecutor
 from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.ray_pool import Claim
-from pipeline.execution.scheduler import Executor, Local
-from pipeline.execution.worker_pool import Event, GoesOn, Send
+from pipeline.execution.node import NodeWork
+from pipeline.execution.ray_executor import RayExecutor
+from pipeline.execution.worker_pool import Event, Send, ShouldContinue, WorkerPool, run_in
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
@@ -149,47 +149,43 @@ def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None
 # --- executors whose trainings sleep --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sleeping(node.Work):
-    """As :class:`node.Work`, on a node."""
+@dataclass(frozen=True)
+class Sleeping(NodeWork):
+    """As :class:`NodeWork`, on a node."""
 
-    epoch_seconds: float
+    epoch_seconds: float = 1.0
 
     def __call__(self, job: Job, send: Send) -> Done:
-        """Bring the data, and sleep."""
-        node._bring(job, self.files)
+        """Get the data, and sleep."""
+        self.get_data(job)
         here = replace(job, settings=replace(job.settings, data_dir=node.data_dir()))
         return sleep(here, send, self.epoch_seconds, remote=True)
 
 
-class SleepingOnRay(OnRay):
+class SleepingOnRay(RayExecutor):
     """The nodes of a cluster, for trainings that sleep."""
 
-    def __init__(self, epoch_seconds: float) -> None:
-        super().__init__()
-        self._epoch_seconds = epoch_seconds
+    epoch_seconds = 1.0
 
     def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = worker_pool.always
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue = worker_pool.always
     ) -> Generator[Event]:
         """Do the jobs on the nodes."""
-        run_id = lifecycle.active_run()
-        ray_cluster.check_nodes(str(run_id), data)
-        work = Sleeping(files=ray_cluster.packed(data.folder), epoch_seconds=self._epoch_seconds)
-        return ray_pool.run(work, jobs, count=count, goes_on=goes_on, claim=Claim(cores=1))
+        work = Sleeping(self.file_ref(data.folder).copy_to, epoch_seconds=self.epoch_seconds)
+        return self.run(work, jobs, count=count, should_continue=should_continue)
 
 
-class SleepingHere(Local):
+class SleepingHere(LocalExecutor):
     """The processes of this machine, for trainings that sleep."""
 
     def __init__(self, epoch_seconds: float) -> None:
         self._epoch_seconds = epoch_seconds
 
     def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, goes_on: GoesOn = worker_pool.always
+        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue = worker_pool.always
     ) -> Generator[Event]:
         """Do the jobs in processes."""
-        return worker_pool.run(_Here(self._epoch_seconds), jobs, count=count, goes_on=goes_on)
+        return run_in(WorkerPool(_Here(self._epoch_seconds), should_continue), jobs, count=count)
 
 
 @dataclass(frozen=True)
@@ -224,6 +220,8 @@ def main() -> None:
     parser.add_argument("--epoch-seconds", default=1.0, type=float)
     parser.add_argument("--runs", default=0, type=int, help="to report on")
     options = parser.parse_args()
+    SleepingOnRay.epoch_seconds = options.epoch_seconds
+    ray_executor.RayExecutor = SleepingOnRay  # type: ignore[misc]
     numbers = [int(number) for number in options.nodes.split(",") if number]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -237,10 +235,8 @@ def main() -> None:
             )
         for number in numbers:
             _begin_experiment(f"{number}-nodes")  # before the nodes learn of it
-            with _nodes(number, folder):
-                _measure(
-                    "nodes", number, SleepingOnRay(options.epoch_seconds), data=data, options=options, server=server
-                )
+            with _nodes(number, folder) as executor:
+                _measure("nodes", number, executor, data=data, options=options, server=server)
         if options.runs:
             _measure_report(options.runs, data, options.epochs)
 
@@ -388,7 +384,7 @@ def _listening(port: int) -> psutil.Process | None:
 
 
 @contextmanager
-def _nodes(number: int, folder: Path) -> Iterator[None]:
+def _nodes(number: int, folder: Path) -> Iterator[Executor]:
     """Start a cluster on loopback of nodes of one core each, and be connected to it."""
     from ray.cluster_utils import Cluster
 
@@ -402,9 +398,9 @@ def _nodes(number: int, folder: Path) -> Iterator[None]:
     try:
         for index in range(1, number):
             made.add_node(**small, **own(index))
-        os.environ[ray_cluster.ADDRESS] = made.address
-        with ray_cluster.connected(ray_cluster.RAY):
-            yield
+        os.environ[ray_executor.ADDRESS] = made.address
+        with ray_executor.connected(ray_executor.RAY, tracks=True) as executor:
+            yield executor
     finally:
         made.shutdown()
 

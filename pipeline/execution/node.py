@@ -109,13 +109,13 @@ class NodeWork:
     def __call__(self, job: Job, send: Send) -> Done:
         """Do what is left of one training; see :func:`pipeline.execution.job.train`."""
         quieten()
-        self._get_data(job)
+        self.get_data(job)
         for cell, source in self.cells.items():
             _install_cell(cell, source)
         here = replace(job, settings=replace(job.settings, data_dir=data_dir()))
         return jobs.train(here, send, remote=True)
 
-    def _get_data(self, job: Job) -> None:
+    def get_data(self, job: Job) -> None:
         """Copy the processed data to this node, unless it is there; it is verified in either case."""
         with stored.locked(processed.processed_folder(data_dir()), Reporter()):
             try:

@@ -63,13 +63,12 @@ class RayExecutor:
         """Check that each node has room for the data and can write runs, and train there."""
         _on_every_node(node.check_training, data.name, data.digest, disk.size(data.folder))
         work = node.NodeWork(self.file_ref(data.folder).copy_to)
-        yield from self._run(work, work.collect_cells(jobs), count, should_continue)
+        yield from self.run(work, work.collect_cells(jobs), count=count, should_continue=should_continue)
 
-    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+    def run(
+        self, work: Work, jobs: Iterable[Any], *, count: int, should_continue: ShouldContinue = always
+    ) -> Generator[Event]:
         """Do other jobs on the nodes."""
-        yield from self._run(work, jobs, count, always)
-
-    def _run(self, work: Work, jobs: Iterable[Any], count: int, should_continue: ShouldContinue) -> Generator[Event]:
         pool = RayPool(work, should_continue, self._mailbox, cores=self.cores(count), gpus=self._gpus)
         yield from worker_pool.run_in(pool, jobs, count=count)
 

@@ -6,10 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import mlflow
 import pyarrow as pa
@@ -18,13 +16,11 @@ import pytest
 from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
-from pipeline.execution import node
 from pipeline.records import EpochRecord
 from tests import servers
 from tests.integration.conftest import PROJECT
 from tests.patience import scaled
 from tests.ray_fixtures import Nodes, two_nodes
-from tests.runs import new_run
 
 COMPARE = (
     "compare",
@@ -45,16 +41,6 @@ COMPARE = (
 Costs = list[tuple[int, float, float]]
 """Step, cost and validation cost of each epoch."""
 
-LEASE = 8
-"""Seconds after which a driver that gives no sign of life is given up here; a minute elsewhere."""
-
-
-class Machines(NamedTuple):
-    """What the commands of this module run on."""
-
-    nodes: Nodes
-    server: servers.TrackingServer
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -62,21 +48,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def machines(folder: Path) -> Iterator[Machines]:
-    """Start cluster and server, and make both those that the commands of this module use; save a cell of one's own."""
+def cluster(folder: Path) -> Iterator[tuple[Nodes, dict[str, Costs]]]:
+    """Start a server and a cluster, which the commands of this module use, and save a custom cell.
+
+    Meanwhile the comparison is trained on this machine; its costs are returned, too.
+    """
     page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
     cell = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     (folder / "my_cells.py").write_text(cell, encoding="utf-8")
-    with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        started = pool.submit(stack.enter_context, servers.tracking_server(folder))
-        nodes = stack.enter_context(two_nodes(folder / "a", folder / "b"))
-        server = started.result()
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        server = stack.enter_context(servers.tracking_server(folder))
         patch.setenv("MLFLOW_TRACKING_URI", server.address)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
+        patch.setenv("PIPELINE_TEST_FOLDER", str(folder))
+        local = begin(*COMPARE)
+        nodes = stack.enter_context(two_nodes(folder / "a", folder / "b"))
         patch.setenv("RAY_ADDRESS", nodes.address)
-        patch.setenv("PIPELINE_LEASE_SECONDS", str(LEASE))
-        yield Machines(nodes, server)
+        ended(local, folder)
+        yield nodes, {str(run.info.run_name): costs(run) for run in trainings()}
 
 
 def begin(*arguments: object, data_dir: bool = True) -> subprocess.Popen[bytes]:
@@ -142,16 +132,6 @@ def wait_for_epoch(number: int, driver: subprocess.Popen[bytes]) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def local(machines: Machines, folder: Path) -> dict[str, Costs]:
-    """Return the costs of the trainings of the comparison, trained on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIPELINE_TEST_FOLDER", str(folder))
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
-        ended(begin(*COMPARE), folder)
-        return {str(run.info.run_name): costs(run) for run in trainings()}
-
-
 def check(local: dict[str, Costs]) -> None:
     """Check that all is as if nothing had happened, and nothing is left behind."""
     found = trainings()
@@ -164,60 +144,33 @@ def check(local: dict[str, Costs]) -> None:
     assert {"FINISHED"} == {run.info.status for run in runs()}
 
 
-def test_trainings_on_two_nodes_have_the_numbers_of_one_machine_also_when_the_server_was_away(
-    machines: Machines, local: dict[str, Costs], folder: Path
+def test_trainings_on_two_nodes_survive_a_killed_command_and_a_lost_node_with_the_numbers_of_one_machine(
+    cluster: tuple[Nodes, dict[str, Costs]], folder: Path
 ) -> None:
-    driver = begin(*COMPARE, "--on", "ray")
-    wait_for_epoch(3, driver)
-    machines.server.stop()
-    while "does not answer: waiting for it" not in (folder / "output.txt").read_text():
-        assert driver.poll() is None
+    nodes, local = cluster
+    drivers = [begin(*COMPARE, "--on", "ray") for _ in range(2)]
+    while all(each.poll() is None for each in drivers):  # the one that connects second is refused
         time.sleep(0.2)
-    machines.server.start()
-    ended(driver, folder)
-
-    check(local)
-    assert (folder / "a" / "processed").is_dir()
-    assert (folder / "b" / "processed").is_dir()
-
-
-def test_a_store_that_refuses_is_told_from_the_node_before_anything_trains(
-    machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = machines.server
-    if own.store is None:
-        pytest.skip("the server's store here is a folder")
-    (folder / "other").mkdir()
-    other = servers.TrackingServer(folder / "other", own.database, own.store._replace(secret="another"))  # noqa: S106
-    other.start()
-    try:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", other.address)
-        refusal = node.refusal(new_run("probed"))
-    finally:
-        other.stop()
-
-    assert refusal.startswith("The artifact store of the tracking server did not take a file of run ")
-    assert "SignatureDoesNotMatch" in (folder / "other" / "server.log").read_text()  # which is what it refers to
-
-
-def test_a_driver_that_is_killed_is_taken_up_by_the_same_command_and_a_lost_node_s_trainings_go_on_elsewhere(
-    machines: Machines, local: dict[str, Costs], folder: Path
-) -> None:
-    driver = begin(*COMPARE, "--on", "ray")
+    assert [None, 2] == sorted((each.poll() for each in drivers), key=bool)
+    driver = next(each for each in drivers if each.poll() is None)
     wait_for_epoch(3, driver)
     driver.kill()
     driver.wait()
     driver = begin(*COMPARE, "--on", "ray")
     wait_for_epoch(8, driver)
-    machines.nodes.kill()
+    nodes.kill()
     ended(driver, folder)
 
     check(local)
-    assert "its node was lost" in (folder / "output.txt").read_text()
+    output = (folder / "output.txt").read_text()
+    assert "no other command that trains on this cluster in experiment test_trainings_on_two_nodes" in output
+    assert "its node was lost" in output
+    assert (folder / "a" / "processed").is_dir()
+    assert (folder / "b" / "processed").is_dir()
 
 
 def test_parts_are_answered_on_the_nodes_as_they_are_here(
-    machines: Machines, local: dict[str, Costs], folder: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: tuple[Nodes, dict[str, Costs]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
     run, _ = trainings()
@@ -245,14 +198,16 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
 
 
 def test_a_search_has_the_trials_that_it_has_on_one_machine(
-    machines: Machines, folder: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: tuple[Nodes, dict[str, Costs]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ("--dataset", "digits", "--epochs", 9, "--hidden-units", 8, "--shards", 2, "--workers", 1)
     search = ("search", "--trials", 3, "--confirm", 0, "--range", "learning_rate=1e-3..3e-2:log", *small)
-    ended(begin(*search, "--on", "ray"), folder)
-    on_the_cluster = {run.info.run_name: costs(run) for run in trainings()}
+    experiment, on_ray = os.environ["MLFLOW_EXPERIMENT_NAME"], begin(*search, "--on", "ray")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "searched")
     ended(begin(*search), folder)
+    here = {run.info.run_name: costs(run) for run in trainings()}
+    ended(on_ray, folder)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", experiment)
 
-    assert {"gru-t1", "gru-t2", "gru-t3"} == on_the_cluster.keys()
-    assert {run.info.run_name: costs(run) for run in trainings()} == on_the_cluster
+    assert {"gru-t1", "gru-t2", "gru-t3"} == here.keys()
+    assert here == {run.info.run_name: costs(run) for run in trainings()}
