@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.execution import comparison_run, planning
+from pipeline.execution import comparison_run, planning, worker_pool
 from pipeline.model import memory
 from pipeline.progress import duration
 from pipeline.tracking import schema
