@@ -1,7 +1,7 @@
 """Many trainings through an executor: their jobs, their order, and what became of each."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 from pipeline import cells
@@ -71,35 +71,44 @@ def run_jobs(
         take: given all events.
         count: number of jobs at a time.
         executor: does them.
-        should_continue: answers the messages of the jobs.
+        should_continue: answers their messages.
     """
     run_ids: dict[Job, str] = {}
     active: dict[str, Job] = {}  # by their fingerprints: a search may try the same parameters twice
 
     def answer(job: Job, message: object) -> bool:
-        if message == LOOKS:
-            return active.setdefault(job.fingerprint, job) == job
-        return should_continue(job, message)
+        is_alone = message != LOOKS or active.setdefault(job.fingerprint, job) == job
+        return is_alone and should_continue(job, message)
 
+    started = executor.train(jobs, data, count=count, should_continue=answer)
+    with _killed_on_interruption(run_ids), closing(started) as events:
+        for event in events:
+            if isinstance(event, Message) and isinstance(event.message, Opened):
+                run_ids[event.job] = event.message.run_id
+            elif isinstance(event, Finished | Failed):
+                _end_run(run_ids.pop(event.job, None), event)
+                active = {key: job for key, job in active.items() if job != event.job}
+            take(event)
+            board.update(event)
+            reporter.trainings(board.rows, board.left)
+
+
+@contextmanager
+def _killed_on_interruption(run_ids: Mapping[Job, str]) -> Iterator[None]:
+    """End runs as KILLED on Ctrl-C, if their processes took too long to do so."""
     try:
-        with closing(executor.train(jobs, data, count=count, should_continue=answer)) as events:
-            for event in events:
-                if isinstance(event, Finished | Failed):
-                    run_id = run_ids.pop(event.job, None)
-                    if active.get(event.job.fingerprint) == event.job:
-                        del active[event.job.fingerprint]
-                    if run_id and isinstance(event, Failed):
-                        lifecycle.mark_failed(run_id, event.reason)
-                elif isinstance(event, Message) and isinstance(event.message, Opened):
-                    run_ids[event.job] = event.message.run_id
-                take(event)
-                board.update(event)
-                reporter.trainings(board.rows, board.left)
+        yield
     except KeyboardInterrupt:
-        for run_id in run_ids.values():  # of processes that took too long to end
+        for run_id in run_ids.values():
             with lifecycle.best_effort():
                 lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
         raise
+
+
+def _end_run(run_id: str | None, event: Finished | Failed) -> None:
+    """End the run of a job that failed; its process may have died."""
+    if run_id and isinstance(event, Failed):
+        lifecycle.mark_failed(run_id, event.reason)
 
 
 def _size(job: Job) -> tuple[int, bool, int]:

@@ -7,6 +7,7 @@ they print is dropped unless the user wants to see what the libraries say. A job
 :class:`Pool` is what another kind of worker has to provide: see ``ray_pool.py``.
 """
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -22,7 +23,7 @@ from pipeline.errors import PipelineError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
 
-JOBS_EACH = 8
+JOBS_EACH = 24
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
 
 STOP_SECONDS = 30
@@ -269,6 +270,8 @@ def outcome(work: Work, job: Any, send: Send) -> tuple[type[Event], Any]:
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return Failed, str(failure) if failure else traceback.format_exc().strip()
+    finally:
+        gc.collect()  # the graphs of a training refer to themselves, and it is rarely collected by itself
 
 
 def _ask(connection: Connection, message: Any) -> bool:

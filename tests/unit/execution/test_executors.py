@@ -31,7 +31,8 @@ def test_without_ray_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql://me:secret@db.example/mlflow"])
 def test_a_store_that_other_machines_do_not_reach_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
+    from tests import ray_fixtures  # noqa: F401 - before ray, which reads the environment when it is imported
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
 
     said = refused("ray", TrackingError)
@@ -42,7 +43,8 @@ def test_a_store_that_other_machines_do_not_reach_is_refused(uri: str, monkeypat
 
 @pytest.mark.parametrize("on", ["ray", "ray://127.0.0.1:{port}"])
 def test_no_cluster_at_an_address_is_said_at_once(on: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
+    from tests import ray_fixtures  # noqa: F401 - before ray, which reads the environment when it is imported
+
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
