@@ -18,6 +18,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -226,22 +227,29 @@ def _draw_pair(
 
 
 def draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
-    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption; see :func:`misclassified`."""
+    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption; see :func:`misclassified`.
+
+    All are in one pair of axes, whose unit is an inch: axes for each would take most of the time of an evaluation.
+    """
     lines = [line for caption in captions for line in caption.splitlines()]
     columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
+    ratio = images.shape[1] / images.shape[2]
+    stretched = not 1 / _ELONGATED <= ratio <= _ELONGATED
+    cell = WIDTH / columns
+    height = 0.9 * cell * (0.5 if stretched else min(max(ratio, 0.4), 1.6))
+    width = 0.9 * cell if stretched else min(0.9 * cell, height / ratio)
+    row_height = height + 0.05 + 0.17 * len(lines) / len(captions)
     rows = math.ceil(len(images) / columns)
-    height, width = images.shape[1:]
-    stretched = max(height, width) > _ELONGATED * min(height, width)
-    image_height = 0.9 * WIDTH / columns * (0.5 if stretched else min(max(height / width, 0.4), 1.6))
-    figure = empty_figure(WIDTH, rows * (image_height + 0.22 * len(lines) / len(captions)) + 0.75)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(images) :]:
-        axes.set_axis_off()
-    for axes, image, caption in zip(grid, images, captions, strict=False):
-        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, aspect="auto" if stretched else "equal")
-        axes.set_title(caption, fontsize=8, color=INK, pad=3)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_color("#CCCCCC")
+    figure = empty_figure(WIDTH, rows * row_height + 0.75)
+    axes = figure.subplots()
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        middle, bottom = (place % columns + 0.5) * cell, (place // columns + 1) * row_height
+        box = (middle - width / 2, middle + width / 2, bottom, bottom - height)
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=box)  # dark ink on white
+        axes.add_patch(Rectangle((box[0], box[3]), width, height, fill=False, edgecolor="#CCCCCC", linewidth=0.8))
+        axes.text(middle, box[3] - 0.04, caption, fontsize=8, color=INK, ha="center", va="bottom")
+    axes.set(xlim=(0, WIDTH), ylim=(rows * row_height + 0.02, 0))
+    axes.set_axis_off()
     return figure
 
 
@@ -256,9 +264,21 @@ class _PlainFigure(Figure):
     """A figure that draws dollar signs as such: names of runs, classes and parameters are the user's."""
 
     def draw(self, renderer: RendererBase) -> None:
+        """Draw it."""
+        self._write_dollars()
+        super().draw(renderer)
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """Lay it out and write it; by itself Matplotlib does both twice."""
+        self._write_dollars()
+        if layout := self.get_layout_engine():
+            layout.execute(self)
+            self.set_layout_engine(None)
+        super().savefig(fname, **options)
+
+    def _write_dollars(self) -> None:
         for text in self.findobj(Text):
             text.set_parse_math(False)
-        super().draw(renderer)
 
 
 def empty_figure(width: float, height: float) -> Figure:

@@ -74,20 +74,18 @@ def run_jobs(
         should_continue: answers their messages.
     """
     run_ids: dict[Job, str] = {}
-    active: dict[str, Job] = {}  # by their fingerprints: a search may try the same parameters twice
+    active: list[Job] = []
 
     def answer(job: Job, message: object) -> bool:
-        is_alone = message != LOOKS or active.setdefault(job.fingerprint, job) == job
-        return is_alone and should_continue(job, message)
+        """Let one of the jobs with the same fingerprint look: a search may try the same parameters twice."""
+        if message == LOOKS and all(job.fingerprint != other.fingerprint for other in active):
+            active.append(job)
+        return should_continue(job, message) and (message != LOOKS or job in active)
 
     started = executor.train(jobs, data, count=count, should_continue=answer)
     with _killed_on_interruption(run_ids), closing(started) as events:
         for event in events:
-            if isinstance(event, Message) and isinstance(event.message, Opened):
-                run_ids[event.job] = event.message.run_id
-            elif isinstance(event, Finished | Failed):
-                _end_run(run_ids.pop(event.job, None), event)
-                active = {key: job for key, job in active.items() if job != event.job}
+            _follow(event, run_ids, active)
             take(event)
             board.update(event)
             reporter.trainings(board.rows, board.left)
@@ -105,10 +103,16 @@ def _killed_on_interruption(run_ids: Mapping[Job, str]) -> Iterator[None]:
         raise
 
 
-def _end_run(run_id: str | None, event: Finished | Failed) -> None:
-    """End the run of a job that failed; its process may have died."""
-    if run_id and isinstance(event, Failed):
-        lifecycle.mark_failed(run_id, event.reason)
+def _follow(event: Event, run_ids: dict[Job, str], active: list[Job]) -> None:
+    """Note which runs are open; end the run of a job that failed, since its process may have died."""
+    if isinstance(event, Message) and isinstance(event.message, Opened):
+        run_ids[event.job] = event.message.run_id
+    elif isinstance(event, Finished | Failed):
+        run_id = run_ids.pop(event.job, None)
+        if event.job in active:
+            active.remove(event.job)
+        if run_id and isinstance(event, Failed):
+            lifecycle.mark_failed(run_id, event.reason)
 
 
 def _size(job: Job) -> tuple[int, bool, int]:

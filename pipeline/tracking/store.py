@@ -189,7 +189,7 @@ def _epoch_metrics(record: EpochRecord) -> dict[str, float]:
 
 def log_figure(run_id: str, figure: "Figure", path: str) -> None:
     """Log a figure as the artifact ``path``, a PNG."""
-    client().log_figure(run_id, figure, path)
+    client().log_figure(run_id, figure, path, save_kwargs={"pil_kwargs": {"compress_level": 1}})
 
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:

@@ -77,3 +77,27 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     run = store.get_run(run_id)
     assert {failed: "the reason"} == outcome.failures
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
+
+
+def test_of_two_jobs_that_do_the_same_training_one_waits_until_the_other_has_finished() -> None:
+    """A search may try the same parameters twice at a time; on a cluster no file is locked."""
+    first, second = (
+        Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint="f", cores=1) for n in "ab"
+    )
+    answers = []
+
+    class Executor(LocalExecutor):
+        def train(
+            self, jobs: Iterable[Job], data: Any, *, count: int, should_continue: Any
+        ) -> Generator[worker_pool.Event]:
+            for each in jobs:
+                yield worker_pool.Started(each)
+            answers.extend(should_continue(each, job.LOOKS) for each in (first, second, first))
+            yield worker_pool.Finished(first, job.Done(run_id="r", taken_over=False))
+            answers.append(should_continue(second, job.LOOKS))
+            yield worker_pool.Finished(second, job.Done(run_id="r", taken_over=True))
+
+    nothing: Any = None
+    scheduler.train_all([first, second], nothing, Reporter(), count=2, executor=Executor())
+
+    assert [True, False, True, True] == answers
