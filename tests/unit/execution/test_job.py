@@ -84,7 +84,7 @@ def test_of_two_jobs_that_do_the_same_training_one_waits_until_the_other_has_fin
     first, second = (
         Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint="f", cores=1) for n in "ab"
     )
-    answers = []
+    answers: list[bool] = []
 
     class Executor(LocalExecutor):
         def train(
