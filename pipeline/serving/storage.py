@@ -33,7 +33,7 @@ def is_remote(address: str) -> bool:
 
 def is_folder(output: str) -> bool:
     """Return whether an output is a folder: it exists as one, or its name ends in / or has no ending."""
-    exists = not is_remote(output) and expanded(Path(output)).is_dir()
+    exists = not is_remote(output) and os.path.isdir(expanded(Path(output)))  # noqa: PTH112 - no error for a long name
     return exists or output.endswith("/") or not PurePath(output).suffix
 
 
