@@ -72,13 +72,13 @@ def files(result: SearchResult) -> dict[str, bytes]:
 
 def _drawn(name: str, result: SearchResult) -> bytes | None:
     """Return a chart as PNG; None if it has nothing to show."""
-    from matplotlib import pyplot
+    from matplotlib import pyplot, rc_context
     from optuna.visualization import matplotlib as charts
 
     if name == "parallel" and len(result.space.names) == 1:
         return None
     study = _study(result)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), rc_context():  # Optuna sets a style for all later figures
         warnings.simplefilter("ignore")  # these charts of Optuna are marked as experimental
         if name == "curves":
             drawn: Any = charts.plot_intermediate_values(study)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from pipeline.comparison import grouping
@@ -14,7 +15,7 @@ from pipeline.settings import Settings
 from pipeline.stages.download import download
 from pipeline.stages.preprocess import preprocess
 from pipeline.training import fingerprints
-from pipeline.tuning import space
+from pipeline.tuning import report, space
 from pipeline.tuning.result import SearchResult
 from pipeline.tuning.trials import Reached, Trial
 from tests.unit.result_fixtures import result
@@ -69,3 +70,12 @@ def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSe
 
     assert ranges.start("gru") is None
     assert expected == search_result(ranges, data, {"cell": "gru", "steps": steps}).is_start
+
+
+def test_the_charts_of_a_search_leave_the_style_of_other_figures_alone(data: DataSet) -> None:
+    ranges = space.of({"cell": "gru", "dataset": "digits"}, ["dropout=0..0.5"])
+    before = dict(matplotlib.rcParams)
+    drawn = report.files(search_result(ranges, data, {"cell": "gru", "dropout": 0.1}))
+
+    assert {"search.html", "trials.csv", "progress.png", "curves.png", "parameters.png"} == drawn.keys()
+    assert before == dict(matplotlib.rcParams)
