@@ -89,10 +89,11 @@ class _Portable:
         Path(path, "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
 
 
-def discard_models(run: TrackedRun) -> None:
-    """Delete the models that a run has logged."""
+def discard_models(run: TrackedRun, *, keep: str) -> None:
+    """Delete all models that a run has logged but one."""
     for model_id in _models_of(run):
-        client().delete_logged_model(model_id)
+        if model_id != keep:
+            client().delete_logged_model(model_id)
 
 
 def id_of(run: TrackedRun) -> str:

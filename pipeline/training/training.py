@@ -191,7 +191,6 @@ def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         classify = network.save(fit.model(), opened.settings, Path(folder))
         temperature = _temperature(classify, data)
-        models.discard_models(opened.run)  # of an attempt that was interrupted while it logged one
         model_id = models.log_model(
             Path(folder),
             data,
@@ -199,6 +198,7 @@ def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
             temperature=temperature,
             needs=_needed(opened) if cells.is_custom(opened.settings.cell) else None,
         )
+    models.discard_models(opened.run, keep=model_id)  # those of attempts that were interrupted meanwhile
     return model_id, temperature
 
 
