@@ -119,7 +119,9 @@ def steps(run: Run) -> dict[str, list[int]]:
 
 
 def models(run: Run) -> int:
-    return len(run.outputs.model_outputs) if run.outputs else 0
+    """Return the number of models of a run; those of attempts that were lost are deleted."""
+    query = f"source_run_id = '{run.info.run_id}'"
+    return len(client().search_logged_models([run.info.experiment_id], filter_string=query))
 
 
 def wait_for_epoch(number: int, driver: subprocess.Popen[bytes]) -> None:
