@@ -24,6 +24,9 @@ from pipeline.training.remote_checkpoints import FOLDER, RemoteCheckpoints
 
 ERROR = "Its process was killed; `pipeline clean` ended the run."
 
+Finished = set[tuple[str, str | None]]
+"""The experiment and fingerprint of everything that has finished."""
+
 
 class Item(NamedTuple):
     """Something that can be removed: what it is, why, its size in bytes, the lock it needs, and how."""
@@ -74,13 +77,14 @@ def _done(item: Item, locks: RunLocks) -> bool:
 
 def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
     locks, known = RunLocks(data_dir), _known_runs(reporter)
+    finished = _finished(known)
     for run in known:
         if not run.is_deleted and is_interrupted(run, locks):
             end = partial(lifecycle.mark_failed, run.run_id, ERROR, status="KILLED")
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
             yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
-    yield from _local_checkpoints(known, data_dir, reporter)
-    yield from _remote_checkpoints(known)
+    yield from _local_checkpoints(known, finished, data_dir, reporter)
+    yield from _remote_checkpoints(known, finished)
     if any(locks.is_held(name) for name in LocalCheckpoints(data_dir).names()):
         reporter.note("Processed data stays: a run is training.")
         return
@@ -102,37 +106,43 @@ def _known_runs(reporter: Reporter) -> list[TrackedRun]:
     return store.find_runs(f"tags.{schema.CHECKPOINT} != ''", everywhere=True)
 
 
-def _local_checkpoints(known: Sequence[TrackedRun], data_dir: Path, reporter: Reporter) -> Iterator[Item]:
+def _local_checkpoints(
+    known: Sequence[TrackedRun], finished: Finished, data_dir: Path, reporter: Reporter
+) -> Iterator[Item]:
     checkpoints, locks = LocalCheckpoints(data_dir), RunLocks(data_dir)
     runs = {run.tags[schema.CHECKPOINT]: run for run in known}
     free = [name for name in checkpoints.names() if not locks.is_held(name)]
     for name in free:
-        if name in runs and (reason := _reason(runs[name], known)):
+        if name in runs and (reason := _reason(runs[name], finished)):
             remove = partial(checkpoints.remove, name)
             yield Item(f"checkpoint {name} of {runs[name].name}", reason, checkpoints.size(name), name, remove)
     if unknown := sum(name not in runs for name in free):
         reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
 
 
-def _remote_checkpoints(known: Sequence[TrackedRun]) -> Iterator[Item]:
+def _remote_checkpoints(known: Sequence[TrackedRun], finished: Finished) -> Iterator[Item]:
     for run in known:
-        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, known)):
+        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, finished)):
             continue
         if size := sum(store.files_in(run.run_id, FOLDER).values()):
             remove = partial(RemoteCheckpoints().remove, run.run_id)
             yield Item(f"checkpoint of run {run.run_id} ({run.name})", reason, size, None, remove)
 
 
-def _reason(run: TrackedRun, known: Sequence[TrackedRun]) -> str:
+def _finished(known: Sequence[TrackedRun]) -> Finished:
+    """Return what has finished: a training has with its evaluation, a comparison or a search with its status."""
+    return {
+        (run.experiment_id, run.tags.get(schema.FINGERPRINT))
+        for run in known
+        if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
+    }
+
+
+def _reason(run: TrackedRun, finished: Finished) -> str:
     """Return why the checkpoint of a run is no longer needed; nothing if it is."""
     if run.is_deleted:
         return "its run was deleted"
     if run.status == "FINISHED":
         return "its run has finished"
-    same = (other for other in known if other.tags.get(schema.FINGERPRINT) == run.tags.get(schema.FINGERPRINT))
-    is_done = any(
-        other.status == "FINISHED" and not other.is_deleted and other.is_evaluated
-        for other in same
-        if other.experiment_id == run.experiment_id
-    )
+    is_done = (run.experiment_id, run.tags.get(schema.FINGERPRINT)) in finished
     return "another run of the same training has finished" if is_done else ""

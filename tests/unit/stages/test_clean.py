@@ -1,0 +1,33 @@
+"""Which checkpoints of runs in a real store are no longer needed."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.progress import Reporter
+from pipeline.stages.clean import clean
+from pipeline.tracking import lifecycle, schema, store
+from tests.runs import new_run
+
+
+@pytest.mark.parametrize("kind", [schema.TRAINING, schema.COMPARED, schema.SEARCHED])
+def test_what_another_run_has_finished_needs_no_checkpoint_any_more(new_store: Path, tmp_path: Path, kind: str) -> None:
+    def started(number: int) -> str:
+        checkpoint = f"{number:032x}"
+        (tmp_path / "checkpoints" / checkpoint).mkdir(parents=True)
+        tags = {schema.KIND: kind, schema.FINGERPRINT: "f", schema.CHECKPOINT: checkpoint}
+        run_id = new_run(f"run-{number}", tags)
+        if kind == schema.TRAINING:
+            store.log_parameters(store.get_run(run_id), {"cell": "gru", "seed": 1})
+        return run_id
+
+    interrupted, other = started(1), started(2)
+    lifecycle.mark_failed(interrupted, "killed", status="KILLED")
+    name = f"checkpoint {1:032x} of run-1"
+
+    assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)
+    lifecycle.end(other)
+    if kind == schema.TRAINING:
+        assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)  # the other one has no evaluation yet
+        store.log_metrics(other, {schema.TEST_ACCURACY: 0.9})
+    assert name in clean(Reporter(), data_dir=tmp_path, dry_run=True)
