@@ -40,7 +40,7 @@ def compare(
         reference: a model, a run or a comparison that the recommended configuration must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.
     """
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
     preflight.check(trainings)
     with executors.open_executor(on) as executor:
         data, former = _prepared(trainings, register, reference, reporter)

@@ -30,7 +30,7 @@ def run(
     """
     if register is not None:
         promotion.check_name(register)
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
     settings, data, seconds, existing = _prepared(settings, reporter, resume=resume, new=new)
     if existing and existing.state is RunState.FINISHED:
         run_id = resuming.reuse(existing.run, data, reporter)

@@ -38,7 +38,7 @@ def search(space: Space, reporter: Reporter, *, budget: Budget, register: str | 
         TrainingError: no trial is complete, or several in a row have failed.
         UsageError: the search space does not fit the data or the memory, or a trial cannot end in time.
     """
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
     preflight.check([space.base(cell) for cell in space.cells])
     if register is not None:
         promotion.check_name(register)

@@ -27,7 +27,7 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bo
         force: train even if the memory is estimated to be too small.
     """
     existing: ExistingRun | None = None
-    connection.connect(reporter.note)
+    connection.connect(reporter.note, writes=True)
     if resume:
         existing, settings, data = resuming.resumed(resume, settings, evaluate=False)
     else:

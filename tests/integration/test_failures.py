@@ -90,6 +90,30 @@ def test_a_tracking_server_that_does_not_answer_is_found_before_anything_is_done
     assert time.monotonic() - started < 30  # MLflow's own patience is minutes
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", *DIGITS),
+        ("train", *DIGITS),
+        ("compare", *DIGITS, "--cells", "rnn,gru"),
+        ("search", *DIGITS, "--trials", 2),
+    ],
+)
+def test_a_place_for_artifacts_that_cannot_be_written_is_found_before_anything_is_done(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, arguments: tuple[object, ...]
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    experiment = mlflow.create_experiment(str(tmp_path), artifact_location=str(place))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+
+    result = command(*arguments, "--data-dir", tmp_path / "data", exit_code=1)
+
+    assert f"Files of runs cannot be written to {place}" in result.output
+    assert [] == mlflow.search_runs([experiment], output_format="list")
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("arguments", [("predict", "7.png"), ("serve", "--port", 0)])
 def test_a_tracking_server_that_does_not_answer_is_found_before_a_model_is_asked_for(
     command: Command, monkeypatch: pytest.MonkeyPatch, *, arguments: tuple[object, ...]
