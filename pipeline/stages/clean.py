@@ -6,7 +6,7 @@ pipeline clean
 Nothing is touched that another process uses, or that the store knows nothing of: it may belong to another store.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +23,6 @@ from pipeline.training.locks import LockedError, RunLocks
 from pipeline.training.remote_checkpoints import FOLDER, RemoteCheckpoints
 
 ERROR = "Its process was killed; `pipeline clean` ended the run."
-
-Finished = set[tuple[str, str | None]]
-"""The experiment and fingerprint of everything that has finished."""
 
 
 class Item(NamedTuple):
@@ -77,26 +74,21 @@ def _done(item: Item, locks: RunLocks) -> bool:
 
 def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
     locks, known = RunLocks(data_dir), _known_runs(reporter)
-    finished = _finished(known)
+    reasons = _reasons(known)
     for run in known:
         if not run.is_deleted and is_interrupted(run, locks):
             end = partial(lifecycle.mark_failed, run.run_id, ERROR, status="KILLED")
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
             yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
-    yield from _local_checkpoints(known, finished, data_dir, reporter)
-    yield from _remote_checkpoints(known, finished)
+    yield from _local_checkpoints(known, reasons, data_dir, reporter)
+    yield from _remote_checkpoints(known, reasons)
     if any(locks.is_held(name) for name in LocalCheckpoints(data_dir).names()):
         reporter.note("Processed data stays: a run is training.")
         return
     for folder in processed.superseded(data_dir):
         remove = partial(processed.remove_superseded, folder, data_dir, reporter)
-        yield Item(
-            str(folder),
-            "another version of the code made it, and it can be made again",
-            disk.size(folder),
-            None,
-            remove,
-        )
+        reason = "another version of the code made it, and it can be made again"
+        yield Item(str(folder), reason, disk.size(folder), None, remove)
 
 
 def _known_runs(reporter: Reporter) -> list[TrackedRun]:
@@ -107,42 +99,41 @@ def _known_runs(reporter: Reporter) -> list[TrackedRun]:
 
 
 def _local_checkpoints(
-    known: Sequence[TrackedRun], finished: Finished, data_dir: Path, reporter: Reporter
+    known: Sequence[TrackedRun], reasons: Mapping[str, str], data_dir: Path, reporter: Reporter
 ) -> Iterator[Item]:
     checkpoints, locks = LocalCheckpoints(data_dir), RunLocks(data_dir)
     runs = {run.tags[schema.CHECKPOINT]: run for run in known}
     free = [name for name in checkpoints.names() if not locks.is_held(name)]
     for name in free:
-        if name in runs and (reason := _reason(runs[name], finished)):
+        if name in runs and (reason := reasons.get(runs[name].run_id)):
             remove = partial(checkpoints.remove, name)
             yield Item(f"checkpoint {name} of {runs[name].name}", reason, checkpoints.size(name), name, remove)
     if unknown := sum(name not in runs for name in free):
         reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
 
 
-def _remote_checkpoints(known: Sequence[TrackedRun], finished: Finished) -> Iterator[Item]:
+def _remote_checkpoints(known: Sequence[TrackedRun], reasons: Mapping[str, str]) -> Iterator[Item]:
     for run in known:
-        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := _reason(run, finished)):
+        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := reasons.get(run.run_id)):
             continue
         if size := sum(store.files_in(run.run_id, FOLDER).values()):
             remove = partial(RemoteCheckpoints().remove, run.run_id)
             yield Item(f"checkpoint of run {run.run_id} ({run.name})", reason, size, None, remove)
 
 
-def _finished(known: Sequence[TrackedRun]) -> Finished:
-    """Return what has finished: a training has with its evaluation, a comparison or a search with its status."""
-    return {
+def _reasons(known: Sequence[TrackedRun]) -> dict[str, str]:
+    """Return why checkpoints are no longer needed, by the ids of their runs; a training is done once evaluated."""
+    finished = {
         (run.experiment_id, run.tags.get(schema.FINGERPRINT))
         for run in known
         if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
     }
-
-
-def _reason(run: TrackedRun, finished: Finished) -> str:
-    """Return why the checkpoint of a run is no longer needed; nothing if it is."""
-    if run.is_deleted:
-        return "its run was deleted"
-    if run.status == "FINISHED":
-        return "its run has finished"
-    is_done = (run.experiment_id, run.tags.get(schema.FINGERPRINT)) in finished
-    return "another run of the same training has finished" if is_done else ""
+    reasons = {}
+    for run in known:
+        if run.is_deleted:
+            reasons[run.run_id] = "its run was deleted"
+        elif run.status == "FINISHED":
+            reasons[run.run_id] = "its run has finished"
+        elif (run.experiment_id, run.tags.get(schema.FINGERPRINT)) in finished:
+            reasons[run.run_id] = "another run of the same training has finished"
+    return reasons
