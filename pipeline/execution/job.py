@@ -94,12 +94,10 @@ class Done:
 
     Attributes:
         run_id: of its run.
-        taken_over: whether that had ended elsewhere, outside this comparison.
         pruned: whether it was ended early, so that it has no model.
     """
 
     run_id: str
-    taken_over: bool
     pruned: bool = False
 
 
@@ -183,7 +181,7 @@ def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
     own = children.belongs_to(run, job.parent)
     send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
     children.mark(run.run_id, job.parent)
-    return Done(run_id=run.run_id, taken_over=not own, pruned=run.is_pruned)
+    return Done(run_id=run.run_id, pruned=run.is_pruned)
 
 
 def _is_pruned(run: TrackedRun, send: Send) -> bool:
@@ -205,4 +203,4 @@ def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> D
     if job.evaluate:
         send("evaluates")
         training.evaluate(opened, Reporter())
-    return Done(run_id=opened.run_id, taken_over=False, pruned=not has_model)
+    return Done(run_id=opened.run_id, pruned=not has_model)

@@ -61,11 +61,6 @@ class Trial:
         """Return the best accuracy up to an epoch."""
         return max(each.val_accuracy for each in self.history if each.epoch <= epoch)
 
-    @property
-    def values(self) -> str:
-        """Its parameters in one line."""
-        return ", ".join(f"{name} {value}" for name, value in self.parameters.items() if name != "cell")
-
 
 def best(trials: Iterable[Trial]) -> Trial | None:
     """Return the best of the complete trials, by the rule that also decides which epoch is kept."""

@@ -93,9 +93,9 @@ def test_of_two_jobs_that_do_the_same_training_one_waits_until_the_other_has_fin
             for each in jobs:
                 yield worker_pool.Started(each)
             answers.extend(should_continue(each, job.LOOKS) for each in (first, second, first))
-            yield worker_pool.Finished(first, job.Done(run_id="r", taken_over=False))
+            yield worker_pool.Finished(first, job.Done(run_id="r"))
             answers.append(should_continue(second, job.LOOKS))
-            yield worker_pool.Finished(second, job.Done(run_id="r", taken_over=True))
+            yield worker_pool.Finished(second, job.Done(run_id="r"))
 
     nothing: Any = None
     scheduler.train_all([first, second], nothing, Reporter(), count=2, executor=Executor())

@@ -46,7 +46,7 @@ def test_a_training_goes_from_its_start_to_its_end() -> None:
         Message(jobs[0], Opened(run_id="r", state="trains")),
         Message(jobs[0], RECORD),
         Message(jobs[0], "evaluates"),
-        Finished(jobs[0], Done(run_id="r", taken_over=False)),
+        Finished(jobs[0], Done(run_id="r")),
     ):
         shown.update(event)
         states.append(shown.rows[0].state)
@@ -64,7 +64,7 @@ def test_where_there_are_several_machines_a_row_says_on_which_one_it_is() -> Non
         Scheduled(jobs[0], "node-a"),
         Rescheduled(jobs[0]),
         Scheduled(jobs[0], "node-b"),
-        Finished(jobs[0], Done(run_id="r", taken_over=False)),
+        Finished(jobs[0], Done(run_id="r")),
     ):
         shown.update(event)
         machines.append(shown.rows[0].machine)
@@ -99,7 +99,7 @@ def test_a_training_that_is_evaluated_has_not_ended() -> None:
         shown.update(event)
 
     assert 0 != shown.rows[0].left
-    shown.update(Finished(jobs[0], Done(run_id="r", taken_over=False)))
+    shown.update(Finished(jobs[0], Done(run_id="r")))
     assert 0 == shown.rows[0].left
 
 
@@ -116,7 +116,7 @@ def test_what_was_done_before_and_what_fails_says_so() -> None:
     for event in (
         Started(jobs[0]),
         Message(jobs[0], Opened(run_id="r", state="reused")),
-        Finished(jobs[0], Done(run_id="r", taken_over=True)),
+        Finished(jobs[0], Done(run_id="r")),
         Started(jobs[1]),
         Failed(jobs[1], "no more memory"),
     ):

@@ -50,7 +50,7 @@ class Pretended(LocalExecutor):
                 store.log_epoch(run_id, RECORD)
                 store.log_metrics(run_id, {schema.TRAIN_SECONDS: 1.0})
                 lifecycle.end(run_id)
-                yield worker_pool.Finished(job, Done(run_id=run_id, taken_over=False))
+                yield worker_pool.Finished(job, Done(run_id=run_id))
 
 
 @pytest.fixture
