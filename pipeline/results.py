@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.tracking import schema
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -39,24 +41,24 @@ class RunResult:
     @cached_property
     def history(self) -> "pd.DataFrame":
         """A row per epoch."""
-        return _table(self.run_id, "training/history.csv")
+        return _table(self.run_id, schema.HISTORY)
 
     @cached_property
     def predictions(self) -> "pd.DataFrame":
         """A row per test image: label, answer, all probabilities."""
-        return _table(self.run_id, "evaluation/predictions.parquet")
+        return _table(self.run_id, schema.PREDICTIONS)
 
     @cached_property
     def per_class(self) -> "pd.DataFrame":
         """A row per class: precision, recall, F1, number of test images."""
-        return _table(self.run_id, "evaluation/per_class.csv")
+        return _table(self.run_id, schema.PER_CLASS)
 
     @cached_property
     def model(self) -> "Classifier":
         """The model, loaded as it is served."""
         from pipeline.tracking import classifier
 
-        return classifier.load(f"runs:/{self.run_id}/model")
+        return classifier.load(f"runs:/{self.run_id}/{schema.MODEL}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Comparison:
 
         if self.folder is not None:
             return pd.read_csv(self.folder / f"{name}.csv")
-        return _table(str(self.run_id), f"comparison/{name}.csv")
+        return _table(str(self.run_id), f"{schema.COMPARISON_FOLDER}/{name}.csv")
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,12 @@ class Search:
     @cached_property
     def best(self) -> RunResult:
         """The best trial."""
-        return RunResult(_run(self.run_id).tags["best_run_id"])
+        return RunResult(_run(self.run_id).tags[schema.BEST_RUN])
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
         """A row per trial: what was chosen for it, and what it reached; accuracies are fractions."""
-        return _table(self.run_id, "search/trials.csv")
+        return _table(self.run_id, f"{schema.SEARCH_FOLDER}/trials.csv")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":

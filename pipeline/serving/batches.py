@@ -108,10 +108,11 @@ def _below(folder: Path) -> Iterator[Path]:
     walk = os.walk(folder, followlinks=True, onerror=lambda error: unlisted.append(Path(error.filename)))
     for here, folders, names in walk:
         place = os.path.realpath(here)
-        folders[:] = [each for each in folders if each != LITTER and place not in seen]
         if place in seen:
+            folders.clear()
             continue
         seen.add(place)
+        folders[:] = [each for each in folders if each != LITTER]
         yield from (Path(here, name) for name in names if not name.startswith("._"))
     yield from unlisted
 

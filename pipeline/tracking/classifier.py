@@ -30,8 +30,6 @@ from pipeline.settings import option
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, models
 
-CODE = Path(__file__).with_name("scoring.py")
-
 BY_STEP = "probabilities_by_step"
 """The second signature of the graph, and what it gives."""
 
@@ -43,7 +41,7 @@ AT_ONCE_BY_STEP = 2**16
 
 LOADED_BY = {
     "loader_module": "mlflow.pyfunc.loaders.code_model",
-    "model_code_path": CODE.name,
+    "model_code_path": models.CODE.name,
     "artifacts": {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"},
     "code": None,
     "data": None,
@@ -232,9 +230,9 @@ def _check_code(files: Path, address: str) -> None:
         UsageError: it is not ours.
     """
     shutil.rmtree(files / "__pycache__", ignore_errors=True)  # Python would run a compiled file without asking for this
-    found = digests.of_file(files / CODE.name)
-    if found != digests.of_file(CODE):
-        raise _refusal(address, f"whose {CODE.name} is another (SHA-256 {found})")
+    found = digests.of_file(files / models.CODE.name)
+    if found != digests.of_file(models.CODE):
+        raise _refusal(address, f"whose {models.CODE.name} is another (SHA-256 {found})")
 
 
 def _refusal(address: str, found: str) -> UsageError:

@@ -46,8 +46,9 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
         schema.TEST_ACCURACY: metrics.accuracy(labels, predicted),
     }
     store.log_metrics(run_id, results, lineage.subject(model_id, data, "test"))
-    ui.describe_result(run, summary(results, data))
-    reporter.result(summary(results, data))
+    said = summary(results, data)
+    ui.describe_result(run, said)
+    reporter.result(said)
     return results[schema.TEST_ACCURACY]
 
 
