@@ -1,6 +1,5 @@
 """A selection of runs to its report: the page with tables and charts, kept on a run or in a folder, and reported."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,9 +63,7 @@ def is_on(run_id: str) -> bool:
 
 def _log(run_id: str, files: Mapping[str, bytes], best: Group) -> None:
     """Log the report on a comparison, and its recommended group with the means that the UI shows."""
-    with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), files)
-        store.log_folder(run_id, Path(folder), schema.COMPARISON_FOLDER)
+    store.write_files(run_id, schema.COMPARISON_FOLDER, files)
     metrics = (schema.BEST_VAL_ACCURACY, *QUALITY)
     store.log_metrics(run_id, {metric: float(best.metrics[metric].mean()) for metric in metrics})
     store.log_tags(run_id, {schema.BEST_GROUP: best.label})

@@ -194,11 +194,8 @@ def log_figure(run_id: str, figure: "Figure", path: str) -> None:
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:
     """Log a table as the artifact ``path``: CSV or Parquet, by its ending."""
-    as_file = table.to_parquet if path.endswith(".parquet") else table.to_csv
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, Path(path).name)
-        as_file(file, index=False)
-        client().log_artifact(run_id, str(file), str(Path(path).parent))
+    is_parquet = path.endswith(".parquet")
+    write_file(run_id, path, table.to_parquet(index=False) if is_parquet else table.to_csv(index=False).encode())
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":
@@ -217,10 +214,16 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         return read(client().download_artifacts(run_id, path, folder))
 
 
-def log_folder(run_id: str, folder: Path, path: str) -> None:
-    """Log all files of a folder as artifacts below ``path``."""
-    with explained("The tracking server does not take files"):
-        client().log_artifacts(run_id, str(folder), path)
+def write_files(run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
+    """Write files of a run into a folder, by their names, each in place of the one of that name.
+
+    Raises:
+        TrackingError: the store refuses them.
+    """
+    with explained(f"{folder} of run {run_id} cannot be written"), tempfile.TemporaryDirectory() as copies:
+        for name, content in files.items():
+            Path(copies, name).write_bytes(content)
+        client().log_artifacts(run_id, copies, folder)
 
 
 def files_in(run_id: str, folder: str) -> dict[str, int]:
@@ -235,10 +238,7 @@ def write_file(run_id: str, path: str, content: bytes) -> None:
     Raises:
         TrackingError: the store refuses it.
     """
-    with explained(f"{path} of run {run_id} cannot be written"), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, Path(path).name)
-        file.write_bytes(content)
-        client().log_artifact(run_id, str(file), str(Path(path).parent))
+    write_files(run_id, str(Path(path).parent), {Path(path).name: content})
 
 
 def read_files(run_id: str, folder: str) -> Iterator[bytes]:

@@ -96,9 +96,7 @@ def _log_cell(run_id: str, cell: str) -> None:
     """Keep the file of a custom cell with the run."""
     if cells.is_custom(cell):
         file = custom_cells.source(cell)
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, file.name).write_bytes(file.content)
-            store.log_folder(run_id, Path(folder), schema.CELL_FOLDER)
+        store.write_file(run_id, f"{schema.CELL_FOLDER}/{file.name}", file.content)
         store.log_tags(run_id, {schema.CELL_FILE: file.digest})
 
 

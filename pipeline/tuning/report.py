@@ -2,7 +2,6 @@
 
 import base64
 import io
-import tempfile
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -44,10 +43,7 @@ def log_winner(search: str, result: SearchResult) -> None:
 
 def report(search: str, result: SearchResult, reporter: Reporter) -> None:
     """Store the page on the run of a search, in ``search/``, and show the result."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files(result).items():
-            Path(folder, name).write_bytes(content)
-        store.log_folder(search, Path(folder), schema.SEARCH_FOLDER)
+    store.write_files(search, schema.SEARCH_FOLDER, files(result))
     store.log_tags(search, {schema.VERDICT: result.headline})
     names = result.space.names
     rows = [
@@ -64,20 +60,19 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
 
 def files(result: SearchResult) -> dict[str, bytes]:
     """Return the page, its table as CSV and its charts as PNG, by file name."""
-    drawn = {name: chart for name in CHARTS if (chart := _drawn(name, result))}
-    text = report_data.as_text(table(result), "csv")
+    study, rows = _study(result), table(result)
+    shown = [name for name in CHARTS if name != "parallel" or len(result.space.names) > 1]
+    drawn = {name: _drawn(name, study) for name in shown}
+    copies = {"Markdown": report_data.as_text(rows, "markdown"), "CSV": report_data.as_text(rows, "csv")}
     charts = {f"{name}.png": chart for name, chart in drawn.items()}
-    return {"search.html": _page(result, drawn).encode(), "trials.csv": text.encode()} | charts
+    return {"search.html": _page(result, drawn, copies).encode(), "trials.csv": copies["CSV"].encode()} | charts
 
 
-def _drawn(name: str, result: SearchResult) -> bytes | None:
-    """Return a chart as PNG; None if it has nothing to show."""
+def _drawn(name: str, study: optuna.Study) -> bytes:
+    """Return a chart as PNG."""
     from matplotlib import pyplot, rc_context
     from optuna.visualization import matplotlib as charts
 
-    if name == "parallel" and len(result.space.names) == 1:
-        return None
-    study = _study(result)
     with warnings.catch_warnings(), rc_context():  # Optuna sets a style for all later figures
         warnings.simplefilter("ignore")  # these charts of Optuna are marked as experimental
         if name == "curves":
@@ -109,18 +104,18 @@ def _study(result: SearchResult) -> optuna.Study:
             study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
             continue
         trial = by_number[number]
-        space, cell = result.space, str(trial.parameters["cell"])
+        params, distributions = result.space.in_study(trial.parameters)
         made = optuna.trial.create_trial(
             value=trial.value,
-            params={space.key(cell, name): trial.parameters[name] for name in space.ranges[cell]},
-            distributions=space.distributions(cell),
+            params=params,
+            distributions=distributions,
             intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
         )
         study.add_trial(made)
     return study
 
 
-def _page(result: SearchResult, drawn: dict[str, bytes]) -> str:
+def _page(result: SearchResult, drawn: dict[str, bytes], copies: dict[str, str]) -> str:
     charts = [
         {
             "name": name,
@@ -136,10 +131,7 @@ def _page(result: SearchResult, drawn: dict[str, bytes]) -> str:
         result=result,
         charts=charts,
         trials=trials,
-        copies={
-            "Markdown": report_data.as_text(table(result), "markdown"),
-            "CSV": report_data.as_text(table(result), "csv"),
-        },
+        copies=copies,
         base={name: getattr(result.base, name) for name in result.space.names},
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
     )

@@ -9,15 +9,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from itertools import combinations, product
 from typing import Any, get_args, get_type_hints
 
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline import recipes
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, suggestion
 from pipeline.settings import DATA_PARAMETERS, Settings, option
 
 Range = CategoricalDistribution | FloatDistribution | IntDistribution
@@ -114,14 +113,19 @@ class Space:
             return next(iter(texts.values()))
         return "; ".join(f"{cell} {text}" for cell, text in texts.items())
 
-    def distributions(self, cell: str) -> dict[str, optuna.distributions.BaseDistribution]:
-        """Return the ranges of a cell by the names that they have in a study.
+    def in_study(self, parameters: Parameters) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
+        """Return the values of a trial, and their ranges, by the names that they have in a study.
 
         A parameter whose range is not the same for all cells has the cell in its name there.
         """
-        return {self.key(cell, name): each for name, each in self.ranges[cell].items()}
+        cell = str(parameters["cell"])
+        values = {self._key(cell, name): parameters[name] for name in self.ranges[cell]}
+        ranges: dict[str, BaseDistribution] = {self._key(cell, name): each for name, each in self.ranges[cell].items()}
+        if len(self.cells) > 1:
+            return values | {"cell": cell}, ranges | {"cell": CategoricalDistribution(self.cells)}
+        return values, ranges
 
-    def key(self, cell: str, name: str) -> str:
+    def _key(self, cell: str, name: str) -> str:
         """Return the name of a parameter in a study."""
         same = all(self.ranges[other].get(name) == self.ranges[cell][name] for other in self.cells)
         return name if same else f"{cell}.{name}"
@@ -131,7 +135,7 @@ class Space:
         cell = str(asked.suggest_categorical("cell", self.cells)) if len(self.cells) > 1 else self.cells[0]
         found: dict[str, Any] = {"cell": cell}
         for name, each in self.ranges[cell].items():
-            key = self.key(cell, name)
+            key = self._key(cell, name)
             if hasattr(each, "choices"):
                 found[name] = asked.suggest_categorical(key, each.choices)
             elif isinstance(each.low, int):
@@ -209,9 +213,8 @@ def _check_name(name: str) -> None:
     if name in SHARED:
         raise UsageError(f"range: expected a parameter that can be searched, received {name}: {SHARED[name]}.")
     if name not in NAMES:
-        close = get_close_matches(name, NAMES, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Known are {', '.join(NAMES)}."
-        raise UsageError(f"range: expected a parameter, received {name!r}. {hint}")
+        hint = suggestion(name, NAMES) or f" Known are {', '.join(NAMES)}."
+        raise UsageError(f"range: expected a parameter, received {name!r}.{hint}")
 
 
 def _range(name: str, text: str) -> Range:

@@ -137,12 +137,7 @@ class Study:
 
     def _replayed(self, trial: Trial) -> optuna.Trial:
         """Enter a trial into the study, as far as it is; return Optuna's handle of it."""
-        cell = str(trial.parameters["cell"])
-        values = {self._space.key(cell, name): trial.parameters[name] for name in self._space.ranges[cell]}
-        distributions = self._space.distributions(cell)
-        if len(self._space.cells) > 1:
-            values["cell"] = cell
-            distributions["cell"] = optuna.distributions.CategoricalDistribution(self._space.cells)
+        values, distributions = self._space.in_study(trial.parameters)
         self._study.enqueue_trial(values)
         asked = self._study.ask(distributions)
         for reached in trial.history:
