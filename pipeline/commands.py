@@ -72,7 +72,7 @@ class Command(NamedTuple):
         panel: the heading in the help that it stands under.
         help: what it does; the first line fits the list of commands.
         examples: command lines.
-        options: besides the parameters.
+        options: in addition to the parameters.
         takes: the parameters, if any.
         module: of the stage, if not of its name.
         result: makes from what the stage returns what the function of Python returns.

@@ -1,7 +1,7 @@
 """Custom cells, ``my_cells:MGU``: find the module, read its file, import its class.
 
 Modules are searched for where Python finds them and in the working directory. Nothing here imports Keras. What the
-module prints goes to standard error; whatever it raises, even to end the process, becomes an error that names the cell.
+module prints goes to standard error; anything it raises, even to end the process, becomes an error that names the cell.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def load(cell: str) -> type:
 
 @contextmanager
 def explained(cell: str, expected: str) -> Iterator[None]:
-    """Turn whatever the code of a cell raises, SystemExit included, into an error with the line in the cell's file.
+    """Turn anything the code of a cell raises, SystemExit included, into an error with the line in the cell's file.
 
     Args:
         cell: its name.

@@ -1,4 +1,4 @@
-"""What goes wrong in a way that a user can mend.
+"""Failures that a user can do something about.
 
     PipelineError           a failure: exit code 1
     ├── DataError           a file, folder or mirror does not hold what it should

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: its cores and its memory, in a container what that was given of them.
+"""The cores and the memory that this process may use: those of the machine, or the part of them that its container has.
 
 A container's limits are those of its control group (Linux, cgroup v1 and v2), which neither the list of cores nor the
 free memory of the machine show.

@@ -52,7 +52,7 @@ class Reporter:
         """Take that an epoch, of ``epochs``, has ended."""
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Take how far trainings side by side are, and the seconds until all have ended, as far as known."""
+        """Take how far parallel trainings are, and the seconds until all have ended, as far as known."""
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Take a table: the names of its columns, of which the first names the row, and its rows."""

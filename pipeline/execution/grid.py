@@ -22,7 +22,7 @@ OPTIONS = {
 """Of what a comparison takes several values: the field of the settings, and its option. The data is one."""
 
 COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
-"""What a comparison compares unless told."""
+"""What a comparison compares by default."""
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"(\d+)-(\d+)")
 def grid(given: Mapping[str, Any]) -> list[Settings]:
     """Return checked settings of all combinations of the values among those ``given``.
 
-    Several are parted by commas; of whole numbers ``1-5`` is a range, its ends included.
+    Several are separated by commas; of whole numbers ``1-5`` is a range, its ends included.
 
     Raises:
         UsageError: a list is empty or names a value twice, a value is wrong, or the combinations are too many.

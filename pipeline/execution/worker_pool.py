@@ -275,7 +275,7 @@ def outcome(work: Work, job: Any, send: Send) -> tuple[type[Event], Any]:
 
 
 def _ask(connection: Connection, message: Any) -> bool:
-    """Send a message and return the answer; if nobody listens any more, interrupt the job as Ctrl-C does."""
+    """Send a message and return the answer; if no process listens any more, interrupt the job as Ctrl-C does."""
     try:
         connection.send((Message, message))
         return bool(connection.recv())

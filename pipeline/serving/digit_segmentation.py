@@ -1,8 +1,8 @@
 """Find the digit on a picture, and bring it into the form of a model's images.
 
 For a model of images in MNIST's form (:mod:`pipeline.data.image_form`) the digit is found, on paper in any light,
-whatever lies around the paper or is printed on it, and brought into that form. For other models the picture is resized,
-and turned light on dark where all images of the data are.
+regardless of what lies around the paper or is printed on it, and brought into that form. For other models the picture
+is resized, and turned light on dark where all images of the data are.
 
 The paper's brightness in each place is the morphological closing of the picture (J. Serra, "Image Analysis and
 Mathematical Morphology", 1982) with a window of half its side, the picture being continued beyond its edge. So a
@@ -167,7 +167,7 @@ def _below_paper(brightness: Grey, window: int | None = None) -> Grey:
 
 
 def _ink(brightness: Grey) -> Grey:
-    """Return how dark the ink is, from paper (0) to the darkest (1), in whatever light; all 0 if nothing stands out."""
+    """Return how dark the ink is, from paper (0) to the darkest (1), in any light; all 0 if nothing stands out."""
     below = _below_paper(brightness)
     noise = 1.48 * np.median(abs(brightness - ndimage.median_filter(brightness, 3)))  # of a normal distribution
     if below.max() - np.percentile(below, 25) < max(CONTRAST, NOISE * noise):

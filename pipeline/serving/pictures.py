@@ -1,4 +1,4 @@
-"""Read a picture file, in whatever format and mode, as the pixels that a model reads.
+"""Read a picture file, in any format and mode, as the pixels that a model reads.
 
 A picture becomes grey, as it is seen: turned the way its camera was held, what is transparent in contrast to what is
 not. :mod:`pipeline.serving.digit_segmentation` brings it into the form of the model's images.
@@ -78,7 +78,7 @@ def _opened(file: Path | BinaryIO, name: str) -> Iterator[Grey]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises into an error that names the file: its decoders raise errors of all kinds."""
+    """Turn anything that Pillow raises into an error that names the file: its decoders raise errors of all kinds."""
     expected = f"{name}: expected a picture such as a PNG or JPEG file, received"
     try:
         yield

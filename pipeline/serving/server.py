@@ -73,8 +73,9 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
     Args:
         classifier: the model.
         address: the model's address.
-        hosts: names by which clients may ask for it, besides those of the loopback interface. Any page on the web may
-            have a name that leads to 127.0.0.1, and could then read the answers (DNS rebinding), but for its name.
+        hosts: names by which clients may ask for it, in addition to those of the loopback interface. Any page on the
+            web may have a name that leads to 127.0.0.1, and could then read the answers (DNS rebinding), but for the
+            name that it asks for.
 
     Raises:
         UsageError: one of the names is not one.

@@ -1,9 +1,8 @@
-"""Train several cells with several seeds, side by side, under one MLflow run, and report which is better.
+"""Train several cells with several seeds in parallel, under one MLflow run, and report which is better.
 
     pipeline compare --cells rnn,lstm,gru --seeds 1,2,3
 
-A training that was done before is taken over; one that was cut off goes on. So
-the same command continues a comparison that was stopped.
+The same command continues a comparison that was interrupted: finished runs are reused, and interrupted ones resume.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ def compare(
     Args:
         trainings: the parameters of each; they share their data.
         reporter: told how far each is.
-        count: of trainings side by side; by default as many as there is room for.
+        count: of trainings in parallel; by default as many as there is room for.
         register: the name to register the best model of the recommended configuration, unless that is worse.
         reference: a model, a run or a comparison that the recommended configuration must not be worse than.
         on: where it trains: local, ray, or the address of a Ray cluster.

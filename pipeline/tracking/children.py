@@ -1,4 +1,4 @@
-"""Which runs are of a comparison: those that it has trained, and those that it has taken over and that stay elsewhere.
+"""Which runs belong to a comparison: those that it has trained, and those that it has reused, which stay elsewhere.
 
 A run says so itself, in a tag for each comparison that it is in; several may mark it at the same time.
 """

@@ -3,7 +3,7 @@
 Anybody who may write to the store may write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
 module that it names, a folder of code. So its description (``MLmodel``) is read first, as data. A model is loaded only
 if its code is our ``scoring.py``, or if the user trusts it (``--trust``). The files that are checked are the files that
-are loaded: a copy that nobody else writes to.
+are loaded: a copy that no other process writes to.
 """
 
 import shutil
@@ -130,7 +130,7 @@ def load(address: str, *, trust: bool = False, patient: bool = False) -> Classif
 
     Args:
         address: of the model.
-        trust: run its code whatever it is.
+        trust: run its code, even if it is not this pipeline's.
         patient: in the middle of the work: do not first check that the tracking server answers.
 
     Raises:
@@ -148,7 +148,7 @@ def load(address: str, *, trust: bool = False, patient: bool = False) -> Classif
 
 @contextmanager
 def fetched(address: str, *, trust: bool = False, patient: bool = False) -> Iterator[Path]:
-    """Give the folder of a model's files, a copy that nobody else writes to, checked: none of its code has run.
+    """Give the folder of a model's files, a copy that no other process writes to, checked: none of its code has run.
 
     Raises:
         TrackingError: there is none, or the tracking server does not answer.
@@ -244,7 +244,7 @@ def _refusal(address: str, found: str) -> UsageError:
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """Turn whatever a store's driver or a model's own code raises into an error that names the address."""
+    """Turn anything that a store's driver or a model's own code raises into an error that names the address."""
     try:
         yield
     except PipelineError:

@@ -66,7 +66,7 @@ MACHINE = "machine"
 CORES = "cores"  # that the training had to itself
 VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
 ERROR = "error"  # why it did not end well
-COMPARISON = "comparison"  # the ids of the comparisons that a run is in, parted by commas
+COMPARISON = "comparison"  # the ids of the comparisons that a run is in, separated by commas
 MARK = "comparison."  # and the id of a comparison: that the run is in it
 BEST_GROUP = "best"  # of a comparison: its recommended group
 AGAINST, STANDING = "against", "standing"  # what a comparison was checked against, and the result
@@ -179,7 +179,7 @@ class TrackedRun:
 
     @property
     def trials(self) -> dict[int, dict[str, Any]]:
-        """Of a search: the id of the run of each trial, its parameters and whether it was taken over, by number."""
+        """Of a search: the id of the run of each trial, its parameters and whether it was reused, by number."""
         found = {tag.removeprefix(TRIAL): text for tag, text in self.tags.items() if tag.startswith(TRIAL)}
         return {int(number): json.loads(text) for number, text in found.items()}
 

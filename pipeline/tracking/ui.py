@@ -12,10 +12,10 @@ from pipeline.tracking.connection import client
 from pipeline.tracking.schema import TrackedRun
 
 LOCAL = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves unless told."""
+"""Where `mlflow ui` serves by default."""
 
 DEFAULT_STORE = Path("mlflow.db")
-"""The store that `mlflow ui` shows unless told."""
+"""The store that `mlflow ui` shows by default."""
 
 KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 """The tag by which MLflow's UI tells experiments of models from those of generative AI."""

@@ -1,7 +1,7 @@
 """What makes two trainings the same: a digest of all that settles their numbers.
 
 That is the parameters as they apply to the data, the data, and the code: the modules that split, train and score
-(:data:`CODE`), whatever these import of this package, the file of a custom cell, and the versions of TensorFlow
+(:data:`CODE`), all that these import of this package, the file of a custom cell, and the versions of TensorFlow
 and Keras. A message in the terminal, the report's page or the server may change; the numbers do not, and neither does
 the fingerprint.
 """
@@ -28,7 +28,7 @@ def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
 
 
 def of(settings: Settings, data: DataSet) -> str:
-    """Return the fingerprint of a training: two that have the same are twins, with the same numbers on one machine."""
+    """Return the fingerprint of a training: two with the same one give the same numbers on one machine."""
     return of_parameters(parameters(settings, data), data.digest)
 
 

@@ -1,4 +1,4 @@
-"""Names of runs, groups and models: the cell, then whatever is not as it is by default, then the seed."""
+"""Names of runs, groups and models: the cell, then each parameter that is not the default, then the seed."""
 
 from collections.abc import Sequence
 from dataclasses import fields
