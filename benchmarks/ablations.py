@@ -24,8 +24,7 @@ from pipeline import recipes
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -28,8 +28,7 @@ from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 from pipeline.startup import start_tensorflow
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"

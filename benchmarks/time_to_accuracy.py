@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 from pipeline import recipes
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGETS = [0.9732, 0.99]

@@ -1,8 +1,8 @@
 """The table of commands: what each is called, what it takes, and what it returns.
 
 The command line (``cli``) and the functions for Python (``api``) are both made from :data:`COMMANDS`. The command
-``train`` is the function ``train`` of the module ``stages/train.py``, and so for all but those whose first steps are in
-``stages/entry.py``. A stage is imported when it runs: TensorFlow and MLflow take seconds, and ``--help`` should not.
+``compare`` is the function ``compare`` of the module ``stages/compare.py``, unless the table names another module.
+A stage is imported when it runs: TensorFlow and MLflow take seconds, and ``--help`` should not.
 """
 
 import importlib
@@ -192,7 +192,6 @@ _TABLE = [
             Option("dry_run", bool, "Only a list of the runs, and how long they take.", False),
         ],
         MANY_RUNS,
-        module="entry",
         result=results.Comparison,
     ),
     Command(
@@ -221,7 +220,6 @@ _TABLE = [
             REGISTER,
         ],
         UNCHECKED,
-        module="entry",
         result=results.Search,
     ),
     Command(
@@ -260,6 +258,7 @@ _TABLE = [
         "Download the four IDX files of a data set and verify them.",
         ["pipeline download --source ~/my-images"],
         takes=DATA,
+        module="data",
         result=attrgetter("folder"),
     ),
     Command(
@@ -268,6 +267,7 @@ _TABLE = [
         "Validate the downloaded files and split them for training.",
         ["pipeline preprocess --dataset digits"],
         takes=DATA,
+        module="data",
     ),
     Command(
         "train",
@@ -276,6 +276,7 @@ _TABLE = [
         ["pipeline train --cell lstm", "pipeline train --resume RUN_ID"],
         [RESUME, NEW, IGNORE_MEMORY],
         ONE_RUN,
+        module="run",
         result=results.RunResult,
     ),
     Command(
@@ -285,6 +286,7 @@ _TABLE = [
         ["pipeline evaluate --run-id RUN_ID"],
         [Option("run_id", str, "Id of the run whose model is evaluated.", REQUIRED, positional=True), TRUST],
         DATA,
+        module="run",
         result=results.RunResult,
     ),
     Command(

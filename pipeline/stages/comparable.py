@@ -1,15 +1,48 @@
-"""Many training runs under a run that is open, and the report on them: what `compare` and `search` share."""
+"""Comparisons: many runs under a run that is open, and the report on them, which a search shares."""
 
 from collections.abc import Sequence
 
-from pipeline.comparison import report, selection
+from pipeline.comparison import grouping, regression_check, report, selection
 from pipeline.comparison.grouping import Group
+from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.execution import groups, scheduler
+from pipeline.execution import comparison_run, executors, groups, scheduler
 from pipeline.execution.executors import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
+from pipeline.tracking import connection, promotion, ui
+from pipeline.training import preflight
+
+
+def compare(
+    trainings: Sequence[Settings],
+    reporter: Reporter,
+    *,
+    count: int | None,
+    register: str | None,
+    reference: str | None,
+    on: str,
+) -> str:
+    """Train all that is not trained yet, report, and return the id of the comparison's run; failures come last.
+
+    The arguments are those of the command: see :mod:`pipeline.stages.compare`.
+    """
+    connection.connect(reporter.note, writes=True)
+    preflight.check(trainings)
+    with executors.open_executor(on) as executor:
+        if register is not None:
+            promotion.check_name(register)
+        data, _ = prepare.prepared(trainings[0], reporter)
+        former = regression_check.reference(reference, data.digest) if reference else None
+        with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
+            finished = trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    if former is not None:
+        regression_check.check(parent, finished, former, str(reference), reporter, register=register)
+    if register is not None:
+        promotion.promote(grouping.recommended(finished).best.run_id, register, reporter=reporter)
+    reporter.result(ui.where(parent, "the comparison"))
+    return parent
 
 
 def trained(

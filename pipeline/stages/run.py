@@ -1,17 +1,20 @@
-"""All stages in order, in one process and one MLflow run.
+"""One run: all stages in order (`run`), or training and evaluation alone (`train`, `evaluate`).
 
 pipeline run --cell gru
-pipeline run --resume 4fdc…
-mlflow run . --env-manager uv -P cell=gru
+pipeline train --resume 4fdc…
+pipeline evaluate --run-id 4fdc…
+
+A run that was interrupted is resumed after its last finished epoch, to the same numbers. One that has finished is
+reused.
 """
 
-from pipeline.data import prepare
-from pipeline.data.splits import DataSet
+from pipeline.data import prepare, processed
+from pipeline.errors import TrackingError
 from pipeline.progress import Reporter
-from pipeline.settings import Settings
+from pipeline.settings import DataSettings, Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection, promotion, store, ui
-from pipeline.training import preflight, resuming
+from pipeline.tracking import connection, promotion, schema, store, ui
+from pipeline.training import evaluation, preflight, resuming
 from pipeline.training.resuming import ExistingRun, RunState
 
 
@@ -22,53 +25,75 @@ def run(
 
     Args:
         settings: the parameters.
-        reporter: told how far it is.
-        resume: the id of a run to resume, that was interrupted or that `train` has left without an evaluation.
+        reporter: shows the progress.
+        resume: the id of a run to resume: an interrupted one, or one that was trained but not evaluated.
         new: train again, even if the same run is finished or was interrupted.
         force: train even if the memory is estimated to be too small.
         register: the name to register the model under; it becomes champion if it is better than the present one.
     """
     if register is not None:
         promotion.check_name(register)
-    connection.connect(reporter.note, writes=True)
-    settings, data, seconds, existing = _prepared(settings, reporter, resume=resume, new=new)
-    if existing and existing.state is RunState.FINISHED:
-        run_id = resuming.reuse(existing.run, data, reporter)
-    else:
-        run_id = _trained(settings, data, reporter, seconds, existing, force=force)
+    run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=True)
     if register is not None:
         promotion.promote(run_id, register, reporter=reporter)
-    reporter.result(f"Run {run_id} holds all of it. {ui.look_at(store.get_run(run_id))}")
+    reporter.result(ui.where(run_id, "all of it"))
     return run_id
 
 
-def _prepared(
-    settings: Settings, reporter: Reporter, *, resume: str | None, new: bool
-) -> tuple[Settings, DataSet, dict[str, float], ExistingRun | None]:
-    """Return the parameters, the data, the seconds that each stage took, and the run to reuse or to resume."""
-    if resume:
-        existing, settings, data = resuming.resumed(resume, settings, evaluate=True)
-        return settings, data, {}, existing
-    preflight.check([settings])
-    data, seconds = prepare.prepared(settings, reporter)
-    return settings, data, seconds, resuming.find_earlier(settings, data, reporter, new=new, evaluate=True)
+def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool) -> str:
+    """Train on the processed data, unless that was done before; return the id of the MLflow run.
+
+    The arguments are those of :func:`run`.
+    """
+    run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=False)
+    reporter.result(ui.where(run_id, "the training and its model"))
+    return run_id
 
 
 def _trained(
-    settings: Settings,
-    data: DataSet,
-    reporter: Reporter,
-    seconds: dict[str, float],
-    existing: ExistingRun | None,
-    *,
-    force: bool,
+    settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool, all_stages: bool
 ) -> str:
-    """Train and evaluate in a new run, or in the existing one; return its id."""
+    """Return the id of the run of a training: a new one, a resumed one, or a finished one that is reused."""
+    connection.connect(reporter.note, writes=True)
+    used: ExistingRun | None
+    seconds: dict[str, float] = {}
+    if resume:
+        used, settings, data = resuming.resumed(resume, settings, evaluate=all_stages)
+    else:
+        preflight.check([settings])
+        data, seconds = prepare.prepared(settings, reporter) if all_stages else (processed.find(settings), {})
+        used = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
+    if used and used.state is RunState.FINISHED:
+        return resuming.reuse(used.run, data, reporter)
     start_tensorflow(settings.shards)
     from pipeline.training import training
 
-    with training.open_run(settings, data, resume=existing and existing.run, force=force) as opened:
+    with training.open_run(settings, data, resume=used and used.run, force=force) as opened:
         store.log_missing_metrics(opened.run, seconds)
         training.train(opened, reporter)
-        training.evaluate(opened, reporter)
+        if all_stages:
+            training.evaluate(opened, reporter)
     return opened.run_id
+
+
+def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: bool = False) -> str:
+    """Test the model of a run on the test images, and log the results on that run; return its id.
+
+    Args:
+        settings: where the data is that it was trained on.
+        reporter: shows the result.
+        run_id: the run.
+        trust: run the code of a model that this pipeline did not log.
+
+    Raises:
+        DataError: the data that the run was trained on is not in ``data_dir``.
+        TrackingError: there is no such run, or it holds no model.
+        UsageError: the model is not of this pipeline, and not trusted.
+    """
+    connection.connect(reporter.note, writes=True)
+    tags = store.get_run(run_id).tags
+    if schema.DATASET_DIGEST not in tags:
+        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run_id!r}, which is none.")
+    data = processed.find_by_digest(settings.data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
+    evaluation.evaluate(run_id, data, reporter, trust=trust)
+    return run_id

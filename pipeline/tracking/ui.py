@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 
-from pipeline.tracking import connection, schema
+from pipeline.tracking import connection, schema, store
 from pipeline.tracking.connection import client
 from pipeline.tracking.schema import TrackedRun
 
@@ -37,8 +37,12 @@ configuration, with means over seeds. Tick the groups of a comparison, then *Com
 """
 
 
-def look_at(run: TrackedRun) -> str:
-    """Return a sentence on how to look at a run, with the address of its page; it names no password."""
+def where(run_id: str, what: str) -> str:
+    """Return which run holds what a command has made, and how to look at it; no password is in the address."""
+    return f"Run {run_id} holds {what}. {_look_at(store.get_run(run_id))}"
+
+
+def _look_at(run: TrackedRun) -> str:
     if page := page_of(run):
         return f"Look at it at {page}"
     file = connection.file()

@@ -16,8 +16,7 @@ from pipeline.data.splits import DataSet
 from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 from tests.unit.data_fixtures import (
     STEMS,
     TEST_IMAGES,

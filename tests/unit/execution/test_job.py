@@ -15,8 +15,7 @@ from pipeline.execution.executors import LocalExecutor
 from pipeline.execution.job import Job
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 from pipeline.tracking import schema, store
 from tests.runs import new_run
 

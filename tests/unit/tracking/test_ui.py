@@ -48,7 +48,7 @@ def test_the_sentence_names_the_page_of_the_run(
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=tmp_path))
 
-    assert f"Look at it {expected.format(folder=tmp_path)}{PAGE}" == ui.look_at(RUN)
+    assert f"Look at it {expected.format(folder=tmp_path)}{PAGE}" == ui._look_at(RUN)
 
 
 @pytest.mark.usefixtures("new_store")

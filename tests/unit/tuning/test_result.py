@@ -12,8 +12,7 @@ from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 from pipeline.training import fingerprints
 from pipeline.tuning import report, space
 from pipeline.tuning.result import SearchResult

@@ -16,8 +16,7 @@ from pipeline.execution.job import Done, Job, Opened
 from pipeline.execution.worker_pool import Event, ShouldContinue
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.download import download
-from pipeline.stages.preprocess import preprocess
+from pipeline.stages.data import download, preprocess
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space, trials
 from pipeline.tuning.study import FAILURES, Study
