@@ -4,6 +4,7 @@
     pipeline compare --cells gru --hidden-units 64,128 --dry-run
 
 The same command continues a comparison that was interrupted: finished runs are reused, and interrupted ones resume.
+The workers start while this process imports MLflow.
 """
 
 from collections.abc import Sequence
@@ -26,11 +27,14 @@ def compare(
 ) -> str | None:
     """Compare, and return the id of the comparison's run; with ``dry_run`` only list what there is to do.
 
-    The workers start while this process imports MLflow. The other arguments are the options of the command.
-
     Args:
         trainings: the parameters of each; they share their data.
         reporter: shows the progress.
+        workers: number of trainings in parallel; by default what cores and memory allow.
+        on: where it trains: local, ray, or the address of a Ray cluster.
+        register: the name to register the best model of the recommended configuration under.
+        against: a model, a run or a comparison that the recommended configuration must not be worse than.
+        dry_run: train nothing.
     """
     count = workers or worker_pool.default_workers(len(trainings))
     if dry_run:

@@ -40,12 +40,9 @@ def search(
         given: the parameters that all trials share.
         reporter: shows the progress and the result.
         ranges: of the parameters that are searched; None: the default ones of each cell.
-        on, register: the options of the command.
+        on: where it trains: local, ray, or the address of a Ray cluster.
+        register: name to register the best trial's model by; it becomes champion if it is better.
         limits: those of a :class:`Budget`.
-
-    Raises:
-        TrainingError: no trial is complete, or several in a row have failed.
-        UsageError: the search space does not fit the data or the memory, or a trial cannot end in time.
     """
     chosen, budget = space.of(given, [ranges] if isinstance(ranges, str) else ranges or []), Budget(**limits)
     if register is not None:
@@ -58,7 +55,12 @@ def search(
 
 
 def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tuple[str, str]:
-    """Search and report; return the ids of the search's run and of the winner's."""
+    """Search and report; return the ids of the search's run and of the winner's.
+
+    Raises:
+        TrainingError: no trial is complete, or several in a row have failed.
+        UsageError: the search space does not fit the data or the memory, or a trial cannot end in time.
+    """
     connection.connect(reporter.note, writes=True)
     preflight.check([chosen.base(cell) for cell in chosen.cells])
     with executors.open_executor(on) as executor:
