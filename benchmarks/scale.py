@@ -52,7 +52,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
-from pipeline.tracking import children, connection, lifecycle, lineage, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
@@ -82,10 +82,10 @@ def sleep(job: Job, send: Send, epoch_seconds: float, *, remote: bool) -> Done:
     with lifecycle.open_run(job.name, tags, parent=job.parent, resume=resume) as run:
         run_id, checkpoints = run.run_id, open_store(job.settings.data_dir, remote=run.has_remote_checkpoint)
         store.log_parameters(run, fingerprints.parameters(job.settings, data))
-        lineage.log_origin(run, data, gpus=[])
+        lifecycle.log_origin(run, data, gpus=[])
         store.log_tags(run_id, {schema.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
-        children.mark(run_id, job.parent)
+        store.mark(run_id, job.parent)
         history = list(_epochs(job, send, checkpoints=checkpoints, run=run, seconds=epoch_seconds))
         store.write_file(run_id, "model/model.bin", os.urandom(MODEL))
         _log_end(run_id, history, data)

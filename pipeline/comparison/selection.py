@@ -12,7 +12,7 @@ from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.evaluation import metrics
 from pipeline.settings import command, option
-from pipeline.tracking import children, schema, store, ui
+from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 
 
@@ -36,7 +36,7 @@ def of_parent(parent: str) -> Selection:
         TrackingError: there is no such run, it has no finished runs, or they are of different data.
     """
     trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
-    runs = [run for run in children.of(parent) if run.is_training and run.run_id not in trials]
+    runs = [run for run in store.members(parent) if run.is_training and run.run_id not in trials]
     if not runs:
         raise TrackingError(
             f"parent must be a run that has training runs as children; got {parent!r}, which has none. "
@@ -54,7 +54,7 @@ def of_filter(filter_string: str) -> Selection:
     """
     if not filter_string.strip():
         raise UsageError(
-            "filter must be an MLflow filter such as \"tags.comparison = 'first'\"; got an empty one, which would "
+            "filter must be an MLflow filter such as \"params.cell = 'gru'\"; got an empty one, which would "
             "match every run."
         )
     matches = store.find_runs(filter_string)
@@ -144,6 +144,6 @@ def _load(run: TrackedRun, parent: str | None) -> Result:
         answers=answers,
         tags=run.tags,
         finished=run.ended or run.started,
-        reused=parent is not None and not children.belongs_to(run, parent),
-        address=ui.page_of(run),
+        reused=parent is not None and not store.belongs_to(run, parent),
+        address=lifecycle.page_of(run),
     )

@@ -8,7 +8,7 @@ from pipeline import digests
 from pipeline.data.splits import DataSet
 from pipeline.execution import grid
 from pipeline.settings import Settings
-from pipeline.tracking import children, lifecycle, lineage, schema, store
+from pipeline.tracking import lifecycle, schema, store
 from pipeline.training import fingerprints, naming, resuming
 from pipeline.training.checkpoints import open_store
 from pipeline.training.locks import RunLocks
@@ -55,7 +55,7 @@ def opened_as(
     with nullcontext() if remote else RunLocks(data_dir).hold(checkpoint):
         with lifecycle.open_run(name, tags, resume=known) as run:
             store.log_parameters(run, parameters)
-            children.mark(run.run_id, run.run_id)
-            lineage.log_inputs(run, data)
+            store.mark(run.run_id, run.run_id)
+            lifecycle.log_inputs(run, data)
             yield run.run_id
         open_store(data_dir, remote=remote).remove(run.checkpoint)

@@ -13,7 +13,7 @@ from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures
 from pipeline.execution.job import Job
-from pipeline.tracking import children, lifecycle, lineage, schema, store
+from pipeline.tracking import lifecycle, schema, store
 from pipeline.training import fingerprints, naming
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
@@ -32,10 +32,10 @@ def make(
         jobs: the job of each, by the id of its run.
         failed: jobs that failed: their groups are not complete.
     """
-    existing = {run.name: run for run in children.of(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
+    existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
     incomplete = {naming.group(job.name) for job in failed}
     cells = [group.cell for group in groups]
-    tags = schema.of_kind(schema.GROUP) | {schema.COMPARISON: comparison}
+    tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
     for group in groups:
         job = jobs[group.results[0].run_id]
         name = naming.group(job.name)
@@ -49,7 +49,7 @@ def make(
         run_id = lifecycle.create_child(comparison, name, tags | colour)
         made = store.get_run(run_id)
         store.log_parameters(made, parameters)
-        lineage.log_inputs(made, data)
+        lifecycle.log_inputs(made, data)
         _fill(run_id, group)
 
 

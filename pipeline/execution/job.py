@@ -17,7 +17,7 @@ from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import children, schema, store
+from pipeline.tracking import schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, resuming
 from pipeline.training.locks import LockedError, RunLocks
@@ -178,9 +178,9 @@ def _opened(job: Job, data: DataSet, resume: TrackedRun | None, *, remote: bool)
 
 def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
-    own = children.belongs_to(run, job.parent)
+    own = store.belongs_to(run, job.parent)
     send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
-    children.mark(run.run_id, job.parent)
+    store.mark(run.run_id, job.parent)
     return Done(run_id=run.run_id, pruned=run.is_pruned)
 
 
@@ -198,7 +198,7 @@ def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> D
 
     keras.backend.clear_session()  # forgets the training before
     send(Opened(run_id=opened.run_id, state="resumes" if is_resumed else "trains"))
-    children.mark(opened.run_id, job.parent)
+    store.mark(opened.run_id, job.parent)
     has_model = training.train(opened, Reporter(), should_continue=send)
     if job.evaluate:
         send("evaluates")

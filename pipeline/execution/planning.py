@@ -8,7 +8,7 @@ from pipeline.data.splits import DataSet
 from pipeline.machine import usable_cores
 from pipeline.progress import duration
 from pipeline.settings import WITHOUT_EFFECT, Settings
-from pipeline.tracking import connection, lineage, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, naming, resuming
 from pipeline.training.checkpoints import LocalCheckpoints
@@ -53,7 +53,7 @@ def plan(trainings: Sequence[Settings], data: DataSet | None, *, count: int) -> 
 def _earlier(data: DataSet) -> list[TrackedRun]:
     """Return the runs on this data that have finished on a machine like this one."""
     found = store.find_runs(f"attributes.status = 'FINISHED' and tags.{schema.DATASET_DIGEST} = '{data.digest}'")
-    here = [run for run in found if run.tags.get(schema.MACHINE, "").startswith(lineage.processor())]
+    here = [run for run in found if run.tags.get(schema.MACHINE, "").startswith(lifecycle.processor())]
     return [run for run in here if run.is_training and run.is_evaluated and schema.SECONDS_TRAIN in run.metrics]
 
 

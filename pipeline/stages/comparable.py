@@ -11,7 +11,7 @@ from pipeline.execution import comparison_run, executors, groups, scheduler
 from pipeline.execution.executors import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import connection, promotion, ui
+from pipeline.tracking import connection, lifecycle, promotion
 from pipeline.training import preflight
 
 
@@ -41,7 +41,7 @@ def compare(
         regression_check.check(parent, finished, former, str(reference), reporter, register=register)
     if register is not None:
         promotion.promote(grouping.recommended(finished).best.run_id, register, reporter=reporter)
-    reporter.result(ui.where(parent, "the comparison"))
+    reporter.result(lifecycle.where(parent, "the comparison"))
     return parent
 
 

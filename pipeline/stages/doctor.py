@@ -19,11 +19,11 @@ from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import expanded
 from pipeline.startup import gpus, start_tensorflow
-from pipeline.tracking import connection, lineage
+from pipeline.tracking import connection, lifecycle
 from pipeline.training.checkpoints import LocalCheckpoints
 from pipeline.training.locks import RunLocks
 
-PACKAGES = (*lineage.RECORDED_PACKAGES, "pandas", "pyarrow", "typer", "uv")
+PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pandas", "pyarrow", "typer", "uv")
 
 Lines = Iterator[tuple[str, str]]
 
@@ -69,7 +69,7 @@ def _installed() -> Lines:
 
 
 def _machine() -> Lines:
-    yield "processor", f"{lineage.processor()}, {usable_cores()} cores usable"
+    yield "processor", f"{lifecycle.processor()}, {usable_cores()} cores usable"
     start_tensorflow(usable_cores())
     yield "GPU", ", ".join(gpus()) or "none that TensorFlow can use"
     yield "memory", f"{disk.shown(free_memory())} free of {disk.shown(total_memory())}"

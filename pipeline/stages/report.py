@@ -1,7 +1,7 @@
 """Compare trainings that have finished: one page, its tables and figures.
 
 pipeline report --parent 4fdc…
-pipeline report --filter "tags.comparison = 'first'"
+pipeline report --filter "params.cell = 'gru'"
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from pipeline.errors import TrackingError
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection, promotion, schema, store, ui
+from pipeline.tracking import connection, lifecycle, promotion, schema, store
 from pipeline.training import evaluation, preflight, resuming
 from pipeline.training.resuming import ExistingRun, RunState
 
@@ -36,7 +36,7 @@ def run(
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=True)
     if register is not None:
         promotion.promote(run_id, register, reporter=reporter)
-    reporter.result(ui.where(run_id, "all of it"))
+    reporter.result(lifecycle.where(run_id, "all of it"))
     return run_id
 
 
@@ -46,7 +46,7 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bo
     The arguments are those of :func:`run`.
     """
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=False)
-    reporter.result(ui.where(run_id, "the training and its model"))
+    reporter.result(lifecycle.where(run_id, "the training and its model"))
     return run_id
 
 

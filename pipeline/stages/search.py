@@ -16,7 +16,7 @@ from pipeline.execution import executors
 from pipeline.execution.executors import Executor
 from pipeline.progress import Reporter
 from pipeline.stages import comparable
-from pipeline.tracking import connection, promotion, ui
+from pipeline.tracking import connection, lifecycle, promotion
 from pipeline.training import preflight
 from pipeline.tuning import report, search_run, space
 from pipeline.tuning.result import SearchResult
@@ -50,7 +50,7 @@ def search(
     parent, winner = _searched(chosen, budget, reporter, on)
     if register is not None:
         promotion.promote(winner, register, reporter=reporter)
-    reporter.result(ui.where(parent, "the search"))
+    reporter.result(lifecycle.where(parent, "the search"))
     return parent
 
 

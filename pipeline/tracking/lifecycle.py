@@ -1,24 +1,42 @@
-"""How a run starts and how it ends: finished, failed or killed.
+"""A run from its start to its end, what its numbers depend on beside its parameters, and its page in MLflow's UI.
 
 If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that one is used. What a run holds is in
 ``store.py``.
 """
 
+import json
 import os
+import platform
 import re
+import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import mlflow
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.numpy_dataset import from_numpy
+from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
+from mlflow.utils.git_utils import get_git_commit
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import __version__
 from pipeline.errors import PipelineError
-from pipeline.tracking import schema, ui
+from pipeline.tracking import connection, schema
 from pipeline.tracking.connection import BRIEF, client, environment, retried
 from pipeline.tracking.schema import TrackedRun
 from pipeline.tracking.store import get_run, log_tags
+
+if TYPE_CHECKING:
+    from pipeline.data.splits import DataSet, Split
 
 STOPPED = "Stopped by Ctrl-C or a termination signal."
 """The tag ``error`` of a run that was killed."""
@@ -26,7 +44,19 @@ STOPPED = "Stopped by Ctrl-C or a termination signal."
 SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a user's --run-name stays
 
+RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
+PROJECT = "recurrent-mlflow-pipeline"
+
+LOCAL = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves by default."""
+
+DEFAULT_STORE = Path("mlflow.db")
+"""The store that `mlflow ui` shows by default."""
+
 _attached: dict[str, str] = {}
+
+
+# --- start and end --------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -43,7 +73,7 @@ def attached(path: str, text: str) -> Iterator[None]:
 def open_run(
     name: str, tags: Mapping[str, str], *, parent: str | None = None, resume: TrackedRun | None = None
 ) -> Iterator[TrackedRun]:
-    """Open a new run, the one that ``mlflow run`` has opened, or one to resume; give it as it is then.
+    """Open a new run, the one that ``mlflow run`` has opened, or one to resume; yield it as it is then.
 
     It ends as FINISHED; as KILLED on Ctrl-C; as FAILED on any other exception. The tag ``error`` holds the reason.
     System metrics are sampled throughout.
@@ -55,17 +85,21 @@ def open_run(
         resume: the run to resume.
     """
     project = project_run()
+    status, reason = "FINISHED", ""
     with environment({"MLFLOW_RUN_ID": project}) if project else nullcontext():  # MLflow drops it when a run ends
         try:
             run = _started(name, tags, parent, resume)
             yield run
-        except BaseException as error:
-            _end_early(error)
-            raise
-        try:
             client().set_terminated(run.run_id)
+        except KeyboardInterrupt:
+            # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
+            status, reason = "KILLED", STOPPED
+            raise
+        except BaseException as error:
+            status, reason = "FAILED", str(error) or repr(error)
+            raise
         finally:
-            _detach("FINISHED")
+            _leave(status, reason)
 
 
 def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: TrackedRun | None) -> TrackedRun:
@@ -81,7 +115,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
         log_system_metrics=True,
     )
     run = get_run(started.info.run_id)
-    ui.describe_experiment(run.experiment_id)
+    _describe_experiment(run.experiment_id)
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)
     for path, text in _attached.items():
@@ -89,25 +123,14 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
     return run
 
 
-def _end_early(error: BaseException) -> None:
-    """End the active run, if there is one, with the reason; without waiting for a server that may be the reason."""
-    status, reason = "FAILED", str(error) or repr(error)
-    if isinstance(error, KeyboardInterrupt):
-        # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
-        status, reason = "KILLED", STOPPED
-    if run_id := active_run():
-        with best_effort():
-            client().set_tag(run_id, schema.ERROR, reason)
-        with best_effort():
-            client().set_terminated(run_id, status)
-        _detach(status)
-
-
-def _detach(status: str) -> None:
-    """Let no run be active in this process, even if the server does not answer.
+def _leave(status: str, reason: str) -> None:
+    """Let no run be active in this process; end one that failed, unless the server does not answer, which may be why.
 
     MLflow's own end of a run cannot be repeated: it forgets the run with its first attempt.
     """
+    if reason and (run_id := active_run()):
+        with best_effort():
+            end(run_id, status, reason)
     with best_effort():
         mlflow.end_run(status)
 
@@ -119,11 +142,17 @@ def best_effort() -> Iterator[None]:
         yield
 
 
-def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
-    """End a run whose process died."""
-    if get_run(run_id).status == "RUNNING":
+def end(run_id: str, status: str = "FINISHED", reason: str = "") -> None:
+    """End a run that is not the active one, with the reason if it did not finish."""
+    if reason:
         client().set_tag(run_id, schema.ERROR, reason)
-        client().set_terminated(run_id, status)
+    client().set_terminated(run_id, status)
+
+
+def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
+    """End a run whose process died, unless it had ended before."""
+    if get_run(run_id).status == "RUNNING":
+        end(run_id, status, reason)
 
 
 def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
@@ -131,11 +160,6 @@ def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
     experiment = get_run(parent).experiment_id
     made = client().create_run(experiment, run_name=name, tags={**tags, schema.PARENT: parent})
     return str(made.info.run_id)
-
-
-def end(run_id: str) -> None:
-    """Finish a run that :func:`create_child` has made."""
-    client().set_terminated(run_id)
 
 
 def delete_run(run_id: str) -> None:
@@ -173,3 +197,105 @@ def _run_name(name: str) -> str:
     project = project_run()
     given = get_run(project).name if project else None
     return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name
+
+
+# --- what its numbers depend on -------------------------------------------------------------------------------------
+
+
+def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: bool = True) -> None:
+    """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
+    tags = {schema.MACHINE: f"{processor()}, {', '.join(gpus) or 'no GPU'}", f"{schema.VERSION}pipeline": __version__}
+    tags |= {f"{schema.VERSION}{package}": metadata.version(package) for package in RECORDED_PACKAGES}
+    if schema.COMMIT not in run.tags and (found := commit()):
+        tags[schema.COMMIT] = found
+    log_tags(run.run_id, tags)
+    log_inputs(run, data, tested=tested)
+
+
+def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:
+    """Log what is trained on and, if it is ``tested``, on what, as data sets of a run, unless it has them."""
+    if not run.has_inputs:
+        splits = {"training": data.train} | ({"test": data.test} if tested else {})
+        client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
+
+
+def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
+    """Return what a metric is of: a logged model on one of the data sets that :func:`log_inputs` has logged."""
+    return {"model_id": model_id, "dataset_name": f"{data.name}-{context}", "dataset_digest": data.digest8}
+
+
+def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
+    is_place = data.source.startswith(("http://", "https://")) or Path(data.source).is_absolute()
+    source = data.source if is_place else CodeDatasetSource(tags={"source": data.source})  # such as scikit-learn
+    name = f"{data.name}-{context}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
+        described = from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
+    return DatasetInput(Dataset(**described.to_dict()), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+
+
+def processor() -> str:
+    """Return such as ``AMD EPYC, 2 cores``: how the tag of this machine begins."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    return f"{cpu}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    """Return the commit of this package: of the checkout that it lies in, or that it was installed from; or nothing."""
+    checkout = Path(__file__).parents[2]
+    if (checkout / ".git").exists():
+        return get_git_commit(str(checkout)) or ""
+    for installed in metadata.distributions(name=PROJECT):
+        origin = json.loads(installed.read_text("direct_url.json") or "{}")
+        return str(origin.get("vcs_info", {}).get("commit_id", ""))
+    return ""
+
+
+# --- what a person sees ---------------------------------------------------------------------------------------------
+
+
+def where(run_id: str, what: str) -> str:
+    """Return which run holds what a command has made, and how to look at it; no password is in the address."""
+    return f"Run {run_id} holds {what}. {_look_at(get_run(run_id))}"
+
+
+def _look_at(run: TrackedRun) -> str:
+    if page := page_of(run):
+        return f"Look at it at {page}"
+    file = connection.file()
+    is_default = file is not None and file.resolve() == DEFAULT_STORE.resolve()
+    store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
+    return f"Look at it with: mlflow ui{store}, then open {_page(LOCAL, run)}"
+
+
+def page_of(run: TrackedRun) -> str:
+    """Return the address of a run's page on its tracking server; nothing if the store has no server."""
+    parts = urlsplit(mlflow.get_tracking_uri())
+    if parts.scheme not in ("http", "https"):
+        return ""
+    return _page(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}", run)
+
+
+def _page(server: str, run: TrackedRun) -> str:
+    # Without the workflow, MLflow's UI shows the run as one of generative AI.
+    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+
+
+@cache
+def _describe_experiment(experiment_id: str) -> None:
+    """Describe an experiment, once; what a person has written stays."""
+    tags = client().get_experiment(experiment_id).tags
+    for name, text in schema.OF_EXPERIMENT.items():
+        if name not in tags:
+            client().set_experiment_tag(experiment_id, name, text)
+
+
+def describe_result(run: TrackedRun, result: str) -> None:
+    """Put the result of a training before its description, on the first screen; what a person has written stays."""
+    general = schema.DESCRIPTIONS[schema.TRAINING]
+    if run.tags.get(schema.DESCRIPTION, general).endswith(general):
+        client().set_tag(run.run_id, schema.DESCRIPTION, f"{result}\n\n{general}")

@@ -56,6 +56,25 @@ DESCRIPTIONS = {
     STAGE: "A command of `mlflow run` that trained nothing: its results are in the run above this one, or in files.",
 }
 """What a run of each kind is, for whoever reads the UI."""
+OF_EXPERIMENT = {
+    "mlflow.experimentKind": "custom_model_development",  # else the UI takes it for one of generative AI
+    DESCRIPTION: """Recurrent networks that read images row by row.
+
+**Runs**, by their tag `kind`: a `training`; a `comparison` of several; between the two a `group` for each
+configuration, with means over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
+
+| metric | what it is |
+| --- | --- |
+| `cost`, `accuracy` | of the training images in an epoch: mean cross-entropy in nats, share that is right |
+| `val_cost`, `val_accuracy` | of the validation images after the epoch, by the weights as they stand |
+| `best_val_accuracy`, `best_epoch` | of the epoch whose weights are kept |
+| `test_cost`, `test_accuracy` | of the kept weights on the test images, which decide nothing |
+| `epoch_seconds`, `train_seconds` | of training alone, without validation and logging |
+| `cpu_seconds` | processor time of all cores in the epochs: equal on a busy machine and a quiet one, nearly |
+| `…_sd`, `…_min`, `…_max` | of a group: standard deviation, lowest, highest over its seeds |
+""",
+}
+"""The tags of an experiment that the pipeline has opened."""
 FINGERPRINT = "fingerprint"  # by which the same training is found again
 CHECKPOINT = "checkpoint"  # the name of its checkpoint on one machine; ON_SERVER: its files are the run's own
 ON_SERVER = "server"
@@ -66,8 +85,7 @@ MACHINE = "machine"
 CORES = "cores"  # that the training had to itself
 VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
 ERROR = "error"  # why it did not end well
-COMPARISON = "comparison"  # the ids of the comparisons that a run is in, separated by commas
-MARK = "comparison."  # and the id of a comparison: that the run is in it
+MEMBER_OF = "comparison."  # and the id of a comparison: that it has trained or reused the run
 BEST_GROUP = "best"  # of a comparison: its recommended group
 AGAINST, STANDING = "against", "standing"  # what a comparison was checked against, and the result
 BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
@@ -168,21 +186,7 @@ class TrackedRun:
         return [name for name in OF_A_FINISHED_TRAINING if name not in self.metrics]
 
     @property
-    def comparisons(self) -> list[str]:
-        """The ids of the comparisons that it is listed in."""
-        return [each for each in self.tags.get(COMPARISON, "").split(",") if each]
-
-    @property
-    def marks(self) -> set[str]:
-        """The ids of the comparisons that have marked it as theirs."""
-        return {tag.removeprefix(MARK) for tag in self.tags if tag.startswith(MARK)}
-
-    @property
     def trials(self) -> dict[int, dict[str, Any]]:
         """Of a search: the id of the run of each trial, its parameters and whether it was reused, by number."""
         found = {tag.removeprefix(TRIAL): text for tag, text in self.tags.items() if tag.startswith(TRIAL)}
         return {int(number): json.loads(text) for number, text in found.items()}
-
-    def is_child_of(self, run_id: str) -> bool:
-        """Return whether it names that run as its parent."""
-        return self.tags.get(PARENT) == run_id

@@ -1,4 +1,4 @@
-"""What a run holds, in and out: parameters, tags, metrics, tables, figures, files.
+"""What a run holds, in and out: parameters, tags, metrics, tables, figures, files; and the members of a comparison.
 
 Everything is logged by run id, so that a stage can add to a run that has ended.
 How a run begins and ends is in ``lifecycle.py``.
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_METRICS = 1_000
 """Metrics that a server takes in one request."""
+
+EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name != "epoch")
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -84,7 +86,7 @@ def find_runs(
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             raise UsageError(
-                f"filter: expected an MLflow filter such as \"tags.comparison = 'first'\", received {filter_string!r}. "
+                f"filter: expected an MLflow filter such as \"params.cell = 'gru'\", received {filter_string!r}. "
                 f"MLflow says: {first_line(error)}"
             ) from None
     return [_tracked(run) for run in found]
@@ -111,6 +113,33 @@ def _typed(value: str) -> str:
     return "".join(shlex.split(value)) if value.startswith("'") else value
 
 
+# --- members of a comparison ----------------------------------------------------------------------------------------
+
+
+def mark(run_id: str, comparison: str) -> None:
+    """Mark a run as a member of a comparison that has trained or reused it; a run may be a member of several."""
+    client().set_tag(run_id, f"{schema.MEMBER_OF}{comparison}", "true")
+
+
+def belongs_to(run: TrackedRun, comparison: str) -> bool:
+    """Return whether a comparison has trained a run: it is a child of it, or of one of its groups."""
+    parent = run.tags.get(schema.PARENT)
+    group = find_run(parent) if parent and parent != comparison else None
+    return parent == comparison or (group is not None and group.tags.get(schema.PARENT) == comparison)
+
+
+def members(comparison: str) -> list[TrackedRun]:
+    """Return the children and the other members of a comparison, by their start.
+
+    Raises:
+        TrackingError: there is no such run, or its id is not valid.
+    """
+    experiment = get_run(comparison).experiment_id
+    filters = (f"tags.`{schema.PARENT}` = '{comparison}'", f"tags.`{schema.MEMBER_OF}{comparison}` = 'true'")
+    found = {run.run_id: run for each in filters for run in find_runs(each, experiment=experiment)}
+    return sorted((run for run in found.values() if run.run_id != comparison), key=lambda run: run.started)
+
+
 # --- parameters, tags and metrics -----------------------------------------------------------------------------------
 
 
@@ -131,7 +160,7 @@ def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
 def log_metrics(
     run_id: str, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None, *, step: int = 0
 ) -> None:
-    """Log metrics by name, in one request; with a :func:`lineage.subject`, the UI shows them beside its model, too."""
+    """Log metrics by name; with a :func:`lifecycle.subject`, the UI shows them beside its model, too."""
     log_history(run_id, {step: metrics}, subject)
 
 
@@ -163,25 +192,15 @@ def history_of(run_id: str, metric: str) -> dict[int, float]:
 
 def log_epoch(run_id: str, record: EpochRecord) -> None:
     """Log the metrics of an epoch; the step is the epoch, from 1."""
-    log_metrics(run_id, _epoch_metrics(record), step=record.epoch)
+    log_metrics(run_id, {name: getattr(record, name) for name in EPOCH_METRICS}, step=record.epoch)
 
 
 def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
-    """Log what the run does not have of the epochs: it may have been interrupted while it logged the last of them."""
-    names = _epoch_metrics(records[0]) if records else {}
-    present = {name: history_of(run_id, name) for name in names}
-    steps = {record.epoch: _epoch_metrics(record) for record in records}
-    log_history(
-        run_id,
-        {
-            step: {name: value for name, value in metrics.items() if step not in present[name]}
-            for step, metrics in steps.items()
-        },
-    )
-
-
-def _epoch_metrics(record: EpochRecord) -> dict[str, float]:
-    return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "epoch"}
+    """Log the metrics that the run does not have of the epochs: the last of them may be incomplete."""
+    for name in EPOCH_METRICS:
+        present = history_of(run_id, name)
+        missing = [record for record in records if record.epoch not in present]
+        log_history(run_id, {record.epoch: {name: getattr(record, name)} for record in missing})
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -253,18 +272,14 @@ def read_files(run_id: str, folder: str) -> Iterator[bytes]:
         yield content
 
 
-def remove_files(run_id: str, path: str) -> None:
-    """Remove a file of a run, or a folder with its files, if it is there.
+def remove_checkpoint(run_id: str, folder: str) -> None:
+    """Remove the folder of a checkpoint, and tag its run, so that its files are not looked for any more.
 
     Raises:
         TrackingError: the store refuses it.
     """
-    with explained(f"{path} of run {run_id} cannot be removed"):
+    with explained(f"{folder} of run {run_id} cannot be removed"):
         repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
-        repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
-
-
-def mark_checkpoint_removed(run_id: str) -> None:
-    """Tag a run whose checkpoint is gone, so that its files are not looked for; a deleted run takes no tag."""
-    with suppress(MlflowException):
+        repository.delete_artifacts(folder)  # type: ignore[no-untyped-call]
+    with suppress(MlflowException):  # a deleted run takes no tag
         client().set_tag(run_id, schema.CHECKPOINT, schema.REMOVED)

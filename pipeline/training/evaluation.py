@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import calibration, figures, metrics
 from pipeline.progress import Reporter
-from pipeline.tracking import classifier, lineage, models, schema, store, ui
+from pipeline.tracking import classifier, lifecycle, models, schema, store
 from pipeline.tracking.classifier import Classifier
 
 CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
@@ -45,9 +45,9 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
         schema.SECONDS_EVALUATE: time.perf_counter() - started,
         schema.TEST_ACCURACY: metrics.accuracy(labels, predicted),
     }
-    store.log_metrics(run_id, results, lineage.subject(model_id, data, "test"))
+    store.log_metrics(run_id, results, lifecycle.subject(model_id, data, "test"))
     said = summary(results, data)
-    ui.describe_result(run, said)
+    lifecycle.describe_result(run, said)
     reporter.result(said)
     return results[schema.TEST_ACCURACY]
 

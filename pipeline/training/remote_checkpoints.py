@@ -52,8 +52,7 @@ class RemoteCheckpoints:
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its run has finished."""
-        store.remove_files(name, FOLDER)
-        store.mark_checkpoint_removed(name)
+        store.remove_checkpoint(name, FOLDER)
 
 
 def _whole(content: bytes) -> Snapshot | None:

@@ -18,7 +18,7 @@ from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.settings import Settings
-from pipeline.tracking import lifecycle, lineage, models, schema, store
+from pipeline.tracking import lifecycle, models, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, fingerprints, naming, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
@@ -86,7 +86,7 @@ def open_run(
             checkpoints = open_store(settings.data_dir, remote=run.has_remote_checkpoint)
             store.log_parameters(run, fingerprints.parameters(settings, data))
             store.log_tags(run.run_id, {schema.CORES: str(min(cores or usable_cores(), settings.shards))})
-            lineage.log_origin(run, data, gpus=startup.gpus(), tested=tested)
+            lifecycle.log_origin(run, data, gpus=startup.gpus(), tested=tested)
             _log_cell(run.run_id, settings.cell)
             yield OpenRun(run=run, settings=settings, data=data, checkpoints=checkpoints)
         checkpoints.remove(run.checkpoint)
@@ -142,7 +142,7 @@ def train(opened: OpenRun, reporter: Reporter, should_continue: ShouldContinue =
         schema.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
     }
-    subject = lineage.subject(model_id, opened.data, "training")
+    subject = lifecycle.subject(model_id, opened.data, "training")
     store.log_missing_metrics(opened.run, summary, subject)
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
     return True

@@ -44,7 +44,7 @@ def children(parent: str) -> dict[str, Run]:
 
 def members(parent: str) -> set[str]:
     """Return the ids of the trainings of a comparison, those that it has taken over among them."""
-    query = f"tags.comparison LIKE '%{parent}%' and tags.kind = 'training'"
+    query = f"tags.`comparison.{parent}` = 'true' and tags.kind = 'training'"
     return {run.info.run_id for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 

@@ -107,7 +107,7 @@ def test_it_holds_a_page_with_its_figures(search: Run) -> None:
 
 
 def test_the_winner_is_confirmed_with_seeds_that_the_search_has_not_seen(search: Run, told: str) -> None:
-    query = f"tags.comparison LIKE '%{search.info.run_id}%' and tags.kind = 'training'"
+    query = f"tags.`comparison.{search.info.run_id}` = 'true' and tags.kind = 'training'"
     runs = mlflow.search_runs(filter_string=query, output_format="list")
     assert {"2"} == {run.data.params["seed"] for run in runs if "test_accuracy" in run.data.metrics} - {"1"}
     assert "it takes at least 3" in told or "Nothing better than the start" in told

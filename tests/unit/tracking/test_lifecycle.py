@@ -1,27 +1,26 @@
-"""How a run ends, whatever happens to the server and to the process meanwhile, in a real store."""
+"""How a run ends, whatever happens to the server and the process; which code made it; and what a person sees of it."""
 
 import os
+import subprocess
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from pipeline import __version__
 from pipeline.tracking import lifecycle, schema, store
 from tests.runs import new_run
 
+PROJECT = Path(__file__).parents[3]
 LOCKED = "(sqlite3.OperationalError) database is locked"
 
 
 pytestmark = pytest.mark.usefixtures("new_store")
-
-
-def remove_for_good(run_id: str) -> None:
-    """As `mlflow gc` does it, in less time."""
-    there: Any = SqlAlchemyStore
-    there(os.environ["MLFLOW_TRACKING_URI"], "http://nowhere.invalid")._hard_delete_run(run_id)
 
 
 def failing(call: Callable[..., Any], times: int) -> Callable[..., Any]:
@@ -96,11 +95,99 @@ def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> 
     assert ("report", "stage", parent) == (run.name, run.tags[schema.KIND], run.tags[schema.PARENT])
 
 
-def test_a_run_is_found_until_it_is_removed_for_good() -> None:
+def test_the_run_of_mlflow_run_is_used_although_the_server_did_not_answer_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = new_run("gru")
+    monkeypatch.setenv("MLFLOW_RUN_ID", own)
+    get_run, away = mlflow.MlflowClient.get_run, iter([False, True])  # not for its name, but when it is opened
+
+    def fails_once(client: mlflow.MlflowClient, run_id: str) -> object:
+        if next(away, False):
+            raise MlflowException(LOCKED)
+        return get_run(client, run_id)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
+    with lifecycle.open_run("gru", {}) as opened:
+        assert own == opened.run_id
+
+
+# --- what its numbers depend on -------------------------------------------------------------------------------------
+
+
+def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "log_inputs", lambda *_, **named: None)
     run_id = new_run("gru")
-    lifecycle.delete_run(run_id)
-    found = store.find_run(run_id)
-    assert found is not None
-    assert found.is_deleted
-    remove_for_good(run_id)
-    assert store.find_run(run_id) is None
+    run = store.get_run(run_id)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S607
+
+    lifecycle.log_origin(run, SimpleNamespace(), gpus=[])  # type: ignore[arg-type]
+
+    tags = store.get_run(run_id).tags
+    assert __version__ == tags["version.pipeline"]
+    assert head.stdout.strip() == tags.get("mlflow.source.git.commit", "")
+    assert not any(str(PROJECT) in text for name, text in tags.items() if not name.startswith("mlflow."))
+
+
+@pytest.mark.parametrize(
+    ("origin", "commit"),
+    [
+        ('{"url": "https://host/it.git", "vcs_info": {"vcs": "git", "commit_id": "f00d"}}', "f00d"),
+        ('{"url": "file:///home/me/it", "dir_info": {}}', ""),
+        (None, ""),
+    ],
+)
+def test_a_package_installed_from_git_knows_its_commit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: str | None, commit: str
+) -> None:
+    monkeypatch.setattr(lifecycle, "__file__", str(tmp_path / "site-packages/pipeline/tracking/lifecycle.py"))
+    installed = SimpleNamespace(read_text=lambda name: origin)
+    monkeypatch.setattr(metadata, "distributions", lambda name: [installed])
+
+    assert commit == lifecycle.commit()
+
+
+# --- what a person sees ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("sqlite:///mlflow.db", "with: mlflow ui, then open http://127.0.0.1:5000/"),
+        ("sqlite:///{folder}/mlflow.db", "with: mlflow ui, then open http://127.0.0.1:5000/"),
+        (
+            "sqlite:///{folder}/other.db",
+            "with: mlflow ui --backend-store-uri sqlite:///{folder}/other.db, then open http://127.0.0.1:5000/",
+        ),
+        (
+            "postgresql://me:secret@db/runs",
+            "with: mlflow ui --backend-store-uri 'postgresql://me:***@db/runs', then open http://127.0.0.1:5000/",
+        ),
+        ("https://me:secret@host/mlflow/", "at https://host/mlflow/"),
+    ],
+)
+def test_the_sentence_names_the_page_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=tmp_path))
+
+    monkeypatch.setattr(lifecycle, "get_run", lambda run_id: SimpleNamespace(run_id=run_id, experiment_id="3"))
+    page = "#/experiments/3/runs/7ab?workflowType=machine_learning"
+
+    said = lifecycle.where("7ab", "the search")
+
+    assert f"Run 7ab holds the search. Look at it {expected.format(folder=tmp_path)}{page}" == said
+
+
+def test_the_result_stands_before_the_description_unless_a_person_has_written_one() -> None:
+    run_id = new_run("gru", schema.of_kind(schema.TRAINING))
+
+    for result in ("Test accuracy 97.00%.", "Test accuracy 98.00%."):
+        lifecycle.describe_result(store.get_run(run_id), result)
+        lines = store.get_run(run_id).tags["mlflow.note.content"].split("\n\n")
+        assert [result, schema.DESCRIPTIONS[schema.TRAINING]] == lines
+    store.log_tags(run_id, {"mlflow.note.content": "The one for the paper."})
+    lifecycle.describe_result(store.get_run(run_id), "Test accuracy 99.00%.")
+    assert "The one for the paper." == store.get_run(run_id).tags["mlflow.note.content"]
