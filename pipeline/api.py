@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import notebook
+from pipeline.cli import terminal
 from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import UsageError, of_library
 from pipeline.progress import Reporter
@@ -47,7 +47,7 @@ def _function(command: Command) -> Callable[..., Any]:
         bound = inspect.Signature([*own, *others]).bind(*arguments, **named).arguments
         given = {name: _as_typed(value) for name, value in bound.pop("others", {}).items()}
         paths = {each.name: Path(bound[each.name]) for each in options if each.type is Path and each.name in bound}
-        with _prepared(), notebook.reporter() as reporter:
+        with _prepared(), terminal.reporter() as reporter:
             _check_no_run_is_active(command)
             return command.result(command.run(given, reporter, bound | paths))
 

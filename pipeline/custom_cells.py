@@ -12,12 +12,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import PipelineError, UsageError, first_line
+from pipeline.errors import PipelineError, UsageError, first_line, suggestion
 
 
 class Source(NamedTuple):
@@ -65,9 +64,8 @@ def load(cell: str) -> type:
     if isinstance(kind, type):
         return kind
     classes = [each for each, value in members.items() if isinstance(value, type) and value.__module__ == module]
-    close = get_close_matches(name, classes, n=1)
-    hint = f"Did you mean {module}:{close[0]}?" if close else f"Its classes: {', '.join(classes) or 'none'}."
-    raise UsageError(f"cell: expected a class {name} in {file}, found none. {hint}")
+    hint = suggestion(cell, [f"{module}:{each}" for each in classes]) or f" Its classes: {', '.join(classes) or 'none'}."
+    raise UsageError(f"cell: expected a class {name} in {file}, found none.{hint}")
 
 
 @contextmanager

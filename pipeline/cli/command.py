@@ -1,27 +1,170 @@
-"""A command of the table as Typer runs it: its options, help, reporter and exit code."""
+"""A command of the table as Typer runs it: its options, a file of them, its help, reporter and exit code.
+
+A file of parameters, ``--config experiment.yaml``, has lines such as ``epochs: 10``. A value is taken as the text that
+would be typed, a list as its values separated by commas. Typed options override the file.
+"""
 
 import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from pipeline.cli import configuration, options
-from pipeline.cli.configuration import Configuration
 from pipeline.cli.terminal import TerminalReporter, print_error
-from pipeline.commands import Command
-from pipeline.errors import PipelineError, UsageError, of_library, suggestion
-from pipeline.settings import MLFLOW_RUN_ID
+from pipeline.commands import REQUIRED, Command, Option
+from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
+from pipeline.settings import MLFLOW_RUN_ID, expanded
 from pipeline.startup import interruptible, quieten, relax_garbage_collection
+
+GENERAL = "General"
+QUIET = Option("quiet", bool, "Results and errors only.", False, panel=GENERAL)
+VERBOSE = Option("verbose", bool, "Messages of TensorFlow and MLflow too, and tracebacks.", False, panel=GENERAL)
+
+DECLARED = frozenset({"cell", "cells", "recipe", "seed", "seeds"})
+"""What MLproject declares of the settings: ``mlflow run`` passes it on whether it was typed or not."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_ONLY, annotation=typer.Context)
+
+
+class Configuration(NamedTuple):
+    """A file of parameters.
+
+    Attributes:
+        text: the content of the file.
+        values: by the names of parameters, with underscores; switches are True or False, all else is text.
+    """
+
+    text: str
+    values: Mapping[str, object]
+
+
+def read(path: str) -> Configuration:
+    """Return the parameters that a file holds.
+
+    Raises:
+        UsageError: it cannot be read, or is no YAML file with one value, or a list of values, per name.
+    """
+    import yaml
+
+    try:
+        text = expanded(Path(path)).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        problem = reason(error) if isinstance(error, OSError) else " ".join(str(error).split())
+        raise UsageError(f"config: expected a YAML file, received {path}: {problem}.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"config: expected lines such as `epochs: 10` in {path}, received {str(content)[:100]!r}.")
+    names = {key: "on" if key is True else str(key).replace("-", "_") for key in content}  # YAML 1.1: on is true
+    return Configuration(text, {names[key]: _value(names[key], value, path) for key, value in content.items()})
+
+
+def _value(name: str, value: object, path: str) -> object:
+    if isinstance(value, bool):
+        return value
+    parts: list[Any] = value if isinstance(value, list) else [value]
+    if any(part is None or isinstance(part, dict | list) for part in parts):
+        raise UsageError(f"{name}: expected a value or a list of values in {path}, received {str(value)[:100]!r}.")
+    return ",".join(map(str, parts))
+
+
+def _fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration | None:
+    """Use the parameters of a file for those that are not typed.
+
+    Raises:
+        UsageError: one is none of the command's.
+    """
+    if value is None:
+        return None
+    known = {name_of(parameter): parameter for parameter in ctx.command.params if parameter.name != "config"}
+    defaults: dict[str, object] = {}
+    for name, given in value.values.items():
+        if name not in known:
+            hint = suggestion(name, known) or f" Known are {', '.join(sorted(known))}."
+            raise UsageError(f"config: expected parameters of `{ctx.command_path}`, received {name}.{hint}")
+        defaults[known[name].name] = [given] if getattr(known[name], "multiple", False) else given
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return value
+
+
+def name_of(parameter: Any) -> str:
+    """Return the name of an option as a file, ``mlflow run -P`` and error messages have it: ``batch_size``."""
+    return str(parameter.opts[0]).lstrip("-").replace("-", "_")
+
+
+def check_declared(configuration: Configuration, given: Mapping[str, object]) -> None:
+    """Check that what ``mlflow run`` passes on unasked equals the file: MLflow has logged it, and it cannot change.
+
+    Raises:
+        UsageError: the file has another value.
+    """
+    if MLFLOW_RUN_ID not in os.environ:
+        return
+    for name in sorted(DECLARED & configuration.values.keys() & given.keys()):
+        value = configuration.values[name]
+        if str(given[name]) != str(value):
+            raise UsageError(
+                f"{name}: expected {value}, as in the file of config, received {given[name]} from `mlflow run`, which "
+                f"passes on its default. Add -P {name}={value}."
+            )
+
+
+CONFIG = typer.Option(
+    "--config",
+    metavar="<file>",
+    help="YAML file with values of these options; typed options override it. It is kept with the run.",
+    parser=read,
+    callback=_fill_in,
+    is_eager=True,
+    rich_help_panel=GENERAL,
+)
+
+
+def _options(command: Command) -> list[inspect.Parameter]:
+    """Return all options of a command: its own, its parameters, and those of every command."""
+    own = [_declared(option) for option in (*command.options, *command.parameters)]
+    config = [_parameter("config", Configuration | None, CONFIG, None)] if command.takes else []
+    return [*own, *config, _declared(QUIET), _declared(VERBOSE)]
+
+
+def _declared(option: Option) -> inspect.Parameter:
+    if option.type == list[str] and option.default is REQUIRED:
+        argument = typer.Argument(metavar=option.name.upper(), help=option.help)
+        return _parameter(option.name, option.type, argument)
+    default = "" if option.default in (None, False, REQUIRED) else f" Default: {option.default}."
+    declared = typer.Option(
+        f"--{option.flag or option.name.replace('_', '-')}",
+        metavar=option.metavar,
+        help=option.help + default,
+        show_default=False,
+        min=option.least,
+        autocompletion=_completion(option.choices) if option.choices else None,
+        rich_help_panel=option.panel,
+    )
+    return _parameter(option.name, option.type, declared, option.default)
+
+
+def _parameter(name: str, value_type: Any, declared: Any, default: object = REQUIRED) -> inspect.Parameter:
+    unset = inspect.Parameter.empty if default is REQUIRED else default
+    annotation = Annotated[value_type, declared]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=unset, annotation=annotation)
+
+
+def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what completes a choice, or the last one of several separated by commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        done, comma, begun = incomplete.rpartition(",")
+        return [f"{done}{comma}{choice}" for choice in choices if choice.startswith(begun)]
+
+    return complete
 
 
 class CommandLine(TyperCommand):
@@ -52,18 +195,18 @@ class CommandLine(TyperCommand):
 
 def _panel(parameter: Any) -> str:
     """Return the heading that a parameter stands under in the help; ``--help`` itself has none of its own."""
-    return parameter.rich_help_panel or (options.GENERAL if parameter.name == "help" else "Options")
+    return parameter.rich_help_panel or (GENERAL if parameter.name == "help" else "Options")
 
 
 def build(command: Command) -> Any:
     """Return a command of the table with its options, as Typer runs it."""
-    shown, own = options.of_command(command), [option.name for option in command.options]
+    shown = _options(command)
 
     def run(context: typer.Context, config: Configuration | None = None, **values: Any) -> None:
         aside = bool(values.get("as_json") or values.get("form"))
         quiet, verbose = (values.pop(name) or context.obj[name] for name in ("quiet", "verbose"))
         with _exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter:
-            extra = {name: values.pop(name) for name in own}
+            extra = {option.name: values.pop(option.name) for option in command.options}
             given = {name: value for name, value in values.items() if value is not None}
             with _kept(config, given) if config else nullcontext():
                 _describe_project_run(command.name, command.run(given, reporter, extra))
@@ -86,7 +229,7 @@ def build(command: Command) -> Any:
 @contextmanager
 def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
     """Keep a file of parameters with the run that a command opens."""
-    configuration.check_declared(config, given)
+    check_declared(config, given)
     from pipeline.tracking import lifecycle, schema
 
     with lifecycle.attached(schema.CONFIGURATION, config.text):
@@ -138,7 +281,7 @@ def _sentence(error: Any) -> str:
         if choice := re.search(r"'(.*)' is not one of (.*?)\.?$", problem):
             near = suggestion(choice[1], re.findall(r"'(\w+)'", choice[2]))
             problem = f"expected one of {choice[2]}, received '{choice[1]}'.{near}"
-        return f"{configuration.name_of(parameter)}: {problem or 'expected a value, received none'}"
+        return f"{name_of(parameter)}: {problem or 'expected a value, received none'}"
     if hasattr(error, "possibilities"):
         known = [_name(option) for each in error.ctx.command.params for option in each.opts]
         name = _name(error.option_name)

@@ -1,13 +1,14 @@
-"""What a user sees in the terminal: progress bars, one line per epoch, notes and errors.
+"""What a user sees of a stage: progress bars, one line per epoch, notes and errors; in a notebook, tables that grow.
 
 Where the output is not a terminal (a log file, CI) there are no bars and no control characters, and every line is
 complete.
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # imported when something is drawn
     from rich.table import Table
 
 COLUMNS = ("run", "state", "epoch", "cost", "val accuracy", "seconds", "left")
+EPOCH_COLUMNS = ("epoch", "cost", "accuracy", "val cost", "val accuracy", "seconds")
 
 MARGIN = 4
 """Lines of the terminal that a table of runs leaves: headings, caption, prompt."""
@@ -123,6 +125,58 @@ class TerminalReporter(Reporter):
         if self._drawn is not None:
             self._drawn.stop()
             self._drawn = None
+
+
+class NotebookReporter(TerminalReporter):
+    """Draws the epochs of a run, the runs of a comparison and other tables as HTML in the output of a cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epochs: list[tuple[str, ...]] = []
+        self._area: Any = None
+        self._columns: Sequence[str] = ()
+
+    def note(self, text: str) -> None:
+        """Print one sentence."""
+        print(text)  # noqa: T201 - rich would show each as HTML of its own
+
+    def result(self, text: str) -> None:
+        """Print a sentence that the function was called for."""
+        self.note(text)
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """Add a row for an epoch."""
+        training = f"{record.epoch}/{epochs}", f"{record.cost:.4f}", f"{record.accuracy:.2%}"
+        self._epochs.append(
+            (*training, f"{record.val_cost:.4f}", f"{record.val_accuracy:.2%}", f"{record.epoch_seconds:.1f}")
+        )
+        self._show(EPOCH_COLUMNS, self._epochs)
+
+    def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
+        """Draw the table of all runs in the place of the one before."""
+        self._show(COLUMNS, [cells(training) for training in trainings], f"about {duration(left)} left" if left else "")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table below those before it."""
+        self._area = None
+        self._show(columns, rows)
+
+    def _show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
+        import pandas as pd
+        from IPython.display import HTML, display  # type: ignore[import-not-found] # it is there: this is a notebook
+
+        content = HTML(pd.DataFrame(rows, columns=list(columns)).to_html(index=False) + below)
+        if self._area is not None and columns == self._columns:
+            self._area.update(content)
+        else:
+            self._area, self._columns = display(content, display_id=True), columns
+
+
+def reporter() -> TerminalReporter:
+    """Return the reporter for a function that is called from Python, in a notebook or elsewhere."""
+    ipython = sys.modules.get("IPython")
+    is_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return NotebookReporter() if is_notebook else TerminalReporter()
 
 
 def _console(*, stderr: bool = False) -> Console:

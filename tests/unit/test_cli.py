@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline import __version__
-from pipeline.cli import app, command, configuration
+from pipeline.cli import app, command
 from pipeline.commands import COMMANDS
 from pipeline.execution.grid import COMPARED
 from pipeline.settings import Settings
@@ -36,7 +36,7 @@ def invoke(*arguments: str) -> Any:
 
 def options(name: str) -> dict[str, Any]:
     """Return the options of a command as Typer has them, by their names."""
-    return {configuration.name_of(parameter): parameter for parameter in command.build(COMMANDS[name]).params}
+    return {command.name_of(parameter): parameter for parameter in command.build(COMMANDS[name]).params}
 
 
 def test_help_fits_a_screen_and_says_first_what_the_tool_is_for() -> None:
@@ -213,4 +213,4 @@ def test_an_entry_point_runs_its_stage_with_the_defaults_that_it_declares(stage:
 
 def test_the_declared_settings_are_those_that_a_file_must_agree_with() -> None:
     declared = {name for entry in STAGES.values() for name in entry.get("parameters", {})}
-    assert declared - {"run_id"} == configuration.DECLARED
+    assert declared - {"run_id"} == command.DECLARED

@@ -120,3 +120,16 @@ def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Pa
     )
     shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
     assert 0 == subprocess.run(shell, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def test_without_ipywidgets_a_notebook_shows_no_warning_of_progress_bars() -> None:
+    """MLflow imports tqdm, which warns in a notebook that lacks them; here a stand-in for its kernel."""
+    code = (
+        "import sys, types; sys.modules['IPython'] = types.SimpleNamespace(get_ipython=object); "
+        "sys.modules['ipykernel.zmqshell'] = sys.modules['ipywidgets'] = None; "
+        "from pipeline.startup import quieten; {} import tqdm.auto"
+    )
+    for call, warned in (("", True), ("quieten();", False)):
+        command = [sys.executable, "-c", code.format(call)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert warned == ("IProgress not found" in done.stderr)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app, configuration
-from pipeline.cli.configuration import Configuration
+from pipeline.cli import app
+from pipeline.cli.command import Configuration, check_declared, read
 from pipeline.errors import UsageError
 
 
@@ -20,11 +20,11 @@ def written(folder: Path, text: str) -> str:
 def test_values_are_the_texts_that_would_be_typed(tmp_path: Path) -> None:
     text = "learning-rate: 1e-3\nema: 0.99\nbatch_size: 64\nseeds: [1, 2]\ncell: lstm  # best\nforce: true\non: local\n"
 
-    read = configuration.read(written(tmp_path, text))
+    found = read(written(tmp_path, text))
 
-    assert text == read.text
+    assert text == found.text
     expected = {"learning_rate": "1e-3", "ema": "0.99", "batch_size": "64", "seeds": "1,2", "cell": "lstm"}
-    assert expected | {"force": True, "on": "local"} == read.values
+    assert expected | {"force": True, "on": "local"} == found.values
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_values_are_the_texts_that_would_be_typed(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_parameters_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "experiment.yaml").write_bytes(content)
     with pytest.raises(UsageError, match=said):
-        configuration.read(str(tmp_path / "experiment.yaml"))
+        read(str(tmp_path / "experiment.yaml"))
     with pytest.raises(UsageError, match=r"config: expected a YAML file, received .*: No such file"):
-        configuration.read(str(tmp_path / "none.yaml"))
+        read(str(tmp_path / "none.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_what_is_wrong_is_named_and_typed_options_win(tmp_path: Path, command: s
 
 def test_what_mlflow_run_passes_on_unasked_must_be_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Configuration("", {"cell": "lstm", "epochs": "3"})
-    configuration.check_declared(said, {"cell": "gru"})
+    check_declared(said, {"cell": "gru"})
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
 
-    configuration.check_declared(said, {"cell": "lstm", "epochs": "5"})
+    check_declared(said, {"cell": "lstm", "epochs": "5"})
     with pytest.raises(UsageError, match="cell: expected lstm, as in the file of config, received gru from `mlflow ru"):
-        configuration.check_declared(said, {"cell": "gru"})
+        check_declared(said, {"cell": "gru"})

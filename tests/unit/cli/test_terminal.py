@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from pipeline.cli import terminal
 from pipeline.cli.terminal import TerminalReporter, print_error
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord
@@ -134,3 +136,48 @@ def test_the_work_continues_when_the_reader_has_left(stream: str, other: str) ->
         process.stdin.close()
         heard = getattr(process, other).read()
     assert (0, "continued") == (process.returncode, heard)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Make this process a notebook's; return the areas of its output, each with what it has shown."""
+    areas: list[list[str]] = []
+
+    def show(content: str, *, display_id: bool) -> SimpleNamespace:
+        assert display_id
+        areas.append([content])
+        return SimpleNamespace(update=areas[-1].append)
+
+    ipython, drawing = ModuleType("IPython"), ModuleType("IPython.display")
+    vars(ipython).update(get_ipython=lambda: SimpleNamespace(kernel=object()))
+    vars(drawing).update(HTML=str, display=show)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", drawing)
+    return areas
+
+
+def test_in_a_notebook_each_table_is_one_area_that_grows(
+    drawn: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with terminal.reporter() as reporter:
+        reporter.batches(3, 30, 5, 10)
+        reporter.epoch(RECORD, 30)
+        reporter.epoch(replace(RECORD, epoch=4), 30)
+        reporter.trainings([Progress(name="gru-s1", epochs=3, state="<trains>")], 20.0)
+        reporter.table(("", "seeds"), [("gru", "3")])
+        reporter.table(("", "seeds"), [("rnn", "1")])
+        reporter.result("came of it")
+
+    assert [2, 1, 1, 1] == [len(contents) for contents in drawn]
+    first, second = drawn[0]
+    assert all(f"<td>{cell}</td>" in first for cell in ("3/30", "0.5000", "87.50%", "0.2500", "93.75%", "1.2"))
+    assert "<td>3/30</td>" in second
+    assert "<td>4/30</td>" in second
+    assert "&lt;trains&gt;" in drawn[1][0]
+    assert drawn[1][0].endswith("about 20 s left")
+    assert "came of it\n" == capsys.readouterr().out
+
+
+def test_an_ipython_without_a_kernel_is_no_notebook(drawn: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: None)
+    assert TerminalReporter is type(terminal.reporter())
