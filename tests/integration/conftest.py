@@ -1,6 +1,7 @@
 """Real runs of the command line, in this process or as a process of its own, each against a real store."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from tests.patience import scaled
+from tests.runs import new_run
 
 PROJECT = Path(__file__).parents[2]
 
@@ -40,6 +45,29 @@ def command(store: Path) -> Command:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         assert exit_code == result.exit_code, (result.output, result.exception)
         return result
+
+    return run
+
+
+@pytest.fixture
+def entry_point(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Return a function that does in this process what ``mlflow run -e`` does for an entry point of the project."""
+
+    def run(entry: str, *, run_name: str = "clumsy-fish-12", **given: object) -> Run:
+        declared = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"][entry]
+        defaults = {name: each.get("default") for name, each in declared.get("parameters", {}).items()}
+        values, client = {name: str(value) for name, value in (defaults | given).items()}, MlflowClient()
+        words = shlex.split(declared["command"].format(**values)) + [
+            word for name in given.keys() - defaults.keys() for word in (f"--{name}", values[name])
+        ]
+        run_id = new_run(run_name)
+        for name, value in values.items():
+            client.log_param(run_id, name, value)
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_RUN_ID", run_id)
+            command(*words[3:])  # after: python -m pipeline
+        client.set_terminated(run_id)
+        return client.get_run(run_id)
 
     return run
 

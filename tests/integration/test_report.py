@@ -1,19 +1,20 @@
 """`pipeline report` on real runs, and what it refuses."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from pipeline.comparison import selection
 from pipeline.comparison.report import report as report_on
 from pipeline.comparison.report_data import ReportData
 from pipeline.progress import Reporter
-from tests.integration.conftest import DIGITS, PROJECT, Command, Training, run_id_in, run_process
+from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
 OPTIONS = "digits-units=16-lr=0.01-epochs=3"
 """What the names of the runs say of the data and the parameters."""
@@ -189,13 +190,12 @@ def test_the_core_returns_its_groups_and_writes_nothing_it_was_not_asked_for(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_the_entry_point_reports_in_a_run_below_that_of_the_comparison(parent: str, tmp_path: Path) -> None:
-    arguments = ("-e", "report", "-P", f"parent={parent}", "-P", f"output={tmp_path}")
-    done = run_process("mlflow", "run", PROJECT, "--env-manager", "local", *arguments)
+def test_the_entry_point_reports_in_a_run_below_that_of_the_comparison(
+    parent: str, tmp_path: Path, entry_point: Callable[..., Run]
+) -> None:
+    run = entry_point("report", parent=parent, output=tmp_path)
 
-    assert 0 == done.returncode, done.stderr
     assert (tmp_path / "report.html").exists()
-    run = mlflow.search_runs(output_format="list", order_by=["start_time DESC"], max_results=1)[0]
     assert ("report", "FINISHED", parent) == (run.info.run_name, run.info.status, run.data.tags["mlflow.parentRunId"])
 
 

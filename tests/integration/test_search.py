@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -12,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.integration.conftest import Command, environment, run_process
+from tests.integration.conftest import Command, environment
 from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "8", "--epochs", "9", "--workers", "1", "--confirm", "1")
@@ -159,16 +160,13 @@ def wait_for_epochs(process: "subprocess.Popen[str]", count: int) -> None:
     pytest.fail("it ended before")
 
 
-def test_the_project_searches(store: Path, told: str, data: tuple[str, str]) -> None:
-    small = ("-P", "dataset=digits", "-P", "hidden_units=8", "-P", "epochs=9", "-P", "workers=1", "-P", "confirm=0")
-    ranges = ("-P", "range=learning_rate=1e-3..3e-2:log batch_size=64,128,256")
-    done = run_process(
-        *("mlflow", "run", ".", "--env-manager", "local", "-e", "search", "-P", "trials=2", *small, *ranges),
-        *("-P", f"data-dir={data[1]}"),
-    )
-    assert 0 == done.returncode, done.stdout + done.stderr
-    run = search_run()
-    assert ("FINISHED", "2") == (run.info.status, run.data.params["trials"])
+def test_the_entry_point_searches(told: str, data: tuple[str, str], entry_point: Callable[..., Run]) -> None:
+    small = {"dataset": "digits", "hidden_units": 8, "epochs": 9, "workers": 1, "confirm": 0, "data-dir": data[1]}
+    ranges = "learning_rate=1e-3..3e-2:log batch_size=64,128,256"
+
+    run = entry_point("search", trials=2, range=ranges, **small)
+
+    assert ("search-gru-digits", "2") == (run.info.run_name, run.data.params["trials"])
     assert {} == trials(run)  # both were trained before, and stay where they are
 
 
