@@ -6,7 +6,8 @@ pipeline clean
 Nothing is touched that another process uses, or that the store knows nothing of: it may belong to another store.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training.checkpoints import LocalCheckpoints
 from pipeline.training.locks import LockedError, RunLocks
-from pipeline.training.remote_checkpoints import FOLDER, RemoteCheckpoints
+from pipeline.training.remote_checkpoints import RemoteCheckpoints
 
 ERROR = "Its process was killed; `pipeline clean` ended the run."
 
@@ -48,8 +49,11 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
         TrackingError: the tracking server does not answer.
     """
     data_dir, removed, freed = expanded(data_dir), [], 0
-    for item in _items(data_dir, reporter):
-        if dry_run or _done(item, RunLocks(data_dir)):
+    locks = RunLocks(data_dir)
+    for item in _items(data_dir, locks, reporter):
+        with suppress(LockedError), locks.hold(item.lock) if item.lock else nullcontext():
+            if not dry_run:
+                item.remove()
             removed.append(item.what)
             freed += item.size
             size = f", {disk.shown(item.size)}" if item.size else ""
@@ -59,30 +63,20 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
     return removed
 
 
-def _done(item: Item, locks: RunLocks) -> bool:
-    """Remove something; return False if another process has started to use it."""
-    if item.lock is None:
-        item.remove()
-        return True
-    try:
-        with locks.hold(item.lock):
-            item.remove()
-    except LockedError:
-        return False
-    return True
-
-
-def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
-    locks, known = RunLocks(data_dir), _known_runs(reporter)
-    reasons = _reasons(known)
+def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item]:
+    checkpoints, known = LocalCheckpoints(data_dir), _known_runs(reporter)
+    finished, names = {_identity(run) for run in known if _has_finished(run)}, checkpoints.names()
+    free = {name for name in names if not locks.is_held(name)}
     for run in known:
         if not run.is_deleted and is_interrupted(run, locks):
             end = partial(lifecycle.mark_failed, run.run_id, ERROR, status="KILLED")
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
             yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
-    yield from _local_checkpoints(known, reasons, data_dir, reporter)
-    yield from _remote_checkpoints(known, reasons)
-    if any(locks.is_held(name) for name in LocalCheckpoints(data_dir).names()):
+        if reason := _reason(run, finished):
+            yield from _checkpoint(run, reason, checkpoints, free)
+    if unknown := len(free - {run.checkpoint for run in known}):
+        reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
+    if len(free) < len(names):
         reporter.note("Processed data stays: a run is training.")
         return
     for folder in processed.superseded(data_dir):
@@ -98,42 +92,29 @@ def _known_runs(reporter: Reporter) -> list[TrackedRun]:
     return store.find_runs(f"tags.{schema.CHECKPOINT} != ''", everywhere=True)
 
 
-def _local_checkpoints(
-    known: Sequence[TrackedRun], reasons: Mapping[str, str], data_dir: Path, reporter: Reporter
-) -> Iterator[Item]:
-    checkpoints, locks = LocalCheckpoints(data_dir), RunLocks(data_dir)
-    runs = {run.tags[schema.CHECKPOINT]: run for run in known}
-    free = [name for name in checkpoints.names() if not locks.is_held(name)]
-    for name in free:
-        if name in runs and (reason := reasons.get(runs[name].run_id)):
-            remove = partial(checkpoints.remove, name)
-            yield Item(f"checkpoint {name} of {runs[name].name}", reason, checkpoints.size(name), name, remove)
-    if unknown := sum(name not in runs for name in free):
-        reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
+def _checkpoint(run: TrackedRun, reason: str, checkpoints: LocalCheckpoints, free: set[str]) -> Iterator[Item]:
+    """Yield the checkpoint of a run, if it is there and no process of this machine uses it."""
+    what = f"checkpoint {run.checkpoint} of {run.name}"
+    if run.checkpoint in free:
+        remove = partial(checkpoints.remove, run.checkpoint)
+        yield Item(what, reason, checkpoints.size(run.checkpoint), run.checkpoint, remove)
+    elif run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (size := RemoteCheckpoints().size(run.run_id)):
+        yield Item(what, reason, size, None, partial(RemoteCheckpoints().remove, run.run_id))
 
 
-def _remote_checkpoints(known: Sequence[TrackedRun], reasons: Mapping[str, str]) -> Iterator[Item]:
-    for run in known:
-        if run.tags[schema.CHECKPOINT] != schema.ON_SERVER or not (reason := reasons.get(run.run_id)):
-            continue
-        if size := sum(store.files_in(run.run_id, FOLDER).values()):
-            remove = partial(RemoteCheckpoints().remove, run.run_id)
-            yield Item(f"checkpoint of run {run.run_id} ({run.name})", reason, size, None, remove)
+def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
+    """Return why the checkpoint of a run is no longer needed; nothing if it is needed."""
+    if run.is_deleted:
+        return "its run was deleted"
+    if run.status == "FINISHED":
+        return "its run has finished"
+    return "another run of the same training has finished" if _identity(run) in finished else ""
 
 
-def _reasons(known: Sequence[TrackedRun]) -> dict[str, str]:
-    """Return why checkpoints are no longer needed, by the ids of their runs; a training is done once evaluated."""
-    finished = {
-        (run.experiment_id, run.tags.get(schema.FINGERPRINT))
-        for run in known
-        if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
-    }
-    reasons = {}
-    for run in known:
-        if run.is_deleted:
-            reasons[run.run_id] = "its run was deleted"
-        elif run.status == "FINISHED":
-            reasons[run.run_id] = "its run has finished"
-        elif (run.experiment_id, run.tags.get(schema.FINGERPRINT)) in finished:
-            reasons[run.run_id] = "another run of the same training has finished"
-    return reasons
+def _has_finished(run: TrackedRun) -> bool:
+    """Return whether nothing is left to do; a training has finished once it is evaluated."""
+    return run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
+
+
+def _identity(run: TrackedRun) -> tuple[str, str | None]:
+    return run.experiment_id, run.tags.get(schema.FINGERPRINT)

@@ -9,8 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from pipeline import __version__, disk
@@ -25,7 +24,7 @@ from pipeline.training.locks import RunLocks
 
 PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pandas", "pyarrow", "typer", "uv")
 
-Lines = Iterator[tuple[str, str]]
+Section = dict[str, str]
 
 
 def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, object]:
@@ -39,13 +38,12 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, ob
     Raises:
         PipelineError: there is a problem; everything has been shown.
     """
-    data_dir = expanded(data_dir)
     problems: list[str] = []
     sections = {
-        "Installed": dict(_installed()),
-        "Machine": dict(_machine()),
-        "Data": dict(_data(data_dir, problems)),
-        "Tracking": dict(_tracking(problems)),
+        "Installed": _installed(),
+        "Machine": _machine(),
+        "Data": _data(expanded(data_dir), problems),
+        "Tracking": _tracking(problems),
     }
     if as_json:
         reporter.result(json.dumps({"sections": sections, "problems": problems}, indent=2))
@@ -57,47 +55,49 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, ob
     return {"sections": sections, "problems": problems}
 
 
-def _installed() -> Lines:
-    yield "pipeline", f"{__version__}, in {Path(__file__).parents[1]}"
-    yield "Python", f"{platform.python_version()}, in {sys.prefix}"
-    yield "system", platform.platform()
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            yield package, "not installed"
+def _installed() -> Section:
+    installed = {each.name.lower(): each.version for each in distributions()}
+    return {
+        "pipeline": f"{__version__}, in {Path(__file__).parents[1]}",
+        "Python": f"{platform.python_version()}, in {sys.prefix}",
+        "system": platform.platform(),
+        **{package: installed.get(package, "not installed") for package in PACKAGES},
+    }
 
 
-def _machine() -> Lines:
-    yield "processor", f"{lifecycle.processor()}, {usable_cores()} cores usable"
+def _machine() -> Section:
     start_tensorflow(usable_cores())
-    yield "GPU", ", ".join(gpus()) or "none that TensorFlow can use"
-    yield "memory", f"{disk.shown(free_memory())} free of {disk.shown(total_memory())}"
+    return {
+        "processor": f"{lifecycle.processor()}, {usable_cores()} cores usable",
+        "GPU": ", ".join(gpus()) or "none that TensorFlow can use",
+        "memory": f"{disk.shown(free_memory())} free of {disk.shown(total_memory())}",
+    }
 
 
-def _data(data_dir: Path, problems: list[str]) -> Lines:
+def _data(data_dir: Path, problems: list[str]) -> Section:
     existing = next(parent for parent in (data_dir.resolve(), *data_dir.resolve().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < 1e9:  # noqa: PLR2004 - a comparison with its models takes less
         problems.append(f"{data_dir}: expected 1 GB of free disk, received {disk.shown(free)}. See `pipeline clean`.")
     names = LocalCheckpoints(data_dir).names()
-    yield "folder", f"{data_dir.resolve()}, {disk.shown(free)} free there"
-    for part in ("raw", "processed", "checkpoints"):
-        yield part, disk.shown(disk.size(data_dir / part))
-    yield "unfinished runs", f"{len(names)}, {sum(map(RunLocks(data_dir).is_held, names))} of them training now"
+    training = sum(map(RunLocks(data_dir).is_held, names))
+    return {
+        "folder": f"{data_dir.resolve()}, {disk.shown(free)} free there",
+        **{part: disk.shown(disk.size(data_dir / part)) for part in ("raw", "processed", "checkpoints")},
+        "unfinished runs": f"{len(names)}, {training} of them training now",
+    }
 
 
-def _tracking(problems: list[str]) -> Lines:
-    yield "store", connection.address()
+def _tracking(problems: list[str]) -> Section:
+    store = {"store": connection.address()}
     if not connection.is_there():
-        yield "size", "not there yet"
-        return
+        return store | {"size": "not there yet"}
     if file := connection.file():
-        yield "size", disk.shown(disk.size(file))
+        store["size"] = disk.shown(disk.size(file))
     began = time.perf_counter()
     try:
         connection.connect()
-        yield "answers", f"yes, in {time.perf_counter() - began:.2f} s"
     except TrackingError as error:
         problems.append(str(error))
-        yield "answers", "no"
+        return store | {"answers": "no"}
+    return store | {"answers": f"yes, in {time.perf_counter() - began:.2f} s"}

@@ -18,13 +18,6 @@ from pipeline.tracking import connection, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training.locks import RunLocks
 
-METRICS = {
-    "val_accuracy": (schema.BEST_VAL_ACCURACY, "val accuracy %", 100, 2),
-    "test_accuracy": (schema.TEST_ACCURACY, "test accuracy %", 100, 2),
-    "seconds": (schema.TRAIN_SECONDS, "train s", 1, 1),
-}
-"""Names of what is shown → the metric, its heading, a factor, and decimal places."""
-
 
 def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> list[dict[str, Any]]:
     """Return the latest runs of the active experiment, the newest first, and show them.
@@ -44,9 +37,8 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
     if as_json:
         reporter.result(json.dumps(rows, indent=2))
     elif rows:
-        numbers = [heading for _, heading, _, _ in METRICS.values()]
-        headings = ("run", "name", "data", *differing, *numbers, "state", "started")
-        reporter.table(headings, [_cells(row) for row in rows])
+        numbers = ("val accuracy %", "test accuracy %", "train s")
+        reporter.table(("run", "name", "data", *differing, *numbers, "state", "started"), [*map(_cells, rows)])
     else:
         reporter.note("No runs yet. Start with: pipeline run")
     return rows
@@ -74,17 +66,17 @@ def _row(run: TrackedRun, differing: Sequence[str], locks: RunLocks) -> dict[str
         "cell": run.params["cell"],
         "data": run.tags.get(schema.DATASET, run.params.get("dataset", "")),
         "parameters": {name: run.params.get(name, "") for name in differing},
-        **{name: run.metrics.get(metric) for name, (metric, *_) in METRICS.items()},
+        "val_accuracy": run.metrics.get(schema.BEST_VAL_ACCURACY),
+        "test_accuracy": run.metrics.get(schema.TEST_ACCURACY),
+        "seconds": run.metrics.get(schema.TRAIN_SECONDS),
         "state": _state(run, locks),
         "started": datetime.fromtimestamp(run.started / 1_000, UTC).isoformat(timespec="seconds"),
     }
 
 
 def _state(run: TrackedRun, locks: RunLocks) -> str:
-    if run.status == "FINISHED" and run.is_pruned:
-        return "pruned"
     if run.status == "FINISHED":
-        return "finished" if run.is_evaluated else "trained"
+        return "pruned" if run.is_pruned else "finished" if run.is_evaluated else "trained"
     return "interrupted" if is_interrupted(run, locks) else run.status.lower()
 
 
@@ -98,8 +90,7 @@ def is_interrupted(run: TrackedRun, locks: RunLocks) -> bool:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    values = [
-        "" if row[name] is None else f"{factor * row[name]:.{decimals}f}"
-        for name, (_, _, factor, decimals) in METRICS.items()
-    ]
-    return [row["run_id"], row["name"], row["data"], *row["parameters"].values(), *values, row["state"], row["started"]]
+    accuracies = ["" if row[name] is None else f"{row[name]:.2%}"[:-1] for name in ("val_accuracy", "test_accuracy")]
+    seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+    first, last = (row["run_id"], row["name"], row["data"]), (row["state"], row["started"])
+    return [*first, *row["parameters"].values(), *accuracies, seconds, *last]

@@ -50,6 +50,10 @@ class RemoteCheckpoints:
             raise DataError(f"run {name}: expected a whole checkpoint in its folder {FOLDER}, found none. Train again.")
         return max(found, key=lambda snapshot: len(snapshot.history), default=None)
 
+    def size(self, name: str) -> int:
+        """Return the size of a run's checkpoints in bytes."""
+        return sum(store.files_in(name, FOLDER).values())
+
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its run has finished."""
         store.remove_checkpoint(name, FOLDER)

@@ -62,7 +62,7 @@ def test_a_checkpoint_of_a_finished_run_is_cleaned(run_id: str, tmp_path: Path) 
     STORE.save(run_id, after(1))
     lifecycle.end(run_id)
 
-    assert f"checkpoint of run {run_id} (gru-s1)" in clean(Reporter(), data_dir=tmp_path, dry_run=False)
+    assert f"checkpoint {run_id} of gru-s1" in clean(Reporter(), data_dir=tmp_path, dry_run=False)
     assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
     assert [] == clean(Reporter(), data_dir=tmp_path, dry_run=False)
 
