@@ -43,16 +43,19 @@ class Version:
     Attributes:
         name: of the registered model.
         number: counts up from 1.
-        run_id: of the run that trained it.
         accuracy: validation accuracy of its run's kept epoch, a fraction; NaN if none is recorded.
         digest: of the data that it was trained and validated on; empty if none is recorded.
     """
 
     name: str
     number: int
-    run_id: str
     accuracy: float
     digest: str
+
+    @property
+    def address(self) -> str:
+        """The address of its model."""
+        return f"models:/{self.name}/{self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +92,11 @@ def promote(
         )
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
-    champion = _aliases(candidate.name).get("champion")
-    outcome, reason = judge(candidate, champion, force=force)
+    outcome, reason = judge(candidate, _aliases(candidate.name).get("champion"), force=force)
     if outcome == "promoted":
-        classifier.check_serves(_address(candidate), trust=trust)
-        champion = _aliases(candidate.name).get("champion")  # meanwhile another promotion may have ended
-        outcome, reason = judge(candidate, champion, force=force)
+        classifier.check_serves(candidate.address, trust=trust)
+    champion = _aliases(candidate.name).get("champion")  # again: meanwhile another promotion may have ended
+    outcome, reason = judge(candidate, champion, force=force)
     if champion is None or candidate.number != champion.number:
         record(candidate, outcome, reason)
     if outcome == "refused":
@@ -104,7 +106,9 @@ def promote(
             f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
     if outcome == "promoted":
-        _crown(candidate, champion)
+        if champion:
+            move("previous", champion)
+        move("champion", candidate)
         champion = candidate
     return _report(candidate, champion, reason, reporter)
 
@@ -130,7 +134,7 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     champion, previous = aliases.get("champion"), aliases.get("previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
-    classifier.check_serves(_address(previous), trust=trust)
+    classifier.check_serves(previous.address, trust=trust)
     record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
     record(previous, "promoted", reason)
@@ -146,24 +150,18 @@ def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple
         return "promoted", f"{accuracy}, the first champion"
     if candidate.number == champion.number:
         return "not promoted", "it was before"
-    outcome: Outcome = "not promoted"
-    reason = f"{accuracy} does not beat {champion.accuracy:.2%}, of version {champion.number} on the same data"
+    compared = f"{champion.accuracy:.2%}, of version {champion.number} on the same data"
     if candidate.digest != champion.digest:
-        outcome = "refused"
+        outcome: Outcome = "refused"
         reason = (
             f"version {champion.number} was chosen on the data {champion.digest[:SHORT] or '(none recorded)'}, "
             f"version {candidate.number} on {candidate.digest[:SHORT]}"
         )
     elif candidate.accuracy > champion.accuracy:
-        return "promoted", f"{accuracy} beats {champion.accuracy:.2%}, of version {champion.number} on the same data"
+        return "promoted", f"{accuracy} beats {compared}"
+    else:
+        outcome, reason = "not promoted", f"{accuracy} does not beat {compared}"
     return ("promoted", f"forced: {reason}") if force else (outcome, reason)
-
-
-def _crown(version: Version, champion: Version | None) -> None:
-    """Make a version, which serves, champion in place of ``champion``."""
-    if champion:
-        move("previous", champion)
-    move("champion", version)
 
 
 def _report(version: Version, champion: Version | None, reason: str, reporter: Reporter) -> Promotion:
@@ -271,15 +269,10 @@ def record(version: Version, outcome: Outcome, reason: str) -> None:
         client().set_model_version_tag(version.name, number, "promotion", outcome)
 
 
-def _address(version: Version) -> str:
-    return f"models:/{version.name}/{version.number}"
-
-
 def _version(entity: ModelVersion) -> Version:
     return Version(
         name=entity.name,
         number=int(entity.version),
-        run_id=entity.run_id or "",
         accuracy=float(entity.tags.get("best_val_accuracy", math.nan)),
         digest=entity.tags.get("dataset_digest", ""),
     )
