@@ -4,7 +4,6 @@ If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that on
 ``store.py``.
 """
 
-import json
 import os
 import platform
 import re
@@ -45,7 +44,7 @@ SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a user's --run-name stays
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
-PROJECT = "recurrent-mlflow-pipeline"
+CHECKOUT = Path(__file__).parents[2]
 
 LOCAL = "http://127.0.0.1:5000"
 """Where `mlflow ui` serves by default."""
@@ -206,8 +205,8 @@ def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: boo
     """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
     tags = {schema.MACHINE: f"{processor()}, {', '.join(gpus) or 'no GPU'}", f"{schema.VERSION}pipeline": __version__}
     tags |= {f"{schema.VERSION}{package}": metadata.version(package) for package in RECORDED_PACKAGES}
-    if schema.COMMIT not in run.tags and (found := commit()):
-        tags[schema.COMMIT] = found
+    if schema.COMMIT not in run.tags and (CHECKOUT / ".git").exists():
+        tags[schema.COMMIT] = get_git_commit(str(CHECKOUT)) or ""
     log_tags(run.run_id, tags)
     log_inputs(run, data, tested=tested)
 
@@ -242,17 +241,6 @@ def processor() -> str:
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
     return f"{cpu}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """Return the commit of this package: of the checkout that it lies in, or that it was installed from; or nothing."""
-    checkout = Path(__file__).parents[2]
-    if (checkout / ".git").exists():
-        return get_git_commit(str(checkout)) or ""
-    for installed in metadata.distributions(name=PROJECT):
-        origin = json.loads(installed.read_text("direct_url.json") or "{}")
-        return str(origin.get("vcs_info", {}).get("commit_id", ""))
-    return ""
 
 
 # --- what a person sees ---------------------------------------------------------------------------------------------

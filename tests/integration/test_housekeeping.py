@@ -1,4 +1,4 @@
-"""Which trainings there are, what is there to do, what may go: on real runs, killed ones among them."""
+"""`runs`, `compare --dry-run`, `clean` and `doctor` on real runs, killed ones among them."""
 
 import json
 import os
@@ -75,12 +75,6 @@ def test_a_run_keeps_the_file_that_its_parameters_came_from(trained: str) -> Non
     assert ("4", "0.01", "1") == tuple(run.data.params[name] for name in ("epochs", "learning_rate", "seed"))
 
 
-def test_the_next_run_of_the_process_keeps_none(command: Command, trained: str, data: Path) -> None:
-    run_id = run_id_in(command("run", *SMALL, "--epochs", 1, "--data-dir", data, "--quiet").output)
-    assert "configuration.yaml" not in {file.path for file in MlflowClient().list_artifacts(run_id)}
-    MlflowClient().delete_run(run_id)
-
-
 def test_the_last_trainings_are_listed_with_what_became_of_them(
     command: Command, trained: str, left: str, data: Path
 ) -> None:
@@ -109,7 +103,7 @@ def test_the_last_trainings_are_listed_with_what_became_of_them(
     assert re.search(rf"^{left} +rnn-\S*s77 +digits +rnn .* interrupted ", table, re.MULTILINE)
 
 
-def test_where_there_is_no_store_to_ask_makes_none(
+def test_no_store_is_made_where_there_is_none(
     command: Command, store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
@@ -126,8 +120,8 @@ def test_where_there_is_no_store_to_ask_makes_none(
 # --- what there is to do --------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_what_is_reused_and_about_how_long_the_rest_takes(
-    command: Command, trained: str, data: Path
+def test_a_dry_run_tells_what_is_reused_or_resumed_and_about_how_long_the_rest_takes(
+    command: Command, trained: str, left: str, data: Path
 ) -> None:
     before = len(mlflow.search_runs(output_format="list"))
 
@@ -144,11 +138,8 @@ def test_a_dry_run_tells_what_is_reused_and_about_how_long_the_rest_takes(
     assert "4 trainings, 2 at a time: 1 reused, 3 new. About " in output
     assert "without 2 of them: no comparable run has finished on this machine yet." in output
     assert before == len(mlflow.search_runs(output_format="list"))
-
-
-def test_a_dry_run_tells_what_is_resumed(command: Command, left: str, data: Path) -> None:
-    arguments = ("--cells", "rnn", "--seeds", "77", "--epochs", 100_000)
-    assert "1 resumed" in command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
+    endless = ("--cells", "rnn", "--seeds", "77", "--epochs", 100_000)
+    assert "1 resumed" in command("compare", *SMALL, *endless, "--data-dir", data, "--dry-run").output
 
 
 # --- what may go ----------------------------------------------------------------------------------------------------

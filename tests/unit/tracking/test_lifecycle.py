@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,15 +78,6 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     assert "Stopped by Ctrl-C" in run.tags[schema.ERROR]
 
 
-def test_the_run_of_mlflow_run_is_known_after_it_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow drops the variable; what is said to the user afterwards depends on it."""
-    own = new_run("gru")
-    monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    with lifecycle.open_run("gru", {}) as run:
-        assert own == run.run_id
-    assert own == os.environ["MLFLOW_RUN_ID"]
-
-
 def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> None:
     parent, run_id = map(new_run, ("gru", "clumsy-fish-12"))
     lifecycle.describe_stage_run(run_id, "report", parent)
@@ -110,6 +100,7 @@ def test_the_run_of_mlflow_run_is_used_although_the_server_did_not_answer_for_a_
     monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
     with lifecycle.open_run("gru", {}) as opened:
         assert own == opened.run_id
+    assert own == os.environ["MLFLOW_RUN_ID"]  # MLflow drops it; what is said to the user afterwards depends on it
 
 
 # --- what its numbers depend on -------------------------------------------------------------------------------------
@@ -127,24 +118,6 @@ def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: py
     assert __version__ == tags["version.pipeline"]
     assert head.stdout.strip() == tags.get("mlflow.source.git.commit", "")
     assert not any(str(PROJECT) in text for name, text in tags.items() if not name.startswith("mlflow."))
-
-
-@pytest.mark.parametrize(
-    ("origin", "commit"),
-    [
-        ('{"url": "https://host/it.git", "vcs_info": {"vcs": "git", "commit_id": "f00d"}}', "f00d"),
-        ('{"url": "file:///home/me/it", "dir_info": {}}', ""),
-        (None, ""),
-    ],
-)
-def test_a_package_installed_from_git_knows_its_commit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: str | None, commit: str
-) -> None:
-    monkeypatch.setattr(lifecycle, "__file__", str(tmp_path / "site-packages/pipeline/tracking/lifecycle.py"))
-    installed = SimpleNamespace(read_text=lambda name: origin)
-    monkeypatch.setattr(metadata, "distributions", lambda name: [installed])
-
-    assert commit == lifecycle.commit()
 
 
 # --- what a person sees ---------------------------------------------------------------------------------------------
