@@ -180,11 +180,12 @@ def interrupted(after: int) -> Iterator[None]:
             raise EndedError
         write(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(EndedError):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "check_serves", lambda *_, **named: None)
         for function in ("record", "move"):
             patch.setattr(promotion, function, partial(ending, getattr(promotion, function)))
-        yield
+        with pytest.raises(EndedError):
+            yield
 
 
 def test_a_promotion_interrupted_anywhere_leaves_the_champion_and_is_completed_by_the_next(
