@@ -43,12 +43,14 @@ class Version:
     Attributes:
         name: of the registered model.
         number: counts up from 1.
+        run_id: of the run that trained it.
         accuracy: validation accuracy of its run's kept epoch, a fraction; NaN if none is recorded.
         digest: of the data that it was trained and validated on; empty if none is recorded.
     """
 
     name: str
     number: int
+    run_id: str
     accuracy: float
     digest: str
 
@@ -273,6 +275,7 @@ def _version(entity: ModelVersion) -> Version:
     return Version(
         name=entity.name,
         number=int(entity.version),
+        run_id=entity.run_id or "",
         accuracy=float(entity.tags.get("best_val_accuracy", math.nan)),
         digest=entity.tags.get("dataset_digest", ""),
     )

@@ -7,7 +7,7 @@ from pipeline.tracking.promotion import Version, check_name, judge
 
 
 def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
-    return Version(name="m", number=number, accuracy=accuracy, digest=digest)
+    return Version(name="m", number=number, run_id="r", accuracy=accuracy, digest=digest)
 
 
 @pytest.mark.parametrize(
