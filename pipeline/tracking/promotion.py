@@ -94,11 +94,10 @@ def promote(
         )
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
-    outcome, reason = judge(candidate, _aliases(candidate.name).get("champion"), force=force)
+    champion, (outcome, reason) = _decided(candidate, force=force)
     if outcome == "promoted":
         classifier.check_serves(candidate.address, trust=trust)
-    champion = _aliases(candidate.name).get("champion")  # again: meanwhile another promotion may have ended
-    outcome, reason = judge(candidate, champion, force=force)
+        champion, (outcome, reason) = _decided(candidate, force=force)  # meanwhile another promotion may have ended
     if champion is None or candidate.number != champion.number:
         record(candidate, outcome, reason)
     if outcome == "refused":
@@ -110,8 +109,7 @@ def promote(
     if outcome == "promoted":
         if champion:
             move("previous", champion)
-        move("champion", candidate)
-        champion = candidate
+        move("champion", champion := candidate)
     return _report(candidate, champion, reason, reporter)
 
 
@@ -143,6 +141,11 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     move("champion", previous)  # first: interrupted here, the way back is lost, not the way there
     move("previous", champion)
     return _report(previous, previous, reason, reporter)
+
+
+def _decided(candidate: Version, *, force: bool) -> tuple[Version | None, tuple[Outcome, str]]:
+    champion = _aliases(candidate.name).get("champion")
+    return champion, judge(candidate, champion, force=force)
 
 
 def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple[Outcome, str]:
