@@ -24,7 +24,6 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from mlflow.utils.git_utils import get_git_commit
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import __version__
@@ -230,7 +229,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
         described = from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
-    return DatasetInput(Dataset(**described.to_dict()), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
+    return DatasetInput(Dataset(**described.to_dict()), [InputTag(schema.DATASET_CONTEXT, context)])
 
 
 def processor() -> str:
@@ -248,16 +247,13 @@ def processor() -> str:
 
 def where(run_id: str, what: str) -> str:
     """Return which run holds what a command has made, and how to look at it; no password is in the address."""
-    return f"Run {run_id} holds {what}. {_look_at(get_run(run_id))}"
-
-
-def _look_at(run: TrackedRun) -> str:
+    run = get_run(run_id)
     if page := page_of(run):
-        return f"Look at it at {page}"
+        return f"Run {run_id} holds {what}. Look at it at {page}"
     file = connection.file()
     is_default = file is not None and file.resolve() == DEFAULT_STORE.resolve()
     store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
-    return f"Look at it with: mlflow ui{store}, then open {_page(LOCAL, run)}"
+    return f"Run {run_id} holds {what}. Look at it with: mlflow ui{store}, then open {_page(LOCAL, run)}"
 
 
 def page_of(run: TrackedRun) -> str:

@@ -95,6 +95,7 @@ VERSION = "version."  # and a package's name
 CELL_FILE = "cell_file"  # the SHA-256 of the file of a custom cell
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
+DATASET_CONTEXT = "mlflow.data.context"  # of an input
 
 # Artifacts.
 CONFIGURATION = "configuration.yaml"  # the file of parameters that was given, as it was

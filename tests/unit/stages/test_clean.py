@@ -10,7 +10,7 @@ from pipeline.tracking import lifecycle, schema, store
 from tests.runs import new_run
 
 
-@pytest.mark.parametrize("kind", [schema.TRAINING, schema.COMPARED, schema.SEARCHED])
+@pytest.mark.parametrize("kind", [schema.TRAINING, schema.COMPARED])
 def test_what_another_run_has_finished_needs_no_checkpoint_any_more(new_store: Path, tmp_path: Path, kind: str) -> None:
     def started(number: int) -> str:
         checkpoint = f"{number:032x}"
