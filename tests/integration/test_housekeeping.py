@@ -13,7 +13,6 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from pipeline.training.checkpoints import LocalCheckpoints
 from pipeline.training.locks import RunLocks
@@ -21,7 +20,7 @@ from tests.integration.conftest import Command, environment, run_id_in
 from tests.integration.test_compare import wait_for_checkpoints
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--shards", "2")
-ENDLESS = ("run", *SMALL, "--epochs", "100000", "--cell", "rnn")
+ENDLESS = ("run", *SMALL, "--epochs", "100000", "--cell", "rnn", "--seed", "77")
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +36,18 @@ def trained(command: Command, data: Path) -> str:
     return run_id_in(command("run", *SMALL, "--config", config, "--seed", 1, "--data-dir", data).output)
 
 
-def start(data: Path, *more: str) -> subprocess.Popen[bytes]:
-    """Start an endless training of its own, and return when it has a checkpoint."""
-    before = len(list((data / "checkpoints").glob("*/checkpoint.npz")))
-    arguments = [sys.executable, "-m", "pipeline", *ENDLESS, "--data-dir", str(data), *more]
-    process = subprocess.Popen(
-        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_for_checkpoints(process, data, before + 1)
-    return process
-
-
 @pytest.fixture(scope="module")
 def left(trained: str, data: Path) -> str:
     """Return the id of a run whose process was killed."""
-    process = start(data, "--seed", "77")
+    arguments = [sys.executable, "-m", "pipeline", *ENDLESS, "--data-dir", str(data)]
+    process = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for_checkpoints(process, data, 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return str(latest().info.run_id)
-
-
-def latest() -> Run:
-    found: list[Run] = mlflow.search_runs(output_format="list", max_results=1)
-    return found[0]
+    (run,) = mlflow.search_runs(output_format="list", max_results=1)
+    return str(run.info.run_id)
 
 
 def rows(command: Command, data: Path, *options: object) -> dict[str, dict[str, Any]]:
@@ -149,28 +137,19 @@ def checkpoint_of(run_id: str) -> str:
     return str(mlflow.get_run(run_id).data.tags["checkpoint"])
 
 
-def test_a_run_that_nobody_is_at_is_ended_and_one_that_works_is_not(command: Command, left: str, data: Path) -> None:
-    process = start(data, "--seed", "78")
-    working = latest().info.run_id
-    try:
-        assert (
-            f"Would clean run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED"
-            in command("clean", "--dry-run", "--data-dir", data).output
-        )
-        assert "RUNNING" == mlflow.get_run(left).info.status
+def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str, data: Path) -> None:
+    named = f"clean run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED"
+    with RunLocks(data).hold(checkpoint_of(left)):
+        assert left not in command("clean", "--data-dir", data).output
+    assert f"Would {named}" in command("clean", "--dry-run", "--data-dir", data).output
+    assert "RUNNING" == mlflow.get_run(left).info.status
 
-        output = command("clean", "--data-dir", data).output
+    assert named.replace("clean", "Cleaned") in command("clean", "--data-dir", data).output
 
-        assert f"Cleaned run {left} (rnn-digits-units=12-epochs=100000-s77), to KILLED" in output
-        assert working not in output
-        assert "KILLED" == mlflow.get_run(left).info.status
-        assert "`pipeline clean` ended the run" in mlflow.get_run(left).data.tags["error"]
-        assert "RUNNING" == mlflow.get_run(working).info.status
-        assert {checkpoint_of(left), checkpoint_of(working)} <= set(LocalCheckpoints(data).names())
-        assert process.poll() is None
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    run = mlflow.get_run(left)
+    assert "KILLED" == run.info.status
+    assert "`pipeline clean` ended the run" in run.data.tags["error"]
+    assert checkpoint_of(left) in LocalCheckpoints(data).names()
 
 
 def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str, data: Path) -> None:
@@ -200,27 +179,21 @@ def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, l
     MlflowClient().restore_run(left)
 
 
-def test_processed_data_goes_when_other_code_has_made_it_and_its_raw_data_is_there(
+def test_processed_data_of_other_code_goes_when_no_run_is_training(
     command: Command, trained: str, data: Path, tmp_path: Path
 ) -> None:
-    here = tmp_path / "data"
-    shutil.copytree(data / "raw", here / "raw")
-    shutil.copytree(data / "processed", here / "processed")
-    (folder,) = (here / "processed").glob("digits-*")
+    here = Path(shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("checkpoints")))
+    (manifest,) = (here / "processed").glob("digits-*/manifest.json")
     assert "nothing to clean" in command("clean", "--data-dir", here).output
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "0" * 64}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"code": "0" * 64}))
 
-    (here / "raw").rename(here / "kept")
-    assert "nothing to clean" in command("clean", "--data-dir", here).output
-    (here / "kept").rename(here / "raw")
     with RunLocks(here).hold("a" * 32):
         assert "Processed data stays: a run is training." in command("clean", "--data-dir", here).output
-    assert folder.exists()
-    shutil.rmtree(here / "checkpoints")
+    assert manifest.exists()
+    output = command("clean", "--data-dir", here).output
 
-    assert f"Cleaned {folder}: another version of the code made it" in command("clean", "--data-dir", here).output
-    assert [".lock"] == [path.name for path in (here / "processed").iterdir()]
+    assert f"Cleaned {manifest.parent}: another version of the code made it" in output
+    assert not manifest.exists()
 
 
 def test_the_doctor_shows_what_lies_where_and_who_answers(
