@@ -3,7 +3,7 @@
 pipeline clean --dry-run
 pipeline clean
 
-Nothing is touched that another process uses, or that the store knows nothing of: it may belong to another store.
+It removes nothing that another process uses, and no checkpoint of an unknown run: it may belong to another store.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ ERROR = "Its process was killed; `pipeline clean` ended the run."
 
 
 class Item(NamedTuple):
-    """Something that can be removed: what it is, why, its size in bytes, the lock it needs, and how."""
+    """Something to remove: what it is, why, its size in bytes, the lock it needs, and how."""
 
     what: str
     reason: str

@@ -1,10 +1,10 @@
-"""Make a run's model the one that is served, if it is better; or go back to the one before.
+"""Register the model of a run and make it champion if it is better, or return to the previous champion.
 
     pipeline promote --run-id 4fdc…
     pipeline promote --rollback --name mnist-gru
     mlflow models serve -m models:/mnist-gru@champion
 
-What decides, and in what order it is written, is :mod:`pipeline.tracking.promotion`.
+The rules are in :mod:`pipeline.tracking.promotion`.
 """
 
 from pipeline.progress import Reporter
@@ -15,15 +15,15 @@ from pipeline.tracking.promotion import Promotion
 def promote(
     reporter: Reporter, run_id: str | None, name: str | None, *, force: bool, rollback: bool, trust: bool
 ) -> Promotion:
-    """Promote the model of a run, or roll a registered model back; return what came of it.
+    """Promote the model of a run, or roll a registered model back; return the result.
 
     Args:
-        reporter: told what came of it.
+        reporter: shows the result.
         run_id: of a run that has ended its training.
         name: of the registered model; by default ``<dataset>-<cell>`` of the run.
-        force: make it champion also if it is not better, or was trained on other data.
-        rollback: let the previous champion of ``name`` be served again, instead.
-        trust: run the code of a model that is not of this pipeline.
+        force: make it champion even if it is not better, or was trained on other data.
+        rollback: return to the previous champion of ``name`` instead.
+        trust: run the code of a model that this pipeline did not log.
 
     Raises:
         TrackingError: there is no such run or model, or its model does not serve.

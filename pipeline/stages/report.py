@@ -28,7 +28,7 @@ def report(
 ) -> Comparison:
     """Report on the children of a run, or on the runs that a filter matches; return where the tables are.
 
-    With a ``form`` the reporter is told the report as one text, instead of its table and sentences.
+    With a ``form`` the reporter gets the report as one text, instead of its table and sentences.
 
     Raises:
         TrackingError: there is no such run, none that is a finished and evaluated training, or they are of

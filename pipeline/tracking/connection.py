@@ -49,14 +49,14 @@ _note: list[Note] = []
 
 
 def connect(note: Note | None = None, *, writes: bool = False) -> None:
-    """Check that the tracking server answers and takes runs, before anything costly begins.
+    """Check that the tracking server answers and accepts runs, before any expensive work.
 
     Args:
-        note: told once when the server does not answer and MLflow repeats its request; None: the earlier one.
-        writes: whether files of runs are to be written, which is then tried.
+        note: called once when the server does not answer and MLflow repeats its request; None: the earlier one.
+        writes: also check that files of runs can be written.
 
     Raises:
-        TrackingError: it does not; names its address.
+        TrackingError: it does not; the message names its address.
     """
     if note is not None:
         _note[:] = [note]
@@ -86,20 +86,20 @@ def file() -> Path | None:
 
 
 def is_there() -> bool:
-    """Return whether there is a store to ask; asking would make one if it is a SQLite file."""
+    """Return whether the store exists; MLflow would create a SQLite file that does not."""
     path = file()
     return path is None or (path.exists() and path.stat().st_size > 0)
 
 
 def _prepare_sqlite() -> None:
-    """Make the SQLite file of a store that is not there yet, and check that it is one.
+    """Create the SQLite file of a store if it does not exist, and check that it is a SQLite file.
 
-    MLflow makes the tables of a new file in dozens of steps. Two processes that do so at once fail, and one that is
-    killed leaves a file that no later start can use. So the file gets its name when it is complete.
+    MLflow creates the tables of a new file in dozens of steps. Two processes that do so at the same time fail, and one
+    that is killed leaves an unusable file. So the file gets its name when it is complete.
 
     Raises:
         OSError: the file's folder cannot be written.
-        sqlite3.Error: the file is no SQLite file, or is damaged; MLflow would try to open it for minutes.
+        sqlite3.Error: the file is not a SQLite file, or is damaged; MLflow would try to open it for minutes.
     """
     path = file()
     if path is None:
@@ -171,15 +171,12 @@ def retried(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
 
 
 def address() -> str:
-    """Return the address of the tracking server as it may be shown."""
+    """Return the address of the tracking server without its password."""
     return shown(mlflow.get_tracking_uri())
 
 
 def shown(uri: str) -> str:
-    """Return an address without a password, a token or a query.
-
-    Passwords that should have been encoded, with an @ or a colon, are left out as well.
-    """
+    """Return an address without a password, a token or a query; also of a password with an unencoded @ or colon."""
     return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri.partition("?")[0]))
 
 
@@ -198,12 +195,12 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn what MLflow and its stores raise into an error for the user.
+    """Turn errors of MLflow and its stores into one for the user.
 
-    An error that shows that the server does not answer or refuses the user says so, any other one the ``problem``.
+    The message is the ``problem``, unless the server does not answer or refuses the user.
 
     Args:
-        problem: what was expected, and what received.
+        problem: what was expected, and what was received.
         others: further kinds of errors to explain.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run from its start to its end, what its numbers depend on beside its parameters, and its page in MLflow's UI.
+"""Start and end of a run, the data and environment that its numbers depend on, and its page in MLflow's UI.
 
 If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that one is used. What a run holds is in
 ``store.py``.
@@ -122,7 +122,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
 
 
 def _leave(status: str, reason: str) -> None:
-    """Let no run be active in this process; end one that failed, unless the server does not answer, which may be why.
+    """End a run that failed, as far as the server answers, and leave no run active in this process.
 
     MLflow's own end of a run cannot be repeated: it forgets the run with its first attempt.
     """
@@ -135,7 +135,7 @@ def _leave(status: str, reason: str) -> None:
 
 @contextmanager
 def best_effort() -> Iterator[None]:
-    """Skip what the tracking server does not accept within seconds."""
+    """Ignore errors of the tracking server, and wait only seconds for it."""
     with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError), environment(BRIEF):
         yield
 
@@ -197,11 +197,11 @@ def _run_name(name: str) -> str:
     return given if given and not NAMED_BY_MLFLOW.fullmatch(given) else name
 
 
-# --- what its numbers depend on -------------------------------------------------------------------------------------
+# --- data and environment -------------------------------------------------------------------------------------------
 
 
 def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: bool = True) -> None:
-    """Log what the numbers depend on beside the parameters: data, machine, package versions, commit."""
+    """Log the data, the machine, the package versions and the commit that the numbers of a run depend on."""
     tags = {schema.MACHINE: f"{processor()}, {', '.join(gpus) or 'no GPU'}", f"{schema.VERSION}pipeline": __version__}
     tags |= {f"{schema.VERSION}{package}": metadata.version(package) for package in RECORDED_PACKAGES}
     if schema.COMMIT not in run.tags and (CHECKOUT / ".git").exists():
@@ -211,14 +211,14 @@ def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: boo
 
 
 def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:
-    """Log what is trained on and, if it is ``tested``, on what, as data sets of a run, unless it has them."""
+    """Log the training data and, if ``tested``, the test data as inputs of a run, unless it has inputs."""
     if not run.has_inputs:
         splits = {"training": data.train} | ({"test": data.test} if tested else {})
         client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
 
 
 def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
-    """Return what a metric is of: a logged model on one of the data sets that :func:`log_inputs` has logged."""
+    """Return which logged model and which input of :func:`log_inputs` a metric belongs to."""
     return {"model_id": model_id, "dataset_name": f"{data.name}-{context}", "dataset_digest": data.digest8}
 
 
@@ -233,7 +233,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
 
 
 def processor() -> str:
-    """Return such as ``AMD EPYC, 2 cores``: how the tag of this machine begins."""
+    """Return the processor and its cores, such as ``AMD EPYC, 2 cores``; the tag of this machine begins with it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -242,11 +242,11 @@ def processor() -> str:
     return f"{cpu}, {os.cpu_count()} cores"
 
 
-# --- what a person sees ---------------------------------------------------------------------------------------------
+# --- pages in the UI ------------------------------------------------------------------------------------------------
 
 
 def where(run_id: str, what: str) -> str:
-    """Return which run holds what a command has made, and how to look at it; no password is in the address."""
+    """Return a sentence that names the run with the results of a command and its page, without a password."""
     run = get_run(run_id)
     if page := page_of(run):
         return f"Run {run_id} holds {what}. Look at it at {page}"
@@ -271,7 +271,7 @@ def _page(server: str, run: TrackedRun) -> str:
 
 @cache
 def _describe_experiment(experiment_id: str) -> None:
-    """Describe an experiment, once; what a person has written stays."""
+    """Describe an experiment, once; tags that a person has written stay."""
     tags = client().get_experiment(experiment_id).tags
     for name, text in schema.OF_EXPERIMENT.items():
         if name not in tags:
@@ -279,7 +279,7 @@ def _describe_experiment(experiment_id: str) -> None:
 
 
 def describe_result(run: TrackedRun, result: str) -> None:
-    """Put the result of a training before its description, on the first screen; what a person has written stays."""
+    """Put the result of a training before its description; a description that a person has written stays."""
     general = schema.DESCRIPTIONS[schema.TRAINING]
     if run.tags.get(schema.DESCRIPTION, general).endswith(general):
         client().set_tag(run.run_id, schema.DESCRIPTION, f"{result}\n\n{general}")

@@ -1,12 +1,12 @@
-"""Which version of a registered model is served: the better one, or after a rollback the one before.
+"""Promotion and rollback of registered models.
 
-The alias ``champion`` names what is served, ``previous`` what was before it. What was decided about a version stands on
-it: its tag ``promotion`` holds an :data:`Outcome`, its tag ``promotion_reason`` and its description hold why.
+The alias ``champion`` names the version that is served, ``previous`` the one before it. The tag ``promotion`` of a
+version holds the :data:`Outcome`; its tag ``promotion_reason`` and its description hold the reason.
 
-MLflow has no transaction over two aliases. So a version's model is loaded and asked first, then the champion is read
-again, then ``previous`` moves, then ``champion``. Interrupted at any point, ``champion`` names the old version or the
-new one, both serve, and the same command completes the promotion. Of two promotions at once the better version stays,
-unless both move the alias within the same moment.
+MLflow has no transaction over two aliases. So the model is loaded and tried first, then the champion is read again,
+then ``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, both
+serve, and the same command completes the promotion. Of two promotions at the same time the better version stays, unless
+both move the alias within the same moment.
 """
 
 import math
@@ -31,7 +31,7 @@ from pipeline.tracking.schema import TrackedRun
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
 
 FORBIDDEN = "/\\:@?#%'"
-"""Signs that have a meaning of their own in an address, a path, or MLflow's search."""
+"""Characters with a special meaning in an address, a path, or MLflow's search."""
 
 LONGEST = 256  # characters of a name, in MLflow's database
 
@@ -80,9 +80,9 @@ def promote(
     Args:
         run_id: of a run that has ended its training.
         name: of the registered model; by default ``<dataset>-<cell>``.
-        force: make it champion also if it is not better, or was trained on other data.
-        trust: load it also if its code is not of this pipeline.
-        reporter: told the result.
+        force: make it champion even if it is not better, or was trained on other data.
+        trust: run the code of a model that this pipeline did not log.
+        reporter: shows the result.
 
     Raises:
         TrackingError: there is no such run, or its model does not serve.
@@ -114,13 +114,13 @@ def promote(
 
 
 def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False, reporter: Reporter) -> Promotion:
-    """Let ``champion`` and ``previous`` change places: the version served before is served again.
+    """Swap ``champion`` and ``previous``: the version that was served before is served again.
 
     Args:
         name: of the registered model; by default that of the run.
-        run_id: a run, which says only what the default is.
-        trust: load it also if its code is not of this pipeline.
-        reporter: told the result.
+        run_id: a run, for the default name.
+        trust: run the code of a model that this pipeline did not log.
+        reporter: shows the result.
 
     Raises:
         TrackingError: there is no such model, it has no previous champion, or that one does not serve.
@@ -138,7 +138,7 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
     record(previous, "promoted", reason)
-    move("champion", previous)  # first: interrupted here, the way back is lost, not the way there
+    move("champion", previous)  # first: if interrupted here, the rollback is done, and only its undo is lost
     move("previous", champion)
     return _report(previous, previous, reason, reporter)
 
@@ -170,7 +170,7 @@ def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple
 
 
 def _report(version: Version, champion: Version | None, reason: str, reporter: Reporter) -> Promotion:
-    """Tell the result."""
+    """Show the result, and return it."""
     is_champion = version == champion
     if is_champion:
         serving = f"mlflow models serve -m {shlex.quote(f'models:/{version.name}@champion')} --env-manager uv"
@@ -185,15 +185,15 @@ def _report(version: Version, champion: Version | None, reason: str, reporter: R
 
 
 def check_name(name: str) -> None:
-    """Check that ``name`` can stand in an address such as ``models:/<name>@champion``, and after ``--name``.
+    """Check that a name is valid in an address such as ``models:/<name>@champion``, and after ``--name``.
 
-    MLflow itself registers names that no address of its own can hold: it reads ``?`` and ``#`` as the end of a path.
+    MLflow itself registers names that its addresses cannot hold: it reads ``?`` and ``#`` as the end of a path.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it is not valid.
     """
-    is_written_plainly = name.isprintable() and name == name.strip() and not name.startswith("-")
-    if not is_written_plainly or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
+    is_plain = name.isprintable() and name == name.strip() and not name.startswith("-")
+    if not is_plain or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
         raise UsageError(
             f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, with no - at its "
             f"start and no blank at its ends, received {name[:LONGEST]!r}. Take one such as mnist-gru."
@@ -260,13 +260,13 @@ def _aliases(name: str) -> dict[str, Version]:
 
 
 def move(alias: Literal["champion", "previous"], version: Version) -> None:
-    """Let an alias name a version, in one step."""
+    """Move an alias to a version."""
     with explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
         client().set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
-    """Write on a version what was decided about it, and why."""
+    """Write on a version what was decided, and why."""
     number = str(version.number)
     with explained(f"Version {number} of {version.name} could not be described"):
         client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")

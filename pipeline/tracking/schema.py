@@ -55,7 +55,7 @@ DESCRIPTIONS = {
     "the winner.",
     STAGE: "A command of `mlflow run` that trained nothing: its results are in the run above this one, or in files.",
 }
-"""What a run of each kind is, for whoever reads the UI."""
+"""What a run of each kind is, for readers of the UI."""
 OF_EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI takes it for one of generative AI
     DESCRIPTION: """Recurrent networks that read images row by row.
