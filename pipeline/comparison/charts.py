@@ -34,6 +34,8 @@ _LETTERS = 34  # of a line of a label, and of all labels in one row of a legend
 _STEEP = 8  # largest error to smallest, from which on accuracies are drawn by their errors
 _FEWEST_ERRORS = 0.0005  # by which that axis ends beyond 100 %
 _ACCURACY_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
+_WIDE = 100  # highest to lowest value, from which on a logarithmic axis has ticks at the powers of ten alone
+_MOST_TICKS = 50  # with fewer, matplotlib draws none where it would have to leave some out
 _ROW, _LINE = 0.55, 0.19  # inches: of a row with one line of label, and of each further line
 
 
@@ -281,7 +283,8 @@ def place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
 
 def plain_logarithmic(axis: Any) -> None:
     """Write the ticks of a logarithmic axis as plain numbers, 0.05 instead of 5 × 10⁻²."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _WIDE * low else (1,), numticks=_MOST_TICKS))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

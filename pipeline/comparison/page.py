@@ -113,10 +113,10 @@ def _matrices(data: ReportData) -> dict[str, Any] | None:
 # --- figures and images as parts of a page --------------------------------------------------------------------------
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
+def png(figure: Figure, **options: Any) -> bytes:
+    """Return a figure as a PNG file; the options are those of ``savefig``."""
     written = io.BytesIO()
-    figure.savefig(written, format="png")
+    figure.savefig(written, format="png", **options)
     return written.getvalue()
 
 

@@ -55,7 +55,7 @@ def _values(option: str, name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         example = COMPARED.get(option, COMPARED["seeds"])
-        raise UsageError(f"{option}: expected values parted by commas, such as {example}, received {text!r}.")
+        raise UsageError(f"{option}: expected values separated by commas, such as {example}, received {text!r}.")
     if get_type_hints(Settings)[name] is not int:
         return parts
     return [value for part in parts for value in _expanded(option, part)]

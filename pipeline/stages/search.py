@@ -7,14 +7,12 @@ interrupted: finished runs are reused, and interrupted ones resume.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pipeline.data import prepare
-from pipeline.data.splits import DataSet
 from pipeline.execution import executors
-from pipeline.execution.executors import Executor
 from pipeline.progress import Reporter
+from pipeline.settings import Settings
 from pipeline.stages import comparable
 from pipeline.tracking import connection, lifecycle, promotion
 from pipeline.training import preflight
@@ -39,7 +37,7 @@ def search(
     Args:
         given: the parameters that all trials share.
         reporter: shows the progress and the result.
-        ranges: of the parameters that are searched; None: the default ones of each cell.
+        ranges: of the parameters that are searched; none: the default ones.
         on: where it trains: local, ray, or the address of a Ray cluster.
         register: name to register the best trial's model by; it becomes champion if it is better.
         limits: those of a :class:`Budget`.
@@ -59,34 +57,32 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
 
     Raises:
         TrainingError: no trial is complete, or several in a row have failed.
-        UsageError: the search space does not fit the data or the memory, or a trial cannot end in time.
+        UsageError: the search space does not fit the data or the memory.
     """
     connection.connect(reporter.note, writes=True)
     preflight.check([chosen.base(cell) for cell in chosen.cells])
     with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(chosen.base(), reporter)
-        budget = replace(budget, workers=budget.workers or executor.default_workers(budget.limit))
         search_run.check(chosen, data, budget)
+        workers = budget.workers or executor.default_workers(budget.limit)
         with search_run.opened(chosen, data, budget, remote=executor.remote) as parent:
-            limits = {"workers": budget.count, "limit": budget.limit}
-            study = Study(chosen, data, search=parent, **limits, seconds=budget.seconds, executor=executor)
-            study.run(reporter)
+            study = Study(chosen, data, search=parent, budget=budget, executor=executor)
+            study.run(reporter, workers=workers)
             result = SearchResult(space=chosen, data=data, trials=study.trials, winner=study.winner())
             report.log_winner(parent, result)
-            if budget.confirm and not result.is_start:
-                result = _confirmed(result, data, budget, reporter, parent=parent, executor=executor)
+            if trainings := _confirmation(result, budget):
+                groups = comparable.trained(trainings, data, reporter, parent=parent, count=workers, executor=executor)
+                result.confirm(groups)
             report.report(parent, result, reporter)
     return parent, result.winner.run_id
 
 
-def _confirmed(
-    result: SearchResult, data: DataSet, budget: Budget, reporter: Reporter, *, parent: str, executor: Executor
-) -> SearchResult:
-    """Train the winner and the start with new seeds, and compare them."""
-    trainings = [
+def _confirmation(result: SearchResult, budget: Budget) -> list[Settings]:
+    """Return the trainings that confirm the winner, its own and the start with new seeds; none if it is the start."""
+    start = {"cell": result.base.cell}
+    return [
         result.space.settings({**parameters, "seed": seed})
-        for parameters in (result.winner.parameters, {"cell": result.base.cell})
+        for parameters in (result.winner.parameters, start)
         for seed in budget.seeds(result.base.seed)
+        if not result.is_start
     ]
-    groups = comparable.trained(trainings, data, reporter, parent=parent, count=budget.count, executor=executor)
-    return result.confirmed(groups)

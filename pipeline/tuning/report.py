@@ -1,22 +1,23 @@
 """The report on a search: tags and metrics of its run, a page with charts, and lines for the terminal."""
 
 import base64
-import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pipeline import __version__
 from pipeline.comparison import page, report_data
+from pipeline.comparison.charts import plain_logarithmic
 from pipeline.progress import Reporter
 from pipeline.tracking import schema, store
 from pipeline.tuning.result import SearchResult
+from pipeline.tuning.space import range_text
 
 SHOWN = 5
 """Number of the best trials that the terminal shows."""
@@ -34,6 +35,9 @@ CHARTS = {
 }
 """The charts of a page: name of the file, heading and caption."""
 
+WIDE = ("parallel", "parameters")
+"""The charts that are as wide as the page."""
+
 
 def log_winner(search: str, result: SearchResult) -> None:
     """Log which trial is the best; this also marks that all trials have ended."""
@@ -45,13 +49,12 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
     """Store the page on the run of a search, in ``search/``, and show the result."""
     store.write_files(search, schema.SEARCH_FOLDER, files(result))
     store.log_tags(search, {schema.VERDICT: result.headline})
-    names = result.space.names
     rows = [
-        [trial.name, f"{100 * trial.value:.2f}", str(trial.kept.epoch)]
-        + [str(trial.parameters.get(name, "")) for name in names]
+        [trial.name, f"{100 * trial.kept.val_accuracy:.2f}", str(trial.kept.epoch)]
+        + [str(trial.parameters[name]) for name in result.space.names]
         for trial in result.of_state("complete")[:SHOWN]
     ]
-    reporter.table(("best trials", "val accuracy %", "kept epoch", *names), rows)
+    reporter.table(("best trials", "val accuracy %", "kept epoch", *result.space.names), rows)
     for line in (result.counts, result.importance_text, f"{result.headline}. {result.reason}"):
         reporter.result(line)
     reporter.result(f"Train it again: {result.command}")
@@ -60,99 +63,73 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
 
 def files(result: SearchResult) -> dict[str, bytes]:
     """Return the page, its table as CSV and its charts as PNG, by file name."""
-    study, rows = _study(result), table(result)
+    rows = table(result)
     shown = [name for name in CHARTS if name != "parallel" or len(result.space.names) > 1]
-    drawn = {name: _drawn(name, study) for name in shown}
+    drawn = {name: page.png(chart(name, result), dpi=150, bbox_inches="tight") for name in shown}
     copies = {"Markdown": report_data.as_text(rows, "markdown"), "CSV": report_data.as_text(rows, "csv")}
-    charts = {f"{name}.png": chart for name, chart in drawn.items()}
+    charts = {f"{name}.png": content for name, content in drawn.items()}
     return {"search.html": _page(result, drawn, copies).encode(), "trials.csv": copies["CSV"].encode()} | charts
 
 
-def _drawn(name: str, study: optuna.Study) -> bytes:
-    """Return a chart as PNG."""
+def chart(name: str, result: SearchResult) -> Figure:
+    """Return a chart of Optuna's, with ticks as plain numbers."""
     from matplotlib import pyplot, rc_context
     from optuna.visualization import matplotlib as charts
 
+    parameters: dict[str, Any] = {"params": result.space.names, "target_name": ACCURACY}
+    draw: dict[str, Callable[[], Any]] = {
+        "progress": lambda: charts.plot_optimization_history(result.study, target_name=ACCURACY),
+        "curves": lambda: charts.plot_intermediate_values(result.study),
+        "parallel": lambda: charts.plot_parallel_coordinate(result.study, **parameters),
+        "parameters": lambda: charts.plot_slice(result.study, **parameters),
+    }
     with warnings.catch_warnings(), rc_context():  # Optuna sets a style for all later figures
         warnings.simplefilter("ignore")  # these charts of Optuna are marked as experimental
-        if name == "curves":
-            drawn: Any = charts.plot_intermediate_values(study)
-            drawn.set(xlabel="epoch", ylabel=ACCURACY)
-        else:
-            draw: dict[str, Callable[..., Any]] = {
-                "progress": charts.plot_optimization_history,
-                "parallel": charts.plot_parallel_coordinate,
-                "parameters": charts.plot_slice,
-            }
-            drawn = draw[name](study, target_name=ACCURACY)
-    figure = np.ravel(drawn)[0].figure
+        figure: Figure = np.ravel(draw[name]())[0].figure
+    pyplot.close(figure)  # pyplot would keep it
     figure.suptitle("")
     for axes in figure.axes:
         axes.set_title("")
-    file = io.BytesIO()
-    figure.savefig(file, dpi=150, bbox_inches="tight")
-    pyplot.close(figure)
-    return file.getvalue()
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                plain_logarithmic(axis)
+                axis.set_tick_params(labelrotation=45 if axis is axes.xaxis else 0)
+    if name == "curves":
+        figure.axes[0].set(xlabel="epoch", ylabel=ACCURACY)
+    if name in WIDE:
+        figure.set_size_inches(10, 4.5)
+    return figure
 
 
-def _study(result: SearchResult) -> optuna.Study:
-    """Return the trials that reached an epoch as a study whose numbers are those of the trials, from 1."""
-    study = optuna.create_study(direction="maximize")
-    by_number = {trial.number: trial for trial in result.trials if trial.history}
-    for number in range(max(by_number) + 1):
-        if number not in by_number:
-            study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL))
-            continue
-        trial = by_number[number]
-        params, distributions = result.space.in_study(trial.parameters)
-        made = optuna.trial.create_trial(
-            value=trial.value,
-            params=params,
-            distributions=distributions,
-            intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
-        )
-        study.add_trial(made)
-    return study
-
-
-def _page(result: SearchResult, drawn: dict[str, bytes], copies: dict[str, str]) -> str:
-    charts = [
-        {
-            "name": name,
-            "title": CHARTS[name][0],
-            "caption": CHARTS[name][1],
-            "source": f"data:image/png;base64,{base64.b64encode(content).decode()}",
-        }
-        for name, content in drawn.items()
-    ]
-    trials = [trial for state in ("complete", "pruned", "failed", "running") for trial in result.of_state(state)]
+def _page(result: SearchResult, drawn: Mapping[str, bytes], copies: Mapping[str, str]) -> str:
+    sources = {name: f"data:image/png;base64,{base64.b64encode(content).decode()}" for name, content in drawn.items()}
     template = page.environment(Path(__file__).parent).get_template("search.html")
     return template.render(
         result=result,
-        charts=charts,
-        trials=trials,
+        charts=[(name, *CHARTS[name], source) for name, source in sources.items()],
+        wide=WIDE,
+        trials=[trial for state in ("complete", "pruned", "failed", "running") for trial in result.of_state(state)],
+        searched={name: range_text(each) for name, each in result.space.ranges.items()},
         copies=copies,
-        base={name: getattr(result.base, name) for name in result.space.names},
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, by pipeline {__version__}",
     )
 
 
 def table(result: SearchResult) -> pd.DataFrame:
     """Return a row per trial: its parameters and what it reached; accuracies are fractions."""
-    return pd.DataFrame(
-        [
-            {
-                "trial": trial.number,
-                "name": trial.name,
-                "state": trial.state,
-                "best_val_accuracy": trial.value if trial.history else None,
-                "kept_epoch": trial.kept.epoch if trial.history else None,
-                "epochs": len(trial.history),
-                **{name: trial.parameters.get(name) for name in result.space.names},
-                "reused": trial.reused,
-                "run_id": trial.run_id,
-                "reason": trial.reason,
-            }
-            for trial in result.trials
-        ]
-    ).astype({"kept_epoch": "Int64"})
+    rows = [
+        {
+            "trial": trial.number,
+            "name": trial.name,
+            "state": trial.state,
+            "best_val_accuracy": trial.kept.val_accuracy if trial.history else None,
+            "kept_epoch": trial.kept.epoch if trial.history else None,
+            "epochs": len(trial.history),
+            **{name: trial.parameters[name] for name in result.space.names},
+            "reused": trial.reused,
+            "run_id": trial.run_id,
+            "reason": trial.reason,
+        }
+        for trial in result.trials
+    ]
+    return pd.DataFrame(rows).astype({"kept_epoch": "Int64"})

@@ -1,8 +1,15 @@
-"""The result of a search, in numbers and in words."""
+"""The result of a search, in numbers and in words: the best trial, what its parameters explain, its confirmation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison.formatting import count_of
@@ -12,13 +19,70 @@ from pipeline.data.splits import DataSet
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import schema
 from pipeline.training import fingerprints
-from pipeline.tuning import importance
-from pipeline.tuning.importance import Explained
 from pipeline.tuning.space import Space
-from pipeline.tuning.trials import State, Trial
+from pipeline.tuning.study import State, Trial
+
+USEFUL = 0.2
+"""Share of the variation below which nothing is said: pure noise reaches it in fewer than one of twenty searches."""
+
+FEWEST = 8
+"""Trials below which nothing is measured."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+class Explained(NamedTuple):
+    """What the parameters explain.
+
+    Attributes:
+        share: of the variation between trials, predicted for trials that were held out (R² of a cross-validation).
+        parameters: the part of each parameter in it; they add up to ``share``. Empty where too little is explained.
+    """
+
+    share: float = 0.0
+    parameters: Mapping[str, float] = MappingProxyType({})
+
+
+def explained(study: optuna.Study) -> Explained:
+    """Return how much of the differences in validation accuracy between the trials of a study the parameters explain.
+
+    A random forest predicts the leads of trials that it has not seen from their parameters.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    trials = study.get_trials(states=[TrialState.COMPLETE])
+    parameters = pd.DataFrame([trial.params for trial in trials])
+    parameters = parameters.loc[:, parameters.nunique() > 1]
+    if len(trials) < FEWEST or parameters.empty:
+        return Explained()
+    by_trial = leads(trials)
+    numbers = np.array([*by_trial.values()])
+    forest = RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=0)
+    folds = KFold(min(10, len(trials)), shuffle=True, random_state=0)
+    predicted = cross_val_predict(forest, pd.get_dummies(parameters), numbers, cv=folds)
+    share = 1 - float(np.square(numbers - predicted).sum() / max(np.square(numbers - numbers.mean()).sum(), 1e-12))
+    if share < USEFUL:
+        return Explained(max(share, 0.0))
+    parts = optuna.importance.get_param_importances(
+        study,
+        evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+        params=[*parameters],
+        target=lambda trial: by_trial[trial.number],
+    )
+    return Explained(share, {name: share * part for name, part in parts.items()})
+
+
+def leads(trials: Sequence[FrozenTrial]) -> dict[int, float]:
+    """Return the lead in accuracy of each trial, by number.
+
+    That is its mean lead over all trials that came as far, at each epoch at which trials ended, itself included.
+    """
+    table = pd.DataFrame({trial.number: trial.intermediate_values for trial in trials})
+    ends = table.loc[sorted({max(trial.intermediate_values) for trial in trials})]
+    means = ends.sub(ends.mean(axis=1), axis=0).mean()
+    return dict(zip(table.columns, means, strict=True))
+
+
+@dataclass(kw_only=True, eq=False)
 class SearchResult:
     """The result of a search.
 
@@ -36,12 +100,12 @@ class SearchResult:
     winner: Trial
     confirmation: tuple[Group, Group] | None = None
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """The winner's settings."""
         return self.space.settings(self.winner.parameters)
 
-    @property
+    @cached_property
     def base(self) -> Settings:
         """The settings that the search started from, with the winner's cell."""
         return self.space.base(self.settings.cell)
@@ -51,63 +115,75 @@ class SearchResult:
         """Whether the winner is the start: both train the same, however they are written."""
         return fingerprints.of(self.settings, self.data) == fingerprints.of(self.base, self.data)
 
-    def confirmed(self, groups: Sequence[Group]) -> "SearchResult":
-        """Return the result with its confirmation: the groups of the winner and of the start."""
+    def confirm(self, groups: Sequence[Group]) -> None:
+        """Set the confirmation from the groups of the winner and of the start."""
         base = fingerprints.parameters(self.base, self.data)
         own = configuration({name: str(value) for name, value in base.items()})
         winner, start = sorted(groups, key=lambda group: configuration(group.results[0].params) == own)
-        return replace(self, confirmation=(replace(winner, label="the best trial"), replace(start, label="the start")))
+        self.confirmation = replace(winner, label="the best trial"), replace(start, label="the start")
 
-    @cached_property
+    @property
     def test(self) -> PairwiseTest | None:
         """The test of the winner against the start, on the test images."""
         return pairwise_tests.between(*self.confirmation) if self.confirmation else None
 
     @cached_property
+    def study(self) -> optuna.Study:
+        """The trials as Optuna shows them, numbered from 1; those that were stopped count with what they reached."""
+        study = optuna.create_study(direction="maximize")
+        study.add_trial(create_trial(state=TrialState.FAIL))  # number 0
+        for trial in self.trials:
+            has_value = trial.state in ("complete", "pruned")
+            made = create_trial(
+                state=TrialState.COMPLETE if has_value else TrialState.FAIL,
+                value=trial.kept.val_accuracy if has_value else None,
+                params=dict(trial.parameters),
+                distributions={**self.space.ranges},
+                intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
+            )
+            study.add_trial(made)
+        return study
+
+    @cached_property
     def explained(self) -> Explained:
         """How much of the differences between trials the parameters explain."""
-        return importance.explained(self.space, self.trials)
+        return explained(self.study)
 
     @property
     def importance_text(self) -> str:
         """What matters, in a sentence."""
         share, parts = self.explained
-        if not parts:
-            return "Too few trials to tell which parameters matter."
         said = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
-        return f"The parameters explain {share:.0%} of the variation between trials that were held out: {said}."
+        text = f"The parameters explain {share:.0%} of the variation between trials that were held out: {said}."
+        return text if parts else "Too few trials to tell which parameters matter."
 
     @property
     def saved(self) -> float:
         """Share of all epochs that stopping trials early has saved."""
-        epochs, pruned = self.base.epochs, self.of_state("pruned")
-        saved = sum(epochs - len(trial.history) for trial in pruned)
-        return saved / (epochs * (len(pruned) + len(self.of_state("complete"))))
+        ended = [len(trial.history) for trial in self.trials if trial.state in ("complete", "pruned")]
+        stopped = [len(trial.history) for trial in self.of_state("pruned")]
+        return sum(self.base.epochs - epochs for epochs in stopped) / (self.base.epochs * len(ended))
 
     def of_state(self, state: State) -> list[Trial]:
         """Return the trials of a state, the best first."""
         found = [trial for trial in self.trials if trial.state == state]
-        return sorted(found, key=lambda trial: -max((each.val_accuracy for each in trial.history), default=0))
+        return sorted(found, key=lambda trial: -trial.kept.val_accuracy if trial.history else 0)
 
     @property
     def command(self) -> str:
         """The command that trains the winner again, with every value."""
         values = {field.name: getattr(self.settings, field.name) for field in fields(Settings)}
-        kept = {
-            name: value
-            for name, value in values.items()
-            if name not in DATA_PARAMETERS or value != getattr(Settings, name)
-        }
-        return command("run", **{name: shown(value) if name == "source" else value for name, value in kept.items()})
+        defaults = {name for name in DATA_PARAMETERS if values[name] == getattr(Settings, name)}
+        texts = {"source": shown(self.settings.source)}
+        return command("run", **{name: value for name, value in (values | texts).items() if name not in defaults})
 
     @property
     def counts(self) -> str:
         """The number of trials of each state, and what stopping them early has saved."""
-        pruned, failed = len(self.of_state("pruned")), len(self.of_state("failed"))
-        parts = [f"{count_of(len(self.trials), 'trial')}: {len(self.of_state('complete'))} complete"]
-        parts += [f"{pruned} stopped early"] if pruned else []
-        parts += [f"{failed} failed"] if failed else []
-        return f"{', '.join(parts)}. Early stopping saved {self.saved:.0%} of the epochs."
+        words: dict[State, str] = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+        parts = [f"{len(found)} {word}" for state, word in words.items() if (found := self.of_state(state))]
+        saved = f"Early stopping saved {self.saved:.0%} of the epochs."
+        return f"{count_of(len(self.trials), 'trial')}: {', '.join(parts)}. {saved}"
 
     @property
     def headline(self) -> str:
@@ -126,14 +202,14 @@ class SearchResult:
         """What the headline is based on."""
         if self.is_start:
             return "On validation, no trial was ahead of the parameters that the search started from."
-        if self.test is None or self.confirmation is None:
+        if self.test is None:
             return "The best of many trials is partly luck: --confirm shows how much of its lead is real."
-        seeds = count_of(len(self.confirmation[0].seeds), "new seed")
+        seeds = count_of(self.test.seeds, "new seed")
         return f"On the test images, which no trial has seen, with {seeds}: {self.test.sentence}"
 
     def tags(self) -> dict[str, str]:
         """Return the tags that the run of the search gets."""
-        values = {f"{schema.BEST}{name}": str(self.winner.parameters[name]) for name in sorted(self.winner.parameters)}
+        values = {f"{schema.BEST}{name}": str(value) for name, value in sorted(self.winner.parameters.items())}
         return {schema.BEST_TRIAL: self.winner.name, schema.BEST_RUN: self.winner.run_id, **values}
 
     def metrics(self) -> dict[str, float]:

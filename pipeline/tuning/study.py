@@ -1,19 +1,23 @@
-"""A search in progress: which trial comes next, which continues, and the result of each.
+"""A search in progress: its trials, which of them comes next, which continues, and the result of each.
 
 Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
 in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
 seed and the trial's number, so an interrupted search continues with the trials that it would have had.
 """
 
+import json
 import math
 import time
 from collections.abc import Iterator
-from itertools import count
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import Literal, NamedTuple
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from pipeline import records
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import job, scheduler, worker_pool
@@ -23,15 +27,73 @@ from pipeline.execution.progress_board import ProgressBoard
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.tracking import schema, store
-from pipeline.tuning import trials
+from pipeline.tuning.search_run import Budget
 from pipeline.tuning.space import Parameters, Space
-from pipeline.tuning.trials import Reached, Trial
 
 FAILURES = 3
 """Trials in a row that may fail: more of them have another reason than their parameters."""
 
 REDUCTION = 3
 """After a ninth and after a third of the epochs, one of so many trials continues (Li et al. 2020, arXiv:1810.05934)."""
+
+State = Literal["complete", "pruned", "failed", "running"]
+
+
+class Reached(NamedTuple):
+    """What a trial has reached on validation after an epoch: cost in nats, accuracy as a fraction."""
+
+    epoch: int
+    val_cost: float
+    val_accuracy: float
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """A trial.
+
+    Attributes:
+        number: from 1.
+        parameters: that were chosen for it.
+        state: "running" includes interrupted ones.
+        history: an entry per epoch.
+        run_id: of its MLflow run; empty if none was opened yet.
+        reason: why it failed.
+        reused: whether it was trained outside this search.
+        is_new: whether this process has proposed it.
+        is_stopped: whether it ends after the last epoch of its history.
+    """
+
+    number: int
+    parameters: Parameters
+    state: State = "running"
+    history: list[Reached] = field(default_factory=list)
+    run_id: str = ""
+    reason: str = ""
+    reused: bool = False
+    is_new: bool = False
+    is_stopped: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of its run, such as ``gru-t7``."""
+        return f"{self.parameters['cell']}-t{self.number}"
+
+    @property
+    def kept(self) -> Reached:
+        """The epoch whose weights are kept."""
+        return records.kept(self.history)
+
+    def best_until(self, epoch: int) -> float:
+        """Return the best accuracy up to an epoch."""
+        return max(each.val_accuracy for each in self.history if each.epoch <= epoch)
+
+    def refresh(self) -> None:
+        """Read state and history from its run."""
+        run = store.get_run(self.run_id)
+        if run.status == "FINISHED" and (run.is_pruned or run.is_trained):
+            self.state = "pruned" if run.is_pruned else "complete"
+        accuracies, costs = (store.history_of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
+        self.history = [Reached(epoch, costs[epoch], accuracies[epoch]) for epoch in sorted(accuracies)]
 
 
 class Study:
@@ -41,41 +103,40 @@ class Study:
         space: the search space.
         data: what is trained on.
         search: the id of the search's run.
-        workers: number of trials in parallel.
-        limit: number of trials in all.
-        seconds: time in which trials may start; None: no limit.
-        executor: runs them.
+        budget: the limits.
+        executor: runs the trials.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        data: DataSet,
-        *,
-        search: str,
-        workers: int,
-        limit: int,
-        seconds: float | None,
-        executor: Executor,
-    ) -> None:
-        self._space, self._data, self._search, self._executor = space, data, search, executor
-        self._workers, self._limit = workers, limit
-        self._end = time.monotonic() + seconds if seconds else math.inf
-        self._epochs, self._seed = space.base().epochs, space.base().seed
-        run = store.get_run(search)
-        self._has_winner = schema.BEST_TRIAL in run.tags  # it was interrupted while the winner was confirmed
-        self._study = _new_study(self._epochs)
-        self._stopped: set[int] = set()
-        self._new: set[int] = set()  # proposed by this process
-        self._trials = trials.logged(run.trials)
-        self._asked = {number: self._replayed(trial) for number, trial in self._trials.items()}
+    def __init__(self, space: Space, data: DataSet, *, search: str, budget: Budget, executor: Executor) -> None:
+        self._space, self._data, self._search, self._budget, self._executor = space, data, search, budget, executor
+        self._end = time.monotonic() + (budget.seconds or math.inf)
+        self._base = space.base()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        pruner = optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=math.ceil(self._base.epochs / REDUCTION**2), reduction_factor=REDUCTION
+        )
+        self._study = optuna.create_study(direction="maximize", pruner=pruner)
+        self._asked: dict[int, optuna.Trial] = {}
         self._jobs: dict[Job, Trial] = {}
         self._failures = 0
+        run = store.get_run(search)
+        self._has_winner = schema.BEST_TRIAL in run.tags  # it was interrupted while the winner was confirmed
+        self._trials = {number: Trial(number=number, **content) for number, content in sorted(run.trials.items())}
+        for trial in self._trials.values():
+            trial.refresh()
+            self._enter(trial)
 
     @property
     def trials(self) -> list[Trial]:
         """All trials, by number."""
         return [self._trials[number] for number in sorted(self._trials)]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best of the complete trials, by the rule that also decides which epoch is kept."""
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        kept = records.kept([trial.kept for trial in complete]) if complete else None
+        return next((trial for trial in complete if trial.kept == kept), None)
 
     def winner(self) -> Trial:
         """Return the best trial.
@@ -83,91 +144,85 @@ class Study:
         Raises:
             TrainingError: none is complete, or the last ones have all failed.
         """
-        best = trials.best(self.trials)
-        failed = [trial for trial in self.trials if trial.state == "failed"]
-        if best is None or self._failures >= FAILURES:
+        if self.best is None or self._failures >= FAILURES:
+            failed = [trial for trial in self.trials if trial.state == "failed"]
             reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[-FAILURES:])
             raise TrainingError(f"{len(failed)} of {len(self._trials)} trials failed. {reasons}")
-        return best
+        return self.best
 
-    def run(self, reporter: Reporter) -> None:
-        """Run the trials that are left."""
+    def run(self, reporter: Reporter, *, workers: int) -> None:
+        """Run the trials that are left, so many in parallel."""
         scheduler.run_jobs(
-            self._todo(),
+            self._todo(self._executor.cores(workers)),
             self._data,
-            ProgressBoard((), self._workers),
+            ProgressBoard((), workers),
             reporter,
             self._take,
-            count=self._workers,
+            count=workers,
             executor=self._executor,
             should_continue=self._should_continue,
         )
 
-    def _todo(self) -> Iterator[Job]:
+    def _todo(self, cores: int) -> Iterator[Job]:
         """Yield the interrupted trials, then new ones as long as the limits allow."""
         if self._has_winner:
             return
-        for trial in self.trials:
+        for trial in chain(self.trials, self._proposed()):
             if trial.state == "running":
-                yield self._job(trial)
-        while len(self._trials) < self._limit and time.monotonic() < self._end and self._failures < FAILURES:
-            number = next(number for number in count(1) if number not in self._trials)
-            self._new.add(number)
-            trial = self._trials[number] = Trial(number=number, parameters=self._proposed(number))
-            self._asked[number] = self._replayed(trial)
-            yield self._job(trial)
+                settings = self._space.settings(trial.parameters)
+                own = Job.of(settings, self._data, name=trial.name, parent=self._search, cores=cores, evaluate=False)
+                self._jobs[own] = trial
+                yield own
 
-    def _job(self, trial: Trial) -> Job:
-        settings, cores = self._space.settings(trial.parameters), self._executor.cores(self._workers)
-        own = Job.of(settings, self._data, name=trial.name, parent=self._search, cores=cores, evaluate=False)
-        self._jobs[own] = trial
-        return own
-
-    def _proposed(self, number: int) -> Parameters:
-        """Return the parameters of a new trial: the first ones are the start of each cell."""
+    def _proposed(self) -> Iterator[Trial]:
+        """Yield new trials as long as the limits allow; the first ones are the start of each cell."""
         cells = self._space.cells
-        if number <= len(cells) and (start := self._space.start(cells[number - 1])) is not None:
-            return start
-        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        while len(self._trials) < self._budget.limit and time.monotonic() < self._end and self._failures < FAILURES:
+            number = next(number for number in count(1) if number not in self._trials)
+            start = self._space.start(cells[number - 1]) if number <= len(cells) else None
+            trial = Trial(number=number, parameters=start or self._sampled(number), is_new=True)
+            self._trials[number] = trial
+            self._enter(trial)
+            yield trial
+
+    def _sampled(self, number: int) -> Parameters:
+        """Return the parameters that Optuna proposes, rounded."""
+        seed = int(np.random.SeedSequence([self._base.seed, number]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
-        asked = self._study.ask()
-        parameters = self._space.propose(asked)
+        asked = self._study.ask({**self._space.ranges})
         self._study.tell(asked, state=TrialState.FAIL)  # ignored from here on: what is trained has rounded values
-        return parameters
+        return self._space.rounded(asked.params)
 
-    def _replayed(self, trial: Trial) -> optuna.Trial:
-        """Enter a trial into the study, as far as it is; return Optuna's handle of it."""
-        values, distributions = self._space.in_study(trial.parameters)
-        self._study.enqueue_trial(values)
-        asked = self._study.ask(distributions)
+    def _enter(self, trial: Trial) -> None:
+        """Enter a trial into the study, as far as it is."""
+        self._study.enqueue_trial({**trial.parameters})
+        self._asked[trial.number] = self._study.ask({**self._space.ranges})
         for reached in trial.history:
-            self._is_stopped(trial, asked, reached.epoch)
-        self._tell(trial, asked)
-        return asked
+            self._report(trial, reached.epoch)
+        self._tell(trial)
 
-    def _is_stopped(self, trial: Trial, asked: optuna.Trial, epoch: int) -> bool:
-        """Report the best accuracy up to an epoch; return whether the trial stops there."""
+    def _report(self, trial: Trial, epoch: int) -> None:
+        """Report the best accuracy up to an epoch to the study, which may stop the trial there."""
+        asked = self._asked[trial.number]
         asked.report(trial.best_until(epoch), epoch)
-        if epoch < self._epochs and asked.should_prune():
-            self._stopped.add(trial.number)
-        return trial.number in self._stopped
+        trial.is_stopped = trial.is_stopped or (epoch < self._base.epochs and asked.should_prune())
 
-    def _tell(self, trial: Trial, asked: optuna.Trial) -> None:
+    def _tell(self, trial: Trial) -> None:
         """Tell the study that a trial has ended, if it has; a failed one counts as pruned, so that others avoid it."""
         if trial.state == "complete":
-            self._study.tell(asked, trial.value)
+            self._study.tell(self._asked[trial.number], trial.kept.val_accuracy)
         elif trial.state != "running":
-            self._study.tell(asked, state=TrialState.PRUNED)
+            self._study.tell(self._asked[trial.number], state=TrialState.PRUNED)
 
     def _should_continue(self, of: Job, message: object) -> bool:
         """Enter an epoch; return whether there is to be another."""
         if not isinstance(message, EpochRecord):
             return True
         trial = self._jobs[of]
-        if message.epoch in {each.epoch for each in trial.history}:  # a resumed trial asks again about its last epoch
-            return trial.number not in self._stopped
-        trial.history.append(Reached(message.epoch, message.val_cost, message.val_accuracy))
-        return not self._is_stopped(trial, self._asked[trial.number], message.epoch)
+        if message.epoch not in {each.epoch for each in trial.history}:  # a resumed trial repeats its last epoch
+            trial.history.append(Reached(message.epoch, message.val_cost, message.val_accuracy))
+            self._report(trial, message.epoch)
+        return not trial.is_stopped
 
     def _take(self, event: worker_pool.Event) -> None:
         """Enter what has happened to a trial."""
@@ -176,27 +231,20 @@ class Study:
         trial = self._jobs[event.job]
         if isinstance(event, worker_pool.Message) and isinstance(event.message, Opened):
             trial.run_id, trial.reused = event.message.run_id, event.message.state == job.DONE_ELSEWHERE
-            trials.log(self._search, trial)
+            content = {"run_id": trial.run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
+            store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
         elif isinstance(event, worker_pool.Finished):
-            trials.refresh(trial)
-            self._failures = 0
+            trial.refresh()
+            self._ended(trial, failures=0)
         elif isinstance(event, worker_pool.Failed):
             trial.state, trial.reason = "failed", event.reason
-            self._failures += trial.number in self._new  # earlier ones are tried once more, and may fail again
-        if isinstance(event, worker_pool.Finished | worker_pool.Failed):
-            self._tell(trial, self._asked[trial.number])
-            self._log_progress()
+            # Trials of before the interruption are tried once more, and may fail again.
+            self._ended(trial, failures=self._failures + trial.is_new)
 
-    def _log_progress(self) -> None:
-        """Log the best accuracy so far, by the number of trials that have ended."""
-        if best := trials.best(self.trials):
-            ended = sum(trial.state != "running" for trial in self.trials)
-            store.log_metrics(self._search, {schema.BEST_VAL_ACCURACY: best.value}, step=ended)
-
-
-def _new_study(epochs: int) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=math.ceil(epochs / REDUCTION**2), reduction_factor=REDUCTION
-    )
-    return optuna.create_study(direction="maximize", pruner=pruner)
+    def _ended(self, trial: Trial, *, failures: int) -> None:
+        """Tell the study; log the best accuracy so far, by the number of trials that have ended."""
+        self._failures = failures
+        self._tell(trial)
+        if self.best:
+            ended = sum(each.state != "running" for each in self.trials)
+            store.log_metrics(self._search, {schema.BEST_VAL_ACCURACY: self.best.kept.val_accuracy}, step=ended)

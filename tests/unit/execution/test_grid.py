@@ -26,8 +26,8 @@ def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"cells": ""}, "cells: expected values parted by commas"),
-        ({"cells": "rnn,,gru"}, "cells: expected values parted by commas"),
+        ({"cells": ""}, "cells: expected values separated by commas"),
+        ({"cells": "rnn,,gru"}, "cells: expected values separated by commas"),
         (
             {"cells": "rnn,transformer"},
             "cell: expected 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS .*, received 'transformer'",

@@ -1,14 +1,68 @@
-"""What is proposed lies in its range and can be typed; the default ranges hold the start of each cell."""
+"""Ranges as a user writes them; proposals lie in them and can be typed; the default ranges hold each cell's start."""
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipeline.cells import CELLS
+from pipeline.errors import UsageError
 from pipeline.tuning import space
+
+
+def test_ranges_are_read_as_they_are_written() -> None:
+    expected = {
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "hidden_units": CategoricalDistribution((64, 128, 256)),
+        "dropout": FloatDistribution(0.0, 0.5),
+        "layers": IntDistribution(1, 3),
+        "initializer": CategoricalDistribution(("orthogonal", "identity")),
+    }
+    texts = ["learning_rate=1e-4..1e-2:log hidden-units=64,128,256", "dropout=0..0.5; layers=1..3"]
+    assert expected == space.parse([*texts, "initializer=orthogonal, identity"])
+
+
+@pytest.mark.parametrize("text", ["0.1234567..0.7654321", "0.0001..0.01:log", "1e-05..0.3", "64,128,256"])
+def test_a_range_is_shown_with_every_digit(text: str) -> None:
+    name = "hidden_units" if "," in text else "learning_rate"
+    assert text == space.range_text(space.parse([f"{name}={text}"])[name])
+
+
+FORM = "expected dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log with LOW above 0, or dropout=VALUE,VALUE"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate", "expected a parameter and its values"),
+        ("lerning_rate=1..2", "Did you mean learning_rate?"),
+        ("seed=1,2", "a good seed is luck"),
+        ("dataset=mnist,digits", "all trials share their data"),
+        ("dropout=0.5..0.1", f"{FORM} with at least two different values, received dropout=0.5..0.1."),
+        ("dropout=0.1..0.1", FORM),
+        ("dropout=0.1..", FORM),
+        ("dropout=", FORM),
+        ("dropout=0.1", "Give a single value as --dropout"),
+        ("dropout=0.1,0.1", FORM),
+        ("dropout=0..0.5:log", FORM),
+        ("dropout=0.1..0.5:lg", "dropout: "),
+        ("dropout=0.1,0.5:log", FORM),
+        ("dropout=0..1.5", "dropout: "),
+        ("hidden_units=1.5..3", "hidden_units: "),
+        ("schedule=constant..cosine", "expected schedule=constant,"),
+        ("schedule=constant,steep", "schedule: "),
+        ("layers=1..2 layers=1..3", "layers twice"),
+    ],
+)
+def test_what_is_no_range_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        space.parse([text])
+    assert message in str(error.value)
 
 
 def proposals(texts: list[str], count: int) -> list[dict[str, object]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    return [dict(space.of({"cell": "gru"}, texts).propose(study.ask())) for _ in range(count)]
+    searched = space.of({"cell": "gru"}, texts)
+    return [dict(searched.rounded(study.ask({**searched.ranges}).params)) for _ in range(count)]
 
 
 def test_what_is_proposed_is_in_its_range_and_can_be_typed() -> None:
@@ -33,6 +87,8 @@ def test_a_narrow_range_is_searched_between_its_ends(text: str, low: float, high
     assert all(low <= value <= high for value in values)
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu", "my_cells:MGU"])
-def test_the_default_ranges_of_a_cell_hold_its_start(cell: str) -> None:
-    assert space.of({"cell": cell}, []).start(cell) is not None
+@pytest.mark.parametrize("cells", [*CELLS, "my_cells:MGU", ",".join(CELLS)])
+def test_the_default_ranges_hold_the_start_of_each_cell(cells: str) -> None:
+    searched = space.of({"cell": cells}, [])
+    assert cells.split(",") == [start["cell"] for start in map(searched.start, searched.cells) if start]
+    assert ("clip_norm" in searched.ranges) == ("rnn" in cells)
