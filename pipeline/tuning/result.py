@@ -79,7 +79,7 @@ def leads(trials: Sequence[FrozenTrial]) -> dict[int, float]:
     table = pd.DataFrame({trial.number: trial.intermediate_values for trial in trials})
     ends = table.loc[sorted({max(trial.intermediate_values) for trial in trials})]
     means = ends.sub(ends.mean(axis=1), axis=0).mean()
-    return dict(zip(table.columns, means, strict=True))
+    return {trial.number: float(means[trial.number]) for trial in trials}
 
 
 @dataclass(kw_only=True, eq=False)
