@@ -22,7 +22,6 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
-from mlflow.system_metrics import set_system_metrics_samples_before_logging, set_system_metrics_sampling_interval
 from mlflow.utils.git_utils import get_git_commit
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 STOPPED = "Stopped by Ctrl-C or a termination signal."
 """The tag ``error`` of a run that was killed."""
 
-SAMPLE_SECONDS = 1  # of the system metrics: MLflow's own 10 s leave a short run without any
 NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a user's --run-name stays
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
@@ -102,8 +100,7 @@ def open_run(
 
 def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: TrackedRun | None) -> TrackedRun:
     """Make a run the active one, and return it."""
-    set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
-    set_system_metrics_samples_before_logging(1)  # type: ignore[no-untyped-call]
+    os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")  # seconds; the default is 10
     started = retried(
         mlflow.start_run,  # given the project's run explicitly: MLflow forgets it with its first attempt
         run_id=resume.run_id if resume else project_run(),
