@@ -1,6 +1,6 @@
 """The equations of each recurrent layer: a step forward and a step back, written by hand.
 
-Shapes: B images in a batch, I inputs per step, U hidden units, G gates (1, 4, 3 or 2).
+Shapes: B examples in a batch, I inputs per step, U hidden units, G gates (1, 4, 3 or 2).
 
 The equations are those of Keras's own cells, gates in Keras's order; x_t is the
 input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:

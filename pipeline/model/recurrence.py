@@ -2,6 +2,9 @@
 
 Shapes as in ``recurrent.py``, which says what makes it fast; t steps in a row of the T. A long sequence is a loop over
 blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
+
+Sequences of unequal lengths are padded with zeros at the end, and always loop, so that one graph serves every T. A
+padded step is computed like any other, but nothing reads its output, so that its gradients are zeros.
 """
 
 from collections.abc import Callable
@@ -17,18 +20,25 @@ UNROLLED_STEPS = 64
 BLOCK_STEPS = 32
 """At most this many steps are unrolled in the body of a loop."""
 
+PADDED_BLOCK_STEPS = 8
+"""This many steps are unrolled where lengths are unequal: T is padded to a multiple of it."""
 
-def recurrence_of(cell: Equations, *, sequences: bool, backward: bool) -> Callable[..., tf.Tensor]:
+
+def recurrence_of(
+    cell: Equations, *, sequences: bool, backward: bool, lengths: tf.Tensor | None = None
+) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its inputs and weights to its outputs.
 
     The inputs are (T, B, I), the weights those of ``_Weights``. It gives the outputs of all steps (T, B, U) if
-    ``sequences``, else that of the last, (B, U); with the backward pass of ``cell`` if ``backward``.
+    ``sequences``, else that of the last, (B, U); with the backward pass of ``cell`` if ``backward``. With ``lengths``
+    (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown while tracing.
     """
 
     def recurrence(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
         weights = _Weights.of(cell, arguments)
-        run = _unrolled if x.shape[0] <= UNROLLED_STEPS else _looped
-        return run(weights, x, sequences=sequences)
+        if lengths is None and x.shape[0] <= UNROLLED_STEPS:
+            return _unrolled(weights, x, sequences=sequences)
+        return _looped(weights, x, sequences=sequences, lengths=lengths)
 
     if backward:
         return tf.custom_gradient(recurrence)  # type: ignore[no-any-return]
@@ -108,17 +118,22 @@ def _unrolled(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.T
     return (tf.stack(steps.outputs) if sequences else state[0]), gradient
 
 
-def _looped(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
+def _looped(
+    weights: _Weights, x: tf.Tensor, *, sequences: bool, lengths: tf.Tensor | None
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
     """Do as ``_unrolled`` by a loop over blocks of unrolled steps.
 
     Of a block its first state, its outputs and what the cell saves are kept, (t, B, ·) each. The gradients of the
     products, which are as large as all of these, live no longer than its turn in the backward pass.
     """
-    steps = x.shape[0]
-    count = steps // max(size for size in range(1, BLOCK_STEPS + 1) if steps % size == 0)
-    blocks = _blocks(x, count)
+    size = PADDED_BLOCK_STEPS if lengths is not None else _block_steps(x.shape[0])
+    blocks = _blocks(x, size)
+    count = blocks.shape[0] or tf.shape(blocks)[0]
 
     def body(at: tf.Tensor, state: Tensors, kept: list[tf.TensorArray]) -> tuple[Any, ...]:
+        if lengths is not None:  # the state of an ended example could grow until it overflows: relu has no bound
+            reads_on = (lengths > at * size)[:, tf.newaxis]
+            state = tuple(tf.where(reads_on, each, 0.0) for each in state)
         begin = state[0]
         state, block = _forward(weights, state, blocks[at])
         values = [begin, *(tf.stack(sequence) for sequence in (block.outputs, *block.saved))]
@@ -128,20 +143,20 @@ def _looped(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Ten
     _, state, kept = tf.while_loop(lambda at, *_: at < count, body, start)
 
     def gradient(dy: tf.Tensor) -> Tensors:
-        end, dys = _end(weights, dy, sequences=sequences), _blocks(dy, count) if sequences else None
+        end, dys = _end(weights, dy, sequences=sequences), _blocks(dy, size) if sequences else None
         dx, dweights = _looped_back(weights, end, dys, blocks, kept)
         return tf.reshape(dx, tf.shape(x)), *dweights
 
     if not sequences:
         return state[0], gradient
-    return tf.reshape(kept[1].stack(), (steps, -1, weights.units)), gradient
+    return tf.reshape(kept[1].stack(), (count * size, -1, weights.units)), gradient
 
 
 def _looped_back(
     weights: _Weights, end: Tensors, dy: tf.Tensor | None, x: tf.Tensor, kept: list[tf.TensorArray]
 ) -> tuple[tf.Tensor, Tensors]:
     """Return the gradients of x and of the weights; x, dx and, where outputs have one of their own, dy in blocks."""
-    count = x.shape[0]
+    count = x.shape[0] or tf.shape(x)[0]
 
     def body(at: tf.Tensor, dstate: Tensors, dx: tf.TensorArray, dweights: Tensors) -> tuple[Any, ...]:
         begin, *sequences = (array.read(at) for array in kept)
@@ -156,9 +171,17 @@ def _looped_back(
     return dx.stack(), dweights
 
 
-def _blocks(sequence: tf.Tensor, count: int) -> tf.Tensor:
-    """Return a sequence (T, B, n) as so many blocks, (count, t, B, n)."""
-    return tf.reshape(sequence, (count, sequence.shape[0] // count, -1, sequence.shape[2]))
+def _block_steps(steps: int) -> int:
+    """Return the most steps, up to ``BLOCK_STEPS``, that divide ``steps``."""
+    return max(size for size in range(1, BLOCK_STEPS + 1) if steps % size == 0)
+
+
+def _blocks(sequence: tf.Tensor, size: int) -> tf.Tensor:
+    """Return a sequence (T, B, n) as blocks of ``size`` steps, (T / size, size, B, n)."""
+    steps, _, inputs = sequence.shape
+    if steps is None:
+        return tf.reshape(sequence, (-1, size, tf.shape(sequence)[1], inputs))
+    return tf.reshape(sequence, (steps // size, size, -1, inputs))
 
 
 def _end(weights: _Weights, dy: tf.Tensor, *, sequences: bool) -> Tensors:

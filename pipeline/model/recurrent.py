@@ -1,6 +1,6 @@
 """Keras's recurrent layers, computed faster on a CPU, in training and in serving.
 
-Shapes: B images in a batch, T steps, I inputs per step, U hidden units, G gates,
+Shapes: B examples in a batch, T steps, I inputs per step, U hidden units, G gates,
 D directions. Time comes first throughout: a sequence is (T, B, ·).
 
 The equations are in ``equations.py``; ``recurrence.py`` runs them over the steps, and back.
@@ -16,7 +16,10 @@ What makes them fast:
    the gradient of the weights that the steps read is one product per gate over all steps.
    Over more than 64 steps both passes are loops over blocks, and a block keeps no gradients except
    the sum for the weights, which saves traffic to memory.
-4. TensorFlow runs independent operations in parallel, so a caller that splits a batch into shards
+4. Sequences of unequal lengths are padded at the end: the last output is the one at each length, and a backward layer
+   reads each example reversed within its length. One loop over blocks serves every T, so a batch takes as many steps
+   as its longest example.
+5. TensorFlow runs independent operations in parallel, so a caller that splits a batch into shards
    uses as many cores (``trainer.py``).
 
 Measurements: ``benchmarks/README.md``.
@@ -29,8 +32,8 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS, Cell
 from pipeline.model import mgu
-from pipeline.model.equations import EQUATIONS, RELU_RNN
-from pipeline.model.recurrence import recurrence_of
+from pipeline.model.equations import EQUATIONS, RELU_RNN, Equations
+from pipeline.model.recurrence import PADDED_BLOCK_STEPS, recurrence_of
 
 
 def layer(cell: Cell, units: int, **options: Any) -> keras.layers.RNN:
@@ -44,14 +47,21 @@ _OF_CELL = {getattr(keras.layers, f"{kind.layer}Cell", mgu.MGUCell): EQUATIONS[c
 
 
 def logits(
-    model: keras.Model, images: tf.Tensor, *, training: bool = False, backward: bool = True, by_step: bool = False
+    model: keras.Model,
+    inputs: tf.Tensor,
+    lengths: tf.Tensor | None = None,
+    *,
+    training: bool = False,
+    backward: bool = True,
+    by_step: bool = False,
 ) -> tf.Tensor:
     """Return the input of the last layer of ``model``, the softmax, computed the fast way.
 
     Args:
         model: as ``network.build`` returns it, of a built-in cell. The variables are its own, so
             gradients reach them.
-        images: (B, H, W), raw pixels.
+        inputs: a batch of what the model takes.
+        lengths: steps of each example, (B,), int32, if they are unequal; see ``run``.
         training: passed on to layers such as dropout.
         backward: whether gradients are needed. Those of a loop over many steps cannot be saved with a graph.
         by_step: return the logits that the model would end with if reading ended after each step; for a
@@ -61,11 +71,11 @@ def logits(
         Logits (B, C), or (B, T, C) ``by_step``; float32.
     """
     first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
-    sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(images, tf.float32))
+    sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(inputs, tf.float32))
     x = tf.transpose(sequence, (1, 0, 2))
     for layer in model.layers[first:-1]:
         recurs = is_recurrent(layer)
-        x = run(layer, x, backward=backward, sequences=by_step) if recurs else layer(x, training=training)
+        x = run(layer, x, lengths, backward=backward, sequences=by_step) if recurs else layer(x, training=training)
     return tf.transpose(x, (1, 0, 2)) if by_step else x
 
 
@@ -74,38 +84,69 @@ def is_recurrent(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
 
 
-def run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool = True, sequences: bool = False) -> tf.Tensor:
+def run(
+    layer: keras.layers.Layer,
+    x: tf.Tensor,
+    lengths: tf.Tensor | None = None,
+    *,
+    backward: bool = True,
+    sequences: bool = False,
+) -> tf.Tensor:
     """Return the output of ``layer`` for the sequence ``x``, with gradients to its weights and ``x`` if ``backward``.
 
     Args:
         layer: a built ``SimpleRNN``, ``LSTM``, ``GRU`` or ``MGU`` with Keras's default equations (the
             first may have relu), or a ``Bidirectional`` of one that concatenates.
-        x: (T, B, I), float32; T and I known.
+        x: (T, B, I), float32; I known, and T unless there are ``lengths``.
+        lengths: steps of each example, (B,), int32, at least 1; the rest of its T steps is padding, which may be
+            any finite numbers. None: all T.
         backward: see ``logits``.
         sequences: return all outputs, even if the layer returns its last one alone.
 
     Returns:
-        (T, B, D·U) if the layer returns sequences, else its last output, (B, D·U).
+        (T, B, D·U) if the layer returns sequences, else its last output, (B, D·U). Outputs of padded steps mean
+        nothing.
     """
     if not isinstance(layer, keras.layers.Bidirectional):
-        return _run(layer, x, backward=backward, sequences=sequences or layer.return_sequences)
-    outputs = run(layer.forward_layer, x, backward=backward)
+        return _run(layer, x, lengths, backward=backward, sequences=sequences or layer.return_sequences)
+    outputs = run(layer.forward_layer, x, lengths, backward=backward)
     sequences = layer.forward_layer.return_sequences
-    reversed_outputs = _run(layer.backward_layer, tf.reverse(x, [0]), backward=backward, sequences=sequences)
-    return tf.concat([outputs, tf.reverse(reversed_outputs, [0]) if sequences else reversed_outputs], -1)
+    backwards = _run(layer.backward_layer, _reversed(x, lengths), lengths, backward=backward, sequences=sequences)
+    return tf.concat([outputs, _reversed(backwards, lengths) if sequences else backwards], -1)
 
 
-def _run(layer: keras.layers.Layer, x: tf.Tensor, *, backward: bool, sequences: bool) -> tf.Tensor:
+def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    """Return a sequence (T, B, n) that starts at the last step of each example; its padding stays at the end."""
+    return tf.reverse(x, [0]) if lengths is None else tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
+
+
+def _run(
+    layer: keras.layers.Layer, x: tf.Tensor, lengths: tf.Tensor | None, *, backward: bool, sequences: bool
+) -> tf.Tensor:
     """Return the output of a ``layer`` of one direction that reads x from its first step to its last."""
     has_relu = isinstance(layer, keras.layers.SimpleRNN) and layer.activation is keras.activations.relu
     cell = RELU_RNN if has_relu else _OF_CELL[type(layer.cell)]
-    w, u, b = (tf.convert_to_tensor(weight) for weight in layer.weights)
-    recurrence = recurrence_of(cell, sequences=sequences, backward=backward)
+    arguments = _arguments(cell, x, *layer.weights)
+    if lengths is None:
+        return recurrence_of(cell, sequences=sequences, backward=backward)(*arguments)
+    steps, (padded, *weights) = tf.shape(x)[0], arguments
+    padded = tf.pad(padded, ((0, -steps % PADDED_BLOCK_STEPS), (0, 0), (0, 0)))
+    outputs = recurrence_of(cell, sequences=True, backward=backward, lengths=lengths)(padded, *weights)
+    if sequences:
+        return outputs[:steps]
+    return tf.gather_nd(outputs, tf.stack([lengths - 1, tf.range(tf.size(lengths))], 1))
+
+
+def _arguments(
+    cell: Equations, x: tf.Tensor, w: keras.Variable, u: keras.Variable, b: keras.Variable
+) -> list[tf.Tensor]:
+    """Return what the recurrence of a cell takes: the inputs of its steps and the weights of its gates."""
+    w, u, b = (tf.convert_to_tensor(weight) for weight in (w, u, b))
     if cell.joins:
-        return recurrence(tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0))
+        return [tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0)]
     bias = tf.split(b, cell.gates, axis=-1)
     biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
-    return recurrence(x, u, *tf.split(w, cell.gates, axis=1), *biases, *recurrent_b)
+    return [x, u, *tf.split(w, cell.gates, axis=1), *biases, *recurrent_b]
 
 
 def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:

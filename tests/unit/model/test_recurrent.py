@@ -117,5 +117,67 @@ def test_the_size_of_a_batch_may_be_open() -> None:
         np.testing.assert_allclose(run(x), expected, rtol=1e-5, atol=1e-6)
 
 
+LENGTHS = np.array([5, 20, 1, 13, 8], np.int32)
+
+
+def padded(lengths: Any, inputs: int) -> Any:
+    """Sequences of these lengths, padded with zeros at the end, (T, B, I)."""
+    x = np.random.default_rng(1).normal(size=(max(lengths), len(lengths), inputs)).astype("float32")
+    return x * (np.arange(max(lengths))[:, np.newaxis] < lengths)[..., np.newaxis]
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", [*CELLS, partial(keras.layers.SimpleRNN, activation="relu")])
+def test_unequal_lengths_equal_the_stock_layers_under_a_mask(kind: Any, depth: int, both: bool) -> None:
+    layers, inputs = [], 3
+    for above in reversed(range(depth)):
+        layer = kind(4, return_sequences=above > 0)
+        layers.append(built(keras.layers.Bidirectional(layer) if both else layer, inputs))
+        inputs = 8 if both else 4
+
+    def stock(x: tf.Tensor) -> tf.Tensor:
+        x, mask = tf.transpose(x, (1, 0, 2)), tf.sequence_mask(LENGTHS, max(LENGTHS))
+        for layer in layers:
+            x = layer(x, mask=mask)
+        return x
+
+    def fast(x: tf.Tensor) -> tf.Tensor:
+        for layer in layers:
+            x = recurrent.run(layer, x, tf.constant(LENGTHS))
+        return x
+
+    x = tf.constant(padded(LENGTHS, 3))
+    of_both = (outputs_and_gradients(function, layers, x) for function in (stock, fast))
+    for expected, actual in zip(*of_both, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", [*CELLS, partial(keras.layers.SimpleRNN, activation="relu")])
+def test_padding_changes_no_output_at_any_step(kind: Any) -> None:
+    layer = built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 3)
+    x = padded(LENGTHS, 3)
+    signature = [tf.TensorSpec((None, None, 3)), tf.TensorSpec((None,), tf.int32)]
+    run = tf.function(partial(recurrent.run, layer, backward=False), input_signature=signature, autograph=False)
+    for extra in (0, 11):
+        outputs = run(np.pad(x, ((0, extra), (0, 0), (0, 0))), LENGTHS)
+        assert outputs.shape[0] == len(x) + extra
+        for number, length in enumerate(LENGTHS):
+            alone = np.asarray(layer(x[np.newaxis, :length, number]))[0]
+            np.testing.assert_allclose(outputs[:length, number], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_a_growing_state_of_padded_steps_spoils_no_gradient() -> None:
+    layer = built(keras.layers.SimpleRNN(2, activation="relu"), 1)
+    layer.set_weights([np.ones((1, 2)), 2 * np.ones((2, 2)), np.ones(2)])  # each step quadruples the state
+    lengths, x = tf.constant([3, 60]), np.zeros((100, 2, 1), np.float32)
+    x[:3, 0] = 1
+    results = outputs_and_gradients(lambda x: recurrent.run(layer, x, lengths)[:1], [layer], tf.constant(x))
+    alone = outputs_and_gradients(lambda x: recurrent.run(layer, x), [layer], tf.constant(x[:3, :1]))
+    np.testing.assert_allclose(results[0], alone[0], rtol=1e-6)
+    for of_weight, expected in zip(results[2:], alone[2:], strict=True):
+        np.testing.assert_allclose(of_weight, expected, rtol=1e-5)
+
+
 def test_every_cell_has_its_equations() -> None:
     assert set(get_args(Cell)) == set(CELL_TABLE) == set(equations.EQUATIONS)
