@@ -1,4 +1,4 @@
-"""IDX bytes to three splits: where they come from, how they are kept, how they are split.
+"""Files of data to three splits: where they come from, how they are kept, how they are split.
 
 In: the settings of the data. Out: a processed data set, memory-mapped.
 Imports: digests, disk, errors, progress, settings.

@@ -1,0 +1,152 @@
+"""Tables with one row per step (Parquet or CSV): an id, perhaps a time, a label, and features, which are numbers."""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.data.contents import RawPart, listed
+from pipeline.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARQUET = b"PAR1"
+"""First bytes of a Parquet file."""
+
+MISSING = ("", "?", "NA", "NaN", "nan", "null")
+"""What a CSV file may hold in place of a number."""
+
+ROW_NUMBERS = ("Unnamed: 0", "__index_level_0__")
+"""Names of the column of row numbers that pandas writes; it is not a feature."""
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is Parquet, or text with a comma in its first line."""
+    with path.open("rb") as file:
+        start = file.read(2**16)
+    return start.startswith(PARQUET) or (b"\0" not in start and b"," in start.partition(b"\n")[0])
+
+
+def find(folder: Path) -> dict[str, list[Path]]:
+    """Return the tables ``train.*`` and perhaps ``test.*`` in a folder, by part; there may be none.
+
+    Raises:
+        DataError: a part is there twice, or there is only a test part.
+    """
+    found: dict[str, list[Path]] = {}
+    for part, suffix in product(("train", "test"), (".csv", ".parquet")):
+        if (path := folder / f"{part}{suffix}").is_file():
+            found.setdefault(part, []).append(path)
+    for paths in found.values():
+        if len(paths) > 1 or "train" not in found:
+            raise DataError(
+                f"{folder}: expected one table train.csv or train.parquet, and at most one test.csv or test.parquet, "
+                f"received {listed(path.name for path in paths)}."
+            )
+    return found
+
+
+def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...], dict[str, RawPart], list[str]]:
+    """Return the names of the features, the parts, and notes.
+
+    Args:
+        files: of each part.
+        columns: names of the columns that are not features, such as ``id=gesture,time=ms,label=class``.
+
+    Raises:
+        DataError: a file is damaged, lacks a column or a value, or has an id with two labels.
+        UsageError: ``columns`` is not such a list.
+    """
+    names = _column_names(columns)
+    tables = {part: _read_table(path, names) for part, path in files.items()}
+    values = {part: _numbers(table, names, files[part]) for part, table in tables.items()}
+    features = [str(name) for name in values["train"]]
+    for part, path in files.items():
+        if set(values[part]) != set(features):
+            raise DataError(
+                f"{path}: expected the features {listed(features)} of the training part, "
+                f"received {listed(values[part])}."
+            )
+    parts = {part: _part(tables[part], names, values[part][features], files[part]) for part in files}
+    unused = [name for name in tables["train"] if name not in (*features, *names.values())]
+    notes = [f"Columns of {files['train']} that are not used as features: {listed(unused)}."] if unused else []
+    return tuple(features), parts, notes
+
+
+def _column_names(columns: str | None) -> dict[str, str]:
+    names = {"id": "id", "time": "time", "label": "label"}
+    for pair in columns.split(",") if columns else ():
+        role, _, name = (text.strip() for text in pair.partition("="))
+        if role not in names or not name:
+            raise UsageError(f"columns: expected a list such as id=gesture,time=ms,label=class, received {columns!r}.")
+        names[role] = name
+    return names
+
+
+def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
+    """Return a file as a table in which ids and labels are texts, and none of them, nor any time, is missing."""
+    import pandas as pd
+
+    texts = [names["id"], names["label"]]
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(len(PARQUET)) == PARQUET
+        if is_parquet:
+            table = pd.read_parquet(path).reset_index(drop=True)
+        else:  # a label such as NA or None is a text like any other
+            types = dict.fromkeys(texts, "str")
+            table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
+    except (OSError, ValueError) as error:  # of pyarrow's errors and pandas's, too
+        raise DataError(f"{path}: expected a whole Parquet or CSV file, received: {error}") from None
+    needed = texts if names["time"] == "time" else [*texts, names["time"]]
+    if not set(needed) <= set(table):
+        raise DataError(
+            f"{path}: expected the columns {', '.join(needed)}, received {listed(table)}. "
+            "Other names can be given as columns: id=…,time=…,label=…"
+        )
+    for name in table.columns.intersection([*names.values()]):
+        missing = table[name].isna() | (table[name] == "")
+        if missing.any():
+            raise DataError(f"{path}, row {missing.argmax() + 1}: expected a value in column {name!r}, received none.")
+    return table.astype(dict.fromkeys(texts, "str"))
+
+
+def _numbers(table: "pd.DataFrame", names: Mapping[str, str], path: Path) -> "pd.DataFrame":
+    """Return the features: the columns of numbers."""
+    import pandas as pd
+
+    columns = {}
+    for name in table.columns.difference([*names.values(), *ROW_NUMBERS], sort=False):
+        column = table[name]
+        texts = column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
+        numbers = pd.to_numeric(texts, errors="coerce")
+        wrong = numbers.isna() & column.notna() & ~texts.isin(MISSING)
+        if not wrong.any():
+            columns[name] = numbers
+        elif not wrong.all():
+            row = int(wrong.argmax())
+            raise DataError(f"{path}, row {row + 1}: expected a number in column {name!r}, received {column[row]!r}.")
+    if not columns:
+        raise DataError(f"{path}: expected columns of numbers, received {listed(table)}.")
+    return pd.DataFrame(columns)
+
+
+def _part(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path) -> RawPart:
+    """Return the examples of a table in the order in which their ids first appear."""
+    import pandas as pd
+
+    name, label, time = names["id"], names["label"], names["time"]
+    pairs = table[[name, label]].drop_duplicates()
+    twice = pairs[pairs[name].duplicated()]
+    if len(twice):
+        example = twice[name].iloc[0]
+        received = " and ".join(pairs[label][pairs[name] == example])
+        raise DataError(f"{path}, id {example}: expected one label, received {received}.")
+    ordered = table.sort_values(time, kind="stable") if time in table else table
+    steps = ordered.groupby(name).cumcount().sort_index()
+    examples = np.full((len(pairs), steps.max() + 1 if len(steps) else 0, values.shape[1]), np.nan)
+    examples[pd.factorize(table[name])[0], steps] = values
+    return RawPart(source=str(path), examples=examples, labels=pairs[label].to_numpy(), ids=pairs[name].to_numpy())
