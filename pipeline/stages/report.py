@@ -22,7 +22,7 @@ def report(
     reporter: Reporter,
     *,
     parent: str | None = None,
-    filter: str | None = None,  # noqa: A002 - as it is typed
+    filter: str | None = None,  # noqa: A002 - the name of the option
     output: Path = Path("report"),
     form: Form | None = None,
 ) -> Comparison:
@@ -36,9 +36,9 @@ def report(
         UsageError: neither or both of ``parent`` and ``filter``, or it is no filter.
     """
     selected, output = _selected(parent, filter, reporter), Path(output)
-    told = Notes(reporter) if form else reporter
+    shown = Notes(reporter) if form else reporter
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it was made
-    data = reports.report(selected, told, data_dir=settings.data_dir, parent=own, output=output)
+    data = reports.report(selected, shown, data_dir=settings.data_dir, parent=own, output=output)
     if form:
         reporter.result(data.text(form).rstrip("\n"))
     return Comparison(parent, expanded(output))

@@ -24,7 +24,7 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
 
     Args:
         reporter: shows a table, or JSON.
-        data_dir: folder of the checkpoints, which tell interrupted runs from running ones.
+        data_dir: folder of the checkpoints; their locks show which runs are interrupted.
         limit: largest number of runs.
         as_json: show a JSON array.
 

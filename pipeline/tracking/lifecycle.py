@@ -69,7 +69,7 @@ def attached(path: str, text: str) -> Iterator[None]:
 def open_run(
     name: str, tags: Mapping[str, str], *, parent: str | None = None, resume: TrackedRun | None = None
 ) -> Iterator[TrackedRun]:
-    """Open a new run, the one that ``mlflow run`` has opened, or one to resume; yield it as it is then.
+    """Open a new run, the one that ``mlflow run`` has opened, or one to resume; yield it.
 
     It ends as FINISHED; as KILLED on Ctrl-C; as FAILED on any other exception. The tag ``error`` holds the reason.
     System metrics are sampled throughout.

@@ -109,7 +109,7 @@ ACCURACY_BY_STEP = "evaluation/accuracy_by_step.png"
 MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
 SEARCH_FOLDER = "search"
-MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it whatever it is called
+MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it not by its own name
 
 
 COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "resume", "run_id", "trust", "verbose"})
@@ -117,7 +117,7 @@ COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "res
 
 
 def of_kind(kind: str) -> dict[str, str]:
-    """Return the tags that tell what a run is."""
+    """Return the tags of a kind of run: the kind and its description."""
     return {KIND: kind, DESCRIPTION: DESCRIPTIONS[kind]}
 
 

@@ -160,7 +160,7 @@ def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
 def log_metrics(
     run_id: str, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None, *, step: int = 0
 ) -> None:
-    """Log metrics by name; with a :func:`lifecycle.subject`, the UI shows them beside its model, too."""
+    """Log metrics by name; with a :func:`lifecycle.subject`, the UI also shows them next to its model."""
     log_history(run_id, {step: metrics}, subject)
 
 

@@ -1,4 +1,4 @@
-"""How a run ends, whatever happens to the server and the process; which code made it; and what a person sees of it."""
+"""The end of a run when the server or the process fails, the commit that it records, and its page in the UI."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(mo
 
 
 def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes next in the process opens a run of its own."""
+    """The next command of the process opens another run."""
     end = mlflow.MlflowClient.set_terminated
 
     def fail() -> None:
