@@ -52,7 +52,7 @@ def read_arrays(path: Path) -> dict[str, RawPart]:
         if not set(expected) <= set(file.files):
             raise DataError(f"{path}: expected the arrays {listed(expected)}, received {listed(sorted(file.files))}.")
         arrays = {part: (file[f"x_{suffix}"], file[f"y_{suffix}"]) for part, suffix in suffixes.items()}
-    return {part: _array_part(*arrays[part], f"{path}, x_{suffix}") for part, suffix in suffixes.items()}
+        return {part: _array_part(*arrays[part], f"{path}, x_{suffix}") for part, suffix in suffixes.items()}
 
 
 @contextmanager
@@ -127,16 +127,17 @@ def read_archive(path: Path) -> RawPart:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     is_ts = path.suffix == ".ts"
-    header = re.match(r"(.*\n)?@data[ \t]*\n" if is_ts else "", text, re.DOTALL | re.IGNORECASE)
-    names = re.search(r"^@classlabel[ \t]+true(.*)$", header[0], re.MULTILINE | re.IGNORECASE) if header else None
-    if header is None or (is_ts and names is None) or re.search(r"(?mi)^@timestamps[ \t]+true", header[0]):
+    start = re.search(r"(?mi)^@data[ \t]*$", text)
+    header = text[: start.end()] if start else ""
+    names = re.search(r"(?mi)^@classlabel[ \t]+true(.*)$", header)
+    if is_ts and (names is None or re.search(r"(?mi)^@timestamps[ \t]+true", header)):
         raise DataError(
             f"{path}: expected a header with @classLabel true and the labels, without time stamps, and a line @data, "
             f"received {text[:40]!r} …"
         )
     known = names[1].split() if names else []
     labels, examples = [], list[list[Array]]()
-    for number, line in enumerate(text[header.end() :].splitlines(), header[0].count("\n") + 1):
+    for number, line in enumerate(text[len(header) :].split("\n"), header.count("\n") + 1):
         if line.strip():
             *features, label = line.strip().split(":") if is_ts else line.strip().split("\t", 1)[::-1]
             where = f"{path}, line {number}"

@@ -148,5 +148,5 @@ def _part(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame
     ordered = table.sort_values(time, kind="stable") if time in table else table
     steps = ordered.groupby(name).cumcount().sort_index()
     examples = np.full((len(pairs), steps.max() + 1 if len(steps) else 0, values.shape[1]), np.nan)
-    examples[pd.factorize(table[name])[0], steps] = values
+    examples[pd.factorize(table[name])[0], steps] = values.to_numpy(float, na_value=np.nan)
     return RawPart(source=str(path), examples=examples, labels=pairs[label].to_numpy(), ids=pairs[name].to_numpy())

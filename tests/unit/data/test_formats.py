@@ -1,8 +1,10 @@
 """Each format of a source, recognised and read; files are made here, and expected values are written by hand."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,7 @@ def test_arrays_of_images_and_a_validation_part(tmp_path: Path) -> None:
         ({"x_train": np.array([["a"], ["b"]])}, r"x_train: expected examples of numbers .* received <U1"),
         ({"y_train": [0.5, 1]}, "expected labels .* that are integers or texts, received float64"),
         ({"y_train": [[0, 1], [1, 0]]}, r"expected labels \(N,\) .* received int64 \(2, 2\)"),
+        ({"y_train": ["é".encode(), b"a"]}, "received: .*codec can't decode"),
         ({"y_train": [0, 1, 0]}, "expected a label for each of 2 examples, received 3"),
         ({"x_test": np.zeros((1, 1, 3))}, "x_test: expected 2 features as in .*x_train, received 3"),
         ({"x_train": np.zeros((0, 2, 2)), "y_train": []}, "expected at least one example"),
@@ -311,6 +314,18 @@ def test_tables_that_cannot_be_trained_on_are_refused(
     getattr(steps(**changes), f"to_{suffix}")(path, index=False)
     with pytest.raises(DataError, match=f"{path}.*{complaint}"):
         formats.read(path)
+
+
+def test_types_of_numbers_in_a_parquet_file(tmp_path: Path) -> None:
+    """Whole numbers that may be missing, decimals, truth values and dates."""
+    table = steps(
+        whole=pd.array([1, 2] * 20, "Int64"), fixed=[Decimal("1.5")] * 40, flag=[True, False] * 20, day=pd.Timestamp(0)
+    )
+    table.to_parquet(tmp_path / "a.parquet")
+    contents = formats.read(tmp_path / "a.parquet")
+    assert ("x", "whole", "fixed", "flag") == contents.features
+    assert [[1, 2, 1.5, 0], [0, 1, 1.5, 1]] == rows(contents.train)[0]
+    assert re.search(r"not used as features: day\..*part: fixed\.", " ".join(contents.notes))
 
 
 def test_row_numbers_that_pandas_writes_are_no_feature(tmp_path: Path) -> None:
