@@ -60,7 +60,7 @@ def gradient_norms(model: keras.Model, split: Split) -> Norms:
     Returns:
         (T,); the last is 1.
     """
-    steps = model.get_layer("steps")(model.get_layer("scale")(tf.constant(split.images, tf.float32)))
+    steps = model.get_layer("steps")(model.get_layer("scale")(tf.constant(split.examples, tf.float32)))
     cell = model.get_layer("rnn_1").cell
     state, states = tf.zeros((len(split.labels), cell.units)), []
     with tf.GradientTape() as tape:
@@ -77,7 +77,7 @@ def gradient_norms(model: keras.Model, split: Split) -> Norms:
 def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, Norms]:
     """Return the norms before training and after so many epochs of the recipe."""
     trainer = Trainer.of(recipes.resolve({"recipe": "accurate", "cell": "rnn", **given}), data)
-    split = Split(images=data.validation.images[:IMAGES], labels=data.validation.labels[:IMAGES])
+    split = Split(examples=data.validation.examples[:IMAGES], labels=data.validation.labels[:IMAGES])
     before = gradient_norms(trainer.model, split)
     for _ in Fit(trainer).epochs(epochs):
         pass

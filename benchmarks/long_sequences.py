@@ -42,12 +42,13 @@ def train(variant: str, cell: str, arguments: argparse.Namespace) -> dict[str, f
 def ours(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:
     """Return the seconds of each epoch as `pipeline train` trains."""
     from pipeline.data.splits import Split
+    from pipeline.kinds.images import Images
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(settings.shards)
-    split = Split(images=images, labels=labels)
-    trainer = Trainer(settings, split, split, classes=CLASSES)
+    split = Split(examples=images, labels=labels)
+    trainer = Trainer(settings, split, split, kind=Images(height=SIDE, width=SIDE), classes=CLASSES)
     return [trainer.epoch(number).seconds for number in range(1, epochs + 1)]
 
 
@@ -55,9 +56,10 @@ def keras_fit(settings: Any, images: Any, labels: Any, epochs: int) -> list[floa
     """Return the seconds of each epoch of Keras's own `compile` and `fit`; threads are TensorFlow's default."""
     import keras
 
+    from pipeline.kinds.images import Images
     from pipeline.model import network
 
-    model = network.build(settings, height=SIDE, width=SIDE, classes=CLASSES)
+    model = network.build(settings, Images(height=SIDE, width=SIDE), classes=CLASSES)
     model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     seconds = []
     for _ in range(epochs):

@@ -110,16 +110,19 @@ def _log_models(cell: str) -> dict[str, str]:
     from mlflow.types.schema import Schema, TensorSpec
 
     from pipeline.data.splits import DataSet, Split
+    from pipeline.kinds.images import Images
     from pipeline.model import network
     from pipeline.settings import Settings
     from pipeline.tracking import models
 
     images, labels = np.zeros((2, 28, 28), np.uint8), np.arange(2, dtype=np.uint8)
-    split = Split(images=images, labels=labels)
+    kind = Images(height=28, width=28)
+    split = Split(examples=images, labels=labels)
     data = DataSet(
         name="mnist",
         digest="0" * 64,
         source="none",
+        kind=kind,
         class_names=tuple("0123456789"),
         train=split,
         validation=split,
@@ -130,9 +133,9 @@ def _log_models(cell: str) -> dict[str, str]:
         Schema([TensorSpec(np.dtype(np.float32), (-1, 28, 28))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])
     )
     settings = Settings.of({"cell": cell})
-    model = network.build(settings, height=28, width=28, classes=10)
+    model = network.build(settings, kind, classes=10)
     with mlflow.start_run(), tempfile.TemporaryDirectory() as folder:
-        network.save(model, settings, Path(folder))
+        network.save(model, settings, kind, Path(folder))
         ours = f"models:/{models.log_model(Path(folder), data, name='ours')}"
         keras = mlflow.tensorflow.log_model(model, name="keras", signature=signature).model_uri
         code = Path(folder, "empty.py")

@@ -71,9 +71,9 @@ def train_keras(settings: Settings, target: float) -> list[Moment]:
 
     data = processed.find(settings)
     samples = len(data.train.labels) // settings.batch_size * settings.batch_size  # full batches, as in the pipeline
-    x, y = (part[:samples] for part in (data.train.images.astype("float32"), data.train.labels))
-    held_out = data.validation.images.astype("float32"), data.validation.labels
-    model = network.build(settings, height=data.height, width=data.width, classes=data.classes)
+    x, y = (part[:samples] for part in (data.train.examples.astype("float32"), data.train.labels))
+    held_out = data.validation.examples.astype("float32"), data.validation.labels
+    model = network.build(settings, data.kind, classes=data.classes)
     adam = keras.optimizers.Adam(settings.learning_rate)
     model.compile(adam, "sparse_categorical_crossentropy", metrics=["accuracy"])
     moments: list[Moment] = []

@@ -77,6 +77,7 @@ def read_training_data(source: Path) -> tuple[Any, Any]:
 def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     """Train as `pipeline train` does at its defaults."""
     from pipeline.data.splits import Split
+    from pipeline.kinds.images import Images
     from pipeline.model.trainer import Trainer
     from pipeline.settings import Settings
     from pipeline.startup import start_tensorflow
@@ -84,9 +85,9 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     settings = Settings.of({"cell": cell})
     start_tensorflow(settings.shards)
     images, labels = read_training_data(source)
-    train = Split(images=images, labels=labels)
-    validation = Split(images=images[:HELD_OUT], labels=labels[:HELD_OUT])
-    trainer = Trainer(settings, train, validation, classes=CLASSES)
+    train = Split(examples=images, labels=labels)
+    validation = Split(examples=images[:HELD_OUT], labels=labels[:HELD_OUT])
+    trainer = Trainer(settings, train, validation, kind=Images(height=STEPS, width=INPUTS), classes=CLASSES)
     results = [trainer.epoch(number) for number in range(1, epochs + 1)]
     return [result.seconds for result in results], results[0].samples
 
@@ -95,12 +96,13 @@ def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]
     """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
     import keras
 
+    from pipeline.kinds.images import Images
     from pipeline.model import network
     from pipeline.settings import Settings
 
     images, labels = read_training_data(source)
     samples = len(images) // BATCH * BATCH  # full batches only, so that all variants do the same work
-    model = network.build(Settings.of({"cell": cell}), height=STEPS, width=INPUTS, classes=CLASSES)
+    model = network.build(Settings.of({"cell": cell}), Images(height=STEPS, width=INPUTS), classes=CLASSES)
     model.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     ends = [time.perf_counter()]
     clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))

@@ -3,11 +3,16 @@
 How the values were found, and what each of them is worth: ``docs/recipes.md``.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import cells
-from pipeline.settings import Settings
+from pipeline.errors import UsageError
+from pipeline.settings import Settings, option
+
+if TYPE_CHECKING:  # the command line imports this module, and should answer immediately
+    from pipeline.data.splits import DataSet
 
 Values = Mapping[str, object]
 
@@ -122,21 +127,75 @@ _PIXELS = Recipe(
     },
 )
 
+UPDATES = 1_000
+"""Number of updates of the weights in a training of the recipe for sequences."""
+
+_SEQUENTIAL: Values = {
+    "schedule": "cosine",
+    "warmup_epochs": 1.0,
+    "clip_norm": 1.0,
+    "learning_rate": 0.003,
+    "dropout": 0.3,
+    "direction": "bidirectional",
+}
+
+_SEQUENCES = Recipe(
+    about="""
+    For sequences, where it is the default: batches of 16 examples or more, and as many epochs as make about 1,000
+    updates.
+    mlflow run . --env-manager uv -P cell=gru -P source=gestures.parquet -P recipe=sequences
+    """,
+    values=dict.fromkeys(("rnn", "lstm", "gru", "mgu", CUSTOM), _SEQUENTIAL),
+)
+
 RECIPES: Mapping[str, Recipe] = {
     "tutorial": _TUTORIAL,
     "accurate": _ACCURATE,
     "deep": _DEEP,
     "quick": _QUICK,
     "pixels": _PIXELS,
+    "sequences": _SEQUENCES,
 }
 
 
-def resolve(given: Mapping[str, Any]) -> Settings:
+def resolve(given: Mapping[str, Any], data: "DataSet | None" = None) -> Settings:
     """Return checked settings: the ``given`` values, those of the recipe, and the defaults of the rest.
+
+    Args:
+        given: values by name.
+        data: where it is known: it decides the default recipe, and the defaults that depend on its size.
 
     Raises:
         UsageError: names each parameter that is wrong, what it expects, and what came.
     """
-    recipe, cell = (str(given.get(name, getattr(Settings, name))) for name in ("recipe", "cell"))
+    recipe = str(given.get("recipe", data.kind.recipe if data else Settings.recipe))
+    cell = str(given.get("cell", Settings.cell))
     values = RECIPES[recipe].values.get(CUSTOM if cells.is_custom(cell) else cell, {}) if recipe in RECIPES else {}
-    return Settings.of({**values, **given})
+    settings = Settings.of({**values, **_sizes(recipe, values, given, data), "recipe": recipe, **given})
+    object.__setattr__(settings, "given", dict(given))
+    return settings
+
+
+def fitted(settings: Settings, data: "DataSet") -> Settings:
+    """Return settings whose defaults fit the data; what was given stays as it is.
+
+    Raises:
+        UsageError: the recipe is for another kind of data.
+    """
+    return settings if settings.given is None else resolve(settings.given, data)
+
+
+def _sizes(recipe: str, values: Values, given: Mapping[str, Any], data: "DataSet | None") -> Values:
+    """Return the parameters whose default depends on the number of examples."""
+    if data is None:
+        return {}
+    count = len(data.train.labels)
+    if recipe != "sequences":
+        return {"batch_size": min(count, int(str(values.get("batch_size", Settings.batch_size))))}
+    if data.kind.recipe != recipe:
+        raise UsageError(
+            f"recipe: expected one for {data.kind.name}, received {recipe}. Take {option('recipe', data.kind.recipe)}."
+        )
+    batch_size = min(count, max(16, min(128, 2 ** round(math.log2(count / 32)))))
+    batches = math.ceil(count / int(given.get("batch_size", batch_size)))
+    return {"batch_size": batch_size, "epochs": max(1, round(UPDATES / batches))}

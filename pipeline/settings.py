@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from annotated_doc import Doc
@@ -33,7 +33,7 @@ Initializer = Literal["orthogonal", "identity", "chrono", "log-chrono"]
 Activation = Literal["tanh", "relu"]
 Schedule = Literal["constant", "cosine"]
 Augmentation = Literal["none", "affine", "elastic"]
-Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels"]
+Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels", "sequences"]
 
 MIRRORS = "mirrors"
 """The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""
@@ -41,7 +41,7 @@ MIRRORS = "mirrors"
 MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
 """The environment variable that ``mlflow run`` sets: whoever types that gives parameters as ``-P name=value``."""
 
-DATA_PARAMETERS = frozenset({"dataset", "source", "data_dir"})
+DATA_PARAMETERS = frozenset({"dataset", "source", "columns", "image_size", "data_dir"})
 """Which data, from where and kept where; what it holds is in its digest."""
 
 CHRONO = frozenset({"chrono", "log-chrono"})
@@ -124,13 +124,36 @@ class DataSettings:
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
-    dataset: Annotated[DatasetName, Doc("Name of the data set.")] = "mnist"
-    source: Annotated[str, MinLen(1), Doc("Folder or base URL of four IDX files; mirrors: the published.")] = MIRRORS
+    dataset: Annotated[
+        str, MinLen(1), Doc(f"Name of the data set: {', '.join(get_args(DatasetName))}, or one of those in the source.")
+    ] = "mnist"
+    source: Annotated[
+        str,
+        MinLen(1),
+        Doc("File, folder or base URL of images or sequences, see docs/data.md; mirrors: the published data set."),
+    ] = MIRRORS
+    columns: Annotated[
+        str, Doc("Columns of a table of steps, such as id=gesture,time=ms,label=kind. Default: id, time, label.")
+    ] = ""
+    image_size: Annotated[
+        int, Ge(0), Le(4_096), Doc("Side that image files are scaled to, in pixels; 0: as they are.")
+    ] = 0
     data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
 
     def __post_init__(self) -> None:
-        """Take the ~ of a home out of the one path here; that of ``source`` is taken out in its key."""
+        """Take the ~ of a home out of the one path here; that of ``source`` is taken out in its key.
+
+        Raises:
+            UsageError: no data set of this name is published, and there is no source that may hold it.
+        """
         object.__setattr__(self, "data_dir", expanded(self.data_dir))
+        known = get_args(DatasetName)
+        if self.published and self.dataset not in known:
+            raise UsageError(
+                f"dataset: expected one of {', '.join(known)}, received {self.dataset!r}."
+                f"{suggestion(self.dataset, known)} For other data, name the file or folder that holds it: "
+                f"{option('source')}."
+            )
 
     @property
     def published(self) -> bool:
@@ -152,6 +175,13 @@ class DataSettings:
             return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, at peace with links in a circle
         query = urlsplit(self.source).query
         return shown(self.source).rstrip("/") + "/" + (f"#{digests.of_texts(query)[: digests.SHORT]}" if query else "")
+
+    @property
+    def request(self) -> str:
+        """What was asked for: the key, and the options that choose what is read from there."""
+        chosen = {name: getattr(self, name) for name in ("dataset", "columns", "image_size")}
+        given = [f"{name}={value}" for name, value in chosen.items() if value != getattr(DataSettings, name)]
+        return " ".join([self.key, *([] if self.published else given)])
 
     def command(self, stage: str) -> str:
         """Return what to type for a ``stage`` to work on the data that these settings name."""
@@ -180,7 +210,14 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
-    """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes."""
+    """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes.
+
+    Attributes:
+        given: the parameters from which ``recipes.resolve`` has made these; None: they were made otherwise, and are all
+            meant as they are.
+    """
+
+    given: ClassVar[Mapping[str, Any] | None] = None
 
     recipe: Annotated[Recipe, Doc("Named set of defaults for the other options; see docs/recipes.md.")] = "tutorial"
     cell: Annotated[
@@ -222,14 +259,17 @@ class Settings(DataSettings):
         float, Gt(0), Le(1), Doc("Fraction of the images that augmentation changes, chosen again in each epoch.")
     ] = 1.0
     distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength: a factor on its limits.")] = 1.0
+    jitter: Annotated[
+        float, Ge(0), Le(4), Doc("Noise added to sequences in training, in standard deviations of each feature.")
+    ] = 0.0
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("Fraction of each label that is spread over all classes, in the loss only.")
     ] = 0.0
-    epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training images.")] = 30
+    epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training examples.")] = 30
     patience: Annotated[int, Ge(0), Le(1_000_000), Doc("Early-stopping patience in epochs; 0: no early stopping.")] = 0
-    batch_size: Annotated[int, Ge(1), Doc("Number of images per update of the weights.")] = 128
+    batch_size: Annotated[int, Ge(1), Doc("Number of examples per update of the weights.")] = 128
     seed: Annotated[
-        int, Ge(0), Le(2**31 - 1), Doc("Seed of initial weights, order of images, augmentation and dropout.")
+        int, Ge(0), Le(2**31 - 1), Doc("Seed of initial weights, order of examples, augmentation and dropout.")
     ] = 1
     shards: Annotated[
         int,
@@ -273,43 +313,24 @@ class Settings(DataSettings):
             )
         return settings
 
-    def steps_of(self, height: int, width: int) -> int:
-        """Return the number of time steps of an image; with ``steps`` 0 one per row (or column, in that order).
-
-        Raises:
-            UsageError: ``steps`` does not divide the pixels of an image.
-        """
-        lines = width if self.order == "columns" else height
-        steps = {0: lines, -1: height * width}.get(self.steps, self.steps)
-        if (height * width) % steps:
-            raise UsageError(
-                f"steps: expected a divisor of {height} × {width} = {height * width} pixels, received {steps}. "
-                f"Take {lines} for {'columns' if self.order == 'columns' else 'rows'}, or -1 for single pixels."
-            )
-        return steps
-
-    def resolved(self, *, dataset: str, images: int, height: int, width: int) -> dict[str, object]:
+    def resolved(self, *, dataset: str, examples: int, of_kind: Mapping[str, object]) -> dict[str, object]:
         """Return every parameter by name as it applies to a data set: what an MLflow run logs.
 
         Args:
             dataset: its name, which its content has decided.
-            images: how many there are to train on.
-            height: of an image, in pixels.
-            width: of an image, in pixels.
+            examples: how many there are to train on.
+            of_kind: the parameters that the kind of the examples decides.
 
         Raises:
-            UsageError: ``steps`` or ``batch_size`` does not fit the data.
+            UsageError: ``batch_size`` does not fit the data.
         """
-        if self.batch_size > images:
+        if self.batch_size > examples:
             raise UsageError(
-                f"batch_size: expected at most the {images:,} training images of {dataset}, "
+                f"batch_size: expected at most {examples:,}, the number of training examples of {dataset}, "
                 f"received {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        settled = {"dataset": dataset, "source": shown(self.source), "steps": self.steps_of(height, width)}
-        if self.augmentation == "none":
-            settled |= {"augmented": 1.0, "distortion": 1.0}  # whatever was given: no image is changed
-        return values | settled
+        return values | {"dataset": dataset, "source": shown(self.source), **of_kind}
 
 
 def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:

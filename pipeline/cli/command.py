@@ -27,7 +27,7 @@ GENERAL = "General"
 QUIET = Option("quiet", bool, "Results and errors only.", False, panel=GENERAL)
 VERBOSE = Option("verbose", bool, "Messages of TensorFlow and MLflow too, and tracebacks.", False, panel=GENERAL)
 
-DECLARED = frozenset({"cell", "cells", "recipe", "seed", "seeds"})
+DECLARED = frozenset({"cell", "cells", "seed", "seeds"})
 """What MLproject declares of the settings: ``mlflow run`` passes it on whether it was typed or not."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -19,8 +19,6 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
-from numpy.typing import NDArray
 
 from pipeline import __version__
 from pipeline.comparison import charts, formatting, provenance, report_data
@@ -144,8 +142,6 @@ def svg_element(figure: Figure, *, name: str, description: str) -> str:
     return text
 
 
-def picture(image: NDArray[np.uint8]) -> str:
-    """Return an image (H, W), dark ink on white, as the address of a PNG that contains itself."""
-    written = io.BytesIO()
-    imsave(written, image, cmap="gray_r", vmin=0, vmax=255, format="png", metadata={"Software": ""})
-    return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode()
+def picture(png: bytes) -> str:
+    """Return a PNG as an address that contains it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,8 +1,7 @@
 """A selection of runs to its report: the page with tables and charts, kept on a run or in a folder, and reported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import disk
 from pipeline.comparison import page
@@ -28,7 +27,7 @@ def report(
     Args:
         selected: the runs, at least one.
         reporter: is told the summary, the tests, the recommendation, and where the page is.
-        data_dir: where the processed data is looked for, for the test images; the page does without them.
+        data_dir: where the processed data is looked for, for the test examples; the page does without them.
         parent: the run that gets page, tables and charts as artifacts, in ``comparison/``; None: none does.
         output: folder that gets page, tables and charts; None: none does.
 
@@ -39,8 +38,8 @@ def report(
     counted = {result.run_id for group in groups for result in group.results}
     if left := [f"{result.name} ({result.run_id})" for result in selected.results if result.run_id not in counted]:
         reporter.note(f"Of runs with the same parameters and seed only the latest counts. Left out: {', '.join(left)}.")
-    images = _test_images(groups[0].results[0].tags, data_dir, reporter)
-    data = ReportData(groups=groups, images=images, failures=selected.failures)
+    png = _pictures(groups[0].results[0].tags, data_dir, reporter)
+    data = ReportData(groups=groups, png=png, failures=selected.failures)
     files = page.files(data)
     if parent is not None:
         _log(parent, files, data.recommendation.group)
@@ -69,13 +68,14 @@ def _log(run_id: str, files: Mapping[str, bytes], best: Group) -> None:
     store.log_tags(run_id, {schema.BEST_GROUP: best.label})
 
 
-def _test_images(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Any:
-    """Return the test images (N, H, W) of the data that a run was trained on, or None where it is not available."""
+def _pictures(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Callable[[int], bytes] | None:
+    """Return what draws a test example of the data that a run was trained on; None where it is not available."""
     try:
-        return processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST]).test.images
+        data = processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
     except DataError as error:
-        reporter.note(f"The page shows no images. {error}")
+        reporter.note(f"The page shows no test examples. {error}")
         return None
+    return lambda position: data.kind.png(data.test.examples[position])
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

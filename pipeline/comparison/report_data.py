@@ -1,19 +1,18 @@
 """What a report shows: groups, their tests, the recommendation, and tables of them.
 
 Accuracies are fractions of 1 in tables of numbers, and percent in readable ones; costs are nats, times seconds.
-Shapes: N test images of H × W pixels, C classes.
+Shapes: N test examples, C classes.
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.comparison import grouping, pairwise_tests, provenance, recommendation
 from pipeline.comparison.grouping import Group, Result
@@ -46,12 +45,12 @@ class ReportData:
 
     Args:
         groups: at least one, all tested on the same images.
-        images: of the test split, (N, H, W), 0 to 255; None where they are not available.
+        png: returns a picture of a test example by its position; None where they are not available.
         failures: reasons by the names of runs that failed.
     """
 
     groups: Sequence[Group]
-    images: NDArray[np.uint8] | None = None
+    png: Callable[[int], bytes] | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -28,12 +28,12 @@ class Part:
         examples: sequences, float32 (N, T, F), where shorter ones are padded with NaN at the end; or images,
             uint8 (N, H, W).
         labels: indices into the names of the classes (N,).
-        ids: the name of each example in its source, or its position.
+        ids: the name of each example in its source, or its position; () for those of IDX files.
     """
 
     examples: Array
-    labels: NDArray[np.intp]
-    ids: tuple[str, ...]
+    labels: Array
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,10 +53,16 @@ class Contents:
     name: str
     features: tuple[str, ...]
     class_names: tuple[str, ...]
-    notes: tuple[str, ...]
     train: Part
     test: Part
     validation: Part | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts that there are, by name."""
+        parts = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,12 +8,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import digests
-
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The names of the four files, in the order in which their digests make up the digest of the data set."""
 
 DIGITS = "digits"
+
+OWN_NAME = r"[\w-]{1,60}-[0-9a-f]{8}"
+"""The name of data that is no known set: ``custom``, or what its source calls it, and 8 digits of its digest."""
 
 SPLIT_SEED = 20_240_501
 """Seed of every split that is made here. It is no setting: runs with different seeds see the same split."""
@@ -97,5 +98,5 @@ CATALOGUE: dict[str, Published] = {
 
 
 def is_name(name: str) -> bool:
-    """Return whether a name is that of a known data set or ``custom-<digest8>``: names may come from a server."""
-    return name in CATALOGUE or re.fullmatch(f"custom-[0-9a-f]{{{digests.SHORT}}}", name) is not None
+    """Return whether a name is that of a known data set, or one that is given here: names may come from a server."""
+    return name in CATALOGUE or re.fullmatch(OWN_NAME, name) is not None

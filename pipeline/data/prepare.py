@@ -6,8 +6,10 @@ same, and the outputs are intact. The raw data is located and hashed once.
 
 import time
 from pathlib import Path
+from typing import Any
 
 from pipeline.data import processed, raw_data, sources
+from pipeline.data.contents import Contents
 from pipeline.data.splits import DataSet
 from pipeline.data.stored import Stored, locked
 from pipeline.errors import DataError
@@ -48,7 +50,7 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
             reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
         else:
             raw = _obtained(settings, inputs, raw, reporter)
-    if raw.name != settings.dataset:
+    if not settings.published and raw.name != settings.dataset:
         reporter.note(f"The data from {shown(settings.source)} is not {settings.dataset}: it is called {raw.name}.")
     return raw
 
@@ -72,8 +74,13 @@ def _obtained(settings: DataSettings, inputs: dict[str, str], intact: Stored | N
             raise
         reporter.note(f"No mirror gave {intact.name}: what is in {intact.folder} is intact and stays in use.")
         return intact
-    name = settings.dataset if settings.published else raw_data.recognise(files)
     root = raw_data.raw_folder(settings.data_dir)
-    raw = raw_data.keep(root, name, files, source=settings.key, origin=origin, inputs=inputs)
+    of: dict[str, Any] = {"source": settings.request, "origin": origin, "inputs": inputs}
+    if isinstance(files, Contents):
+        raw = raw_data.keep_contents(root, files, **of)
+        for note in files.notes:
+            reporter.note(note)
+    else:
+        raw = raw_data.keep(root, settings.dataset if settings.published else raw_data.recognise(files), files, **of)
     reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")
     return raw

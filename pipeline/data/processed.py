@@ -1,25 +1,29 @@
-"""The processed data set: raw images and labels in three splits, kept so that they can be memory-mapped.
+"""The processed data set: raw examples and labels in three splits, kept so that they can be memory-mapped.
 
     <data_dir>/processed/<name>-<digest8>/
-        {train,validation,test}_images.npy    uint8 (N, H, W), 0–255
-        {train,validation,test}_labels.npy    uint8 (N,), from 0
-        examples.csv                          split, index in its IDX file and label of each image
+        {train,validation,test}_images.npy    uint8 (N, H, W), 0–255; or …
+        …_sequences.npy                       float32 (N, T, F), NaN after the end of each
+        {train,validation,test}_labels.npy    (N,), from 0
+        {train,validation,test}_ids.npy       (N,), where the source names its examples
+        examples.csv                          split, index in its file and label of each example, and its id
         manifest.json
 
 ``splits.py`` decides which example is in which split.
 """
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline import digests, disk
 from pipeline.data import datasets, raw_data, splits, stored
+from pipeline.data.contents import Contents, Part
 from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.data.stored import Stored
 from pipeline.errors import DataError
+from pipeline.kinds import known
+from pipeline.kinds.kind import Kind
 
 if TYPE_CHECKING:
     from pipeline.progress import Reporter
@@ -55,7 +59,7 @@ def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
         reporter.note(f"Skipped preprocess: {data.name} in {data.folder} is unchanged and intact.")
     else:
         counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
-        reporter.note(f"Preprocessed {data.name} into {data.folder}: {counts} images.")
+        reporter.note(f"Preprocessed {data.name} into {data.folder}: {counts} {data.kind.name}.")
     for remark in splits.remarks(data):
         reporter.note(remark)
     return data
@@ -63,30 +67,45 @@ def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
 
 def _save(raw: Stored, data_dir: Path) -> Stored:
     published = datasets.CATALOGUE.get(raw.name)
-    arrays = raw_data.read_arrays(raw)
-    splits.validate(arrays, known_classes=len(published.class_names) if published else None)
-    classes = 1 + max(int(arrays[1].max()), int(arrays[3].max()))
+    contents = raw_data.read(raw)
+    if not contents.class_names:
+        splits.validate(contents, known_classes=len(published.class_names) if published else None)
+    chosen = _chosen(contents, published.validation if published else None)
+    of_training = contents.train.examples[chosen["train"][1]]
+    kind = known.of(of_training, contents.features)
     made = {
         "folder": folder_of(data_dir, raw.name, raw.digest),
         "code": code(),
-        "class_names": published.class_names if published else tuple(map(str, range(classes))),
+        "class_names": contents.class_names or (published.class_names if published else _numbered(contents)),
+        "kind": kind.name,
+        "example": kind.description(),
     }
-    train, validation = splits.hold_out(arrays[1], first=published.validation if published else None)
-    indices = dict(zip(SPLITS, (train, validation, np.arange(len(arrays[3]))), strict=True))
-    return raw.model_copy(update=made).write(lambda folder: _write(folder, arrays, indices))
+    return raw.model_copy(update=made).write(lambda folder: _write(folder, kind, chosen))
 
 
-def _write(folder: Path, arrays: list[splits.Bytes], indices: dict[str, splits.Indices]) -> None:
+def _numbered(contents: Contents) -> tuple[str, ...]:
+    """Return names of classes that have only numbers."""
+    return tuple(map(str, range(1 + max(int(part.labels.max()) for part in contents.parts.values()))))
+
+
+def _chosen(contents: Contents, first: int | None) -> dict[str, tuple[Part, splits.Indices]]:
+    """Return of each split the part that it is from, and the positions of its examples there."""
+    everything = {name: np.arange(len(part.labels)) for name, part in contents.parts.items()}
+    if contents.validation is None:
+        train, validation = splits.hold_out(contents.train.labels, first=first)
+        everything |= {"train": train, "validation": validation}
+    return {split: (contents.parts.get(split, contents.train), everything[split]) for split in SPLITS}
+
+
+def _write(folder: Path, kind: Kind, chosen: dict[str, tuple[Part, splits.Indices]]) -> None:
     import pandas as pd
 
     tables = []
-    for split, index in indices.items():
-        images, labels = (array[index] for array in (arrays[2:] if split == "test" else arrays[:2]))
-        for what, array in (("images", images), ("labels", labels)):
-            with (folder / f"{split}_{what}.npy").open("wb") as file:
-                # Given the file itself, NumPy would not say why it cannot be written.
-                np.save(SimpleNamespace(write=file.write), array)
-        tables.append(pd.DataFrame({"split": split, "index": index, "label": labels}))
+    for split, (part, index) in chosen.items():
+        ids = {"id": np.array(part.ids)[index]} if part.ids else {}
+        arrays = {kind.name: part.examples[index], "labels": part.labels[index]} | ({"ids": ids["id"]} if ids else {})
+        raw_data.write_arrays(folder, {f"{split}_{what}": array for what, array in arrays.items()})
+        tables.append(pd.DataFrame({"split": split, "index": index, "label": arrays["labels"], **ids}))
     pd.concat(tables).to_csv(folder / EXAMPLES, index=False)
 
 
@@ -152,12 +171,18 @@ def _load(found: Stored) -> DataSet:
     """Return a data set, its arrays mapped from their files, not read."""
     arrays = {name: np.load(found.folder / name, mmap_mode="r") for name in found.files if name.endswith(".npy")}
     parts = {
-        split: Split(images=arrays[f"{split}_images.npy"], labels=arrays[f"{split}_labels.npy"]) for split in SPLITS
+        split: Split(
+            examples=arrays[f"{split}_{found.kind}.npy"],
+            labels=arrays[f"{split}_labels.npy"],
+            ids=arrays.get(f"{split}_ids.npy"),
+        )
+        for split in SPLITS
     }
     return DataSet(
         name=found.name,
         digest=found.digest,
         source=found.origin,
+        kind=known.restored(found.kind, found.example),
         class_names=found.class_names,
         folder=found.folder,
         **parts,

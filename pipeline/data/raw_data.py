@@ -1,14 +1,23 @@
-"""The raw folder of a data set: its four IDX files, not compressed, recognised by their content."""
+"""The raw folder of a data set: its four IDX files, not compressed, recognised by their content.
+
+What comes in another format is kept as arrays, for each part of the data ``<part>_examples.npy``, ``<part>_labels.npy``
+and, where they have names, ``<part>_ids.npy``.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import digests
 from pipeline.data import idx
+from pipeline.data.contents import Contents, Part
 from pipeline.data.datasets import CATALOGUE, STEMS
 from pipeline.data.stored import Stored
 from pipeline.errors import DataError
@@ -67,19 +76,30 @@ def locate(settings: "DataSettings") -> Stored:
     Raises:
         DataError: there is none yet.
     """
-    key, root = settings.key, raw_folder(settings.data_dir)
+    request, root = settings.request, raw_folder(settings.data_dir)
     folders = [root / settings.dataset] if settings.published else sorted(root.glob("[!.]*"))
     found = [stored for folder in folders if (stored := Stored.read(folder))]
-    found = [stored for stored in found if settings.published or stored.source == key]
+    found = [stored for stored in found if settings.published or stored.source == request]
     if not found:
-        what = settings.dataset if settings.published else f"data from {key}"
+        what = settings.dataset if settings.published else f"data from {request}"
         raise DataError(f"data_dir: expected {what} in {root}, found none. First run `{settings.command('download')}`.")
     return max(found, key=lambda stored: stored.obtained)
 
 
-def read_arrays(raw: Stored) -> list[idx.Bytes]:
-    """Return the content of the four files in the order of :data:`STEMS`: images (N, H, W) and labels (N,), twice."""
-    return [idx.read((raw.folder / stem).read_bytes(), name=str(raw.folder / stem)) for stem in STEMS]
+def read(raw: Stored) -> Contents:
+    """Return the content of a raw folder, whose class names are () where it does not have them."""
+    if set(raw.files) == set(STEMS):
+        arrays = [idx.read((raw.folder / stem).read_bytes(), name=str(raw.folder / stem)) for stem in STEMS]
+        train, test = (Part(examples=arrays[at], labels=arrays[at + 1]) for at in (0, 2))
+        return Contents(name=raw.name, features=(), class_names=(), train=train, test=test)
+    parts: dict[str, Any] = {part: _part(raw, part) for part in {name.partition("_")[0] for name in raw.files}}
+    return Contents(name=raw.name, features=raw.features, class_names=raw.class_names, **parts)
+
+
+def _part(raw: Stored, part: str) -> Part:
+    arrays = {what: f"{part}_{what}.npy" for what in ("examples", "labels", "ids")}
+    loaded = {what: np.load(raw.folder / file, mmap_mode="r") for what, file in arrays.items() if file in raw.files}
+    return Part(**loaded | {"ids": tuple(loaded["ids"].tolist()) if "ids" in loaded else ()})
 
 
 def code() -> str:
@@ -91,19 +111,45 @@ def keep(
     root: Path, name: str, files: Mapping[str, RawFile], *, source: str, origin: str, inputs: dict[str, str]
 ) -> Stored:
     """Write four files (by stem) to ``root/name`` in place of what was there; see :class:`Stored` for the rest."""
-    stored = Stored(
-        folder=root / name,
-        name=name,
-        digest=_digest(files),
-        code=code(),
-        source=source,
-        origin=origin,
-        inputs=inputs,
-        obtained=datetime.now(UTC),
-    )
 
     def fill(incoming: Path) -> None:
         for stem, file in files.items():
             (incoming / stem).write_bytes(file.content)
 
-    return stored.write(fill)
+    return _stored(root, name, _digest(files), source=source, origin=origin, inputs=inputs).write(fill)
+
+
+def keep_contents(root: Path, contents: Contents, *, source: str, origin: str, inputs: dict[str, str]) -> Stored:
+    """Write what a source holds to a folder in ``root``, which is named after it and its digest."""
+    arrays = {
+        f"{part}_{what}": array
+        for part, content in contents.parts.items()
+        for what, array in (
+            ("examples", content.examples),
+            ("labels", content.labels.astype(np.int32)),
+            *((("ids", np.array(content.ids)),) if content.ids else ()),
+        )
+    }
+    digest = digests.of_texts(*contents.features, *contents.class_names, *map(_of_array, arrays.values()))
+    stored = _stored(
+        root, f"{contents.name}-{digest[: digests.SHORT]}", digest, source=source, origin=origin, inputs=inputs
+    ).model_copy(update={"features": contents.features, "class_names": contents.class_names})
+    return stored.write(lambda incoming: write_arrays(incoming, arrays))
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays, by name, as ``.npy`` files."""
+    for name, array in arrays.items():
+        with (folder / f"{name}.npy").open("wb") as file:
+            # Given the file itself, NumPy would not say why it cannot be written.
+            np.save(SimpleNamespace(write=file.write), array)
+
+
+def _of_array(array: NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _stored(root: Path, name: str, digest: str, **of: Any) -> Stored:
+    return Stored(folder=root / name, name=name, digest=digest, code=code(), obtained=datetime.now(UTC), **of)

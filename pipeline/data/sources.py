@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from pipeline.data import idx
+from pipeline.data.contents import Contents
 from pipeline.data.datasets import CATALOGUE, DIGITS, SPLIT_SEED, STEMS
 from pipeline.data.raw_data import RawFile
 from pipeline.errors import DataError, reason
@@ -25,8 +26,8 @@ PAUSES = (0.5, 2.0)
 """Seconds to wait before the second and the third attempt to fetch a file."""
 
 
-def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
-    """Return the four files (by stem) that the settings name, and where they come from.
+def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFile] | Contents, str]:
+    """Return the four files (by stem) that the settings name, or what is read from others, and where it comes from.
 
     Raises:
         DataError: the source does not hold, or no mirror gave, four whole IDX files.

@@ -9,29 +9,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
 from pipeline import digests
+from pipeline.data.contents import Contents
 from pipeline.data.datasets import SPLIT_SEED, STEMS
 from pipeline.errors import DataError
+from pipeline.kinds.kind import Kind
 
 SPLITS = ("train", "validation", "test")
 
 HELD_OUT = 0.1
 """Fraction of the training images that goes to validation where no convention says which."""
 
-Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images (N, H, W) and their labels (N,), both uint8."""
+    """Examples and their labels.
 
-    images: Bytes
-    labels: Bytes
+    Attributes:
+        examples: images (N, H, W), uint8, or sequences (N, T, F), float32, padded with NaN at the end.
+        labels: (N,), whole numbers from 0.
+        ids: the name of each example in its source, (N,); None where it has none.
+    """
+
+    examples: NDArray[Any]
+    labels: NDArray[Any]
+    ids: NDArray[np.str_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +52,7 @@ class DataSet:
         name: of a published data set, or ``custom-<digest8>``.
         digest: of the raw data, 64 hexadecimal digits.
         source: who gave it: an address, a folder, or ``scikit-learn``.
+        kind: of the examples.
         class_names: one per label, from 0.
         train: what is trained on.
         validation: what chooses among the epochs.
@@ -52,21 +63,12 @@ class DataSet:
     name: str
     digest: str
     source: str
+    kind: Kind
     class_names: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
     folder: Path
-
-    @property
-    def height(self) -> int:
-        """Rows of an image, in pixels."""
-        return int(self.train.images.shape[1])
-
-    @property
-    def width(self) -> int:
-        """Columns of an image, in pixels."""
-        return int(self.train.images.shape[2])
 
     @property
     def classes(self) -> int:
@@ -79,17 +81,18 @@ class DataSet:
         return self.digest[: digests.SHORT]
 
 
-def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> None:
-    """Check that four arrays, in the order of the files, make up a data set that can be split and learned.
+def validate(contents: Contents, *, known_classes: int | None = None) -> None:
+    """Check that the content of four IDX files makes up a data set that can be split and learned.
 
     Args:
-        arrays: training images (N, H, W) and labels (N,), test images (M, H, W) and labels (M,).
+        contents: with images.
         known_classes: the number of classes, where the data set is a known one.
 
     Raises:
         DataError: counts or sizes that do not agree, too few images or classes, a label out of range.
     """
-    train_images, train_labels, test_images, test_labels = arrays
+    train_images, train_labels = contents.train.examples, contents.train.labels
+    test_images, test_labels = contents.test.examples, contents.test.labels
     _check_counts(train_images, train_labels, STEMS[:2], least=2)
     _check_counts(test_images, test_labels, STEMS[2:], least=1)
     expected, received = (" × ".join(map(str, images.shape[1:])) for images in (train_images, test_images))
@@ -111,7 +114,7 @@ def validate(arrays: Sequence[Bytes], *, known_classes: int | None = None) -> No
             )
 
 
-def _check_counts(images: Bytes, labels: Bytes, names: Sequence[str], *, least: int) -> None:
+def _check_counts(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str], *, least: int) -> None:
     if len(images) != len(labels):
         raise DataError(
             f"{names[1]}: expected {len(images):,} labels, one for each image in {names[0]}, "
@@ -121,7 +124,7 @@ def _check_counts(images: Bytes, labels: Bytes, names: Sequence[str], *, least: 
         raise DataError(f"{names[0]}: expected at least {least} images, received {len(images)}. Take more data.")
 
 
-def hold_out(labels: Bytes, *, first: int | None = None) -> tuple[Indices, Indices]:
+def hold_out(labels: NDArray[Any], *, first: int | None = None) -> tuple[Indices, Indices]:
     """Return which training examples are trained on and which are held out for validation: indices into ``labels``.
 
     Without a convention, a tenth is drawn with a fixed seed, in proportion to the classes; if there are more classes
@@ -139,7 +142,7 @@ def hold_out(labels: Bytes, *, first: int | None = None) -> tuple[Indices, Indic
 
     counts = np.bincount(labels)
     divisible = everything[counts[labels] > 1]
-    stratify: Bytes | None = labels[divisible]
+    stratify: NDArray[Any] | None = labels[divisible]
     if not len(divisible):  # every class has one example
         divisible, stratify = everything, None
     held_out = math.ceil(HELD_OUT * len(divisible))
@@ -152,13 +155,13 @@ def hold_out(labels: Bytes, *, first: int | None = None) -> tuple[Indices, Indic
 def remarks(data: DataSet) -> list[str]:
     """Return a sentence for each way in which some classes are too small to be learned or judged."""
     train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
-    several = train + validation > 1
+    several, one, many = train + validation > 1, data.kind.one, data.kind.name
     cases = {
-        "no training image, so their test images will be classified wrongly": (train + validation == 0) & (test > 0),
-        "no image to train on: all are held out for validation": (train == 0) & (validation > 0),
-        "a single image, which is trained on and not held out for validation": (train == 1) & ~several,
-        "no validation image": (validation == 0) & several,
-        "no test image": (test == 0) & (train + validation > 0),
+        f"no training {one}, so their test {many} will be classified wrongly": (train + validation == 0) & (test > 0),
+        f"no {one} to train on: all are held out for validation": (train == 0) & (validation > 0),
+        f"a single {one}, which is trained on and not held out for validation": (train == 1) & ~several,
+        f"no validation {one}": (validation == 0) & several,
+        f"no test {one}": (test == 0) & (train + validation > 0),
     }
     named = {what: ", ".join(np.array(data.class_names)[chosen]) for what, chosen in cases.items() if chosen.any()}
     return [f"{data.name}: these classes have {what}: {names}." for what, names in named.items()]

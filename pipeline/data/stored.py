@@ -1,6 +1,6 @@
 """Folders of data, raw and processed alike: complete, locked while they change, with a manifest of their content.
 
-<data_dir>/raw/<name>/                     the four IDX files, not compressed, and manifest.json
+<data_dir>/raw/<name>/                     the four IDX files, not compressed, or an array per part, and manifest.json
 <data_dir>/processed/<name>-<digest8>/     the arrays of the splits, a table, and manifest.json
 """
 
@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -30,11 +30,14 @@ class Stored(BaseModel):
         name: of a known data set, or ``custom-<digest8>``.
         digest: of the raw data, 64 hexadecimal digits.
         code: digest of the code that wrote the folder.
-        source: what was asked for, as ``DataSettings.key`` gives it.
+        source: what was asked for, as ``DataSettings.request`` gives it.
         origin: where the data was obtained: a folder, a mirror's or another address, or ``scikit-learn``.
         inputs: if that is a folder: the digests of the files in it, by name.
         obtained: when.
-        class_names: of processed data, one per label from 0.
+        kind: of processed data, the name of the kind of examples.
+        features: of sequences, the name of each number of a step.
+        example: of processed data, what restores the record of the kind.
+        class_names: one per label from 0; () where the raw data does not name them.
         files: the digest of each file, by name.
     """
 
@@ -48,6 +51,9 @@ class Stored(BaseModel):
     origin: str
     inputs: dict[str, str] = {}
     obtained: AwareDatetime
+    kind: str = "images"
+    features: tuple[str, ...] = ()
+    example: dict[str, Any] = {}
     class_names: tuple[str, ...] = ()
     files: dict[str, str] = {}
 
@@ -86,7 +92,7 @@ class Stored(BaseModel):
             except OSError as error:
                 received = reason(error)
             if received != expected:
-                command = "preprocess" if self.class_names else "download"
+                command = "preprocess" if self.example else "download"
                 raise DataError(
                     f"{self.folder / name}: expected the digest {expected}, received {received}. "
                     f"Run `pipeline {command}` again, with the same dataset and source."

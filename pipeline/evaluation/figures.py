@@ -4,13 +4,13 @@ Only ``Figure`` objects, never pyplot: nothing here is global, so figures can
 be drawn in any thread and without a display. The parts that draw onto given
 axes (``draw_``…) serve figures that show several runs side by side.
 
-Shapes: K images of H × W pixels, C classes.
+Shapes: K examples, C classes.
 """
 
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,6 +41,26 @@ DOTS_PER_INCH = 150
 WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
 GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long ones)
 """Images that :func:`misclassified` is meant for."""
+
+
+class Drawable(Protocol):
+    """What figures ask of a kind of examples, see :class:`pipeline.kinds.kind.Kind`."""
+
+    @property
+    def name(self) -> str:
+        """Of several examples."""
+
+    @property
+    def one(self) -> str:
+        """A single example."""
+
+    @property
+    def ratio(self) -> float:
+        """Height to width."""
+
+    def draw(self, axes: Axes, example: NDArray[Any], box: tuple[float, float, float, float]) -> None:
+        """Draw an example into a box: left, right, bottom and top."""
+
 
 _MARKED_EPOCHS = 40  # more markers than that run into one another
 FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
@@ -100,7 +120,7 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
     bar.outline.set_visible(False)
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    _head(figure, title, f"{total - right:,} of {total:,} images misclassified", width=side)
+    _head(figure, title, f"{total - right:,} of {total:,} misclassified", width=side)
     return figure
 
 
@@ -153,50 +173,59 @@ def _name_classes(axes: Axes, class_names: Sequence[str], size: float) -> None:
 
 
 def misclassified(
-    images: NDArray[np.uint8],
+    examples: NDArray[Any],
     labels: NDArray[np.integer[Any]],
     predicted: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
     class_names: Sequence[str],
     *,
+    kind: Drawable,
     total_wrong: int,
     title: str,
 ) -> Figure:
     """Draw a gallery of wrong answers, in the order given.
 
     Args:
-        images: (K, H, W), 0 to 255, drawn as dark ink on white; K may be 0.
+        examples: K of them, which may be 0.
         labels: (K,) true classes.
         predicted: (K,) predicted classes.
         probabilities: (K,) of the predicted classes.
         class_names: C of them.
-        total_wrong: all misclassified images of the split, of which these are the surest.
+        kind: draws an example.
+        total_wrong: all misclassified examples of the split, of which these are the surest.
         title: heads the figure.
     """
-    if not len(images):
+    if not len(examples):
         figure = empty_figure(WIDTH, 2)
-        figure.text(0.5, 0.4, "No image was misclassified.", ha="center", va="center", fontsize=13, color=INK)
+        figure.text(0.5, 0.4, f"No {kind.one} was misclassified.", ha="center", va="center", fontsize=13, color=INK)
         _head(figure, title, "")
         return figure
     captions = [
         _caption(class_names[label], class_names[said], float(probability))
         for label, said, probability in zip(labels, predicted, probabilities, strict=True)
     ]
-    figure = draw_gallery(images, captions)
-    shown = f"The {len(images)} surest of" if len(images) < total_wrong else "All"
-    _head(figure, title, f"{shown} {total_wrong:,} misclassified images")
+    figure = draw_gallery(kind, examples, captions)
+    shown = f"The {len(examples)} surest of" if len(examples) < total_wrong else "All"
+    _head(figure, title, f"{shown} {total_wrong:,} misclassified {kind.name}")
     return figure
 
 
-def accuracy_by_step(accuracies: NDArray[np.floating[Any]], title: str) -> Figure:
-    """Draw the accuracies (T,) on all images if reading ended after each of T steps."""
+def accuracy_by_step(so_far: Sequence[float], accuracies: NDArray[np.floating[Any]], what: str, title: str) -> Figure:
+    """Draw the accuracies (K,) on all examples if reading ended at each of K points.
+
+    Args:
+        so_far: how much is read at each, (K,).
+        accuracies: fractions of 1.
+        what: the axis of ``so_far``, such as "steps read".
+        title: heads the figure.
+    """
     figure = empty_figure(WIDTH, 3.9)
     axes = figure.subplots()
-    axes.plot(range(1, len(accuracies) + 1), 100 * accuracies, color=PALETTE[1])
-    axes.set(xlabel="steps read", ylabel="accuracy (%)", xlim=(1, max(2, len(accuracies))), ylim=(0, 100))
+    axes.plot(so_far, 100 * accuracies, color=PALETTE[1])
+    axes.set(xlabel=what, ylabel="accuracy (%)", xlim=(so_far[0], max(so_far[0] + 1, so_far[-1])), ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes)
-    _head(figure, title, "accuracy if reading ended after so many steps")
+    _head(figure, title, "accuracy if reading ended earlier")
     return figure
 
 
@@ -226,26 +255,26 @@ def _draw_pair(
     tidy(axes)
 
 
-def draw_gallery(images: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
-    """Draw images (K, H, W), K ≥ 1, in rows, each below its caption; see :func:`misclassified`.
+def draw_gallery(kind: Drawable, examples: NDArray[Any], captions: Sequence[str]) -> Figure:
+    """Draw examples, at least one, in rows, each below its caption; see :func:`misclassified`.
 
     All are in one pair of axes, whose unit is an inch: axes for each would take most of the time of an evaluation.
     """
     lines = [line for caption in captions for line in caption.splitlines()]
     columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
-    ratio = images.shape[1] / images.shape[2]
+    ratio = kind.ratio
     stretched = not 1 / _ELONGATED <= ratio <= _ELONGATED
     cell = WIDTH / columns
     height = 0.9 * cell * (0.5 if stretched else min(max(ratio, 0.4), 1.6))
     width = 0.9 * cell if stretched else min(0.9 * cell, height / ratio)
     row_height = height + 0.05 + 0.17 * len(lines) / len(captions)
-    rows = math.ceil(len(images) / columns)
+    rows = math.ceil(len(examples) / columns)
     figure = empty_figure(WIDTH, rows * row_height + 0.75)
     axes = figure.subplots()
-    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for place, (example, caption) in enumerate(zip(examples, captions, strict=True)):
         middle, bottom = (place % columns + 0.5) * cell, (place // columns + 1) * row_height
         box = (middle - width / 2, middle + width / 2, bottom, bottom - height)
-        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=box)  # dark ink on white
+        kind.draw(axes, example, box)
         axes.add_patch(Rectangle((box[0], box[3]), width, height, fill=False, edgecolor="#CCCCCC", linewidth=0.8))
         axes.text(middle, box[3] - 0.04, caption, fontsize=8, color=INK, ha="center", va="bottom")
     axes.set(xlim=(0, WIDTH), ylim=(rows * row_height + 0.02, 0))

@@ -1,9 +1,9 @@
 """Labels and probabilities to numbers and tables.
 
-Shapes: N images, C classes. ``labels`` and ``predicted`` are (N,) whole
+Shapes: N examples, C classes. ``labels`` and ``predicted`` are (N,) whole
 numbers from 0 to C − 1; ``probabilities`` is (N, C), its rows sum to 1; what is
 predicted is the class of the largest. A table of this file has one row per
-image, class or epoch, and is written as it is returned.
+example, class or epoch, and is written as it is returned.
 """
 
 from collections.abc import Sequence
@@ -31,26 +31,26 @@ def cost(labels: Labels, probabilities: Probabilities) -> float:
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Return the fraction of images whose class is predicted right."""
+    """Return the fraction of examples whose class is predicted right."""
     return float(np.mean(labels == predicted))
 
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Return (C, C) counts: images of the row's class that are predicted to be of the column's."""
+    """Return (C, C) counts: examples of the row's class that are predicted to be of the column's."""
     from sklearn.metrics import confusion_matrix
 
     return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
 def row_shares(matrix: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return confusion counts (C, C) as shares of the true class, 0–1; a class without images has 0 throughout."""
+    """Return confusion counts (C, C) as shares of the true class, 0–1; a class without examples has 0 throughout."""
     return np.asarray(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
 
 
 def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> pd.DataFrame:
-    """Return a row per class: class, precision, recall, f1 (fractions), support (images of that class).
+    """Return a row per class: class, precision, recall, f1 (fractions), support (examples of that class).
 
-    A class that is never predicted has precision 0; one that has no images, recall 0.
+    A class that is never predicted has precision 0; one that has no examples, recall 0.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -61,7 +61,7 @@ def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> 
 
 
 def class_averages(labels: Labels, predicted: Labels) -> tuple[float, float]:
-    """Return macro F1 and balanced accuracy, the means of F1 and recall over the classes that have images."""
+    """Return macro F1 and balanced accuracy, the means of F1 and recall over the classes that have examples."""
     from sklearn.metrics import f1_score, recall_score
 
     present = np.unique(labels)
@@ -69,16 +69,19 @@ def class_averages(labels: Labels, predicted: Labels) -> tuple[float, float]:
     return float(f1_score(labels, predicted, **settings)), float(recall_score(labels, predicted, **settings))
 
 
-def predictions(labels: Labels, probabilities: Probabilities, class_names: Sequence[str]) -> pd.DataFrame:
-    """Return a row per image.
+def predictions(
+    labels: Labels, probabilities: Probabilities, class_names: Sequence[str], ids: NDArray[np.str_] | None = None
+) -> pd.DataFrame:
+    """Return a row per example.
 
-    Columns: index (position in the split), label, predicted, correct,
+    Columns: index (position in the split), id (where the examples have ``ids``), label, predicted, correct,
     probability (of what is predicted), and ``p_<class>`` (float32) per class.
     """
     predicted = probabilities.argmax(axis=1)  # (N,)
     table = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
+            **({} if ids is None else {"id": ids}),
             "label": labels.astype(np.int64),
             "predicted": predicted,
             "correct": labels == predicted,
@@ -95,9 +98,9 @@ def history(records: Sequence[EpochRecord]) -> pd.DataFrame:
 
 
 def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: int) -> NDArray[np.intp]:
-    """Return the positions of at most ``limit`` misclassified images, the surest first; (≤ limit,).
+    """Return the positions of at most ``limit`` misclassified examples, the surest first; (≤ limit,).
 
-    Images that are equally sure come in their own order.
+    Examples that are equally sure come in their own order.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(labels != predicted)

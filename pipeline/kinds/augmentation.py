@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from pipeline.settings import Settings
+
 ANGLE = math.radians(10)
 """Largest rotation either way, in radians."""
 
@@ -75,15 +77,27 @@ def random_displacements(count: int, *, height: int, width: int, seed: Seed, str
     return DISPLACEMENT * strength * tf.constant([width, height], tf.float32) * unit
 
 
-DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_displacements)}
+_DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_displacements)}
 """By the parameter ``augmentation``: what is drawn for each image, in the order of the arguments of ``apply``."""
+
+
+def drawn(settings: Settings, count: int, epoch: int, *, height: int, width: int) -> tuple[tf.Tensor, ...]:
+    """Return how each of ``count`` images is distorted in an epoch, for ``apply``; () for not at all."""
+    fold, of_epoch = tf.random.experimental.stateless_fold_in, (settings.seed, epoch)
+    all_drawn = tuple(
+        draw(count, height=height, width=width, seed=fold(of_epoch, place), strength=settings.distortion)
+        for place, draw in enumerate(_DRAWS[settings.augmentation], start=1)
+    )
+    if not all_drawn or settings.augmented == 1:
+        return all_drawn
+    return masked(all_drawn, probability=1 - settings.augmented, seed=fold(of_epoch, 0))
 
 
 def masked(distortions: Sequence[tf.Tensor], *, probability: float, seed: Seed) -> tuple[tf.Tensor, ...]:
     """Return the distortions of N images, those of randomly chosen images replaced by the identity.
 
     Args:
-        distortions: what ``DRAWS`` gives, each (N, …).
+        distortions: what ``_DRAWS`` gives, each (N, …).
         probability: of an image to stay as it is.
         seed: the choice is a function of it and N alone.
     """

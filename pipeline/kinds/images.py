@@ -1,19 +1,28 @@
-"""The form of the images of a data set (light on dark, in a box), so that pictures can be brought into the same form.
+"""Images: grey pixels (N, H, W), 0 to 255, read in steps of rows, columns or other pieces.
 
-MNIST's form is "size normalized to fit in a 20x20 pixel box while preserving
-their aspect ratio", "centered in a 28x28 image by computing the center of mass
-of the pixels, and translating the image so as to position this point at the
-center" (Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten
-digits"; the rule of Y. LeCun et al., "Gradient-Based Learning Applied to
-Document Recognition", Proc. IEEE 86, 1998, section III.A). Whether a data set
-has this form is measured, not taken from its name.
+Their form (light on dark, in a box) is measured, so that pictures can be brought into the same form. MNIST's form is
+"size normalized to fit in a 20x20 pixel box while preserving their aspect ratio", "centered in a 28x28 image by
+computing the center of mass of the pixels, and translating the image so as to position this point at the center"
+(Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits"; the rule of Y. LeCun et al.,
+"Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86, 1998, section III.A).
 """
 
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import UsageError
+from pipeline.kinds.kind import Box, Kind, as_numbers
+from pipeline.settings import Order, Settings, option
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from matplotlib.axes import Axes
 
 BOX = 20 / 28
 """Side of the box that a digit is scaled into, as a fraction of the image's side."""
@@ -34,9 +43,13 @@ MOST = 0.9
 """Fraction of the images that must be in a box."""
 
 
+PERMUTATION_SEED = 2015
+"""Seed of the one permutation of ``permuted``, drawn by ``numpy.random.RandomState``, whose numbers never change."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """The form of images (N, H, W).
+class Images(Kind):
+    """The kind and the form of images (N, H, W).
 
     Attributes:
         height: rows, in pixels.
@@ -45,6 +58,8 @@ class Form:
         boxed: whether they are in MNIST's form: scaled into a box, with the centre of mass in the middle.
     """
 
+    name, one, recipe, model_input, code, uses_all = "images", "image", "tutorial", "pixels", "scoring.py", False
+
     height: int
     width: int
     light_on_dark: bool | None = None
@@ -52,17 +67,129 @@ class Form:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8]) -> Self:
-        """Return the form of images (N, H, W)."""
-        images = np.asarray(images[:MEASURED])
-        light = float(_is_light_on_dark(images).mean())
+        """Return the kind of images (N, H, W)."""
+        measured = np.asarray(images[:MEASURED])
+        light = float(_is_light_on_dark(measured).mean())
         light_on_dark = True if light >= NEARLY_ALL else False if light <= 1 - NEARLY_ALL else None
-        ink = 255 - images if light_on_dark is False else images
+        ink = 255 - measured if light_on_dark is False else measured
         boxed = light_on_dark is not None and bool(is_boxed(ink).mean() >= MOST)
         return cls(height=images.shape[1], width=images.shape[2], light_on_dark=light_on_dark, boxed=boxed)
 
-    def description(self) -> dict[str, bool | None]:
-        """Return the form without the size, for the metadata of a model."""
-        return {"light_on_dark": self.light_on_dark, "boxed": self.boxed}
+    @property
+    def shape(self) -> tuple[int, int]:
+        """H and W."""
+        return self.height, self.width
+
+    def description(self) -> dict[str, Any]:
+        """Return what restores this record."""
+        return asdict(self)
+
+    def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
+        """Return images (N, H, W) as float32.
+
+        Raises:
+            DataError: they are no images of this size.
+        """
+        expected = f"pixels: expected numbers from 0 to 255 of the shape (N, {self.height}, {self.width}), received"
+        return as_numbers(examples, expected, (self.height, self.width))
+
+    def sample(self) -> NDArray[np.float32]:
+        """Return a gradient, and the same upside down."""
+        image = np.linspace(0, 255, self.height * self.width, dtype=np.float32).reshape(1, self.height, self.width)
+        return np.concatenate([image, image[:, ::-1]])
+
+    def resolved(self, settings: Settings) -> dict[str, object]:
+        """Return the number of steps; and no strength of an augmentation that is off.
+
+        Raises:
+            UsageError: ``steps`` does not divide the pixels of an image, or there is ``jitter``.
+        """
+        if settings.jitter:
+            raise UsageError(
+                f"jitter: expected 0 for images, received {settings.jitter:g}: it is the augmentation of sequences. "
+                f"Take {option('augmentation', 'affine')}."
+            )
+        off = {"augmented": 1.0, "distortion": 1.0} if settings.augmentation == "none" else {}
+        return {"steps": self.steps(settings), **off}
+
+    def steps(self, settings: Settings) -> int:
+        """Return the number of steps; with ``steps`` 0 one per row (or column, in that order).
+
+        Raises:
+            UsageError: ``steps`` does not divide the pixels of an image.
+        """
+        lines = self.width if settings.order == "columns" else self.height
+        pixels = self.height * self.width
+        steps = {0: lines, -1: pixels}.get(settings.steps, settings.steps)
+        if pixels % steps:
+            raise UsageError(
+                f"steps: expected a divisor of {self.height} × {self.width} = {pixels} pixels, received {steps}. "
+                f"Take {lines} for {'columns' if settings.order == 'columns' else 'rows'}, or -1 for single pixels."
+            )
+        return steps
+
+    def inputs_per_step(self, settings: Settings) -> int:
+        """Return the number of pixels per step."""
+        return self.height * self.width // self.steps(settings)
+
+    def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, None]:
+        """Return the pixels in the order in which they are read, cut into steps, from 0 to 1."""
+        import keras
+
+        steps = self.steps(settings)
+        x = keras.layers.Rescaling(1 / 255, name="scale")(inputs)
+        if settings.order != "rows":
+            x = keras.layers.Reshape((self.height * self.width,), name="line")(x)
+            x = keras.ops.take(x, self._pixel_order(settings.order), axis=1)
+        return keras.layers.Reshape((steps, self.height * self.width // steps), name="steps")(x), None
+
+    def _pixel_order(self, order: Order) -> NDArray[np.int64]:
+        """Return the numbers of the pixels (H·W), counted along the rows, in the order in which they are read."""
+        by_rows = np.arange(self.height * self.width).reshape(self.height, self.width)
+        if order == "columns":
+            by_rows = by_rows.T
+        elif order == "snake":  # every other row from right to left, so that each pixel is next to the one before
+            by_rows[1::2] = by_rows[1::2, ::-1].copy()
+        elif order == "permuted":
+            return np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width)
+        return by_rows.ravel()
+
+    def lengths(self, examples: "tf.Tensor") -> None:
+        """Return None."""
+        return
+
+    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+        """Return affine transformations and displacements, as ``augmentation`` asks."""
+        from pipeline.kinds import augmentation
+
+        return augmentation.drawn(settings, count, epoch, height=self.height, width=self.width)
+
+    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+        """Return the images of a batch with their distortions."""
+        from pipeline.kinds import augmentation
+
+        return augmentation.apply(examples, *distortions)
+
+    @property
+    def ratio(self) -> float:
+        """Height to width."""
+        return self.height / self.width
+
+    def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
+        """Draw an image, dark ink on white."""
+        axes.imshow(example, cmap="gray_r", vmin=0, vmax=255, extent=box)
+
+    def png(self, example: NDArray[Any]) -> bytes:
+        """Return an image, dark ink on white."""
+        from matplotlib.image import imsave
+
+        written = BytesIO()
+        imsave(written, example, cmap="gray_r", vmin=0, vmax=255, format="png", metadata={"Software": ""})
+        return written.getvalue()
+
+    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
+        """Return every step."""
+        return np.broadcast_to(np.arange(steps), (len(examples), steps)), range(1, steps + 1), "steps read"
 
 
 def is_boxed(ink: NDArray[Any]) -> NDArray[np.bool_]:

@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from pipeline import custom_cells
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.model import network
 from pipeline.settings import Settings
 
-IMAGES = np.linspace(0, 255, 24, dtype=np.float32).reshape(2, 3, 4)
+KIND = Images(height=3, width=4)
+IMAGES = KIND.sample()
 
 
 def check(settings: Settings) -> None:
@@ -32,7 +34,7 @@ def check(settings: Settings) -> None:
 
 def _build(settings: Settings) -> keras.Model:
     with custom_cells.explained(settings.cell, "a layer that can be built"):
-        model = network.build(settings, height=IMAGES.shape[1], width=IMAGES.shape[2], classes=2)
+        model = network.build(settings, KIND, classes=2)
     directions = 2 if settings.direction == "bidirectional" else 1
     expected, received = (None, directions * settings.hidden_units), model.get_layer("logits").input.shape
     if expected != received:
@@ -81,7 +83,7 @@ def _check_saved(model: keras.Model, settings: Settings) -> None:
         ),
         TemporaryDirectory() as folder,
     ):
-        network.save(model, settings, Path(folder))
+        network.save(model, settings, KIND, Path(folder))
         opened = keras.saving.load_model(Path(folder, "model.keras"), custom_objects={kind.__name__: kind})
         if not np.allclose(expected, opened(IMAGES).numpy(), atol=1e-5):
             raise ValueError("the opened network gives other outputs than the saved one")

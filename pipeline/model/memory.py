@@ -29,10 +29,10 @@ def check(settings: Settings, data: DataSet) -> None:
 
 
 def at_least(settings: Settings, data: DataSet) -> int:
-    """Return the fewest bytes that a training needs: all copies of the weights, the outputs of a batch, the images."""
-    steps, units, layers = settings.steps_of(data.height, data.width), settings.hidden_units, settings.layers
+    """Return the fewest bytes that a training needs: copies of the weights, the outputs of a batch, the examples."""
+    steps, units, layers = data.kind.steps(settings), settings.hidden_units, settings.layers
     directions, gates = 2 if settings.direction == "bidirectional" else 1, cells.gates(settings.cell)
-    rows = data.height * data.width // steps + (layers - 1) * directions * units + layers * units  # of all matrices
+    rows = data.kind.inputs_per_step(settings) + (layers - 1) * directions * units + layers * units  # of all matrices
     weights = directions * gates * units * rows
     outputs = settings.batch_size * steps * layers * directions * units * (1 + gates)
-    return FLOAT * (COPIES * weights + outputs) + data.train.images.size + data.validation.images.size
+    return FLOAT * (COPIES * weights + outputs) + data.train.examples.nbytes + data.validation.examples.nbytes

@@ -4,7 +4,7 @@
     result = trainer.epoch(1)
     cost, accuracy = trainer.validate()
 
-The images stay in memory as uint8. One call into TensorFlow trains several
+The examples stay in memory as they are kept. One call into TensorFlow trains several
 batches: it gathers each by index, splits it into shards, whose graphs run in
 parallel on the cores, and updates the model's variables with the sum of their
 gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
@@ -24,7 +24,8 @@ import tensorflow as tf
 from pipeline import cells
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import TrainingError
-from pipeline.model import augmentation, network, optimizers, recurrent
+from pipeline.kinds.kind import Kind
+from pipeline.model import network, optimizers, recurrent
 from pipeline.settings import Settings
 
 CHUNK_SECONDS = 0.3
@@ -34,7 +35,7 @@ MOST_SKIPPED = 0.1
 """Highest fraction of an epoch's batches that may be skipped; over many steps, a gradient can overflow now and then."""
 
 MOST_UNUSED = 0.02
-"""Highest fraction of the images that an epoch may leave out to have full batches only."""
+"""Highest fraction of the examples that an epoch may leave out to have full batches only."""
 
 Numbers = npt.NDArray[Any]
 
@@ -46,10 +47,10 @@ class Epoch(NamedTuple):
     """Results of an epoch.
 
     Attributes:
-        cost: mean cross-entropy over the images of all batches, in nats, each batch before its update.
-        accuracy: fraction of the images that were classified correctly in the same pass.
+        cost: mean cross-entropy over the examples of all batches, in nats, each batch before its update.
+        accuracy: fraction of the examples that were classified correctly in the same pass.
         seconds: wall time of the training alone.
-        samples: number of images trained on.
+        samples: number of examples trained on.
     """
 
     cost: float
@@ -61,23 +62,24 @@ class Epoch(NamedTuple):
 class Trainer:
     """Trains ``model`` in place.
 
-    All randomness (the order of the images, their augmentation, dropout) is a function of
+    All randomness (the order of the examples, their augmentation, dropout) is a function of
     (seed, epoch) alone, and costs depend on neither the threads nor the progress calls: the
     same seed, shards and machine give the same bits.
 
-    An epoch trains on full batches, and leaves out what remains of the shuffled images. If that
+    An epoch trains on full batches, and leaves out what remains of the shuffled examples. If that
     is more than 2 % of them, it is trained on too, as a smaller last batch.
 
     Args:
         settings: the parameters.
-        train: training images, at least one batch.
+        train: training examples, at least one batch.
         validation: what ``validate`` measures.
+        kind: of the examples.
         classes: number of classes.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
             machine without a GPU. False: a batch is one shard.
 
     Attributes:
-        model: pixels (B, H, W) → probabilities (B, C), see ``network.build``.
+        model: raw examples → probabilities (B, C), see ``network.build``.
         optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are
             validated and kept.
         batches: number of batches in an epoch.
@@ -87,22 +89,29 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: Settings, train: Split, validation: Split, *, classes: int, fast: bool | None = None
+        self,
+        settings: Settings,
+        train: Split,
+        validation: Split,
+        *,
+        kind: Kind,
+        classes: int,
+        fast: bool | None = None,
     ) -> None:
-        height, width = train.images.shape[1:]
-        self._settings = settings
+        self._settings, self._kind = settings, kind
         self._full, rest = divmod(len(train.labels), settings.batch_size)
-        self._last = rest if rest > MOST_UNUSED * len(train.labels) else 0  # size of a smaller last batch, if any
+        unused = 0 if kind.uses_all else MOST_UNUSED * len(train.labels)
+        self._last = rest if rest > unused else 0  # size of a smaller last batch, if any
         self.batches = self._full + bool(self._last)
-        self.model = network.build(settings, height=height, width=width, classes=classes)
+        self.model = network.build(settings, kind, classes=classes)
         self.optimizer = optimizers.build(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
         self._fast = on_cores and not cells.is_custom(settings.cell)
-        self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model)) else 1
+        self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model, kind)) else 1
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = (
-            (tf.constant(split.images), tf.constant(split.labels)) for split in (train, validation)
+            (tf.constant(split.examples), tf.constant(split.labels)) for split in (train, validation)
         )
         self._skipped = tf.Variable(0, trainable=False)
         self._chunk = 1
@@ -113,10 +122,10 @@ class Trainer:
     @classmethod
     def of(cls, settings: Settings, data: DataSet) -> Self:
         """Return a trainer on a data set."""
-        return cls(settings, data.train, data.validation, classes=data.classes)
+        return cls(settings, data.train, data.validation, kind=data.kind, classes=data.classes)
 
     def epoch(self, number: int, on_batches: Callable[[int, int], None] = lambda done, total: None) -> Epoch:
-        """Train one pass over the images.
+        """Train one pass over the examples.
 
         Args:
             number: of the epoch; decides what is random in it.
@@ -127,7 +136,9 @@ class Trainer:
         """
         begin = time.perf_counter()
         self._skipped.assign(0)
-        order, distortions = _order(len(self._train[1]), self._settings.seed, number), self._distortions(number)
+        count = len(self._train[1])
+        order = _order(count, self._settings.seed, number)
+        distortions = self._kind.distortions(self._settings, count, number)
         self._seed_dropout(number)
         costs: list[float] = []
         hits = 0
@@ -141,7 +152,7 @@ class Trainer:
         return Epoch(float(cost), hits / sum(sizes), time.perf_counter() - begin, sum(sizes))
 
     def validate(self) -> tuple[float, float]:
-        """Return mean cross-entropy in nats and accuracy on the validation images, of the averaged weights if any.
+        """Return mean cross-entropy in nats and accuracy on the validation examples, of the averaged weights if any.
 
         Raises:
             TrainingError: the cost is not finite.
@@ -186,19 +197,6 @@ class Trainer:
         finally:
             for variable, value in zip(self.model.trainable_variables, weights, strict=True):
                 variable.assign(value)
-
-    def _distortions(self, number: int) -> Distortions:
-        """Return how each of the N images is distorted in an epoch, for ``augmentation.apply``; () for not at all."""
-        count, height, width = self._train[0].shape
-        fold, of_epoch = tf.random.experimental.stateless_fold_in, (self._settings.seed, number)
-        draws, strength = augmentation.DRAWS[self._settings.augmentation], self._settings.distortion
-        drawn = tuple(
-            draw(count, height=height, width=width, seed=fold(of_epoch, place), strength=strength)
-            for place, draw in enumerate(draws, start=1)
-        )
-        if not drawn or self._settings.augmented == 1:
-            return drawn
-        return augmentation.masked(drawn, probability=1 - self._settings.augmented, seed=fold(of_epoch, 0))
 
     def _seed_dropout(self, number: int) -> None:
         """Make dropout depend on seed, epoch and layer alone; each shard of a batch counts up from here.
@@ -295,10 +293,10 @@ class Trainer:
 
         The losses that a custom cell adds are minimised with the first shard; ``cost`` is without them.
         """
-        images, labels = (tf.gather(tensor, indices) for tensor in self._train)
-        images = augmentation.apply(images, *(tf.gather(each, indices) for each in distortions))
+        examples, labels = (tf.gather(tensor, indices) for tensor in self._train)
+        examples = self._kind.distorted(examples, *(tf.gather(each, indices) for each in distortions))
         with tf.GradientTape() as tape:
-            logits = self._logits(images, training=True)
+            logits = self._logits(examples, training=True)
             costs, hits = _costs(logits, labels)
             share = minimised = tf.reduce_sum(costs) / size
             if self._settings.label_smoothing:
@@ -308,13 +306,13 @@ class Trainer:
         return share, hits, tape.gradient(minimised, self._variables)
 
     def _validation_graph(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the sum of the costs of all validation images, and their hits."""
-        images, labels = self._validation
+        """Return the sum of the costs of all validation examples, and their hits."""
+        examples, labels = self._validation
         count, size = len(labels), self._settings.batch_size
 
         def body(start: tf.Tensor, cost: tf.Tensor, hits: tf.Tensor) -> tuple[tf.Tensor, ...]:
             stop = tf.minimum(start + size, count)
-            costs, right = _costs(self._logits(images[start:stop], training=False), labels[start:stop])
+            costs, right = _costs(self._logits(examples[start:stop], training=False), labels[start:stop])
             return stop, cost + tf.reduce_sum(costs), hits + right
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0))
@@ -322,21 +320,21 @@ class Trainer:
         _, cost, hits = tf.while_loop(lambda start, *_: start < count, body, begin, parallel_iterations=parallel)
         return cost, hits
 
-    def _logits(self, images: tf.Tensor, *, training: bool) -> tf.Tensor:
+    def _logits(self, examples: tf.Tensor, *, training: bool) -> tf.Tensor:
         if self._fast:
-            return recurrent.logits(self.model, images, training=training)
-        return self._stock(images, training=training)
+            return recurrent.logits(self.model, examples, lengths=self._kind.lengths(examples), training=training)
+        return self._stock(examples, training=training)
 
 
-def _adds_losses(model: keras.Model) -> bool:
+def _adds_losses(model: keras.Model, kind: Kind) -> bool:
     """Return whether the losses of a model depend on its inputs: they are then computed on a whole batch."""
-    model(np.zeros((1, *model.input_shape[1:]), np.float32), training=True)
+    model(kind.sample(), training=True)
     of_weights = [weight for weight in model.trainable_weights if weight.regularizer]
     return len(model.losses) > len(of_weights)
 
 
 def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the cross-entropy of each image in nats, (B,), and how many are classified correctly."""
+    """Return the cross-entropy of each example in nats, (B,), and how many are classified correctly."""
     labels = tf.cast(labels, tf.int32)
     right = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -344,7 +342,7 @@ def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Return the cross-entropy of each image in nats, (B,), to its label smoothed (Szegedy et al. 2016, 1512.00567)."""
+    """Return the cross-entropy of each example in nats (B,) to its label smoothed (Szegedy et al. 2016, 1512.00567)."""
     targets = tf.one_hot(labels, logits.shape[1])
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=smoothing)
 

@@ -158,7 +158,7 @@ def _parts(files: Sequence[Path], classifier: Classifier, unread: Unread, readin
     """Yield the images of the files, in order; pass on the errors of files that cannot be read."""
     most = max(1, IN_MEMORY // (classifier.height * classifier.width))
     if reading.by_step:  # an answer after each of 28 rows takes as much memory as the image
-        most = max(1, most // max(1, classifier.steps // classifier.height))
+        most = max(1, most // max(1, classifier.steps(classifier.form.sample()) // classifier.height))
     waiting: list[tuple[str, int, NDArray[np.uint8]]] = []
     for file in files:
         name = reading.name(file)

@@ -1,6 +1,6 @@
 """Find the digit on a picture, and bring it into the form of a model's images.
 
-For a model of images in MNIST's form (:mod:`pipeline.data.image_form`) the digit is found, on paper in any light,
+For a model of images in MNIST's form (:mod:`pipeline.kinds.images`) the digit is found, on paper in any light,
 regardless of what lies around the paper or is printed on it, and brought into that form. For other models the picture
 is resized, and turned light on dark where all images of the data are.
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.data import image_form
-from pipeline.data.image_form import BOX, Form, edge
+from pipeline.kinds import images as image_form
+from pipeline.kinds.images import BOX, Images, edge
 
 Grey = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -59,7 +59,7 @@ LEAST = 10
 """Pixels on the shorter side of a region that may hold a digit."""
 
 
-def fit(brightness: Grey, form: Form) -> Pixels:
+def fit(brightness: Grey, form: Images) -> Pixels:
     """Return the pixels (H, W), 0–255, in the form of a model's images, of a picture's brightness (rows, columns)."""
     if form.boxed:
         pixels = _boxed(brightness, form.height, form.width)

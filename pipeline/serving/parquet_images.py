@@ -21,8 +21,8 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pipeline.data.image_form import Form
 from pipeline.errors import DataError, first_line
+from pipeline.kinds.images import Images
 from pipeline.serving import pictures
 from pipeline.settings import option
 
@@ -54,7 +54,7 @@ def metadata(file: Path | pa.NativeFile) -> dict[bytes, bytes]:
         return {}
 
 
-def other_columns(path: Path, *, name: str, column: str | None, form: Form) -> pa.Schema:
+def other_columns(path: Path, *, name: str, column: str | None, form: Images) -> pa.Schema:
     """Return the columns beside the pixels.
 
     Raises:
@@ -65,7 +65,7 @@ def other_columns(path: Path, *, name: str, column: str | None, form: Form) -> p
 
 
 def stream(
-    path: Path, *, name: str, column: str | None, form: Form, rows: int
+    path: Path, *, name: str, column: str | None, form: Images, rows: int
 ) -> Iterator[tuple[NDArray[Any], pa.Table]]:
     """Yield the images of a Parquet file in parts (n ≤ ``rows``, H, W), with the other columns of their rows.
 
@@ -106,7 +106,7 @@ def _opened(path: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
         ) from None
 
 
-def _pixels(schema: pa.Schema, column: str | None, name: str, form: Form) -> tuple[list[str], Decode]:
+def _pixels(schema: pa.Schema, column: str | None, name: str, form: Images) -> tuple[list[str], Decode]:
     """Return the columns that hold the pixels, and what decodes them.
 
     Raises:
@@ -173,7 +173,7 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _decoder(kind: pa.DataType, column: str, name: str, form: Form) -> Decode:
+def _decoder(kind: pa.DataType, column: str, name: str, form: Images) -> Decode:
     """Return what decodes a column of this type."""
     place = f"{name}: column {column}"
 
@@ -204,14 +204,14 @@ def _decoder(kind: pa.DataType, column: str, name: str, form: Form) -> Decode:
     return files if pa.types.is_struct(kind) else lists
 
 
-def _picture(row: Any, place: str, form: Form) -> NDArray[np.uint8]:
+def _picture(row: Any, place: str, form: Images) -> NDArray[np.uint8]:
     content = row and row["bytes"]
     if not content:
         raise DataError(f"{place}: expected the bytes of a picture file, received none. Embed the files in the table.")
     return pictures.read(BytesIO(content), name=place, form=form)
 
 
-def _row_by_row(rows: pa.Array, place: str, first: int, form: Form) -> NDArray[Any]:
+def _row_by_row(rows: pa.Array, place: str, first: int, form: Images) -> NDArray[Any]:
     """Return the pixels of rows that are not all alike, or rather the error of the first that is not an image."""
     images = []
     for number, row in enumerate(rows.to_pylist(), start=first):
@@ -223,7 +223,7 @@ def _row_by_row(rows: pa.Array, place: str, first: int, form: Form) -> NDArray[A
     return np.stack(images)
 
 
-def _checked(pixels: NDArray[Any], place: str, first: int, form: Form) -> NDArray[Any]:
+def _checked(pixels: NDArray[Any], place: str, first: int, form: Images) -> NDArray[Any]:
     """Return pixels as images (n, H, W).
 
     Raises:
@@ -238,6 +238,6 @@ def _checked(pixels: NDArray[Any], place: str, first: int, form: Form) -> NDArra
     return pixels.reshape(-1, form.height, form.width)
 
 
-def _refused(place: str, row: int, received: str, form: Form) -> DataError:
+def _refused(place: str, row: int, received: str, form: Images) -> DataError:
     size = f"{form.height} × {form.width} = {form.height * form.width}"
     return DataError(f"{place}, row {row:,}: expected {size} numbers from 0 to 255, received {received}.")

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
-from pipeline.data.image_form import Form
 from pipeline.errors import DataError
+from pipeline.kinds.images import Images
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
@@ -36,7 +36,7 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow refuses twice as many, and those 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read all the same, or named in an error
 
 
-def read(file: Path | BinaryIO, *, name: str, form: Form) -> Pixels:
+def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
     """Return the pixels (H, W), 0–255, of a picture file, or of the first of its pages.
 
     Raises:
@@ -45,7 +45,7 @@ def read(file: Path | BinaryIO, *, name: str, form: Form) -> Pixels:
     return next(pages(file, name=name, form=form))
 
 
-def pages(file: Path | BinaryIO, *, name: str, form: Form) -> Iterator[Pixels]:
+def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]:
     """Yield the pixels (H, W), 0–255, of each page of a TIFF file, each frame of a GIF, or the one picture of a file.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pipeline import recipes
 from pipeline.comparison import grouping, regression_check, report, selection
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
@@ -34,6 +35,7 @@ def compare(
         if register is not None:
             promotion.check_name(register)
         data, _ = prepare.prepared(trainings[0], reporter)
+        trainings = [recipes.fitted(settings, data) for settings in trainings]
         former = regression_check.reference(reference, data.digest) if reference else None
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             finished = trained(trainings, data, reporter, parent=parent, count=count, executor=executor)

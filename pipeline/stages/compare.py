@@ -9,6 +9,7 @@ The workers start while this process imports MLflow.
 
 from collections.abc import Sequence
 
+from pipeline import recipes
 from pipeline.errors import DataError
 from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
@@ -55,6 +56,7 @@ def _plan(trainings: Sequence[Settings], reporter: Reporter, count: int) -> None
     preflight.check(trainings)
     try:
         data = processed.find(trainings[0])
+        trainings = [recipes.fitted(settings, data) for settings in trainings]
     except DataError as error:
         reporter.note(f"Reusable runs can be listed once the data is available. {error}")
         data = None

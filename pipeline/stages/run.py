@@ -8,6 +8,7 @@ A run that was interrupted is resumed after its last finished epoch, to the same
 reused.
 """
 
+from pipeline import recipes
 from pipeline.data import prepare, processed
 from pipeline.errors import TrackingError
 from pipeline.progress import Reporter
@@ -62,6 +63,7 @@ def _trained(
     else:
         preflight.check([settings])
         data, seconds = prepare.prepared(settings, reporter) if all_stages else (processed.find(settings), {})
+        settings = recipes.fitted(settings, data)
         used = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
     if used and used.state is RunState.FINISHED:
         return resuming.reuse(used.run, data, reporter)

@@ -63,6 +63,7 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
     preflight.check([chosen.base(cell) for cell in chosen.cells])
     with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(chosen.base(), reporter)
+        chosen = replace(chosen, data=data)
         search_run.check(chosen, data, budget)
         workers = budget.workers or executor.default_workers(budget.limit)
         with search_run.opened(chosen, data, budget, remote=executor.remote) as parent:

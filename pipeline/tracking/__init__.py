@@ -1,5 +1,5 @@
 """All that talks to MLflow: what a run holds, the store, the logged models, the registry.
 
 In: records, tables, figures, a saved model. Out: runs with typed fields, models that answer.
-Imports: cells, data, digests, disk, errors, machine, progress, records, settings, startup.
+Imports: cells, data, digests, disk, errors, kinds, machine, progress, records, settings, startup.
 """

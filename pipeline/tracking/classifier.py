@@ -1,4 +1,4 @@
-"""A logged model, checked before any of its code runs, and loaded: pixels in, probabilities out.
+"""A logged model, checked before any of its code runs, and loaded: examples in, probabilities out.
 
 Anybody who may write to the store may write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
 module that it names, a folder of code. So its description (``MLmodel``) is read first, as data. A model is loaded only
@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +22,10 @@ from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline import digests
-from pipeline.data.image_form import Form
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
+from pipeline.kinds import known
+from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
 from pipeline.machine import usable_cores
 from pipeline.settings import option
 from pipeline.startup import start_tensorflow
@@ -34,14 +35,13 @@ BY_STEP = "probabilities_by_step"
 """The second signature of the graph, and what it gives."""
 
 StepByStep = Callable[..., Mapping[str, Any]]
-"""Takes ``pixels`` (N, H, W) float32."""
+"""Takes examples as float32, by the name of the input."""
 
 AT_ONCE_BY_STEP = 2**16
-"""Images times steps that pass through a network at once, whose outputs after each step are all kept meanwhile."""
+"""Examples times steps that pass through a network at once, whose outputs after each step are all kept meanwhile."""
 
 LOADED_BY = {
     "loader_module": "mlflow.pyfunc.loaders.code_model",
-    "model_code_path": models.CODE.name,
     "artifacts": {"saved_model": "artifacts/saved_model", "keras_model": "artifacts/model.keras"},
     "code": None,
     "data": None,
@@ -60,7 +60,7 @@ class Classifier:
         model: as MLflow has loaded it.
         dataset: the name of the data set that it was trained on.
         class_names: one per class, from 0.
-        form: of the images that it reads.
+        kind: of the examples that it reads.
         temperature: at which its probabilities are as sure as they are right on its validation images.
         step_by_step: what it would answer after each step; None if it does not tell.
     """
@@ -68,9 +68,20 @@ class Classifier:
     model: PyFuncModel
     dataset: str
     class_names: Sequence[str]
-    form: Form
+    kind: Kind
     temperature: float = 1.0
     step_by_step: StepByStep | None = None
+
+    @property
+    def form(self) -> Images:
+        """The form of the images that it reads.
+
+        Raises:
+            UsageError: it reads other examples.
+        """
+        if not isinstance(self.kind, Images):
+            raise UsageError(f"model: expected a model of images, received one of {self.kind.name}.")
+        return self.kind
 
     @property
     def height(self) -> int:
@@ -82,8 +93,8 @@ class Classifier:
         """Columns of an image, in pixels."""
         return self.form.width
 
-    def by_step(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the probabilities (N, T, C) of images (N, H, W) if reading them ended after each step.
+    def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the probabilities (N, T, C) of examples if reading them ended after each step.
 
         Raises:
             UsageError: it does not tell.
@@ -93,32 +104,24 @@ class Classifier:
                 "by_step: expected a model that tells its answer after each step, received one that does not: it reads "
                 "in both directions, or is a custom cell that returns only its last output."
             )
-        most = max(1, AT_ONCE_BY_STEP // self.steps)
-        parts = [images[start : start + most] for start in range(0, max(1, len(images)), most)]
-        return np.concatenate([self.step_by_step(pixels=part.astype(np.float32))[BY_STEP] for part in parts])
+        most = max(1, AT_ONCE_BY_STEP // self.steps(examples))
+        parts = [self.kind.checked(examples[start : start + most]) for start in range(0, max(1, len(examples)), most)]
+        return np.concatenate([self.step_by_step(**{self.kind.model_input: part})[BY_STEP] for part in parts])
 
-    @cached_property
-    def steps(self) -> int:
-        """Steps that it reads an image in, T; 1 if it does not tell."""
+    def steps(self, examples: NDArray[Any]) -> int:
+        """Return T of the answers by step to examples; 1 if it does not tell."""
         if self.step_by_step is None:
             return 1
-        return int(self.step_by_step(pixels=np.zeros((1, self.height, self.width), np.float32))[BY_STEP].shape[1])
+        one = self.kind.checked(examples[:1]) if len(examples) else self.kind.sample()
+        return int(self.step_by_step(**{self.kind.model_input: one})[BY_STEP].shape[1])
 
-    def probabilities(self, pixels: ArrayLike) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) of images (N, H, W), 0–255. Several threads may call it at once.
+    def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
+        """Return the probabilities (N, C) of examples. Several threads may call it in parallel.
 
         Raises:
-            DataError: they are no images of this size, or hold what is no number from 0 to 255.
+            DataError: they are not examples as this model reads them.
         """
-        expected = f"pixels: expected numbers from 0 to 255 of the shape (N, {self.height}, {self.width}), received"
-        try:
-            numbers = np.asarray(pixels)
-        except ValueError:
-            raise DataError(f"{expected} lists of unequal lengths.") from None
-        if numbers.dtype.kind not in "iuf" or numbers.shape[1:] != (self.height, self.width):
-            raise DataError(f"{expected} {numbers.dtype.name} of the shape {numbers.shape}.")
-        with np.errstate(over="ignore"):  # what is infinite then is refused
-            numbers = numbers.astype(np.float32)
+        numbers = self.kind.checked(examples)
         try:
             return np.asarray(self.model.predict(numbers), np.float32)
         except MlflowException as error:
@@ -162,9 +165,9 @@ def fetched(address: str, *, trust: bool = False, patient: bool = False) -> Iter
         with _explained(address):
             _described(address, address, trust=trust)  # first: a foreign model may be large
             files = Path(connection.retried(download_artifacts, artifact_uri=address, dst_path=folder))
-            _described(str(files), address, trust=trust)
+            described = _described(str(files), address, trust=trust)
             if not trust:
-                _check_code(files, address)
+                _check_code(files, models.code(described["kind"]), address)
         yield files
 
 
@@ -175,14 +178,14 @@ def digest(files: Path) -> str:
 
 
 def check_serves(address: str, *, trust: bool = False) -> None:
-    """Check that the model at an address loads, and answers an image.
+    """Check that the model at an address loads, and answers an example.
 
     Raises:
         PipelineError: it does not.
     """
     model = load(address, trust=trust)
     with _explained(address):
-        answer = model.probabilities(np.zeros((1, model.height, model.width), np.uint8))
+        answer = model.probabilities(model.kind.sample())
     if not np.isfinite(answer).all():
         raise TrackingError(f"model: expected a model that serves, received {address}, which answers with {answer}.")
 
@@ -194,25 +197,25 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
         UsageError: it is none; or, unless it is trusted, MLflow would load it in another way than from code.
     """
     model = Model.load(files)
-    known = model.metadata or {}
+    metadata = model.metadata or {}
     try:
-        (images,), (probabilities,) = model.signature.inputs.inputs, model.signature.outputs.inputs
-        _, height, width = images.shape
-        dataset, classes = str(known["dataset"]), [str(name) for name in known["class_names"]]
-        form = Form(height=height, width=width, **known["form"])
-        temperature = float(known.get("temperature", 1.0))
+        (probabilities,) = model.signature.outputs.inputs
+        kind = known.restored(metadata["kind"], metadata["example"])
+        dataset, classes = str(metadata["dataset"]), [str(name) for name in metadata["class_names"]]
+        temperature = float(metadata.get("temperature", 1.0))
         is_ours = probabilities.shape == (-1, len(classes)) and 0 < temperature < np.inf
     except (AttributeError, KeyError, TypeError, ValueError):
         is_ours = False
     if not is_ours:
         raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
-    if not trust and (found := _differences(model.flavors.get("python_function", {}))):
+    if not trust and (found := _differences(model.flavors.get("python_function", {}), kind)):
         raise _refusal(address, f"which MLflow loads otherwise ({found})")
-    return {"dataset": dataset, "class_names": classes, "form": form, "temperature": temperature}
+    return {"dataset": dataset, "class_names": classes, "kind": kind, "temperature": temperature}
 
 
-def _differences(flavor: Mapping[str, Any]) -> str:
+def _differences(flavor: Mapping[str, Any], kind: Kind) -> str:
     """Return what of the description of how MLflow loads a model is not as ours; nothing if all of it is."""
+    ours = LOADED_BY | {"model_code_path": kind.code}
     found = {
         "loader_module": flavor.get("loader_module"),
         "model_code_path": PurePath(str(flavor.get("model_code_path"))).name,
@@ -220,19 +223,19 @@ def _differences(flavor: Mapping[str, Any]) -> str:
         "code": flavor.get("code"),
         "data": flavor.get("data"),
     }
-    return ", ".join(f"{name}: {value}" for name, value in found.items() if value != LOADED_BY[name])
+    return ", ".join(f"{name}: {value}" for name, value in found.items() if value != ours[name])
 
 
-def _check_code(files: Path, address: str) -> None:
+def _check_code(files: Path, code: Path, address: str) -> None:
     """Check the code of a model whose description is that of ours, and leave Python no other code to run in its place.
 
     Raises:
         UsageError: it is not ours.
     """
     shutil.rmtree(files / "__pycache__", ignore_errors=True)  # Python would run a compiled file without asking for this
-    found = digests.of_file(files / models.CODE.name)
-    if found != digests.of_file(models.CODE):
-        raise _refusal(address, f"whose {models.CODE.name} is another (SHA-256 {found})")
+    found = digests.of_file(files / code.name)
+    if found != digests.of_file(code):
+        raise _refusal(address, f"whose {code.name} is another (SHA-256 {found})")
 
 
 def _refusal(address: str, found: str) -> UsageError:

@@ -225,7 +225,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     name = f"{data.name}-{context}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
-        described = from_numpy(split.images, source=source, targets=split.labels, name=name, digest=data.digest8)
+        described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
     return DatasetInput(Dataset(**described.to_dict()), [InputTag(schema.DATASET_CONTEXT, context)])
 
 

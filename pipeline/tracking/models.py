@@ -12,8 +12,8 @@ from mlflow import pyfunc
 from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
 
-from pipeline.data.image_form import Form
 from pipeline.errors import TrackingError
+from pipeline.kinds.kind import Kind
 from pipeline.tracking import schema
 from pipeline.tracking.connection import client, environment, explained, retried
 from pipeline.tracking.schema import TrackedRun
@@ -22,19 +22,18 @@ from pipeline.tracking.store import get_run
 if TYPE_CHECKING:
     from pipeline.data.splits import DataSet
 
-CODE = Path(__file__).with_name("scoring.py")
 PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 
 
 def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 1.0, needs: str | None = None) -> str:
     """Log the model saved in ``folder`` (see ``network.save``) on the active run by a name; return its id.
 
-    It takes raw pixels (N, H, W) float32, 0–255, and answers with probabilities
-    (N, C) float32. Its environment names the few packages that it needs; ``needs`` says
-    what its Keras file needs beside them, where that is anything. The ``temperature`` is
+    It takes raw examples, float32, and answers with probabilities (N, C) float32. Its environment names the few
+    packages that it needs; ``needs`` says what its Keras file needs beside them, if anything. The ``temperature`` is
     that of :mod:`pipeline.evaluation.calibration`, for whoever wants to know how sure an answer is.
     """
-    pixels = TensorSpec(np.dtype(np.float32), (-1, data.height, data.width))
+    kind = data.kind
+    examples = TensorSpec(np.dtype(np.float32), (-1, *(-1 if size is None else size for size in kind.shape)))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
     # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
     with environment({"MLFLOW_LOG_UV_FILES": "false"}):
@@ -43,10 +42,10 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
             artifact_path=None,
             name=name,
             flavor=_Portable,
-            python_model=str(CODE),
+            python_model=str(code(kind)),
             artifacts={"saved_model": str(folder / "saved_model"), "keras_model": str(folder / "model.keras")},
-            signature=ModelSignature(Schema([pixels]), Schema([probabilities])),
-            input_example=data.test.images[:1].astype(np.float32),
+            signature=ModelSignature(Schema([examples]), Schema([probabilities])),
+            input_example=kind.checked(data.test.examples[:1]),
             conda_env=_environment(),
             validate_serving_input=False,  # by loading it once more; the evaluation does, and asks more
             metadata={
@@ -54,11 +53,17 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
                 "dataset_digest": data.digest,
                 "class_names": list(data.class_names),
                 "temperature": temperature,
-                "form": Form.of(data.train.images).description(),
+                "kind": kind.name,
+                "example": kind.description(),
                 **({"keras_model_needs": needs} if needs else {}),
             },
         )
     return str(info.model_id)
+
+
+def code(kind: Kind) -> Path:
+    """Return the file that MLflow copies into a model of a kind of examples, and runs."""
+    return Path(__file__).with_name(kind.code)
 
 
 def _environment() -> dict[str, object]:
@@ -82,7 +87,7 @@ class _Portable:
         del validate_serving_input  # is for Model.log, which hands everything on
         pyfunc.save_model(path=path, mlflow_model=mlflow_model, **named)
         described = mlflow_model.flavors[pyfunc.FLAVOR_NAME]
-        described["model_code_path"] = CODE.name
+        described["model_code_path"] = Path(described["model_code_path"]).name
         for artifact in described["artifacts"].values():
             artifact["uri"] = artifact["path"]
         description = yaml.safe_load(mlflow_model.to_yaml()) | {"artifact_path": schema.MODEL}

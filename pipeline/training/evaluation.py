@@ -1,4 +1,4 @@
-"""Test the model of a run on the held-out images; the results go onto that run.
+"""Test the model of a run on the held-out examples; the results go onto that run.
 
 The model is the one that is served, loaded back from where it was logged.
 """
@@ -15,11 +15,11 @@ from pipeline.progress import Reporter
 from pipeline.tracking import classifier, lifecycle, models, schema, store
 from pipeline.tracking.classifier import Classifier
 
-CHUNK = 1_000  # images that pass through the model at once: bounds the memory, costs no speed
+CHUNK = 1_000  # examples that pass through the model at once: bounds the memory, costs no speed
 
 
 def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = False) -> float:
-    """Evaluate a run's model on the test images of ``data``; return its test accuracy, a fraction.
+    """Evaluate a run's model on the test examples of ``data``; return its test accuracy, a fraction.
 
     Raises:
         TrackingError: the run holds no model, or it does not load.
@@ -33,7 +33,7 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
     probabilities = _probabilities(model, data)
     predicted = probabilities.argmax(axis=1)
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
-    title = f"{run.name} on the test images of {data.name}"
+    title = f"{run.name} on the test {data.kind.name} of {data.name}"
     _log_tables(run_id, data, probabilities)
     _log_figures(run_id, data, probabilities, title)
     if model.step_by_step:
@@ -56,15 +56,15 @@ def summary(results: Mapping[str, float], data: DataSet) -> str:
     """Return the result of an evaluation, from its metrics by name, as a sentence."""
     return (
         f"Test accuracy {results[schema.TEST_ACCURACY]:.2%}, cost {results[schema.TEST_COST]:.4f}, "
-        f"on {len(data.test.labels):,} images of {data.name}; "
+        f"on {len(data.test.labels):,} {data.kind.name} of {data.name}; "
         f"balanced accuracy {results[schema.TEST_BALANCED_ACCURACY]:.2%}, macro F1 {results[schema.TEST_MACRO_F1]:.2%}."
     )
 
 
 def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
-    """Return a model's answers to the test images, (N, C)."""
-    starts = range(0, len(data.test.images), CHUNK)
-    return np.concatenate([model.probabilities(data.test.images[start : start + CHUNK]) for start in starts])
+    """Return a model's answers to the test examples, (N, C)."""
+    starts = range(0, len(data.test.labels), CHUNK)
+    return np.concatenate([model.probabilities(data.test.examples[start : start + CHUNK]) for start in starts])
 
 
 def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], temperature: float) -> dict[str, float]:
@@ -77,19 +77,23 @@ def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
 
 
 def _log_steps(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
-    """Log the accuracy on the test images if reading ended after each step."""
+    """Log the accuracy on the test examples if reading ended earlier."""
     labels, right = np.asarray(data.test.labels), []
     for start in range(0, len(labels), CHUNK):
-        answers = model.by_step(data.test.images[start : start + CHUNK]).argmax(axis=2)  # (N, T)
-        right.append(answers == labels[start : start + CHUNK, np.newaxis])
+        examples = data.test.examples[start : start + CHUNK]
+        answers = model.by_step(examples).argmax(axis=2)  # (N, T)
+        steps, so_far, what = data.kind.read_so_far(examples, answers.shape[1])
+        right.append(np.take_along_axis(answers, steps, axis=1) == labels[start : start + CHUNK, np.newaxis])
     accuracies = np.concatenate(right).mean(axis=0)
-    store.log_figure(run_id, figures.accuracy_by_step(accuracies, title), schema.ACCURACY_BY_STEP)
+    store.log_figure(run_id, figures.accuracy_by_step(so_far, accuracies, what, title), schema.ACCURACY_BY_STEP)
 
 
 def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
     labels, predicted = data.test.labels, probabilities.argmax(axis=1)
     store.log_table(run_id, metrics.per_class(labels, predicted, data.class_names), schema.PER_CLASS)
-    store.log_table(run_id, metrics.predictions(labels, probabilities, data.class_names), schema.PREDICTIONS)
+    store.log_table(
+        run_id, metrics.predictions(labels, probabilities, data.class_names, data.test.ids), schema.PREDICTIONS
+    )
 
 
 def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32], title: str) -> None:
@@ -98,11 +102,12 @@ def _log_figures(run_id: str, data: DataSet, probabilities: NDArray[np.float32],
     worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
     store.log_figure(run_id, figures.confusion_matrix(matrix, data.class_names, title), schema.CONFUSION_MATRIX)
     gallery = figures.misclassified(
-        data.test.images[worst],
+        data.test.examples[worst],
         labels[worst],
         predicted[worst],
         probabilities=probabilities[worst].max(axis=1),
         class_names=data.class_names,
+        kind=data.kind,
         total_wrong=int((labels != predicted).sum()),
         title=title,
     )

@@ -24,7 +24,8 @@ def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
     Raises:
         UsageError: one does not fit the data.
     """
-    return settings.resolved(dataset=data.name, images=len(data.train.labels), height=data.height, width=data.width)
+    of_kind = data.kind.resolved(settings)
+    return settings.resolved(dataset=data.name, examples=len(data.train.labels), of_kind=of_kind)
 
 
 def of(settings: Settings, data: DataSet) -> str:

@@ -187,7 +187,7 @@ def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
     """Log the model of the kept epoch; return its id and its temperature."""
     data = opened.data
     with tempfile.TemporaryDirectory() as folder:
-        classify = network.save(fit.model(), opened.settings, Path(folder))
+        classify = network.save(fit.model(), opened.settings, data.kind, Path(folder))
         temperature = _temperature(classify, data)
         model_id = models.log_model(
             Path(folder),
@@ -201,10 +201,10 @@ def _log_model(opened: OpenRun, fit: Fit) -> tuple[str, float]:
 
 
 def _temperature(classify: network.Classify, data: DataSet) -> float:
-    """Return the temperature that fits the answers of the saved network to the validation images."""
-    images = data.validation.images
-    parts = [images[start : start + evaluation.CHUNK] for start in range(0, len(images), evaluation.CHUNK)]
-    answers = [classify(pixels=np.asarray(part, np.float32))["probabilities"] for part in parts]
+    """Return the temperature that fits the answers of the saved network to the validation examples."""
+    examples = data.validation.examples
+    parts = [examples[start : start + evaluation.CHUNK] for start in range(0, len(examples), evaluation.CHUNK)]
+    answers = [classify(np.asarray(part, np.float32))["probabilities"] for part in parts]
     return calibration.temperature(np.asarray(data.validation.labels), np.concatenate(answers))
 
 

@@ -16,6 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from pipeline import recipes
 from pipeline.cells import CELLS, GATED
+from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError, suggestion
 from pipeline.settings import DATA_PARAMETERS, Settings, option
 
@@ -61,10 +62,12 @@ class Space:
     Attributes:
         given: the parameters that all trials share, as they were given.
         ranges: by parameter; the cells are the first.
+        data: what the defaults are fitted to, once it is known.
     """
 
     given: Mapping[str, Any]
     ranges: Mapping[str, Range]
+    data: DataSet | None = None
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ class Space:
 
     def settings(self, parameters: Parameters) -> Settings:
         """Return the settings of a trial."""
-        return recipes.resolve({**self.given, **parameters})
+        return recipes.resolve({**self.given, **parameters}, self.data)
 
     def base(self, cell: str | None = None) -> Settings:
         """Return the settings that the search starts from: the given values, and the recipe's for the rest."""

@@ -31,7 +31,7 @@ def model(digits_run: Training) -> str:
 
 @pytest.fixture(scope="module")
 def images(digits_run: Training) -> NDArray[np.uint8]:
-    return np.asarray(processed.find(DataSettings(dataset="digits")).test.images)
+    return np.asarray(processed.find(DataSettings(dataset="digits")).test.examples)
 
 
 @pytest.fixture(scope="module")

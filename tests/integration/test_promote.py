@@ -36,7 +36,7 @@ def worse(command: Command) -> str:
 def on_other_data(command: Command, digits_run: Training, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the id of a run on the digits less one training image."""
     digits, folder = processed.find(DataSettings(dataset="digits")), tmp_path_factory.mktemp("other")
-    arrays = (digits.train.images[1:], digits.train.labels[1:], digits.test.images, digits.test.labels)
+    arrays = (digits.train.examples[1:], digits.train.labels[1:], digits.test.examples, digits.test.labels)
     for name, array in zip(
         ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
         arrays,
@@ -67,7 +67,7 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     command("promote", "--run-id", better)
 
     assert {"champion": better} == aliases("digits-gru")
-    images = processed.find(DataSettings(dataset="digits")).test.images[:5].astype(np.float32)
+    images = processed.find(DataSettings(dataset="digits")).test.examples[:5].astype(np.float32)
     answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 

@@ -90,7 +90,7 @@ def test_the_steps_are_functions(session: dict[str, Any], tmp_path: Path) -> Non
     folder = pipeline.download(dataset="digits", data_dir=tmp_path)
     assert 4 == len(list(folder.glob("*-ubyte")))
     data = pipeline.preprocess(dataset="digits", data_dir=tmp_path)
-    assert (1293, 8, 8) == data.train.images.shape
+    assert (1293, 8, 8) == data.train.examples.shape
     training = pipeline.train(dataset="digits", hidden_units=8, epochs=1, data_dir=tmp_path)
     assert "test_accuracy" not in training.metrics
     assert "test_accuracy" in pipeline.evaluate(training.run_id, data_dir=tmp_path).metrics

@@ -167,7 +167,7 @@ def test_what_a_person_has_said_of_an_experiment_stays(
 
 
 def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: DataSet) -> None:
-    images = digits.test.images.astype(np.float32)
+    images = digits.test.examples.astype(np.float32)
     keras_model = keras.saving.load_model(model / "artifacts" / "model.keras")
     served = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/digits-gru").predict(images)
 

@@ -38,7 +38,7 @@ def server(request: pytest.FixtureRequest, digits_run: Training) -> Iterator[str
 
 @pytest.fixture(scope="module")
 def images(digits_run: Training) -> np.ndarray[Any, Any]:
-    return processed.find(DataSettings(dataset="digits")).test.images[:20]
+    return processed.find(DataSettings(dataset="digits")).test.examples[:20]
 
 
 def test_it_answers_with_the_probabilities_of_the_model_in_process(

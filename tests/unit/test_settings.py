@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import machine
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.settings import DataSettings, Settings, command, option, shown
 
 
@@ -22,7 +23,7 @@ def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> No
     ("name", "value", "expectation"),
     [
         ("cell", "transformer", "'rnn', 'lstm', 'gru' or 'mgu'"),
-        ("dataset", "cifar", "'mnist', 'fashion-mnist', 'kmnist' or 'digits'"),
+        ("dataset", "cifar", "one of mnist, fashion-mnist, kmnist, digits"),
         ("epochs", 0, "greater than or equal to 1"),
         ("batch_size", 0, "greater than or equal to 1"),
         ("learning_rate", -0.001, "greater than 0"),
@@ -34,7 +35,7 @@ def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> No
         ("hidden_units", "many", "a valid integer"),
         ("direction", "sideways", "'forward' or 'bidirectional'"),
         ("source", "", "at least 1 character"),
-        ("recipe", "lucky", "'tutorial', 'accurate', 'deep', 'quick' or 'pixels'"),
+        ("recipe", "lucky", "'tutorial', 'accurate', 'deep', 'quick', 'pixels' or 'sequences'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
@@ -64,7 +65,9 @@ def test_a_parameter_that_does_not_exist_is_refused() -> None:
 @pytest.mark.parametrize(("order", "steps"), [("rows", {0: 8, -1: 48, 4: 4}), ("columns", {0: 6, -1: 48})])
 def test_the_steps_are_those_of_rows_columns_or_pixels(order: str, steps: dict[int, int]) -> None:
     """Of an image of 8 rows and 6 columns."""
-    assert steps == {given: Settings.of({"order": order, "steps": given}).steps_of(8, 6) for given in steps}
+    assert steps == {
+        given: Images(height=8, width=6).steps(Settings.of({"order": order, "steps": given})) for given in steps
+    }
 
 
 @pytest.mark.parametrize(("cores", "shards"), [(1, 1), (4, 4), (64, 4)])
@@ -78,10 +81,12 @@ def test_a_batch_is_split_into_as_many_shards_as_there_are_cores_at_most_four_an
 
 def test_resolved_parameters_fit_the_data() -> None:
     settings = Settings.of({"batch_size": 100})
-    values = settings.resolved(dataset="custom-1234abcd", images=100, height=8, width=6)
+    values = settings.resolved(dataset="custom-1234abcd", examples=100, of_kind={"steps": 8})
     assert {"dataset": "custom-1234abcd", "steps": 8, "batch_size": 100, "cell": "gru"}.items() <= values.items()
-    with pytest.raises(UsageError, match="batch_size: expected at most the 99 training images of digits, received 100"):
-        settings.resolved(dataset="digits", images=99, height=8, width=8)
+    with pytest.raises(
+        UsageError, match="batch_size: expected at most 99, the number of training examples of digits, received"
+    ):
+        settings.resolved(dataset="digits", examples=99, of_kind={})
 
 
 def key_of(source: str) -> str:
@@ -122,7 +127,7 @@ def test_an_address_that_is_not_of_the_web_is_refused_and_no_secret_shown(source
 def test_of_an_address_no_credentials_are_shown_logged_or_kept(source: str, tmp_path: Path) -> None:
     settings = Settings(source=source, data_dir=tmp_path)
     assert ["https://a.b:80/c", "/data/a@b?c#d"] == [shown(source), shown("/data/a@b?c#d")]
-    assert "https://a.b:80/c" == settings.resolved(dataset="mnist", images=1_000, height=28, width=28)["source"]
+    assert "https://a.b:80/c" == settings.resolved(dataset="mnist", examples=1_000, of_kind={})["source"]
     assert f"pipeline download --source https://a.b:80/c --data-dir {tmp_path}" == settings.command("download")
     assert "secret" not in settings.key
 

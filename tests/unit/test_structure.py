@@ -117,7 +117,10 @@ def test_only_what_talks_to_mlflow_or_is_run_by_it_imports_it() -> None:
 
 def test_tensorflow_is_for_what_trains_and_serves() -> None:
     of_training = {
-        "model/augmentation",
+        "kinds/augmentation",
+        "kinds/images",
+        "kinds/kind",
+        "kinds/sequences",
         "model/equations",
         "model/recurrence",
         "model/network",
@@ -125,7 +128,7 @@ def test_tensorflow_is_for_what_trains_and_serves() -> None:
         "model/cell_validation",
         "model/trainer",
     }
-    assert of_training | {"startup", "tracking/scoring"} == users_of("tensorflow")
+    assert of_training | {"startup", "tracking/scoring", "tracking/sequence_scoring"} == users_of("tensorflow")
 
 
 def test_only_the_terminal_draws() -> None:

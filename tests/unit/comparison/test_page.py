@@ -14,9 +14,16 @@ from pipeline.comparison import charts, grouping, report_data
 from pipeline.comparison import page as pages
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.report_data import ReportData
+from pipeline.kinds.images import Images
 from tests.unit.result_fixtures import CLASSES, LABELS, group, result, three_groups
 
 IMAGES = np.arange(len(LABELS) * 16, dtype=np.uint8).reshape(-1, 4, 4)
+
+
+def png(position: int) -> bytes:
+    return Images(height=4, width=4).png(IMAGES[position])
+
+
 SECTIONS = ["summary", "accuracy", "curves", "time", "confusion", "wrong", "runs", "made"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -69,7 +76,7 @@ class Page(HTMLParser):
 
 
 def html_of(groups: list[Group], *, images: bool = True, failures: dict[str, str] | None = None) -> str:
-    data = ReportData(groups=groups, images=IMAGES if images else None, failures=failures or {})
+    data = ReportData(groups=groups, png=png if images else None, failures=failures or {})
     return pages.render(data, charts.drawn(data))
 
 
@@ -232,7 +239,7 @@ def test_many_classes_are_not_drawn_as_matrices() -> None:
 
 def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(page: Page) -> None:
     (image,) = page.all("img")
-    assert "Test image 3, a a" == image["alt"]
+    assert "Test example 3, a a" == image["alt"]
     assert "true a predicted b (6)" in page.text
     encoded = str(image["src"]).removeprefix("data:image/png;base64,")
     pixels = imread(io.BytesIO(base64.b64decode(encoded)), format="png")
@@ -243,7 +250,7 @@ def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(page: Page) 
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_chart() -> None:
-    files = pages.files(ReportData(groups=three_groups(), images=IMAGES))
+    files = pages.files(ReportData(groups=three_groups(), png=png))
     names = {"test_accuracy", "differences", "validation_accuracy", "training_cost", "test_cost", "accuracy_by_seconds"}
     assert {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv", *(f"{name}.png" for name in names)} == set(
         files

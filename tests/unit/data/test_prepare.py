@@ -144,7 +144,7 @@ def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(
     data = desk.preprocess("mirrors")
     assert 1 == len(desk.notes)
     shapes = [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
-    assert shapes == [split.images.shape for split in (data.train, data.validation, data.test)]
+    assert shapes == [split.examples.shape for split in (data.train, data.validation, data.test)]
     # The training labels begin 5 0 4 1 9, the test labels 7 2 1 0 4: the first figures of every MNIST tutorial.
     assert [5, 0, 4, 1, 9] == data.validation.labels[:5].tolist()
     assert [7, 2, 1, 0, 4] == data.test.labels[:5].tolist()
@@ -153,7 +153,7 @@ def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(
     assert [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949] == counts.tolist()
     assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(data.test.labels).tolist()
     # Mean and standard deviation of the 60,000 training images, as published: 0.1307 and 0.3081 of 255.
-    everything = np.concatenate([data.validation.images, data.train.images])
+    everything = np.concatenate([data.validation.examples, data.train.examples])
     assert (0.1307, 0.3081) == (round(float(everything.mean()) / 255, 4), round(float(everything.std()) / 255, 4))
 
 
@@ -163,7 +163,7 @@ def test_digits_need_no_network_and_are_split_by_class(desk: Desk) -> None:
     assert ("digits", "scikit-learn") == (raw.name, raw.origin)
     data = desk.preprocess("mirrors", "digits")
     assert (1293, 144, 360) == (len(data.train.labels), len(data.validation.labels), len(data.test.labels))
-    assert ("digits", "scikit-learn", (8, 8, 10)) == (data.name, data.source, (data.height, data.width, data.classes))
+    assert ("digits", "scikit-learn", (8, 8, 10)) == (data.name, data.source, (*data.kind.shape, data.classes))
     assert [True] * 10 == [12 <= count <= 16 for count in np.bincount(data.validation.labels)]
 
 
@@ -246,10 +246,11 @@ def test_two_processes_do_not_disturb_each_other(desk: Desk) -> None:
 
 
 def test_only_code_that_decides_the_kept_files_is_in_their_digest() -> None:
-    common = {"data/datasets.py", "data/idx.py", "data/raw_data.py", "data/stored.py"}
+    common = {"data/contents.py", "data/datasets.py", "data/idx.py", "data/raw_data.py", "data/stored.py"}
     of_the_package = {"digests.py", "disk.py", "errors.py"}
     assert common | of_the_package == set(digests.closure("data/raw_data.py"))
-    processed = {"data/processed.py", "data/splits.py"}
+    processed = {"data/processed.py", "data/splits.py", "settings.py", "cells.py", "machine.py"}
+    processed |= {f"kinds/{name}.py" for name in ("augmentation", "images", "kind", "known", "sequences")}
     assert common | of_the_package | processed == set(digests.closure("data/processed.py"))
 
 

@@ -24,7 +24,7 @@ def saved(data_dir: Path, name: str = CUSTOM, reporter: Remembering | None = Non
 
 def test_size_and_classes_are_those_of_the_files(tmp_path: Path) -> None:
     data = saved(tmp_path, TEST_LABELS=labels([0, 1, 4, 0]))
-    assert (2, 3, 5) == (data.height, data.width, data.classes)
+    assert (2, 3, 5) == (*data.kind.shape, data.classes)
     assert ("0", "1", "2", "3", "4") == data.class_names
     assert (CUSTOM, "/here", set_digest(small_set(TEST_LABELS=labels([0, 1, 4, 0])))) == (
         data.name,
@@ -38,23 +38,23 @@ def test_each_image_keeps_its_label(tmp_path: Path) -> None:
     # The small set's pixels count up from 0, so an image's first pixel is six times its index.
     for split in (data.train, data.validation):
         assert [[[6 * k, 6 * k + 1, 6 * k + 2], [6 * k + 3, 6 * k + 4, 6 * k + 5]] for k in split.labels.tolist()] == (
-            split.images.tolist()
+            split.examples.tolist()
         )
 
 
 def test_arrays_are_mapped_and_not_writeable(tmp_path: Path) -> None:
     for split in (saved(tmp_path).train, saved(tmp_path).test):
-        assert isinstance(split.images, np.memmap)
-        assert np.uint8 == split.images.dtype == split.labels.dtype
-        assert not split.images.flags.writeable
+        assert isinstance(split.examples, np.memmap)
+        assert np.uint8 == split.examples.dtype == split.labels.dtype
+        assert not split.examples.flags.writeable
 
 
 def test_a_known_data_set_has_its_class_names_and_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOGUE, "mnist", published(small_set()))
     data = saved(tmp_path, "mnist")
     assert ("no", "yes") == data.class_names
-    assert small_set()[TRAIN_IMAGES][16:] == data.validation.images.tobytes() + data.train.images.tobytes()
-    assert small_set()[GIVEN_TEST_IMAGES][16:] == data.test.images.tobytes()
+    assert small_set()[TRAIN_IMAGES][16:] == data.validation.examples.tobytes() + data.train.examples.tobytes()
+    assert small_set()[GIVEN_TEST_IMAGES][16:] == data.test.examples.tobytes()
     expected = pd.DataFrame(
         {
             "split": ["train"] * 15 + ["validation"] * 5 + ["test"] * 4,

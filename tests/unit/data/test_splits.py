@@ -1,17 +1,19 @@
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.model_selection import train_test_split
 
 from pipeline.data import idx, splits
+from pipeline.data.contents import Contents, Part
 from pipeline.errors import DataError
 from tests.unit.data_fixtures import STEMS, images, labels, small_set
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
 
 
-def arrays(**changes: bytes) -> list[npt.NDArray[np.uint8]]:
-    return [idx.read(content, name=stem) for stem, content in small_set(**changes).items()]
+def contents(**changes: bytes) -> Contents:
+    arrays = [idx.read(content, name=stem) for stem, content in small_set(**changes).items()]
+    train, test = (Part(examples=arrays[at], labels=arrays[at + 1]) for at in (0, 2))
+    return Contents(name="", features=(), class_names=(), train=train, test=test)
 
 
 # --- which images are held out --------------------------------------------------------------------------------------
@@ -97,11 +99,11 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
 )
 def test_files_that_do_not_fit_together_are_refused(changes: dict[str, bytes], complaint: str) -> None:
     with pytest.raises(DataError, match=f"^{complaint}"):
-        splits.validate(arrays(**changes))
+        splits.validate(contents(**changes))
 
 
 def test_a_label_that_a_known_data_set_does_not_have_is_refused() -> None:
-    given = arrays(TEST_LABELS=labels([0, 1, 2, 0]))
+    given = contents(TEST_LABELS=labels([0, 1, 2, 0]))
     splits.validate(given)
     with pytest.raises(DataError, match=f"^{TEST_LABELS}: expected labels from 0 to 1, received 2 at example 2"):
         splits.validate(given, known_classes=2)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.cells import CELLS
 from pipeline.evaluation import figures
+from pipeline.kinds.images import Images
 from pipeline.records import EpochRecord
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -75,6 +76,7 @@ def gallery(
         np.full(count, 9),
         probabilities=np.full(count, probability, np.float32),
         class_names=names,
+        kind=Images(height=shape[0], width=shape[1]),
         total_wrong=count if total is None else total,
         title="gru-s1 on mnist",
     )
@@ -148,7 +150,7 @@ def test_confusion_matrix_writes_counts_names_and_errors() -> None:
     assert ("predicted class", "true class") == (axes.get_xlabel(), axes.get_ylabel())
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert ["cat", "dog", "owl"] == [label.get_text() for label in labels]
-    assert "gru\n10 of 1,334 images misclassified" == figure.get_suptitle()
+    assert "gru\n10 of 1,334 misclassified" == figure.get_suptitle()
     assert "errors, share of the true class (%, square-root scale)" == bar.get_ylabel()
 
 
@@ -212,7 +214,9 @@ def test_dollars_in_names_are_dollars(text: str) -> None:
 
 @pytest.mark.parametrize("steps", [1, 28, 784])
 def test_accuracy_by_step_draws_the_accuracies_in_percent(steps: int) -> None:
-    figure = figures.accuracy_by_step(np.linspace(0.1, 0.98, steps), "gru-s1 on mnist")
+    figure = figures.accuracy_by_step(
+        range(1, steps + 1), np.linspace(0.1, 0.98, steps), "steps read", "gru-s1 on mnist"
+    )
 
     (line,) = figure.axes[0].lines
     expected = np.column_stack([np.arange(1, steps + 1), np.linspace(10, 98, steps)])
@@ -240,6 +244,7 @@ def test_misclassified_draws_ink_dark_on_white() -> None:
         np.array([1]),
         probabilities=np.array([0.5]),
         class_names=["a", "b"],
+        kind=Images(height=1, width=2),
         total_wrong=1,
         title="",
     ).axes[0]

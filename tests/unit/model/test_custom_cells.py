@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from pipeline import custom_cells
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.model import network
 from pipeline.model.fit import Fit
 from pipeline.settings import Settings
@@ -221,7 +222,7 @@ def test_the_losses_of_a_cell_are_minimised_as_by_keras(cell: str) -> None:
     plain = trainer(split, cell="keras.layers:GRU")
     stock.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
     ours.optimizer = keras.optimizers.SGD(0.01)  # Adam's first step would hide the size of a gradient
-    stock.train_on_batch(split.images.astype("float32"), split.labels)
+    stock.train_on_batch(split.examples.astype("float32"), split.labels)
 
     assert pytest.approx(plain.epoch(1).cost, rel=1e-5) == ours.epoch(1).cost
     for expected, actual in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
@@ -242,7 +243,7 @@ def test_a_resumed_training_gives_the_same_costs() -> None:
 
 
 def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:
-    network.save(model, settings, folder)
+    network.save(model, settings, Images(height=6, width=5), folder)
     return tf.saved_model.load(str(folder / "saved_model")).signatures
 
 
@@ -251,7 +252,7 @@ def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_fu
     cell: str, tmp_path: Path
 ) -> None:
     several = settings(cell, layers=2, order="snake", dropout=0.5)
-    model = network.build(several, height=6, width=5, classes=3)
+    model = network.build(several, Images(height=6, width=5), classes=3)
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 5)).astype(np.float32)
 
     signatures = saved(model, several, tmp_path)
@@ -261,14 +262,14 @@ def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_fu
     assert (2, 6, 3) == by_step.shape
     np.testing.assert_allclose(final, model(images), rtol=1e-4)
     for rows in range(1, 7):
-        shorter = network.build(several, height=rows, width=5, classes=3)
+        shorter = network.build(several, Images(height=rows, width=5), classes=3)
         shorter.set_weights(model.get_weights())
         np.testing.assert_allclose(by_step[:, rows - 1], shorter(images[:, :rows]), rtol=1e-4)
 
 
 def test_a_layer_whose_output_is_not_the_last_of_its_sequence_has_no_answers_after_each_step(tmp_path: Path) -> None:
     pooled = settings("own_good:Pooled")
-    model = network.build(pooled, height=6, width=5, classes=3)
+    model = network.build(pooled, Images(height=6, width=5), classes=3)
 
     assert ["serving_default"] == list(saved(model, pooled, tmp_path))
 

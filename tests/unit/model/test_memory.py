@@ -7,16 +7,18 @@ import pytest
 
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.model import memory
 from pipeline.settings import Settings
 
 
 def data(images: int = 10) -> DataSet:
-    split = Split(images=np.zeros((images, 8, 8), np.uint8), labels=np.zeros(images, np.uint8))
+    split = Split(examples=np.zeros((images, 8, 8), np.uint8), labels=np.zeros(images, np.uint8))
     return DataSet(
         name="d",
         digest="0" * 64,
         source="s",
+        kind=Images(height=8, width=8),
         class_names=("0", "1"),
         train=split,
         validation=split,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline import recipes
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.model import network
 from pipeline.settings import Settings
 
@@ -70,7 +71,7 @@ def mgu(xs: Array, w: Array, u: Array, b: Array) -> Array:
 @pytest.mark.parametrize("cell", [rnn, lstm, gru, mgu])
 def test_the_forward_pass_is_that_of_the_equations(cell: Any, direction: str) -> None:
     settings = Settings.of({"cell": cell.__name__, "hidden_units": 5, "direction": direction, "steps": 4})
-    model = network.build(settings, height=2, width=6, classes=3)
+    model = network.build(settings, Images(height=2, width=6), classes=3)
     generator = np.random.default_rng(0)
     weights = [generator.normal(0, 0.5, weight.shape) for weight in model.get_weights()]
     model.set_weights(weights)
@@ -89,12 +90,13 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 6, 5)).astype(np.float32)
 
 
 def built(height: int = 6, width: int = 5, **given: Any) -> keras.Model:
-    return network.build(Settings.of({"hidden_units": 4} | given), height=height, width=width, classes=3)
+    return network.build(Settings.of({"hidden_units": 4} | given), Images(height=height, width=width), classes=3)
 
 
 def opened(model: keras.Model, folder: Path, **given: Any) -> tuple[keras.Model, Any]:
     """Return both saved forms of a model: the Keras one, and the signatures of the other."""
-    network.save(model, Settings.of({"hidden_units": 4} | given), folder)
+    height, width = model.input_shape[1:]
+    network.save(model, Settings.of({"hidden_units": 4} | given), Images(height=height, width=width), folder)
     return keras.saving.load_model(folder / "model.keras"), tf.saved_model.load(folder / "saved_model").signatures
 
 
@@ -190,7 +192,7 @@ def test_chrono_draws_again_for_each_seed_and_layer() -> None:
 
 
 def test_the_model_of_the_accurate_recipe_has_no_augmentation_and_answers_the_same_twice() -> None:
-    model = network.build(recipes.resolve({"recipe": "accurate"}), height=6, width=5, classes=3)
+    model = network.build(recipes.resolve({"recipe": "accurate"}), Images(height=6, width=5), classes=3)
 
     kinds = [type(layer).__name__ for layer in model.layers]
     assert ["InputLayer", "Rescaling", "Reshape", "GRU", "Dropout", "Dense", "Softmax"] == kinds

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS as CELL_TABLE
 from pipeline.cells import Cell
+from pipeline.kinds.images import Images
 from pipeline.model import equations, network, recurrence, recurrent
 from pipeline.settings import Settings
 
@@ -102,7 +103,7 @@ def test_long_sequences_go_through_the_loop(kind: Any, steps: int) -> None:
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu"])
 def test_logits_are_those_of_the_model(cell: Any, layers: int, direction: Any) -> None:
     settings = Settings(cell=cell, hidden_units=6, layers=layers, direction=direction)
-    model = network.build(settings, height=8, width=4, classes=3)
+    model = network.build(settings, Images(height=8, width=4), classes=3)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 4), dtype=np.uint8)
     actual = tf.nn.softmax(recurrent.logits(model, tf.constant(images)))
     np.testing.assert_allclose(actual, model(images.astype("float32")), rtol=1e-5, atol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data.splits import Split
 from pipeline.errors import TrainingError
+from pipeline.kinds.images import Images
 from pipeline.model import trainer as training
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
@@ -20,7 +21,7 @@ def random_split(count: int, seed: int = 0) -> Split:
     """Images of 4 × 3 pixels whose label, 0 or 1, is whether the upper half is the brighter."""
     images = np.random.default_rng(seed).integers(0, 256, (count, 4, 3), dtype=np.uint8)
     upper, lower = images[:, :2].astype(int).sum((1, 2)), images[:, 2:].astype(int).sum((1, 2))
-    return Split(images=images, labels=(upper > lower).astype(np.uint8))
+    return Split(examples=images, labels=(upper > lower).astype(np.uint8))
 
 
 def trainer(
@@ -35,7 +36,9 @@ def trainer(
     own = {"hidden_units": 8, "learning_rate": 0.01, "batch_size": batch_size, "shards": shards, "seed": seed}
     given, split = Settings.of(own | settings), train or random_split(100)
     validation = random_split(23, seed=9) if train is None else split
-    return Trainer(given, split, validation, classes=int(split.labels.max()) + 1, fast=fast)
+    return Trainer(
+        given, split, validation, kind=Images(height=4, width=3), classes=int(split.labels.max()) + 1, fast=fast
+    )
 
 
 def costs(trainer: Trainer, epochs: int = 2) -> list[float]:
@@ -57,7 +60,7 @@ def test_costs_are_those_of_stock_keras(cell: str, count: int) -> None:
     expected = np.zeros(2)
     for start in range(0, count, 10):
         part = order[start : start + 10]
-        x, y = split.images[part].astype("float32"), split.labels[part]
+        x, y = split.examples[part].astype("float32"), split.labels[part]
         expected += np.array(stock.test_on_batch(x, y)) * len(part) / count
         stock.train_on_batch(x, y)
 
@@ -158,7 +161,7 @@ def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> Non
     stock = trainer(split).model
     plain = trainer(split).epoch(1)
     stock.compile(keras.optimizers.Adam(0.01), keras.losses.CategoricalCrossentropy(label_smoothing=0.2))
-    stock.train_on_batch(split.images.astype("float32"), np.eye(2)[split.labels])
+    stock.train_on_batch(split.examples.astype("float32"), np.eye(2)[split.labels])
     assert pytest.approx(plain.cost, rel=1e-6) == ours.epoch(1).cost
     for expected, actual in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
@@ -212,7 +215,7 @@ def test_validation_is_what_keras_evaluates(fast: bool) -> None:
     ours = trainer(fast=fast)
     split = random_split(23, seed=9)
     ours.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    cost, accuracy = ours.model.evaluate(split.images.astype("float32"), split.labels, verbose=0)
+    cost, accuracy = ours.model.evaluate(split.examples.astype("float32"), split.labels, verbose=0)
     assert pytest.approx((cost, accuracy), rel=1e-5) == ours.validate()
 
 
@@ -237,7 +240,7 @@ def on_the_brink(labels: list[int], **settings: Any) -> Trainer:
 
     A 0 costs nothing: its probability is 1, its gradient 0.
     """
-    split = Split(images=np.zeros((len(labels), 4, 3), np.uint8), labels=np.array(labels, np.uint8))
+    split = Split(examples=np.zeros((len(labels), 4, 3), np.uint8), labels=np.array(labels, np.uint8))
     ready = trainer(split, batch_size=2, clip_norm=1.0, **settings)
     ready.model.layers[-2].set_weights([np.full((8, 2), [1e25, -1e25]), np.array([1_000, 0])])
     return ready

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data import idx
-from pipeline.data.image_form import Form
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.serving import answers, batches
 from pipeline.serving.batches import Reading
 from pipeline.tracking.classifier import Classifier
@@ -29,7 +29,7 @@ CLASSIFIER = Classifier(
     Darkness(),  # type: ignore[arg-type]
     dataset="shades",
     class_names=["dark", "light"],
-    form=Form(height=2, width=2),
+    kind=Images(height=2, width=2),
 )
 
 

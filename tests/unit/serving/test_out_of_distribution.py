@@ -11,19 +11,19 @@ from PIL import Image, ImageDraw
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE
-from pipeline.data.image_form import Form
+from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, out_of_distribution
 from pipeline.serving.out_of_distribution import Similarity
 from pipeline.tracking.classifier import Classifier
 
 Pixels = NDArray[np.uint8]
-MNIST = Form(height=28, width=28, light_on_dark=True, boxed=True)
+MNIST = Images(height=28, width=28, light_on_dark=True, boxed=True)
 DIGITS = tuple("0123456789")
 COUNT = 100
 
 
 def of(dataset: str, classes: tuple[str, ...] = DIGITS) -> Similarity | None:
-    return out_of_distribution.of(Classifier(cast("Any", None), dataset=dataset, class_names=list(classes), form=MNIST))
+    return out_of_distribution.of(Classifier(cast("Any", None), dataset=dataset, class_names=list(classes), kind=MNIST))
 
 
 @pytest.fixture(scope="module")

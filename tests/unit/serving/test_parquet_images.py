@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.data.image_form import Form
 from pipeline.errors import DataError
+from pipeline.kinds.images import Images
 from pipeline.serving import parquet_images
 
 IMAGES = np.arange(7 * 6).reshape(7, 2, 3)  # seven of 2 × 3 pixels
-FORM = Form(height=2, width=3)
+FORM = Images(height=2, width=3)
 
 
 def write(path: Path, kind: pa.DataType, rows: list[Any], **others: Any) -> Path:
@@ -136,10 +136,10 @@ def test_a_row_group_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     pixels = pa.FixedSizeListArray.from_arrays(pa.array(noise), 100)
     pq.write_table(pa.table({"pixels": pixels}), tmp_path / "a.parquet", compression="none", use_dictionary=False)
     code = (
-        "import sys; from pathlib import Path; import pyarrow as pa; from pipeline.data.image_form import Form; "
+        "import sys; from pathlib import Path; import pyarrow as pa; from pipeline.kinds.images import Images; "
         "from pipeline.serving import parquet_images; parquet_images.IN_MEMORY = 2**20; "
         "n = sum(len(each[0]) for each in parquet_images.stream(Path(sys.argv[1]), name='a', column=None, "
-        "form=Form(height=10, width=10), rows=60_000)); print(n, pa.default_memory_pool().max_memory())"
+        "form=Images(height=10, width=10), rows=60_000)); print(n, pa.default_memory_pool().max_memory())"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.parquet")]
     rows, most = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from pipeline.data import idx
-from pipeline.data.image_form import Form
 from pipeline.errors import DataError
+from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, pictures
 
 Pixels = NDArray[np.uint8]
 
 
-MNIST = Form(height=28, width=28, light_on_dark=True, boxed=True)
+MNIST = Images(height=28, width=28, light_on_dark=True, boxed=True)
 
 
 def as_mnist(picture: Image.Image) -> Pixels:
     return pixels(picture, MNIST)
 
 
-def pixels(picture: Image.Image, form: Form, **saved: Any) -> Pixels:
+def pixels(picture: Image.Image, form: Images, **saved: Any) -> Pixels:
     """Return the pixels of a picture that has been saved to a file and read back."""
     file = io.BytesIO()
     picture.save(file, **({"format": "PNG"} | saved))
@@ -91,7 +91,7 @@ def test_pictures_for_other_data_are_resized_only() -> None:
     page = Image.new("L", (400, 100), 200)
     page.paste(40, (0, 0, 200, 100))
 
-    result = pixels(page, Form(height=2, width=8)).tolist()
+    result = pixels(page, Images(height=2, width=8)).tolist()
 
     assert [[40, 200]] * 2 == [[row[0], row[-1]] for row in result]
 
@@ -99,7 +99,7 @@ def test_pictures_for_other_data_are_resized_only() -> None:
 def test_a_16_bit_picture_is_scaled_not_cut_off() -> None:
     values = np.array([[0, 257 * 100], [257 * 200, 65_535]], np.uint16)
 
-    assert [[0, 100], [200, 255]] == pixels(Image.fromarray(values), Form(height=2, width=2)).tolist()
+    assert [[0, 100], [200, 255]] == pixels(Image.fromarray(values), Images(height=2, width=2)).tolist()
 
 
 def test_a_picture_is_turned_as_its_camera_was_held() -> None:
@@ -107,7 +107,7 @@ def test_a_picture_is_turned_as_its_camera_was_held() -> None:
     exif[0x0112] = 6  # orientation: its first row is the right side
     page = Image.fromarray(np.array([[255, 0], [0, 0]], np.uint8))
 
-    assert [[0, 255], [0, 0]] == pixels(page, Form(height=2, width=2), exif=exif).tolist()
+    assert [[0, 255], [0, 0]] == pixels(page, Images(height=2, width=2), exif=exif).tolist()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_noise_alone_is_no_ink() -> None:
 
 
 def test_the_brightness_of_the_data_decides_not_that_of_the_picture() -> None:
-    form = Form(height=28, width=28, light_on_dark=False, boxed=True)
+    form = Images(height=28, width=28, light_on_dark=False, boxed=True)
     for page in (bar(ink=0, paper=255), bar(ink=255, paper=0), Image.fromarray(BAR), Image.fromarray(255 - BAR)):
         np.testing.assert_array_equal(255 - BAR, pixels(page, form))
 
@@ -226,7 +226,7 @@ def test_the_brightness_of_the_data_decides_not_that_of_the_picture() -> None:
 def test_a_picture_is_turned_light_on_dark_for_data_that_is_without_a_box() -> None:
     page = Image.new("L", (8, 8), 255)
     page.paste(0, (2, 2, 5, 5))
-    form = Form(height=8, width=8, light_on_dark=True)
+    form = Images(height=8, width=8, light_on_dark=True)
     for picture in (page, ImageOps.invert(page)):
         np.testing.assert_array_equal(255 - np.asarray(page), pixels(picture, form))
 
@@ -244,7 +244,7 @@ def test_every_page_of_a_file_is_read(kind: str, expected: list[int]) -> None:
     file = io.BytesIO()
     first.save(file, kind, save_all=True, append_images=more)
 
-    read = [int(page[0, 0]) for page in pictures.pages(file, name="it", form=Form(height=4, width=4))]
+    read = [int(page[0, 0]) for page in pictures.pages(file, name="it", form=Images(height=4, width=4))]
 
     assert expected == read
 
@@ -257,7 +257,7 @@ def test_pages_before_a_damaged_one_are_read() -> None:
     cut = io.BytesIO(file.getvalue()[:last])
     assert file.getvalue()[last + 16 :].strip(b"\0") == b""  # nothing but its pixels is gone
 
-    read = pictures.pages(cut, name="it", form=Form(height=4, width=4))
+    read = pictures.pages(cut, name="it", form=Images(height=4, width=4))
 
     assert 10 == next(read)[0, 0]
     with pytest.raises(DataError, match=r"it: expected a picture .* received a damaged one"):

@@ -15,8 +15,8 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from pipeline.data.image_form import Form
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.serving import server
 from pipeline.tracking.classifier import Classifier
 
@@ -29,7 +29,7 @@ def always_the_same(images: Any) -> Any:
 
 def app(*hosts: str) -> Starlette:
     model = cast("Any", SimpleNamespace(predict=always_the_same))
-    classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), form=Form(height=2, width=2))
+    classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), kind=Images(height=2, width=2))
     return server.app(classifier, address="models:/it/1", hosts=hosts)
 
 

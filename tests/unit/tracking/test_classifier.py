@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data.image_form import Form
+from pipeline.kinds.images import Images
 from pipeline.tracking import classifier
 from pipeline.tracking.classifier import BY_STEP, Classifier
 
@@ -25,11 +25,12 @@ def test_images_pass_a_few_at_a_time_the_more_steps_the_fewer(
     monkeypatch.setattr(classifier, "AT_ONCE_BY_STEP", at_once)
     model: Any = None
     own = Classifier(
-        model, dataset="d", class_names="abc", form=Form(height=ROWS, width=COLUMNS), step_by_step=step_by_step
+        model, dataset="d", class_names="abc", kind=Images(height=ROWS, width=COLUMNS), step_by_step=step_by_step
     )
     images = np.arange(5 * ROWS * COLUMNS, dtype=np.uint8).reshape(5, ROWS, COLUMNS)
 
-    assert ROWS == own.steps
+    assert ROWS == own.steps(images)
+    passed.clear()
     np.testing.assert_array_equal(np.cumsum(images, axis=1), own.by_step(images))
-    assert [1] * bool(passed) + [most] * (5 // most) + [5 % most] * bool(5 % most) == passed
+    assert [1] + [most] * (5 // most) + [5 % most] * bool(5 % most) == passed
     assert (0, ROWS, COLUMNS) == own.by_step(images[:0]).shape

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import affine_transform, map_coordinates
 
-from pipeline.model import augmentation
+from pipeline.kinds import augmentation
+from pipeline.settings import Settings
 
 Array = NDArray[Any]
 
@@ -109,7 +110,7 @@ def test_the_seed_alone_decides_and_each_image_is_distorted_differently(function
 def test_a_random_fraction_of_the_images_stays_as_it_is(kind: str) -> None:
     count, shown = 2_000, np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
     repeated = tf.repeat(tf.constant(shown), count, axis=0)
-    drawn = [function(count, height=28, width=28, seed=(1, 7)) for function in augmentation.DRAWS[kind]]
+    drawn = augmentation.drawn(Settings.of({"augmentation": kind}), count, 7, height=28, width=28)
     everywhere, kept = augmentation.apply(repeated, *drawn), []
     for seed in ((1, 0), (1, 0), (2, 0)):
         distorted = augmentation.apply(repeated, *augmentation.masked(drawn, probability=0.25, seed=seed))

@@ -1,0 +1,145 @@
+"""The interface of a kind of examples: the one place that knows what an example is.
+
+Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:  # the command line imports this module, and should answer immediately
+    import keras
+    import tensorflow as tf
+    from matplotlib.axes import Axes
+
+    from pipeline.settings import Settings
+
+Box = tuple[float, float, float, float]
+"""Left, right, bottom and top of a place in a pair of axes."""
+
+
+EXAMPLES = 3
+"""Number of dimensions of an array of examples, of either kind."""
+
+
+class Kind(ABC):
+    """A kind of examples, with what one data set of it has in common. Two that are equal fit the same model.
+
+    Attributes:
+        name: of several examples, as in sentences and file names.
+        one: a single example.
+        recipe: the one that is used unless another is given.
+        model_input: the name of a model's input.
+        code: the file in ``tracking/`` that MLflow runs where a model is served.
+        uses_all: whether each epoch trains on every example, however small the last batch is.
+        ratio: height to width of the drawing of an example.
+    """
+
+    name: ClassVar[str]
+    one: ClassVar[str]
+    recipe: ClassVar[str]
+    model_input: ClassVar[str]
+    code: ClassVar[str]
+    uses_all: ClassVar[bool]
+
+    # --- the data -------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int | None, ...]:
+        """The shape of an example as a model takes it; None: any size."""
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """Return what restores this record, as JSON has it."""
+
+    @abstractmethod
+    def checked(self, examples: ArrayLike) -> NDArray[Any]:
+        """Return examples as float32, as a model takes them.
+
+        Raises:
+            DataError: they are not examples of this kind.
+        """
+
+    @abstractmethod
+    def sample(self) -> NDArray[Any]:
+        """Return two made-up examples, float32, on which two models can be compared."""
+
+    # --- the network ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def resolved(self, settings: "Settings") -> dict[str, object]:
+        """Return the parameters that this kind decides, by name, as they apply.
+
+        Raises:
+            UsageError: a parameter does not fit this kind.
+        """
+
+    @abstractmethod
+    def steps(self, settings: "Settings") -> int:
+        """Return T, the most steps of an example."""
+
+    @abstractmethod
+    def inputs_per_step(self, settings: "Settings") -> int:
+        """Return I."""
+
+    @abstractmethod
+    def front(self, inputs: "keras.KerasTensor", settings: "Settings") -> tuple[Any, Any]:
+        """Return the first layers of a network: steps (B, T, I), scaled, and which of them are real (B, T) or None."""
+
+    @abstractmethod
+    def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
+        """Return the number of steps of each example (B,), int32; None where all have T."""
+
+    @abstractmethod
+    def distortions(self, settings: "Settings", count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+        """Return how each of N examples is distorted in an epoch, (N, …) each; a function of the seed and the epoch."""
+
+    @abstractmethod
+    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+        """Return the examples of a batch with their distortions."""
+
+    # --- what people see ------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def ratio(self) -> float:
+        """Height to width of the drawing of an example."""
+
+    @abstractmethod
+    def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
+        """Draw an example into a box of a pair of axes."""
+
+    @abstractmethod
+    def png(self, example: NDArray[Any]) -> bytes:
+        """Return a small picture of an example."""
+
+    @abstractmethod
+    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
+        """Return the steps, from 0, at which answers to examples are compared: (N, K), K values of an axis, its label.
+
+        Args:
+            examples: N of them.
+            steps: T of the answers.
+        """
+
+
+def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return examples (N, …, *shape) as float32; a number too large for that becomes infinite.
+
+    Raises:
+        DataError: they are not numbers of one shape that ends like this; begins with what is ``expected``.
+    """
+    try:
+        numbers = np.asarray(examples)
+    except ValueError:
+        raise DataError(f"{expected} lists of unequal lengths.") from None
+    if numbers.dtype.kind not in "iuf" or numbers.ndim != EXAMPLES or numbers.shape[-len(shape) :] != shape:
+        raise DataError(f"{expected} {numbers.dtype.name} of the shape {numbers.shape}.")
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)

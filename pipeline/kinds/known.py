@@ -1,0 +1,27 @@
+"""The known kinds, by name: a new kind is a module here and a line in this table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
+from pipeline.kinds.sequences import Sequences
+
+KINDS: Mapping[str, Callable[..., Kind]] = {kind.name: kind for kind in (Images, Sequences)}
+
+
+def of(examples: NDArray[Any], features: Sequence[str]) -> Kind:
+    """Return the kind of examples that are trained on: images have no names of features."""
+    return Sequences.of(examples, features) if features else Images.of(examples)
+
+
+def restored(name: str, description: Mapping[str, Any]) -> Kind:
+    """Return the kind that a description is of.
+
+    Raises:
+        KeyError, TypeError: it is none that this package has made.
+    """
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in description.items()}
+    return KINDS[name](**values)

@@ -1,0 +1,167 @@
+"""Sequences: T steps of F numbers each, of unequal lengths, padded with NaN at the end."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import UsageError
+from pipeline.kinds.kind import Box, Kind, as_numbers
+from pipeline.settings import Settings, option
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from matplotlib.axes import Axes
+
+TENTHS = np.arange(1, 11) / 10
+"""The fractions of a sequence at which its answers are compared."""
+
+DRAWN = 3.0
+"""Standard deviations from the mean that the drawing of a sequence shows."""
+
+WITHOUT_EFFECT = {"augmentation": "none", "augmented": 1.0, "distortion": 1.0, "order": "rows", "steps": 0}
+"""The parameters that are for images only, and their defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences(Kind):
+    """The kind of sequences (N, T, F).
+
+    Attributes:
+        longest: the most steps of one, T.
+        features: the name of each of the F numbers of a step.
+        mean: of each feature, over all steps of the training part.
+        variance: likewise.
+    """
+
+    name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"
+    code, uses_all = "sequence_scoring.py", True
+
+    longest: int
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+
+    @classmethod
+    def of(cls, examples: NDArray[np.float32], features: Sequence[str]) -> Self:
+        """Return the kind of sequences (N, T, F), the examples that are trained on."""
+        steps = np.asarray(examples)[~np.isnan(examples).all(axis=2)].astype(np.float64)
+        mean, variance = steps.mean(axis=0).tolist(), steps.var(axis=0).tolist()
+        return cls(longest=examples.shape[1], features=tuple(features), mean=tuple(mean), variance=tuple(variance))
+
+    @property
+    def shape(self) -> tuple[None, int]:
+        """Any number of steps, and F."""
+        return None, len(self.features)
+
+    def description(self) -> dict[str, Any]:
+        """Return what restores this record."""
+        return asdict(self)
+
+    def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
+        """Return sequences (N, T, F) as float32.
+
+        Raises:
+            DataError: they have another number of features.
+        """
+        count = len(self.features)
+        return as_numbers(examples, f"sequences: expected numbers of the shape (N, steps, {count}), received", (count,))
+
+    def sample(self) -> NDArray[np.float32]:
+        """Return a sequence around the mean of each feature, and another that is shorter."""
+        steps = max(2, min(self.longest, 8))
+        waves = np.sin(np.arange(steps)[:, np.newaxis] + np.arange(len(self.features)))
+        long = np.asarray(self.mean) + np.sqrt(self.variance) * waves
+        short = np.where(np.arange(steps)[:, np.newaxis] < steps - 1, long, np.nan)
+        return np.stack([long, short]).astype(np.float32)
+
+    def resolved(self, settings: Settings) -> dict[str, object]:
+        """Return the longest sequence as the number of steps.
+
+        Raises:
+            UsageError: a parameter is for images only.
+        """
+        for name in ("augmentation", "order", "steps"):
+            if (received := getattr(settings, name)) != WITHOUT_EFFECT[name]:
+                instead = f"Take {option('jitter', 0.1)} instead" if name == "augmentation" else "Leave it out"
+                raise UsageError(
+                    f"{name}: expected {WITHOUT_EFFECT[name]} for sequences, received {received}, which is for images. "
+                    f"{instead}, or take {option('recipe', self.recipe)}."
+                )
+        return {**WITHOUT_EFFECT, "steps": self.longest}
+
+    def steps(self, settings: Settings) -> int:
+        """Return the most steps of a sequence."""
+        return self.longest
+
+    def inputs_per_step(self, settings: Settings) -> int:
+        """Return F."""
+        return len(self.features)
+
+    def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, Any]:
+        """Return the steps, each feature with the mean 0 and the variance 1 of the training part, 0 where padded."""
+        import keras
+
+        mask = keras.ops.logical_not(keras.ops.all(keras.ops.isnan(inputs), axis=-1))
+        scaled = keras.layers.Normalization(axis=-1, mean=self.mean, variance=self.variance, name="scale")(inputs)
+        return keras.ops.nan_to_num(scaled), mask
+
+    def lengths(self, examples: "tf.Tensor") -> "tf.Tensor":
+        """Return the number of steps before the padding."""
+        import tensorflow as tf
+
+        is_real = tf.logical_not(tf.reduce_all(tf.math.is_nan(examples), axis=2))
+        return tf.math.count_nonzero(is_real, axis=1, dtype=tf.int32)
+
+    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+        """Return noise for each step of each sequence, if there is ``jitter``; the padding does not change it."""
+        import tensorflow as tf
+
+        if not settings.jitter:
+            return ()
+        # Time first: of a longer padding, the first steps get the same numbers.
+        shape = (self.longest, count, len(self.features))
+        noise = tf.random.stateless_normal(shape, seed=(settings.seed, epoch))
+        return (tf.transpose(noise * settings.jitter * np.sqrt(self.variance).astype(np.float32), (1, 0, 2)),)
+
+    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+        """Return the sequences of a batch with their noise."""
+        import tensorflow as tf
+
+        return examples + distortions[0][:, : tf.shape(examples)[1]] if distortions else examples
+
+    @property
+    def ratio(self) -> float:
+        """Height to width."""
+        return 0.6
+
+    def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
+        """Draw a sequence as a line for each feature, in standard deviations from its mean."""
+        left, right, bottom, top = box
+        steps = example[~np.isnan(example).all(axis=1)]
+        scaled = (steps - np.asarray(self.mean)) / np.sqrt(np.maximum(self.variance, np.finfo(np.float32).tiny))
+        heights = bottom + (top - bottom) * (np.clip(scaled, -DRAWN, DRAWN) + DRAWN) / (2 * DRAWN)
+        axes.plot(np.linspace(left, right, len(steps)), heights, linewidth=0.9)
+
+    def png(self, example: NDArray[Any]) -> bytes:
+        """Return a drawing of a sequence."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(1.5, 1.5 * self.ratio), dpi=96, facecolor="white")
+        axes = figure.add_axes((0, 0, 1, 1))
+        self.draw(axes, example, (0, 1, 0, 1))
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_axis_off()
+        written = BytesIO()
+        figure.savefig(written, format="png", metadata={"Software": ""})
+        return written.getvalue()
+
+    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
+        """Return the steps after a tenth, two tenths, … of each sequence."""
+        lengths = (~np.isnan(examples).all(axis=2)).sum(axis=1)
+        positions = np.ceil(lengths[:, np.newaxis] * TENTHS).astype(int) - 1
+        return positions, (100 * TENTHS).tolist(), "percent of the sequence read"
