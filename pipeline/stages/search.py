@@ -7,6 +7,7 @@ interrupted: finished runs are reused, and interrupted ones resume.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.data import prepare
