@@ -5,7 +5,6 @@ same, and the outputs are intact. The raw data is located and hashed once.
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 from pipeline.data import processed, raw_data, sources
@@ -43,7 +42,7 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
     """
     inputs = {}
     if not settings.published and not is_address(settings.source):
-        inputs = sources.digests_in(Path(settings.key))
+        inputs = sources.digests_of(settings)
     with locked(raw_data.raw_folder(settings.data_dir), reporter):
         raw = _intact(settings)
         if raw and raw.code == raw_data.code() and inputs in ({}, raw.inputs):

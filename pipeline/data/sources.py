@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from pipeline.data import idx
+from pipeline import digests
+from pipeline.data import formats, idx
 from pipeline.data.contents import Contents
 from pipeline.data.datasets import CATALOGUE, DIGITS, SPLIT_SEED, STEMS
 from pipeline.data.raw_data import RawFile
@@ -37,7 +38,27 @@ def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFil
         return (make_digits(), "scikit-learn") if settings.dataset == DIGITS else fetch(settings.dataset, reporter)
     if is_address(settings.source):
         return fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
-    return read_folder(Path(settings.key)), settings.key
+    source, dataset = Path(settings.key), _chosen(settings)
+    if formats.recognise(source, dataset):
+        columns, image_size = settings.columns or None, settings.image_size or None
+        return formats.read(source, dataset=dataset, columns=columns, image_size=image_size), settings.key
+    return read_folder(source), settings.key
+
+
+def digests_of(settings: DataSettings) -> dict[str, str]:
+    """Return the digest of each file that is read from a folder or file, by its name.
+
+    Raises:
+        DataError: one is missing or cannot be read.
+    """
+    source = Path(settings.key)
+    files = formats.files_of(source, _chosen(settings))
+    return {str(file.relative_to(source.parent)): digests.of_file(file) for file in files} or digests_in(source)
+
+
+def _chosen(settings: DataSettings) -> str | None:
+    """Return the name of the data set that is asked for, if it was given."""
+    return None if settings.dataset == DataSettings.dataset else settings.dataset
 
 
 def make_digits() -> dict[str, RawFile]:

@@ -14,7 +14,7 @@ from pipeline import cells, custom_cells, digests
 from pipeline.data.splits import DataSet
 from pipeline.settings import WITHOUT_EFFECT, Settings
 
-CODE = ("data/splits.py", "evaluation/metrics.py", "model/fit.py")
+CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/fit.py")
 """The modules that settle the numbers of a training."""
 
 
