@@ -71,7 +71,8 @@ def logits(
         Logits (B, C), or (B, T, C) ``by_step``; float32.
     """
     first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
-    sequence = keras.Model(model.input, model.layers[first].input)(tf.cast(inputs, tf.float32))
+    steps, *_ = tf.nest.flatten(model.layers[first].input)  # of sequences, the mask follows
+    sequence = keras.Model(model.input, steps)(tf.cast(inputs, tf.float32))
     x = tf.transpose(sequence, (1, 0, 2))
     for layer in model.layers[first:-1]:
         recurs = is_recurrent(layer)
