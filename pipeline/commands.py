@@ -323,7 +323,6 @@ _TABLE = [
             ON,
             TRUST,
         ],
-        module="entry",
     ),
     Command(
         "serve",

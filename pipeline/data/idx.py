@@ -56,24 +56,24 @@ def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def stream(path: Path, *, height: int, width: int, rows: int) -> Iterator[Bytes]:
+def stream(path: Path, *, name: str, height: int, width: int, rows: int) -> Iterator[Bytes]:
     """Yield the images of an IDX file, plain or gzip, in parts (n ≤ ``rows``, H, W) that fit into memory.
 
     Raises:
         DataError: as for :func:`read`, or the images have another size. Damage shows after the parts before it.
     """
-    with path.open("rb") as raw, _opened(raw, str(path), "images") as (file, (count, *size)):
+    with path.open("rb") as raw, _opened(raw, name, "images") as (file, (count, *size)):
         if size != [height, width]:
             raise DataError(
-                f"{path}: expected images of {height} × {width} pixels, which the model reads, "
+                f"{name}: expected images of {height} × {width} pixels, which the model reads, "
                 f"received {' × '.join(map(str, size))}. Take the model of this data, or bring the images to that size."
             )
         for start in range(0, count, rows):
             part = file.read(min(rows, count - start) * height * width)
             found = start + len(part) // (height * width)
-            _check_count(found, min(start + rows, count), "images", str(path))
+            _check_count(found, min(start + rows, count), "images", name)
             yield np.frombuffer(part, np.uint8).reshape(-1, height, width)
-        _check_count(count + len(file.read(1)), count, "images", str(path))
+        _check_count(count + len(file.read(1)), count, "images", name)
 
 
 def encode(array: Bytes) -> bytes:

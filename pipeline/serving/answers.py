@@ -1,17 +1,17 @@
-"""Answers of a model as tables: printed as lines or JSON, or written to a CSV or Parquet file in parts.
+"""From files to tables of answers, in parts of bounded memory; tables are printed or written to a CSV or Parquet file.
 
-A row holds the ``file`` of an image and its ``index`` in this file, from 0; the ``label`` and ``probability`` (0–1) of
-the most probable class and of the ``runner_up``. By step, a row is an image after one of its steps, with the
-probabilities of all classes. Columns that a Parquet file has beside its pixels follow at the end.
+A row holds the ``file`` of an example and its ``index`` in this file, from 0; the ``label`` and ``probability`` (0–1)
+of the most probable class and of the ``runner_up``. By step, a row is an example after one of its steps, with the
+probabilities of all classes. The other columns of an input follow at the end.
 """
 
-import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,23 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.errors import UsageError, first_line, reason
+from pipeline.errors import DataError, UsageError, first_line, reason
 from pipeline.settings import expanded
+from pipeline.tracking.classifier import Classifier
+
+AT_A_TIME = 32
+"""Parts that are answered before they are written: 16,384 images of 28 × 28."""
+
+STEPS_AT_A_TIME = 1_024
+"""The same times the steps of an example, if there is an answer after each."""
 
 Write = Callable[[pa.Table], None]
 """Takes answers."""
+
+Named = tuple[str, Path]
+"""A file as it is called in answers and errors, and where it is."""
+
+NO_OTHERS = pa.table({})
 
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
 
@@ -33,15 +45,28 @@ ABOUT = "recurrent-mlflow-pipeline"
 
 
 class Part(NamedTuple):
-    """Some images: pixels (N, H, W), 0–255, with the file, the index in it and the other columns of each."""
+    """Some examples of a file: a table of their ``file``, ``index`` and other columns, and their values (N, …)."""
 
-    files: Sequence[str]
-    indices: Sequence[int]
-    pixels: NDArray[Any]
-    others: pa.Table
+    rows: pa.Table
+    values: NDArray[Any]
 
 
-NO_OTHERS = pa.table({})
+class Reader(Protocol):
+    """Reads files of one kind of data.
+
+    Attributes:
+        wanted: what it reads, in errors.
+        size: most examples of a part, which a core works on at a time.
+    """
+
+    wanted: str
+    size: int
+
+    def columns(self, file: Path, name: str) -> pa.Schema:
+        """Return the columns that a file has in addition to its examples."""
+
+    def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
+        """Yield the examples of a file in parts, with the other columns of their rows."""
 
 
 def name(path: Path | str) -> str:
@@ -55,51 +80,144 @@ def printable(text: str | Path) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
 
 
-def table(part: Part, probabilities: NDArray[np.float32], class_names: Sequence[str]) -> pa.Table:
-    """Return the answers to a part: a row per image, or per image and step.
+def columns(class_names: Sequence[str], *, by_step: bool) -> list[str]:
+    """Return the names of the columns of an answer."""
+    if by_step:
+        return ["step", "label", *(f"probability_{each}" for each in class_names)]
+    return ["label", "probability", "runner_up", "runner_up_probability"]
+
+
+def rows(file: str, numbers: range, others: pa.Table, taken: Sequence[str]) -> pa.Table:
+    """Return a table of the file and the number of each example, and other columns.
+
+    One of these that is called as a column before it or one of ``taken`` gets ``input_`` before its name.
+    """
+    table = pa.table({"file": pa.array([file] * len(numbers), pa.string()), "index": pa.array(numbers, pa.int64())})
+    for field, column in zip(others.schema, others.columns, strict=True):
+        free = field.name
+        while free in (*table.column_names, *taken):
+            free = f"input_{free}"
+        table = table.append_column(field.with_name(free), column)
+    return table
+
+
+def table(rows: pa.Table, probabilities: NDArray[np.float32], class_names: Sequence[str]) -> pa.Table:
+    """Return answers: a row per example, or per example and step.
 
     Args:
-        part: the images.
+        rows: the examples, as :func:`rows` returns them.
         probabilities: of the classes (N, C), or after each step (N, T, C).
         class_names: one per class.
     """
-    keys = pa.table({"file": pa.array(part.files, pa.string()), "index": pa.array(part.indices, pa.int64())})
-    names, others = pa.array(class_names, pa.string()), part.others
-    if probabilities.ndim == 2:  # noqa: PLR2004
-        best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
-        rows = np.arange(len(probabilities))
-        columns = {"label": names.take(pa.array(best)), "probability": probabilities[rows, best]}
-        columns |= {"runner_up": names.take(pa.array(second)), "runner_up_probability": probabilities[rows, second]}
+    names, by_step = pa.array(class_names, pa.string()), probabilities.ndim == 3  # noqa: PLR2004
+    values: list[Any]
+    if by_step:
+        examples, steps, classes = probabilities.shape
+        rows, flat = rows.take(np.repeat(np.arange(examples), steps)), probabilities.reshape(-1, classes)
+        values = [np.tile(np.arange(1, steps + 1), examples), names.take(pa.array(flat.argmax(axis=1))), *flat.T]
     else:
-        images, steps, classes = probabilities.shape
-        flat, image = probabilities.reshape(-1, classes), np.repeat(np.arange(images), steps)
-        keys, others = keys.take(image), others.take(image) if others.columns else others
-        columns = {"step": np.tile(np.arange(1, steps + 1), images), "label": names.take(pa.array(flat.argmax(axis=1)))}
-        columns |= {f"probability_{each}": column for each, column in zip(class_names, flat.T, strict=True)}
-    for column, values in columns.items():
-        keys = keys.append_column(column, pa.array(values))
-    return _beside(keys, others)
+        best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
+        each = np.arange(len(best))
+        values = [names.take(pa.array(best)), probabilities[each, best]]
+        values += [names.take(pa.array(second)), probabilities[each, second]]
+    for place, column in enumerate(columns(class_names, by_step=by_step)):
+        rows = rows.add_column(2 + place, column, pa.array(values[place]))
+    return rows
 
 
-def _beside(answers: pa.Table, others: pa.Table) -> pa.Table:
-    """Return answers with other columns at the end; one whose name is taken gets ``input_`` before it."""
-    for field, column in zip(others.schema, others.columns, strict=True):
-        free = field.name
-        while free in answers.column_names:
-            free = f"input_{free}"
-        answers = answers.append_column(pa.field(free, field.type), column)
-    return answers
+def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
+    """Return the columns of the answers to all examples of the files.
+
+    Raises:
+        UsageError: columns of one name have different types.
+    """
+    found = [pa.schema([])]
+    for name, file in files:
+        with suppress(OSError, DataError):  # reported when the file is read
+            if file.is_file():  # a pipe would wait
+                found.append(reader.columns(file, name))
+    none = np.empty((0, *[1] * by_step, len(class_names)), np.float32)
+    tables = [rows("", range(0), each.empty_table(), columns(class_names, by_step=by_step)) for each in found]
+    try:
+        return pa.unify_schemas([table(each, none, class_names).schema for each in tables])
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"paths: expected files whose columns of one name have one type, received different ones: "
+            f"{first_line(error)}. Answer the files one by one."
+        ) from None
 
 
-def schema(others: pa.Schema, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
-    """Return the columns of answers to images that have ``others`` as further columns."""
-    shape = (0, 1, len(class_names)) if by_step else (0, 2)
-    empty = Part([], [], np.empty((0, 0, 0)), others.empty_table())
-    return table(empty, np.empty(shape, np.float32), class_names).schema
+def answer(
+    files: Sequence[Named], reader: Reader, classifier: Classifier, write: Write, *, by_step: bool, cores: int
+) -> tuple[int, list[DataError]]:
+    """Write the answers to all examples of the files, in order and in parts.
+
+    Args:
+        files: their names and paths.
+        reader: reads them.
+        classifier: that answers.
+        write: called with the answers to some parts.
+        by_step: answer after each step.
+        cores: that work in parallel.
+
+    Returns:
+        The number of answers, and the error of each file that could not be read.
+    """
+    unread: list[DataError] = []
+    ask, most = classifier.probabilities, AT_A_TIME
+    if by_step:
+        ask, most = classifier.by_step, max(1, STEPS_AT_A_TIME // classifier.steps)
+    names, count = classifier.class_names, 0
+    parts = _joined(_parts(files, reader, columns(names, by_step=by_step), unread), reader.size)
+    with ThreadPoolExecutor(cores) as pool:
+        while some := list(islice(parts, most)):
+            probabilities = pool.map(ask, (part.values for part in some))
+            tables = [table(part.rows, each, names) for part, each in zip(some, probabilities, strict=True)]
+            write(pa.concat_tables(tables, promote_options="default"))
+            count += sum(map(len, tables))
+    return count, unread
+
+
+def _parts(
+    files: Sequence[Named], reader: Reader, taken: Sequence[str], unread: list[DataError]
+) -> Iterator[Part]:
+    """Yield the examples of the files, in order; add the errors of files that cannot be read to a list."""
+    for name, file in files:
+        count = 0
+        try:
+            if file.exists() and not file.is_file():
+                raise DataError(f"{name}: expected {reader.wanted}, received something that is not a file.")
+            for values, others in reader.parts(file, name):
+                numbers = range(count, count + len(values))
+                yield Part(rows(name, numbers, others, taken), values)
+                count += len(values)
+        except OSError as error:
+            unread.append(DataError(printable(f"{name}: expected {reader.wanted}, received: {reason(error)}.")))
+        except DataError as error:
+            unread.append(DataError(printable(str(error))))
+
+
+def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
+    """Yield parts of at least ``size`` examples, but for the last: those of smaller files together."""
+    waiting: list[Part] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(each.values) for each in waiting) >= size:
+            yield _together(waiting)
+            waiting.clear()
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(parts: Sequence[Part]) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    tables, values = zip(*parts, strict=True)
+    return Part(pa.concat_tables(tables, promote_options="default"), np.concatenate(values))
 
 
 def lines(answers: pa.Table) -> str:
-    """Return answers as text, a line each; an image is numbered if its file holds several."""
+    """Return answers as text, a line each; an example is numbered if its file holds several."""
     rows = answers.to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
@@ -116,21 +234,13 @@ def as_json(say: Callable[[str], None]) -> Iterator[Write]:
 
     def write(answers: pa.Table) -> None:
         nonlocal waiting
-        for row in answers.to_pylist():
+        table = answers.to_pandas(integer_object_nulls=True)
+        for row in table.to_json(orient="records", lines=True, date_format="iso", default_handler=str).splitlines():
             say(f"{waiting}," if waiting else "[")
-            waiting = json.dumps(_finite(row), ensure_ascii=False, default=str)
+            waiting = row
 
     yield write
     say(f"{waiting}\n]" if waiting else "[]")
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with null in place of numbers that JSON does not have: NaN and infinity."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_output(path: Path) -> None:
@@ -159,9 +269,10 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
     """
     check_output(path)
     columns = columns.with_metadata({ABOUT: about})
+    nothing = columns.empty_table()
     try:
         with disk.new_file(expanded(path)) as file, WRITERS[path.suffix](str(file), columns) as writer:
-            yield lambda answers: writer.write_table(_completed(answers, columns))
+            yield lambda answers: writer.write_table(pa.concat_tables([nothing, answers], promote_options="default"))
     except pa.ArrowInvalid as error:  # a CSV file has no lists and no records
         raise UsageError(
             f"output: expected a .parquet file for the columns of these answers, received {printable(path)} "
@@ -171,8 +282,3 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
         raise UsageError(
             f"output: expected a file that can be written, received {printable(path)}: {reason(error)}."
         ) from None
-
-
-def _completed(answers: pa.Table, columns: pa.Schema) -> pa.Table:
-    whole = pa.concat_tables([columns.empty_table(), answers], promote_options="default")
-    return whole.replace_schema_metadata(columns.metadata)

@@ -64,7 +64,7 @@ def of(classifier: Classifier) -> Similarity | None:
         return None
     files = [published.folder / f"{stem}.gz" for stem in STEMS[:2]]
     rows = published.validation + EXAMPLES
-    images = next(idx.stream(files[0], height=classifier.height, width=classifier.width, rows=rows))
+    images = next(idx.stream(files[0], name=files[0].name, height=classifier.height, width=classifier.width, rows=rows))
     labels = idx.read(files[1].read_bytes(), name=files[1].name, kind="labels")
     return Similarity(images, labels[:rows], held_out=published.validation)
 

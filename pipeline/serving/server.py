@@ -11,11 +11,15 @@ POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances"
 GET  /ping, /health, /version  200 once the model is loaded; the version of MLflow
 """
 
+import asyncio
 import io
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -25,19 +29,24 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.errors import DataError, UsageError
 from pipeline.evaluation import calibration
-from pipeline.serving import digit_segmentation, limits, out_of_distribution, pictures
+from pipeline.serving import digit_segmentation, image_files, out_of_distribution
 from pipeline.serving.out_of_distribution import Similarity
 from pipeline.tracking.classifier import Classifier
 
 LARGEST_PICTURE = 2**24  # bytes
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are, have 27 million
+SMALL = 2**18  # bytes of a body that waits for no other; 64 images of 28 × 28 are fewer
+SECONDS = 60  # until a body must have arrived; slow clients, and many of them, are left to a proxy
+HELD = 4  # large bodies in memory at the same time
+HEAVY = 2  # pictures and large bodies that are worked on at the same time
+NESTED = 16  # braces, brackets and colons of a body, in addition to the rows of its images
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -103,7 +112,7 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
 
 
 def _posts(classifier: Classifier) -> list[Route]:
-    limiter = limits.Limiter()
+    limiter = Limiter()
     digit_segmentation.fit(np.eye(9, dtype=np.float32), classifier.form)  # imports scikit-image
     similarity = out_of_distribution.of(classifier)
 
@@ -115,10 +124,12 @@ def _posts(classifier: Classifier) -> list[Route]:
 
     async def invocations(request: Request) -> Response:
         def answer(content: bytes) -> dict[str, object]:
-            images = limits.images(content, width=classifier.width)
-            return {"predictions": classifier.probabilities(images).tolist()}
+            return {"predictions": classifier.probabilities(examples(content, width=classifier.width)).tolist()}
 
-        limits.check_json(request.headers.get("content-type"))
+        kind = request.headers.get("content-type", "none")
+        if not re.fullmatch(r'application/json\s*(;\s*(charset="?utf-8"?)?\s*)*', kind, re.IGNORECASE):
+            problem = f"Content-Type: expected application/json, in UTF-8, received {kind}."
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
         return await limiter.answer(request, answer, "body", most=LARGEST_BODY)
 
     return [Route(f"/{answer.__name__}", answer, methods=["POST"]) for answer in (drawing, invocations)]
@@ -139,7 +150,7 @@ def _names(hosts: Sequence[str]) -> list[str]:
 
 
 def _of_picture(classifier: Classifier, similarity: Similarity | None, content: bytes) -> dict[str, object]:
-    pixels = pictures.read(io.BytesIO(content), name="drawing", form=classifier.form)
+    pixels = image_files.read(io.BytesIO(content), name="drawing", form=classifier.form)
     probabilities = classifier.probabilities(pixels[None])[0]
     return {
         "probabilities": probabilities.tolist(),
@@ -168,3 +179,80 @@ def _reads_rows(classifier: Classifier) -> bool:
     without, with_last = classifier.by_step(images)
     before = len(without) - len(without) // classifier.height
     return bool(np.allclose(without[:before], with_last[:before], atol=1e-4))
+
+
+class Limiter:
+    """Answers requests so that all that are being answered fit into memory; small ones wait for none."""
+
+    def __init__(self) -> None:
+        self._held = asyncio.Semaphore(HELD)
+        self._heavy = asyncio.Semaphore(HEAVY)
+
+    async def answer(
+        self, request: Request, function: Callable[[bytes], object], name: str, *, most: int, heavy: bool = False
+    ) -> JSONResponse:
+        """Return as JSON what a function, called in a thread, makes of a request's body.
+
+        Args:
+            request: the request.
+            function: takes the body.
+            name: the body's name in errors.
+            most: bytes that the body may have.
+            heavy: the function takes much memory even for a small body.
+
+        Raises:
+            HTTPException: the body is too large, does not arrive in time or at all, or the server stops.
+        """
+        large = int(request.headers.get("content-length", most)) > SMALL
+        try:
+            async with self._held if large else nullcontext():
+                content = await _body(request, name, most)
+                async with self._heavy if large or heavy else nullcontext():
+                    return JSONResponse(await asyncio.to_thread(function, content))
+        except asyncio.CancelledError:  # uvicorn has waited for long enough
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping.") from None
+
+
+async def _body(request: Request, name: str, most: int) -> bytes:
+    content = bytearray()
+    try:
+        async with asyncio.timeout(SECONDS):
+            async for part in request.stream():
+                if len(content) <= most:  # the rest is dropped: a client reads the answer when it has sent all
+                    content += part
+    except TimeoutError:
+        problem = f"{name}: expected all of it within {SECONDS} s, received {len(content):,} bytes."
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, problem, {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: the client has disconnected.") from None
+    if len(content) > most:
+        problem = f"{name}: expected at most {most:,} bytes, received more. Send it in parts."
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+    return bytes(content)
+
+
+def examples(content: bytes, *, width: int) -> list[Any]:
+    """Return the list of images in a body of JSON, as they are: the model checks their shape and numbers.
+
+    Args:
+        content: the body.
+        width: columns of an image, in pixels: many shorter lists are not rows, and would take much memory.
+
+    Raises:
+        HTTPException: it is not JSON, or not an object with a list as its ``inputs`` or ``instances``.
+    """
+    expected = 'body: expected one JSON object with either "inputs" or "instances", a list of images, received'
+    nested = sum(map(content.count, (b"[", b"{", b":")))
+    if nested > NESTED + len(content) / width:
+        problem = f"{expected} {nested:,} lists and objects in {len(content):,} bytes."
+        raise HTTPException(HTTPStatus.BAD_REQUEST, problem)
+    try:
+        parsed = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # also text in another encoding, and a number of thousands of digits
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{expected} what is not JSON in UTF-8: {error}.") from None
+    found = {name: type(value).__name__ for name, value in parsed.items()} if isinstance(parsed, dict) else {}
+    keys = [key for key in ("inputs", "instances") if key in found]
+    if len(keys) != 1 or found[keys[0]] != "list":
+        received = ", ".join(f"{name!r}: {kind}" for name, kind in found.items())[:200] or type(parsed).__name__
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{expected} {received}.")
+    return list(parsed[keys[0]])

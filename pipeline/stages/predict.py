@@ -1,75 +1,71 @@
-"""Classify images: label, probability and runner-up of each, printed or written to a file.
+"""Classify images: label, probability and runner-up of each, printed or written to a file, or a file for each input.
 
     pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion
     pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet
+    pipeline predict parts/ --model models:/mnist-gru@champion --output answers/ --on ray
 
 Takes pictures, IDX and Parquet files, and folders of them, in parts of bounded memory.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution.executors import LOCAL
+from pipeline.execution import executors
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
-from pipeline.serving import answers, batches, storage
-from pipeline.serving.answers import Write
-from pipeline.serving.batches import Reading
+from pipeline.serving import answers, batch_jobs, image_files
+from pipeline.serving.answers import printable
+from pipeline.serving.batch_jobs import Answering
+from pipeline.serving.image_files import ImageFiles
 from pipeline.tracking import classifier as classifiers
 
 
 def predict(
-    paths: Sequence[str], model: str, output: str | None, reading: Reading, to: Reporter, *, as_json: bool, trust: bool
+    reporter: Reporter,
+    *,
+    paths: Sequence[str],
+    model: str,
+    output: str | None,
+    as_json: bool,
+    by_step: bool,
+    column: str | None,
+    on: str,
+    trust: bool,
 ) -> None:
-    """Answer all images at ``paths``, files and folders; print the answers or write them.
+    """Answer all images at ``paths``; print the answers or write them, or a file of them for each input.
 
-    Args:
-        paths: of pictures, IDX and Parquet files, and of folders of them.
-        model: its address, such as ``models:/mnist-gru@champion``.
-        output: a CSV or Parquet file; None: the answers are printed.
-        reading: how the files are read, and what is asked.
-        to: shows the answers, or their number, and which files could not be read.
-        as_json: print the answers as one JSON array.
-        trust: run the model's code even if it is not this pipeline's.
+    The arguments are the options of the command.
 
     Raises:
         DataError: a folder holds no images, or files could not be read: the others are answered.
         UsageError: the output is not possible, or the model is not this pipeline's.
     """
-    _check(output, as_json=as_json, by_step=reading.by_step)
-    files = batches.files([Path(path) for path in paths])
+    if output and not as_json and (batch_jobs.is_folder(output) or output.endswith("/") or not PurePath(output).suffix):
+        _into_folder(paths, model, output, reporter, column=column, by_step=by_step, on=on, trust=trust)
+        return
+    _check(paths, output, on, as_json=as_json, by_step=by_step)
+    files = [(answers.name(file), Path(file)) for file in batch_jobs.listed(paths, image_files.endings())]
     classifier = classifiers.load(model, trust=trust)
-    with _writer(output, reading.schema(files, classifier), to, as_json=as_json) as write:
-        count, unread = batches.answer(files, classifier, write, reading, cores=usable_cores())
-    _report(count, unread, files, output, to)
-
-
-def _report(
-    count: int, unread: Sequence[DataError], files: Sequence[Path], output: str | None, reporter: Reporter
-) -> None:
+    reader = ImageFiles(classifier.form, column)
+    columns = answers.schema(files, reader, classifier.class_names, by_step=by_step)
+    with _writer(output, columns, reporter, as_json=as_json) as write:
+        count, unread = answers.answer(files, reader, classifier, write, by_step=by_step, cores=usable_cores())
     if output:
         reporter.result(f"Wrote {count:,} answers to {output}.")
-    if unread:
-        raise DataError(f"{len(unread):,} of {len(files):,} files not answered. {' '.join(map(str, unread))}")
+    _report(len(files), list(map(str, unread)))
 
 
-def check_local(paths: Sequence[str], output: str | None, on: str) -> None:
-    """Check that the answers can be printed or written to one file.
-
-    Raises:
-        UsageError: they are asked for on a cluster, or with files in a store: this takes a folder.
-    """
-    remote = [f"with {address}" for address in (*paths, output or "") if storage.is_remote(address)]
-    if on != LOCAL or remote:
-        asked = answers.printable(remote[0] if remote else f"on {on}")
-        raise UsageError(f"output: expected, {asked}, a folder such as answers/, received {output or 'none'}.")
-
-
-def _check(output: str | None, *, as_json: bool, by_step: bool) -> None:
+def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
+    """Check that the answers can be printed or written to one file, before anything is answered."""
+    asked = [f"with {address}" for address in (*paths, output or "") if batch_jobs.is_remote(address)]
+    asked += [f"on {on}"] * (on != executors.LOCAL)
+    if asked:
+        expected = f"expected, {printable(asked[0])}, a folder such as answers/"
+        raise UsageError(f"output: {expected}, received {output or 'none'}.")
     if by_step and output is None:
         raise UsageError("by_step: expected an --output, a .csv or .parquet file, received none.")
     if as_json and output:
@@ -80,10 +76,39 @@ def _check(output: str | None, *, as_json: bool, by_step: bool) -> None:
 
 def _writer(
     output: str | None, columns: pa.Schema, reporter: Reporter, *, as_json: bool
-) -> AbstractContextManager[Write]:
+) -> AbstractContextManager[answers.Write]:
     """Return a context that yields a function for the answers as they come."""
     if as_json:
         return answers.as_json(reporter.result)
     if output is None:
         return nullcontext(lambda table: reporter.result(answers.lines(table)))
     return answers.written(Path(output), columns)
+
+
+def _into_folder(
+    paths: Sequence[str],
+    model: str,
+    output: str,
+    reporter: Reporter,
+    *,
+    column: str | None,
+    by_step: bool,
+    on: str,
+    trust: bool,
+) -> None:
+    """Answer each file into a file of its name in a folder, unless that is there, here or on a cluster."""
+    files, folder = batch_jobs.listed(paths, image_files.endings()), batch_jobs.made(output)
+    with executors.open_executor(on, tracks=False) as executor, classifiers.fetched(model, trust=trust) as fetched:
+        count = executor.default_workers(len(files))
+        packed, digest, cores = executor.file_ref(fetched), classifiers.digest(fetched), executor.cores(count)
+        work = Answering(packed, digest, trust=trust, column=column, by_step=by_step, cores=cores)
+        outcome = batch_jobs.answer_all(files, folder, work, reporter, executor=executor, count=count)
+    there = f" {outcome.found:,} were there." if outcome.found else ""
+    reporter.result(f"Wrote {outcome.answered:,} answers to {outcome.files:,} files in {printable(folder)}.{there}")
+    reasons = [why if address in why else f"{address}: {why}" for address, why in outcome.failures.items()]
+    _report(len(reasons) + outcome.files + outcome.found, reasons)
+
+
+def _report(total: int, unread: Sequence[str]) -> None:
+    if unread:
+        raise DataError(f"{len(unread):,} of {total:,} files not answered. {' '.join(unread)}")

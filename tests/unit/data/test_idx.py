@@ -95,7 +95,7 @@ def test_published_mnist_is_read(mnist_folder: Path) -> None:
 @pytest.mark.parametrize(("rows", "parts"), [(1, [1, 1]), (2, [2]), (3, [2])])
 def test_a_stream_gives_all_images_in_parts(tmp_path: Path, pack: type[bytes], rows: int, parts: list[int]) -> None:
     (tmp_path / "images").write_bytes(pack(IMAGES))
-    found = list(idx.stream(tmp_path / "images", height=2, width=3, rows=rows))
+    found = list(idx.stream(tmp_path / "images", name="images", height=2, width=3, rows=rows))
     assert parts == [len(part) for part in found]
     assert idx.read(IMAGES, name="images").tolist() == np.concatenate(found).tolist()
 
@@ -114,14 +114,14 @@ def test_a_stream_refuses_files_that_are_damaged_or_of_another_size(
 ) -> None:
     (tmp_path / "images").write_bytes(zipped(content))
     with pytest.raises(DataError, match=complaint):
-        list(idx.stream(tmp_path / "images", height=height, width=3, rows=1))
+        list(idx.stream(tmp_path / "images", name="images", height=height, width=3, rows=1))
 
 
 def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is(tmp_path: Path) -> None:
     content = np.random.default_rng(1).integers(0, 256, (100, 100, 100), np.uint8)
     path = tmp_path / "images.gz"
     path.write_bytes(zipped(idx.encode(content))[:-200_000])
-    stream = idx.stream(path, height=100, width=100, rows=10)
+    stream = idx.stream(path, name=path.name, height=100, width=100, rows=10)
     assert content[:10].tolist() == next(stream).tolist()
     with pytest.raises(DataError, match="expected a whole gzip file"):
         list(stream)
