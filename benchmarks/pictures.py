@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE
-from pipeline.serving import pictures
+from pipeline.serving import image_files
 from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
@@ -268,7 +268,7 @@ def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> 
     for number, image in enumerate(images):
         file = io.BytesIO()
         KINDS[kind](image, np.random.default_rng([seed, number])).save(file, "PNG")
-        read.append(pictures.read(file, name=kind, form=classifier.form))
+        read.append(image_files.read(file, name=kind, form=classifier.form))
     pixels = np.stack(read)
     if kind == NOTHING:
         return float((pixels.max(axis=(1, 2)) == 0).mean())

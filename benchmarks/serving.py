@@ -300,11 +300,20 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
 
     if variant == "pipeline predict":
         from pipeline.progress import Reporter
-        from pipeline.serving.batches import Reading
         from pipeline.stages.predict import predict
 
         def score() -> None:
-            predict([file], address, f"{file}.parquet", Reading(), Reporter(), as_json=False, trust=False)
+            predict(
+                Reporter(),
+                paths=[file],
+                model=address,
+                output=f"{file}.parquet",
+                as_json=False,
+                by_step=False,
+                column=None,
+                on="local",
+                trust=False,
+            )
     else:
         folder = mlflow.artifacts.download_artifacts(address)
         model = keras.models.load_model(Path(folder, "artifacts", "model.keras"))

@@ -62,6 +62,10 @@ class Reader(Protocol):
     wanted: str
     size: int
 
+    @staticmethod
+    def endings() -> tuple[str, ...]:
+        """Return how the names of files end that are taken from a folder."""
+
     def columns(self, file: Path, name: str) -> pa.Schema:
         """Return the columns that a file has in addition to its examples."""
 
@@ -164,9 +168,8 @@ def answer(
         The number of answers, and the error of each file that could not be read.
     """
     unread: list[DataError] = []
-    ask, most = classifier.probabilities, AT_A_TIME
-    if by_step:
-        ask, most = classifier.by_step, max(1, STEPS_AT_A_TIME // classifier.steps)
+    ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
+    most = max(1, STEPS_AT_A_TIME // classifier.steps) if by_step else AT_A_TIME
     names, count = classifier.class_names, 0
     parts = _joined(_parts(files, reader, columns(names, by_step=by_step), unread), reader.size)
     with ThreadPoolExecutor(cores) as pool:
@@ -178,9 +181,7 @@ def answer(
     return count, unread
 
 
-def _parts(
-    files: Sequence[Named], reader: Reader, taken: Sequence[str], unread: list[DataError]
-) -> Iterator[Part]:
+def _parts(files: Sequence[Named], reader: Reader, taken: Sequence[str], unread: list[DataError]) -> Iterator[Part]:
     """Yield the examples of the files, in order; add the errors of files that cannot be read to a list."""
     for name, file in files:
         count = 0

@@ -28,7 +28,7 @@ from pipeline.execution.executors import Executor, FileRef
 from pipeline.execution.worker_pool import Failed, Finished, Rescheduled, Send
 from pipeline.progress import Reporter
 from pipeline.serving import answers
-from pipeline.serving.answers import ABOUT, printable
+from pipeline.serving.answers import ABOUT, Reader, printable
 from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
 from pipeline.settings import expanded
 from pipeline.startup import quieten
@@ -64,8 +64,8 @@ def located(address: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
 
 
-def listed(addresses: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """Return the files that addresses name; for a folder those in and below it with one of some endings.
+def listed(addresses: Sequence[str], reader: type[Reader]) -> list[str]:
+    """Return the files that addresses name; for a folder those in and below it that a reader takes.
 
     Labels of IDX files and files of answers are left out.
 
@@ -76,12 +76,9 @@ def listed(addresses: Sequence[str], endings: Sequence[str]) -> list[str]:
     for address in addresses:
         with _explained(address):
             files = _below(address)
-        files = [address] if files is None else [each for each in sorted(files) if _is_input(each, endings)]
+        files = [address] if files is None else [each for each in sorted(files) if _is_input(each, reader.endings())]
         if not files:
-            raise DataError(
-                f"{printable(address)}: expected a folder with files to answer, which end in {', '.join(endings)}; "
-                "received one without any."
-            )
+            raise DataError(f"{printable(address)}: expected a folder with {reader.wanted}, received one without any.")
         found += files
     return found
 

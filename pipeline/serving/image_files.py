@@ -27,7 +27,7 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
 from pipeline.data import idx
-from pipeline.data.image_form import Form
+from pipeline.kinds.images import Images
 from pipeline.errors import DataError, first_line
 from pipeline.serving.answers import NO_OTHERS
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
@@ -60,11 +60,6 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow refuses twice as many, and those 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read all the same, or named in an error
 
 
-def endings() -> tuple[str, ...]:
-    """Return how the names of files end that are taken from a folder."""
-    return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet")
-
-
 class ImageFiles:
     """Reads files of images.
 
@@ -75,7 +70,12 @@ class ImageFiles:
 
     wanted = "a picture or an IDX or Parquet file"
 
-    def __init__(self, form: Form, column: str | None = None) -> None:
+    @staticmethod
+    def endings() -> tuple[str, ...]:
+        """Return how the names of files end that are taken from a folder."""
+        return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet")
+
+    def __init__(self, form: Images, column: str | None = None) -> None:
         self.size = max(1, min(SIZE, PIXELS // (form.height * form.width)))
         self._form = form
         self._column = column
@@ -140,9 +140,7 @@ class ImageFiles:
                 f"{name}: expected {f'a column {column!r}' if column else 'one column'} of lists of numbers, the "
                 f"pixels, received the columns {received}. {advice}"
             )
-        kept = [field for field in schema if field.name not in pixels]
-        is_coded = pa.types.is_dictionary
-        return pixels, pa.schema([each.with_type(each.type.value_type) if is_coded(each.type) else each for each in kept])
+        return pixels, pa.schema([_plain(field) for field in schema if field.name not in pixels])
 
     def _images(self, rows: pa.RecordBatch, place: str, first: int) -> NDArray[Any]:
         """Return the images (n, H, W) of some rows, of which the first has the number ``first``.
@@ -202,17 +200,17 @@ def _numbers(columns: list[pa.Array]) -> NDArray[Any]:
     if len(columns) > 1:
         return np.column_stack([each.to_numpy(zero_copy_only=False) for each in columns])
     values, shape = columns[0], [len(columns[0])]
-    while item := _item(values.type):
+    while _item(values.type):
         if values.null_count:
             raise ValueError("null")
         if isinstance(values.type, pa.FixedShapeTensorType):
-            return values.to_numpy_ndarray()
+            return np.asarray(values.to_numpy_ndarray())
         lengths = pa.compute.list_value_length(values).unique()
         if len(lengths) > 1:
             raise ValueError("lists of unequal lengths")
         shape.append(lengths[0].as_py())
         values = values.flatten()
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
+    return np.reshape(values.to_numpy(zero_copy_only=False), shape)
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -229,6 +227,10 @@ def _item(kind: pa.DataType) -> pa.DataType | None:
     return kind.value_type if is_list or isinstance(kind, pa.FixedShapeTensorType) else None
 
 
+def _plain(field: pa.Field) -> pa.Field:
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
@@ -241,7 +243,7 @@ def _numbered(schema: pa.Schema, count: int) -> list[str]:
     return [each for each in numbers if counts[patterns[each]] == count]
 
 
-def read(file: Path | BinaryIO, *, name: str, form: Form) -> Pixels:
+def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
     """Return the pixels (H, W), 0–255, of a picture file, or of the first of its pages.
 
     Raises:
@@ -250,7 +252,7 @@ def read(file: Path | BinaryIO, *, name: str, form: Form) -> Pixels:
     return next(pages(file, name=name, form=form))
 
 
-def pages(file: Path | BinaryIO, *, name: str, form: Form) -> Iterator[Pixels]:
+def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]:
     """Yield the pixels (H, W), 0–255, of each page of a TIFF file, each frame of a GIF, or the one picture of a file.
 
     Args:

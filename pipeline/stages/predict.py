@@ -17,11 +17,12 @@ from pipeline.errors import DataError, UsageError
 from pipeline.execution import executors
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
-from pipeline.serving import answers, batch_jobs, image_files
-from pipeline.serving.answers import printable
+from pipeline.serving import answers, batch_jobs
+from pipeline.serving.answers import Named, printable
 from pipeline.serving.batch_jobs import Answering
 from pipeline.serving.image_files import ImageFiles
 from pipeline.tracking import classifier as classifiers
+from pipeline.tracking.classifier import Classifier
 
 
 def predict(
@@ -46,10 +47,24 @@ def predict(
     """
     if output and not as_json and (batch_jobs.is_folder(output) or output.endswith("/") or not PurePath(output).suffix):
         _into_folder(paths, model, output, reporter, column=column, by_step=by_step, on=on, trust=trust)
-        return
-    _check(paths, output, on, as_json=as_json, by_step=by_step)
-    files = [(answers.name(file), Path(file)) for file in batch_jobs.listed(paths, image_files.endings())]
-    classifier = classifiers.load(model, trust=trust)
+    else:
+        _check(paths, output, on, as_json=as_json, by_step=by_step)
+        files = [(answers.name(file), Path(file)) for file in batch_jobs.listed(paths, ImageFiles)]
+        classifier = classifiers.load(model, trust=trust)
+        _as_table(files, classifier, output, reporter, column=column, by_step=by_step, as_json=as_json)
+
+
+def _as_table(
+    files: Sequence[Named],
+    classifier: Classifier,
+    output: str | None,
+    reporter: Reporter,
+    *,
+    column: str | None,
+    by_step: bool,
+    as_json: bool,
+) -> None:
+    """Answer all files as one table, printed or written."""
     reader = ImageFiles(classifier.form, column)
     columns = answers.schema(files, reader, classifier.class_names, by_step=by_step)
     with _writer(output, columns, reporter, as_json=as_json) as write:
@@ -97,11 +112,11 @@ def _into_folder(
     trust: bool,
 ) -> None:
     """Answer each file into a file of its name in a folder, unless that is there, here or on a cluster."""
-    files, folder = batch_jobs.listed(paths, image_files.endings()), batch_jobs.made(output)
+    files, folder = batch_jobs.listed(paths, ImageFiles), batch_jobs.made(output)
     with executors.open_executor(on, tracks=False) as executor, classifiers.fetched(model, trust=trust) as fetched:
         count = executor.default_workers(len(files))
         packed, digest, cores = executor.file_ref(fetched), classifiers.digest(fetched), executor.cores(count)
-        work = Answering(packed, digest, trust=trust, column=column, by_step=by_step, cores=cores)
+        work = Answering(model=packed, digest=digest, trust=trust, column=column, by_step=by_step, cores=cores)
         outcome = batch_jobs.answer_all(files, folder, work, reporter, executor=executor, count=count)
     there = f" {outcome.found:,} were there." if outcome.found else ""
     reporter.result(f"Wrote {outcome.answered:,} answers to {outcome.files:,} files in {printable(folder)}.{there}")

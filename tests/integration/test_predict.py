@@ -152,7 +152,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
 @pytest.mark.parametrize(
     ("name", "model_given", "output", "exit_code", "said"),
     [
-        ("empty", None, None, 1, "expected a folder with pictures or IDX files"),
+        ("empty", None, None, 1, "expected a folder with a picture or an IDX or Parquet file"),
         ("digits", "models:/nobody@champion", None, 1, "model: expected the address of a model"),
         ("digits", "nonsense", None, 1, "model: expected the address of a model"),
         ("digits", None, "answers.txt", 2, "output: expected a file name that ends in .csv or .parquet"),

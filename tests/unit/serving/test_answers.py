@@ -1,27 +1,80 @@
+"""Files to tables of answers, by a model that says how light an image is."""
+
 import datetime
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from pipeline.kinds.images import Images
 from pipeline.errors import UsageError
 from pipeline.serving import answers
-from pipeline.serving.answers import NO_OTHERS, Part
+from pipeline.serving.image_files import ImageFiles
+from pipeline.tracking.classifier import Classifier
 
 
-def answered(files: list[str], indices: list[int], probabilities: Any, others: pa.Table = NO_OTHERS) -> pa.Table:
-    """Return the answers to images of the classes no and yes."""
-    part = Part(files, indices, np.empty((len(files), 2, 2)), others)
-    return answers.table(part, np.asarray(probabilities, np.float32), ["no", "yes"])
+class Brightness:
+    """Stands for a loaded model: says "light" of an image with the brightness of its first pixel as probability."""
+
+    def predict(self, pixels: Any) -> Any:
+        light = pixels[:, 0, 0] / 255
+        return np.stack([1 - light, light], axis=1)
 
 
-def two(others: pa.Table = NO_OTHERS) -> pa.Table:
-    return answered(["a", "a"], [0, 1], np.eye(2), others)
+CLASSIFIER = Classifier(
+    Brightness(),  # type: ignore[arg-type]
+    dataset="shades",
+    class_names=["dark", "light"],
+    form=Images(height=2, width=2),
+)
+READER = ImageFiles(CLASSIFIER.form)
+
+
+def save(path: Path, brightness: int = 255) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (2, 2), brightness).save(path)
+    return path
+
+
+def save_parquet(path: Path, brightness: Sequence[int], **others: Any) -> Path:
+    pq.write_table(pa.table({"pixels": [[each] * 4 for each in brightness], **others}), path)
+    return path
+
+
+def named(files: Sequence[Path]) -> list[answers.Named]:
+    return [(answers.name(file), file) for file in files]
+
+
+def schema(files: Sequence[Path]) -> pa.Schema:
+    return answers.schema(named(files), READER, CLASSIFIER.class_names, by_step=False)
+
+
+def answer(files: Sequence[Path], write: answers.Write) -> list[str]:
+    """Answer files; return the errors."""
+    unread = answers.answer(named(files), READER, CLASSIFIER, write, by_step=False, cores=1)[1]
+    return [str(error) for error in unread]
+
+
+def answered(files: Sequence[Path]) -> tuple[list[tuple[str, int, str]], list[str]]:
+    """Return file, index and label of each answer, and the errors."""
+    tables: list[pa.Table] = []
+    errors = answer(files, tables.append)
+    return [(row["file"], row["index"], row["label"]) for table in tables for row in table.to_pylist()], errors
+
+
+def two(**others: Any) -> pa.Table:
+    """Return the answers to two images of the classes dark and light."""
+    names = CLASSIFIER.class_names
+    rows = answers.rows("a", range(2), pa.table(others), answers.columns(names, by_step=False))
+    return answers.table(rows, np.eye(2, dtype=np.float32), names)
 
 
 ODD = {
@@ -34,64 +87,145 @@ ODD = {
 """Names of files → as they are written, and as they are printed."""
 
 
-@pytest.mark.parametrize("raw", ODD, ids=repr)
-def test_a_name_of_any_bytes_is_text_and_does_nothing_to_a_terminal(raw: bytes) -> None:
-    path = Path(os.fsdecode(raw))
-    assert ODD[raw] == (answers.name(path), answers.printable(path))
-
-
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_names_of_any_bytes_are_written_and_read_back(tmp_path: Path, ending: str) -> None:
-    names = [answers.name(Path(os.fsdecode(raw))) for raw in ODD]
-    table = answered(names, [0] * len(names), np.eye(5, 2))
-
-    with answers.written(tmp_path / f"answers{ending}", table.schema) as write:
-        write(table)
-
+    files = [save(tmp_path / "in" / os.fsdecode(raw)) for raw in ODD]
     file = tmp_path / f"answers{ending}"
+
+    with answers.written(file, schema(files)) as write:
+        assert [] == answer(files, write)
+
     read = pd.read_csv(file) if ending == ".csv" else pd.read_parquet(file)
-    assert [written for written, _ in ODD.values()] == read["file"].tolist()
+    assert [f"{tmp_path}/in/{written}" for written, _ in ODD.values()] == read["file"].tolist()
 
 
-def test_a_name_with_a_new_line_is_printed_on_one(tmp_path: Path) -> None:
-    table = answered(["two\nlines"], [0], np.array([[0.25, 0.75]]))
-    assert "two\\nlines    yes   75.00%   then no   25.00%" == answers.lines(table)
+@pytest.mark.parametrize("raw", ODD, ids=repr)
+def test_a_name_of_any_bytes_does_nothing_to_a_terminal(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / os.fsdecode(raw)
+    path.write_text("no picture")
+    said = answered([path])[1][0]
+    assert said.startswith(f"{tmp_path}/{ODD[raw][1]}: expected a picture")
+    assert said.isprintable()
+    table = two().set_column(0, "file", pa.array([answers.name(path), "b"]))
+    assert answers.lines(table).splitlines()[0].startswith(f"{tmp_path}/{ODD[raw][1]}    dark   100.00%   then light")
 
 
 def test_a_column_that_is_called_as_an_answer_is_keeps_what_it_says() -> None:
-    others = pa.table({"label": [3, 4], "input_label": ["x", "y"]})
-    table = two(others)
+    table = two(label=[3, 4], input_label=["x", "y"])
     assert [*two().column_names, "input_label", "input_input_label"] == table.column_names
     assert [3, 4] == table["input_label"].to_pylist()
     assert ["x", "y"] == table["input_input_label"].to_pylist()
 
 
 def test_of_several_answers_to_an_image_each_has_its_columns() -> None:
-    table = answered(["a", "b"], [0, 0], np.eye(2)[[[0, 1], [1, 1]]], pa.table({"id": ["p", "q"]}))
+    rows = answers.rows("a", range(2), pa.table({"id": ["p", "q"]}), [])
+    table = answers.table(rows, np.eye(2, dtype=np.float32)[[[0, 1], [1, 1]]], ["no", "yes"])
     assert ["p", "p", "q", "q"] == table["id"].to_pylist()
-    assert ["a", "a", "b", "b"] == table["file"].to_pylist()
+    assert [0, 0, 1, 1] == table["index"].to_pylist()
     assert [1, 2, 1, 2] == table["step"].to_pylist()
     assert ["no", "yes", "yes", "yes"] == table["label"].to_pylist()
 
 
 @pytest.mark.parametrize("value", [[1.5], {"a": 1}], ids=["list", "record"])
 def test_what_a_csv_file_does_not_hold_is_refused_before_anything_is_answered(tmp_path: Path, value: Any) -> None:
-    schema = two(pa.table({"box": [value, value]})).schema
+    columns = two(box=[value, value]).schema
     said = r"expected a \.parquet file for the columns of these answers"
-    with pytest.raises(UsageError, match=said), answers.written(tmp_path / "a.csv", schema):
+    with pytest.raises(UsageError, match=said), answers.written(tmp_path / "a.csv", columns):
         pytest.fail("too late")
-    with answers.written(tmp_path / "a.parquet", schema) as write:
+    with answers.written(tmp_path / "a.parquet", columns) as write:
         write(two())
     assert [None, None] == pd.read_parquet(tmp_path / "a.parquet")["box"].tolist()
 
 
 def test_what_json_has_no_word_for_is_null_or_text() -> None:
     said: list[str] = []
-    others = pa.table(
-        {"size": [float("nan"), 0.5], "day": [datetime.date(2026, 1, 2), None], "box": [[float("inf")], []]}
-    )
+    others = {"size": [float("nan"), 0.5], "day": [datetime.date(2026, 1, 2), None], "box": [[float("inf")], []]}
     with answers.as_json(said.append) as write:
-        write(two(others))
+        write(two(**others))
 
-    rows = json.loads("\n".join(said), parse_constant=pytest.fail)
-    assert [(None, "2026-01-02", [None]), (0.5, None, [])] == [(row["size"], row["day"], row["box"]) for row in rows]
+    first, second = json.loads("\n".join(said), parse_constant=pytest.fail)
+    assert (None, [None], (0.5, None, [])) == (first["size"], first["box"], tuple(second[each] for each in others))
+    assert first["day"].startswith("2026-01-02")
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_answered(tmp_path: Path) -> None:
+    rows, errors = answered([tmp_path, save(tmp_path / "a.png"), tmp_path / "missing.png"])
+    assert [(str(tmp_path / "a.png"), 0, "light")] == rows
+    assert ["received something that is not a file.", "received: No such file or directory."] == [
+        error.partition(", ")[2] for error in errors
+    ]
+
+
+def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stat(path: Path, **_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    rows, errors = answered([tmp_path / "a.png"])
+    assert [] == rows
+    assert "received: Permission denied." in errors[0]
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    schema([tmp_path / "pipe.png"])  # does not open the pipe, which would wait
+    rows, errors = answered([tmp_path / "pipe.png", Path("/dev/null"), save(tmp_path / "a.png")])
+    assert [(str(tmp_path / "a.png"), 0, "light")] == rows
+    assert ["received something that is not a file."] * 2 == [error.partition(", ")[2] for error in errors]
+
+
+def test_pages_and_pictures_stay_in_order_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(READER, "size", 4)
+    pages = [Image.new("L", (2, 2), 255 * (number % 2)) for number in range(11)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+
+    rows, errors = answered([tmp_path / "a.tiff", save(tmp_path / "b.png", 0)])
+
+    expected = [(str(tmp_path / "a.tiff"), number, ["dark", "light"][number % 2]) for number in range(11)]
+    assert [*expected, (str(tmp_path / "b.png"), 0, "dark")] == rows
+    assert [] == errors
+
+
+def test_the_rows_of_a_parquet_file_are_answered_in_parts_and_its_other_columns_go_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(READER, "size", 3)
+    monkeypatch.setattr(answers, "AT_A_TIME", 1)
+    file = save_parquet(tmp_path / "a.parquet", [255, 0, 0, 200, 40], id=list("abcde"), label=[1, 0, 0, 1, 0])
+
+    tables: list[pa.Table] = []
+    answer([file], tables.append)
+
+    assert [3, 2] == [len(table) for table in tables]
+    table = pa.concat_tables(tables)
+    assert ["light", "dark", "dark", "light", "dark"] == table["label"].to_pylist()
+    assert [0, 1, 2, 3, 4] == table["index"].to_pylist()
+    assert list("abcde") == table["id"].to_pylist()
+    assert [1, 0, 0, 1, 0] == table["input_label"].to_pylist()
+    assert table.schema == schema([file])
+
+
+def test_a_row_that_cannot_be_read_ends_its_file_and_no_other(tmp_path: Path) -> None:
+    bad = save_parquet(tmp_path / "a.parquet", [255, 256])
+    rows, errors = answered([bad, save_parquet(tmp_path / "b.parquet", [0])])
+    assert [(str(tmp_path / "b.parquet"), 0, "dark")] == rows
+    assert [f"{bad}: column pixels, row 1: expected 2 × 2 = 4 numbers from 0 to 255, received 256."] == errors
+
+
+def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
+    first = save_parquet(tmp_path / "a.parquet", [255], id=[7])
+    second = save_parquet(tmp_path / "b.parquet", [0], name=["x"])
+    files = [first, save(tmp_path / "c.png"), second, tmp_path / "missing.parquet"]
+
+    with answers.written(tmp_path / "answers.csv", schema(files)) as write:
+        answer(files, write)
+
+    lines = (tmp_path / "answers.csv").read_text().splitlines()
+    assert '"id","name"' == lines[0][-11:]
+    assert ["7,", ",", ',"x"'] == [",".join(line.split(",")[6:]) for line in lines[1:]]
+
+
+def test_columns_of_one_name_and_several_types_are_refused(tmp_path: Path) -> None:
+    files = [save_parquet(tmp_path / f"{kind}.parquet", [255], id=[value]) for kind, value in (("a", 1), ("b", "x"))]
+    with pytest.raises(UsageError, match=r"columns of one name have one type, received different ones: .*id"):
+        schema(files)
