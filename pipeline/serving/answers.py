@@ -27,9 +27,6 @@ from pipeline.tracking.classifier import Classifier
 AT_A_TIME = 32
 """Parts that are answered before they are written: 16,384 images of 28 × 28."""
 
-STEPS_AT_A_TIME = 1_024
-"""The same times the steps of an example, if there is an answer after each."""
-
 Write = Callable[[pa.Table], None]
 """Takes answers."""
 
@@ -169,7 +166,7 @@ def answer(
     """
     unread: list[DataError] = []
     ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
-    most = max(1, STEPS_AT_A_TIME // classifier.steps) if by_step else AT_A_TIME
+    most = cores if by_step else AT_A_TIME  # answers after each step take much memory
     names, count = classifier.class_names, 0
     parts = _joined(_parts(files, reader, columns(names, by_step=by_step), unread), reader.size)
     with ThreadPoolExecutor(cores) as pool:

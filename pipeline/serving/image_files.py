@@ -27,8 +27,8 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
 from pipeline.data import idx
-from pipeline.kinds.images import Images
 from pipeline.errors import DataError, first_line
+from pipeline.kinds.images import Images
 from pipeline.serving.answers import NO_OTHERS
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
 from pipeline.settings import option

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.kinds.images import Images
 from pipeline.errors import UsageError
+from pipeline.kinds.images import Images
 from pipeline.serving import answers
 from pipeline.serving.image_files import ImageFiles
 from pipeline.tracking.classifier import Classifier
@@ -33,7 +33,7 @@ CLASSIFIER = Classifier(
     Brightness(),  # type: ignore[arg-type]
     dataset="shades",
     class_names=["dark", "light"],
-    form=Images(height=2, width=2),
+    kind=Images(height=2, width=2),
 )
 READER = ImageFiles(CLASSIFIER.form)
 

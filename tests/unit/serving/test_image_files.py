@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from pipeline.data import idx
-from pipeline.kinds.images import Images
 from pipeline.errors import DataError
+from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, image_files
 from pipeline.serving.image_files import ImageFiles
 
