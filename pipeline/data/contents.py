@@ -114,13 +114,14 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     _check_known(parts["test"], class_names)
     examples = {part: raw.examples for part, raw in parts.items()}
     if features:
-        examples = {part: _checked(raw, features) for part, raw in parts.items()}
-        notes = (*notes, *_constant(examples["train"], features))
-    longest = max(array.shape[1] for array in examples.values())
+        checked = {part: _checked(raw, features) for part, raw in parts.items()}
+        longest = max(array.shape[1] for array in checked.values())
+        examples = {part: _padded(array, longest) for part, array in checked.items()}
+        notes = (*notes, *_constant(checked["train"], features))
     index = {label: number for number, label in enumerate(class_names)}
     made = {
         part: Part(
-            examples=_padded(examples[part], longest),
+            examples=examples[part],
             labels=np.array([index[label] for label in raw.labels], np.intp),
             ids=tuple(raw.ids.tolist()),
         )
@@ -219,7 +220,6 @@ def _constant(train: Array, features: tuple[str, ...]) -> list[str]:
     return [note] if names else []
 
 
-def _padded(examples: Array, longest: int) -> Array:
-    """Return sequences (N, T, F) with NaN up to the longest of all parts; images (N, H, W) have one H."""
-    missing = longest - examples.shape[1]
-    return np.pad(examples, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan) if missing else examples
+def _padded(examples: Array, steps: int) -> Array:
+    """Return sequences (N, T, F) with NaN up to a number of steps."""
+    return np.pad(examples, ((0, 0), (0, steps - examples.shape[1]), (0, 0)), constant_values=np.nan)

@@ -13,10 +13,10 @@ from pipeline.errors import DataError, UsageError, reason
 
 EXPECTED = (
     "a NumPy file (.npz) with x_train, y_train, x_test and y_test; a table (.parquet, .csv) with one row per step, or "
-    "a folder with train.* and test.* of them; a folder with NAME_TRAIN.ts and NAME_TEST.ts; a folder of images with "
-    "one subfolder per class; or a folder with four IDX files"
+    "a folder with train.* and test.* of them; a folder with NAME_TRAIN.ts and NAME_TEST.ts; or a folder of images "
+    "with one subfolder per class"
 )
-"""What a source may be, for errors."""
+"""What a source may be other than a folder with four IDX files, for errors."""
 
 Kind = Literal["sequences", "images"]
 

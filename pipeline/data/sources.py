@@ -1,6 +1,5 @@
 """Where the four files of a data set come from: this package, mirrors, another address, a folder, or scikit-learn."""
 
-import hashlib
 import time
 from io import BytesIO
 from pathlib import Path
@@ -10,15 +9,12 @@ import numpy as np
 
 from pipeline import digests
 from pipeline.data import formats, idx
-from pipeline.data.contents import Contents
+from pipeline.data.contents import Contents, listed
 from pipeline.data.datasets import CATALOGUE, DIGITS, SPLIT_SEED, STEMS
 from pipeline.data.raw_data import RawFile
 from pipeline.errors import DataError, reason
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, is_address, option, shown
-
-NAMES_LISTED = 8
-"""Number of files of a wrong folder that an error lists."""
 
 TIMEOUT = 30
 """Seconds that a server may stay silent."""
@@ -49,11 +45,12 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
     """Return the digest of each file that is read from a folder or file, by its name.
 
     Raises:
-        DataError: one is missing or cannot be read.
+        DataError: one is missing.
+        OSError: one cannot be read.
     """
     source = Path(settings.key)
-    files = formats.files_of(source, _chosen(settings))
-    return {str(file.relative_to(source.parent)): digests.of_file(file) for file in files} or digests_in(source)
+    files = formats.files_of(source, _chosen(settings)) or [file for files in _find(source).values() for file in files]
+    return {str(file.relative_to(source.parent)): digests.of_file(file) for file in files}
 
 
 def _chosen(settings: DataSettings) -> str | None:
@@ -103,15 +100,6 @@ def read_folder(folder: Path) -> dict[str, RawFile]:
     return files
 
 
-def digests_in(folder: Path) -> dict[str, str]:
-    """Return the digest of each of the four files in a folder, as it is there, by its name.
-
-    Raises:
-        DataError: a file is missing or cannot be read.
-    """
-    return {path.name: hashlib.sha256(_read(path)).hexdigest() for paths in _find(folder).values() for path in paths}
-
-
 def _find(folder: Path) -> dict[str, list[Path]]:
     """Return the paths of each of the four files (by stem) in a folder: .gz, plain, or both.
 
@@ -128,11 +116,8 @@ def _find(folder: Path) -> dict[str, list[Path]]:
         if stem in found and path.is_file():
             found[stem].append(path)
     if not all(found.values()):
-        names = [f"{path.name}/" if path.is_dir() else path.name for path in paths[:NAMES_LISTED]]
-        more = f" and {len(paths) - NAMES_LISTED} more" if len(paths) > NAMES_LISTED else ""
-        raise DataError(
-            f"{expected}, found {', '.join(names) or 'an empty folder'}{more}. Rename the files, or name their folder."
-        )
+        names = listed(f"{path.name}/" if path.is_dir() else path.name for path in paths)
+        raise DataError(f"{expected}, found {names}. Rename the files, or take {formats.EXPECTED}.")
     return found
 
 
@@ -251,10 +236,6 @@ class _ProgressBar:
     def update(self, size: int) -> None:
         """Add ``size`` bytes: pooch passes the size of its buffer, even if less has arrived."""
         self._done += size
-        if self._done > idx.LARGEST:
-            raise DataError(
-                f"{self._address}: expected at most {idx.LARGEST:,} bytes, received more. Take another source."
-            )
         done = min(self._done, self.total or self._done)
         self._reporter.transfer(urlsplit(self._address).path.rpartition("/")[2], done, self.total or None)
 

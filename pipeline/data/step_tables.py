@@ -1,7 +1,7 @@
 """Tables with one row per step (Parquet or CSV): an id, perhaps a time, a label, and features, which are numbers."""
 
+import re
 from collections.abc import Mapping
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,16 +36,13 @@ def find(folder: Path) -> dict[str, list[Path]]:
     Raises:
         DataError: a part is there twice, or there is only a test part.
     """
-    found: dict[str, list[Path]] = {}
-    for part, suffix in product(("train", "test"), (".csv", ".parquet")):
-        if (path := folder / f"{part}{suffix}").is_file():
-            found.setdefault(part, []).append(path)
-    for paths in found.values():
-        if len(paths) > 1 or "train" not in found:
-            raise DataError(
-                f"{folder}: expected one table train.csv or train.parquet, and at most one test.csv or test.parquet, "
-                f"received {listed(path.name for path in paths)}."
-            )
+    paths = [path for path in sorted(folder.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
+    found = {path.stem: [path] for path in paths}
+    if len(found) < len(paths) or (found and "train" not in found):
+        raise DataError(
+            f"{folder}: expected one table train.csv or train.parquet, and at most one test.csv or test.parquet, "
+            f"received {listed(path.name for path in paths)}."
+        )
     return found
 
 

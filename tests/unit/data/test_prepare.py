@@ -333,14 +333,6 @@ def test_a_folder_without_the_files_makes_no_data_dir(desk: Desk) -> None:
     assert not desk.data_dir.exists()
 
 
-def test_files_that_do_not_fit_together_are_not_processed(desk: Desk) -> None:
-    write(desk.folder, as_gz(small_set(TEST_LABELS=labels([0, 1]))))
-    desk.download()
-    with pytest.raises(DataError, match=f"^{TEST_LABELS}: expected 4 labels"):
-        desk.preprocess()
-    assert [] == everything_in(desk.data_dir / "processed")
-
-
 def test_a_raw_file_that_changed_is_not_processed(desk: Desk) -> None:
     desk.run()
     raw = desk.data_dir / "raw" / CUSTOM / TEST_LABELS
