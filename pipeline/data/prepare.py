@@ -50,7 +50,7 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
         else:
             raw = _obtained(settings, inputs, raw, reporter)
     if not settings.published and raw.name != settings.dataset:
-        reporter.note(f"The data from {shown(settings.source)} is not {settings.dataset}: it is called {raw.name}.")
+        reporter.note(f"The data from {shown(settings.source)} is called {raw.name}, by its content.")
     return raw
 
 

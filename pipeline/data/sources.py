@@ -35,6 +35,8 @@ def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFil
     if is_address(settings.source):
         return fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
     source, dataset = Path(settings.key), _chosen(settings)
+    if not source.exists():
+        raise DataError(f"source: expected {formats.EXPECTED}; received {source}, which does not exist.")
     if formats.recognise(source, dataset):
         columns, image_size = settings.columns or None, settings.image_size or None
         return formats.read(source, dataset=dataset, columns=columns, image_size=image_size), settings.key

@@ -7,7 +7,6 @@ computing the center of mass of the pixels, and translating the image so as to p
 "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86, 1998, section III.A).
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Box, Kind, as_numbers
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers
 from pipeline.settings import Order, Settings, option
 
 if TYPE_CHECKING:
@@ -187,9 +186,12 @@ class Images(Kind):
         imsave(written, example, cmap="gray_r", vmin=0, vmax=255, format="png", metadata={"Software": ""})
         return written.getvalue()
 
-    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
-        """Return every step."""
-        return np.broadcast_to(np.arange(steps), (len(examples), steps)), range(1, steps + 1), "steps read"
+    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
+        """Return the answers after each step."""
+        if not model.tells_by_step:
+            return None
+        answers = model.by_step(examples).argmax(axis=2)
+        return PartlyRead(answers, range(1, answers.shape[1] + 1), "steps read")
 
 
 def is_boxed(ink: NDArray[Any]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,34 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
     from matplotlib.axes import Axes
 
     from pipeline.settings import Settings
+
+class Answering(Protocol):
+    """What a kind asks of a model, see :class:`pipeline.tracking.classifier.Classifier`."""
+
+    @property
+    def tells_by_step(self) -> bool:
+        """Whether it has answers after each step."""
+
+    def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
+        """Return the answers to examples, (N, C)."""
+
+    def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the answers after each step, (N, T, C)."""
+
+
+class PartlyRead(NamedTuple):
+    """Answers of a model that reads K beginnings of each of N examples.
+
+    Attributes:
+        answers: the most probable class, (N, K).
+        read: how much of an example each beginning is, (K,).
+        what: the unit of that, such as "steps read".
+    """
+
+    answers: NDArray[np.intp]
+    read: Sequence[float]
+    what: str
+
 
 Box = tuple[float, float, float, float]
 """Left, right, bottom and top of a place in a pair of axes."""
@@ -120,13 +148,8 @@ class Kind(ABC):
         """Return a small picture of an example."""
 
     @abstractmethod
-    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
-        """Return the steps, from 0, at which answers to examples are compared: (N, K), K values of an axis, its label.
-
-        Args:
-            examples: N of them.
-            steps: T of the answers.
-        """
+    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
+        """Return what a model answers to N examples if it reads only their beginnings; None if it does not tell."""
 
 
 def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

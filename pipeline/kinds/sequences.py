@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Box, Kind, as_numbers
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers
 from pipeline.settings import Settings, option
 
 if TYPE_CHECKING:
@@ -160,8 +160,14 @@ class Sequences(Kind):
         figure.savefig(written, format="png", metadata={"Software": ""})
         return written.getvalue()
 
-    def read_so_far(self, examples: NDArray[Any], steps: int) -> tuple[NDArray[Any], Sequence[float], str]:
-        """Return the steps after a tenth, two tenths, … of each sequence."""
-        lengths = (~np.isnan(examples).all(axis=2)).sum(axis=1)
-        positions = np.ceil(lengths[:, np.newaxis] * TENTHS).astype(int) - 1
-        return positions, (100 * TENTHS).tolist(), "percent of the sequence read"
+    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead:
+        """Return the answers to the first tenth, two tenths, … of each sequence, which any model tells."""
+        ends = np.ceil(np.outer(TENTHS, self._lengths(examples))).astype(int)  # (10, N)
+        steps = np.arange(examples.shape[1])[:, np.newaxis]
+        parts = [np.where(steps < end[:, np.newaxis, np.newaxis], examples, np.nan) for end in ends]
+        answers = np.stack([model.probabilities(part).argmax(axis=1) for part in parts], axis=1)
+        return PartlyRead(answers, (100 * TENTHS).tolist(), "percent of the sequence read")
+
+    @staticmethod
+    def _lengths(examples: NDArray[Any]) -> NDArray[np.intp]:
+        return np.asarray((~np.isnan(examples).all(axis=2)).sum(axis=1))

@@ -73,6 +73,11 @@ class Classifier:
     step_by_step: StepByStep | None = None
 
     @property
+    def tells_by_step(self) -> bool:
+        """Whether it has answers after each step."""
+        return self.step_by_step is not None
+
+    @property
     def form(self) -> Images:
         """The form of the images that it reads.
 

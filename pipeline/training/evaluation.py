@@ -36,8 +36,7 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
     title = f"{run.name} on the test {data.kind.name} of {data.name}"
     _log_tables(run_id, data, probabilities)
     _log_figures(run_id, data, probabilities, title)
-    if model.step_by_step:
-        _log_steps(run_id, data, model, title)
+    _log_partly_read(run_id, data, model, title)
     results = _calibration(labels, probabilities, model.temperature) | {
         schema.TEST_COST: metrics.cost(labels, probabilities),
         schema.TEST_MACRO_F1: macro_f1,
@@ -76,16 +75,19 @@ def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
     }
 
 
-def _log_steps(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
-    """Log the accuracy on the test examples if reading ended earlier."""
-    labels, right = np.asarray(data.test.labels), []
-    for start in range(0, len(labels), CHUNK):
-        examples = data.test.examples[start : start + CHUNK]
-        answers = model.by_step(examples).argmax(axis=2)  # (N, T)
-        steps, so_far, what = data.kind.read_so_far(examples, answers.shape[1])
-        right.append(np.take_along_axis(answers, steps, axis=1) == labels[start : start + CHUNK, np.newaxis])
+def _log_partly_read(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
+    """Log the accuracy on the beginnings of the test examples, if the model tells."""
+    right = []
+    for start in range(0, len(data.test.labels), CHUNK):
+        part = slice(start, start + CHUNK)
+        partly = data.kind.partly_read(np.asarray(data.test.examples[part]), model)
+        if partly is None:
+            return
+        right.append(partly.answers == data.test.labels[part, np.newaxis])
     accuracies = np.concatenate(right).mean(axis=0)
-    store.log_figure(run_id, figures.accuracy_by_step(so_far, accuracies, what, title), schema.ACCURACY_BY_STEP)
+    store.log_figure(
+        run_id, figures.accuracy_by_step(partly.read, accuracies, partly.what, title), schema.ACCURACY_BY_STEP
+    )
 
 
 def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
