@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
 
     from pipeline.settings import Settings
 
+
 class Answering(Protocol):
     """What a kind asks of a model, see :class:`pipeline.tracking.classifier.Classifier`."""
 
@@ -85,6 +86,11 @@ class Kind(ABC):
     @abstractmethod
     def description(self) -> dict[str, Any]:
         """Return what restores this record, as JSON has it."""
+
+    def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
+        """Return what MLflow shows of examples, beside their number and shape, as JSON has it."""
+        del examples
+        return {}
 
     @abstractmethod
     def checked(self, examples: ArrayLike) -> NDArray[Any]:

@@ -62,6 +62,11 @@ class Sequences(Kind):
         """Return what restores this record."""
         return asdict(self)
 
+    def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
+        """Return the names of the features, and the lengths of the shortest and the longest sequence."""
+        lengths = self._lengths(np.asarray(examples))
+        return {"features": self.features, "shortest": int(lengths.min()), "longest": int(lengths.max())}
+
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return sequences (N, T, F) as float32.
 

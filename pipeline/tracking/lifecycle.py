@@ -4,6 +4,7 @@ If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that on
 ``store.py``.
 """
 
+import json
 import os
 import platform
 import re
@@ -226,7 +227,10 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
         described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
-    return DatasetInput(Dataset(**described.to_dict()), [InputTag(schema.DATASET_CONTEXT, context)])
+    fields = described.to_dict()
+    profile = {"classes": data.class_names, **data.kind.profile(split.examples)}
+    fields["profile"] = json.dumps(json.loads(fields["profile"]) | profile)
+    return DatasetInput(Dataset(**fields), [InputTag(schema.DATASET_CONTEXT, context)])
 
 
 def processor() -> str:

@@ -77,17 +77,13 @@ def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
 
 def _log_partly_read(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
     """Log the accuracy on the beginnings of the test examples, if the model tells."""
-    right = []
-    for start in range(0, len(data.test.labels), CHUNK):
-        part = slice(start, start + CHUNK)
-        partly = data.kind.partly_read(np.asarray(data.test.examples[part]), model)
-        if partly is None:
-            return
-        right.append(partly.answers == data.test.labels[part, np.newaxis])
-    accuracies = np.concatenate(right).mean(axis=0)
-    store.log_figure(
-        run_id, figures.accuracy_by_step(partly.read, accuracies, partly.what, title), schema.ACCURACY_BY_STEP
-    )
+    parts = [slice(start, start + CHUNK) for start in range(0, len(data.test.labels), CHUNK)]
+    partly = [data.kind.partly_read(np.asarray(data.test.examples[part]), model) for part in parts]
+    told = [each for each in partly if each is not None]
+    if told:
+        right = np.concatenate([each.answers for each in told]) == np.asarray(data.test.labels)[:, np.newaxis]
+        figure = figures.accuracy_by_step(told[0].read, right.mean(axis=0), told[0].what, title)
+        store.log_figure(run_id, figure, schema.ACCURACY_BY_STEP)
 
 
 def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
