@@ -49,7 +49,9 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
             reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
         else:
             raw = _obtained(settings, inputs, raw, reporter)
-    if not settings.published and raw.name != settings.dataset:
+    for note in raw.notes:
+        reporter.note(note)
+    if not (settings.published or raw.class_names) and raw.name != settings.dataset:
         reporter.note(f"The data from {shown(settings.source)} is called {raw.name}, by its content.")
     return raw
 
@@ -77,8 +79,6 @@ def _obtained(settings: DataSettings, inputs: dict[str, str], intact: Stored | N
     of: dict[str, Any] = {"source": settings.request, "origin": origin, "inputs": inputs}
     if isinstance(files, Contents):
         raw = raw_data.keep_contents(root, files, **of)
-        for note in files.notes:
-            reporter.note(note)
     else:
         raw = raw_data.keep(root, settings.dataset if settings.published else raw_data.recognise(files), files, **of)
     reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")

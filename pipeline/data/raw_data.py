@@ -133,7 +133,7 @@ def keep_contents(root: Path, contents: Contents, *, source: str, origin: str, i
     digest = digests.of_texts(*contents.features, *contents.class_names, *map(_of_array, arrays.values()))
     stored = _stored(
         root, f"{contents.name}-{digest[: digests.SHORT]}", digest, source=source, origin=origin, inputs=inputs
-    ).model_copy(update={"features": contents.features, "class_names": contents.class_names})
+    ).model_copy(update={"features": contents.features, "class_names": contents.class_names, "notes": contents.notes})
     return stored.write(lambda incoming: write_arrays(incoming, arrays))
 
 

@@ -97,7 +97,7 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
             types = dict.fromkeys(texts, "str")
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
     except (OSError, ValueError) as error:  # of pyarrow's errors and pandas's, too
-        raise DataError(f"{path}: expected a whole Parquet or CSV file, received: {error}") from None
+        raise DataError(f"{path}: expected a whole Parquet or CSV file, received: {str(error).strip()}.") from None
     needed = texts if names["time"] == "time" else [*texts, names["time"]]
     if not set(needed) <= set(table):
         raise DataError(

@@ -38,6 +38,7 @@ class Stored(BaseModel):
         features: of sequences, the name of each number of a step.
         example: of processed data, what restores the record of the kind.
         class_names: one per label from 0; () where the raw data does not name them.
+        notes: of raw data, sentences of its reader for the user.
         files: the digest of each file, by name.
     """
 
@@ -55,6 +56,7 @@ class Stored(BaseModel):
     features: tuple[str, ...] = ()
     example: dict[str, Any] = {}
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     files: dict[str, str] = {}
 
     @classmethod

@@ -101,7 +101,7 @@ def test_custom_data_is_kept_plain_and_split(files: dict[str, bytes], tmp_path: 
     assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
     assert [
         f"Obtained {CUSTOM} from {desk.folder}, kept in {raw.folder}.",
-        f"The data from {desk.folder} is not mnist: it is called {CUSTOM}.",
+        f"The data from {desk.folder} is called {CUSTOM}, by its content.",
     ] == desk.notes
     data = desk.preprocess()
     assert [f"Preprocessed {CUSTOM} into {data.folder}: 18 train, 2 validation, 4 test images."] == desk.notes
@@ -190,6 +190,16 @@ def test_unchanged_data_is_skipped_and_each_file_read_once(desk: Desk, monkeypat
     kept = [path for path in hashed if path.is_relative_to(desk.data_dir)]
     assert (11, 11) == (len(kept), len(set(kept)))
     assert (first.folder, ["seconds_download", "seconds_preprocess"]) == (second.folder, list(seconds))
+
+
+def test_a_test_part_that_is_held_out_is_reported_each_time(desk: Desk) -> None:
+    table = desk.folder / "gestures.csv"
+    table.write_text("id,label,x\n" + "".join(f"{number},{number % 2},{number}\n" for number in range(40)))
+    note = f"{table} has no test part: a fifth of the examples (8 of 40), drawn with a fixed seed"
+    for position in (0, 1):
+        desk.download(str(table))
+        assert position == desk.skipped
+        assert [True] == [each.startswith(note) for each in desk.notes if "Obtained" not in each][position:]
 
 
 def test_changed_inputs_are_not_skipped(desk: Desk) -> None:
