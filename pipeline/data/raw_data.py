@@ -25,6 +25,9 @@ from pipeline.errors import DataError
 if TYPE_CHECKING:
     from pipeline.settings import DataSettings
 
+CODE = ("data/raw_data.py", "data/formats.py")
+"""The modules that, with all that they import, decide the content of a raw folder."""
+
 
 @dataclass(frozen=True)
 class RawFile:
@@ -104,7 +107,7 @@ def _part(raw: Stored, part: str) -> Part:
 
 def code() -> str:
     """Return the digest of the code that decides the content of a raw folder."""
-    return digests.of_code("data/raw_data.py")
+    return digests.of_code(*CODE)
 
 
 def keep(

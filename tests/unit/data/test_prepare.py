@@ -1,6 +1,5 @@
 """The stages download and preprocess: what they make, what they skip, and what they leave behind when they fail."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import digests
-from pipeline.data import idx, prepare, sources
+from pipeline.data import idx, prepare, raw_data, sources
 from pipeline.data.datasets import CATALOGUE
 from pipeline.data.splits import DataSet
 from pipeline.data.stored import Stored
@@ -244,21 +243,11 @@ def test_data_has_the_origin_of_the_source_that_was_named(desk: Desk, tmp_path: 
         assert str(source) == prepare.prepared(desk.settings(str(source)), Remembering())[0].source
 
 
-def test_two_processes_do_not_disturb_each_other(desk: Desk) -> None:
-    desks = [Desk(desk.folder, desk.data_dir) for _ in range(2)]
-    threads = [threading.Thread(target=each.download) for each in desks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    done = [note.split()[0] for each in desks for note in each.notes]
-    assert [1, 1] == [done.count("Obtained"), done.count("Skipped")]
-
-
 def test_only_code_that_decides_the_kept_files_is_in_their_digest() -> None:
     common = {"data/contents.py", "data/datasets.py", "data/idx.py", "data/raw_data.py", "data/stored.py"}
     of_the_package = {"digests.py", "disk.py", "errors.py"}
-    assert common | of_the_package == set(digests.closure("data/raw_data.py"))
+    readers = {"data/formats.py", "data/readers.py", "data/step_tables.py"}
+    assert common | of_the_package | readers == set(digests.closure(*raw_data.CODE))
     processed = {"data/processed.py", "data/splits.py", "settings.py", "cells.py", "machine.py"}
     processed |= {f"kinds/{name}.py" for name in ("augmentation", "images", "kind", "known", "sequences")}
     assert common | of_the_package | processed == set(digests.closure("data/processed.py"))
@@ -349,24 +338,6 @@ def test_a_raw_file_that_changed_is_not_processed(desk: Desk) -> None:
     raw.write_bytes(idx.encode(np.zeros(4, np.uint8)))
     with pytest.raises(DataError, match=f"^{raw}: expected the digest .* Run `pipeline download` again"):
         desk.preprocess()
-
-
-def test_an_interruption_leaves_what_was_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.run()
-    write(desk.folder, as_gz(small_set(TRAIN_IMAGES=images(20, start=1))))
-    before, written = desk.content, list[Path]()
-    write_bytes = Path.write_bytes
-
-    def interrupted(path: Path, content: bytes) -> int:
-        written.append(path)
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        return write_bytes(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        desk.download()
-    assert before == desk.content
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full, as Linux has one")

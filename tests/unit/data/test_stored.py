@@ -39,12 +39,6 @@ def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
     assert [f"Waiting for another process that works in {tmp_path}."] == reporter.notes
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    write(tmp_path / ".incoming-1", {"half": b""})
-    with stored.locked(tmp_path, Remembering()):
-        assert [".lock"] == [path.name for path in tmp_path.iterdir()]
-
-
 @pytest.mark.parametrize(("root", "reason"), [("file/raw", "Not a directory"), ("", ".*directory")])
 def test_a_data_dir_that_cannot_be_written_is_refused(tmp_path: Path, root: str, reason: str) -> None:
     write(tmp_path, {"file": b""})
