@@ -91,7 +91,8 @@ class Sequences(Kind):
             UsageError: a parameter is for images only.
         """
         for name in ("augmentation", "order", "steps"):
-            if (received := getattr(settings, name)) != WITHOUT_EFFECT[name]:
+            received = getattr(settings, name)
+            if received != WITHOUT_EFFECT[name] and (name, received) != ("steps", self.longest):  # as a run logs it
                 instead = f"Take {option('jitter', 0.1)} instead" if name == "augmentation" else "Leave it out"
                 raise UsageError(
                     f"{name}: expected {WITHOUT_EFFECT[name]} for sequences, received {received}, which is for images. "
