@@ -64,7 +64,7 @@ def files_of(source: Path, dataset: str | None = None) -> list[Path]:
 
 
 def read(
-    source: Path, *, dataset: str | None = None, columns: str | None = None, image_size: str | int | None = None
+    source: Path, *, dataset: str | None = None, columns: str | None = None, image_size: int | None = None
 ) -> Contents:
     """Return what a source holds.
 
@@ -72,7 +72,7 @@ def read(
         source: a file or folder.
         dataset: the name of one of several data sets in a folder; elsewhere a name for what there is.
         columns: of a table, the names of the columns that are no features: ``id=…,time=…,label=…``.
-        image_size: of a folder of images, the size to which they are scaled.
+        image_size: of a folder of images, the side in pixels to which they are scaled.
 
     Raises:
         DataError: the source has none of the formats, is damaged, or is not fit for training.

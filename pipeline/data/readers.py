@@ -178,22 +178,17 @@ def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
-def read_images(folder: Path, paths: Sequence[Path], image_size: str | int | None) -> RawPart:
+def read_images(folder: Path, paths: Sequence[Path], size: int | None) -> RawPart:
     """Return images in grey, whose labels are the names of the folders that they are in.
 
     Args:
         folder: the source, for errors and ids.
         paths: of the images.
-        image_size: to which all are scaled: the side of a square, or ``HxW``; None: they have one size.
+        size: the side, in pixels, of the square to which all are scaled; None: they have one size.
 
     Raises:
         DataError: a file is not a whole image, or has another size than the first.
-        UsageError: ``image_size`` is no size.
     """
-    match = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", str(image_size))
-    if image_size is not None and not match:
-        raise UsageError(f"image_size: expected pixels such as 28, or HxW such as 28x32, received {image_size!r}.")
-    size = (int(match[1]), int(match[2] or match[1])) if match else None
     images: list[Array] = []
     for path in paths:
         images.append(_read_image(path, size))
@@ -212,7 +207,7 @@ def read_images(folder: Path, paths: Sequence[Path], image_size: str | int | Non
     )
 
 
-def _read_image(path: Path, size: tuple[int, int] | None) -> Array:
+def _read_image(path: Path, size: int | None) -> Array:
     """Return an image in grey, uint8 (H, W), turned the way its camera was held."""
     from PIL import Image, ImageOps
 
@@ -224,4 +219,4 @@ def _read_image(path: Path, size: tuple[int, int] | None) -> Array:
             grey = image.convert("L")
     except Exception as error:  # the decoders of Pillow raise errors of all kinds
         raise DataError(f"{path}: expected a PNG or JPEG image, received one that cannot be read: {error}.") from None
-    return np.asarray(grey.resize(size[::-1]) if size else grey)
+    return np.asarray(grey.resize((size, size)) if size else grey)
