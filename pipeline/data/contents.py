@@ -105,9 +105,7 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     Raises:
         DataError: examples that cannot be trained on, or parts that do not fit together; says which and why.
     """
-    for raw in parts.values():
-        _check_counts(raw, parts["train"])
-    class_names = _class_names(parts)
+    class_names = classes(parts)
     if "test" not in parts:
         parts, note = _with_test_part(parts)
         notes = (*notes, note)
@@ -139,7 +137,7 @@ def lengths(examples: Array) -> NDArray[np.intp]:
 def _check_counts(part: RawPart, train: RawPart) -> None:
     """Check that a part has examples with a label each, with as many features, or pixels, as the training part."""
     if not part.examples.size:
-        raise DataError(f"{part.source}: expected at least one example of one step, received none.")
+        raise DataError(f"{part.source}: expected at least one example that is not empty, received none.")
     if len(part.examples) != len(part.labels):
         raise DataError(
             f"{part.source}: expected a label for each of {len(part.examples):,} examples, "
@@ -151,8 +149,15 @@ def _check_counts(part: RawPart, train: RawPart) -> None:
         raise DataError(f"{part.source}: expected {expected} {what} as in {train.source}, received {received}.")
 
 
-def _class_names(parts: Mapping[str, RawPart]) -> tuple[str, ...]:
-    """Return the names of the classes in natural order."""
+def classes(parts: Mapping[str, RawPart]) -> tuple[str, ...]:
+    """Return the labels of the training and validation parts in natural order, each once.
+
+    Raises:
+        DataError: a part is empty, or has not as many labels as examples, or other features or sizes than the training
+            part; or there is one class.
+    """
+    for part in parts.values():
+        _check_counts(part, parts["train"])
     names = sorted({label for part, raw in parts.items() if part != "test" for label in raw.labels.tolist()})
     if len(names) < 2:  # noqa: PLR2004 - the fewest that can be told apart
         raise DataError(f"{parts['train'].source}: expected at least 2 classes, received only the label {names[0]!r}.")

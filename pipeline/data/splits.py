@@ -6,7 +6,6 @@ seed. The test split is the one that the data came with.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from pipeline import digests
-from pipeline.data.contents import Contents
+from pipeline.data.contents import Contents, RawPart, classes
 from pipeline.data.datasets import SPLIT_SEED, STEMS
 from pipeline.errors import DataError
 from pipeline.kinds.kind import Kind
@@ -91,37 +90,17 @@ def validate(contents: Contents, *, known_classes: int | None = None) -> None:
     Raises:
         DataError: counts or sizes that do not agree, too few images or classes, a label out of range.
     """
-    train_images, train_labels = contents.train.examples, contents.train.labels
-    test_images, test_labels = contents.test.examples, contents.test.labels
-    _check_counts(train_images, train_labels, STEMS[:2], least=2)
-    _check_counts(test_images, test_labels, STEMS[2:], least=1)
-    expected, received = (" × ".join(map(str, images.shape[1:])) for images in (train_images, test_images))
-    if 0 in train_images.shape or expected != received:
-        raise DataError(
-            f"{STEMS[2]}: expected images of at least one pixel, of one size in both files, "
-            f"received {expected} pixels in {STEMS[0]} and {received} here. Bring all images to one size."
-        )
-    if train_labels.min() == train_labels.max():
-        raise DataError(
-            f"{STEMS[1]}: expected labels of at least 2 classes, received only the label {train_labels[0]}. "
-            "Take data of several classes."
-        )
-    for name, labels in ((STEMS[1], train_labels), (STEMS[3], test_labels)):
-        if known_classes is not None and labels.max() >= known_classes:
+    parts = {
+        name: RawPart(source=stem, examples=part.examples, labels=part.labels, ids=np.arange(len(part.labels)))
+        for stem, (name, part) in zip(STEMS[::2], contents.parts.items(), strict=True)
+    }
+    classes(parts)
+    for stem, part in zip(STEMS[1::2], parts.values(), strict=True):
+        if known_classes is not None and part.labels.max() >= known_classes:
             raise DataError(
-                f"{name}: expected labels from 0 to {known_classes - 1}, received {labels.max()} "
-                f"at example {int(labels.argmax()):,}."
+                f"{stem}: expected labels from 0 to {known_classes - 1}, received {part.labels.max()} "
+                f"at example {int(part.labels.argmax()):,}."
             )
-
-
-def _check_counts(images: NDArray[Any], labels: NDArray[Any], names: Sequence[str], *, least: int) -> None:
-    if len(images) != len(labels):
-        raise DataError(
-            f"{names[1]}: expected {len(images):,} labels, one for each image in {names[0]}, "
-            f"received {len(labels):,}. Check that both files belong to the same data."
-        )
-    if len(images) < least:
-        raise DataError(f"{names[0]}: expected at least {least} images, received {len(images)}. Take more data.")
 
 
 def hold_out(labels: NDArray[Any], *, first: int | None = None) -> tuple[Indices, Indices]:

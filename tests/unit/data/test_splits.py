@@ -75,26 +75,19 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"TRAIN_LABELS": labels([0, 1] * 9)}, f"{TRAIN_LABELS}: expected 20 labels, one for each image .*received 18"),
-        ({"TRAIN_IMAGES": images(1_293)}, f"{TRAIN_LABELS}: expected 1,293 labels, one for each image .*received 20"),
-        ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_LABELS}: expected 4 labels, one for each image .*received 5"),
+        (
+            {"TRAIN_LABELS": labels([0, 1] * 9)},
+            f"{TRAIN_IMAGES}: expected a label for each of 20 examples.* 18",
+        ),
+        ({"TRAIN_IMAGES": images(1_293)}, f"{TRAIN_IMAGES}: expected a label for each of 1,293 examples, received 20"),
+        ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_IMAGES}: expected a label for each of 4 examples, received 5"),
         (
             {"TEST_IMAGES": images(4, 3, 2)},
-            f"{TEST_IMAGES}: expected images .*, received 2 × 3 pixels in {TRAIN_IMAGES} and 3 × 2 here",
+            f"{TEST_IMAGES}: expected 2 × 3 pixels as in {TRAIN_IMAGES}.* 3 × 2",
         ),
-        (
-            {"TEST_IMAGES": images(0), "TEST_LABELS": labels([])},
-            f"{TEST_IMAGES}: expected at least 1 images, received 0",
-        ),
-        (
-            {"TRAIN_IMAGES": images(1), "TRAIN_LABELS": labels([0])},
-            f"{TRAIN_IMAGES}: expected at least 2 images, received 1",
-        ),
-        (
-            {"TRAIN_IMAGES": images(20, 0, 3)},
-            f"{TEST_IMAGES}: expected images of at least one pixel, .* received 0 × 3",
-        ),
-        ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_LABELS}: expected labels of at least 2 classes, .* the label 3"),
+        ({"TEST_IMAGES": images(0), "TEST_LABELS": labels([])}, f"{TEST_IMAGES}: expected at least one example"),
+        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected at least one example that is not empty"),
+        ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_IMAGES}: expected at least 2 classes, .* only the label 3"),
     ],
 )
 def test_files_that_do_not_fit_together_are_refused(changes: dict[str, bytes], complaint: str) -> None:
