@@ -1,6 +1,6 @@
 """The known kinds, by name: a new kind is a module here and a line in this table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 
-KINDS: Mapping[str, Callable[..., Kind]] = {kind.name: kind for kind in (Images, Sequences)}
+KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Images, Sequences)}
 
 
 def of(examples: NDArray[Any], features: Sequence[str]) -> Kind:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 TENTHS = np.arange(1, 11) / 10
 """The fractions of a sequence at which its answers are compared."""
 
-DRAWN = 3.0
-"""Standard deviations from the mean that the drawing of a sequence shows."""
-
 WITHOUT_EFFECT = {"augmentation": "none", "augmented": 1.0, "distortion": 1.0, "order": "rows", "steps": 0}
 """The parameters that are for images only, and their defaults."""
 
@@ -146,12 +143,14 @@ class Sequences(Kind):
         return 0.6
 
     def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
-        """Draw a sequence as a line for each feature, in standard deviations from its mean."""
+        """Draw a sequence as a line for each feature, in standard deviations from its mean, as large as the box."""
         left, right, bottom, top = box
         steps = example[~np.isnan(example).all(axis=1)]
         scaled = (steps - np.asarray(self.mean)) / np.sqrt(np.maximum(self.variance, np.finfo(np.float32).tiny))
-        heights = bottom + (top - bottom) * (np.clip(scaled, -DRAWN, DRAWN) + DRAWN) / (2 * DRAWN)
-        axes.plot(np.linspace(left, right, len(steps)), heights, linewidth=0.9)
+        most = max(1.0, float(np.abs(scaled).max()))
+        heights = (bottom + top) / 2 + (top - bottom) / 2 * scaled / most
+        for number, line in enumerate(heights.T):
+            axes.plot(np.linspace(left, right, len(steps)), line, color=f"C{number % 10}", linewidth=0.9)
 
     def png(self, example: NDArray[Any]) -> bytes:
         """Return a drawing of a sequence."""

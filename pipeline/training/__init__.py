@@ -1,6 +1,6 @@
 """One training as an MLflow run: train, evaluate, save checkpoints, resume after an interruption.
 
 In: settings and data. Out: an MLflow run that has ended.
-Imports: cells, custom_cells, data, digests, disk, errors, evaluation, machine, model, progress, recipes, records,
-settings, startup, tracking.
+Imports: cells, custom_cells, data, digests, disk, errors, evaluation, kinds, machine, model, progress, recipes,
+records, settings, startup, tracking.
 """

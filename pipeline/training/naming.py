@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from pipeline import cells, recipes
+from pipeline.kinds.known import KINDS
 from pipeline.settings import DATA_PARAMETERS, Settings
 
 SHORT = {
@@ -65,4 +66,5 @@ def _configuration(settings: Settings, dataset: str) -> str:
 
 def _unusual(dataset: str, recipe: str) -> list[str]:
     """Return those of the two that are not the default."""
-    return [value for value, default in ((dataset, Settings.dataset), (recipe, Settings.recipe)) if value != default]
+    defaults = {Settings.dataset, *(kind.recipe for kind in KINDS.values())}
+    return [value for value in (dataset, recipe) if value not in defaults]
