@@ -130,7 +130,7 @@ def _parameter(field: str, hint: Any, default: object, *, several: bool) -> Opti
     return Option(
         name,
         str | None,
-        text if default is MISSING else f"{text} Default: {default}.",
+        text if default in (MISSING, "") else f"{text} Default: {default}.",
         panel=PANELS[0 if field in DATA_PARAMETERS else 1 if field in NETWORK_PARAMETERS else 2],
         metavar=f"<{kind}{',…' if several else ''}>",
         choices=choices,
@@ -142,21 +142,31 @@ ONE_RUN = Takes(Settings, recipes.resolve)
 MANY_RUNS = Takes(Settings, grid.grid, several=True)
 UNCHECKED = Takes(Settings, dict)
 
-RESUME = Option("resume", str | None, "Id of an interrupted run to resume; its parameters are taken from the run.")
-NEW = Option("new", bool, "A new run, even if the same one is finished (reused) or interrupted (resumed).", False)
-IGNORE_MEMORY = Option("force", bool, "Training even if the memory is estimated to be too small.", False)
-REGISTER = Option("register", str | None, "Name to register the model under; it becomes champion if it is better.")
+RESUME = Option("resume", str | None, "ID of an interrupted run to resume, with its parameters.")
+NEW = Option("new", bool, "Always a new run, instead of reusing a finished one or resuming an interrupted one.", False)
+IGNORE_MEMORY = Option("force", bool, "No check whether the network fits into memory.", False)
+REGISTER = Option(
+    "register", str | None, "Name under which the model is registered; it becomes champion if it is better."
+)
 WORKERS = Option(
     "workers", int | None, "Number of runs trained in parallel. Default: what cores and memory allow.", least=1
 )
 ON = Option("on", str, "Where to run: local, ray (the cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
-TRUST = Option("trust", bool, "Permission to run the code of a model that this pipeline has not made.", False)
+TRUST = Option("trust", bool, "Permission to run code from a model that this pipeline did not create.", False)
 MODEL = Option("model", str, "Address of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
 DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
 AS_JSON = Option("as_json", bool, "Output as JSON.", False, flag="json")
-BY_STEP = Option("by_step", bool, "Answers after each time step, into --output.", False)
-COLUMN = Option("column", str | None, "Column of Parquet files with the pixels. Default: the only one that can be.")
-PATHS = Option("paths", list[str], "Pictures, IDX and Parquet files, and folders of them.", REQUIRED, positional=True)
+BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
+COLUMN = Option(
+    "column", str | None, "Parquet column that holds the pixels. Default: the only column that can hold them."
+)
+PATHS = Option(
+    "paths",
+    list[str],
+    "Files to classify, or folders of them: pictures, IDX, Parquet, or sequences (docs/predict.md).",
+    REQUIRED,
+    positional=True,
+)
 
 TRAIN, STEPS, MODELS, UPKEEP = "Train and compare", "Single steps", "Use a model", "Maintenance"
 
@@ -177,8 +187,8 @@ _TABLE = [
     Command(
         "compare",
         TRAIN,
-        "Train several cells with several seeds and report the best.\n\nEvery parameter except those of the data takes "
-        "several values, separated by commas; 1-5 is a range of whole numbers.",
+        "Train several cells with several seeds and report the best.\n\nOptions under Network and Training take several "
+        "values, separated by commas; 1-5 is a range of whole numbers.",
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
             "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
@@ -188,8 +198,12 @@ _TABLE = [
             WORKERS,
             ON,
             REGISTER,
-            Option("against", str | None, "Model or run that the best must not be worse than; else exit code 3."),
-            Option("dry_run", bool, "Only a list of the runs, and how long they take.", False),
+            Option(
+                "against",
+                str | None,
+                "Model or run to check against: exit code 3 if the recommended one is significantly worse.",
+            ),
+            Option("dry_run", bool, "No training: only a list of the runs and their estimated time.", False),
         ],
         MANY_RUNS,
         result=results.Comparison,
@@ -197,8 +211,8 @@ _TABLE = [
     Command(
         "search",
         TRAIN,
-        "Search for better parameters and confirm the best ones.\n\nOnly what a --range names is searched; every other "
-        "parameter is as in `train`. --cell takes several, separated by commas.",
+        "Search for better parameters and confirm the best ones.\n\nOnly parameters with a --range are searched. "
+        "--cell takes several cells, separated by commas.",
         [
             "pipeline search --cell gru --trials 30",
             "pipeline search --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256 --seconds 1800",
@@ -208,13 +222,19 @@ _TABLE = [
             Option(
                 "ranges",
                 list[str] | None,
-                "Values to search, once per parameter: name=low..high, name=low..high:log or name=value,value. "
+                "Range of a parameter, one --range for each: name=low..high, name=low..high:log or name=value,value. "
                 "Default: see docs/search.md.",
                 flag="range",
             ),
             Option("trials", int | None, "Maximum number of trials. Default: 30.", least=1),
             Option("seconds", int | None, "Time limit in seconds for starting new trials. Default: none.", least=1),
-            Option("confirm", int, "Number of new seeds to compare best trial and start with; 0: none.", 3, least=0),
+            Option(
+                "confirm",
+                int,
+                "Number of new seeds for the final test of the best trial against the start; 0: no test.",
+                3,
+                least=0,
+            ),
             WORKERS,
             ON,
             REGISTER,
@@ -232,13 +252,15 @@ _TABLE = [
             "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
         ],
         [
-            Option("parent", str | None, "Id of the run of a comparison, whose runs are reported."),
-            Option("filter", str | None, "MLflow filter of runs instead, such as \"params.epochs = '30'\"."),
-            Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
+            Option("parent", str | None, "ID of the comparison to report."),
+            Option(
+                "filter", str | None, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."
+            ),
+            Option("output", Path, "Output folder for the page, its tables and figures.", Path("report")),
             Option(
                 "form",
                 Literal["markdown", "csv", "json", "latex"] | None,
-                "Format of the report as one text.",
+                "Print the tables in this format.",
                 flag="format",
             ),
         ],
@@ -255,8 +277,8 @@ _TABLE = [
     Command(
         "download",
         STEPS,
-        "Download the four IDX files of a data set and verify them.",
-        ["pipeline download --source ~/my-images"],
+        "Download a data set, or read your own, and verify it.",
+        ["pipeline download --source gestures.parquet"],
         takes=DATA,
         module="data",
         result=attrgetter("folder"),
@@ -264,7 +286,7 @@ _TABLE = [
     Command(
         "preprocess",
         STEPS,
-        "Validate the downloaded files and split them for training.",
+        "Split the data into training, validation and test parts.",
         ["pipeline preprocess --dataset digits"],
         takes=DATA,
         module="data",
@@ -282,9 +304,9 @@ _TABLE = [
     Command(
         "evaluate",
         STEPS,
-        "Evaluate the model of a run on the test images.",
+        "Evaluate the model of a run on the test data.",
         ["pipeline evaluate --run-id RUN_ID"],
-        [Option("run_id", str, "Id of the run whose model is evaluated.", REQUIRED, positional=True), TRUST],
+        [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True), TRUST],
         DATA,
         module="run",
         result=results.RunResult,
@@ -295,17 +317,17 @@ _TABLE = [
         "Register the model of a run; make it champion if it is better.",
         ["pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru"],
         [
-            Option("run_id", str | None, "Id of the run whose model is registered.", positional=True),
+            Option("run_id", str | None, "ID of the run whose model is registered.", positional=True),
             Option("name", str | None, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
-            Option("force", bool, "Promotion even if it is not better, or was trained on other data.", False),
-            Option("rollback", bool, "Return to the previous champion of --name.", False),
+            Option("force", bool, "Promotion even if the model is not better, or was trained on other data.", False),
+            Option("rollback", bool, "Restore the previous champion of --name.", False),
             TRUST,
         ],
     ),
     Command(
         "predict",
         MODELS,
-        "Classify images: label, probability and runner-up of each.",
+        "Classify images or sequences: label, probability and runner-up.",
         [
             "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
@@ -315,7 +337,9 @@ _TABLE = [
             PATHS,
             MODEL,
             Option(
-                "output", str | None, "CSV or Parquet file for the answers; or a folder, with a file for each input."
+                "output",
+                str | None,
+                "Output file (.csv or .parquet), or a folder for one file per input. Default: the terminal.",
             ),
             AS_JSON,
             BY_STEP,
@@ -327,16 +351,16 @@ _TABLE = [
     Command(
         "serve",
         MODELS,
-        "Serve a model over HTTP, with a page to draw digits on.",
+        "Serve a model over HTTP, with a page to try it on.",
         ["pipeline serve --model models:/mnist-gru@champion"],
         [
             MODEL,
-            Option("host", str, "Network interface to listen on; 0.0.0.0: all.", "127.0.0.1"),
+            Option("host", str, "Address to listen on; 0.0.0.0: all network interfaces.", "127.0.0.1"),
             Option("port", int, "Port to listen on; 0: any free one.", 5001),
             Option(
                 "allowed_hosts",
                 list[str] | None,
-                "Host name that clients may use, such as digits.example.com.",
+                "Host name under which clients may reach the server, such as digits.example.com.",
                 flag="allowed-host",
             ),
             TRUST,
@@ -354,7 +378,7 @@ _TABLE = [
         UPKEEP,
         "Remove files that are no longer needed; end abandoned runs.",
         ["pipeline clean --dry-run", "pipeline clean"],
-        [DATA_DIR, Option("dry_run", bool, "Only a list of what would be removed.", False)],
+        [DATA_DIR, Option("dry_run", bool, "No removal: only a list of what would be removed.", False)],
     ),
 ]
 

@@ -125,16 +125,14 @@ class DataSettings:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
     dataset: Annotated[
-        str, MinLen(1), Doc(f"Name of the data set: {', '.join(get_args(DatasetName))}, or one of those in the source.")
+        str, MinLen(1), Doc(f"Name of the data set: {', '.join(get_args(DatasetName))}, or one of several in --source.")
     ] = "mnist"
     source: Annotated[
         str,
         MinLen(1),
-        Doc("File, folder or base URL of images or sequences, see docs/data.md; mirrors: the published data set."),
+        Doc("Your own data: a file, folder or base URL, see docs/data.md; mirrors: the published data set."),
     ] = MIRRORS
-    columns: Annotated[
-        str, Doc("Columns of a table of steps, such as id=gesture,time=ms,label=kind. Default: id, time, label.")
-    ] = ""
+    columns: Annotated[str, Doc("Column names of a table of sequences. Default: id=id,time=time,label=label.")] = ""
     image_size: Annotated[
         int, Ge(0), Le(4_096), Doc("Side that image files are scaled to, in pixels; 0: as they are.")
     ] = 0
@@ -219,51 +217,52 @@ class Settings(DataSettings):
 
     given: ClassVar[Mapping[str, Any] | None] = None
 
-    recipe: Annotated[Recipe, Doc("Named set of defaults for the other options; see docs/recipes.md.")] = "tutorial"
+    recipe: Annotated[
+        Recipe, Doc("Named set of defaults, see docs/recipes.md; for sequences the default is sequences.")
+    ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
         Doc("Recurrent cell, or module:Class of a custom one; see docs/cells.md."),
     ] = "gru"
-    steps: Annotated[
-        int, Ge(-1), Doc("Number of time steps, a divisor of an image's pixels; 0: one per row, -1: one per pixel.")
-    ] = 0
+    steps: Annotated[int, Ge(-1), Doc("Number of time steps per image; 0: one per row, -1: one per pixel.")] = 0
     order: Annotated[
-        Order, Doc("Order of the pixels: rows, columns, rows in alternating directions, or random but fixed.")
+        Order, Doc("Order in which pixels are read; snake: rows in alternating directions, permuted: random but fixed.")
     ] = "rows"
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Number of hidden units per layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Number of stacked recurrent layers.")] = 1
-    direction: Annotated[Direction, Doc("Direction of reading, or both.")] = "forward"
+    direction: Annotated[Direction, Doc("Direction of reading: forward, or both directions.")] = "forward"
     initializer: Annotated[
         Initializer,
-        Doc("Initial recurrent weights; chrono, log-chrono: orthogonal, with gate biases for a memory of all steps."),
+        Doc("Initial recurrent weights; chrono and log-chrono also set gate biases for a long memory."),
     ] = "orthogonal"
-    activation: Annotated[Activation, Doc("Activation of the vanilla RNN; the other cells have tanh.")] = "tanh"
-    dropout: Annotated[
-        float, Ge(0), Lt(1), Doc("Dropout: fraction of the outputs of each recurrent layer set to 0 at random.")
-    ] = 0.0
-    learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule its maximum.")] = 0.001
-    schedule: Annotated[Schedule, Doc("Course of the learning rate: constant, or a cosine down to 0.")] = "constant"
+    activation: Annotated[Activation, Doc("Activation of the rnn cell; the others always use tanh.")] = "tanh"
+    dropout: Annotated[float, Ge(0), Lt(1), Doc("Dropout rate after each recurrent layer.")] = 0.0
+    learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule, its maximum.")] = 0.001
+    schedule: Annotated[Schedule, Doc("Learning-rate schedule; cosine falls to 0 at the last epoch.")] = "constant"
     warmup_epochs: Annotated[
-        float, Ge(0), Le(1_000_000), Doc("Number of epochs, or a part of one, in which the learning rate rises from 0.")
+        float,
+        Ge(0),
+        Le(1_000_000),
+        Doc("Length of the learning-rate warm-up from 0, in epochs; fractions are allowed."),
     ] = 0.0
-    weight_decay: Annotated[float, Ge(0), Doc("Decoupled decay of all weights except biases, as in AdamW.")] = 0.0
-    clip_norm: Annotated[float, Ge(0), Doc("Highest norm of all gradients together; 0: no clipping.")] = 0.0
+    weight_decay: Annotated[float, Ge(0), Doc("Decoupled weight decay, as in AdamW, of all weights except biases.")] = (
+        0.0
+    )
+    clip_norm: Annotated[float, Ge(0), Doc("Maximum global gradient norm; 0: no clipping.")] = 0.0
     ema: Annotated[
-        float, Ge(0), Lt(1), Doc("Momentum of a moving average of the weights, which is kept instead; 0: none.")
+        float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights that is evaluated and kept; 0: none.")
     ] = 0.0
     augmentation: Annotated[
         Augmentation,
-        Doc("Random changes of the images in each epoch: rotation, shift, scale (affine), deformation too (elastic)."),
+        Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms."),
     ] = "none"
-    augmented: Annotated[
-        float, Gt(0), Le(1), Doc("Fraction of the images that augmentation changes, chosen again in each epoch.")
-    ] = 1.0
-    distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength: a factor on its limits.")] = 1.0
+    augmented: Annotated[float, Gt(0), Le(1), Doc("Fraction of the images that are augmented in each epoch.")] = 1.0
+    distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength, as a factor.")] = 1.0
     jitter: Annotated[
-        float, Ge(0), Le(4), Doc("Noise added to sequences in training, in standard deviations of each feature.")
+        float, Ge(0), Le(4), Doc("Standard deviation of noise added to sequences, relative to each feature's own.")
     ] = 0.0
     label_smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("Fraction of each label that is spread over all classes, in the loss only.")
+        float, Ge(0), Lt(1), Doc("Label smoothing of the loss; reported costs are without it.")
     ] = 0.0
     epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training examples.")] = 30
     patience: Annotated[int, Ge(0), Le(1_000_000), Doc("Early-stopping patience in epochs; 0: no early stopping.")] = 0
@@ -276,7 +275,7 @@ class Settings(DataSettings):
         Ge(1),
         Le(16),
         Doc(
-            "Number of parts of a batch computed in parallel; costs repeat only for the same number. "
+            "Number of parts of a batch computed in parallel; results repeat exactly only for the same number. "
             "Default: cores, at most 4."
         ),
     ] = field(default_factory=default_shards)

@@ -81,7 +81,7 @@ def _explain(error: Exception) -> int:
 
 app = typer.Typer(
     cls=Group,
-    help="Train, compare and serve RNN, LSTM and GRU image classifiers with MLflow.",
+    help="Train, compare and serve RNNs, LSTMs and GRUs on images or sequences.",
     rich_markup_mode=None,  # to import and draw its boxes takes longer than all else of --help
     pretty_exceptions_enable=False,
 )

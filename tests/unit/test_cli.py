@@ -41,7 +41,7 @@ def options(name: str) -> dict[str, Any]:
 
 def test_help_fits_a_screen_and_says_first_what_the_tool_is_for() -> None:
     lines = invoke("--help").output.splitlines()
-    assert "Train, compare and serve RNN, LSTM and GRU image classifiers with MLflow." == lines[0]
+    assert "Train, compare and serve RNNs, LSTMs and GRUs on images or sequences." == lines[0]
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
     assert COMMANDS.keys() == {line.split()[0] for line in lines if line.startswith("  ")}
@@ -50,7 +50,10 @@ def test_help_fits_a_screen_and_says_first_what_the_tool_is_for() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_shows_each_option_with_its_default_once_and_examples(name: str) -> None:
     text = " ".join(invoke(name, "--help").output.split())
-    defaults = {field.name: str(field.default) for field in fields(Settings)} | {"shards": "cores, at most 4"}
+    defaults = {field.name: str(field.default) for field in fields(Settings)} | {
+        "shards": "cores, at most 4",
+        "columns": "id=id,time=time,label=label",
+    }
     defaults |= COMPARED if name == "compare" else {}
     for option, parameter in options(name).items():
         assert parameter.help[0].isupper()
