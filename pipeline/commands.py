@@ -187,8 +187,8 @@ _TABLE = [
     Command(
         "compare",
         TRAIN,
-        "Train several cells with several seeds and report the best.\n\nOptions under Network and Training take several "
-        "values, separated by commas; 1-5 is a range of whole numbers.",
+        "Train several cells with several seeds and report the best.\n\nOptions under Network and Training take several"
+        " values, separated by commas; 1-5 is a range of whole numbers.",
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
             "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
