@@ -174,7 +174,7 @@ def test_the_entry_point_searches(told: str, data: tuple[str, str], entry_point:
     ("arguments", "said"),
     [
         (("--range", "lerning_rate=1..2"), "Did you mean learning_rate?"),
-        (("--range", "dropout=0.5..0.1"), "that ascends"),
+        (("--range", "dropout=0.5..0.1"), "with LOW below HIGH"),
         (("--range", "dropout=0..0.5", "--dropout", "0.1"), "expected a value or a range, received both"),
         (("--trials", "0"), "trials"),
         (("--cell", "gru,gru"), "expected each cell once"),
