@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pipeline.comparison.formatting import points
-from pipeline.comparison.grouping import Group
+from pipeline.comparison.grouping import Group, points
 from pipeline.comparison.report_data import ReportData
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
@@ -34,8 +33,6 @@ _LETTERS = 34  # of a line of a label, and of all labels in one row of a legend
 _STEEP = 8  # largest error to smallest, from which on accuracies are drawn by their errors
 _FEWEST_ERRORS = 0.0005  # by which that axis ends beyond 100 %
 _ACCURACY_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
-_WIDE = 100  # highest to lowest value, from which on a logarithmic axis has ticks at the powers of ten alone
-_MOST_TICKS = 50  # with fewer, matplotlib draws none where it would have to leave some out
 _ROW, _LINE = 0.55, 0.19  # inches: of a row with one line of label, and of each further line
 
 
@@ -65,7 +62,7 @@ def dots(groups: Sequence[Group], metric: str, label: str, scale: float = 1) -> 
         look: dict[str, Any] = {"markersize": 6.5, "markeredgecolor": SURFACE, "markeredgewidth": 0.8, "zorder": 3}
         axes.plot(values, spots, label=group.label, **style | look | {"linestyle": ""})
         write_row(axes, row, group.label, group.text(metric))
-    axes.set_xlabel(label, fontsize=FONT_POINTS)
+    axes.set_xlabel(label)
     return figure
 
 
@@ -85,39 +82,29 @@ def differences(data: ReportData) -> Figure:
         axes.plot([100 * end for end in ends], [row] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
         axes.plot([100 * test.difference], [row], "o", color=colour, markersize=6)
         write_row(axes, row, label, points(test.difference))
-    axes.set_xlabel("difference (percentage points)", fontsize=FONT_POINTS)
+    axes.set_xlabel("difference (percentage points)")
     return figure
 
 
-def curves(groups: Sequence[Group], column: str, label: str) -> Figure:
+def curves(groups: Sequence[Group], column: str, label: str, scale: Callable[[Axes], None]) -> Figure:
     """Draw a column of the histories by epoch: the mean over seeds as a line, lowest to highest as a band."""
     figure, axes = chart(HEIGHT)
     for group, style in zip(groups, styles(groups), strict=True):
         values = group.history(column)
-        bounds = values.min(axis=1), values.max(axis=1)
-        axes.fill_between(values.index, *bounds, color=style["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=style["color"], alpha=0.2, lw=0)
         look: dict[str, Any] = style | {"marker": "", "linewidth": 1.8, "label": group.label}
         axes.plot(values.mean(axis=1), **look)
     figures.epoch_axis(axes, 1, max(len(group.history(column)) for group in groups))
-    axes.set_xlabel("epoch", fontsize=FONT_POINTS)
-    axes.set_ylabel(label, fontsize=FONT_POINTS)
-    place_legend(figure, *axes.get_legend_handles_labels())
+    axes.set_ylabel(label)
+    scale(axes)
+    place_legend(figure, axes)
     return figure
 
 
-def validation_accuracies(groups: Sequence[Group]) -> Figure:
-    """Draw the validation accuracy by epoch."""
-    figure = curves(groups, schema.VAL_ACCURACY, "validation accuracy (%)")
-    scale_accuracies(figure.axes[0])
-    return figure
-
-
-def training_costs(groups: Sequence[Group]) -> Figure:
-    """Draw the training cost by epoch."""
-    figure = curves(groups, schema.COST, "training cost (nats, log scale)")
-    figure.axes[0].set_yscale("log")
-    plain_logarithmic(figure.axes[0].yaxis)
-    return figure
+def scale_costs(axes: Axes) -> None:
+    """Make the upright axis a logarithmic one."""
+    axes.set_yscale("log")
+    plain_logarithmic(axes.yaxis)
 
 
 def scale_accuracies(axes: Axes) -> None:
@@ -140,9 +127,8 @@ def accuracy_by_seconds(data: ReportData) -> Figure:
         axes.plot(seconds, accuracies, markersize=4.5, alpha=0.5, **dot)
         axes.plot([seconds.mean()], [accuracies.mean()], markersize=9, label=group.label, zorder=3, **dot)
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"training {data.timing.noun} (s)", fontsize=FONT_POINTS)
-    axes.set_ylabel("test accuracy (%)", fontsize=FONT_POINTS)
-    place_legend(figure, *axes.get_legend_handles_labels())
+    axes.set(xlabel=f"training {data.timing.noun} (s)", ylabel="test accuracy (%)")
+    place_legend(figure, axes)
     return figure
 
 
@@ -204,7 +190,7 @@ CHARTS = (
         section="curves",
         title="Validation accuracy",
         caption=_BAND,
-        draw=lambda data: validation_accuracies(data.groups),
+        draw=lambda data: curves(data.groups, schema.VAL_ACCURACY, "validation accuracy (%)", scale_accuracies),
         applies=lambda data: data.has_curves,
     ),
     Chart(
@@ -212,7 +198,7 @@ CHARTS = (
         section="curves",
         title="Training cost",
         caption=_BAND,
-        draw=lambda data: training_costs(data.groups),
+        draw=lambda data: curves(data.groups, schema.COST, "training cost (nats, log scale)", scale_costs),
         applies=lambda data: data.has_curves,
     ),
     Chart(
@@ -239,8 +225,8 @@ def chart(height: float) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     figures.tidy(axes)
     axes.tick_params(labelsize=FONT_POINTS, labelcolor=INK, color=FAINT)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=FONT_POINTS)
     return figure, axes
 
 
@@ -265,14 +251,15 @@ def write_row(axes: Axes, row: int, label: str, value: str) -> None:
         "va": "bottom",
         "fontsize": FONT_POINTS,
         "color": INK,
+        "bbox": {"facecolor": SURFACE, "edgecolor": "none", "pad": 1},  # the line of no difference may pass there
     }
-    look["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # the line of no difference may pass there
     axes.annotate("\n".join(_wrapped(label)), (0, row - 0.25), ha="left", **look)
     axes.annotate(value, (1, row - 0.25), ha="right", **look)
 
 
-def place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def place_legend(figure: Figure, axes: Axes) -> None:
     """Put a legend above the axes, in as many columns as its labels leave room for."""
+    handles, labels = axes.get_legend_handles_labels()
     texts = ["\n".join(_wrapped(label)) for label in labels]
     columns = max(1, min(len(labels), _LETTERS // (max(map(len, labels)) + 4)))
     lines = max(text.count("\n") + 1 for text in texts) * math.ceil(len(labels) / columns)
@@ -284,7 +271,8 @@ def place_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) 
 def plain_logarithmic(axis: Any) -> None:
     """Write the ticks of a logarithmic axis as plain numbers, 0.05 instead of 5 × 10⁻²."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _WIDE * low else (1,), numticks=_MOST_TICKS))
+    # With fewer ticks allowed, matplotlib draws none where it would have to leave some out.
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=50))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

@@ -24,6 +24,17 @@ IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
 _LONG_SECONDS = 10
 
 
+def count_of(count: int, noun: str) -> str:
+    """Return such as '1 seed' and '3 seeds'."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def points(fraction: float) -> str:
+    """Return a difference of fractions in percentage points, with its sign: '+0.12', '−0.30', '0.00'."""
+    text = f"{100 * fraction:+.2f}".replace("-", "−")
+    return text if text.strip("+−") != "0.00" else "0.00"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """One finished and evaluated run.
@@ -57,7 +68,7 @@ class Result:
         """The seed of the initial weights and of the order of the images."""
         return int(self.params["seed"])
 
-    @property
+    @cached_property
     def class_names(self) -> list[str]:
         """The names of the classes."""
         return [column.removeprefix("p_") for column in self.answers.columns if column.startswith("p_")]

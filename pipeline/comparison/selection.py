@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pipeline.comparison import grouping
-from pipeline.comparison.formatting import count_of
-from pipeline.comparison.grouping import Group, Result
+from pipeline.comparison.grouping import Group, Result, count_of
 from pipeline.digests import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.evaluation import metrics

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline import recipes
-from pipeline.comparison import grouping, regression_check, report, selection
+from pipeline.comparison import grouping, pairwise_tests, report, selection
 from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
@@ -36,11 +36,11 @@ def compare(
             promotion.check_name(register)
         data, _ = prepare.prepared(trainings[0], reporter)
         trainings = [recipes.fitted(settings, data) for settings in trainings]
-        former = regression_check.reference(reference, data.digest) if reference else None
+        former = pairwise_tests.reference(reference, data.digest) if reference else None
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             finished = trained(trainings, data, reporter, parent=parent, count=count, executor=executor)
     if former is not None:
-        regression_check.check(parent, finished, former, str(reference), reporter, register=register)
+        pairwise_tests.check_regression(parent, finished, former, str(reference), reporter, register=register)
     if register is not None:
         promotion.promote(grouping.recommended(finished).best.run_id, register, reporter=reporter)
     reporter.result(lifecycle.where(parent, "the comparison"))

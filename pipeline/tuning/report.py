@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline import __version__
-from pipeline.comparison import page, report_data
+from pipeline.comparison import report as reports
+from pipeline.comparison import report_data
 from pipeline.comparison.charts import plain_logarithmic
 from pipeline.progress import Reporter
 from pipeline.tracking import schema, store
@@ -65,7 +66,7 @@ def files(result: SearchResult) -> dict[str, bytes]:
     """Return the page, its table as CSV and its charts as PNG, by file name."""
     rows = table(result)
     shown = [name for name in CHARTS if name != "parallel" or len(result.space.names) > 1]
-    drawn = {name: page.png(chart(name, result), dpi=150, bbox_inches="tight") for name in shown}
+    drawn = {name: reports.png(chart(name, result), dpi=150, bbox_inches="tight") for name in shown}
     copies = {"Markdown": report_data.as_text(rows, "markdown"), "CSV": report_data.as_text(rows, "csv")}
     charts = {f"{name}.png": content for name, content in drawn.items()}
     return {"search.html": _page(result, drawn, copies).encode(), "trials.csv": copies["CSV"].encode()} | charts
@@ -103,7 +104,7 @@ def chart(name: str, result: SearchResult) -> Figure:
 
 def _page(result: SearchResult, drawn: Mapping[str, bytes], copies: Mapping[str, str]) -> str:
     sources = {name: f"data:image/png;base64,{base64.b64encode(content).decode()}" for name, content in drawn.items()}
-    template = page.environment(Path(__file__).parent).get_template("search.html")
+    template = reports.environment(Path(__file__).parent).get_template("search.html")
     return template.render(
         result=result,
         charts=[(name, *CHARTS[name], source) for name, source in sources.items()],

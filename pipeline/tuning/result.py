@@ -12,8 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from pipeline.comparison import pairwise_tests
-from pipeline.comparison.formatting import count_of
-from pipeline.comparison.grouping import Group, configuration
+from pipeline.comparison.grouping import Group, configuration, count_of
 from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown

@@ -91,7 +91,7 @@ def written(command: Command, parent: str, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out where a test is about which runs are taken."""
-    monkeypatch.setattr("pipeline.comparison.page.files", tables)
+    monkeypatch.setattr("pipeline.comparison.report.files", tables)
 
 
 def tables(data: ReportData) -> dict[str, bytes]:

@@ -1,14 +1,16 @@
-"""Tables and texts of a report."""
+"""What a report shows: tables, texts, the recommendation, the conditions, and which times can be compared."""
 
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import pandas as pd
 import pytest
 
-from pipeline.comparison import formatting, grouping, report_data
+from pipeline.comparison import grouping, report, report_data
+from pipeline.comparison.grouping import Group
 from pipeline.comparison.report_data import Form, ReportData
 from tests.unit.result_fixtures import group, result, three_groups
 
@@ -86,8 +88,132 @@ def test_names_stay_in_their_cells() -> None:
 
 
 def test_numbers_as_they_are_written() -> None:
-    assert ["0.00", "0.0123", "12.3", "1,234"] == [
-        formatting.three_digits(each) for each in (0, 0.012345, 12.34, 1_234.5)
+    assert ["0.00", "0.0123", "12.3", "1,234"] == [report.three_digits(each) for each in (0, 0.012345, 12.34, 1_234.5)]
+    assert ["+0.12", "−0.30", "0.00"] == [grouping.points(fraction) for fraction in (0.0012, -0.003, -0.00001)]
+    assert ["0 seeds", "1 seed", "1,200 seeds"] == [grouping.count_of(count, "seed") for count in (0, 1, 1_200)]
+
+
+# --- the recommendation -----------------------------------------------------------------------------------------------
+
+
+def test_the_best_by_validation_is_taken_where_it_is_significantly_better() -> None:
+    gru, rnn = group("gru", *[range(10)] * 3, val=0.99), group("rnn", *[range(400)] * 3, val=0.6)
+    found = ReportData(groups=[rnn, gru]).recommendation
+    assert (gru, True, "Take gru") == (found.group, found.is_decided, found.headline)
+    assert found.reason.startswith(
+        "It leads on validation by 39.00 points. On the test images: gru better than rnn by "
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (3, "gru and rnn: no significant difference; 3 seeds can detect"),
+        (2, "gru and rnn: 2 seeds are too few to test; it takes at least 3, better 5."),
+    ],
+)
+def test_without_a_significant_difference_it_is_undecided_and_says_what_it_takes(seeds: int, said: str) -> None:
+    wrong = [range(100), range(40, 150), range(90)]
+    gru, rnn = group("gru", *wrong[:seeds], val=0.99), group("rnn", *wrong[::-1][:seeds], val=0.98)
+    found = ReportData(groups=[gru, rnn]).recommendation
+    assert (gru, False, "Undecided: gru leads") == (found.group, found.is_decided, found.headline)
+    assert said in found.sentence
+
+
+def test_a_leader_that_is_significantly_worse_on_the_test_images_is_not_taken() -> None:
+    gru, rnn = group("gru", *[range(300)] * 3, val=0.99), group("rnn", *[range(10)] * 3, val=0.98)
+    found = ReportData(groups=[gru, rnn]).recommendation
+    assert "Undecided: gru leads" == found.headline
+    assert "rnn better than gru by 29.00" in found.reason
+
+
+@pytest.mark.parametrize("accuracies", [(0.125, 0.104), (0.14, 0.09)])
+def test_accuracies_near_chance_recommend_nothing(accuracies: tuple[float, float]) -> None:
+    """A custom cell and gru with 12.5 % and 10.4 % of ten classes, from a user's report."""
+    classes, labels = [str(number) for number in range(10)], [number % 10 for number in range(1_000)]
+    groups = [
+        grouping.grouped(
+            result(cell, seed, wrong=range(round(1_000 * accuracy), 1_000), labels=labels, classes=classes)
+            for seed in range(3)
+        )[0]
+        for cell, accuracy in zip(("my_cells:MGU", "gru"), accuracies, strict=True)
     ]
-    assert ["+0.12", "−0.30", "0.00"] == [formatting.points(fraction) for fraction in (0.0012, -0.003, -0.00001)]
-    assert ["0 seeds", "1 seed", "1,200 seeds"] == [formatting.count_of(count, "seed") for count in (0, 1, 1_200)]
+    found = ReportData(groups=groups).recommendation
+    assert not found.is_decided
+    assert "Undecided: test accuracies are near chance" == found.headline
+
+
+def test_a_loser_near_chance_is_named() -> None:
+    gru, rnn = group("gru", *[range(10)] * 3, val=0.99), group("rnn", *[range(650)] * 3, val=0.3)
+    assert "Near chance: rnn. Train longer" in ReportData(groups=[gru, rnn]).recommendation.reason
+
+
+def test_one_configuration_is_compared_with_nothing() -> None:
+    assert "gru. There is nothing to compare it with." == ReportData(groups=[group("gru", [1])]).recommendation.sentence
+
+
+def test_among_equals_the_one_with_the_fewest_parameters_leads_whatever_the_test_images_say() -> None:
+    runs = [result("rnn", wrong=[0, 1, 2], parameters=10), result("gru", parameters=20)]
+    assert "rnn" == grouping.recommended(grouping.grouped(runs)).label
+
+
+# --- conditions and times ---------------------------------------------------------------------------------------------
+
+QUIET: Mapping[str, str] = {"cores": "2", "machine": "a CPU, 2 cores, no GPU"}
+
+
+def test_what_all_share_is_named_once_and_what_differs_for_each() -> None:
+    params = {"hidden_units": "128", "recipe": "accurate", "layers": "1", "augmentation": "affine"}
+    rates = (("rnn", "1e-3", "64"), ("lstm", "0.0025", "128"), ("gru", "0.0025", "128"))
+    groups = grouping.grouped(
+        result(cell, params=params | {"learning_rate": rate, "batch_size": size}, tags=QUIET)
+        for cell, rate, size in rates
+    )
+    conditions = dict(report_data.conditions(groups))
+    assert {
+        "Epochs": "2",
+        "Hidden units": "128",
+        "Learning rate": "0.001 (rnn); 0.0025 (lstm, gru)",
+        "Recipe": "accurate",
+        "Augmentation": "affine",
+        "Machine": "a CPU, 2 cores, no GPU",
+        "Commit of the code": "not recorded",
+    }.items() <= conditions.items()
+    assert "Layers" not in conditions  # it is the default
+
+
+def groups(*seconds: tuple[float, float | None], tags: Sequence[Mapping[str, str]] = (QUIET,)) -> list[Group]:
+    """Return a group with a seed for each pair of wall time and processor time."""
+    return grouping.grouped(
+        result(seed=seed, seconds=wall, cpu_seconds=processor, tags=tags[seed % len(tags)])
+        for seed, (wall, processor) in enumerate(seconds)
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([(60, 100), (58, 100), (65, 101)], ("train_seconds", "time", "Measured with 2 cores per run.")),
+        ([(60, None)], ("train_seconds", "time", "Measured with 2 cores per run.")),
+        ([(656, 260), (231, 230)], ("cpu_seconds", "processor time", "The machine was busy, so")),
+        ([(60, 100), (90, 101)], ("cpu_seconds", "processor time", "The machine was busy, so")),
+        ([(656, 260), (231, None)], ("train_seconds", "time", "Do not compare the times: the machine was busy.")),
+    ],
+)
+def test_on_a_busy_machine_processor_time_is_compared(
+    seconds: list[tuple[float, float | None]], expected: tuple[str, str, str]
+) -> None:
+    found = report_data.timing(groups(*seconds))
+    assert expected[:2] == found[:2]
+    assert found.note.startswith(expected[2])
+
+
+def test_with_a_gpu_processors_may_wait() -> None:
+    tags = {"cores": "2", "machine": "a CPU, 2 cores, a GPU"}
+    assert "train_seconds" == report_data.timing(groups((100, 30), tags=[tags])).metric
+
+
+@pytest.mark.parametrize("other", [{"cores": "1"}, {"machine": "another, 2 cores, no GPU"}])
+def test_times_with_other_cores_or_machines_are_not_compared(other: dict[str, str]) -> None:
+    found = report_data.timing(groups((60, 100), (60, 100), tags=[QUIET, {**QUIET, **other}]))
+    assert "machines or numbers of cores differ" in found.note

@@ -10,8 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from pipeline.comparison import charts, grouping, report_data
-from pipeline.comparison import page as pages
+from pipeline.comparison import charts, grouping, report, report_data
 from pipeline.comparison.grouping import Group
 from pipeline.comparison.report_data import ReportData
 from pipeline.kinds.images import Images
@@ -77,7 +76,7 @@ class Page(HTMLParser):
 
 def html_of(groups: list[Group], *, images: bool = True, failures: dict[str, str] | None = None) -> str:
     data = ReportData(groups=groups, png=png if images else None, failures=failures or {})
-    return pages.render(data, charts.drawn(data))
+    return report.render(data, charts.drawn(data))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +177,7 @@ def test_tests_of_pairs_are_listed_and_many_are_folded() -> None:
     four = [group(cell, *[range(5 * number, 50)] * 3) for number, cell in enumerate("abcd")]
     assert "<details>" not in html_of(four, images=False)
     five = ReportData(groups=[*four, group("e", *[range(30)] * 3)])
-    text = pages.render(five, {})
+    text = report.render(five, {})
     assert "6 other pairs" in text
     for test in five.tests:
         assert test.sentence in text
@@ -216,7 +215,7 @@ def test_charts_are_scalable_named_and_in_the_colours_of_the_page(page: Page, ht
     assert not re.search("#222222|#8a8a8a|#e4e4e4|#ffffff", html[html.index("<body>") :], re.IGNORECASE)
     assert "stroke: var(--grid)" in html
     assert "DejaVu" not in html
-    assert r'aria-label="\1 &lt;"' in pages.svg_element(Figure(figsize=(1, 1)), name="empty", description=r"\1 <")
+    assert r'aria-label="\1 &lt;"' in report.svg_element(Figure(figsize=(1, 1)), name="empty", description=r"\1 <")
 
 
 def test_tables_have_headers(page: Page) -> None:
@@ -246,11 +245,11 @@ def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(page: Page) 
     assert np.allclose(pixels[:, :, 0], 1 - IMAGES[3] / 255, atol=1.1 / 255)
     without = Page(html_of(three_groups(), images=False))
     assert [] == without.all("img")
-    assert "1 test image of 10. The images are not available" in without.text
+    assert "1 test image of 10. The test examples are not available" in without.text
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_chart() -> None:
-    files = pages.files(ReportData(groups=three_groups(), png=png))
+    files = report.files(ReportData(groups=three_groups(), png=png))
     names = {"test_accuracy", "differences", "validation_accuracy", "training_cost", "test_cost", "accuracy_by_seconds"}
     assert {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv", *(f"{name}.png" for name in names)} == set(
         files

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from pipeline.comparison import charts, report_data
-from pipeline.comparison import page as pages
+from pipeline.comparison import charts, report, report_data
 from pipeline.comparison.report_data import ReportData
 from tests.unit.result_fixtures import three_groups
 
@@ -31,7 +30,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(pages.render(DATA, charts.drawn(DATA)), encoding="utf-8")
+    file.write_text(report.render(DATA, charts.drawn(DATA)), encoding="utf-8")
     return file
 
 
@@ -121,8 +120,7 @@ ROWS = """() => [...document.querySelectorAll(".grid, .strip")].flatMap(grid => 
 })"""
 
 
-@pytest.mark.parametrize("width", [390, 800, 1400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (800, "light"), (1400, "dark")])
 def test_it_is_legible_on_every_screen(browser: Browser, file: Path, width: int, scheme: str) -> None:
     with browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme) as context:  # type: ignore[arg-type]
         page = context.new_page()
