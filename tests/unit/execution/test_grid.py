@@ -40,7 +40,7 @@ def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
         ({"learning_rate": "1e-3,0.001"}, "learning_rate: expected each value once"),
         ({"seeds": "5-1"}, "seeds: expected a range that ascends, such as 1-5, received '5-1'"),
         ({"seeds": "1-"}, "seed: expected a valid integer"),
-        ({"dataset": "mnist,digits"}, "dataset: expected 'mnist'"),
+        ({"dataset": "mnist,digits"}, "dataset: expected one of mnist"),
         ({"hidden_units": "0"}, "hidden_units: expected greater than or equal to 1"),
         ({"cell": "gru"}, "cell: expected cells, received cell='gru'"),
         ({"seed": 5, "cells": "gru"}, "seed: expected seeds, received seed=5"),
