@@ -297,7 +297,7 @@ def conditions(groups: Sequence[Group]) -> list[tuple[str, str]]:
         labels = table.groupby(name, sort=False).groups if name in table else {}
         if labels.keys() - {"", None if name in MAIN else defaults.get(name)}:
             texts = [
-                f"{value} ({', '.join(of)})" if len(labels) > 1 else value for value, of in labels.items() if value
+                f"{value} ({', '.join(of)})" if len(labels) > 1 else f"{value}" for value, of in labels.items() if value
             ]
             rows.append((name.replace("_", " ").capitalize(), "; ".join(texts)))
     results = [result for group in groups for result in group.results]
