@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.integration.conftest import environment
-from tests.patience import scaled
 from tests.unit.test_startup import TENSORFLOW_STARTS
 
 HEX = "[0-9a-f]{32}"
@@ -56,7 +54,6 @@ def pipeline(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
         env=inherited | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder / "site")} | variables,
         capture_output=True,
         text=True,
-        timeout=scaled(280),
         check=False,
     )
 
@@ -84,33 +81,11 @@ def test_a_run_says_what_it_does_and_nothing_else(first: subprocess.CompletedPro
     assert [] == [line for pattern, line in zip(RUN, lines, strict=True) if not re.fullmatch(pattern, line)]
 
 
-def test_quiet_leaves_the_results(first: subprocess.CompletedProcess[str], folder: Path) -> None:
-    done = pipeline(folder, "run", *SMALL, "--quiet", "--new")
-
-    assert [] == beyond_the_start(done.stderr)
-    accuracy, run = done.stdout.splitlines()
-    assert re.fullmatch(RUN[-2], accuracy)
-    assert re.fullmatch(RUN[-1], run)
-
-
-def test_verbose_lets_the_libraries_speak(folder: Path) -> None:
-    done = pipeline(folder, "doctor", "--verbose")
-
-    assert 0 == done.returncode
-    assert "This TensorFlow binary is optimized to use available CPU instructions" in done.stderr
-
-
-@pytest.mark.parametrize(("command", "closed"), [("predict", "2>&-"), ("train", "1>&-"), ("runs", "0<&- 1>&- 2>&-")])
-def test_closed_standard_streams_stop_no_command(
-    first: subprocess.CompletedProcess[str], folder: Path, command: str, closed: str
-) -> None:
+def test_closed_standard_streams_stop_no_command(first: subprocess.CompletedProcess[str], folder: Path) -> None:
     """As under cron, in a daemon, and with pythonw."""
-    Image.new("L", (8, 8), 255).save(folder / "it.png")
-    run_id = first.stdout.rpartition("Run ")[2].split()[0]
-    arguments = {"train": SMALL, "predict": ("it.png", "--model", f"runs:/{run_id}/model", "--output", "it.csv")}
-    words = [sys.executable, "-m", "pipeline", command, *arguments.get(command, ())]
-    shell = ["sh", "-c", f'"$0" "$@" {closed}', *words]
-    done = subprocess.run(shell, cwd=folder, capture_output=True, env=environment(), timeout=scaled(280), check=False)
+    words = [sys.executable, "-m", "pipeline", "train", *SMALL, "--new"]
+    shell = ["sh", "-c", '"$0" "$@" 0<&- 1>&- 2>&-', *words]
+    done = subprocess.run(shell, cwd=folder, capture_output=True, env=environment(), check=False)
     assert 0 == done.returncode, done.stderr
 
 

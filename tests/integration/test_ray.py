@@ -19,7 +19,6 @@ from sklearn.datasets import load_digits
 from pipeline.records import EpochRecord
 from tests import servers
 from tests.integration.conftest import PROJECT
-from tests.patience import scaled
 from tests.ray_fixtures import Nodes, two_nodes
 
 COMPARE = (
@@ -88,7 +87,7 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
 
 def ended(process: subprocess.Popen[bytes], place: Path) -> None:
     """Wait until a command has ended well."""
-    assert 0 == process.wait(scaled(120)), (place / "output.txt").read_text()
+    assert 0 == process.wait(), (place / "output.txt").read_text()
 
 
 def client() -> mlflow.MlflowClient:
@@ -183,7 +182,7 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     (parts / "bad.parquet").write_bytes(b"PAR1")
     command = ("predict", parts, "--model", f"runs:/{run.info.run_id}/model", "--output", "answers/", "--on", "ray")
 
-    assert 1 == begin(*command, data_dir=False).wait(250)
+    assert 1 == begin(*command, data_dir=False).wait()
 
     told = (folder / "output.txt").read_text()
     assert "Wrote 300 answers to 3 files" in told
@@ -196,19 +195,3 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     table = pa.concat_tables([pq.read_table(file) for file in files])
     assert expected.argmax(axis=1).tolist() == [int(label) for label in table["label"].to_pylist()]
     assert pytest.approx(expected.max(axis=1).tolist(), abs=1e-5) == table["probability"].to_pylist()
-
-
-def test_a_search_has_the_trials_that_it_has_on_one_machine(
-    cluster: tuple[Nodes, dict[str, Costs]], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = ("--dataset", "digits", "--epochs", 9, "--hidden-units", 8, "--shards", 2, "--workers", 1)
-    search = ("search", "--trials", 3, "--confirm", 0, "--range", "learning_rate=1e-3..3e-2:log", *small)
-    experiment, on_ray = os.environ["MLFLOW_EXPERIMENT_NAME"], begin(*search, "--on", "ray")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "searched")
-    ended(begin(*search), folder)
-    here = {run.info.run_name: costs(run) for run in trainings()}
-    ended(on_ray, folder)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", experiment)
-
-    assert {"gru-t1", "gru-t2", "gru-t3"} == here.keys()
-    assert here == {run.info.run_name: costs(run) for run in trainings()}

@@ -1,7 +1,6 @@
 """Trainings that are cut off, and go on in the same run to the numbers of one that was not."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from mlflow import MlflowClient
 
 from pipeline.tracking import models, store
 from pipeline.training import checkpoints
+from pipeline.training.locks import RunLocks
 from tests.integration.conftest import Command, run_id_in
 from tests.runs import new_run
 
@@ -35,23 +35,18 @@ def uninterrupted(command: Command) -> str:
     return run_id_in(command("run", *TRAIN).output)
 
 
-def begun(store: Path, *, seed: int, end: signal.Signals) -> str:
-    """Return a run whose process was ended by a signal after its first epochs."""
-    before = set((store / "data" / "checkpoints").glob("*"))
-    command = [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN), "--seed", str(seed), "--new"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch 2/8") for line in process.stdout)
-        process.send_signal(end)
-        process.stdout.read()
-    (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
-    return run_of(folder)
-
-
 @pytest.fixture(scope="module")
 def killed(store: Path, uninterrupted: str) -> str:
     """Return a run whose process was killed after its first epochs."""
-    return begun(store, seed=1, end=signal.SIGKILL)
+    before = set((store / "data" / "checkpoints").glob("*"))
+    command = [sys.executable, "-m", "pipeline", "run", *map(str, TRAIN), "--new"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 2/8") for line in process.stdout)
+        process.kill()
+        process.stdout.read()
+    (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
+    return run_of(folder)
 
 
 def run_of(folder: Path) -> str:
@@ -64,11 +59,28 @@ def folder_of(run_id: str, store: Path) -> Path:
     return store / "data" / "checkpoints" / mlflow.get_run(run_id).data.tags["checkpoint"]
 
 
+def test_a_run_without_its_checkpoint_or_with_a_process_at_it_is_refused_and_stays_as_it_is(
+    command: Command, killed: str, store: Path
+) -> None:
+    """The checkpoint may be on another machine, whose process trains it."""
+    before, folder = mlflow.get_run(killed).to_dictionary(), folder_of(killed, store)
+    folder.rename(store / "elsewhere")
+    try:
+        output = command("run", "--resume", killed, exit_code=1).output
+    finally:
+        (store / "elsewhere").rename(folder)
+    assert f"expected the checkpoint of run {killed}, found none" in output
+
+    with RunLocks(store / "data").hold(folder.name):
+        assert "another process is training it" in command("run", "--resume", killed, exit_code=2).output
+
+    assert before == mlflow.get_run(killed).to_dictionary()
+    assert "RUNNING" == before["info"]["status"]  # nobody could mark it
+
+
 def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
     command: Command, uninterrupted: str, killed: str, store: Path
 ) -> None:
-    assert "RUNNING" == mlflow.get_run(killed).info.status  # nobody could mark it
-
     output = command("run", "--resume", killed).output
 
     assert f"Resumed run {killed} after epoch " in output
@@ -88,22 +100,28 @@ def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> 
     assert f"resume: expected an interrupted run, received {uninterrupted}, which has finished." in result.output
 
 
-def test_a_stop_before_an_epoch_is_logged_or_in_the_midst_of_it_loses_and_doubles_nothing(
-    command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def stopped_run(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object, epoch: int) -> str:
+    """Stop a command while it logs an epoch; return its run."""
     log_epoch = store.log_epoch
 
     def half(run_id: str, record: Any) -> None:
-        if record.epoch == 3:
-            store.log_metrics(run_id, {"cost": record.cost}, step=3)
+        if record.epoch == epoch:
+            store.log_metrics(run_id, {"cost": record.cost}, step=epoch)
             raise KeyboardInterrupt
         log_epoch(run_id, record)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "log_epoch", half)
-        command("train", *TRAIN, "--new", exit_code=130)
-    run_id = mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id
-    assert "KILLED" == mlflow.get_run(run_id).info.status
+        command(*arguments, exit_code=130)
+    return str(mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id)
+
+
+def test_a_stop_while_an_epoch_is_logged_loses_and_doubles_nothing(
+    command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = stopped_run(command, monkeypatch, "train", *TRAIN, "--new", epoch=3)
+    run = mlflow.get_run(run_id)
+    assert ("KILLED", "Stopped by Ctrl-C or a termination signal.") == (run.info.status, run.data.tags["error"])
 
     command("train", "--resume", run_id)
 
@@ -140,36 +158,11 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model(
     check_each_step_stands_once(run.info.run_id)
 
 
-def test_a_run_that_a_process_is_at_is_refused(command: Command, uninterrupted: str, store: Path) -> None:
-    arguments = ("train", "--dataset", "digits", "--epochs", "100000", "--new")
-    before = set((store / "data" / "checkpoints").glob("*"))
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments], stdout=subprocess.PIPE, text=True, env=os.environ
-    ) as process:
-        assert process.stdout is not None
-        assert "epoch" in process.stdout.readline()
-        (folder,) = set((store / "data" / "checkpoints").glob("*")) - before
-
-        result = command("train", "--resume", run_of(folder), exit_code=2)
-
-        assert "another process is training it" in result.output
-        assert "RUNNING" == mlflow.get_run(run_of(folder)).info.status
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-
-
-@pytest.fixture
-def stopped(command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def stopped(command: Command, uninterrupted: str) -> str:
     """Return a run that was stopped after its first epoch."""
-
-    def stop(run_id: str, record: Any) -> None:
-        store.log_metrics(run_id, {"cost": record.cost}, step=record.epoch)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "log_epoch", stop)
-        command("train", *TRAIN, "--epochs", 2, "--new", exit_code=130)
-    return str(mlflow.search_runs(output_format="list", max_results=1)[0].info.run_id)
+    with pytest.MonkeyPatch.context() as patch:
+        return stopped_run(command, patch, "train", *TRAIN, "--epochs", 2, "--new", epoch=1)
 
 
 def test_what_cannot_be_resumed_is_explained(
@@ -196,22 +189,22 @@ def test_what_cannot_be_resumed_is_explained(
     assert "resume: expected a training run of this pipeline" in foreign.output
 
 
-def test_the_same_command_resumes_a_killed_run_then_reuses_it_unless_a_new_one_is_asked_for(
-    command: Command, store: Path
+def test_the_same_command_resumes_a_stopped_run_then_reuses_it_unless_a_new_one_is_asked_for(
+    command: Command, uninterrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = begun(store, seed=4, end=signal.SIGKILL)
+    stopped = stopped_run(command, monkeypatch, "run", *TRAIN, "--seed", 4, epoch=3)
 
     resumed = command("run", *TRAIN, "--seed", 4).output
     reused = command("run", *TRAIN, "--seed", 4).output
     new = command("run", *TRAIN, "--seed", 4, "--new").output
 
-    assert f"Run {killed}, the same training, was interrupted: resuming it." in resumed
-    assert f"Already trained as run {killed}; --new trains again." in reused
+    assert f"Run {stopped}, the same training, was interrupted: resuming it." in resumed
+    assert f"Already trained as run {stopped}; --new trains again." in reused
     assert "epoch" not in reused
-    assert [killed, killed] == [run_id_in(resumed), run_id_in(reused)] != [killed, run_id_in(new)]
-    assert history(run_id_in(new), "cost") == history(killed, "cost")
-    assert "FINISHED" == mlflow.get_run(killed).info.status
-    check_each_step_stands_once(killed)
+    assert [stopped, stopped] == [run_id_in(resumed), run_id_in(reused)] != [stopped, run_id_in(new)]
+    assert history(run_id_in(new), "cost") == history(stopped, "cost")
+    assert "FINISHED" == mlflow.get_run(stopped).info.status
+    check_each_step_stands_once(stopped)
 
 
 def test_mlflow_run_reuses_a_finished_run_and_puts_the_run_that_it_has_opened_below_it(
@@ -245,12 +238,6 @@ def test_what_train_has_trained_run_evaluates_in_the_same_run(command: Command, 
     assert not folder_of(trained, store).exists()
 
 
-def test_a_terminal_that_is_closed_ends_a_run_as_a_termination_does(store: Path, uninterrupted: str) -> None:
-    run = mlflow.get_run(begun(store, seed=2, end=signal.SIGHUP))
-
-    assert ("KILLED", "Stopped by Ctrl-C or a termination signal.") == (run.info.status, run.data.tags["error"])
-
-
 def test_what_died_between_its_last_metric_and_its_end_is_ended(command: Command, uninterrupted: str) -> None:
     MlflowClient().update_run(uninterrupted, status="RUNNING")
 
@@ -258,22 +245,6 @@ def test_what_died_between_its_last_metric_and_its_end_is_ended(command: Command
 
     assert "FINISHED" == mlflow.get_run(uninterrupted).info.status
     check_each_step_stands_once(uninterrupted)
-
-
-def test_a_resume_that_cannot_go_on_leaves_the_run_as_it_is(command: Command, uninterrupted: str, store: Path) -> None:
-    """Its checkpoint is on another machine, which may be at it."""
-    elsewhere = begun(store, seed=3, end=signal.SIGKILL)
-    before = mlflow.get_run(elsewhere).to_dictionary()
-    folder = folder_of(elsewhere, store)
-    folder.rename(store / "elsewhere")
-    try:
-        output = command("run", "--resume", elsewhere, exit_code=1).output
-    finally:
-        (store / "elsewhere").rename(folder)
-
-    assert f"expected the checkpoint of run {elsewhere}, found none" in output
-    assert before == mlflow.get_run(elsewhere).to_dictionary()
-    MlflowClient().set_terminated(elsewhere, "KILLED")
 
 
 @pytest.mark.parametrize("name", ["/etc", "../../precious", "precious"])

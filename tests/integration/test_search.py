@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.integration.conftest import Command, environment
-from tests.patience import scaled
 
 SMALL = ("--dataset", "digits", "--hidden-units", "8", "--epochs", "9", "--workers", "1", "--confirm", "1")
 RANGES = ("--range", "learning_rate=1e-3..3e-2:log", "--range", "batch_size=64,128,256")
@@ -150,10 +148,8 @@ def test_killed_and_repeated_it_has_the_same_trials(
 
 def wait_for_epochs(process: "subprocess.Popen[str]", count: int) -> None:
     """Wait until a log says so often that an epoch has ended; each line that shows one counts."""
-    deadline = time.monotonic() + scaled(120)
     assert process.stdout is not None
     for line in process.stdout:
-        assert time.monotonic() < deadline
         count -= "   trains   " in line and "%" in line
         if not count:
             return

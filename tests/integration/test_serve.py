@@ -39,7 +39,7 @@ def served(model: str) -> Iterator[str]:
     command = [sys.executable, "-m", "pipeline", "serve", "--model", model, "--port", str(port)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
-            wait_until_up(f"http://127.0.0.1:{port}/ping", process, 120)
+            wait_until_up(f"http://127.0.0.1:{port}/ping", process)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.send_signal(signal.SIGINT)

@@ -16,20 +16,19 @@ from pipeline.data import processed
 from pipeline.settings import DataSettings
 from tests.integration.conftest import Training, environment, free_port, wait_until_up
 
+pytestmark = pytest.mark.slow
 
-@pytest.fixture(
-    scope="module",
-    params=["local", pytest.param("uv", marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
-)
-def server(request: pytest.FixtureRequest, digits_run: Training) -> Iterator[str]:
-    """Serve the model of the run, in this environment and in the one that the model names; return the address."""
+
+@pytest.fixture(scope="module")
+def server(digits_run: Training) -> Iterator[str]:
+    """Serve the model of the run in the environment that it names; return the address."""
     port = free_port()
-    arguments = ["-m", f"runs:/{digits_run.run_id}/digits-gru", "--port", str(port), "--env-manager", request.param]
+    arguments = ["-m", f"runs:/{digits_run.run_id}/digits-gru", "--port", str(port), "--env-manager", "uv"]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment(), start_new_session=True
     )
     try:
-        wait_until_up(f"http://127.0.0.1:{port}/ping", process, 400)
+        wait_until_up(f"http://127.0.0.1:{port}/ping", process)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
         os.killpg(process.pid, 15)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.startup import interruptible, quieten, start_tensorflow, uninterrupted
+from pipeline.startup import interruptible, is_verbose, quieten, start_tensorflow, uninterrupted
 
 TENSORFLOW_STARTS = re.compile(r"WARNING: All log messages before absl::InitializeLog|I\d{4} .*(oneDNN|cuda drivers)")
 """What TensorFlow prints on standard error while it is imported; no setting of it prevents that."""
@@ -51,36 +51,6 @@ def test_an_interruption_waits_for_what_must_be_whole() -> None:
     assert ["inner", "outer"] == done
 
 
-def threads(code: str) -> list[str]:
-    """Return what code in a process of its own says of the start."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
-def test_threads_cannot_be_set_once_tensorflow_runs() -> None:
-    code = (
-        "import tensorflow as tf; tf.add(1, 1).numpy(); from pipeline.startup import start_tensorflow; "
-        "print(start_tensorflow(2))"
-    )
-    assert ["False"] == threads(code)
-
-
-def test_threads_are_set_before_tensorflow_runs() -> None:
-    code = (
-        "from pipeline.startup import start_tensorflow; answer = start_tensorflow(2); import tensorflow as tf; "
-        "print(answer, tf.config.threading.get_intra_op_parallelism_threads())"
-    )
-    assert ["True", "1"] == threads(code)
-
-
-def test_tensorflow_starts_with_only_the_lines_that_no_log_level_prevents() -> None:
-    code = "from pipeline.startup import start_tensorflow; start_tensorflow(1); import keras"
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert "" == done.stdout
-    assert [] == [line for line in done.stderr.splitlines() if not TENSORFLOW_STARTS.match(line)]
-
-
 def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "DEBUG")
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
@@ -90,14 +60,34 @@ def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("DEBUG", "3") == (os.environ["MLFLOW_LOGGING_LEVEL"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
 
 
-@pytest.mark.parametrize("way", ["KERAS_BACKEND", "keras.json"])
-def test_keras_runs_on_tensorflow_whatever_else_is_configured(way: str, tmp_path: Path) -> None:
+def test_verbose_asks_the_libraries_for_all_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_LOGGING_LEVEL", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+
+    quieten(verbose=True)
+
+    assert is_verbose()
+    assert "INFO" == os.environ["MLFLOW_LOGGING_LEVEL"]
+
+
+def started(code: str, **variables: str) -> list[str]:
+    """Return the words that code prints in a process of its own."""
+    command = [sys.executable, "-c", f"from pipeline.startup import *; import tensorflow as tf; {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | variables)
+    return done.stdout.split()
+
+
+def test_threads_cannot_be_set_once_tensorflow_runs() -> None:
+    assert ["False"] == started("tf.add(1, 1).numpy(); print(start_tensorflow(2))")
+
+
+def test_threads_are_set_and_keras_runs_on_tensorflow_whatever_else_is_configured(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    variables = {"KERAS_HOME": str(tmp_path)} if way == "keras.json" else {"KERAS_BACKEND": "torch"}
-    code = "from pipeline.startup import *; start_tensorflow(1); import keras; print(keras.backend.backend())"
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"} | variables
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-    assert (0, "tensorflow\n") == (done.returncode, done.stdout), done.stderr
+    code = (
+        "answer = start_tensorflow(2); import keras; "
+        "print(answer, tf.config.threading.get_intra_op_parallelism_threads(), keras.backend.backend())"
+    )
+    assert ["True", "1", "tensorflow"] == started(code, KERAS_HOME=str(tmp_path), KERAS_BACKEND="torch")
 
 
 def test_another_backend_that_is_imported_already_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +98,7 @@ def test_another_backend_that_is_imported_already_is_an_error(monkeypatch: pytes
         start_tensorflow(1)
 
 
-@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Path) -> None:
     """So no file that is opened later gets what native code prints; processes of ours have them as well."""
     code = (
