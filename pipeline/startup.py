@@ -135,7 +135,12 @@ def start_tensorflow(threads: int) -> bool:
         UsageError: Keras was imported with another backend before.
     """
     quieten()
-    _select_backend()
+    os.environ[KERAS_BACKEND] = "tensorflow"  # it precedes ~/.keras/keras.json
+    if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
+        raise UsageError(
+            f"{KERAS_BACKEND}: expected tensorflow, received {backend}, with which Keras was imported before. "
+            f"Restart Python with {KERAS_BACKEND}=tensorflow, or import pipeline before keras."
+        )
     import tensorflow as tf
 
     if not is_verbose():
@@ -149,16 +154,6 @@ def start_tensorflow(threads: int) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _select_backend() -> None:
-    """Make TensorFlow the backend of Keras, whatever its environment variable or ``~/.keras/keras.json`` says."""
-    os.environ[KERAS_BACKEND] = "tensorflow"
-    if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
-        raise UsageError(
-            f"{KERAS_BACKEND}: expected tensorflow, received {backend}, with which Keras was imported before. "
-            f"Restart Python with {KERAS_BACKEND}=tensorflow, or import pipeline before keras."
-        )
 
 
 def gpus() -> list[str]:

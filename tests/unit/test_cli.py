@@ -163,9 +163,7 @@ def completed(*words: str) -> list[str]:
     """Return what a bash would offer for the last word of a command line."""
     line = " ".join(("pipeline", *words))
     environment = {"_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
-    command = [sys.executable, "-m", "pipeline"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
-    return done.stdout.split()
+    return CliRunner().invoke(app.app, [], prog_name="pipeline", env=environment).output.split()
 
 
 @pytest.mark.parametrize(
