@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -95,23 +94,15 @@ def test_the_answers_as_json_are_one_array_and_all_else_is_aside(
     assert "json, output: expected one of the two, received both." in both.stderr
 
 
-@pytest.mark.parametrize(("compressed", "ending"), [(False, ".csv"), (True, ".parquet")])
 def test_an_idx_file_is_answered_image_by_image(
-    command: Command,
-    model: str,
-    images: NDArray[np.uint8],
-    probabilities: NDArray[Any],
-    tmp_path: Path,
-    *,
-    compressed: bool,
-    ending: str,
+    command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
-    path, output = tmp_path / "images-idx3-ubyte", tmp_path / f"answers{ending}"
-    path.write_bytes(gzip.compress(idx.encode(images)) if compressed else idx.encode(images))
+    path, output = tmp_path / "images-idx3-ubyte", tmp_path / "answers.parquet"
+    path.write_bytes(gzip.compress(idx.encode(images)))
 
     command("predict", path, "--model", model, "--output", output)
 
-    table = pd.read_csv(output) if ending == ".csv" else pd.read_parquet(output)
+    table = pd.read_parquet(output)
     assert list(range(len(images))) == table["index"].tolist()
     assert {str(path)} == set(table["file"])
     check(table, probabilities)
@@ -213,34 +204,6 @@ def test_the_accuracy_on_mnists_test_images_as_png_files_is_the_runs(
     assert mlflow.get_run(mnist_champion).data.metrics["test_accuracy"] == right.mean()
 
 
-def test_a_folder_of_published_files_is_answered_without_its_labels(
-    command: Command, mnist_champion: str, mnist_folder: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "mnist").mkdir()
-    for file in mnist_folder.glob("t10k-*"):
-        (tmp_path / "mnist" / file.name).write_bytes(file.read_bytes())
-
-    output = command("predict", tmp_path / "mnist", "--model", "models:/mnist@champion", "--output", tmp_path / "a.csv")
-
-    assert "Wrote 10,000 answers" in output.output
-
-
-@pytest.mark.parametrize("output", [None, "a.csv", "a.parquet"])
-def test_files_of_any_name_are_answered(
-    command: Command, model: str, images: NDArray[np.uint8], tmp_path: Path, *, output: str | None
-) -> None:
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    for name in (b"new\nline.png", b"\x1b[31mred.png", b"\xff\xfe.png"):
-        Image.fromarray(images[0]).save(folder / os.fsdecode(name))
-
-    options = ["--output", tmp_path / output] if output else []
-    said = command("predict", folder, "--model", model, *options).output
-
-    assert "\x1b" not in said
-    assert "Wrote 3 answers" in said if output else 3 == len(said.splitlines())
-
-
 SAMPLES = {"7.png": "7", "blackboard/2.png": "2", "photo-of-a-3.jpg": "3"}
 
 
@@ -294,16 +257,14 @@ def test_the_brightness_of_the_data_decides_whatever_it_is_called(
 def test_the_answers_after_each_step_end_with_the_answer(
     command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
-    for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
-        command("predict", pictures, "--model", model, "--by-step", "--output", tmp_path / f"steps{ending}")
-        table = read(tmp_path / f"steps{ending}")
+    command("predict", pictures, "--model", model, "--by-step", "--output", tmp_path / "steps.csv")
 
-        named = [f"probability_{digit}" for digit in range(10)]
-        assert ["file", "index", "step", "label", *named] == table.columns.tolist()
-        assert [*range(1, 9)] * 3 == table["step"].tolist()
-        np.testing.assert_allclose(table[named].sum(axis=1), 1, atol=1e-5)
-        np.testing.assert_allclose(table[named][7::8], probabilities[:3], atol=1e-5)
-        assert table[named].to_numpy().argmax(axis=1).tolist() == table["label"].astype(int).tolist()
+    table, named = pd.read_csv(tmp_path / "steps.csv"), [f"probability_{digit}" for digit in range(10)]
+    assert ["file", "index", "step", "label", *named] == table.columns.tolist()
+    assert [*range(1, 9)] * 3 == table["step"].tolist()
+    np.testing.assert_allclose(table[named].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(table[named][7::8], probabilities[:3], atol=1e-5)
+    assert table[named].to_numpy().argmax(axis=1).tolist() == table["label"].astype(int).tolist()
 
 
 def test_by_step_needs_a_file_and_a_model_that_tells(command: Command, model: str, pictures: Path) -> None:
@@ -318,29 +279,6 @@ def save_parquet(path: Path, images: NDArray[Any], *, kind: pa.DataType, first: 
     table = pa.table({"id": range(first, first + len(images)), "pixels": flat, "label": ["?"] * len(images)})
     pq.write_table(table, path, row_group_size=100)
     return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "ending"), [(pa.list_(pa.uint8(), 64), ".parquet"), (pa.list_(pa.float64()), ".csv")], ids=str
-)
-def test_a_parquet_file_is_answered_row_by_row_with_its_other_columns(
-    command: Command,
-    model: str,
-    images: NDArray[np.uint8],
-    probabilities: NDArray[Any],
-    tmp_path: Path,
-    *,
-    kind: pa.DataType,
-    ending: str,
-) -> None:
-    path, output = save_parquet(tmp_path / "part.parquet", images, kind=kind), tmp_path / f"answers{ending}"
-
-    command("predict", path, "--model", model, "--output", output)
-
-    table = pd.read_csv(output) if ending == ".csv" else pd.read_parquet(output)
-    assert [*range(len(images))] == table["index"].tolist() == table["id"].tolist()
-    assert {"?"} == set(table.pop("input_label"))
-    check(table.drop(columns="id"), probabilities)
 
 
 def test_a_folder_of_parts_is_answered_file_by_file_and_repeated_does_what_is_missing(
