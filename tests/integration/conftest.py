@@ -118,10 +118,17 @@ def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
