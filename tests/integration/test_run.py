@@ -157,13 +157,22 @@ def test_the_experiment_is_one_of_model_training_and_says_what_its_columns_mean(
     assert {*run.data.metrics} >= set(re.findall(r"`([a-z]+_[a-z_]+)`", tags["mlflow.note.content"]))
 
 
-def test_what_a_person_has_said_of_an_experiment_stays(
-    command: Command, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    described = mlflow.create_experiment("described", tags={"mlflow.note.content": "Mine."})
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "described")
-    command("train", "--dataset", "digits", "--epochs", 1, "--hidden-units", 4, "--data-dir", store / "data")
-    assert "Mine." == MlflowClient().get_experiment(described).tags["mlflow.note.content"]
+@pytest.fixture(scope="module")
+def elsewhere(command: Command, digits_run: Training, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run of a described experiment, trained in the folder of another project, which uv manages."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "uv.lock").write_text("version = 1\n")
+    (folder / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n')
+    mlflow.create_experiment("described", tags={"mlflow.note.content": "Mine."})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "described")
+        patch.chdir(folder)
+        output = command("train", "--dataset", "digits", "--epochs", 1, "--data-dir", store / "data").output
+    return mlflow.get_run(run_id_in(output))
+
+
+def test_what_a_person_has_said_of_an_experiment_stays(elsewhere: Run) -> None:
+    assert "Mine." == MlflowClient().get_experiment(elsewhere.info.experiment_id).tags["mlflow.note.content"]
 
 
 def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: DataSet) -> None:
@@ -226,15 +235,8 @@ def test_evaluate_alone_repeats_the_results_on_the_same_run(command: Command, ru
     assert [run.data.metrics["test_cost"]] * 2 == [entry.value for entry in again]
 
 
-def test_a_model_logged_beside_a_uv_lock_does_not_hold_it(
-    command: Command, digits_run: Training, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "uv.lock").write_text("version = 1\n")
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n')
-    monkeypatch.chdir(tmp_path)
-
-    run_id = run_id_in(command("train", "--dataset", "digits", "--epochs", 1, "--data-dir", store / "data").output)
-
-    files = {path.name for path in Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/digits-gru")).rglob("*")}
+def test_a_model_logged_beside_a_uv_lock_does_not_hold_it(elsewhere: Run) -> None:
+    folder = mlflow.artifacts.download_artifacts(f"runs:/{elsewhere.info.run_id}/digits-gru")
+    files = {path.name for path in Path(folder).rglob("*")}
     assert "requirements.txt" in files
     assert not {"uv.lock", "pyproject.toml"} & files
