@@ -55,7 +55,7 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path: Path, content: byt
     [
         ("run", "epochz: 3", "config: expected parameters of `pipeline run`, received epochz. Did you mean epochs?"),
         ("compare", "cell: gru", "received cell. Did you mean cells?"),
-        ("download", "xyz: 1", "received xyz. Known are data_dir, dataset, "),
+        ("download", "xyz: 1", "received xyz. Known are columns, data_dir, dataset, "),
         ("run", "config: other.yaml", "received config."),
         ("compare", "workers: 0", "workers: expected greater than or equal to 1."),
         (
