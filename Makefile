@@ -13,6 +13,7 @@ lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,5 +21,5 @@ lint: .venv/ready
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e . --group test
 	touch $@
 
-clean: # checkpoints stay: trainings that were cut off go on from them
+clean: # checkpoints stay: interrupted runs resume from them
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info data/raw data/processed report

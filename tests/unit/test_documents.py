@@ -1,13 +1,15 @@
 """What the documents name is there: links lead somewhere, commands and options exist, the README stays short."""
 
+import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from pipeline.commands import COMMANDS
 from pipeline.settings import Settings
 from tests.unit.test_cli import options
 
@@ -55,8 +57,38 @@ def test_every_command_that_is_shown_exists_with_its_options(page: str) -> None:
         assert set() == {word.partition("=")[0] for word in words if word.startswith("--")} - known
 
 
-def test_the_readme_is_read_in_five_minutes() -> None:
-    assert len(text("README.md").splitlines()) <= 200
+def sentences(page: str) -> list[str]:
+    """Return the sentences of a page: its prose without code, tables, headings and the addresses of links."""
+    prose = re.sub(r"```.*?```|<!--.*?-->", "", text(page), flags=re.DOTALL)
+    prose = re.sub(r"\]\([^)]*\)", "]", re.sub(r"^(?:[#|!].*|[-*] |\d+\. )", "\n", prose, flags=re.MULTILINE))
+    return [each for block in prose.split("\n\n") for each in re.split(r"(?<=[.:;?!])\s+", " ".join(block.split()))]
+
+
+def too_long(found: Iterable[str], words: int) -> list[str]:
+    return [each for each in found if len(each.split()) > words]
+
+
+def test_the_readme_is_read_in_four_minutes() -> None:
+    assert len(text("README.md").splitlines()) <= 150
+    assert [] == too_long(sentences("README.md"), 30)
+
+
+def messages(file: Path) -> Iterator[str]:
+    """Yield the texts of the errors and notes in a module, with a word in place of each value."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Error", ".note", ".result")):
+            for part in (each for argument in node.args for each in ast.walk(argument)):
+                if isinstance(part, ast.JoinedStr):
+                    yield "".join(str(v.value) if isinstance(v, ast.Constant) else "X" for v in part.values)
+                elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+
+
+def test_no_sentence_of_a_help_text_or_message_is_long() -> None:
+    texts = [command.help for command in COMMANDS.values()]
+    texts += [option.help for name in COMMANDS for option in options(name).values()]
+    texts += [message for file in (PROJECT / "pipeline").rglob("*.py") for message in messages(file)]
+    assert [] == too_long((each for text in texts for each in re.split(r"(?<=[.:;])\s+", text)), 40)
 
 
 def test_the_page_of_the_parameters_has_a_row_for_each() -> None:
