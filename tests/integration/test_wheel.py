@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import PROJECT, environment
-from tests.patience import scaled
 
 
 def run(*words: object, cwd: Path) -> str:
@@ -19,7 +18,7 @@ def run(*words: object, cwd: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=scaled(280),
+        timeout=280,
         check=False,
     )
     assert 0 == done.returncode, done.stdout
