@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -87,6 +88,7 @@ def on_a_terminal(code: str, **environment: str) -> str:
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
+        cwd=Path(__file__).parents[3],
         env=inherited | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "7"} | environment,
     ) as process:
         os.close(terminal)
