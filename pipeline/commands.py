@@ -160,6 +160,9 @@ BY_STEP = Option("by_step", bool, "Answers after each time step, written to --ou
 COLUMN = Option(
     "column", str | None, "Parquet column that holds the pixels. Default: the only column that can hold them."
 )
+COLUMNS = Option(
+    "columns", str | None, "Names of the columns of a step table that are no features: id=…,time=…,label=…"
+)
 PATHS = Option(
     "paths",
     list[str],
@@ -331,6 +334,7 @@ _TABLE = [
         [
             "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
+            "pipeline predict gestures.parquet --model models:/gestures-gru@champion --output answers.csv",
             "pipeline predict s3://scans/in/ --model models:/mnist-gru@champion --output s3://scans/out/ --on ray",
         ],
         [
@@ -344,6 +348,7 @@ _TABLE = [
             AS_JSON,
             BY_STEP,
             COLUMN,
+            COLUMNS,
             ON,
             TRUST,
         ],

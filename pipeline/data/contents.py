@@ -112,10 +112,10 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     _check_known(parts["test"], class_names)
     examples = {part: raw.examples for part, raw in parts.items()}
     if features:
-        checked = {part: _checked(raw, features) for part, raw in parts.items()}
-        longest = max(array.shape[1] for array in checked.values())
-        examples = {part: _padded(array, longest) for part, array in checked.items()}
-        notes = (*notes, *_constant(checked["train"], features))
+        real = {part: checked(raw, features) for part, raw in parts.items()}
+        longest = max(array.shape[1] for array in real.values())
+        examples = {part: padded(array, longest) for part, array in real.items()}
+        notes = (*notes, *_constant(real["train"], features))
     index = {label: number for number, label in enumerate(class_names)}
     made = {
         part: Part(
@@ -199,7 +199,7 @@ def _with_test_part(parts: Mapping[str, RawPart]) -> tuple[dict[str, RawPart], s
     return {**parts, "train": whole.take(np.sort(train)), "test": whole.take(np.sort(test))}, note
 
 
-def _checked(part: RawPart, features: tuple[str, ...]) -> NDArray[np.float32]:
+def checked(part: RawPart, features: tuple[str, ...]) -> NDArray[np.float32]:
     """Return sequences as float32, up to the last step of the longest; every step has a value of every feature."""
     with np.errstate(over="ignore"):
         examples = part.examples.astype(np.float32)
@@ -225,6 +225,6 @@ def _constant(train: Array, features: tuple[str, ...]) -> list[str]:
     return [note] if names else []
 
 
-def _padded(examples: Array, steps: int) -> Array:
+def padded(examples: Array, steps: int) -> Array:
     """Return sequences (N, T, F) with NaN up to a number of steps."""
     return np.pad(examples, ((0, 0), (0, steps - examples.shape[1]), (0, 0)), constant_values=np.nan)

@@ -67,6 +67,20 @@ def _explained(path: Path) -> Iterator[None]:
         ) from None
 
 
+def read_array(path: Path) -> RawPart:
+    """Return the examples in an ``.npz`` file without labels: the array ``x``, else ``x_test``, else the only one.
+
+    Raises:
+        DataError: there is no such array, or it is damaged, holds objects, or has a wrong shape or type.
+    """
+    with _explained(path), np.load(path, allow_pickle=False) as file:
+        names = [each for each in ("x", "x_test") if each in file] or list(file.files)
+        if names[0] not in ("x", "x_test") and len(names) > 1:
+            raise DataError(f"{path}: expected an array x or x_test, received {listed(sorted(names))}.")
+        examples = file[names[0]]
+    return _array_part(examples, np.zeros(len(examples), int), f"{path}, {names[0]}")
+
+
 def _array_part(examples: Array, labels: Array, source: str) -> RawPart:
     """Return arrays as a part: sequences (N, T) become (N, T, 1), labels (N, 1) or whole floats become texts (N,)."""
     if examples.dtype.kind not in "biuf" or examples.ndim not in (NDIM - 1, NDIM):
@@ -116,8 +130,10 @@ def find_archive(folder: Path, dataset: str | None) -> tuple[str, Files] | None:
     return name, {"train": [train], "test": [test]}
 
 
-def read_archive(path: Path) -> RawPart:
+def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
     """Return the examples in a file, one per line; ``?`` and ``NaN`` are missing values.
+
+    Without ``labelled``, a ``.ts`` file may say ``@classLabel false``, and a label may be any text.
 
     A line of a ``.ts`` file holds the features and then the label, with colons between; a line of a ``.tsv`` file the
     label and the values of the only feature.
@@ -130,7 +146,7 @@ def read_archive(path: Path) -> RawPart:
     start = re.search(r"(?mi)^@data[ \t]*$", text)
     header = text[: start.end()] if start else ""
     names = re.search(r"(?mi)^@classlabel[ \t]+true(.*)$", header)
-    if is_ts and (names is None or re.search(r"(?mi)^@timestamps[ \t]+true", header)):
+    if is_ts and ((labelled and names is None) or re.search(r"(?mi)^@timestamps[ \t]+true", header)):
         raise DataError(
             f"{path}: expected a header with @classLabel true and the labels, without time stamps, and a line @data, "
             f"received {text[:40]!r} …"
@@ -140,8 +156,10 @@ def read_archive(path: Path) -> RawPart:
     for number, line in enumerate(text[len(header) :].split("\n"), header.count("\n") + 1):
         if line.strip():
             *features, label = line.strip().split(":") if is_ts else line.strip().split("\t", 1)[::-1]
+            if is_ts and names is None:
+                features, label = [*features, label], ""
             where = f"{path}, line {number}"
-            if known and label not in known:
+            if labelled and known and label not in known:
                 raise DataError(f"{where}: expected one of the labels {listed(known)}, received {label[:40]!r}.")
             if examples and len(features) != len(examples[0]):
                 raise DataError(f"{where}: expected {len(examples[0])} features, received {len(features)}.")

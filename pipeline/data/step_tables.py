@@ -30,6 +30,12 @@ def is_table(path: Path) -> bool:
     return start.startswith(PARQUET) or (b"\0" not in start and b"," in start.partition(b"\n")[0])
 
 
+def is_parquet(path: Path) -> bool:
+    """Return whether a file begins as Parquet files do."""
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
+
+
 def find(folder: Path) -> dict[str, list[Path]]:
     """Return the tables ``train.*`` and perhaps ``test.*`` in a folder, by part; there may be none.
 
@@ -57,7 +63,7 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
         DataError: a file is damaged, lacks a column or a value, or has an id with two labels.
         UsageError: ``columns`` is not such a list.
     """
-    names = _column_names(columns)
+    names = column_names(columns)
     tables = {part: _read_table(path, names) for part, path in files.items()}
     values = {part: _numbers(table, names, files[part]) for part, table in tables.items()}
     features = [str(name) for name in values["train"]]
@@ -67,13 +73,18 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
                 f"{path}: expected the features {listed(features)} of the training part, "
                 f"received {listed(values[part])}."
             )
-    parts = {part: _part(tables[part], names, values[part][features], files[part]) for part in files}
+    parts = {part: part_of(tables[part], names, values[part][features], files[part]) for part in files}
     unused = [name for name in tables["train"] if name not in (*features, *names.values())]
     notes = [f"Columns of {files['train']} that are not used as features: {listed(unused)}."] if unused else []
     return tuple(features), parts, notes
 
 
-def _column_names(columns: str | None) -> dict[str, str]:
+def column_names(columns: str | None) -> dict[str, str]:
+    """Return the names of the columns of ids, times and labels, by role.
+
+    Raises:
+        UsageError: ``columns`` is not such a list.
+    """
     names = {"id": "id", "time": "time", "label": "label"}
     for pair in columns.split(",") if columns else ():
         role, _, name = (text.strip() for text in pair.partition("="))
@@ -89,9 +100,7 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
 
     texts = [names["id"], names["label"]]
     try:
-        with path.open("rb") as file:
-            is_parquet = file.read(len(PARQUET)) == PARQUET
-        if is_parquet:
+        if is_parquet(path):
             table = pd.read_parquet(path).reset_index(drop=True)
         else:  # a label such as NA or None is a text like any other
             types = dict.fromkeys(texts, "str")
@@ -131,7 +140,7 @@ def _numbers(table: "pd.DataFrame", names: Mapping[str, str], path: Path) -> "pd
     return pd.DataFrame(columns)
 
 
-def _part(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path) -> RawPart:
+def part_of(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path | str) -> RawPart:
     """Return the examples of a table in the order in which their ids first appear."""
     import pandas as pd
 

@@ -166,6 +166,8 @@ def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> ND
     """
     try:
         numbers = np.asarray(examples)
+        if numbers.dtype == object:  # null in JSON; all else keeps its type
+            numbers = np.array(np.where(numbers == None, np.nan, numbers).tolist())  # noqa: E711 - of each
     except ValueError:
         raise DataError(f"{expected} lists of unequal lengths.") from None
     if numbers.dtype.kind not in "iuf" or numbers.ndim != EXAMPLES or numbers.shape[-len(shape) :] != shape:

@@ -71,7 +71,10 @@ class Sequences(Kind):
             DataError: they have another number of features.
         """
         count = len(self.features)
-        return as_numbers(examples, f"sequences: expected numbers of the shape (N, steps, {count}), received", (count,))
+        expected = (
+            f"sequences: expected numbers of the shape (N, steps, {count}), shorter ones padded with null, received"
+        )
+        return as_numbers(examples, expected, (count,))
 
     def sample(self) -> NDArray[np.float32]:
         """Return a sequence around the mean of each feature, and another that is shorter."""

@@ -20,9 +20,13 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline import disk
+from pipeline.data import contents
 from pipeline.errors import DataError, UsageError, first_line, reason
 from pipeline.settings import expanded
 from pipeline.tracking.classifier import Classifier
+
+SIZE = 512
+"""Examples that a core works on at a time: larger parts leave its cache."""
 
 AT_A_TIME = 32
 """Parts that are answered before they are written: 16,384 images of 28 × 28."""
@@ -66,6 +70,9 @@ class Reader(Protocol):
     def columns(self, file: Path, name: str) -> pa.Schema:
         """Return the columns that a file has in addition to its examples."""
 
+    def lengths(self, values: NDArray[Any]) -> NDArray[np.intp] | None:
+        """Return the number of steps of each example; None: all have as many."""
+
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the examples of a file in parts, with the other columns of their rows."""
 
@@ -102,13 +109,19 @@ def rows(file: str, numbers: range, others: pa.Table, taken: Sequence[str]) -> p
     return table
 
 
-def table(rows: pa.Table, probabilities: NDArray[np.float32], class_names: Sequence[str]) -> pa.Table:
+def table(
+    rows: pa.Table,
+    probabilities: NDArray[np.float32],
+    class_names: Sequence[str],
+    lengths: NDArray[np.intp] | None = None,
+) -> pa.Table:
     """Return answers: a row per example, or per example and step.
 
     Args:
         rows: the examples, as :func:`rows` returns them.
         probabilities: of the classes (N, C), or after each step (N, T, C).
         class_names: one per class.
+        lengths: steps of each example that are answered; None: all of them.
     """
     names, by_step = pa.array(class_names, pa.string()), probabilities.ndim == 3  # noqa: PLR2004
     values: list[Any]
@@ -123,6 +136,8 @@ def table(rows: pa.Table, probabilities: NDArray[np.float32], class_names: Seque
         values += [names.take(pa.array(second)), probabilities[each, second]]
     for place, column in enumerate(columns(class_names, by_step=by_step)):
         rows = rows.add_column(2 + place, column, pa.array(values[place]))
+    if by_step and lengths is not None:
+        rows = rows.filter((np.arange(steps) < lengths[:, np.newaxis]).ravel())
     return rows
 
 
@@ -172,7 +187,8 @@ def answer(
     with ThreadPoolExecutor(cores) as pool:
         while some := list(islice(parts, most)):
             probabilities = pool.map(ask, (part.values for part in some))
-            tables = [table(part.rows, each, names) for part, each in zip(some, probabilities, strict=True)]
+            answered = zip(some, probabilities, strict=True)
+            tables = [table(part.rows, each, names, reader.lengths(part.values)) for part, each in answered]
             write(pa.concat_tables(tables, promote_options="default"))
             count += sum(map(len, tables))
     return count, unread
@@ -211,7 +227,9 @@ def _together(parts: Sequence[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     tables, values = zip(*parts, strict=True)
-    return Part(pa.concat_tables(tables, promote_options="default"), np.concatenate(values))
+    longest = max(each.shape[1] for each in values)  # of images, all have one height
+    alike = [each if each.shape[1] == longest else contents.padded(each, longest) for each in values]
+    return Part(pa.concat_tables(tables, promote_options="default"), np.concatenate(alike))
 
 
 def lines(answers: pa.Table) -> str:
@@ -219,7 +237,7 @@ def lines(answers: pa.Table) -> str:
     rows = answers.to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
-        f"{printable(row['file'])} {row['index'] if row['file'] in numbered else ''}   "
+        f"{printable(row['file'])} {row.get('id', row['index']) if row['file'] in numbered else ''}   "
         f"{row['label']}   {row['probability']:.2%}   then {row['runner_up']}   {row['runner_up_probability']:.2%}"
         for row in rows
     )

@@ -27,9 +27,9 @@ from pipeline.errors import DataError, UsageError, first_line, reason
 from pipeline.execution.executors import Executor, FileRef
 from pipeline.execution.worker_pool import Failed, Finished, Rescheduled, Send
 from pipeline.progress import Reporter
-from pipeline.serving import answers
+from pipeline.serving import answers, known
 from pipeline.serving.answers import ABOUT, Reader, printable
-from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
+from pipeline.serving.image_files import IDX_ENDINGS
 from pipeline.settings import expanded
 from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers
@@ -64,7 +64,7 @@ def located(address: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
 
 
-def listed(addresses: Sequence[str], reader: type[Reader]) -> list[str]:
+def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
     """Return the files that addresses name; for a folder those in and below it that a reader takes.
 
     Labels of IDX files and files of answers are left out.
@@ -235,6 +235,7 @@ class Answering:
         digest: of these.
         trust: run its code even if it is not this pipeline's.
         column: of a Parquet file that holds the pixels; None: found by its type.
+        columns: of a step table, the names of the columns that are no features.
         by_step: answer after each step.
         cores: that a job may use.
     """
@@ -243,6 +244,7 @@ class Answering:
     digest: str
     trust: bool = False
     column: str | None = None
+    columns: str | None = None
     by_step: bool = False
     cores: int = 1
 
@@ -265,7 +267,7 @@ class Answering:
 
     def _answer(self, files: Sequence[answers.Named], classifier: Classifier, output: Path, about: str) -> int:
         """Write the answers to a file here into another one; return their number."""
-        reader, by_step = ImageFiles(classifier.form, self.column), self.by_step
+        reader, by_step = known.reader(classifier.kind, column=self.column, columns=self.columns), self.by_step
         columns = answers.schema(files, reader, classifier.class_names, by_step=by_step)
         with answers.written(output, columns, about) as write:
             count, unread = answers.answer(files, reader, classifier, write, by_step=by_step, cores=self.cores)
@@ -339,7 +341,7 @@ def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
 
 def _missing(inputs: dict[str, str], work: Answering, executor: Executor, outcome: Outcome) -> Iterator[FileJob]:
     """Yield the files whose answers are not there, or are those of another input, model or option."""
-    asked = {"model": work.digest, "column": work.column, "by_step": work.by_step}
+    asked = {"model": work.digest, "column": work.column, "columns": work.columns, "by_step": work.by_step}
     for output, address in inputs.items():
         try:
             about = json.dumps({"input": _etag(address)} | asked, sort_keys=True)

@@ -27,16 +27,13 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
 from pipeline.data import idx
-from pipeline.errors import DataError, first_line
+from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
-from pipeline.serving.answers import NO_OTHERS
+from pipeline.serving.answers import NO_OTHERS, SIZE
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
 from pipeline.settings import option
 
 IDX_ENDINGS = (".idx", ".gz", "-ubyte")
-
-SIZE = 512
-"""Images that a core works on at a time: larger parts leave its cache."""
 
 PIXELS = 2**19
 """Pixels of a part at most."""
@@ -66,6 +63,10 @@ class ImageFiles:
     Args:
         form: of the images that the model reads.
         column: of a Parquet file that holds the pixels; None: found by its type.
+        columns: for sequences alone.
+
+    Raises:
+        UsageError: there are ``columns``.
     """
 
     wanted = "a picture or an IDX or Parquet file"
@@ -75,7 +76,9 @@ class ImageFiles:
         """Return how the names of files end that are taken from a folder."""
         return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet")
 
-    def __init__(self, form: Images, column: str | None = None) -> None:
+    def __init__(self, form: Images, column: str | None = None, columns: str | None = None) -> None:
+        if columns:
+            raise UsageError(f"columns: expected none for a model of images, received {columns}. They are for tables.")
         self.size = max(1, min(SIZE, PIXELS // (form.height * form.width)))
         self._form = form
         self._column = column
@@ -90,6 +93,9 @@ class ImageFiles:
             return NO_OTHERS.schema
         with _parquet(file, name) as opened:
             return self._split(opened.schema_arrow, name)[1]
+
+    def lengths(self, values: NDArray[Any]) -> None:
+        """Return None: all images have as many steps."""
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the images of a file in parts (n, H, W), 0–255, with the other columns of their rows.

@@ -1,18 +1,18 @@
-"""A server for programs and people: it answers as `mlflow models serve` does, and shows a page to draw on at ``/``.
+"""A server for programs and people: it answers as `mlflow models serve` does, and shows a page to try it at ``/``.
 
 GET  /                         the page
-GET  /model                    the model's address, data set, class names and image size; boxed: whether the digit on
-                               a picture is found and scaled; reads_rows: whether it reads row by row, from the top
-POST /drawing                  a picture file → probabilities (C,); certainty, the largest of them at the model's
-                               temperature; like, whether it is like the answer's class (null: not known); pixels
-                               (H, W) that the model saw; by_step, what it would have answered after some of its steps:
-                               their numbers (S,), from 1, and probabilities (S, C)
-POST /invocations              JSON, {"inputs": images (N, H, W)} or "instances" → {"predictions": probabilities (N, C)}
+GET  /model                    the model's address, data set and class names; of images their size, boxed: whether the
+                               digit on a picture is found and scaled, and reads_rows: whether it reads row by row, from
+                               the top; of sequences their features, and a sample
+POST /drawing, /sequence       a picture file, or a sequence as CSV → probabilities (C,); certainty, the largest of them
+                               at the model's temperature; by_step, what it would have answered after some of its steps:
+                               their numbers (S,), from 1, and probabilities (S, C); pixels (H, W) that the model saw,
+                               and like, whether it is like the answer's class (null: not known); or the sequence (T, F)
+POST /invocations              JSON, {"inputs": examples} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  200 once the model is loaded; the version of MLflow
 """
 
 import asyncio
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -22,25 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 import uvicorn
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.errors import DataError, UsageError
-from pipeline.evaluation import calibration
-from pipeline.serving import digit_segmentation, image_files, out_of_distribution
-from pipeline.serving.out_of_distribution import Similarity
+from pipeline.serving import known
+from pipeline.serving.pages import Page
 from pipeline.tracking.classifier import Classifier
 
-LARGEST_PICTURE = 2**24  # bytes
+LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are, have 27 million
 SMALL = 2**18  # bytes of a body that waits for no other; 64 images of 28 × 28 are fewer
 SECONDS = 60  # until a body must have arrived; slow clients, and many of them, are left to a proxy
@@ -89,42 +86,31 @@ def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> S
     Raises:
         UsageError: one of the names is not one.
     """
-    about = {
-        "model": address,
-        "dataset": classifier.dataset,
-        "class_names": classifier.class_names,
-        "height": classifier.height,
-        "width": classifier.width,
-        "boxed": classifier.form.boxed,
-        "reads_rows": _reads_rows(classifier),
-    }
+    page, folder = known.page(classifier), Path(__file__).with_name("page")
+    about = {"model": address, "dataset": classifier.dataset, "class_names": classifier.class_names, **page.about}
     return Starlette(
         routes=[
-            *_posts(classifier),
+            *_posts(classifier, page),
             *(Route(path, lambda _: PlainTextResponse("\n")) for path in ("/ping", "/health")),
             Route("/version", lambda _: PlainTextResponse(mlflow.__version__)),
             Route("/model", lambda _: JSONResponse(about)),
-            Mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True)),
+            Route("/", lambda _: FileResponse(folder / page.file)),
+            Mount("/", StaticFiles(directory=folder)),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_names(hosts), www_redirect=False)],
         exception_handlers={HTTPException: _refused, DataError: _refused},
     )
 
 
-def _posts(classifier: Classifier) -> list[Route]:
+def _posts(classifier: Classifier, page: Page) -> list[Route]:
     limiter = Limiter()
-    digit_segmentation.fit(np.eye(9, dtype=np.float32), classifier.form)  # imports scikit-image
-    similarity = out_of_distribution.of(classifier)
 
-    async def drawing(request: Request) -> Response:
-        def answer(content: bytes) -> dict[str, object]:
-            return _of_picture(classifier, similarity, content)
-
-        return await limiter.answer(request, answer, "drawing", most=LARGEST_PICTURE, heavy=True)
+    async def asked(request: Request) -> Response:
+        return await limiter.answer(request, page.answer, page.name, most=LARGEST, heavy=True)
 
     async def invocations(request: Request) -> Response:
         def answer(content: bytes) -> dict[str, object]:
-            return {"predictions": classifier.probabilities(examples(content, width=classifier.width)).tolist()}
+            return {"predictions": classifier.probabilities(examples(content, row=page.row)).tolist()}
 
         kind = request.headers.get("content-type", "none")
         if not re.fullmatch(r'application/json\s*(;\s*(charset="?utf-8"?)?\s*)*', kind, re.IGNORECASE):
@@ -132,7 +118,9 @@ def _posts(classifier: Classifier) -> list[Route]:
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
         return await limiter.answer(request, answer, "body", most=LARGEST_BODY)
 
-    return [Route(f"/{answer.__name__}", answer, methods=["POST"]) for answer in (drawing, invocations)]
+    return [
+        Route(f"/{name}", post, methods=["POST"]) for name, post in ((page.name, asked), ("invocations", invocations))
+    ]
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -147,38 +135,6 @@ def _names(hosts: Sequence[str]) -> list[str]:
         if not re.fullmatch(r"[\w.-]+|\[[\w:.]+\]", name, re.ASCII):
             raise UsageError(f"host: expected a name or an address, such as digits.example.com, received {name!r}.")
     return ["localhost", "127.0.0.1", "[::1]", *names]
-
-
-def _of_picture(classifier: Classifier, similarity: Similarity | None, content: bytes) -> dict[str, object]:
-    pixels = image_files.read(io.BytesIO(content), name="drawing", form=classifier.form)
-    probabilities = classifier.probabilities(pixels[None])[0]
-    return {
-        "probabilities": probabilities.tolist(),
-        "certainty": float(calibration.calibrated(probabilities[None], classifier.temperature).max()),
-        "like": similarity.holds(pixels, int(probabilities.argmax())) if similarity else None,
-        "pixels": pixels.tolist(),
-        "by_step": _by_step(classifier, pixels),
-    }
-
-
-def _by_step(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, object] | None:
-    """Return the answers to an image after some steps, as many as it has rows; None if the model has none."""
-    if classifier.step_by_step is None:
-        return None
-    probabilities = classifier.by_step(pixels[None])[0]
-    steps = np.unique(np.linspace(0, len(probabilities), classifier.height + 1).round().astype(int))[1:]
-    return {"steps": steps.tolist(), "probabilities": probabilities[steps - 1].round(4).tolist()}
-
-
-def _reads_rows(classifier: Classifier) -> bool:
-    """Return whether the model reads row by row, from the top: until the last row, its answers don't depend on it."""
-    if classifier.step_by_step is None:
-        return False
-    images = np.zeros((2, classifier.height, classifier.width), np.uint8)
-    images[1, -1] = 255
-    without, with_last = classifier.by_step(images)
-    before = len(without) - len(without) // classifier.height
-    return bool(np.allclose(without[:before], with_last[:before], atol=1e-4))
 
 
 class Limiter:
@@ -231,19 +187,19 @@ async def _body(request: Request, name: str, most: int) -> bytes:
     return bytes(content)
 
 
-def examples(content: bytes, *, width: int) -> list[Any]:
-    """Return the list of images in a body of JSON, as they are: the model checks their shape and numbers.
+def examples(content: bytes, *, row: int) -> list[Any]:
+    """Return the list of examples in a body of JSON, as they are: the model checks their shape and numbers.
 
     Args:
         content: the body.
-        width: columns of an image, in pixels: many shorter lists are not rows, and would take much memory.
+        row: numbers in a row of an image or in a step: many shorter lists would take much memory.
 
     Raises:
         HTTPException: it is not JSON, or not an object with a list as its ``inputs`` or ``instances``.
     """
-    expected = 'body: expected one JSON object with either "inputs" or "instances", a list of images, received'
+    expected = 'body: expected one JSON object with either "inputs" or "instances", a list of examples, received'
     nested = sum(map(content.count, (b"[", b"{", b":")))
-    if nested > NESTED + len(content) / width:
+    if nested > NESTED + len(content) / (2 * row + 1):  # brackets, numbers and commas
         problem = f"{expected} {nested:,} lists and objects in {len(content):,} bytes."
         raise HTTPException(HTTPStatus.BAD_REQUEST, problem)
     try:

@@ -1,4 +1,4 @@
-"""Serve a model to programs and, on a page to draw on, to people.
+"""Serve a model to programs and, on a page, to people.
 
     pipeline serve --model models:/mnist-gru@champion --port 5001
 
@@ -37,7 +37,7 @@ def serve(
     with bound(host, port) as listener:
         app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *(allowed_hosts or [])])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        reporter.result(f"Serving {model} at {place}/invocations; draw on {place}/. Ctrl-C ends it.")
+        reporter.result(f"Serving {model} at {place}/invocations; its page is {place}/. Ctrl-C ends it.")
         try:
             uvicorn.Server(server.config(app)).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn raises it once more when it has ended

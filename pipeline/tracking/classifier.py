@@ -63,6 +63,7 @@ class Classifier:
         kind: of the examples that it reads.
         temperature: at which its probabilities are as sure as they are right on its validation images.
         step_by_step: what it would answer after each step; None if it does not tell.
+        example: one of those that it was tested on; None: not known.
     """
 
     model: PyFuncModel
@@ -71,6 +72,7 @@ class Classifier:
     kind: Kind
     temperature: float = 1.0
     step_by_step: StepByStep | None = None
+    example: NDArray[Any] | None = None
 
     @property
     def tells_by_step(self) -> bool:
@@ -151,7 +153,10 @@ def load(address: str, *, trust: bool = False, patient: bool = False) -> Classif
         unwrapped: Any = model.unwrap_python_model()  # type: ignore[no-untyped-call]
         graph = getattr(unwrapped, "_graph", None)  # of our scoring.py; what it answers itself is one array
         step_by_step = graph.signatures.get(BY_STEP) if graph else None
-        return Classifier(model, step_by_step=step_by_step, **_described(str(files), address, trust=trust))
+        examples: Any = model.metadata.load_input_example(str(files))
+        described = _described(str(files), address, trust=trust)
+        example = None if examples is None else examples[0]
+        return Classifier(model, step_by_step=step_by_step, example=example, **described)
 
 
 @contextmanager
@@ -174,6 +179,12 @@ def fetched(address: str, *, trust: bool = False, patient: bool = False) -> Iter
             if not trust:
                 _check_code(files, models.code(described["kind"]), address)
         yield files
+
+
+def kind(files: Path) -> Kind:
+    """Return the kind of the examples of a model whose files are here."""
+    found: Kind = _described(str(files), str(files), trust=True)["kind"]
+    return found
 
 
 def digest(files: Path) -> str:

@@ -1,33 +1,16 @@
 "use strict";
-const find = (id) => document.getElementById(id);
 const paper = find("paper"), pen = paper.getContext("2d", {willReadFrequently: true}), seen = find("seen");
-const SURE = 2 / 3; // of a certainty, from which a class is twice as probable as all others together
 const SAMPLES = {
   2: [[82, 98], [92, 70], [122, 50], [160, 52], [186, 76], [186, 110], [164, 146], [124, 186], [84, 226], [204, 226]],
   5: [[192, 52], [106, 52], [96, 130], [130, 114], [170, 124], [192, 160], [180, 204], [140, 230], [88, 214]],
   7: [[74, 64], [206, 64], [136, 236]],
 };
-let model = {}, bars = [], version = 0, busy = false, stale = false, timer = null;
-let answer = null; // the last one
+let busy = false, stale = false;
 let strokes = [], stroke = null, picture = null; // points on the paper; the stroke being drawn; a file instead of them
 
-function element(tag, attributes, ...children) {
-  const made = document.createElementNS(/^(svg|polyline|line|title)$/.test(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  made.append(...children);
-  return made;
-}
-
 function describe(said) {
-  model = said;
-  find("model").textContent = `${model.model}, trained on ${model.dataset}`;
+  describeModel(said);
   [seen.width, seen.height] = [model.width, model.height];
-  bars = model.class_names.map((name) => {
-    const meter = element("span", {role: "meter", "aria-label": name, "aria-valuemax": 1}, element("i", {})), value = element("span", {});
-    const row = element("li", {}, element("span", {}, name), meter, value);
-    find("bars").append(row);
-    return {row, meter, value};
-  });
   const known = Object.entries(SAMPLES).filter(([name]) => model.class_names.includes(name));
   known.forEach(([name, points]) => {
     const button = element("button", {type: "button", "aria-label": `Sample ${name}`}, element("svg", {viewBox: "0 0 280 280"}, element("polyline", {points: points.join(" ")})));
@@ -35,56 +18,18 @@ function describe(said) {
     find("samples").append(button);
   });
   find("samples").hidden = !known.length;
-  showBars(null);
 }
-
-function showBars(probabilities) { // null: there is no answer
-  const best = Math.max(...probabilities ?? []);
-  bars.forEach(({row, meter, value}, index) => {
-    const probability = probabilities?.[index] ?? 0;
-    meter.setAttribute("aria-valuenow", probability);
-    meter.firstChild.style.transform = `scaleX(${probability})`;
-    value.textContent = probabilities ? `${(100 * probability).toFixed(1)}\u00a0%` : "";
-    row.classList.toggle("best", probabilities !== null && probability === best);
-  });
-}
-
-function say(text, kind = "") {
-  find("answer").className = kind;
-  find("answer").textContent = text;
-}
-
-const named = (probabilities) => model.class_names[probabilities.indexOf(Math.max(...probabilities))];
 
 function show(said) {
-  answer = said;
-  stop();
-  showBars(said?.probabilities ?? null);
-  document.body.classList.toggle("told", Boolean(said?.by_step));
-  if (!said) return say("");
-  const doubt = said.like === false ? "This doesn't look like a digit." : said.certainty < SURE ? "Not sure." : "";
-  say(doubt ? `${doubt} Perhaps ${named(said.probabilities)}?` : named(said.probabilities), doubt && "unsure");
+  showAnswer(said);
+  if (!said) return;
   const image = new ImageData(seen.width, seen.height);
   said.pixels.flat().forEach((value, index) => image.data.set([255, 255, 255, value], 4 * index));
   seen.getContext("2d").putImageData(image, 0, 0);
-  if (!said.by_step) return;
-  find("step").max = said.by_step.steps.length;
-  showStep(said.by_step.steps.length);
 }
 
-function showStep(number) { // the answer after one of the steps: its bars, the curves of all classes, the scan lines
-  const {steps, probabilities} = answer.by_step, count = steps.length, row = number < count ? probabilities[number - 1] : answer.probabilities;
-  find("step").value = number;
-  document.body.classList.toggle("midway", number < count);
-  showBars(row);
-  find("read").textContent = `After ${steps[number - 1]} of ${steps.at(-1)} steps: ${named(row)}, ${(100 * Math.max(...row)).toFixed(1)}\u00a0%`;
-  const across = (index) => (count > 1 ? index : 0.5), best = named(answer.probabilities);
-  find("curves").setAttribute("viewBox", `0 -0.03 ${Math.max(1, count - 1)} 1.06`);
-  find("curves").replaceChildren(...model.class_names.map((name, place) => {
-    const points = probabilities.map((each, index) => `${across(index)},${1 - each[place]}`).join(" ");
-    return element("polyline", {points, class: name === best ? "best" : ""}, element("title", {}, name)); // shown under the mouse
-  }), element("line", {x1: across(number - 1), x2: across(number - 1), y1: -0.03, y2: 1.03}));
-  const [onPaper, onSeen] = document.querySelectorAll(".scan"), rows = number / count * model.height, place = model.reads_rows ? placeOnPaper(rows) : null;
+function scan(part) { // the lines on the paper and on what the model sees, below the rows that were read
+  const [onPaper, onSeen] = document.querySelectorAll(".scan"), rows = part * model.height, place = model.reads_rows ? placeOnPaper(rows) : null;
   onSeen.hidden = !model.reads_rows;
   onPaper.hidden = place === null;
   onSeen.style.transform = `translateY(${100 * rows / model.height - 100}%)`;
@@ -100,27 +45,6 @@ function placeOnPaper(rows) { // where on the paper, from 0 to 1, so many rows o
   if (!inked.length || !drawn.length) return null;
   const part = (rows - inked[0]) / (inked.at(-1) + 1 - inked[0]);
   return Math.min(1, Math.max(0, (drawn[0] + part * (drawn.at(-1) + 1 - drawn[0])) / paper.height));
-}
-
-function stop() {
-  clearInterval(timer);
-  timer = null;
-}
-
-function play() {
-  stop();
-  let number = 1;
-  timer = setInterval(() => {
-    showStep(number);
-    if (++number > answer.by_step.steps.length) stop();
-  }, 110);
-}
-
-async function answered(address, request) {
-  const response = await fetch(address, request).catch(() => { throw new Error("The server does not answer."); });
-  const said = await response.json().catch(() => ({})); // a proxy refuses with a page
-  if (!response.ok) throw new Error(said.message ?? `The server answers with status ${response.status}.`);
-  return said;
 }
 
 async function ask() { // one question at a time; the newest drawing is asked next
@@ -219,6 +143,4 @@ addEventListener("keydown", (event) => {
     undo();
   }
 });
-find("play").addEventListener("click", play);
-find("step").addEventListener("input", (event) => { stop(); showStep(Number(event.target.value)); });
 answered("model").then(describe).catch((problem) => say(problem.message, "problem"));
