@@ -311,6 +311,7 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
                 as_json=False,
                 by_step=False,
                 column=None,
+                columns=None,
                 on="local",
                 trust=False,
             )

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import requests
 import yaml
@@ -94,6 +96,28 @@ def mnist_champion(command: Command) -> str:
     """Return the id of a run of two epochs on MNIST; its model is ``models:/mnist@champion``."""
     options = ("--epochs", 2, "--hidden-units", 64)
     return run_id_in(command("run", *options, "--register", "mnist").output)
+
+
+@pytest.fixture(scope="session")
+def gestures(store: Path) -> Path:
+    """Write a table of 90 gestures of 5 to 20 steps; the class is the direction in which ``x`` goes."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(90):
+        length, slope = int(random.integers(5, 21)), number % 3 - 1
+        x = 3 * slope * np.linspace(-1, 1, length) + random.normal(0, 0.3, length)
+        rows += [(f"g{number:02}", ("falls", "rests", "rises")[slope + 1], *step) for step in zip(x, -x, strict=True)]
+    path = store / "gestures.parquet"
+    pd.DataFrame(rows, columns=["id", "label", "x", "y"]).to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def forward_model(command: Command, gestures: Path) -> str:
+    """Return the address of a model of gestures that reads forward, and so has answers after each step."""
+    options = ("--cell", "gru", "--direction", "forward", "--hidden-units", 16, "--epochs", 8)
+    command("run", "--source", gestures, *options, "--register", "forward")
+    return "models:/forward@champion"
 
 
 def run_id_in(output: str) -> str:

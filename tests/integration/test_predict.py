@@ -323,3 +323,48 @@ def test_what_cannot_be_done_with_parts_is_named(
     path = save_parquet(tmp_path / "part.parquet", images[:1], kind=pa.list_(pa.uint8()))
     result = command("predict", path, "--model", model, *options, exit_code=1 if "--column" in options else 2)
     assert said in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("output", ["answers.csv", "answers/"])
+def test_a_table_of_steps_is_answered_by_id(
+    command: Command, forward_model: str, gestures: Path, tmp_path: Path, output: str
+) -> None:
+    expected = pd.read_parquet(gestures).groupby("id", sort=False)["label"].first()
+
+    command("predict", gestures, "--model", forward_model, "--output", f"{tmp_path}/{output}")
+
+    single = output.endswith(".csv")
+    table = pd.read_csv(tmp_path / output) if single else pd.read_parquet(tmp_path / output / "gestures.parquet")
+    assert expected.index.tolist() == table["id"].tolist()
+    assert expected.tolist() == table["input_label"].tolist()
+    assert (table["label"] == table["input_label"]).mean() > 0.9
+
+
+def test_the_answers_after_each_step_of_a_sequence_end_with_the_answer(
+    command: Command, forward_model: str, gestures: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(gestures).drop(columns="label")
+    table.to_csv(tmp_path / "steps.csv", index=False)
+    for option, name in (((), "a.parquet"), (("--by-step",), "b.parquet")):
+        command("predict", tmp_path / "steps.csv", "--model", forward_model, *option, "--output", tmp_path / name)
+
+    answers, steps = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
+    assert table["id"].tolist() == steps["id"].tolist()
+    last = steps.groupby("id", sort=False).last()
+    np.testing.assert_allclose(answers["probability"], last.filter(like="probability_").max(axis=1), atol=1e-5)
+    assert answers["label"].tolist() == last["label"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "said"),
+    [
+        (("--column", "pixels"), 2, "column: expected none for a model of sequences"),
+        (("--columns", "id=gesture"), 1, "expected the columns gesture, x, y, which the model reads"),
+        (("--columns", "gesture"), 2, "columns: expected a list such as id=gesture,time=ms,label=class"),
+    ],
+)
+def test_options_that_do_not_fit_a_model_of_sequences_are_explained(
+    command: Command, forward_model: str, gestures: Path, *, options: tuple[str, ...], exit_code: int, said: str
+) -> None:
+    result = command("predict", gestures, "--model", forward_model, *options, exit_code=exit_code)
+    assert said in " ".join(result.output.split())

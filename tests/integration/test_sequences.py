@@ -23,22 +23,7 @@ from tests.integration.conftest import PROJECT, Command, run_id_in
 
 ARCHIVE = PROJECT.parent / "shared" / "sequences"
 SMALL = ("--hidden-units", 16, "--epochs", 8, "--shards", 2)
-COUNT = 90
 CLASSES = ["falls", "rests", "rises"]
-
-
-@pytest.fixture(scope="module")
-def gestures(store: Path) -> Path:
-    """Write a table of 90 gestures of 5 to 20 steps; the class is the direction in which ``x`` goes."""
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(COUNT):
-        length, slope = int(random.integers(5, 21)), number % 3 - 1
-        x = 3 * slope * np.linspace(-1, 1, length) + random.normal(0, 0.3, length)
-        rows += [(f"g{number:02}", CLASSES[slope + 1], *step) for step in zip(x, -x, strict=True)]
-    path = store / "gestures.parquet"
-    pd.DataFrame(rows, columns=["id", "label", "x", "y"]).to_parquet(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -418,3 +418,78 @@ def test_the_page_says_when_the_model_is_not_sure(
         expect(page.locator("#answer")).to_have_text(said)
         heights = page.locator("li > span:last-child").evaluate_all("all => all.map(one => one.clientHeight)")
         assert 1 == len(set(heights))  # 100.0 % takes one line, as 0.0 % does
+
+
+@pytest.fixture(scope="module")
+def gestures_server(forward_model: str) -> Iterator[str]:
+    yield from served(forward_model)
+
+
+@pytest.mark.parametrize("way", ["typed", "chosen", "dropped", "pasted", "sample"])
+def test_a_sequence_is_plotted_with_the_answer_after_each_step(
+    browser: Browser, gestures_server: str, tmp_path: Path, way: str
+) -> None:
+    steps = [f"{x / 4},{-x / 4}" for x in range(-12, 13)]
+    file = tmp_path / "rises.csv"
+    file.write_text("\n".join(["x,y", *steps]))
+    page = browser.new_page()
+    problems: list[object] = []
+    page.on("pageerror", problems.append)
+    page.goto(gestures_server)
+    expect(page.get_by_role("meter")).to_have_count(3)
+
+    if way == "typed":
+        page.get_by_role("textbox").fill(file.read_text())
+    elif way == "chosen":
+        page.get_by_label("Open a CSV file").set_input_files(file)
+    elif way == "sample":
+        page.get_by_role("button", name="Try a sample").click()
+    else:
+        page.evaluate(
+            """([content, way]) => {
+                const data = new DataTransfer();
+                if (way === "dropped") data.items.add(new File([content], "rises.csv", {type: "text/csv"}));
+                else data.setData("text", content);
+                dispatchEvent(way === "dropped" ? new DragEvent("drop", {dataTransfer: data, cancelable: true}) : new ClipboardEvent("paste", {clipboardData: data}));
+            }""",  # noqa: E501
+            [file.read_text(), way],
+        )
+
+    expect(page.locator("#plot polyline")).to_have_count(2)
+    expect(page.locator("#curves polyline")).to_have_count(3)
+    if way != "sample":
+        expect(page.locator("#answer")).to_contain_text("rises")
+        expect(page.locator("#read")).to_contain_text("After 25 of 25 steps: rises")
+        page.get_by_role("slider").fill("5")
+        expect(page.locator("#read")).to_contain_text("After 5 of 25 steps: ")
+        expect(page.locator("#plot line")).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#answer")).to_have_text("")
+    expect(page.locator("#plot polyline")).to_have_count(0)
+    assert [] == problems
+    page.close()
+
+
+def test_what_is_not_a_sequence_is_explained_on_the_page(browser: Browser, gestures_server: str) -> None:
+    page = browser.new_page()
+    page.goto(gestures_server)
+    page.get_by_role("textbox").fill("1,2\n3")
+    expect(page.locator("#answer")).to_contain_text(
+        "expected a line of 2 numbers for each step, received '3' for step 2"
+    )
+    page.close()
+
+
+def test_a_model_that_reads_both_ways_shows_the_final_answer(
+    browser: Browser, command: Command, gestures: Path
+) -> None:
+    options = ("--cell", "gru", "--hidden-units", 4, "--epochs", 1, "--register", "both-ways")
+    command("run", "--source", gestures, *options)
+    for address in served("models:/both-ways@champion"):
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_role("textbox").fill("1,2\n3,4")
+        expect(page.locator("#plot polyline")).to_have_count(2)
+        expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
+        expect(page.locator("#reading")).to_be_hidden()
+        page.close()

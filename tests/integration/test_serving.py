@@ -22,8 +22,12 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(digits_run: Training) -> Iterator[str]:
     """Serve the model of the run in the environment that it names; return the address."""
+    yield from served(f"runs:/{digits_run.run_id}/digits-gru", "uv")
+
+
+def served(model: str, env_manager: str = "local") -> Iterator[str]:
     port = free_port()
-    arguments = ["-m", f"runs:/{digits_run.run_id}/digits-gru", "--port", str(port), "--env-manager", "uv"]
+    arguments = ["-m", model, "--port", str(port), "--env-manager", env_manager]
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment(), start_new_session=True
     )
@@ -104,3 +108,42 @@ def test_as_many_images_as_are_allowed_are_answered(server: str) -> None:
     answer = requests.post(server, json={"inputs": zeros(10_000, 8, 8)}, timeout=120)
 
     assert (10_000, 10) == np.array(answer.json()["predictions"]).shape
+
+
+@pytest.fixture(scope="module")
+def gestures_server(forward_model: str) -> Iterator[str]:
+    yield from served(forward_model)
+
+
+def test_sequences_of_a_request_are_padded_with_null(gestures_server: str, forward_model: str) -> None:
+    sequences = [[[0.5, -0.5], [1.5, -1.5], [2.5, -2.5]], [[2, -2], [None, None], [None, None]]]
+    expected = mlflow.pyfunc.load_model(forward_model).predict(np.array(sequences, np.float32))
+    alone = mlflow.pyfunc.load_model(forward_model).predict(np.array([[[2, -2]]], np.float32))
+
+    answer = requests.post(gestures_server, json={"inputs": sequences}, timeout=60).json()["predictions"]
+
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+    np.testing.assert_allclose(answer[1:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "said"),
+    [
+        ([[[1, 2, 3]]], "does not match expected shape (-1, -1, 2)"),
+        ([[[1, 2], [None, 2], [1, 2]]], "received no number (null or NaN) for feature 0 at step 1 of sequence 0"),
+        ([[[None, None], [1, 2]]], "received no number (null or NaN) for feature 0 at step 0 of sequence 0"),
+        ([[[None, None]]], "expected at least one step, received none in sequence 0"),
+        ([[[1, 2]], [[1, float("inf")]]], "received an infinite one for feature 1 at step 0 of sequence 1"),
+        (zeros(10_001, 1, 2), "expected at most 10,000 sequences in one request, received 10,001"),
+        (zeros(1, 10_001, 2), "expected at most 10,000 steps of a sequence, received 10,001"),
+    ],
+)
+def test_what_is_not_sequences_is_answered_with_400(gestures_server: str, sequences: object, said: str) -> None:
+    refused = requests.post(
+        gestures_server,
+        data=json.dumps({"inputs": sequences}),
+        headers={"Content-Type": "application/json"},
+        timeout=60,
+    )
+    assert 400 == refused.status_code
+    assert said in refused.json()["message"]

@@ -86,7 +86,7 @@ def test_each_file_has_one_of_answers_that_says_what_it_is(files: list[str], fol
     assert [0, 1] == table["id"].to_pylist()
     about = json.loads(table.schema.metadata[b"recurrent-mlflow-pipeline"])
     version = f"{Path(files[0]).stat().st_size} bytes of {Path(files[0]).stat().st_mtime_ns}"
-    assert {"input": version, "model": "abc", "column": None, "by_step": False} == about
+    assert {"input": version, "model": "abc", "column": None, "columns": None, "by_step": False} == about
 
 
 def test_repeated_it_does_what_is_missing(files: list[str], folder: Path) -> None:
@@ -179,7 +179,7 @@ def put(path: Path) -> None:
 
 def names(folder: Path | str) -> list[str]:
     """Return the files that are taken from a folder: their addresses in a store, or their paths below it."""
-    found = batch_jobs.listed([str(folder)], ImageFiles)
+    found = batch_jobs.listed([str(folder)], ImageFiles(CLASSIFIER.form))
     return [Path(file).relative_to(folder).as_posix() for file in found] if isinstance(folder, Path) else found
 
 
@@ -308,7 +308,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 def test_the_users_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     put(tmp_path / "digits" / "a.png")
-    assert [str(tmp_path / "digits" / "a.png")] == batch_jobs.listed(["~/digits"], ImageFiles)
+    assert [str(tmp_path / "digits" / "a.png")] == batch_jobs.listed(["~/digits"], ImageFiles(CLASSIFIER.form))
 
 
 def test_answers_that_lie_in_a_folder_are_no_input(files: list[str], folder: Path) -> None:

@@ -22,6 +22,8 @@ from starlette.requests import Request
 
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
+from pipeline.kinds.sequences import Sequences
 from pipeline.serving import server
 from pipeline.serving.server import Limiter
 from pipeline.tracking.classifier import Classifier
@@ -33,16 +35,27 @@ def always_the_same(images: Any) -> Any:
     return np.tile(np.array([0.25, 0.75]), (len(images), 1))
 
 
-def app(*hosts: str) -> Starlette:
-    model = cast("Any", SimpleNamespace(predict=always_the_same))
-    classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), kind=Images(height=2, width=2))
+IMAGES = Images(height=2, width=2)
+SEQUENCES = Sequences(longest=3, features=("x", "y, z"), mean=(0.0, 0.0), variance=(1.0, 1.0))
+
+
+def last_step(sequences: Any) -> Any:
+    """Answer with the last real number of the first feature, as a model of sequences."""
+    assert np.isfinite(sequences[:, 0]).all()
+    last = [row[np.isfinite(row).all(axis=1)][-1, 0] for row in sequences]
+    return np.stack([np.subtract(1, last), last], axis=1)
+
+
+def app(*hosts: str, kind: Kind = IMAGES) -> Starlette:
+    model = cast("Any", SimpleNamespace(predict=always_the_same if kind == IMAGES else last_step))
+    classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), kind=kind)
     return server.app(classifier, address="models:/it/1", hosts=hosts)
 
 
 @contextmanager
-def serving(*hosts: str, grace: int = 15) -> Iterator[tuple[uvicorn.Server, int]]:
+def serving(*hosts: str, grace: int = 15, kind: Kind = IMAGES) -> Iterator[tuple[uvicorn.Server, int]]:
     """Serve the app in a thread; yield its server and port."""
-    config = server.config(app(*hosts))
+    config = server.config(app(*hosts, kind=kind))
     config.timeout_graceful_shutdown = grace
     listener, running = socket.create_server(("127.0.0.1", 0)), uvicorn.Server(config)
     thread = threading.Thread(target=running.run, args=([listener],))
@@ -58,6 +71,12 @@ def serving(*hosts: str, grace: int = 15) -> Iterator[tuple[uvicorn.Server, int]
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with serving("Digits.example.com", "::2") as (_, port):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def sequences() -> Iterator[int]:
+    with serving(kind=SEQUENCES) as (_, port):
         yield port
 
 
@@ -92,7 +111,7 @@ def test_what_is_not_a_name_cannot_be_allowed(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "headers"), [("/", {}), ("/page.js", {}), ("/model", {"Host": "evil.example"}), ("/x", {})]
+    ("path", "headers"), [("/", {}), ("/drawing.js", {}), ("/model", {"Host": "evil.example"}), ("/x", {})]
 )
 def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: str, headers: dict[str, str]) -> None:
     answer, _ = ask(port, path, headers=headers)
@@ -105,13 +124,74 @@ def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: 
     ]
 
 
-def test_the_page_is_complete_and_holds_nothing_that_its_policy_forbids(port: int) -> None:
-    answer, page = ask(port, "/")
+def test_each_page_is_complete_and_holds_nothing_that_its_policy_forbids(port: int, sequences: int) -> None:
+    for server_port in (port, sequences):
+        answer, page = ask(server_port, "/")
 
-    assert 200 == answer.status
-    assert not re.search(r"<style|<script>|\sstyle=|\son\w+=", page)
-    for file in re.findall(r'(?:href|src)="([^":]+)"', page):
-        assert 200 == ask(port, f"/{file}")[0].status
+        assert 200 == answer.status
+        assert not re.search(r"<style|<script>|\sstyle=|\son\w+=", page)
+        for file in re.findall(r'(?:href|src)="([^":]+)"', page):
+            assert 200 == ask(server_port, f"/{file}")[0].status
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([[[0.1, 1], [0.2, 2]]], [0.2]),
+        ([[[0.1, 1], [0.2, 2]], [[0.3, 3], [None, None]]], [0.2, 0.3]),
+        (
+            [[[0.1, 1, 2]]],
+            "shape (N, steps, 2), shorter ones padded with null, received float64 of the shape (1, 1, 3)",
+        ),
+        ([[[0.1, 1]], [[0.1, 1], [0.2, 2]]], "shorter ones padded with null, received lists of unequal lengths."),
+        ([[[0.1, "1"]]], "received str"),
+        ([[[0.1, None], [0.1, "1"]]], "received str"),
+        ([], "received float64 of the shape (0,)"),
+    ],
+)
+def test_sequences_are_answered_shorter_ones_padded_with_null(sequences: int, given: Any, expected: Any) -> None:
+    answer, content = ask(
+        sequences, "/invocations", "POST", json.dumps({"inputs": given}).encode(), {"Content-Type": "application/json"}
+    )
+    if isinstance(expected, str):
+        assert 400 == answer.status
+        assert expected in json.loads(content)["message"]
+    else:
+        assert expected == pytest.approx([row[1] for row in json.loads(content)["predictions"]])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.1,1\n0.2,2", [[0.1, 1], [0.2, 2]]),
+        ("0.1;1\r\n\r\n0.2;2\r\n", [[0.1, 1], [0.2, 2]]),
+        ("\ufeffx\ty\n0.1\t1", [[0.1, 1]]),
+        ('time,"y, z",x\n0,1,0.1\n1,2,0.2', [[0.1, 1], [0.2, 2]]),
+        ("", "received none. The features are x, y, z."),
+        ("x,y\n", "received none."),
+        ("0.1,1\n0.2", "expected a line of 2 numbers for each step, received '0.2' for step 2. It reads x, y, z."),
+        ("0.1,1,2", "received '0.1, 1, 2' for step 1."),
+        ("0.1,", "received '0.1, ' for step 1."),
+        ("0.1,inf", "received '0.1, inf' for step 1."),
+        ("\udcff", "received what is not CSV in UTF-8"),
+    ],
+)
+def test_the_page_of_sequences_sends_csv(sequences: int, text: str, expected: Any) -> None:
+    answer, content = ask(sequences, "/sequence", "POST", text.encode(errors="surrogateescape"))
+    said = json.loads(content)
+    if isinstance(expected, str):
+        assert 400 == answer.status
+        assert expected in said["message"]
+    else:
+        np.testing.assert_allclose(expected, said["sequence"], rtol=1e-6)
+        assert pytest.approx(expected[-1][0]) == said["probabilities"][1]
+        assert said["by_step"] is None
+
+
+def test_the_page_of_sequences_knows_the_features_and_a_sample(sequences: int) -> None:
+    about = json.loads(ask(sequences)[1])
+    assert ["x", "y, z"] == about["features"]
+    assert (3, 2) == np.shape(about["sample"])
 
 
 @pytest.mark.parametrize(
@@ -161,7 +241,7 @@ IMAGE = [[0] * 28] * 28
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 @pytest.mark.parametrize("more", [{}, {"params": {"a": 1}}])
 def test_images_are_read_whatever_else_is_sent(key: str, more: dict[str, Any]) -> None:
-    assert [IMAGE] == server.examples(json.dumps({key: [IMAGE]} | more).encode(), width=28)
+    assert [IMAGE] == server.examples(json.dumps({key: [IMAGE]} | more).encode(), row=28)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +267,7 @@ def test_images_are_read_whatever_else_is_sent(key: str, more: dict[str, Any]) -
 )
 def test_what_is_not_a_list_of_images_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(HTTPException, match="body: expected one JSON object") as refused:
-        server.examples(content, width=28)
+        server.examples(content, row=28)
 
     assert HTTPStatus.BAD_REQUEST == refused.value.status_code
     assert said in refused.value.detail

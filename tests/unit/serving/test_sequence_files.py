@@ -1,0 +1,204 @@
+"""Sequences of the same numbers in files of every format, read in parts, and what is refused."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError, UsageError
+from pipeline.kinds.sequences import Sequences
+from pipeline.serving import answers, known, sequence_files
+from pipeline.serving.sequence_files import SequenceFiles
+from pipeline.tracking.classifier import Classifier
+
+KIND = Sequences(longest=3, features=("x", "y"), mean=(0.0, 0.0), variance=(1.0, 1.0))
+NAN = float("nan")
+SEQUENCES = [[[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]], [[4.0, -4.0]], [[5.0, -5.0], [6.0, -6.0]]]
+IDS = ["a", "b", "c"]
+TABLE = pd.DataFrame(
+    [(name, step, *numbers) for name, steps in zip(IDS, SEQUENCES, strict=True) for step, numbers in enumerate(steps)],
+    columns=["id", "time", "x", "y"],
+)
+LINES = "1,2,3:-1,-2,-3{0}\n4:-4{1}\n5,6:-5,-6{2}\n"
+
+
+def save(table: pd.DataFrame, path: Path) -> Path:
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path, row_group_size=4)
+    return path
+
+
+def archive(path: Path, header: str, *labels: str) -> Path:
+    path.write_text(f"# a comment\n@problemName it\n{header}\n@data\n" + LINES.format(*labels or ("", "", "")))
+    return path
+
+
+def arrays(path: Path, **more: Any) -> Path:
+    padded = np.full((3, 3, 2), NAN)
+    for row, steps in zip(padded, SEQUENCES, strict=True):
+        row[: len(steps)] = steps
+    np.savez(path, x=padded, **more)
+    return path
+
+
+def parts_of(path: Path, kind: Sequences = KIND, columns: str | None = None) -> list[tuple[NDArray[Any], pa.Table]]:
+    return list(SequenceFiles(kind, columns=columns).parts(path, "it"))
+
+
+def unpadded(parts: list[tuple[NDArray[Any], pa.Table]]) -> list[Any]:
+    return [row[~np.isnan(row).all(axis=1)].tolist() for values, _ in parts for row in values]
+
+
+@pytest.mark.parametrize(
+    ("write", "columns"),
+    [
+        (lambda folder: save(TABLE, folder / "a.parquet"), ["id"]),
+        (lambda folder: save(TABLE.assign(label="?", other="text"), folder / "a.parquet"), ["id", "label"]),
+        (lambda folder: save(TABLE, folder / "a.csv"), ["id"]),
+        (lambda folder: save(TABLE.assign(label="NA", x=TABLE["x"].astype(int)), folder / "a.csv"), ["id", "label"]),
+        (lambda folder: save(TABLE.iloc[[2, 0, 1, 3, 5, 4]], folder / "a.csv"), ["id"]),  # the times decide
+        (lambda folder: archive(folder / "a.ts", "@classLabel true p q", ":p", ":?", ":q"), ["label"]),
+        (lambda folder: archive(folder / "a.ts", "@classLabel false"), ["label"]),
+        (lambda folder: arrays(folder / "a.npz"), []),
+    ],
+)
+def test_the_sequences_of_every_format_are_read_labelled_or_not(tmp_path: Path, write: Any, columns: list[str]) -> None:
+    path = write(tmp_path)
+    parts = parts_of(path)
+    assert SEQUENCES == unpadded(parts)
+    assert columns == parts[0][1].column_names == SequenceFiles(KIND).columns(path, "it").names
+    if "id" in columns:
+        assert IDS == [each for _, others in parts for each in others["id"].to_pylist()]
+
+
+def test_a_tsv_file_of_the_archive_has_its_labels_first(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1\t0.5\t1.5\n2\t2.5\tNaN\n")
+    parts = parts_of(tmp_path / "a.tsv", Sequences(longest=2, features=("x",), mean=(0.0,), variance=(1.0,)))
+    assert [[[0.5], [1.5]], [[2.5]]] == unpadded(parts)
+    assert ["1", "2"] == parts[0][1]["label"].to_pylist()
+
+
+def test_the_columns_of_a_table_may_have_other_names(tmp_path: Path) -> None:
+    table = TABLE.iloc[::-1].rename(columns={"id": "gesture", "time": "ms"})
+    parts = parts_of(save(table, tmp_path / "a.csv"), columns="id=gesture,time=ms")
+    assert SEQUENCES[::-1] == unpadded(parts)
+    with pytest.raises(UsageError, match="column: expected none for a model of sequences"):
+        known.reader(KIND, column="pixels", columns=None)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("numbers", [2, 4, 8, 1_000])
+def test_sequences_that_cross_blocks_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, suffix: str, numbers: int
+) -> None:
+    path = save(TABLE, tmp_path / f"a{suffix}")
+    monkeypatch.setattr(sequence_files, "NUMBERS", numbers)
+    assert SEQUENCES == unpadded(parts_of(path))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_long_table_takes_the_memory_of_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, suffix: str
+) -> None:
+    rows = 60_000
+    ids = np.repeat(np.arange(rows // 100), 100).astype(str)
+    path = save(pd.DataFrame({"id": ids, "x": 0.5, "y": np.arange(rows)}), tmp_path / f"a{suffix}")
+    monkeypatch.setattr(sequence_files, "NUMBERS", 2_000)
+    reader, whole = SequenceFiles(KIND), rows * 24
+    next(reader.parts(path, "it"))  # imports
+    tracemalloc.start()
+    count = sum(len(values) for values, _ in reader.parts(path, "it"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows // 100 == count
+    assert peak < whole
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (TABLE.iloc[[0, 3, 1]], "it, id a: expected the rows of an id one after another, .* Sort the table by id"),
+        (TABLE.drop(columns="y"), "it: expected the columns id, x, y, which the model reads, received id, time, x"),
+        (TABLE.drop(columns="id"), "it: expected the columns id, x, y, .*Other names of the id can be given"),
+        (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), r"it, example a: expected a finite .* received nan for x at step 1"),
+        (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), r"it, example c: expected a finite .* received inf for y at step 0"),
+        (TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]), "it: expected numbers in the columns of features, .*oops"),
+        (TABLE.assign(id=["a", "a", "a", "", "c", "c"]), "it: expected a value in column 'id' of each row"),
+        (TABLE.assign(label=list("pqpppp")), "it, id a: expected one label, received p and q"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_that_is_not_as_the_model_reads_it_is_explained(
+    tmp_path: Path, *, table: pd.DataFrame, said: str, suffix: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        parts_of(save(table, tmp_path / f"a{suffix}"))
+
+
+def test_what_is_not_a_sequence_of_the_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 4, 3)))
+    with pytest.raises(DataError, match=r"it: expected sequences of 2 features \(x, y\), received 3"):
+        parts_of(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
+    with pytest.raises(DataError, match="it: expected an array x or x_test, received one, two"):
+        parts_of(tmp_path / "b.npz")
+    (tmp_path / "c.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"it: expected a step table \(\.parquet, \.csv\)"):
+        parts_of(tmp_path / "c.parquet")
+    monkeypatch.setattr(sequence_files, "MOST_STEPS", 2)
+    with pytest.raises(DataError, match=r"it, example a: expected at most 2 steps, received 3\. Cut it"):
+        parts_of(save(TABLE, tmp_path / "a.csv"))
+
+
+class Sum:
+    """Stands for a loaded model of sequences: the sum of all x decides between the classes."""
+
+    def predict(self, sequences: Any) -> Any:
+        big = np.nansum(sequences[..., 0], axis=1) / 20
+        return np.stack([1 - big, big], axis=1)
+
+
+def by_step(sequences: Any) -> Any:
+    big = np.nancumsum(sequences[..., 0], axis=1) / 20
+    return {"probabilities_by_step": np.stack([1 - big, big], axis=2).astype(np.float32)}
+
+
+CLASSIFIER = Classifier(
+    Sum(),  # type: ignore[arg-type]
+    dataset="sums",
+    class_names=["small", "big"],
+    kind=KIND,
+    step_by_step=by_step,
+)
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+def test_files_of_several_formats_are_answered_together_with_ids(tmp_path: Path, *, every_step: bool) -> None:
+    table, labelled = (
+        save(TABLE, tmp_path / "a.csv"),
+        archive(tmp_path / "b.ts", "@classLabel true p", ":p", ":p", ":p"),
+    )
+    files = [("a.csv", table), ("b.ts", labelled), ("lost.csv", tmp_path / "lost.csv")]
+    reader = known.reader(KIND, column=None, columns=None)
+
+    columns = answers.schema(files, reader, CLASSIFIER.class_names, by_step=every_step)
+    with answers.written(tmp_path / "out.parquet", columns) as write:
+        _, unread = answers.answer(files, reader, CLASSIFIER, write, by_step=every_step, cores=1)
+
+    found = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    assert ["lost.csv: expected a step table"] == [str(error)[:31] for error in unread]
+    lengths = [3, 1, 2] if every_step else [1, 1, 1]
+    assert [*np.repeat(["a.csv"] * 3 + ["b.ts"] * 3, lengths * 2)] == found["file"].tolist()
+    assert [*np.repeat([0, 1, 2], lengths)] * 2 == found["index"].tolist()
+    assert [*np.repeat(IDS, lengths)] == found["id"].dropna().tolist()
+    assert ["p"] * sum(lengths) == found["input_label"].dropna().tolist()
+    if every_step:
+        assert [1, 2, 3, 1, 1, 2] * 2 == found["step"].tolist()
+        np.testing.assert_allclose([0.05, 0.15, 0.3, 0.2, 0.25, 0.55] * 2, found["probability_big"], atol=1e-6)
+    else:
+        assert ["small", "small", "big"] * 2 == found["label"].tolist()
