@@ -115,7 +115,7 @@ def gestures(store: Path) -> Path:
 @pytest.fixture(scope="session")
 def forward_model(command: Command, gestures: Path) -> str:
     """Return the address of a model of gestures that reads forward, and so has answers after each step."""
-    options = ("--cell", "gru", "--direction", "forward", "--hidden-units", 16, "--epochs", 8)
+    options = ("--cell", "gru", "--direction", "forward", "--hidden-units", 16, "--epochs", 20)
     command("run", "--source", gestures, *options, "--register", "forward")
     return "models:/forward@champion"
 

@@ -434,7 +434,11 @@ def test_a_sequence_is_plotted_with_the_answer_after_each_step(
     file.write_text("\n".join(["x,y", *steps]))
     page = browser.new_page()
     problems: list[object] = []
-    page.on("pageerror", problems.append)
+
+    def failed(error: object) -> None:
+        problems.append(error)
+
+    page.on("pageerror", failed)
     page.goto(gestures_server)
     expect(page.get_by_role("meter")).to_have_count(3)
 
