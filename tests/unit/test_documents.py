@@ -46,7 +46,7 @@ def commands(page: str) -> Iterator[list[str]]:
     for block in re.findall(r"```sh\n(.*?)```", text(page), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            if words and Path(words[0]).name == "pipeline":
+            if words and Path(words[0]).name == "pipeline" and words[1] != "--help":
                 yield words[1:]
 
 
