@@ -1,4 +1,4 @@
-"""The pipeline from Python: the commands as functions of keyword arguments, their results as pandas tables.
+"""The Python interface: the commands as functions with keyword arguments and pandas tables as results.
 
     from pipeline import compare, load, run
 

@@ -1,4 +1,4 @@
-"""The table of commands: what each is called, what it takes, and what it returns.
+"""The table of commands: the name, options and result of each.
 
 The command line (``cli``) and the functions for Python (``api``) are both made from :data:`COMMANDS`. The command
 ``compare`` is the function ``compare`` of the module ``stages/compare.py``, unless the table names another module.

@@ -1,4 +1,4 @@
-"""SHA-256 digests, as lower-case hexadecimal: of files, of texts, of the code that settles something."""
+"""SHA-256 digests of files, texts and code, as lower-case hexadecimal."""
 
 import ast
 import hashlib

@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent, whenever a process stops; and the space that they take."""
+"""Write files and folders that are complete or absent even if the process stops; measure disk space."""
 
 import os
 import shutil

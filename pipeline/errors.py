@@ -1,4 +1,4 @@
-"""Failures that a user can do something about.
+"""Errors that the user can fix.
 
     PipelineError           a failure: exit code 1
     ├── DataError           a file, folder or mirror does not hold what it should

@@ -1,4 +1,4 @@
-"""The cores and the memory that this process may use: those of the machine, or the part of them that its container has.
+"""CPU cores and memory available to this process, within the limits of its container.
 
 A container's limits are those of its control group (Linux, cgroup v1 and v2), which neither the list of cores nor the
 free memory of the machine show.

@@ -1,4 +1,4 @@
-"""How a stage tells whoever watches it how far it is, without printing.
+"""The interface through which a stage reports its progress, without printing.
 
 Stages take a :class:`Reporter`. This one keeps silent; the command line passes
 one that draws (``cli/terminal.py``), tests pass one that remembers.

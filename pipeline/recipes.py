@@ -1,4 +1,4 @@
-"""Named sets of values that go together, for each cell. A parameter that is given overrides its recipe's.
+"""Named sets of parameter values for each cell; a parameter that is given overrides its recipe's value.
 
 How the values were found, and what each of them is worth: ``docs/recipes.md``.
 """

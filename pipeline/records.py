@@ -1,4 +1,4 @@
-"""The history of a training: a record per epoch, where it stands, and the one rule of which epoch is kept."""
+"""The history of a run: one record per epoch, and the only rule for the epoch to keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

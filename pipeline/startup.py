@@ -1,4 +1,4 @@
-"""What a process does before its work: standard streams, signals, log levels, TensorFlow's threads."""
+"""Process setup before any work: standard streams, signals, log levels, TensorFlow's threads."""
 
 import gc
 import io

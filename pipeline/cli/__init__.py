@@ -1,4 +1,4 @@
-"""The command line and what a user sees in a terminal: options, a file of them, progress, errors.
+"""The command line and its terminal output: options, configuration files, progress, errors.
 
 In: arguments, what a stage reports. Out: parameters, lines on the terminal, an exit code.
 Imports: commands, errors, progress, records, settings, startup, tracking.

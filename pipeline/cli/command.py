@@ -1,4 +1,4 @@
-"""A command of the table as Typer runs it: its options, a file of them, its help, reporter and exit code.
+"""A command of the table in Typer: options, configuration file, help, reporter and exit code.
 
 A file of parameters, ``--config experiment.yaml``, has lines such as ``epochs: 10``. A value is taken as the text that
 would be typed, a list as its values separated by commas. Typed options override the file.

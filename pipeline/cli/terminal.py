@@ -1,4 +1,4 @@
-"""What a user sees of a stage: progress bars, one line per epoch, notes and errors; in a notebook, tables that grow.
+"""Terminal output of a stage: progress bars, a line per epoch, notes and errors; in a notebook, live tables.
 
 Where the output is not a terminal (a log file, CI) there are no bars and no control characters, and every line is
 complete.

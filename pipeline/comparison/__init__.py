@@ -1,4 +1,4 @@
-"""Finished runs to groups, pairwise tests, charts and one page.
+"""Compare finished runs: groups, pairwise tests, charts, and a page.
 
 In: runs. Out: means, tests, a recommendation, tables, charts, a page.
 Imports: cells, data, digests, disk, errors, evaluation, progress, settings, tracking.

@@ -1,4 +1,4 @@
-"""The charts of a page, all in one table: where each stands, how it is drawn, and how to read it.
+"""The table of charts on a comparison page: the place, drawing and caption of each.
 
 Every chart in :data:`CHARTS` is on the page, and next to it as PNG. A new chart takes a function and an entry
 here. Charts are narrow enough to be read on a phone at full width. A group has the colour of its cell; groups of one

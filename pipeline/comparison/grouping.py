@@ -1,4 +1,4 @@
-"""Finished runs to groups: runs whose configuration differs by the seed only, with their means and deviations.
+"""Group finished runs that differ only by the seed, with means and standard deviations.
 
 Shapes: N test images, S seeds. Accuracies are fractions of 1, costs nats, times seconds.
 """

@@ -1,4 +1,4 @@
-"""Groups to pairwise tests: whether their test accuracies differ significantly; also from an existing model's.
+"""Tests for significant differences in test accuracy, between groups and from an existing model.
 
 Seeds and test images are crossed random effects: all runs answer the same images. The variance of a difference of two
 mean accuracies is split into a part from the seeds and a part from the images, each with the quantile of its own

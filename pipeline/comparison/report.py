@@ -1,4 +1,4 @@
-"""The report on a selection of runs: one HTML page, its tables and charts, kept on a run or in a folder.
+"""The report on selected runs: an HTML page, its tables and charts, stored on a run or in a folder.
 
 The page needs nothing else: no network, no other file. Its charts are inline SVG whose ink follows the page's light or
 dark theme; matrices and tables are HTML. The one script copies tables; no other may run.

@@ -1,4 +1,4 @@
-"""What a report shows: groups, their tests, the recommendation, the conditions, and tables of them.
+"""The data of a report: groups, tests, recommendation, conditions, and tables of them.
 
 Accuracies are fractions of 1 in tables of numbers, and percent in readable ones; costs are nats, times seconds.
 Shapes: N test examples, C classes.

@@ -1,4 +1,4 @@
-"""Which runs are compared, and what each of them holds."""
+"""Select the runs to compare, and read their results."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Files of data to three splits: where they come from, how they are kept, how they are split.
+"""Obtain data, store it, and split it into three parts.
 
 In: the settings of the data. Out: a processed data set, memory-mapped.
 Imports: digests, disk, errors, kinds, progress, settings.

@@ -1,4 +1,4 @@
-"""What a source of data holds, in any format: labelled examples in a training, a test and perhaps a validation part.
+"""The content of a source in any format: labelled examples in training, test and optional validation parts.
 
 Readers of formats return :class:`RawPart` objects; :func:`assemble` checks them and makes one :class:`Contents`.
 """

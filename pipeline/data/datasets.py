@@ -1,4 +1,4 @@
-"""The known data sets: what is published of each, and where.
+"""The named data sets: their published files, digests and mirrors.
 
 A data set is four IDX files (:data:`STEMS`). Files whose digests match the
 published ones carry that data set's name, all others ``custom-<digest8>``.

@@ -1,4 +1,4 @@
-"""The formats of a source other than IDX files, recognised by content: NumPy, UCR/UEA archive, step tables, images."""
+"""Recognise and read formats other than IDX: NumPy, UCR/UEA archive, step tables, folders of images."""
 
 import re
 import zipfile

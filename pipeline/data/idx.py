@@ -1,4 +1,4 @@
-"""The IDX format, in which MNIST and similar data sets are published: bytes → uint8 array, and back.
+"""Read and write the IDX format, in which MNIST and similar data sets are published.
 
 A file is a big-endian header and then one byte per value, the last dimension
 varying fastest. The header is a magic number (two zero bytes, the type of a

@@ -1,4 +1,4 @@
-"""The data that the settings name, obtained and split; work is skipped where everything is unchanged.
+"""Obtain and split the data that the settings name; skip what is unchanged.
 
 Unchanged means: the inputs (by digest), the parameters and the code are the
 same, and the outputs are intact. The raw data is located and hashed once.

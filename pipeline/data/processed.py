@@ -1,4 +1,4 @@
-"""The processed data set: raw examples and labels in three splits, kept so that they can be memory-mapped.
+"""The processed data set: raw examples and labels in three splits, stored for memory-mapping.
 
     <data_dir>/processed/<name>-<digest8>/
         {train,validation,test}_images.npy    uint8 (N, H, W), 0–255; or …

@@ -1,4 +1,4 @@
-"""The raw folder of a data set: its four IDX files, not compressed, recognised by their content.
+"""The raw folder of a data set: four uncompressed IDX files, recognised by their content.
 
 What comes in another format is kept as arrays, for each part of the data ``<part>_examples.npy``, ``<part>_labels.npy``
 and, where they have names, ``<part>_ids.npy``.

@@ -1,4 +1,4 @@
-"""Readers of files of examples: NumPy arrays (``.npz``), the UCR/UEA archive (``.ts``, ``.tsv``), folders of images."""
+"""Read files of examples: NumPy arrays (``.npz``), UCR/UEA archive (``.ts``, ``.tsv``), folders of images."""
 
 import re
 import zipfile

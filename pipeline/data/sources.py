@@ -1,4 +1,4 @@
-"""Where the four files of a data set come from: this package, mirrors, another address, a folder, or scikit-learn."""
+"""Find the four files of a data set: in this package, on mirrors, at an address, in a folder, in scikit-learn."""
 
 import time
 from io import BytesIO

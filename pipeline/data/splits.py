@@ -1,4 +1,4 @@
-"""The splits of a data set: what they must fulfil, and which example goes where. No files are read here.
+"""The three splits of a data set: their requirements, and which example belongs to which.
 
 Published sets of 60,000 hold out their first 5,000 training images for
 validation; of all other data one tenth of each class is drawn with a fixed

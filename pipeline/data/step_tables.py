@@ -1,4 +1,4 @@
-"""Tables with one row per step (Parquet or CSV): an id, perhaps a time, a label, and features, which are numbers."""
+"""Read tables with one row per step (Parquet or CSV): id, optional time, label, and numeric features."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Folders of data, raw and processed alike: complete, locked while they change, with a manifest of their content.
+"""Folders of raw or processed data: complete, locked during changes, with a manifest of their content.
 
 <data_dir>/raw/<name>/                     the four IDX files, not compressed, or an array per part, and manifest.json
 <data_dir>/processed/<name>-<digest8>/     the arrays of the splits, a table, and manifest.json

@@ -1,4 +1,4 @@
-"""Labels and probabilities to numbers, tables and pictures of one training.
+"""Compute metrics, tables and figures of one run.
 
 In: arrays and epoch records. Out: numbers, tables, figures.
 Imports: cells, records.

@@ -1,4 +1,4 @@
-"""Numbers to matplotlib figures, and figures to PNG files.
+"""Draw matplotlib figures of a run, and write them as PNG files.
 
 Only ``Figure`` objects, never pyplot: nothing here is global, so figures can
 be drawn in any thread and without a display. The parts that draw onto given

@@ -1,4 +1,4 @@
-"""Labels and probabilities to numbers and tables.
+"""Compute metrics and tables from labels and probabilities.
 
 Shapes: N examples, C classes. ``labels`` and ``predicted`` are (N,) whole
 numbers from 0 to C − 1; ``probabilities`` is (N, C), its rows sum to 1; what is

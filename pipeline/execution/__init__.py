@@ -1,4 +1,4 @@
-"""Many trainings: which there are, and their execution by local workers or on a Ray cluster.
+"""Train many runs, with local workers or on a Ray cluster.
 
 In: settings and data. Out: MLflow runs that have ended, and events on the way.
 Imports: cells, comparison, custom_cells, data, digests, disk, errors, evaluation, machine, progress, recipes,

@@ -1,4 +1,4 @@
-"""The run of a comparison: a new one, or that of the same comparison which was interrupted."""
+"""Open the MLflow run of a comparison: a new one, or an interrupted one to resume."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext

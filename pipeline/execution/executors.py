@@ -1,4 +1,4 @@
-"""Where trainings and other jobs run: in processes of this machine, or on a Ray cluster.
+"""The executors of runs and other jobs: processes of this machine, or a Ray cluster.
 
     with executors.open_executor("ray") as executor: ...
 

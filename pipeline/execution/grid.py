@@ -1,4 +1,4 @@
-"""What a comparison trains: the product of the lists of values that it is given."""
+"""All combinations of the parameter values that a comparison trains."""
 
 import re
 from collections.abc import Mapping, Sequence

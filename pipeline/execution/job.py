@@ -1,4 +1,4 @@
-"""A training as a job of an executor: all that a process needs to know, what it says on the way, what it leaves."""
+"""One run as a job of an executor: its input, its messages and its result."""
 
 import importlib
 import os

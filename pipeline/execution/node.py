@@ -1,4 +1,4 @@
-"""What a node of a cluster does around a training: it checks itself, and gets the data and custom cells.
+"""The work of a cluster node around a run: check itself, get the data and custom cells.
 
 The driver's disk is not seen here. The code is the driver's, which comes with the job.
 """

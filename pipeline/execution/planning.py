@@ -1,4 +1,4 @@
-"""What a comparison has to do: which runs are reused, resumed or new, and how long they take by earlier ones."""
+"""Plan a comparison: which runs are reused, resumed or new, and how long they will take."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The progress of many trainings, from the events of their executor."""
+"""The progress of many runs, computed from the events of their executor."""
 
 import statistics
 import time

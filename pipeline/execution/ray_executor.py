@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster: the connection to it, the checks of its nodes, and the files that its jobs get.
+"""The Ray executor: connect to a cluster, check its nodes, and send files to jobs.
 
 Ray knows which processes are alive. The command that trains is known to the cluster by a named actor, which ends with
 it, as do its tasks: while it is there, no other command trains in the same experiment.

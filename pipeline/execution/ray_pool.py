@@ -1,4 +1,4 @@
-"""Jobs as tasks on the nodes of a Ray cluster; one that fails fails alone, one whose node is lost starts again.
+"""Run jobs as tasks on a Ray cluster; isolate failures, and restart the jobs of a lost node.
 
 It yields the events of ``worker_pool.py``. Ray itself repeats no task. A task sends its messages, its result included,
 to a mailbox, an actor next to the driver, and waits there for the driver's answer: to continue, to finish early, to

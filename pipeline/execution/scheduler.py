@@ -1,4 +1,4 @@
-"""Many trainings through an executor: their jobs, their order, and what became of each."""
+"""Train many runs with an executor: their jobs, order and results."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager

@@ -1,4 +1,4 @@
-"""Jobs in processes of this machine; one that fails, or takes its process down, fails alone.
+"""Run jobs in processes of this machine, and isolate their failures.
 
     for event in run_in(WorkerPool(work), jobs, count=2): ...
 

@@ -1,4 +1,4 @@
-"""What an example is: an image or a sequence; how it is batched, scaled, drawn, named and given to a model.
+"""What an example is, an image or a sequence: batching, scaling, drawing, names, first layers.
 
 In: examples as they are read. Out: a record of their kind, which all other packages ask.
 Imports: errors, settings.

@@ -1,4 +1,4 @@
-"""The interface of a kind of examples: the one place that knows what an example is.
+"""The interface of a kind of example, such as an image or a sequence.
 
 Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 """

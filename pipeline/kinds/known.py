@@ -1,4 +1,4 @@
-"""The known kinds, by name: a new kind is a module here and a line in this table."""
+"""The table of known kinds, by name; a new kind is a module in this package and a line here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The least memory that a training needs, compared with what is free, before it starts."""
+"""Estimate the memory that a run needs, and compare it with the free memory."""
 
 from pipeline import cells
 from pipeline.data.splits import DataSet

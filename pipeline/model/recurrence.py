@@ -1,4 +1,4 @@
-"""A recurrent layer step by step, as a flat graph or a loop, with its backward pass: from inputs to outputs.
+"""Run a recurrent layer over the steps, as a flat graph or a loop, with its backward pass.
 
 Shapes as in ``recurrent.py``, which says what makes it fast; t steps in a row of the T. A long sequence is a loop over
 blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.

@@ -1,4 +1,4 @@
-"""Train a stock Keras classifier, epoch by epoch, at the machine's speed.
+"""Train a stock Keras classifier epoch by epoch, at the machine's speed.
 
     trainer = Trainer.of(settings, data)
     result = trainer.epoch(1)

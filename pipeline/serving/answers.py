@@ -1,4 +1,4 @@
-"""From files to tables of answers, in parts of bounded memory; tables are printed or written to a CSV or Parquet file.
+"""Answer files in parts of bounded memory, and print the tables or write them to CSV or Parquet.
 
 A row holds the ``file`` of an example and its ``index`` in this file, from 0; the ``label`` and ``probability`` (0–1)
 of the most probable class and of the ``runner_up``. By step, a row is an example after one of its steps, with the

@@ -1,4 +1,4 @@
-"""Many files to a folder of answers, one file each, as jobs of an executor; repeated, it does what is missing.
+"""Answer many files as jobs of an executor, with one output file each; skip finished files.
 
 Files are on the local disk or in an S3 store: an address is a path or ``s3://BUCKET/KEY``. A store is asked with the
 credentials that its usual programs find here (``AWS_…``, ``~/.aws``, the role of the machine), at the address in

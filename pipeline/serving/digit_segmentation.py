@@ -1,4 +1,4 @@
-"""Find the digit on a picture, and bring it into the form of a model's images.
+"""Find the digit on a picture, and convert it to the form of a model's images.
 
 For a model of images in MNIST's form (:mod:`pipeline.kinds.images`) the digit is found, on paper in any light,
 regardless of what lies around the paper or is printed on it, and brought into that form. For other models the picture

@@ -1,4 +1,4 @@
-"""What is done for each kind of example: which files are read, and what the page shows. A new kind is a line here."""
+"""The file reader and web page for each kind of example; a new kind is a line here."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether an image is like the training images: a model assigns a scribble to some class as well, often with certainty.
+"""Check whether an image resembles the training images of its class.
 
 Images are compared by the cosine between their histograms of oriented gradients (N. Dalal and B. Triggs, "Histograms of
 oriented gradients for human detection", CVPR 2005): of how strong edges of each direction are in each cell of 4 × 4

@@ -1,4 +1,4 @@
-"""What the page of a server asks and shows, for each kind of example: a picture that is drawn, or a sequence as CSV."""
+"""The web page of a server for each kind of example: drawing an image, or plotting a sequence."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A server for programs and people: it answers as `mlflow models serve` does, and shows a page to try it at ``/``.
+"""An HTTP server that answers like `mlflow models serve`, and shows a web page at `/`.
 
 GET  /                         the page
 GET  /model                    the model's address, data set and class names; of images their size, boxed: whether the

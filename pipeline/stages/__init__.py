@@ -1,4 +1,4 @@
-"""The commands: one function each, which wires the packages together.
+"""The commands: one function each, which connects the packages.
 
 In: settings and a reporter. Out: what the command leaves: files, runs, pages, answers.
 Imports: comparison, data, disk, errors, execution, kinds, machine, progress, recipes, results, serving, settings,

@@ -1,4 +1,4 @@
-"""Comparisons: many runs under a run that is open, and the report on them, which a search shares."""
+"""Train many runs under an open run and report on them, for comparisons and searches."""
 
 from collections.abc import Sequence
 

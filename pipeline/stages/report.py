@@ -1,4 +1,4 @@
-"""Compare trainings that have finished: one page, its tables and figures.
+"""Compare finished runs: one page, its tables and figures.
 
 pipeline report --parent 4fdc…
 pipeline report --filter "params.cell = 'gru'"

@@ -1,4 +1,4 @@
-"""Serve a model to programs and, on a page, to people.
+"""Serve a model over HTTP, with a web page.
 
     pipeline serve --model models:/mnist-gru@champion --port 5001
 

@@ -1,4 +1,4 @@
-"""All that talks to MLflow: what a run holds, the store, the logged models, the registry.
+"""All code that talks to MLflow: runs, the store, logged models, the registry.
 
 In: records, tables, figures, a saved model. Out: runs with typed fields, models that answer.
 Imports: cells, data, digests, disk, errors, kinds, machine, progress, records, settings, startup.

@@ -1,4 +1,4 @@
-"""The connection to the tracking server: checked before any work, retried when it fails, explained to the user.
+"""Connect to the tracking server: check it before any work, retry requests, explain failures.
 
 While a server does not answer, MLflow itself repeats each request for about four minutes
 (``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` and its relatives). :func:`retried` adds what a SQLite file needs that several

@@ -1,4 +1,4 @@
-"""Start and end of a run, the data and environment that its numbers depend on, and its page in MLflow's UI.
+"""Start and end a run; log its data and environment, and its description for MLflow's UI.
 
 If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that one is used. What a run holds is in
 ``store.py``.

@@ -1,4 +1,4 @@
-"""Logged models: how one is written so that it is served from code, with no pickle, in a small environment."""
+"""Log models that are served from code, without pickle, in a small environment."""
 
 import platform
 import re

@@ -1,4 +1,4 @@
-"""What an MLflow run of this pipeline holds, by name: the one place that spells metrics, tags and artifacts.
+"""The names of all metrics, tags and artifacts in MLflow runs of this pipeline.
 
 The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord`, the params those of
 :class:`pipeline.settings.Settings`.

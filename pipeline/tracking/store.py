@@ -1,4 +1,4 @@
-"""What a run holds, in and out: parameters, tags, metrics, tables, figures, files; and the members of a comparison.
+"""Read and write the content of runs: parameters, tags, metrics, tables, figures and files.
 
 Everything is logged by run id, so that a stage can add to a run that has ended.
 How a run begins and ends is in ``lifecycle.py``.

@@ -1,4 +1,4 @@
-"""Checkpoint storage: after each epoch, what a run needs to resume; removed when the run has finished.
+"""Checkpoint storage: save after each epoch what a run needs to resume.
 
 Storage only. Which process may train a run is decided in ``locks.py`` on one machine, and by Ray on a cluster.
 A further kind of storage is a class with the methods of :class:`CheckpointStore`, and a line in :func:`open_store`.

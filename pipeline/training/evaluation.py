@@ -1,4 +1,4 @@
-"""Test the model of a run on the held-out examples; the results go onto that run.
+"""Evaluate the model of a run on the test examples, and log the results on that run.
 
 The model is the one that is served, loaded back from where it was logged.
 """

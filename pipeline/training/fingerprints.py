@@ -1,4 +1,4 @@
-"""What makes two trainings the same: a digest of all that settles their numbers.
+"""The fingerprint of a run: a digest of everything that determines its numbers.
 
 That is the parameters as they apply to the data, the data, and the code: the modules that split, train and score
 (:data:`CODE`), all that these import of this package, the file of a custom cell, and the versions of TensorFlow

@@ -1,4 +1,4 @@
-"""File locks, so that on one machine no two processes train the same run.
+"""File locks that prevent two processes of a machine from training the same run.
 
     <data_dir>/checkpoints/<name>/.lock    held while a process works on the run
     <data_dir>/.checkpoints.lock           held while a process looks for an existing run and opens one

@@ -1,4 +1,4 @@
-"""Validate the custom cells of some trainings before any data is read."""
+"""Validate custom cells before any data is read."""
 
 from collections.abc import Sequence
 from itertools import combinations

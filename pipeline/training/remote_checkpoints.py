@@ -1,4 +1,4 @@
-"""Checkpoints as files of their runs, for machines that share no disk.
+"""Checkpoints as artifacts of their runs, for machines without a shared disk.
 
     <the run's artifacts>/checkpoint/<attempt>-0.npz, <attempt>-1.npz
 

@@ -1,4 +1,4 @@
-"""Existing runs: whether a training was done before, was interrupted, or is running, and what a resumed run needs.
+"""Find existing runs with the same fingerprint: finished, interrupted or running; prepare to resume them.
 
 A training is known by its fingerprint (``fingerprints.py``), which is a tag of its run.
 """

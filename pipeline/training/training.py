@@ -1,4 +1,4 @@
-"""One training as an MLflow run: its epochs, its model, its evaluation; it can be interrupted anywhere and resumed."""
+"""One training as an MLflow run: epochs, model and evaluation; can be interrupted anywhere and resumed."""
 
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Ranges of parameters to trials: which comes next, which continues, which is best, and a page of them.
+"""Search parameters: propose trials, stop bad ones, confirm the best, and report.
 
 In: ranges, settings and data. Out: trials that have ended, as MLflow runs, and a page.
 Imports: cells, comparison, data, digests, errors, execution, model, progress, recipes, records, settings, tracking,

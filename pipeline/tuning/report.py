@@ -1,4 +1,4 @@
-"""The report on a search: tags and metrics of its run, a page with charts, and lines for the terminal."""
+"""The report on a search: tags and metrics, a page with charts, and lines for the terminal."""
 
 import base64
 import warnings

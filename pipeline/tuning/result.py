@@ -1,4 +1,4 @@
-"""The result of a search, in numbers and in words: the best trial, what its parameters explain, its confirmation."""
+"""The result of a search: the best trial, the importance of its parameters, its confirmation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""The run of a search: its limits, the checks before anything is trained, and the MLflow run."""
+"""The MLflow run of a search: its limits, and the checks before any trial is trained."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The search space: ranges of parameters, as text and as Optuna's distributions, around what all trials share.
+"""The search space: ranges of parameters, as text and as Optuna's distributions.
 
 A range is written ``learning_rate=1e-4..1e-2:log`` or ``hidden_units=64,128,256``. A number has a range from a lowest
 to a highest value, both included, or a list of values; any other parameter has a list. The settings decide which values

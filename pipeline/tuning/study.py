@@ -1,4 +1,4 @@
-"""A search in progress: its trials, which of them comes next, which continues, and the result of each.
+"""A search in progress: propose trials, stop bad ones, collect results.
 
 Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
 in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
