@@ -130,6 +130,22 @@ class Kind(ABC):
     def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
         """Return the number of steps of each example (B,), int32; None where all have T."""
 
+    def trimmed(self, examples: "tf.Tensor") -> "tf.Tensor":
+        """Return the examples of a batch without the steps that are padding in all of them."""
+        return examples
+
+    def order(self, lengths: "tf.Tensor | None", count: int, settings: "Settings", epoch: int) -> "tf.Tensor":
+        """Return the numbers 0 to N - 1 in the order in which an epoch cuts them into batches, the smaller one last.
+
+        Args:
+            lengths: of the examples that are trained on, as ``lengths`` returns them.
+            count: N.
+            settings: the seed and the size of a batch matter.
+            epoch: its number.
+        """
+        del lengths
+        return shuffled(count, (settings.seed, epoch))
+
     @abstractmethod
     def distortions(self, settings: "Settings", count: int, epoch: int) -> tuple["tf.Tensor", ...]:
         """Return how each of N examples is distorted in an epoch, (N, …) each; a function of the seed and the epoch."""
@@ -156,6 +172,13 @@ class Kind(ABC):
     @abstractmethod
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
         """Return what a model answers to N examples if it reads only their beginnings; None if it does not tell."""
+
+
+def shuffled(count: int, seed: tuple[int, int]) -> "tf.Tensor":
+    """Return the numbers 0 to ``count`` - 1 in an order that is a function of the seed alone."""
+    import tensorflow as tf
+
+    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=seed)
 
 
 def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

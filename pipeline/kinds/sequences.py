@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers, shuffled
 from pipeline.settings import Settings, option
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TENTHS = np.arange(1, 11) / 10
 """The fractions of a sequence at which its answers are compared."""
+
+SORTED_BATCHES = 16
+"""Number of batches that share a window, within which examples are sorted by length."""
 
 WITHOUT_EFFECT = {"augmentation": "none", "augmented": 1.0, "distortion": 1.0, "order": "rows", "steps": 0}
 """The parameters that are for images only, and their defaults."""
@@ -122,6 +125,27 @@ class Sequences(Kind):
 
         is_real = tf.logical_not(tf.reduce_all(tf.math.is_nan(examples), axis=2))
         return tf.math.count_nonzero(is_real, axis=1, dtype=tf.int32)
+
+    def trimmed(self, examples: "tf.Tensor") -> "tf.Tensor":
+        """Return sequences up to the end of the longest."""
+        import tensorflow as tf
+
+        return examples[:, : tf.reduce_max(self.lengths(examples))]
+
+    def order(self, lengths: "tf.Tensor", count: int, settings: Settings, epoch: int) -> "tf.Tensor":
+        """Return an order of batches of similar lengths: those within a window of shuffled examples, sorted, cut.
+
+        The batches are shuffled again, so that short and long ones alternate. A smaller last batch is not sorted.
+        """
+        import tensorflow as tf
+
+        size, seed = settings.batch_size, (settings.seed, epoch)
+        order, full = shuffled(count, seed).numpy(), count // size
+        head, rest = np.split(order, [full * size])
+        window = np.arange(len(head)) // (SORTED_BATCHES * size)
+        batches = head[np.lexsort((lengths.numpy()[head], window))].reshape(full, size)
+        again = shuffled(full, tf.random.experimental.stateless_fold_in(seed, 1)).numpy()
+        return tf.constant(np.concatenate([batches[again].ravel(), rest]))
 
     def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
         """Return noise for each step of each sequence, if there is ``jitter``; the padding does not change it."""

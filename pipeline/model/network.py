@@ -119,6 +119,7 @@ def _answers(model: keras.Model, settings: Settings, kind: Kind) -> tuple[Answer
         return (lambda examples: by_step(examples)[:, -1], by_step) if by_step else (model, None)
 
     def fast(examples: tf.Tensor, *, by_step: bool = False) -> tf.Tensor:
+        examples = examples if by_step else kind.trimmed(examples)
         lengths = kind.lengths(examples)
         return tf.nn.softmax(recurrent.logits(model, examples, lengths=lengths, backward=False, by_step=by_step))
 

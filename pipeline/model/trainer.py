@@ -63,8 +63,8 @@ class Trainer:
     """Trains ``model`` in place.
 
     All randomness (the order of the examples, their augmentation, dropout) is a function of
-    (seed, epoch) alone, and costs depend on neither the threads nor the progress calls: the
-    same seed, shards and machine give the same bits.
+    (seed, epoch) alone, the order of sequences also of their lengths. Costs depend on neither the
+    threads nor the progress calls: the same seed, shards and machine give the same bits.
 
     An epoch trains on full batches, and leaves out what remains of the shuffled examples. If that
     is more than 2 % of them, it is trained on too, as a smaller last batch.
@@ -113,6 +113,7 @@ class Trainer:
         self._train, self._validation = (
             (tf.constant(split.examples), tf.constant(split.labels)) for split in (train, validation)
         )
+        self._lengths = kind.lengths(self._train[0])
         self._skipped = tf.Variable(0, trainable=False)
         self._chunk = 1
         self._train_chunk = tf.function(self._chunk_graph, autograph=False)
@@ -137,7 +138,7 @@ class Trainer:
         begin = time.perf_counter()
         self._skipped.assign(0)
         count = len(self._train[1])
-        order = _order(count, self._settings.seed, number)
+        order = self._kind.order(self._lengths, count, self._settings, number)
         distortions = self._kind.distortions(self._settings, count, number)
         self._seed_dropout(number)
         costs: list[float] = []
@@ -321,6 +322,7 @@ class Trainer:
         return cost, hits
 
     def _logits(self, examples: tf.Tensor, *, training: bool) -> tf.Tensor:
+        examples = self._kind.trimmed(examples)
         if self._fast:
             return recurrent.logits(self.model, examples, lengths=self._kind.lengths(examples), training=training)
         return self._stock(examples, training=training)
@@ -345,11 +347,6 @@ def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tens
     """Return the cross-entropy of each example in nats (B,) to its label smoothed (Szegedy et al. 2016, 1512.00567)."""
     targets = tf.one_hot(labels, logits.shape[1])
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=smoothing)
-
-
-def _order(count: int, seed: int, epoch: int) -> tf.Tensor:
-    """Return the numbers 0 to ``count`` - 1 in an order that is a function of ``seed`` and ``epoch`` alone."""
-    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=(seed, epoch))
 
 
 def _shard_sizes(size: int, shards: int) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.data.splits import Split
 from pipeline.errors import TrainingError
 from pipeline.kinds.images import Images
+from pipeline.kinds.kind import shuffled
 from pipeline.model import trainer as training
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
@@ -56,7 +57,7 @@ def test_costs_are_those_of_stock_keras(cell: str, count: int) -> None:
     ours = trainer(random_split(count), cell=cell, shards=3)
     stock = trainer(random_split(count), cell=cell).model  # the same seed, so the same weights
     stock.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    order, split = np.asarray(training._order(count, 1, 1)), random_split(count)
+    order, split = np.asarray(shuffled(count, (1, 1))), random_split(count)
     expected = np.zeros(2)
     for start in range(0, count, 10):
         part = order[start : start + 10]
@@ -199,7 +200,7 @@ def test_averaged_weights_are_validated_and_kept_while_training_continues_with_t
 
 
 def test_the_order_holds_every_image_once() -> None:
-    order = np.asarray(training._order(1_000, 3, 4))
+    order = np.asarray(shuffled(1_000, (3, 4)))
     assert list(range(1_000)) == sorted(order)
     assert np.abs(np.corrcoef(order, np.arange(1_000))[0, 1]) < 0.1
 

@@ -1,0 +1,164 @@
+"""Networks of sequences of unequal lengths: trained as stock Keras does under a mask, and saved."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipeline.data.splits import Split
+from pipeline.kinds import known
+from pipeline.kinds.kind import Kind
+from pipeline.model import network
+from pipeline.model.trainer import Trainer
+from pipeline.settings import Settings
+
+CELLS = ["rnn", "lstm", "gru", "mgu"]
+FEATURES = ("x", "y", "z")
+
+
+def random_split(count: int, seed: int = 0, padding: int = 0) -> Split:
+    """Sequences of 1 to 20 steps whose label, 0 or 1, is whether the first feature has a positive sum."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, 21, count)
+    examples = random.normal(size=(count, 20, 3)).astype(np.float32) * [1, 10, 0.1] + [0, 5, 0]
+    labels = np.array([example[:length, 0].sum() > 0 for example, length in zip(examples, lengths, strict=True)])
+    examples[np.arange(20) >= lengths[:, np.newaxis]] = np.nan
+    padded = np.pad(examples, ((0, 0), (0, padding), (0, 0)), constant_values=np.nan)
+    return Split(examples=padded.astype(np.float32), labels=labels.astype(np.uint8))
+
+
+def of_settings(**given: Any) -> Settings:
+    return Settings.of({"hidden_units": 8, "learning_rate": 0.01, "batch_size": 10, "shards": 2} | given)
+
+
+def trainer(count: int = 37, *, padding: int = 0, fast: bool | None = None, **given: Any) -> Trainer:
+    train, validation = random_split(count, padding=padding), random_split(23, seed=9, padding=padding)
+    kind = known.of(train.examples, FEATURES)
+    return Trainer(of_settings(**given), train, validation, kind=kind, classes=2, fast=fast)
+
+
+def order_of(count: int, **given: Any) -> NDArray[Any]:
+    split = random_split(count)
+    kind = known.of(split.examples, FEATURES)
+    return np.asarray(kind.order(kind.lengths(split.examples), count, of_settings(**given), 1))
+
+
+def lengths_of(split: Split) -> NDArray[Any]:
+    return np.asarray((~np.isnan(split.examples[..., 0])).sum(axis=1))
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_costs_are_those_of_stock_keras_under_a_mask(cell: str, direction: str) -> None:
+    """Updates by ``train_on_batch`` on the same batches, padded to the longest of all; the costs before each."""
+    ours = trainer(cell=cell, direction=direction, shards=3)
+    stock = trainer(cell=cell, direction=direction).model  # the same seed, so the same weights
+    stock.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    split, expected = random_split(37), np.zeros(2)
+    for part in np.split(order_of(37), [10, 20, 30]):
+        x, y = split.examples[part], split.labels[part]
+        expected += np.array(stock.test_on_batch(x, y)) * len(part) / 37
+        stock.train_on_batch(x, y)
+
+    result = ours.epoch(1)
+
+    assert pytest.approx(expected, rel=1e-5) == (result.cost, result.accuracy)
+    assert 37 == result.samples
+    for expected_weight, weight in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected_weight, rtol=1e-3, atol=1e-4)
+    validation = random_split(23, seed=9)
+    evaluated = stock.evaluate(validation.examples, validation.labels, verbose=0)
+    assert pytest.approx(evaluated, rel=1e-3) == ours.validate()
+
+
+ALL_CHANCE: dict[str, Any] = {"layers": 2, "dropout": 0.5, "jitter": 0.3}
+
+
+@pytest.mark.parametrize("given", [{"direction": "bidirectional"}, ALL_CHANCE], ids=["plain", "dropout and jitter"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_more_padding_changes_no_cost(fast: bool, given: dict[str, Any]) -> None:
+    as_it_is, padded = (trainer(padding=padding, fast=fast, **given) for padding in (0, 13))
+    for number in (1, 2):
+        assert pytest.approx(as_it_is.epoch(number).cost, rel=1e-6) == padded.epoch(number).cost
+    assert pytest.approx(as_it_is.validate(), rel=1e-6) == padded.validate()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_dropout_and_noise_are_the_same_in_a_longer_batch(cell: str) -> None:
+    """One batch of all examples, in one shard and with one more example that is twice as long, which costs nothing.
+
+    Two layers, so that dropout is drawn for each step.
+    """
+    split = random_split(10)
+    longer = np.full((10, 40, 3), np.nan, np.float32)
+    longer[:, :20] = split.examples
+    longer[9] = 0  # 40 steps
+    kind = known.of(longer, FEATURES)
+    costs = []
+    for examples in (longer[:, :20], longer):
+        ours = Trainer(
+            of_settings(cell=cell, shards=1, **ALL_CHANCE),
+            Split(examples=examples, labels=split.labels),
+            split,
+            kind=kind,
+            classes=2,
+        )
+        ours._seed_dropout(1)
+        noise = kind.distortions(of_settings(jitter=0.3), 10, 1)
+        logits = ours._logits(kind.distorted(tf.constant(examples), *noise), training=True)
+        costs.append(logits[:9])
+    np.testing.assert_allclose(costs[1], costs[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fast", "cell"), [(True, "lstm"), (True, "gru"), (False, "gru")])
+def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool, cell: str) -> None:
+    given = {"cell": cell, "fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
+    expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
+    for number in (1, 2):
+        expected.epoch(number)
+    actual.restore(expected.state())
+    assert expected.epoch(3).cost == actual.epoch(3).cost
+    assert expected.validate() == actual.validate()
+    for one, other in zip(expected.state(), actual.state(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_once() -> None:
+    order, lengths = order_of(997), lengths_of(random_split(997))
+    assert list(range(997)) == sorted(order)
+    batches = lengths[order[:990]].reshape(99, 10)
+    assert np.ptp(batches, axis=1).mean() < 3  # of 19; at random it is 16
+    assert np.abs(np.corrcoef(batches.max(axis=1), np.arange(99))[0, 1]) < 0.3
+    assert (order != order_of(997, seed=2)).any()
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_saved_forms_answer_as_to_each_sequence_alone(tmp_path: Path, cell: str, direction: str) -> None:
+    given = {"cell": cell, "direction": direction, "layers": 2, "dropout": 0.3}
+    ours = trainer(**given)
+    ours.epoch(1)
+    split = random_split(12, seed=5, padding=4)
+    kind: Kind = known.of(random_split(37).examples, FEATURES)
+    alone = np.concatenate(
+        [
+            ours.model(example[np.newaxis, :length])
+            for example, length in zip(split.examples, lengths_of(split), strict=True)
+        ]
+    )
+
+    network.save(ours.model, of_settings(**given), kind, tmp_path)
+    stock = keras.saving.load_model(tmp_path / "model.keras", custom_objects={}, safe_mode=True)
+    graph = tf.saved_model.load(tmp_path / "saved_model").signatures
+
+    np.testing.assert_allclose(stock(split.examples), alone, atol=1e-5)
+    np.testing.assert_allclose(graph["serving_default"](sequences=split.examples)["probabilities"], alone, atol=1e-5)
+    assert all(type(layer).__module__.startswith("keras.src") for layer in stock._flatten_layers())
+    if direction == "forward":
+        by_step = graph[network.BY_STEP](sequences=split.examples)[network.BY_STEP].numpy()
+        assert split.examples.shape[:2] == by_step.shape[:2]
+        np.testing.assert_allclose(by_step[range(12), lengths_of(split) - 1], alone, atol=1e-5)
