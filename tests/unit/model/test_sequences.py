@@ -116,7 +116,7 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch(cell: str) -> None:
 
 @pytest.mark.parametrize(("fast", "cell"), [(True, "lstm"), (True, "gru"), (False, "gru")])
 def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool, cell: str) -> None:
-    given = {"cell": cell, "fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
+    given: dict[str, Any] = {"cell": cell, "fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
     expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
     for number in (1, 2):
         expected.epoch(number)
@@ -139,7 +139,7 @@ def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_o
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_saved_forms_answer_as_to_each_sequence_alone(tmp_path: Path, cell: str, direction: str) -> None:
-    given = {"cell": cell, "direction": direction, "layers": 2, "dropout": 0.3}
+    given: dict[str, Any] = {"cell": cell, "direction": direction, "layers": 2, "dropout": 0.3}
     ours = trainer(**given)
     ours.epoch(1)
     split = random_split(12, seed=5, padding=4)
