@@ -116,7 +116,14 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch(cell: str) -> None:
 
 @pytest.mark.parametrize(("fast", "cell"), [(True, "lstm"), (True, "gru"), (False, "gru")])
 def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool, cell: str) -> None:
-    given: dict[str, Any] = {"cell": cell, "fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
+    given: dict[str, Any] = {
+        "cell": cell,
+        "fast": fast,
+        "epochs": 3,
+        "schedule": "cosine",
+        "clip_norm": 1.0,
+        "ema": 0.9,
+    }
     expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
     for number in (1, 2):
         expected.epoch(number)
