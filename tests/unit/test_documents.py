@@ -73,6 +73,13 @@ def test_the_readme_is_read_in_four_minutes() -> None:
     assert [] == too_long(sentences("README.md"), 30)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_a_page_is_short_and_so_are_its_sentences(page: str) -> None:
+    by_hand = re.sub(r"<!-- (\w+) -->\n.*?<!-- end of \1 -->\n", "", text(page), flags=re.DOTALL)
+    assert len(by_hand.splitlines()) <= 150
+    assert [] == too_long(sentences(page), 40)
+
+
 def messages(file: Path) -> Iterator[str]:
     """Yield the texts of the errors and notes in a module, with a word in place of each value."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
