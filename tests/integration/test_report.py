@@ -136,9 +136,9 @@ def test_a_filter_chooses_runs(command: Command, parent: str, tmp_path: Path) ->
 def test_without_the_data_the_page_shows_no_images_and_says_so(command: Command, parent: str, tmp_path: Path) -> None:
     output = command("report", "--parent", parent, "--output", tmp_path, "--data-dir", tmp_path / "none").output
 
-    assert "The page shows no images." in output
+    assert "The page shows no test examples." in output
     page = (tmp_path / "report.html").read_text()
-    assert "The images are not available" in page
+    assert "The test examples are not available" in page
 
 
 @pytest.mark.usefixtures("undrawn")
