@@ -110,17 +110,12 @@ def _is_input(address: str, endings: Sequence[str]) -> bool:
 
 
 def _about(address: str) -> dict[bytes, bytes] | None:
-    """Return the metadata of a Parquet file; nothing of another file; None if there is no file.
-
-    Raises:
-        DataError: the store does not answer.
-    """
-    with _explained(address):
-        system, path = located(address)
-        if not system.get_file_info(path).is_file:
-            return None
+    """Return the metadata of a Parquet file; nothing of another file; None if there is no file."""
     try:
+        system, path = located(address)
         return dict(pa.parquet.read_metadata(path, filesystem=system).metadata or {})
+    except FileNotFoundError:
+        return None
     except (OSError, pa.ArrowException):
         return {}
 
@@ -160,7 +155,7 @@ def _put(content: pa.Buffer | bytes, address: str) -> None:
     Raises:
         UsageError: it cannot be written there.
     """
-    with _writing(address):
+    with _explained(address, writing=True):
         system, path = located(address)
         if is_remote(address):
             with system.open_output_stream(path) as stream:
@@ -179,34 +174,22 @@ def made(folder: str) -> str:
     if is_remote(folder):
         return folder.rstrip("/")
     path = located(folder)[1]
-    with _writing(folder):
+    with _explained(folder, writing=True):
         Path(path).mkdir(parents=True, exist_ok=True)
     return path
 
 
 @contextmanager
-def _explained(address: str) -> Iterator[None]:
+def _explained(address: str, *, writing: bool = False) -> Iterator[None]:
     """Turn what a disk or a store raises into an error that names the address."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{printable(address)}: expected to read it, received: {_said(error)}.") from None
-
-
-@contextmanager
-def _writing(address: str) -> Iterator[None]:
-    """Turn what a disk or a store raises when something is written into an error that names the address."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(
-            f"output: expected a folder that can be written to, received {printable(address)}: {_said(error)}."
-        ) from None
-
-
-def _said(error: Exception) -> str:
-    said = reason(error) if isinstance(error, OSError) and error.errno else first_line(error)
-    return printable(said).rstrip(".")
+        said = reason(error) if isinstance(error, OSError) and error.errno else first_line(error)
+        received = f"{printable(address)}: {printable(said).rstrip('.')}."
+        if writing:
+            raise UsageError(f"output: expected a folder that can be written to, received {received}") from None
+        raise DataError(f"Expected a file or folder that can be read, received {received}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
-from pipeline.data import idx
+from pipeline.data import idx, readers
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
 from pipeline.serving.answers import NO_OTHERS, SIZE
@@ -69,12 +69,12 @@ class ImageFiles:
         UsageError: there are ``columns``.
     """
 
-    wanted = "a picture or an IDX or Parquet file"
+    wanted = "a picture or an IDX, Parquet or NumPy file"
 
     @staticmethod
     def endings() -> tuple[str, ...]:
         """Return how the names of files end that are taken from a folder."""
-        return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet")
+        return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet", ".npz")
 
     def __init__(self, form: Images, column: str | None = None, columns: str | None = None) -> None:
         if columns:
@@ -110,6 +110,11 @@ class ImageFiles:
         elif idx.is_idx(file):
             for images in idx.stream(file, name=name, height=form.height, width=form.width, rows=self.size):
                 yield images, NO_OTHERS
+        elif file.suffix == ".npz":
+            images = readers.read_array(file).examples
+            for first in range(0, len(images), self.size):
+                part = pa.FixedShapeTensorArray.from_numpy_ndarray(images[first : first + self.size])
+                yield self._images(pa.record_batch({"x": part}), name, first), NO_OTHERS
         else:
             for page in pages(file, name=name, form=form):
                 yield page[np.newaxis], NO_OTHERS

@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
 @pytest.mark.parametrize(
     ("name", "model_given", "output", "exit_code", "said"),
     [
-        ("empty", None, None, 1, "expected a folder with a picture or an IDX or Parquet file"),
+        ("empty", None, None, 1, "expected a folder with a picture or an IDX, Parquet or NumPy file"),
         ("digits", "models:/nobody@champion", None, 1, "model: expected the address of a model"),
         ("digits", "nonsense", None, 1, "model: expected the address of a model"),
         ("digits", None, "answers.txt", 2, "output: expected a file name that ends in .csv or .parquet"),

@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_answered(tmp_p
     rows, errors = answered([tmp_path, save(tmp_path / "a.png"), tmp_path / "missing.png"])
     assert [(str(tmp_path / "a.png"), 0, "light")] == rows
     assert ["received something that is not a file.", "received: No such file or directory."] == [
-        error.partition(", ")[2] for error in errors
+        error.partition(" file, ")[2] for error in errors
     ]
 
 
@@ -171,7 +171,7 @@ def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     schema([tmp_path / "pipe.png"])  # does not open the pipe, which would wait
     rows, errors = answered([tmp_path / "pipe.png", Path("/dev/null"), save(tmp_path / "a.png")])
     assert [(str(tmp_path / "a.png"), 0, "light")] == rows
-    assert ["received something that is not a file."] * 2 == [error.partition(", ")[2] for error in errors]
+    assert ["received something that is not a file."] * 2 == [error.partition(" file, ")[2] for error in errors]
 
 
 def test_pages_and_pictures_stay_in_order_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

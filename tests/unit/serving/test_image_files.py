@@ -75,6 +75,15 @@ def test_a_column_of_tensors_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(IMAGES, rows_of(tmp_path / "a.parquet", size=10)[0][0])
 
 
+def test_the_images_of_a_numpy_file_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_test=IMAGES.astype(np.uint8), y_test=np.zeros(7))
+    np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in rows_of(tmp_path / "a.npz")]))
+    np.savez(tmp_path / "a.npz", x=IMAGES[:, 1:].astype(np.uint8))
+    assert "a.parquet, row 0: expected 2 × 3 = 6 numbers from 0 to 255, received 1 × 3 numbers." == refused(
+        tmp_path / "a.npz"
+    )
+
+
 def test_a_transposed_tensor_is_turned_back(tmp_path: Path) -> None:
     """As EMNIST's images are written upright: Arrow keeps the pixels in place and notes the permutation."""
     turned = np.ascontiguousarray(IMAGES.astype(np.uint8).transpose(0, 2, 1))
