@@ -137,7 +137,7 @@ def accuracy_by_seconds(data: ReportData) -> Figure:
 Section = Literal["accuracy", "curves", "time"]
 """A section of the page that holds charts."""
 
-_DOTS = "Small marks: one seed each. Bar: mean; whiskers: ± one standard deviation."
+_DOTS = "Small marks: single seeds. Bar: their mean; whiskers: ± one standard deviation."
 _BAND = "Line: mean over seeds. Band: lowest to highest seed."
 
 
@@ -205,7 +205,7 @@ CHARTS = (
         name="accuracy_by_seconds",
         section="time",
         title="Accuracy against time",
-        caption="Small: one seed each. Large: their mean. Up and left is better.",
+        caption="Small marks: single seeds. Large mark: their mean. Up and left is better.",
         draw=accuracy_by_seconds,
     ),
 )

@@ -1,6 +1,6 @@
 """Group finished runs that differ only by the seed, with means and standard deviations.
 
-Shapes: N test images, S seeds. Accuracies are fractions of 1, costs nats, times seconds.
+Shapes: N test examples, S seeds. Accuracies are fractions of 1, costs nats, times seconds.
 """
 
 import math
@@ -45,7 +45,7 @@ class Result:
         params: as MLflow has them, text by name.
         metrics: last values by name, :data:`schema.OF_A_FINISHED_TRAINING` among them.
         history: a row per epoch, as ``training/history.csv``.
-        answers: a row per test image, as ``evaluation/predictions.parquet``.
+        answers: a row per test example, as ``evaluation/predictions.parquet``.
         tags: of its MLflow run: data, machine, versions.
         finished: when it ended, in milliseconds since 1970.
         reused: whether an earlier comparison trained it.
@@ -127,7 +127,7 @@ class Group:
 
     @cached_property
     def is_right(self) -> NDArray[np.bool_]:
-        """Whether each run classifies each test image correctly, (S, N)."""
+        """Whether each run classifies each test example correctly, (S, N)."""
         return np.array([result.answers["label"] == result.answers["predicted"] for result in self.results])
 
 

@@ -1,10 +1,10 @@
 """Tests for significant differences in test accuracy, between groups and from an existing model.
 
-Seeds and test images are crossed random effects: all runs answer the same images. The variance of a difference of two
-mean accuracies is split into a part from the seeds and a part from the images, each with the quantile of its own
-degrees of freedom. ``docs/comparing.md`` explains it and shows, by simulation, how often a test is wrong.
+Seeds and test examples are crossed random effects: all runs classify the same examples. The variance of a difference
+of two mean accuracies is split into a part from the seeds and a part from the images, each with the quantile of its
+own degrees of freedom. ``docs/comparing.md`` explains it and shows, by simulation, how often a test is wrong.
 
-Shapes: N test images, S seeds. Accuracies and differences are fractions of 1.
+Shapes: N test examples, S seeds. Accuracies and differences are fractions of 1.
 """
 
 from collections.abc import Sequence
@@ -110,20 +110,18 @@ class PairwiseTest:
 
     @property
     def words(self) -> str:
-        """The result, such as 'gru better than lstm by 0.12 ± 0.08 points' (percentage points)."""
+        """The result, such as 'gru is better than lstm by 0.12 ± 0.08 points' (percentage points)."""
         if self.variance is None or self.half_width is None:
             few = f"{count_of(self.seeds, 'seed')} {'is' if self.seeds == 1 else 'are'} too few to test"
             return f"{few}; it takes at least {FEWEST_SEEDS}, better {GOOD_SEEDS}"
         if self.is_significant:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
-            return (
-                f"{better} better than {worse} by {100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
-            )
+            return f"{better} is better than {worse} by {100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
         if not self.half_width:
-            return "no difference: all seeds are right on the same images"
+            return "no difference: all seeds are right on the same examples"
         able = f"no significant difference; {self.seeds} seeds can detect {100 * self.half_width:.2f} points"
         if self.seeds_for_half is None:
-            return f"{able}; to detect half of that takes more test images than {self.variance.images:,}"
+            return f"{able}; to detect half of that takes more test examples than {self.variance.images:,}"
         return f"{able}, {self.seeds_for_half} seeds {50 * self.half_width:.2f}"
 
     @property

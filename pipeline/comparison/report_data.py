@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.tracking import schema
 
 QUALITY = (schema.TEST_ACCURACY, *schema.CLASS_AVERAGES, schema.TEST_COST)
-"""The metrics of the test images."""
+"""The metrics of the test examples."""
 
 Form = Literal["markdown", "csv", "json", "latex"]
 """How a table is written."""
@@ -72,7 +72,7 @@ class Recommendation(NamedTuple):
 
     Attributes:
         group: the best by validation, which is also the one that is tagged and registered.
-        is_decided: whether it is significantly better than each of the others on the test images.
+        is_decided: whether it is significantly better than each of the others on the test examples.
         headline: 'Take gru' or 'Undecided: gru leads'.
         reason: what that rests on, in sentences.
     """
@@ -139,7 +139,7 @@ class ReportData:
 
     @cached_property
     def wrong_in_all(self) -> dict[int, list[tuple[int, int]]]:
-        """By the position of each test image that every run gets wrong: the answers and how often each is given.
+        """By the position of each test example that every run gets wrong: the answers and how often each is given.
 
         Images and answers with the most agreement come first.
         """
@@ -265,8 +265,8 @@ def recommendation(groups: Sequence[Group], tests: Sequence[PairwiseTest]) -> Re
     undecided = [test for test in tests if not test.is_significant or test.difference < 0]
     gain = leader.metrics[schema.BEST_VAL_ACCURACY].mean() - others[0].metrics[schema.BEST_VAL_ACCURACY].mean()
     reasons = [
-        f"It leads on validation by {100 * gain:.2f} points.",
-        f"On the test images: {(undecided or tests)[0].sentence}",
+        f"It leads on validation accuracy by {100 * gain:.2f} points.",
+        f"On the test data: {(undecided or tests)[0].sentence}",
     ]
     reasons += [f"Also undecided: {', '.join(test.second for test in undecided[1:])}."] if undecided[1:] else []
     reasons += [f"Near chance: {', '.join(weak)}. {_REMEDY}"] if weak else []
@@ -307,7 +307,7 @@ def conditions(groups: Sequence[Group]) -> list[tuple[str, str]]:
         *rows,
         *((term, _tagged(results, tag)) for term, tag in _TAGS.items()),
         ("Packages", ", ".join(versions) or "not recorded"),
-        ("Test images", f"{len(results[0].answers):,}"),
+        ("Test examples", f"{len(results[0].answers):,}"),
     ]
 
 
@@ -322,7 +322,7 @@ def timing(groups: Sequence[Group]) -> Timing:
     cores = {result.tags.get(schema.CORES, "an unknown number of") for result in results}
     is_busy = any(map(_has_waited, groups))
     if is_busy and len(machines) == 1 and all(schema.CPU_SECONDS in group.metrics for group in groups):
-        note = "The machine was busy, so processor time is compared, of all threads together."
+        note = "The machine was busy, so CPU time, summed over all threads, is compared instead of wall time."
         return Timing(schema.CPU_SECONDS, "processor time", note)
     if is_busy or len(machines) > 1 or len(cores) > 1:
         cause = "the machine was busy" if is_busy else "machines or numbers of cores differ"

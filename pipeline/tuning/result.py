@@ -123,7 +123,7 @@ class SearchResult:
 
     @property
     def test(self) -> PairwiseTest | None:
-        """The test of the winner against the start, on the test images."""
+        """The test of the winner against the start, on the test data."""
         return pairwise_tests.between(*self.confirmation) if self.confirmation else None
 
     @cached_property
@@ -193,7 +193,7 @@ class SearchResult:
         if self.test is None:
             return f"{name} is the best on validation; not confirmed"
         if not self.test.is_significant:
-            return f"{name} is the best on validation, but not significantly better than the start on the test images"
+            return f"{name} is the best on validation, but not significantly better than the start on the test data"
         return f"{name} is significantly {'better' if self.test.difference > 0 else 'worse'} than the start"
 
     @property
@@ -204,7 +204,7 @@ class SearchResult:
         if self.test is None:
             return "The best of many trials is partly luck: --confirm shows how much of its lead is real."
         seeds = count_of(self.test.seeds, "new seed")
-        return f"On the test images, which no trial has seen, with {seeds}: {self.test.sentence}"
+        return f"On the test data, which no trial has seen, with {seeds}: {self.test.sentence}"
 
     def tags(self) -> dict[str, str]:
         """Return the tags that the run of the search gets."""

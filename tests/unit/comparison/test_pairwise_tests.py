@@ -98,7 +98,7 @@ def test_a_significant_difference_is_given_in_points_and_names_the_better_one_fi
         # By hand: 9.0, 9.3 and 9.2 points; of 1,000 images some 92 differ: ± 1.96 √(0.092 × 0.908 / 1,000) = ± 1.79.
         assert 0.0916667 == pytest.approx(abs(test.difference), rel=1e-5)
         assert 0.0179 == pytest.approx(test.half_width, rel=0.1)
-        assert f"lstm better than gru by 9.17 ± {100 * (test.half_width or 0):.2f} points." == test.sentence
+        assert f"lstm is better than gru by 9.17 ± {100 * (test.half_width or 0):.2f} points." == test.sentence
 
 
 def test_more_seeds_on_the_same_images_are_predicted_to_halve_the_interval_and_do() -> None:
@@ -119,13 +119,13 @@ def test_more_seeds_on_the_same_images_are_predicted_to_halve_the_interval_and_d
 def test_where_all_is_due_to_the_images_it_takes_more_of_them() -> None:
     ours = group("gru", *[range(10)] * 3)
     test = pairwise_tests.between(ours, group("lstm", *[range(90, 100)] * 3))
-    assert test.words.endswith("; to detect half of that takes more test images than 1,000")
+    assert test.words.endswith("; to detect half of that takes more test examples than 1,000")
 
 
 def test_groups_that_answer_alike_do_not_differ() -> None:
     test = pairwise_tests.between(group("gru", [1], [2], [3]), group("lstm", [1], [2], [3]))
     assert (1.0, (0, 0)) == (test.p_value, test.interval)
-    assert "no difference: all seeds are right on the same images" == test.words
+    assert "no difference: all seeds are right on the same examples" == test.words
 
 
 def test_only_common_seeds_are_compared_where_there_are_enough() -> None:

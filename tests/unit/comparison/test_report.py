@@ -163,13 +163,16 @@ def test_no_id_stands_twice_and_every_reference_has_its_target(html: str, page: 
 
 
 def test_it_opens_with_the_recommendation_three_numbers_and_the_recommended_row(page: Page) -> None:
-    assert "● Undecided: gru leads It leads on validation by 4.00 points." in page.text
+    assert "● Undecided: gru leads It leads on validation accuracy by 4.00 points." in page.text
     assert "% test accuracy of gru 90.00 ± 0.00 seconds of training 20.0 ± 0.0 parameters 1,000" in page.text
     rows = [row for row in page.rows if len(row) == 9]
     assert ["● gru best by validation", "2", "94.00 ± 1.41", "90.00 ± 0.00"] == rows[1][:4]
     assert ["● lstm", "2", "90.00 ± 0.00", "85.00 ± 7.07"] == rows[2][:4]
     taken = Page(html_of([group("gru", *[range(9)] * 3, val=0.99), group("rnn", *[range(400)] * 3)], images=False))
-    assert "● Take gru It leads on validation by 9.00 points. On the test images: gru better than rnn by" in taken.text
+    assert (
+        "● Take gru It leads on validation accuracy by 9.00 points. On the test data: gru is better than rnn by"
+        in taken.text
+    )
     assert "● gru recommended" in [row[0] for row in taken.rows]
 
 
@@ -193,7 +196,7 @@ def test_without_a_second_epoch_there_are_no_learning_curves() -> None:
 def test_on_a_busy_machine_processor_time_stands_beside_wall_time() -> None:
     trainings = [result(cell, 1, seconds=656, cpu_seconds=260) for cell in ("gru", "rnn")]
     busy = Page(html_of(grouping.grouped(trainings)))
-    assert "The machine was busy, so processor time is compared" in busy.text
+    assert "The machine was busy, so CPU time, summed over all threads, is compared" in busy.text
     assert ["● gru", "328", "656.0", "260.0", "1,000"] in busy.rows
 
 
@@ -228,7 +231,7 @@ def test_confusion_matrices_hold_the_counts_and_share_a_scale(page: Page) -> Non
     assert ["a", "4", "4", ""] == rows[6]
     shares = [re.findall(r"--share:([\d.]+)", str(cell.get("style"))) for cell in page.all("td")]
     assert 0.85 == max(float(share[0]) for share in shares if share)
-    assert "on one scale for all: 3.1 % 12 % 28 % 50 %" in page.text
+    assert "on one scale for all matrices: 3.1 % 12 % 28 % 50 %" in page.text
 
 
 def test_many_classes_are_not_drawn_as_matrices() -> None:
@@ -245,7 +248,7 @@ def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(page: Page) 
     assert np.allclose(pixels[:, :, 0], 1 - IMAGES[3] / 255, atol=1.1 / 255)
     without = Page(html_of(three_groups(), images=False))
     assert [] == without.all("img")
-    assert "1 test image of 10. The test examples are not available" in without.text
+    assert "1 test example of 10. The test examples are not available" in without.text
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_chart() -> None:

@@ -62,7 +62,7 @@ def test_images_that_all_get_wrong_come_with_their_answers() -> None:
 def test_a_report_as_markdown_is_the_summary_the_recommendation_and_the_tests() -> None:
     text = THREE.text("markdown")
     assert "| lstm | 2 | 90.00 ± 0.00 | 85.00 ± 7.07 |" in text
-    assert "\n\n- Undecided: gru leads. It leads on validation by 4.00 points." in text
+    assert "\n\n- Undecided: gru leads. It leads on validation accuracy by 4.00 points." in text
     assert text.endswith("- lstm and rnn: 2 seeds are too few to test; it takes at least 3, better 5.\n")
 
 
@@ -101,7 +101,7 @@ def test_the_best_by_validation_is_taken_where_it_is_significantly_better() -> N
     found = ReportData(groups=[rnn, gru]).recommendation
     assert (gru, True, "Take gru") == (found.group, found.is_decided, found.headline)
     assert found.reason.startswith(
-        "It leads on validation by 39.00 points. On the test images: gru better than rnn by "
+        "It leads on validation accuracy by 39.00 points. On the test data: gru is better than rnn by "
     )
 
 
@@ -124,7 +124,7 @@ def test_a_leader_that_is_significantly_worse_on_the_test_images_is_not_taken() 
     gru, rnn = group("gru", *[range(300)] * 3, val=0.99), group("rnn", *[range(10)] * 3, val=0.98)
     found = ReportData(groups=[gru, rnn]).recommendation
     assert "Undecided: gru leads" == found.headline
-    assert "rnn better than gru by 29.00" in found.reason
+    assert "rnn is better than gru by 29.00" in found.reason
 
 
 @pytest.mark.parametrize("accuracies", [(0.125, 0.104), (0.14, 0.09)])
