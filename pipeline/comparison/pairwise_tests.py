@@ -116,7 +116,8 @@ class PairwiseTest:
             return f"{few}; it takes at least {FEWEST_SEEDS}, better {GOOD_SEEDS}"
         if self.is_significant:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
-            return f"{better} is better than {worse} by {100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
+            interval = f"{100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
+            return f"{better} is better than {worse} by {interval}"
         if not self.half_width:
             return "no difference: all seeds are right on the same examples"
         able = f"no significant difference; {self.seeds} seeds can detect {100 * self.half_width:.2f} points"
