@@ -78,7 +78,7 @@ def test_sequences_get_about_1_000_updates_however_few_they_are(
 ) -> None:
     sequences = np.zeros((count, 5, 2), np.float32)
     split = Split(examples=sequences, labels=np.zeros(count, np.uint8))
-    parts = {"train": split, "validation": split, "test": split}
+    parts: dict[str, Any] = {"train": split, "validation": split, "test": split}
     names: dict[str, Any] = {"name": "gestures", "digest": "0" * 64, "source": "", "folder": Path()}
     data = DataSet(**names, kind=known.of(sequences, ("x", "y")), class_names=("a",), **parts)
 
