@@ -1,8 +1,8 @@
 """Train, compare and serve recurrent image classifiers with MLflow.
 
-The command line is ``pipeline`` (``python -m pipeline``); from Python the same commands are functions,
-``from pipeline import run, compare, load``, which :mod:`pipeline.api` holds. Importing this package imports nothing
-else: they are fetched when they are asked for.
+The command line is ``pipeline`` (``python -m pipeline``); from Python the same commands are functions of
+:mod:`pipeline.api`: ``from pipeline import run, compare, load``. Importing this package imports nothing else; the
+functions are loaded on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -50,5 +50,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return what may be asked for."""
+    """Return the names in this module, including those that are loaded on first use."""
     return sorted([*globals(), *__all__])

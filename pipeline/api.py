@@ -5,9 +5,9 @@
     training = run(dataset="digits", cell="gru", epochs=5)
     training.history                                              # a row per epoch
     compare(dataset="digits", cells=["rnn", "gru"], seeds=range(1, 4)).summary
-    load("models:/mnist-gru@champion").probabilities(images)      # (N, C), of images (N, H, W)
+    load("models:/mnist-gru@champion").probabilities(images)      # (N, C) for images (N, H, W)
 
-A parameter that is not given has its default of the command line; the errors are those of :mod:`pipeline.errors`.
+Parameters have the same defaults as on the command line; the errors are those of :mod:`pipeline.errors`.
 Nothing expensive is imported before a function is called.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.promotion import Promotion
 
 OF_A_TERMINAL = ("as_json", "form", "dry_run")
-"""The options of commands that no function has."""
+"""Options of the command line that the functions do not take."""
 
 
 def _function(command: Command) -> Callable[..., Any]:
@@ -64,7 +64,7 @@ def _argument(option: Option) -> inspect.Parameter:
 
 
 def _as_typed(value: object) -> object:
-    """Return a value as the command line has it: of several values a text, separated by commas."""
+    """Return a value as the command line takes it: several values become one text, separated by commas."""
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ",".join(map(str, value))
     return value
@@ -89,8 +89,8 @@ def _check_no_run_is_active(command: Command) -> None:
 
     if run_id := lifecycle.active_run():
         raise UsageError(
-            f"Expected no active MLflow run, as a training opens one, received {run_id}, which is active here. "
-            "End it first: mlflow.end_run()."
+            f"Expected no active MLflow run, because {command.name} opens its own; run {run_id} is active in this "
+            "process. End it first: mlflow.end_run()."
         )
 
 
@@ -107,15 +107,17 @@ promote: Callable[..., "Promotion"] = _function(COMMANDS["promote"])
 
 
 def load(model: str, *, trust: bool = False) -> "Classifier":
-    """Return a model: its ``probabilities(images)`` are (N, C), of images (N, H, W), 0–255; ``class_names`` names them.
+    """Return a model, whose ``probabilities(images)`` takes (N, H, W), 0–255, and returns (N, C).
+
+    The columns are in the order of its ``class_names``.
 
     Args:
-        model: its address, such as ``models:/mnist-gru@champion`` or ``runs:/RUN_ID/model``.
-        trust: run its code even if this pipeline has not made it.
+        model: address of the model, such as ``models:/mnist-gru@champion`` or ``runs:/RUN_ID/model``.
+        trust: run the model's code even if this pipeline did not create it.
 
     Raises:
-        TrackingError: there is none, or it does not load.
-        UsageError: its code is not this pipeline's, and not trusted.
+        TrackingError: there is no such model, or it does not load.
+        UsageError: the model's code is not from this pipeline, and is not trusted.
     """
     from pipeline.tracking import classifier
 
@@ -131,23 +133,23 @@ def predict(
     column: str | None = None,
     trust: bool = False,
 ) -> "pd.DataFrame":
-    """Return what is on pictures, a row each: label, probability and runner-up.
+    """Return a row for each example: label, probability and runner-up.
 
     Args:
-        paths: of pictures, IDX and Parquet files, and folders of them.
-        model: its address.
+        paths: pictures, IDX and Parquet files, or folders of them.
+        model: address of the model.
         by_step: return a row after each time step, with the probabilities of all classes.
-        column: of Parquet files that holds the pixels, if it is not the only one that can be.
-        trust: run its code even if this pipeline has not made it.
+        column: Parquet column that holds the pixels, if several columns could.
+        trust: run the model's code even if this pipeline did not create it.
 
     Raises:
         DataError: a file could not be read, or a folder holds no images.
         TrackingError: there is no such model.
-        UsageError: no path is given, or the model's code is not this pipeline's, and not trusted.
+        UsageError: no path is given, or the model's code is not from this pipeline, and is not trusted.
     """
     listed = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not listed:
-        raise UsageError("paths: expected at least one picture, IDX or Parquet file or folder, received none.")
+        raise UsageError("paths: expected at least one picture, IDX file, Parquet file or folder, received none.")
     with _prepared(), tempfile.TemporaryDirectory() as folder:
         import pandas as pd
 

@@ -14,10 +14,10 @@ class Kind(NamedTuple):
     """A kind of recurrent cell.
 
     Attributes:
-        gates: number of matrices (I, U) and (U, U) of a layer; its time is about proportional to it.
+        gates: number of matrices (I, U), and of matrices (U, U), in a layer; its time is roughly proportional to it.
         layer: name of its Keras layer; Keras lacks the MGU, see ``model/mgu.py``.
-        memory_gates: the gates that decide what is remembered, by their place among the gates: 1 if a large bias keeps
-            the state, -1 if it overwrites the state. Empty for a cell without gates.
+        memory_gates: indices of the gates that decide what is remembered: 1 if a large bias keeps the state, -1 if it
+            overwrites the state. Empty for a cell without gates.
     """
 
     gates: int
@@ -37,16 +37,16 @@ GATED: tuple[Cell, ...] = tuple(cell for cell, kind in CELLS.items() if kind.mem
 
 
 def is_custom(name: str) -> bool:
-    """Return whether a name is that of a custom cell, ``module:Class``."""
+    """Return whether a name has the form of a custom cell, ``module:Class``."""
     module, colon, kind = name.partition(":")
     return bool(colon) and kind.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
 def check_custom(name: str) -> bool:
-    """Return True if a name is that of a custom cell.
+    """Return True if a name has the form of a custom cell.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it does not.
     """
     if not is_custom(name):
         raise ValueError("expected MODULE:CLASS of a custom cell, such as my_cells:MGU")

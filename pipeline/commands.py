@@ -2,7 +2,7 @@
 
 The command line (``cli``) and the functions for Python (``api``) are both made from :data:`COMMANDS`. The command
 ``compare`` is the function ``compare`` of the module ``stages/compare.py``, unless the table names another module.
-A stage is imported when it runs: TensorFlow and MLflow take seconds, and ``--help`` should not.
+A stage is imported when it runs: importing TensorFlow and MLflow takes seconds, and ``--help`` should be fast.
 """
 
 import importlib
@@ -26,16 +26,16 @@ class Option(NamedTuple):
     """An option of a command.
 
     Attributes:
-        name: as the stage and the function of Python have it.
-        type: of its value.
-        help: a noun phrase.
-        default: its value if it is not given.
-        flag: as it is typed, if not by its name.
-        positional: whether the function of Python takes it by position, too.
-        least: the lowest number that is accepted.
-        panel: the heading in the help that it stands under.
-        metavar: what stands for its value in the help.
-        choices: values to complete.
+        name: name of the argument in Python.
+        type: type of the value.
+        help: help text, a noun phrase.
+        default: value if the option is not given.
+        flag: name on the command line, if it differs from ``name``.
+        positional: whether the Python function also takes it by position.
+        least: lowest accepted number.
+        panel: its heading in the help.
+        metavar: placeholder for the value in the help.
+        choices: values that the shell completes.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Takes(NamedTuple):
     """The parameters that a command takes.
 
     Attributes:
-        fields: the class whose fields they are.
-        read: makes from the given values what the stage gets.
-        several: whether they take several values each.
+        fields: the class whose fields are the parameters.
+        read: converts the given values to the argument of the stage.
+        several: whether a parameter takes several values.
     """
 
     fields: type[DataSettings]
@@ -68,14 +68,14 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        name: as it is typed.
-        panel: the heading in the help that it stands under.
+        name: name on the command line.
+        panel: its heading in the help.
         help: what it does; the first line fits the list of commands.
         examples: command lines.
-        options: in addition to the parameters.
+        options: options other than the parameters.
         takes: the parameters, if any.
-        module: of the stage, if not of its name.
-        result: makes from what the stage returns what the function of Python returns.
+        module: module of the stage, if its name differs from ``name``.
+        result: converts the result of the stage to that of the Python function.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Command(NamedTuple):
         """Run the stage with the ``given`` parameters and options; return what it returns.
 
         Raises:
-            PipelineError: a parameter is wrong, or what the stage raises.
+            PipelineError: a parameter is wrong, or the stage fails.
         """
         settings = [self.takes.read(given)] if self.takes else []
         stage = getattr(importlib.import_module(f"pipeline.stages.{self.module or self.name}"), self.name)
@@ -100,9 +100,10 @@ class Command(NamedTuple):
 
     @property
     def parameters(self) -> list[Option]:
-        """An option for each parameter that the command takes: a text, which the settings check; None: not given.
+        """An option for each parameter that the command takes; its value is text, or None if it is not given.
 
-        So a wrong value gets the same message wherever it comes from: the command line, a file, ``mlflow run -P``.
+        The settings check the text, so a wrong value from the command line, a file or ``mlflow run -P`` gets the same
+        message.
         """
         if self.takes is None:
             return []

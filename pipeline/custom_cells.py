@@ -1,7 +1,7 @@
 """Custom cells, ``my_cells:MGU``: find the module, read its file, import its class.
 
-Modules are searched for where Python finds them and in the working directory. Nothing here imports Keras. What the
-module prints goes to standard error; anything it raises, even to end the process, becomes an error that names the cell.
+Modules are searched for on Python's path and in the working directory. Nothing here imports Keras. Output of the module
+goes to standard error; anything it raises, even SystemExit, becomes an error that names the cell.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError, UsageError, first_line, suggestion
 
 
 class Source(NamedTuple):
-    """The file of a cell: its name without its folder, its bytes, and their SHA-256."""
+    """The file of a cell: its name without the folder, its bytes and their SHA-256."""
 
     name: str
     content: bytes
@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 @cache
 def source(cell: str) -> Source:
-    """Return the file of a cell's module, as it was at the first call; modules that it imports are not part of it.
+    """Return the file of a cell's module, as it was at the first call; modules that it imports are not included.
 
     Raises:
         UsageError: there is no such module, or it has no file.
@@ -43,7 +43,7 @@ def source(cell: str) -> Source:
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(
             f"cell: expected {cell} to be in a Python file in the working directory, {Path.cwd()}, or in an installed "
-            f"package, found none. Change to the folder of {module.replace('.', '/')}.py, or install the package."
+            f"package, found neither. Change to the folder of {module.replace('.', '/')}.py, or install the package."
         )
     content = Path(spec.origin).read_bytes()
     return Source(Path(spec.origin).name, content, hashlib.sha256(content).hexdigest())
@@ -54,7 +54,7 @@ def load(cell: str) -> type:
     """Return the class of a cell.
 
     Raises:
-        UsageError: there is none, or its module cannot be imported.
+        UsageError: there is no such class, or its module cannot be imported.
     """
     file = source(cell).name
     module, _, name = cell.partition(":")
@@ -76,10 +76,10 @@ def explained(cell: str, expected: str) -> Iterator[None]:
 
     Args:
         cell: its name.
-        expected: what the cell has to be, such as "a layer that can be built".
+        expected: what the cell must be, such as "a layer that can be built".
 
     Raises:
-        UsageError: the block raised something.
+        UsageError: the block raised an exception.
     """
     try:
         with redirect_stdout(sys.stderr):

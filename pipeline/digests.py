@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 SHORT = 8
-"""Digits of a digest that a folder or data set name carries."""
+"""Number of digits of a digest in the name of a folder or data set."""
 
 PACKAGE = Path(__file__).parent
 
@@ -24,24 +24,24 @@ def of_texts(*texts: str) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Return whether a text is a digest as it is written here."""
+    """Return whether a text has the form of a digest."""
     return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 @cache
 def of_code(*roots: str) -> str:
-    """Return one digest of modules, such as ``"data/idx.py"``, and of all that they import of this package.
+    """Return one digest of modules, such as ``"data/idx.py"``, and of everything that they import from this package.
 
-    It is that of the code that runs: what it was when it was first asked for.
+    It is computed once, so that it describes the running code even if a file changes later.
     """
     names = closure(*roots)
     return of_texts(*(of_file(PACKAGE / name) for name in names), *names)
 
 
 def closure(*roots: str, package: Path = PACKAGE) -> list[str]:
-    """Return the paths in a package of modules and of all that they import of it, however far; sorted.
+    """Return the paths of modules and of everything that they import from a package, directly or indirectly; sorted.
 
-    An import within a function counts; one for the type checker alone changes nothing that runs, and does not.
+    Imports within functions count. Imports for the type checker do not: they change nothing at run time.
     """
     found, todo = set(roots), list(roots)
     while todo:
@@ -52,7 +52,7 @@ def closure(*roots: str, package: Path = PACKAGE) -> list[str]:
 
 
 def _imports(module: Path, package: Path) -> set[str]:
-    """Return the modules of the package that a module names in its imports, as paths in it."""
+    """Return the paths of the modules that a module of the package imports from it."""
     found = set[str]()
     todo: list[ast.AST] = [ast.parse(module.read_text(encoding="utf-8"))]
     while todo:

@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 INCOMING, OUTGOING = ".incoming-", ".outgoing-"
-"""How the names of files and folders begin that are being written or removed."""
+"""Prefixes of the names of files and folders that are being written or removed."""
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give a path to write a file to; it replaces ``target`` when the block succeeds and is removed otherwise.
+    """Yield a path to write a file to; it replaces ``target`` when the block succeeds and is removed otherwise.
 
-    Even after a power failure ``target`` is complete: the old file or the new one.
+    Even after a power failure ``target`` is complete: either the old file or the new one.
 
     Raises:
         OSError: the file cannot be written.
@@ -33,16 +33,16 @@ def new_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it replaces ``target`` when the block succeeds and is removed otherwise.
+    """Yield an empty folder to fill; it replaces ``target`` when the block succeeds and is removed otherwise.
 
-    A killed process may leave a hidden folder beside ``target``, which :func:`sweep` removes.
+    A killed process may leave a hidden folder next to ``target``, which :func:`sweep` removes.
 
     Raises:
         OSError: the folder cannot be written, or ``target`` is a file.
     """
     incoming, outgoing = (target.with_name(f"{prefix}{uuid.uuid4().hex}") for prefix in (INCOMING, OUTGOING))
     if target.exists() and not target.is_dir():
-        raise NotADirectoryError(f"a file at {target}; move it away")
+        raise NotADirectoryError(f"{target} is a file; move it, or remove it")
     incoming.mkdir()
     try:
         yield incoming
@@ -57,7 +57,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_folder(target: Path) -> None:
-    """Remove a folder: when this is interrupted, ``target`` is complete or absent, and :func:`sweep` removes the rest.
+    """Remove a folder. If interrupted, ``target`` is complete or absent, and :func:`sweep` removes the rest.
 
     Raises:
         OSError: the folder cannot be renamed.
@@ -68,21 +68,21 @@ def remove_folder(target: Path) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Remove what killed processes left in a folder while they wrote or removed others in it."""
+    """Remove what killed processes left in a folder while they wrote or removed others there."""
     for prefix in (INCOMING, OUTGOING):
         for path in root.glob(f"{prefix}*"):
             _remove(path)
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder with its content, or a link to one without, as far as possible."""
+    """Remove a folder with its content, or only the link if it is one, as far as possible."""
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
 def size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in and below a folder; 0 if it does not exist."""
+    """Return the size in bytes of a file, or of all files in and below a folder; 0 if it does not exist."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() or file.is_symlink())
 

@@ -2,17 +2,16 @@
 
     PipelineError           a failure: exit code 1
     ├── DataError           a file, folder or mirror does not hold what it should
-    ├── TrainingError       the training itself broke down (a cost that is not finite)
-    ├── TrackingError       the MLflow server or a run on it is not what was asked for
-    ├── RegressionError     what was trained is worse than what it was to be compared with: exit code 3
+    ├── TrainingError       a run failed, such as by a cost that is not finite
+    ├── TrackingError       the MLflow server does not answer, or has no such run or model
+    ├── RegressionError     the new model is significantly worse than the one it is checked against: exit code 3
     └── UsageError          a parameter is wrong, or does not fit the data: exit code 2
 
-A message is one paragraph that says what, what was expected, what was
-received, and what to try; it names the parameter, file or address. Only the
-command line catches these and prints them. What a library raises for the same
-reasons (a disk that is full, a server that does not answer) is made one of them
-by :func:`of_library`, where a command or a job ends; anything else that is
-raised is a bug and keeps its traceback.
+A message is one paragraph. It names the parameter, file or address, and says
+what was expected, what was received and what to try. Only the command line
+catches and prints these errors. Where a command or a job ends, :func:`of_library`
+converts errors of libraries that have the same causes, such as a full disk or a
+server that does not answer. Any other exception is a bug and keeps its traceback.
 """
 
 import errno
@@ -27,7 +26,7 @@ class PipelineError(Exception):
     exit_code = 1
 
     def _render_traceback_(self) -> list[str]:
-        """Return what a notebook shows of it: IPython asks by this name."""
+        """Return the lines that a notebook shows; IPython defines this name."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -36,15 +35,15 @@ class DataError(PipelineError):
 
 
 class TrainingError(PipelineError):
-    """The training broke down."""
+    """A run failed."""
 
 
 class TrackingError(PipelineError):
-    """The MLflow server does not answer, or holds no such run."""
+    """The MLflow server does not answer, or has no such run or model."""
 
 
 class RegressionError(PipelineError):
-    """What was trained is worse than what is there already."""
+    """The new model is significantly worse than the one it was checked against."""
 
     exit_code = 3
 
@@ -56,25 +55,25 @@ class UsageError(PipelineError):
 
 
 _REMEDIES = {
-    errno.ENOSPC: "Make room, then repeat the command: what was done is kept.",
-    errno.EDQUOT: "Make room, then repeat the command: what was done is kept.",
-    errno.EACCES: "Allow it, or choose another place.",
-    errno.EPERM: "Allow it, or choose another place.",
-    errno.EROFS: "Choose a place that can be written.",
-    errno.EIO: "The disk fails: choose another place.",
+    errno.ENOSPC: "Free some disk space, then repeat the command: finished work is kept.",
+    errno.EDQUOT: "Free some disk space, then repeat the command: finished work is kept.",
+    errno.EACCES: "Change the permissions, or choose another folder.",
+    errno.EPERM: "Change the permissions, or choose another folder.",
+    errno.EROFS: "Choose a folder that is not read-only.",
+    errno.EIO: "The disk is failing: choose another one.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENAMETOOLONG: "Choose a shorter name.",
-    errno.ELOOP: "The links there lead in a circle: remove one.",
-    errno.ENOTDIR: "A file stands where a folder is needed: move it, or choose another place.",
+    errno.ELOOP: "The symbolic links form a loop: remove one of them.",
+    errno.ENOTDIR: "There is a file where a folder is needed: move it, or choose another folder.",
 }
 
 _OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
 
 
 def first_line(error: Exception) -> str:
-    """Return the line of what an error says that says what is wrong: of a database its own words, not SQLAlchemy's.
+    """Return the line of an error that says what is wrong; of a database error, the database's line, not SQLAlchemy's.
 
-    An address in it loses its user and password.
+    User names and passwords are removed from addresses.
     """
     lines = _CREDENTIALS.sub("://", str(error)).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
@@ -87,30 +86,29 @@ _CREDENTIALS = re.compile(r"://[^\s/]*@")
 
 
 def of_library(error: Exception) -> PipelineError | None:
-    """Return the failure that a library's ``error`` stands for; None if it is a bug."""
+    """Return the error that the user sees for a library's ``error``; None if it is a bug."""
     if any(kind.__module__.partition(".")[0] in _OF_THE_SERVER for kind in type(error).__mro__):
         return TrackingError(
-            f"Expected the tracking server to take what was asked, it said: {first_line(error)}. Check "
-            "MLFLOW_TRACKING_URI and that the server runs, then repeat the command: what was done is kept."
+            f"Expected the tracking server to accept a request, received: {first_line(error)}. Check "
+            "MLFLOW_TRACKING_URI and that the server runs, then repeat the command: finished work is kept."
         )
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = error.filename2 or error.filename or "a file"
         return DataError(
-            f"{place}: expected to read and write there, received: {reason(error)}. {_REMEDIES[error.errno]}"
+            f"{place}: expected a path that can be read and written, received: {reason(error)}. "
+            f"{_REMEDIES[error.errno]}"
         )
     if isinstance(error, MemoryError):
-        return TrainingError(
-            "Expected enough memory, received none any more. Train a smaller network or smaller batches."
-        )
+        return TrainingError("Expected enough free memory, but none is left. Use a smaller network or smaller batches.")
     return None
 
 
 def suggestion(received: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean …?' for a name that is near one or two of those known; nothing if none is."""
+    """Return ' Did you mean …?' with one or two similar known names; an empty text if there are none."""
     close = get_close_matches(received, list(dict.fromkeys(known)), n=2)
     return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def reason(error: OSError) -> str:
-    """Return why the operating system refused something; not every library passes that on in the same place."""
+    """Return the operating system's reason; not every library stores it in the same attribute."""
     return error.strerror or str(error) or type(error).__name__

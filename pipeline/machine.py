@@ -1,7 +1,7 @@
 """CPU cores and memory available to this process, within the limits of its container.
 
-A container's limits are those of its control group (Linux, cgroup v1 and v2), which neither the list of cores nor the
-free memory of the machine show.
+These limits are set on control groups (Linux, cgroup v1 and v2). The machine's number of cores and its free memory do
+not show them.
 """
 
 import math
@@ -14,27 +14,27 @@ OWN = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use; of a part of one, the whole."""
+    """Return the number of cores that this process may use, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas())])
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that this process may still take."""
+    """Return the free memory for this process, in bytes."""
     import psutil  # type: ignore[import-untyped]
 
     return min([int(psutil.virtual_memory().available), *(left for _, left in _memories())])
 
 
 def total_memory() -> int:
-    """Return the bytes of memory of the machine, or of what this process was given of it."""
+    """Return the memory of the machine, or the container's limit if that is lower, in bytes."""
     import psutil
 
     return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memories())])
 
 
 def _quotas() -> Iterator[float]:
-    """Yield the processor time per second that each control group may take."""
+    """Yield the limit of each control group, in cores."""
     for group in _groups():
         quota, _, period = _text(group / "cpu.max").partition(" ")
         quota, period = quota or _text(group / "cpu.cfs_quota_us"), period or _text(group / "cpu.cfs_period_us")
@@ -43,7 +43,7 @@ def _quotas() -> Iterator[float]:
 
 
 def _memories() -> Iterator[tuple[int, int]]:
-    """Yield the limit of each control group, and the bytes that it may still take: files it holds are given up."""
+    """Yield the memory limit of each control group and the rest of it, in bytes; cached files count as free."""
     for group in _groups():
         for most, used, total in (
             ("memory.max", "memory.current", ""),
@@ -57,9 +57,9 @@ def _memories() -> Iterator[tuple[int, int]]:
 
 
 def _groups() -> Iterable[Path]:
-    """Return the folders of the control groups that this process is in, and of those above them.
+    """Return the folders of the control groups of this process and of their parents.
 
-    Within a container the group of the process is the root of what it sees, whatever its name is outside.
+    Within a container the process sees its group as the root, under whatever name it has outside.
     """
     lines = [line.split(":", 2) for line in _text(OWN).splitlines()]
     return dict.fromkeys(

@@ -1,7 +1,7 @@
 """The interface through which a stage reports its progress, without printing.
 
-Stages take a :class:`Reporter`. This one keeps silent; the command line passes
-one that draws (``cli/terminal.py``), tests pass one that remembers.
+Stages take a :class:`Reporter`. The base class shows nothing; the command line
+passes one that draws (``cli/terminal.py``), tests pass one that records.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from pipeline.records import EpochRecord
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far one training of several is.
+    """The progress of one of several runs.
 
     Attributes:
-        name: such as ``gru-s1``.
-        epochs: that it will have.
-        state: in a word or two.
-        machine: that it is on, where there are several.
-        record: of the last finished epoch.
-        seconds: since it began.
-        left: seconds that it will take yet, as far as that can be told.
+        name: its name, such as ``gru-s1``.
+        epochs: planned number of epochs.
+        state: one or two words.
+        machine: its machine, if there are several.
+        record: the last finished epoch.
+        seconds: time since its start.
+        left: estimated seconds until its end; None if unknown.
     """
 
     name: str
@@ -34,47 +34,47 @@ class Progress:
 
 
 class Reporter:
-    """Receives progress; does nothing with it."""
+    """Receives progress and shows nothing."""
 
     def note(self, text: str) -> None:
-        """Take one sentence for the user: what is done, skipped, or noteworthy."""
+        """Receive one sentence for the user: what is done, skipped or noteworthy."""
 
     def result(self, text: str) -> None:
-        """Take a sentence that the command was typed for: it is shown where notes and progress are not wanted."""
+        """Receive a result of the command, which is shown even if notes and progress are not."""
 
     def transfer(self, name: str, done: int, total: int | None) -> None:
-        """Take that ``done`` of ``total`` bytes (None: not known) of file ``name`` have arrived."""
+        """Receive the progress of a transfer: ``done`` of ``total`` bytes (None: unknown) of the file ``name``."""
 
     def batches(self, epoch: int, epochs: int, done: int, total: int) -> None:
-        """Take that ``done`` of ``total`` batches of an epoch are trained."""
+        """Receive the progress of an epoch: ``done`` of ``total`` batches."""
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
-        """Take that an epoch, of ``epochs``, has ended."""
+        """Receive the record of a finished epoch, one of ``epochs``."""
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Take how far parallel trainings are, and the seconds until all have ended, as far as known."""
+        """Receive the progress of parallel runs, and the estimated seconds until all have ended (None: unknown)."""
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Take a table: the names of its columns, of which the first names the row, and its rows."""
+        """Receive a table; its first column names the rows."""
 
 
 class Notes(Reporter):
-    """Passes notes on to another reporter, and nothing else.
+    """Passes on notes to another reporter, and nothing else.
 
     Args:
-        reporter: the other.
+        reporter: the other reporter.
     """
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
 
     def note(self, text: str) -> None:
-        """Pass a sentence on."""
+        """Pass on a sentence."""
         self._reporter.note(text)
 
 
 def duration(seconds: float) -> str:
-    """Return about how long something takes: '42 s', '12 min', '3.5 h'."""
-    if seconds < 100:  # noqa: PLR2004 - from here on minutes say enough
+    """Return a duration as rounded text: '42 s', '12 min', '3.5 h'."""
+    if seconds < 100:  # noqa: PLR2004 - from here on minutes are precise enough
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

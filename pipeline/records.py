@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-if TYPE_CHECKING:  # the command line imports this module, and should answer at once
+if TYPE_CHECKING:  # the command line imports this module and should start quickly
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One line of the history: what an epoch cost and reached.
+    """The results and times of one epoch.
 
-    Costs are mean cross-entropies in nats, accuracies fractions of 1,
-    ``epoch`` counts from 1, ``learning_rate`` is that of its first update,
-    ``epoch_seconds`` is training alone, ``epoch_cpu_seconds`` the processor time
-    of all cores in it; 0 in records of former versions, which did not measure it.
+    Costs are mean cross-entropies in nats, and accuracies are fractions of 1.
+    ``epoch`` counts from 1; ``learning_rate`` is the rate of its first update.
+    ``epoch_seconds`` is the time of training alone, ``epoch_cpu_seconds`` the
+    processor time of all cores in it, 0 if it was not measured.
     """
 
     epoch: int
@@ -45,27 +45,27 @@ T = TypeVar("T", bound=Validated)
 
 
 def kept(history: Sequence[T]) -> T:
-    """Return the best of at least one result: of epochs, the one whose weights are kept.
+    """Return the best of at least one result; the weights of the best epoch are kept.
 
-    That is the one of the best validation accuracy; among equals the lowest validation cost; then the first.
+    The best has the highest validation accuracy, then the lowest validation cost, then comes first.
     """
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
 
 
 def is_out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Return whether a training ends here: the last ``patience`` epochs, none of them kept, are enough; 0: never."""
+    """Return whether to stop early: the last ``patience`` epochs brought no better one; 0: never."""
     return bool(patience and history) and history[-1].epoch - kept(history).epoch >= patience
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A training after an epoch.
+    """The state of a run after an epoch.
 
     Attributes:
         history: a record per finished epoch.
-        state: of the trainer: weights, and what the optimizer remembers.
-        best_weights: those of the epoch that would be kept if this were the last.
-        seconds: wall time of the training so far.
+        state: the state of the trainer: weights and optimizer variables.
+        best_weights: the weights of the best epoch so far.
+        seconds: wall time of the run so far.
     """
 
     history: list[EpochRecord]

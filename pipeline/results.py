@@ -1,6 +1,6 @@
-"""What the functions of :mod:`pipeline.api` return: runs, comparisons and searches, as pandas tables.
+"""Results of the functions of :mod:`pipeline.api`: runs, comparisons and searches, as pandas tables.
 
-What a run holds is read when an attribute is asked for.
+The content of a run is read when an attribute is first used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One training run: accuracies are fractions, costs nats, times seconds.
+    """One run: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
-        run_id: of the MLflow run.
+        run_id: ID of the MLflow run.
     """
 
     run_id: str
@@ -66,8 +66,8 @@ class Comparison:
     """A comparison of finished runs: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
-        run_id: of the MLflow run that holds the report; None if only a folder does.
-        folder: that holds the report; None if only a run does.
+        run_id: ID of the MLflow run that holds the report; None if only a folder does.
+        folder: folder that holds the report; None if only a run does.
     """
 
     run_id: str | None
@@ -101,7 +101,7 @@ class Search:
     """A search for better parameters.
 
     Attributes:
-        run_id: of the MLflow run that holds the report.
+        run_id: ID of the MLflow run that holds the report.
     """
 
     run_id: str
@@ -113,12 +113,12 @@ class Search:
 
     @cached_property
     def trials(self) -> "pd.DataFrame":
-        """A row per trial: what was chosen for it, and what it reached; accuracies are fractions."""
+        """A row per trial: its parameters and its results; accuracies are fractions."""
         return _table(self.run_id, f"{schema.SEARCH_FOLDER}/trials.csv")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """Return a table of the latest runs; the parameters in which they differ are columns."""
+    """Return a table of the latest runs, with a column for each parameter in which they differ."""
     import pandas as pd
 
     return pd.DataFrame([{**row, **row["parameters"]} for row in rows]).drop(columns="parameters", errors="ignore")

@@ -2,11 +2,11 @@
 
 A field here is a Typer option, a check, and an MLflow param: its name, type,
 range, help and default are read from this file by all three. Options stay
-``None`` on the command line until the user gives one, so that what was given
-can be told from what is a default.
+``None`` on the command line until the user gives one, which distinguishes given
+values from defaults.
 
 The checks are pydantic's. It is imported when they run, not with this module:
-``pipeline --help`` reads the fields too, and should answer at once.
+``pipeline --help`` reads the fields too, and should be fast.
 """
 
 import os
@@ -36,13 +36,13 @@ Augmentation = Literal["none", "affine", "elastic"]
 Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels", "sequences"]
 
 MIRRORS = "mirrors"
-"""The ``source`` that stands for what is published of a data set: its files in this package, or its mirrors."""
+"""The ``source`` of a published data set: its files in this package, or its mirrors."""
 
 MLFLOW_RUN_ID = "MLFLOW_RUN_ID"
-"""The environment variable that ``mlflow run`` sets: whoever types that gives parameters as ``-P name=value``."""
+"""The environment variable that ``mlflow run`` sets; its users give parameters as ``-P name=value``."""
 
 DATA_PARAMETERS = frozenset({"dataset", "source", "columns", "image_size", "data_dir"})
-"""Which data, from where and kept where; what it holds is in its digest."""
+"""The parameters that name the data, its source and its folder; its digest identifies the content."""
 
 CHRONO = frozenset({"chrono", "log-chrono"})
 """The initializers that set the biases of gates; see ``model/initializers.py``."""
@@ -50,17 +50,17 @@ CHRONO = frozenset({"chrono", "log-chrono"})
 NETWORK_PARAMETERS = frozenset(
     {"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer", "activation"}
 )
-"""What the network is; the rest says how it is trained."""
+"""The parameters of the network; the others determine how it is trained."""
 
 WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
-"""The parameters that do not change the numbers of a training: a recipe's name is not in its values."""
+"""The parameters that do not change the numbers of a run; a recipe acts only through the values that it sets."""
 
 
 def expanded(path: Path) -> Path:
-    """Return a path that a user typed with a leading ~ replaced, as the shell does not do within ``-P source=~/…``."""
+    """Return a path with a leading ~ replaced: the shell does not do this within ``-P source=~/…``."""
     try:
         return path.expanduser()
-    except RuntimeError:  # the ~ of a user who does not exist: a folder of that name, then
+    except RuntimeError:  # there is no such user: it is the name of a folder
         return path
 
 
@@ -68,18 +68,18 @@ def is_address(source: str) -> bool:
     """Return whether a ``source`` is an address rather than a folder.
 
     Raises:
-        UsageError: it is an address, but not one of http or https with a host.
+        UsageError: it is an address, but not an http or https address with a host.
     """
     scheme, separator, _ = source.partition("://")
     if separator and (scheme.lower() not in {"http", "https"} or not _host(source)):
         raise UsageError(
-            f"source: expected 'mirrors', a folder, or a base URL of http or https, received {shown(source)!r}."
+            f"source: expected 'mirrors', a file, a folder, or an http or https URL, received {shown(source)!r}."
         )
     return bool(separator)
 
 
 def shown(source: str) -> str:
-    """Return a ``source`` as it may be shown, logged and kept: of an address no user, password, query or fragment."""
+    """Return a ``source`` without secrets: an address loses its user, password, query and fragment."""
     scheme, separator, _ = source.partition("://")
     if not separator:
         return source
@@ -88,17 +88,17 @@ def shown(source: str) -> str:
 
 
 def _host(address: str) -> str:
-    """Return the host of an address with its port, or nothing where it has none that can be read."""
+    """Return the host of an address with its port; empty if it has no valid one."""
     try:
         parts = urlsplit(address)
         readable = parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number may be a piece of a password
+    except ValueError:  # an invalid port may be part of a password
         return ""
     return parts.netloc.rpartition("@")[2] if readable else ""
 
 
 def command(stage: str, **values: object) -> str:
-    """Return what to type for a ``stage``, as this user types: ``pipeline …``, or ``mlflow run . -e …``."""
+    """Return the command line for a ``stage``, in this user's form: ``pipeline …``, or ``mlflow run . -e …``."""
     start = f"pipeline {stage}"
     if MLFLOW_RUN_ID in os.environ:
         start = "mlflow run ." if stage == "run" else f"mlflow run . -e {stage}"
@@ -106,7 +106,7 @@ def command(stage: str, **values: object) -> str:
 
 
 def option(name: str, value: object = "…") -> str:
-    """Return how this user gives a parameter: as ``--name value``, or as ``-P name=value``; True is a switch."""
+    """Return a parameter in this user's form: ``--name value``, or ``-P name=value``; True is a switch."""
     text = shlex.quote(str(value)) if value != "…" else "…"
     if MLFLOW_RUN_ID in os.environ:
         return f"-P {name}={'true' if value is True else text}"
@@ -114,13 +114,13 @@ def option(name: str, value: object = "…") -> str:
 
 
 def default_shards() -> int:
-    """Return the cores this process may use, at most 4."""
+    """Return the number of cores that this process may use, at most 4."""
     return min(usable_cores(), 4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Which data, from where, kept where: all that `download` and `preprocess` need."""
+    """The data, its source and its folder: the parameters of `download` and `preprocess`."""
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
@@ -139,50 +139,49 @@ class DataSettings:
     data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
 
     def __post_init__(self) -> None:
-        """Take the ~ of a home out of the one path here; that of ``source`` is taken out in its key.
+        """Replace a leading ~ in ``data_dir``; :attr:`key` does so for ``source``.
 
         Raises:
-            UsageError: no data set of this name is published, and there is no source that may hold it.
+            UsageError: no published data set has this name, and no source is given.
         """
         object.__setattr__(self, "data_dir", expanded(self.data_dir))
         known = get_args(DatasetName)
         if self.published and self.dataset not in known:
             raise UsageError(
                 f"dataset: expected one of {', '.join(known)}, received {self.dataset!r}."
-                f"{suggestion(self.dataset, known)} For other data, name the file or folder that holds it: "
-                f"{option('source')}."
+                f"{suggestion(self.dataset, known)} For your own data, give its file or folder: `{option('source')}`."
             )
 
     @property
     def published(self) -> bool:
-        """Whether what is published of ``dataset`` is asked for, rather than what ``source`` holds."""
+        """Whether the data is the published ``dataset``, rather than the content of ``source``."""
         return self.source == MIRRORS
 
     @property
     def key(self) -> str:
-        """The form of ``source`` that says the same from every folder and is kept with the data: it holds no secret.
+        """``source`` as it is kept with the data: the same from every working directory, and without secrets.
 
-        An absolute path, or an address that ends in /; after that a digest of its query, which may tell data apart.
+        An absolute path, or an address that ends in /, followed by a digest of its query, which may select the data.
 
         Raises:
-            UsageError: ``source`` is an address of neither http nor https.
+            UsageError: ``source`` is an address, but not an http or https address.
         """
         if self.published:
             return self.source
         if not is_address(self.source):
-            return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, at peace with links in a circle
+            return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, accepts links that form a loop
         query = urlsplit(self.source).query
         return shown(self.source).rstrip("/") + "/" + (f"#{digests.of_texts(query)[: digests.SHORT]}" if query else "")
 
     @property
     def request(self) -> str:
-        """What was asked for: the key, and the options that choose what is read from there."""
+        """The requested data: the key, and the options that select what is read from there."""
         chosen = {name: getattr(self, name) for name in ("dataset", "columns", "image_size")}
         given = [f"{name}={value}" for name, value in chosen.items() if value != getattr(DataSettings, name)]
         return " ".join([self.key, *([] if self.published else given)])
 
     def command(self, stage: str) -> str:
-        """Return what to type for a ``stage`` to work on the data that these settings name."""
+        """Return the command line for a ``stage`` on the data that these settings name."""
         options = {field.name: getattr(self, field.name) for field in fields(DataSettings)}
         options = {name: value for name, value in options.items() if value != getattr(DataSettings, name)}
         return command(stage, **{name: shown(str(value)) for name, value in options.items()})
@@ -192,7 +191,7 @@ class DataSettings:
         """Return checked settings: the ``given`` values, and the defaults of the rest.
 
         Raises:
-            UsageError: names each parameter that is wrong, what it expects, and what came.
+            UsageError: a parameter is wrong; the message names each, and the expected and the received value.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -200,7 +199,7 @@ class DataSettings:
             return TypeAdapter(cls).validate_python(dict(given))
         except ValidationError as error:
             problems: dict[str, list[Any]] = {}
-            for problem in error.errors():  # of a value that could be of two types, one for each
+            for problem in error.errors():  # a value with two possible types has one for each
                 problems.setdefault(str(problem["loc"][0]), []).append(problem)
             known = [each.name for each in fields(cls)]
             raise UsageError(" ".join(_explain(name, each, known) for name, each in problems.items())) from None
@@ -208,11 +207,11 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
-    """All that a training needs. The defaults are the tutorial's; ``recipes.resolve`` knows those of the recipes.
+    """All parameters of a run. The defaults are the tutorial's; ``recipes.resolve`` applies those of the recipes.
 
     Attributes:
-        given: the parameters from which ``recipes.resolve`` has made these; None: they were made otherwise, and are all
-            meant as they are.
+        given: the parameters from which ``recipes.resolve`` made these; None if they were made in another way: then
+            every value counts as given.
     """
 
     given: ClassVar[Mapping[str, Any] | None] = None
@@ -281,7 +280,7 @@ class Settings(DataSettings):
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:
-        """Cut a batch into no more parts than it has images; refuse an early end of a schedule that has its own.
+        """Limit ``shards`` to the size of a batch; refuse early stopping for a schedule with a fixed end.
 
         Raises:
             UsageError: ``patience`` with a cosine schedule.
@@ -290,8 +289,8 @@ class Settings(DataSettings):
         if self.patience and self.schedule == "cosine":
             raise UsageError(
                 f"patience: expected 0 with the cosine schedule, received {self.patience}. Its learning rate falls "
-                "to 0 at the last epoch, and what it is for comes with the last ones: an end before them would cut "
-                "that off. Take the constant schedule, or fewer epochs."
+                "to 0 at the last epoch, and stopping early would skip the epochs that gain most from that. "
+                "Use the constant schedule, or fewer epochs."
             )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
@@ -300,15 +299,18 @@ class Settings(DataSettings):
         """Return checked settings, see :meth:`DataSettings.of`.
 
         Raises:
-            UsageError: also if the cell cannot have the initializer or the activation.
+            UsageError: also if the initializer or the activation does not fit the cell.
         """
         settings = super().of(given)
         if settings.activation != "tanh" and settings.cell != "rnn":
-            raise UsageError(f"activation: expected tanh with cell {settings.cell}, received {settings.activation}.")
+            raise UsageError(
+                f"activation: expected tanh with cell {settings.cell}, received {settings.activation}, which only the "
+                "rnn cell can use."
+            )
         if settings.initializer in CHRONO and settings.cell not in GATED:
             raise UsageError(
                 f"initializer: expected orthogonal or identity with cell {settings.cell}, received "
-                f"{settings.initializer}, which sets the gates of {', '.join(GATED)}."
+                f"{settings.initializer}, which only the cells with gates can use: {', '.join(GATED)}."
             )
         return settings
 
@@ -316,16 +318,16 @@ class Settings(DataSettings):
         """Return every parameter by name as it applies to a data set: what an MLflow run logs.
 
         Args:
-            dataset: its name, which its content has decided.
-            examples: how many there are to train on.
-            of_kind: the parameters that the kind of the examples decides.
+            dataset: its name, as determined by its content.
+            examples: number of training examples.
+            of_kind: the parameters that the kind of the examples determines.
 
         Raises:
             UsageError: ``batch_size`` does not fit the data.
         """
         if self.batch_size > examples:
             raise UsageError(
-                f"batch_size: expected at most {examples:,}, the number of training examples of {dataset}, "
+                f"batch_size: expected at most {examples:,}, the number of training examples of {dataset}; "
                 f"received {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -333,7 +335,7 @@ class Settings(DataSettings):
 
 
 def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
-    """Return a sentence on pydantic's ``problems`` with a parameter: what it expects, what came."""
+    """Return a sentence on pydantic's ``problems`` with a parameter: the expected and the received value."""
     if problems[0]["type"] == "unexpected_keyword_argument":
         return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
     expectations = ", or ".join(_expectation(problem).removeprefix("expected ") for problem in problems)
@@ -347,7 +349,7 @@ def _expectation(problem: Any) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return a value as it is shown: of text that is a number, the number."""
+    """Return a value for a message: in quotes, unless it is a number."""
     try:
         float(str(value))
         return str(value)

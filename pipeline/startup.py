@@ -28,10 +28,10 @@ KERAS_BACKEND = "KERAS_BACKEND"
 
 
 def open_standard_streams() -> None:
-    """Open the null device as each standard stream that is closed, as by ``2>&-``, cron or pythonw.
+    """Replace each closed standard stream by the null device; ``2>&-``, cron and pythonw close streams.
 
-    Otherwise the next file that is opened would get its descriptor, and what native code prints would end up in it.
-    Characters that the encoding of a stream lacks are printed as ``?``.
+    Otherwise the next opened file would get the stream's descriptor, and receive what native code prints. Characters
+    that a stream cannot encode are printed as ``?``.
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -62,16 +62,16 @@ def is_verbose() -> bool:
 
 
 def relax_garbage_collection() -> None:
-    """Collect garbage more rarely, in a process of our own.
+    """Collect garbage less often; only for processes that the pipeline starts.
 
-    Imports make millions of objects that stay: searching through them takes a quarter of the time of the imports.
+    Imports create millions of permanent objects; searching them takes a quarter of the time of the imports.
     """
     gc.set_threshold(500_000, 10, 10)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on any of the signals that ask a process to end; afterwards they are as before."""
+    """Raise KeyboardInterrupt on any termination signal; restore the earlier handlers afterwards."""
     handlers = {number: signal.signal(number, _interruption.arrive) for number in SIGNALS}
     try:
         yield
@@ -82,12 +82,12 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let an interruption wait until the block has ended: for what must be done as a whole.
+    """Delay an interruption until the block has ended, for work that must not be split.
 
-    A write to a database, for example, that KeyboardInterrupt leaves between its statements may keep the file locked
-    against this very process, which then cannot even write that it was interrupted.
+    For example, if KeyboardInterrupt stops a database write between two statements, the file may stay locked. Then not
+    even this process can record that it was interrupted.
     """
-    if threading.current_thread() is not threading.main_thread():  # which no signal interrupts
+    if threading.current_thread() is not threading.main_thread():  # signals interrupt only the main thread
         yield
         return
     _interruption.holders += 1
@@ -105,14 +105,14 @@ class _Interruption:
     is_due = False
 
     def arrive(self, *_: object) -> None:
-        """Interrupt once: `mlflow run` follows Ctrl-C up with SIGTERM, which must not disturb the marking of a run."""
+        """Interrupt once: `mlflow run` sends SIGTERM after Ctrl-C, which must not disturb the marking of a run."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         self.is_due = True
         self.deliver()
 
     def deliver(self) -> None:
-        """Raise KeyboardInterrupt if one has arrived and nothing is to be waited for."""
+        """Raise KeyboardInterrupt if an interruption has arrived and no block must end first."""
         if self.is_due and not self.holders:
             self.is_due = False
             raise KeyboardInterrupt
@@ -122,14 +122,14 @@ _interruption = _Interruption()
 
 
 def start_tensorflow(threads: int) -> bool:
-    """Import TensorFlow, and give it ``threads`` threads, at most one per core, each of which computes alone.
+    """Import TensorFlow with ``threads`` threads, at most one per core; each operation uses one.
 
     Matrix products of this size do not gain from a second thread; independent parts of a batch do. The setting changes
-    no result. Keras, wherever it is imported later, has TensorFlow as its backend.
+    no result. Keras, wherever it is imported later, uses TensorFlow as its backend.
 
     Returns:
-        Whether the setting took effect: False if TensorFlow had already started its threads, or if there is a GPU, for
-        which its own defaults are best.
+        Whether the setting took effect: False if TensorFlow had already started its threads, or if there is a GPU: its
+        own defaults are best there.
 
     Raises:
         UsageError: Keras was imported with another backend before.
@@ -144,10 +144,10 @@ def start_tensorflow(threads: int) -> bool:
     import tensorflow as tf
 
     if not is_verbose():
-        tf.get_logger().setLevel("WARNING")  # a notebook's logging would show where each model is written
+        tf.get_logger().setLevel("WARNING")  # in a notebook, logging would show where each model is written
     if tf.config.list_physical_devices("GPU"):
         return False
-    gc.freeze()  # what is imported stays: no search for garbage goes through it again
+    gc.freeze()  # imported objects are permanent: garbage collection skips them from now on
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(min(threads, usable_cores()))

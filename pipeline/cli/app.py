@@ -17,14 +17,14 @@ from pipeline.startup import open_standard_streams
 
 
 class Group(TyperGroup):
-    """Builds a command when it is asked for, and explains errors as the commands do."""
+    """Builds a command on first use, and explains errors as the commands do."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; None if there is none of this name."""
+        """Return a command; None if there is no command of this name."""
         from pipeline.cli import command
 
         return command.build(COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
@@ -61,7 +61,7 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write what the tool is for, then a line for each command: one screen."""
+        """Write the purpose of the tool and a line for each command, on one screen."""
         usage = "Usage: pipeline COMMAND [OPTIONS]   (pipeline COMMAND --help lists the options)"
         lines = [str(self.help), usage, ""]
         for panel, commands in groupby(COMMANDS.values(), key=lambda command: command.panel):
@@ -71,7 +71,7 @@ class Group(TyperGroup):
 
 
 def _explain(error: Exception) -> int:
-    """Print what is wrong with a command line, unless that is shown already; return the exit code."""
+    """Print what is wrong with a command line, unless it was already shown; return the exit code."""
     from pipeline.cli import command, terminal
 
     if message := str(error) if isinstance(error, PipelineError) else command.explained(error):
@@ -82,7 +82,7 @@ def _explain(error: Exception) -> int:
 app = typer.Typer(
     cls=Group,
     help="Train, compare and serve RNNs, LSTMs and GRUs on images or sequences.",
-    rich_markup_mode=None,  # to import and draw its boxes takes longer than all else of --help
+    rich_markup_mode=None,  # importing and drawing its boxes takes longer than the rest of --help
     pretty_exceptions_enable=False,
 )
 
@@ -106,5 +106,5 @@ def top(
     quiet: Annotated[bool, typer.Option("--quiet")] = False,
     verbose: Annotated[bool, typer.Option("--verbose")] = False,
 ) -> None:
-    """Take the options that may also stand before a command."""
+    """Take the options that may precede a command."""
     context.obj = {"quiet": quiet, "verbose": verbose}

@@ -1,7 +1,7 @@
 """A command of the table in Typer: options, configuration file, help, reporter and exit code.
 
-A file of parameters, ``--config experiment.yaml``, has lines such as ``epochs: 10``. A value is taken as the text that
-would be typed, a list as its values separated by commas. Typed options override the file.
+A configuration file, ``--config experiment.yaml``, has lines such as ``epochs: 10``. A value is read like a typed one,
+and a list like typed values separated by commas. Typed options override the file.
 """
 
 import inspect
@@ -28,18 +28,18 @@ QUIET = Option("quiet", bool, "Results and errors only.", False, panel=GENERAL)
 VERBOSE = Option("verbose", bool, "Messages of TensorFlow and MLflow too, and tracebacks.", False, panel=GENERAL)
 
 DECLARED = frozenset({"cell", "cells", "seed", "seeds"})
-"""What MLproject declares of the settings: ``mlflow run`` passes it on whether it was typed or not."""
+"""The settings that MLproject declares: ``mlflow run`` passes them on whether they were typed or not."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_ONLY, annotation=typer.Context)
 
 
 class Configuration(NamedTuple):
-    """A file of parameters.
+    """A configuration file.
 
     Attributes:
         text: the content of the file.
-        values: by the names of parameters, with underscores; switches are True or False, all else is text.
+        values: values by the name of the parameter, with underscores: True or False for switches, else text.
     """
 
     text: str
@@ -47,10 +47,10 @@ class Configuration(NamedTuple):
 
 
 def read(path: str) -> Configuration:
-    """Return the parameters that a file holds.
+    """Return the parameters in a configuration file.
 
     Raises:
-        UsageError: it cannot be read, or is no YAML file with one value, or a list of values, per name.
+        UsageError: it cannot be read, or is not a YAML file with one value, or a list of values, per name.
     """
     import yaml
 
@@ -76,10 +76,10 @@ def _value(name: str, value: object, path: str) -> object:
 
 
 def _fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration | None:
-    """Use the parameters of a file for those that are not typed.
+    """Use the parameters of a file unless they are typed.
 
     Raises:
-        UsageError: one is none of the command's.
+        UsageError: the file has a parameter that the command does not take.
     """
     if value is None:
         return None
@@ -87,7 +87,7 @@ def _fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration |
     defaults: dict[str, object] = {}
     for name, given in value.values.items():
         if name not in known:
-            hint = suggestion(name, known) or f" Known are {', '.join(sorted(known))}."
+            hint = suggestion(name, known) or f" The parameters are {', '.join(sorted(known))}."
             raise UsageError(f"config: expected parameters of `{ctx.command_path}`, received {name}.{hint}")
         defaults[known[name].name] = [given] if getattr(known[name], "multiple", False) else given
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
@@ -95,12 +95,12 @@ def _fill_in(ctx: typer.Context, value: Configuration | None) -> Configuration |
 
 
 def name_of(parameter: Any) -> str:
-    """Return the name of an option as a file, ``mlflow run -P`` and error messages have it: ``batch_size``."""
+    """Return the name of an option as used in files, ``mlflow run -P`` and error messages: ``batch_size``."""
     return str(parameter.opts[0]).lstrip("-").replace("-", "_")
 
 
 def check_declared(configuration: Configuration, given: Mapping[str, object]) -> None:
-    """Check that what ``mlflow run`` passes on unasked equals the file: MLflow has logged it, and it cannot change.
+    """Check that the defaults that ``mlflow run`` passes on equal the file's: MLflow has logged them irrevocably.
 
     Raises:
         UsageError: the file has another value.
@@ -111,8 +111,8 @@ def check_declared(configuration: Configuration, given: Mapping[str, object]) ->
         value = configuration.values[name]
         if str(given[name]) != str(value):
             raise UsageError(
-                f"{name}: expected {value}, as in the file of config, received {given[name]} from `mlflow run`, which "
-                f"passes on its default. Add -P {name}={value}."
+                f"{name}: expected {value}, as in the configuration file, received {given[name]} from `mlflow run`, "
+                f"which passes on its default. Add -P {name}={value}."
             )
 
 
@@ -128,7 +128,7 @@ CONFIG = typer.Option(
 
 
 def _options(command: Command) -> list[inspect.Parameter]:
-    """Return all options of a command: its own, its parameters, and those of every command."""
+    """Return all options of a command: its own, its parameters, and those that all commands share."""
     own = [_declared(option) for option in (*command.options, *command.parameters)]
     config = [_parameter("config", Configuration | None, CONFIG, None)] if command.takes else []
     return [*own, *config, _declared(QUIET), _declared(VERBOSE)]
@@ -158,7 +158,7 @@ def _parameter(name: str, value_type: Any, declared: Any, default: object = REQU
 
 
 def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return what completes a choice, or the last one of several separated by commas."""
+    """Return a function that completes a choice, or the last of several separated by commas."""
 
     def complete(incomplete: str) -> list[str]:
         done, comma, begun = incomplete.rpartition(",")
@@ -168,7 +168,7 @@ def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 class CommandLine(TyperCommand):
-    """Takes a switch as ``--force true`` or ``--force false``, too, as ``mlflow run -P force=true`` passes it on."""
+    """Also takes a switch as ``--force true`` or ``--force false``, as ``mlflow run -P force=true`` passes it on."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Remove the values of switches, and the switches that are false."""
@@ -182,24 +182,24 @@ class CommandLine(TyperCommand):
         return list(super().parse_args(ctx, kept))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options, by their panels."""
+        """Write the options by panel."""
         for panel, parameters in groupby(self.get_params(ctx), key=_panel):
             with formatter.section(panel):
                 formatter.write_dl([each.get_help_record(ctx) for each in parameters])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples, a line each."""
+        """Write the examples, one per line."""
         with formatter.section("Examples"):
             formatter.write("".join(f"  {line}\n" for line in str(self.epilog).splitlines()))
 
 
 def _panel(parameter: Any) -> str:
-    """Return the heading that a parameter stands under in the help; ``--help`` itself has none of its own."""
+    """Return the heading of a parameter in the help; ``--help`` itself declares none."""
     return parameter.rich_help_panel or (GENERAL if parameter.name == "help" else "Options")
 
 
 def build(command: Command) -> Any:
-    """Return a command of the table with its options, as Typer runs it."""
+    """Return the Typer command, with its options, for a command of the table."""
     shown = _options(command)
 
     def run(context: typer.Context, config: Configuration | None = None, **values: Any) -> None:
@@ -228,7 +228,7 @@ def build(command: Command) -> Any:
 
 @contextmanager
 def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
-    """Keep a file of parameters with the run that a command opens."""
+    """Log a configuration file with the run that a command opens."""
     check_declared(config, given)
     from pipeline.tracking import lifecycle, schema
 
@@ -237,7 +237,7 @@ def _kept(config: Configuration, given: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _describe_project_run(name: str, returned: Any) -> None:
-    """Describe the run that ``mlflow run`` has opened, if the results of a command are not in it."""
+    """Describe the run that ``mlflow run`` opened, if the command's results are in another one, or in files."""
     project, run = os.environ.get(MLFLOW_RUN_ID), getattr(returned, "version", returned)
     parent = run if isinstance(run, str) else getattr(run, "run_id", None)
     if project and parent != project:
@@ -248,7 +248,7 @@ def _describe_project_run(name: str, returned: Any) -> None:
 
 @contextmanager
 def _exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
-    """Turn an error that the user can fix, and an interruption, into a message and an exit code."""
+    """Turn an error that the user can fix, or an interruption, into a message and an exit code."""
     quieten(verbose=verbose)
     relax_garbage_collection()
     try:
@@ -263,19 +263,19 @@ def _exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalR
         print_error(str(failure), trace=error if verbose else None)
         raise typer.Exit(failure.exit_code) from None
     except KeyboardInterrupt:
-        print_error("Stopped. The MLflow run, where one was open, is marked KILLED.")
+        print_error("Stopped. If an MLflow run was open, it is marked KILLED.")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def explained(error: Any) -> str:
-    """Return a paragraph on what is wrong with a command line, and where its help is."""
+    """Return a paragraph that says what is wrong with a command line and how to show its help."""
     context, message = getattr(error, "ctx", None), _sentence(error)
     message += "" if message.endswith((".", "?")) else "."
     return f"{message} See `{context.command_path} --help`." if context else message
 
 
 def _sentence(error: Any) -> str:
-    """Return what is wrong; a parameter goes by its name, whether it came as ``--name`` or as ``-P name``."""
+    """Return what is wrong; a parameter has the same name whether it was given as ``--name`` or ``-P name``."""
     if parameter := getattr(error, "param", None):
         problem = re.sub("Input should be ", "expected ", error.message)
         if choice := re.search(r"'(.*)' is not one of (.*?)\.?$", problem):

@@ -24,7 +24,7 @@ COLUMNS = ("run", "state", "epoch", "cost", "val accuracy", "seconds", "left")
 EPOCH_COLUMNS = ("epoch", "cost", "accuracy", "val cost", "val accuracy", "seconds")
 
 MARGIN = 4
-"""Lines of the terminal that a table of runs leaves: headings, caption, prompt."""
+"""Lines of the terminal that a table of runs leaves free: for headings, caption and prompt."""
 
 
 class TerminalReporter(Reporter):
@@ -32,7 +32,7 @@ class TerminalReporter(Reporter):
 
     Args:
         quiet: show results only.
-        aside: show all but the results on standard error: the results are for another program.
+        aside: show everything except results on standard error, because another program reads the results.
     """
 
     def __init__(self, *, quiet: bool = False, aside: bool = False) -> None:
@@ -56,7 +56,7 @@ class TerminalReporter(Reporter):
             self._console.print(text, markup=False)
 
     def result(self, text: str) -> None:
-        """Print a sentence that the command was typed for."""
+        """Print a result of the command."""
         self._leave()
         self._results.print(text, markup=False)
 
@@ -92,7 +92,7 @@ class TerminalReporter(Reporter):
                 self.note("   ".join(cells(training)).rstrip())
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table, its numbers to the right; rows that are too long for the terminal stay whole lines."""
+        """Print a table with its numbers aligned to the right; long rows are not wrapped."""
         lines = [columns, *rows]
         first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
         for name, *values in lines:
@@ -121,7 +121,7 @@ class TerminalReporter(Reporter):
         self._drawn.update(self._drawn.task_ids[0], completed=done)
 
     def _leave(self) -> None:
-        """Remove a bar; leave a table of runs where it stands."""
+        """Remove a bar, but keep a table of runs visible."""
         if self._drawn is not None:
             self._drawn.stop()
             self._drawn = None
@@ -138,10 +138,10 @@ class NotebookReporter(TerminalReporter):
 
     def note(self, text: str) -> None:
         """Print one sentence."""
-        print(text)  # noqa: T201 - rich would show each as HTML of its own
+        print(text)  # noqa: T201 - rich would show each as a separate block of HTML
 
     def result(self, text: str) -> None:
-        """Print a sentence that the function was called for."""
+        """Print a result of the function."""
         self.note(text)
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
@@ -153,17 +153,17 @@ class NotebookReporter(TerminalReporter):
         self._show(EPOCH_COLUMNS, self._epochs)
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Draw the table of all runs in the place of the one before."""
+        """Draw the table of all runs in place of the previous one."""
         self._show(COLUMNS, [cells(training) for training in trainings], f"about {duration(left)} left" if left else "")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table below those before it."""
+        """Show a table below the previous ones."""
         self._area = None
         self._show(columns, rows)
 
     def _show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
         import pandas as pd
-        from IPython.display import HTML, display  # type: ignore[import-not-found] # it is there: this is a notebook
+        from IPython.display import HTML, display  # type: ignore[import-not-found] # notebooks have it
 
         content = HTML(pd.DataFrame(rows, columns=list(columns)).to_html(index=False) + below)
         if self._area is not None and columns == self._columns:
@@ -180,16 +180,16 @@ def reporter() -> TerminalReporter:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """Return a console that neither wraps nor colours what it is not asked to, and nothing at all with NO_COLOR."""
+    """Return a console that does not wrap or highlight text, and uses no colours with NO_COLOR."""
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     return _Console(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
 
 
 class _Console(Console):
-    """A console whose reader may go away: `| head` has read enough, and the work goes on."""
+    """A console that survives the end of its reader: after `| head` has read enough, the work continues."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more; rich would end the process."""
+        """Print nothing more; rich would end the process."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
@@ -204,7 +204,7 @@ def _bar(console: Console, *, in_bytes: bool) -> "Bar":
 
 
 def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> "Table":
-    """Return the table of all runs; if not all fit, of those that are under way."""
+    """Return the table of all runs; if they do not fit, of the active ones."""
     from rich.table import Table
 
     ended = sum(training.left == 0 for training in trainings)

@@ -17,7 +17,7 @@ from pipeline.errors import DataError
 Array = NDArray[Any]
 
 NAMES_SHOWN = 10
-"""Number of features, classes or columns that a message lists."""
+"""Maximum number of features, classes or columns that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,10 +25,10 @@ class Part:
     """Labelled examples.
 
     Attributes:
-        examples: sequences, float32 (N, T, F), where shorter ones are padded with NaN at the end; or images,
+        examples: sequences, float32 (N, T, F), of which shorter ones are padded with NaN at the end; or images,
             uint8 (N, H, W).
         labels: indices into the names of the classes (N,).
-        ids: the name of each example in its source, or its position; () for those of IDX files.
+        ids: the name of each example in its source, or its position; () for examples of IDX files.
     """
 
     examples: Array
@@ -38,10 +38,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contents:
-    """What a source holds.
+    """The content of a source.
 
     Attributes:
-        name: of the data set, for people; only letters, digits, ``_`` and ``-``.
+        name: name of the data set for display; only letters, digits, ``_`` and ``-``.
         features: names of the F features of sequences; empty for images.
         class_names: one for each label, in natural order: numbers by value, anything else as text.
         notes: sentences for the user.
@@ -60,20 +60,20 @@ class Contents:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The parts that there are, by name."""
+        """The existing parts by name."""
         parts = {"train": self.train, "test": self.test, "validation": self.validation}
         return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawPart:
-    """A part as its source holds it, not checked yet.
+    """A part as read from its source, before any check.
 
     Attributes:
         source: the file or folder, for errors.
         examples: numbers (N, T, F), where NaN at the end is padding, or uint8 (N, H, W).
-        labels: texts (N,).
-        ids: texts (N,).
+        labels: text labels (N,).
+        ids: text ids (N,).
     """
 
     source: str
@@ -87,23 +87,23 @@ class RawPart:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return the first of some names, for a message."""
+    """Return a list of names for a message, shortened if it is long."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - NAMES_SHOWN} more" if len(texts) > NAMES_SHOWN else ""
     return (", ".join(texts[:NAMES_SHOWN]) + more) or "none"
 
 
 def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart], notes: Sequence[str] = ()) -> Contents:
-    """Return the contents of a source, checked; without a test part, a fifth of the examples becomes one.
+    """Return the checked contents of a source; without a test part, a fifth of the examples becomes one.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         features: names of the features of sequences; empty for images.
-        parts: by name: ``train``, and perhaps ``validation`` and ``test``.
+        parts: the parts by name: ``train``, and perhaps ``validation`` and ``test``.
         notes: sentences of the reader for the user.
 
     Raises:
-        DataError: examples that cannot be trained on, or parts that do not fit together; says which and why.
+        DataError: some examples are unfit for training, or the parts do not fit together; says which and why.
     """
     class_names = classes(parts)
     if "test" not in parts:
@@ -129,15 +129,15 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
 
 
 def lengths(examples: Array) -> NDArray[np.intp]:
-    """Return the number of steps of each sequence (N,): up to the last step that holds a value."""
+    """Return the number of steps of each sequence (N,), up to the last step with a value."""
     real: NDArray[np.bool_] = np.asarray(~np.isnan(examples).all(axis=2))
     return np.asarray(np.where(real.any(axis=1), real.shape[1] - real[:, ::-1].argmax(axis=1), 0))
 
 
 def _check_counts(part: RawPart, train: RawPart) -> None:
-    """Check that a part has examples with a label each, with as many features, or pixels, as the training part."""
+    """Check that a part has examples, a label for each, and as many features or pixels as the training part."""
     if not part.examples.size:
-        raise DataError(f"{part.source}: expected at least one example that is not empty, received none.")
+        raise DataError(f"{part.source}: expected at least one non-empty example, received none.")
     if len(part.examples) != len(part.labels):
         raise DataError(
             f"{part.source}: expected a label for each of {len(part.examples):,} examples, "
@@ -150,16 +150,16 @@ def _check_counts(part: RawPart, train: RawPart) -> None:
 
 
 def classes(parts: Mapping[str, RawPart]) -> tuple[str, ...]:
-    """Return the labels of the training and validation parts in natural order, each once.
+    """Return the distinct labels of the training and validation parts in natural order.
 
     Raises:
-        DataError: a part is empty, or has not as many labels as examples, or other features or sizes than the training
-            part; or there is one class.
+        DataError: a part is empty, has more or fewer labels than examples, or differs in features or sizes from the
+            training part; or there is only one class.
     """
     for part in parts.values():
         _check_counts(part, parts["train"])
     names = sorted({label for part, raw in parts.items() if part != "test" for label in raw.labels.tolist()})
-    if len(names) < 2:  # noqa: PLR2004 - the fewest that can be told apart
+    if len(names) < 2:  # noqa: PLR2004 - the fewest that can be distinguished
         raise DataError(f"{parts['train'].source}: expected at least 2 classes, received only the label {names[0]!r}.")
     try:
         return tuple(sorted(names, key=float))
@@ -173,7 +173,7 @@ def _check_known(part: RawPart, class_names: tuple[str, ...]) -> None:
         example = unknown.argmax()
         raise DataError(
             f"{part.source}, example {part.ids[example]}: expected a label of the training part "
-            f"({listed(class_names)}), received {str(part.labels[example])!r}, which appears only in the test part."
+            f"({listed(class_names)}), received {str(part.labels[example])!r}, which only the test part contains."
         )
 
 
@@ -186,21 +186,21 @@ def _with_test_part(parts: Mapping[str, RawPart]) -> tuple[dict[str, RawPart], s
     if counts.min() < 2:  # noqa: PLR2004 - one to train on, one to test on
         raise DataError(
             f"{whole.source}: expected at least 2 examples of each class, so that a fifth can be held out as the test "
-            f"part, received 1 of class {str(classes[counts.argmin()])!r}. Add examples, or a test part."
+            f"part; received 1 of class {str(classes[counts.argmin()])!r}. Add examples, or a test part."
         )
     held_out = max(math.ceil(len(whole.labels) / 5), len(classes))
     train, test = train_test_split(
         np.arange(len(whole.labels)), test_size=held_out, random_state=SPLIT_SEED, stratify=whole.labels
     )
     note = (
-        f"{whole.source} has no test part: a fifth of the examples ({held_out:,} of {len(whole.labels):,}), drawn with "
-        "a fixed seed in proportion to the classes, is held out as the test part."
+        f"{whole.source} has no test part: a fifth of the examples ({held_out:,} of {len(whole.labels):,}) is held out "
+        "as the test part, drawn with a fixed seed in proportion to the classes."
     )
     return {**parts, "train": whole.take(np.sort(train)), "test": whole.take(np.sort(test))}, note
 
 
 def checked(part: RawPart, features: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return sequences as float32, up to the last step of the longest; every step has a value of every feature."""
+    """Return sequences as float32, cut to the longest one, after a check that no step lacks a value."""
     with np.errstate(over="ignore"):
         examples = part.examples.astype(np.float32)
     steps = lengths(examples)
@@ -210,15 +210,15 @@ def checked(part: RawPart, features: tuple[str, ...]) -> NDArray[np.float32]:
         example, step, feature = np.unravel_index(wrong.argmax(), wrong.shape)
         received = part.examples[example, step, feature]
         raise DataError(
-            f"{part.source}, example {part.ids[example]}: expected a finite float32 of each feature at each of its "
-            f"{steps[example]:,} steps, received {received} for {features[feature]} at step {step}, counted from 0. "
-            "Only after the last step of a shorter sequence may values be missing."
+            f"{part.source}, example {part.ids[example]}: expected a finite float32 value of each feature at each of "
+            f"its {steps[example]:,} steps, received {received} for {features[feature]} at step {step}, counted from "
+            "0. Values may be missing only after the last step of a shorter sequence."
         )
     return examples[:, : steps.max()]
 
 
 def _constant(train: Array, features: tuple[str, ...]) -> list[str]:
-    """Return a sentence about the features that have one value in the whole training part, if there are any."""
+    """Return a sentence about the features that are constant in the training part, if there are any."""
     constant = np.nanmin(train, axis=(0, 1)) == np.nanmax(train, axis=(0, 1))
     names = [name for name, same in zip(features, constant, strict=True) if same]
     note = f"These features are constant in the training part: {listed(names)}. They carry no information."

@@ -1,7 +1,7 @@
 """The named data sets: their published files, digests and mirrors.
 
 A data set is four IDX files (:data:`STEMS`). Files whose digests match the
-published ones carry that data set's name, all others ``custom-<digest8>``.
+published ones get the name of that data set, all others ``custom-<digest8>``.
 """
 
 import re
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-"""The names of the four files, in the order in which their digests make up the digest of the data set."""
+"""The names of the four files, in the order in which the digest of the data set combines their digests."""
 
 DIGITS = "digits"
 
 OWN_NAME = r"[\w-]{1,60}-[0-9a-f]{8}"
-"""The name of data that is no known set: ``custom``, or what its source calls it, and 8 digits of its digest."""
+"""The name of other data: ``custom``, or its name in its source, and 8 digits of its digest."""
 
 SPLIT_SEED = 20_240_501
-"""Seed of every split that is made here. It is no setting: runs with different seeds see the same split."""
+"""Seed of every split made here. It is not a setting, so runs with different seeds use the same split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What is published of a data set.
+    """A published data set.
 
     Args:
-        digests: of each file in the order of :data:`STEMS`: ``sha256:…`` of the content, or ``md5:…`` of the .gz file
-            where only that is published.
+        digests: digest of each file in the order of :data:`STEMS`: ``sha256:…`` of the content, or ``md5:…`` of the
+            .gz file where only that is published.
         class_names: one per label, from 0.
-        folder: a folder in this package with the four .gz files; None: there is none.
+        folder: a folder in this package with the four .gz files, if there is one.
         mirrors: base addresses, in the order in which they are tried.
-        validation: number of training images, the first ones, that are held out for validation by convention.
-            None: there is no convention.
+        validation: number of training images that are held out for validation by convention: the first ones. None if
+            there is no convention.
     """
 
     digests: tuple[str, ...]
@@ -41,7 +41,7 @@ class Published:
     validation: int | None = None
 
 
-# MNIST's digests are of the content: equal content may be compressed differently.
+# MNIST's digests are those of the content, because equal content may be compressed differently.
 CATALOGUE: dict[str, Published] = {
     "mnist": Published(
         folder=Path(__file__).with_name("mnist"),
@@ -80,7 +80,7 @@ CATALOGUE: dict[str, Published] = {
             "md5:5c965bf0a639b31b8f53240b1b52f4d7",
             "md5:7320c461ea6c1c855c0b718fb2a4b134",
         ),
-        # Hiragana in Latin letters: the fonts of figures may lack the originals.
+        # Hiragana in Latin letters, because the fonts of figures may lack the originals.
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         validation=5_000,
     ),
@@ -98,5 +98,5 @@ CATALOGUE: dict[str, Published] = {
 
 
 def is_name(name: str) -> bool:
-    """Return whether a name is that of a known data set, or one that is given here: names may come from a server."""
+    """Return whether a name may be that of a data set; names from a server must be checked."""
     return name in CATALOGUE or re.fullmatch(OWN_NAME, name) is not None

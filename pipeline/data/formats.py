@@ -16,7 +16,7 @@ EXPECTED = (
     "a folder with train.* and test.* of them; a folder with NAME_TRAIN.ts and NAME_TEST.ts; or a folder of images "
     "with one subfolder per class"
 )
-"""What a source may be other than a folder with four IDX files, for errors."""
+"""The possible sources other than a folder with four IDX files, for errors."""
 
 Kind = Literal["sequences", "images"]
 
@@ -27,8 +27,8 @@ class Format:
 
     Attributes:
         format: its name.
-        kind: what it holds.
-        name: of the data set, only letters, digits, ``_`` and ``-``.
+        kind: the kind of its content.
+        name: name of the data set; only letters, digits, ``_`` and ``-``.
         files: paths by part.
     """
 
@@ -39,14 +39,14 @@ class Format:
 
 
 def recognise(source: Path, dataset: str | None = None) -> Format | None:
-    """Return the format of a source, without reading more than its beginning; None if it may be four IDX files.
+    """Return the format of a source, reading only its beginning; None if it may be four IDX files.
 
     Args:
         source: a file or folder.
-        dataset: the name of one of several data sets in a folder; elsewhere a name for what there is.
+        dataset: the name of one of several data sets in a folder; otherwise a name for the only one.
 
     Raises:
-        DataError: the source is a file of another format, or a part is missing or there twice.
+        DataError: the source is a file of another format, or a part is missing or exists twice.
         UsageError: a folder holds several data sets, and ``dataset`` names none of them.
     """
     try:
@@ -54,11 +54,11 @@ def recognise(source: Path, dataset: str | None = None) -> Format | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DataError(f"source: expected to read {source}, received: {reason(error)}.") from None
+        raise DataError(f"source: expected a readable file or folder at {source}, received: {reason(error)}.") from None
 
 
 def files_of(source: Path, dataset: str | None = None) -> list[Path]:
-    """Return the files that are read from a source; none if it is not one of these formats."""
+    """Return the files of a source that are read; none if it has none of these formats."""
     found = recognise(source, dataset)
     return [path for paths in found.files.values() for path in paths] if found else []
 
@@ -66,17 +66,17 @@ def files_of(source: Path, dataset: str | None = None) -> list[Path]:
 def read(
     source: Path, *, dataset: str | None = None, columns: str | None = None, image_size: int | None = None
 ) -> Contents:
-    """Return what a source holds.
+    """Return the content of a source.
 
     Args:
         source: a file or folder.
-        dataset: the name of one of several data sets in a folder; elsewhere a name for what there is.
-        columns: of a table, the names of the columns that are no features: ``id=…,time=…,label=…``.
-        image_size: of a folder of images, the side in pixels to which they are scaled.
+        dataset: the name of one of several data sets in a folder; otherwise a name for the only one.
+        columns: for a table, the names of the columns that are not features: ``id=…,time=…,label=…``.
+        image_size: for a folder of images, the side in pixels to which they are scaled.
 
     Raises:
-        DataError: the source has none of the formats, is damaged, or is not fit for training.
-        UsageError: an argument is malformed or not for this format.
+        DataError: the source has none of the formats, is damaged, or is unfit for training.
+        UsageError: an argument is malformed or does not apply to this format.
     """
     found = recognise(source, dataset)
     if found is None:
@@ -116,7 +116,7 @@ def _of_file(file: Path, dataset: str | None) -> Format:
         return Format(format="arrays", kind=kind, name=name, files=files)
     if step_tables.is_table(file):
         return Format(format="tables", kind="sequences", name=name, files=files)
-    raise DataError(f"source: expected {EXPECTED}; received the file {file}, which is none of these.")
+    raise DataError(f"source: expected {EXPECTED}; received the file {file}, which has none of these formats.")
 
 
 def _name(text: str) -> str:

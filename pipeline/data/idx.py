@@ -1,9 +1,9 @@
 """Read and write the IDX format, in which MNIST and similar data sets are published.
 
-A file is a big-endian header and then one byte per value, the last dimension
-varying fastest. The header is a magic number (two zero bytes, the type of a
-value: 8 for unsigned bytes, the number of dimensions) and each dimension's
-size in four bytes. Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST
+A file is a big-endian header followed by one byte per value; the last dimension
+varies fastest. The header is a magic number (two zero bytes, the type of a
+value: 8 for unsigned bytes, the number of dimensions) and the size of each
+dimension in four bytes. Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST
 database of handwritten digits", section "File formats".
 
     0x00000803  images (N, H, W)
@@ -45,10 +45,11 @@ def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
     Args:
         content: the whole file.
         name: the file's name in errors.
-        kind: the only kind that is accepted; None: both are.
+        kind: the only accepted kind; None accepts both.
 
     Raises:
-        DataError: an HTML page, another magic number, a damaged gzip file, more or fewer bytes than the header says.
+        DataError: it is an HTML page, has another magic number, is a damaged gzip file, or has more or fewer bytes than
+            the header says.
     """
     with _opened(BytesIO(content), name, kind) as (file, shape):
         values = file.read(math.prod(shape) + 1)
@@ -60,13 +61,13 @@ def stream(path: Path, *, name: str, height: int, width: int, rows: int) -> Iter
     """Yield the images of an IDX file, plain or gzip, in parts (n ≤ ``rows``, H, W) that fit into memory.
 
     Raises:
-        DataError: as for :func:`read`, or the images have another size. Damage shows after the parts before it.
+        DataError: as for :func:`read`, or the images have another size. Damage is found after the parts before it.
     """
     with path.open("rb") as raw, _opened(raw, name, "images") as (file, (count, *size)):
         if size != [height, width]:
             raise DataError(
                 f"{name}: expected images of {height} × {width} pixels, which the model reads, "
-                f"received {' × '.join(map(str, size))}. Take the model of this data, or bring the images to that size."
+                f"received {' × '.join(map(str, size))}. Use a model of this data, or scale the images to that size."
             )
         for start in range(0, count, rows):
             part = file.read(min(rows, count - start) * height * width)
@@ -82,7 +83,7 @@ def encode(array: Bytes) -> bytes:
 
 
 def is_idx(path: Path) -> bool:
-    """Return whether a file begins like an IDX file, or like a gzip file, which may hold one."""
+    """Return whether a file begins like an IDX file, or like a gzip file, which may contain one."""
     with path.open("rb") as file:
         start = file.read(4)
     return start.startswith(GZIP_MAGIC) or int.from_bytes(start, "big") in _KINDS
@@ -90,7 +91,7 @@ def is_idx(path: Path) -> bool:
 
 @contextmanager
 def _opened(file: IO[bytes], name: str, kind: Kind | None) -> Iterator[tuple[_File, tuple[int, ...]]]:
-    """Give the values of an IDX file, to be read, and the shape of their array."""
+    """Yield the opened file at its values, and the shape of their array."""
     compressed = file.read(2) == GZIP_MAGIC
     file.seek(0)
     try:
@@ -98,17 +99,17 @@ def _opened(file: IO[bytes], name: str, kind: Kind | None) -> Iterator[tuple[_Fi
             yield content, _shape(content, name, kind)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
-            f"{name}: expected a whole gzip file, received a damaged one ({error}). Fetch it again."
+            f"{name}: expected a whole gzip file, received a damaged one ({error}). Download it again."
         ) from None
 
 
 def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
-    """Return the shape that the header of an IDX file gives; the file is then at its values."""
+    """Return the shape in the header of an IDX file, and leave the file at its values."""
     start = file.read(4)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise DataError(
-            f"{name}: expected an IDX file, received an HTML or XML page, as servers send in place of a file. "
-            "Open the address in a browser, or take another source."
+            f"{name}: expected an IDX file, received an HTML or XML page, which servers send in place of a file. "
+            "Open the address in a browser, or choose another source."
         )
     magic = int.from_bytes(start, "big")
     expected = [number for number, its_kind in _KINDS.items() if kind in (None, its_kind)]
@@ -117,7 +118,7 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
         raise DataError(
             f"{name}: expected the magic number {shown} of an IDX file of unsigned bytes, "
             f"received {f'0x{start.hex()}' if start else 'an empty file'}. "
-            "Check that this is the right file under the right name."
+            "Check that this is the right file with the right name."
         )
     dimensions = magic % 0x100
     sizes = file.read(4 * dimensions)
@@ -125,13 +126,13 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
     shape = struct.unpack(f">{dimensions}I", sizes)
     if math.prod(shape) > LARGEST:
         raise DataError(
-            f"{name}: expected at most {LARGEST:,} bytes, received a header that promises {math.prod(shape):,}. "
-            "Check that this is the right file, or take less data."
+            f"{name}: expected at most {LARGEST:,} bytes, received a header that announces {math.prod(shape):,}. "
+            "Check that this is the right file, or use less data."
         )
     return shape
 
 
 def _check_count(found: int, expected: int, what: str, name: str) -> None:
     if found != expected:
-        state = f"{found:,}: the file is cut short" if found < expected else "more: something follows the data"
-        raise DataError(f"{name}: expected {expected:,} {what}, received {state}. Fetch it again.")
+        state = f"{found:,}: the file is truncated" if found < expected else "more: something follows the data"
+        raise DataError(f"{name}: expected {expected:,} {what}, received {state}. Download it again.")

@@ -1,6 +1,6 @@
 """Obtain and split the data that the settings name; skip what is unchanged.
 
-Unchanged means: the inputs (by digest), the parameters and the code are the
+Unchanged means that the inputs (by digest), the parameters and the code are the
 same, and the outputs are intact. The raw data is located and hashed once.
 """
 
@@ -17,11 +17,11 @@ from pipeline.settings import DataSettings, is_address, shown
 
 
 def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:
-    """Return the data that the settings name, obtained and split, and the seconds that each took, as metrics.
+    """Return the data that the settings name, and the seconds of each stage as metrics.
 
     Raises:
-        DataError: it cannot be obtained, or does not make up a data set that can be split and learned.
-        UsageError: ``source`` is an address of neither http nor https.
+        DataError: it cannot be obtained, or cannot be split and learned.
+        UsageError: ``source`` is an address, but not an http or https address.
     """
     started = time.perf_counter()
     raw = obtain(settings, reporter)
@@ -34,11 +34,11 @@ def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[
 
 
 def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
-    """Return the raw data that the settings name, verified: obtained unless it is there, unchanged and intact.
+    """Return the verified raw data that the settings name; it is obtained unless an intact, unchanged copy exists.
 
     Raises:
-        DataError: the source does not hold, or no mirror gave, four whole IDX files.
-        UsageError: ``source`` is an address of neither http nor https.
+        DataError: neither the source nor a mirror has four complete IDX files.
+        UsageError: ``source`` is an address, but not an http or https address.
     """
     inputs = {}
     if not settings.published and not is_address(settings.source):
@@ -52,12 +52,12 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
     for note in raw.notes:
         reporter.note(note)
     if not (settings.published or raw.class_names) and raw.name != settings.dataset:
-        reporter.note(f"The data from {shown(settings.source)} is called {raw.name}, by its content.")
+        reporter.note(f"The data from {shown(settings.source)} is named {raw.name}, after its content.")
     return raw
 
 
 def _intact(settings: DataSettings) -> Stored | None:
-    """Return the raw data that is there already; None where there is none, or a file of it has changed."""
+    """Return the existing raw data; None if there is none, or one of its files has changed."""
     try:
         raw = raw_data.locate(settings)
         raw.verify()
@@ -67,13 +67,13 @@ def _intact(settings: DataSettings) -> Stored | None:
 
 
 def _obtained(settings: DataSettings, inputs: dict[str, str], intact: Stored | None, reporter: Reporter) -> Stored:
-    """Return the raw data, obtained and kept; or what is ``intact``, where no mirror gives a published set any more."""
+    """Obtain, store and return the raw data; return the ``intact`` copy if all mirrors of a published set fail."""
     try:
         files, origin = sources.obtain(settings, reporter)
     except DataError:
         if intact is None or not settings.published:
             raise
-        reporter.note(f"No mirror gave {intact.name}: what is in {intact.folder} is intact and stays in use.")
+        reporter.note(f"No mirror provided {intact.name}: the intact copy in {intact.folder} stays in use.")
         return intact
     root = raw_data.raw_folder(settings.data_dir)
     of: dict[str, Any] = {"source": settings.request, "origin": origin, "inputs": inputs}

@@ -36,15 +36,15 @@ EXAMPLES = "examples.csv"
 
 
 def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
-    """Return raw data in three splits: made unless they are there, unchanged and intact.
+    """Return raw data in three splits, which are made unless an intact, unchanged copy exists.
 
     Args:
-        raw: verified.
-        data_dir: holds the processed data sets, in ``processed``.
-        reporter: told what was made, and which classes are too small.
+        raw: verified raw data.
+        data_dir: folder whose subfolder ``processed`` holds the processed data sets.
+        reporter: shows what was made, and which classes are too small.
 
     Raises:
-        DataError: the files do not make up a data set that can be split and learned.
+        DataError: the data cannot be split and learned.
     """
     with stored.locked(processed_folder(data_dir), reporter):
         try:
@@ -84,12 +84,12 @@ def _save(raw: Stored, data_dir: Path) -> Stored:
 
 
 def _numbered(contents: Contents) -> tuple[str, ...]:
-    """Return names of classes that have only numbers."""
+    """Return class names for labels that are only numbers."""
     return tuple(map(str, range(1 + max(int(part.labels.max()) for part in contents.parts.values()))))
 
 
 def _chosen(contents: Contents, first: int | None) -> dict[str, tuple[Part, splits.Indices]]:
-    """Return of each split the part that it is from, and the positions of its examples there."""
+    """Return, for each split, its part of the source and the positions of its examples there."""
     everything = {name: np.arange(len(part.labels)) for name, part in contents.parts.items()}
     if contents.validation is None:
         train, validation = splits.hold_out(contents.train.labels, first=first)
@@ -131,26 +131,26 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     if not datasets.is_name(name) or not digests.is_digest(digest):
         raise DataError(
             f"dataset: expected the name of a known data set or custom-<digest8>, and a digest of 64 hexadecimal "
-            f"digits, received {name!r} and {digest!r}. The store or the file that says so is not of this pipeline."
+            f"digits; received {name!r} and {digest!r}. They come from a store or a file of another program."
         )
     return processed_folder(data_dir) / f"{name}-{digest[: digests.SHORT]}"
 
 
 def find(settings: "DataSettings") -> DataSet:
-    """Return the processed data set that the settings name, checked to be intact.
+    """Return the processed data set that the settings name, after a check that it is intact.
 
     Raises:
-        DataError: it has not been downloaded or preprocessed yet, or a file of it has changed.
+        DataError: it has not been downloaded or preprocessed yet, or one of its files has changed.
     """
     raw = raw_data.locate(settings)
     return _load(_find(settings.data_dir, raw.name, raw.digest, settings.command("preprocess")))
 
 
 def find_by_digest(data_dir: Path, name: str, digest: str) -> DataSet:
-    """Return the processed data set of that name and (whole) digest, checked to be intact.
+    """Return the processed data set of that name and full digest, after a check that it is intact.
 
     Raises:
-        DataError: it is not there, or a file of it has changed.
+        DataError: it does not exist, or one of its files has changed.
     """
     return _load(_find(data_dir, name, digest))
 
@@ -168,7 +168,7 @@ def _find(data_dir: Path, name: str, digest: str, command: str = "pipeline prepr
 
 
 def _load(found: Stored) -> DataSet:
-    """Return a data set, its arrays mapped from their files, not read."""
+    """Return a data set whose arrays are memory-mapped."""
     arrays = {name: np.load(found.folder / name, mmap_mode="r") for name in found.files if name.endswith(".npy")}
     parts = {
         split: Split(
@@ -193,7 +193,7 @@ def _load(found: Stored) -> DataSet:
 
 
 def superseded(data_dir: Path) -> list[Path]:
-    """Return the folders of processed data that other code has made and that can be made again from raw data."""
+    """Return the folders of processed data that other code made and that raw data can replace."""
     found = filter(None, map(Stored.read, processed_folder(data_dir).glob("[!.]*")))
     raw = {stored.digest for path in raw_data.raw_folder(data_dir).glob("[!.]*") if (stored := Stored.read(path))}
     return sorted(each.folder for each in found if each.code != code() and each.digest in raw)

@@ -1,7 +1,7 @@
 """The raw folder of a data set: four uncompressed IDX files, recognised by their content.
 
-What comes in another format is kept as arrays, for each part of the data ``<part>_examples.npy``, ``<part>_labels.npy``
-and, where they have names, ``<part>_ids.npy``.
+Other formats are stored as arrays: ``<part>_examples.npy``, ``<part>_labels.npy`` and, if the examples have names,
+``<part>_ids.npy`` for each part.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.settings import DataSettings
 
 CODE = ("data/raw_data.py", "data/formats.py")
-"""The modules that, with all that they import, decide the content of a raw folder."""
+"""The modules that, with everything they import, determine the content of a raw folder."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RawFile:
     """One of the four files as it was obtained.
 
     Attributes:
-        content: the IDX file, not compressed.
+        content: the uncompressed IDX file.
         sha256: the digest of ``content``.
         digests: both digests that may be published: ``sha256:…`` of the content, ``md5:…`` of the file as received.
     """
@@ -45,10 +45,10 @@ class RawFile:
 
     @classmethod
     def of(cls, received: bytes, *, stem: str, name: str) -> "RawFile":
-        """Return the file ``stem``, decompressed and checked to be whole; ``name`` is for errors.
+        """Return the file ``stem``, decompressed and checked for completeness; ``name`` is for errors.
 
         Raises:
-            DataError: it is not a whole IDX file of images or labels, as the stem says.
+            DataError: it is not a complete IDX file of images or labels, as the stem says.
         """
         content = idx.encode(idx.read(received, name=name, kind="images" if "images" in stem else "labels"))
         sha256 = hashlib.sha256(content).hexdigest()
@@ -57,7 +57,7 @@ class RawFile:
 
 
 def recognise(files: Mapping[str, RawFile]) -> str:
-    """Return the name of the data set that four files (by stem) make up: a published one, or ``custom-<digest8>``."""
+    """Return the name of the data set in four files (by stem): a published one, or ``custom-<digest8>``."""
     for name, published in CATALOGUE.items():
         if all(digest in files[stem].digests for stem, digest in zip(STEMS, published.digests, strict=True)):
             return name
@@ -74,10 +74,10 @@ def raw_folder(data_dir: Path) -> Path:
 
 
 def locate(settings: "DataSettings") -> Stored:
-    """Return the raw data of a data set by its name, or what was last obtained from ``source``; intact or not.
+    """Return the raw data of a published data set, or the latest data from ``source``; intact or not.
 
     Raises:
-        DataError: there is none yet.
+        DataError: it has not been downloaded yet.
     """
     request, root = settings.request, raw_folder(settings.data_dir)
     folders = [root / settings.dataset] if settings.published else sorted(root.glob("[!.]*"))
@@ -90,7 +90,7 @@ def locate(settings: "DataSettings") -> Stored:
 
 
 def read(raw: Stored) -> Contents:
-    """Return the content of a raw folder, whose class names are () where it does not have them."""
+    """Return the content of a raw folder; its class names are () if the folder does not have them."""
     if set(raw.files) == set(STEMS):
         arrays = [idx.read((raw.folder / stem).read_bytes(), name=str(raw.folder / stem)) for stem in STEMS]
         train, test = (Part(examples=arrays[at], labels=arrays[at + 1]) for at in (0, 2))
@@ -106,14 +106,14 @@ def _part(raw: Stored, part: str) -> Part:
 
 
 def code() -> str:
-    """Return the digest of the code that decides the content of a raw folder."""
+    """Return the digest of the code that determines the content of a raw folder."""
     return digests.of_code(*CODE)
 
 
 def keep(
     root: Path, name: str, files: Mapping[str, RawFile], *, source: str, origin: str, inputs: dict[str, str]
 ) -> Stored:
-    """Write four files (by stem) to ``root/name`` in place of what was there; see :class:`Stored` for the rest."""
+    """Write four files (by stem) to ``root/name``, replacing any old folder; see :class:`Stored` for the arguments."""
 
     def fill(incoming: Path) -> None:
         for stem, file in files.items():
@@ -123,7 +123,7 @@ def keep(
 
 
 def keep_contents(root: Path, contents: Contents, *, source: str, origin: str, inputs: dict[str, str]) -> Stored:
-    """Write what a source holds to a folder in ``root``, which is named after it and its digest."""
+    """Write the content of a source to a folder in ``root``, which is named after the content and its digest."""
     arrays = {
         f"{part}_{what}": array
         for part, content in contents.parts.items()
@@ -144,7 +144,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays, by name, as ``.npy`` files."""
     for name, array in arrays.items():
         with (folder / f"{name}.npy").open("wb") as file:
-            # Given the file itself, NumPy would not say why it cannot be written.
+            # Given a real file, NumPy would not say why it cannot be written.
             np.save(SimpleNamespace(write=file.write), array)
 
 

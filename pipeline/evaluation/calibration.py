@@ -14,17 +14,17 @@ from scipy.special import softmax
 from pipeline.evaluation.metrics import SMALLEST_PROBABILITY, Labels, Probabilities
 
 COLDEST, WARMEST = 0.25, 4.0
-"""The range of temperatures: where all answers are right, there is no coldest best one."""
+"""The range of temperatures; without it, no lowest one is best where all answers are correct."""
 
 BINS = 15  # as in the article
-_HALVINGS = 40  # give twelve digits
+_HALVINGS = 40  # for twelve digits
 
 
 def temperature(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the temperature at which the mean cross-entropy of the true classes is the smallest.
+    """Return the temperature with the lowest mean cross-entropy of the true classes.
 
-    Its inverse b is found by halving: the mean cross-entropy is convex in b, and its slope is the mean logit under the
-    probabilities at b, less the logit of the true class.
+    Its inverse b is found by bisection: the mean cross-entropy is convex in b, and its slope is the mean logit under
+    the probabilities at b, minus the logit of the true class.
     """
     logits = _logits(probabilities)
     of_true = np.take_along_axis(logits, labels.astype(np.intp)[:, None], axis=1)[:, 0].mean()
@@ -44,8 +44,8 @@ def calibrated(probabilities: Probabilities, temperature: float) -> NDArray[np.f
 def error(labels: Labels, probabilities: Probabilities) -> float:
     """Return the expected calibration error, a fraction: the distance between confidence and accuracy.
 
-    Answers are put into 15 bins of equal width by their probability; it is the mean over all images of the distance
-    between their bin's accuracy and its mean probability.
+    Answers are sorted by probability into 15 bins of equal width. The error is the mean, over all examples, of the
+    distance between the accuracy and the mean probability of their bin.
     """
     sureness, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = np.minimum((sureness * BINS).astype(int), BINS - 1)

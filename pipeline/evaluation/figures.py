@@ -2,7 +2,7 @@
 
 Only ``Figure`` objects, never pyplot: nothing here is global, so figures can
 be drawn in any thread and without a display. The parts that draw onto given
-axes (``draw_``…) serve figures that show several runs side by side.
+axes (``draw_``…) also serve figures that show several runs.
 
 Shapes: K examples, C classes.
 """
@@ -31,7 +31,7 @@ from pipeline.records import EpochRecord, kept
 # https://jfly.uni-koeln.de/color/: of its triples with a contrast of 3:1 on white, the one whose colours stay furthest
 # apart in all kinds of colour blindness, and the fourth. The others have that contrast on the page's dark cards, too.
 PALETTE = ("#CC79A7", "#0072B2", "#D55E00", "#009E73", "#8C7400", "#7F63C9")
-"""The colours of the cells, in the order of :data:`CELLS`; then those of further ones."""
+"""The colours of the cells in the order of :data:`CELLS`, followed by colours for other cells."""
 
 INK = "#222222"
 FAINT = "#8A8A8A"
@@ -40,19 +40,19 @@ GRID = "#E4E4E4"
 DOTS_PER_INCH = 150
 WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
 GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long ones)
-"""Images that :func:`misclassified` is meant for."""
+"""Maximum number of examples for :func:`misclassified`."""
 
 
 class Drawable(Protocol):
-    """What figures ask of a kind of examples, see :class:`pipeline.kinds.kind.Kind`."""
+    """The part of :class:`pipeline.kinds.kind.Kind` that figures use."""
 
     @property
     def name(self) -> str:
-        """Of several examples."""
+        """Plural noun for examples, such as ``images``."""
 
     @property
     def one(self) -> str:
-        """A single example."""
+        """Singular noun for an example."""
 
     @property
     def ratio(self) -> float:
@@ -62,35 +62,35 @@ class Drawable(Protocol):
         """Draw an example into a box: left, right, bottom and top."""
 
 
-_MARKED_EPOCHS = 40  # more markers than that run into one another
-FULL_ERROR_SHARE = 0.05  # the darkest error colour is never for less: a lone error must not look like a disaster
-_SLANTED_FROM = 3  # letters; longer class names do not fit side by side under the cells
+_MARKED_EPOCHS = 40  # more markers would overlap
+FULL_ERROR_SHARE = 0.05  # the least share with the darkest error colour: a single error must not look like a disaster
+_SLANTED_FROM = 3  # letters; longer class names do not fit next to each other under the cells
 _SHORT_NAME = 4  # letters; two such names fit into one line above an image
 _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
 _ELONGATED = 4  # height to width, or width to height, beyond which pixels are not drawn square
 
 
 def colour_of(cell: str) -> str:
-    """Return the colour of a cell; of one that is not in :data:`CELLS`, the first that none of these has."""
+    """Return the colour of a cell; for a custom one, the first colour that no built-in cell has."""
     return colours([cell])[cell]
 
 
 def colours(cells: Iterable[str]) -> dict[str, str]:
-    """Return the colours of the cells of one page, those that are not in :data:`CELLS` by name, in their order.
+    """Return the colours of the cells on one page by name; custom cells follow in their order.
 
-    A cell in the table has the same colour on every page. Beyond the end of the palette colours come again.
+    A built-in cell has the same colour on every page. Colours repeat after the end of the palette.
     """
     places = list(dict.fromkeys([*CELLS, *cells]))
     return {cell: PALETTE[places.index(cell) % len(PALETTE)] for cell in cells}
 
 
 def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> Figure:
-    """Draw cost and accuracy by epoch, of training and validation, and mark the kept epoch.
+    """Draw training and validation cost and accuracy by epoch, and mark the kept epoch.
 
     Args:
         records: at least one epoch.
-        title: heads the figure.
-        colour: of the lines, such as ``colour_of(cell)``.
+        title: heading of the figure.
+        colour: colour of the lines, such as ``colour_of(cell)``.
     """
     best = kept(records)
     figure = empty_figure(WIDTH, 3.9)
@@ -129,16 +129,16 @@ def draw_confusion(
 ) -> None:
     """Draw a confusion matrix (C, C) onto ``axes``, the counts in its cells.
 
-    Right answers (blue) and errors (orange) are coloured by their share of
-    the row, each on a scale of its own, so that errors show beside a diagonal
+    Correct answers (blue) and errors (orange) are coloured by their share of
+    the row, on separate scales, so that errors remain visible next to a diagonal
     a hundred times larger.
 
     Args:
-        axes: to draw onto; its last image is the one of the errors, for a colour bar.
-        matrix: counts, rows true, columns predicted.
-        class_names: C of them.
-        full_share: the share of the darkest orange, from 0 to 1; give one to matrices that stand side by side.
-            None: the largest error's, at least 5 %.
+        axes: target axes; their last image is that of the errors, for a colour bar.
+        matrix: counts; rows are true classes, columns predicted ones.
+        class_names: names of the C classes.
+        full_share: the share with the darkest orange, from 0 to 1; use the same for matrices in one figure. None: the
+            largest share of an error, but at least 5 %.
     """
     shares = metrics.row_shares(matrix)
     diagonal = np.eye(len(matrix), dtype=bool)
@@ -146,7 +146,7 @@ def draw_confusion(
         full_share = max(float(shares[~diagonal].max(initial=0)), FULL_ERROR_SHARE)
     # Half of the map's range: the counts on it stay legible in dark ink.
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
-    # The square root spreads the small shares, which are the many.
+    # The square root spreads out the small shares, which are the most frequent.
     errors = PowerNorm(0.5, vmin=0, vmax=full_share)
     axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=errors)
     dark = ~diagonal & (errors(shares) > 0.6)  # noqa: PLR2004
@@ -186,14 +186,14 @@ def misclassified(
     """Draw a gallery of wrong answers, in the order given.
 
     Args:
-        examples: K of them, which may be 0.
+        examples: K examples; K may be 0.
         labels: (K,) true classes.
         predicted: (K,) predicted classes.
-        probabilities: (K,) of the predicted classes.
-        class_names: C of them.
+        probabilities: (K,) probabilities of the predicted classes.
+        class_names: names of the C classes.
         kind: draws an example.
-        total_wrong: all misclassified examples of the split, of which these are the surest.
-        title: heads the figure.
+        total_wrong: number of misclassified examples in the split; these are the most confident ones.
+        title: heading of the figure.
     """
     if not len(examples):
         figure = empty_figure(WIDTH, 2)
@@ -214,10 +214,10 @@ def accuracy_by_step(so_far: Sequence[float], accuracies: NDArray[np.floating[An
     """Draw the accuracies (K,) on all examples if reading ended at each of K points.
 
     Args:
-        so_far: how much is read at each, (K,).
+        so_far: amount that is read at each point, (K,).
         accuracies: fractions of 1.
-        what: the axis of ``so_far``, such as "steps read".
-        title: heads the figure.
+        what: label of the axis for ``so_far``, such as "steps read".
+        title: heading of the figure.
     """
     figure = empty_figure(WIDTH, 3.9)
     axes = figure.subplots()
@@ -230,7 +230,7 @@ def accuracy_by_step(so_far: Sequence[float], accuracies: NDArray[np.floating[An
 
 
 def epoch_axis(axes: Axes, first: int, last: int) -> None:
-    """Make the horizontal axis one of whole epochs, from ``first`` to ``last``."""
+    """Make the horizontal axis show whole epochs, from ``first`` to ``last``."""
     axes.set_xlabel("epoch")
     axes.set_xlim(first - 0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
@@ -239,7 +239,7 @@ def epoch_axis(axes: Axes, first: int, last: int) -> None:
 def _draw_pair(
     axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, measure: str, scale: float, *, colour: str
 ) -> None:
-    """Draw the training and validation lines of a field of the records, times ``scale``, and the best epoch."""
+    """Draw a field of the records for training and validation, times ``scale``, and mark the best epoch."""
     epochs = [record.epoch for record in records]
     marker = "o" if len(records) <= _MARKED_EPOCHS else ""
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
@@ -256,9 +256,9 @@ def _draw_pair(
 
 
 def draw_gallery(kind: Drawable, examples: NDArray[Any], captions: Sequence[str]) -> Figure:
-    """Draw examples, at least one, in rows, each below its caption; see :func:`misclassified`.
+    """Draw one or more examples in rows, each below its caption; see :func:`misclassified`.
 
-    All are in one pair of axes, whose unit is an inch: axes for each would take most of the time of an evaluation.
+    All share one pair of axes, whose unit is an inch: separate axes would take most of the time of an evaluation.
     """
     lines = [line for caption in captions for line in caption.splitlines()]
     columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
@@ -290,15 +290,15 @@ def _caption(label: str, said: str, probability: float) -> str:
 
 
 class _PlainFigure(Figure):
-    """A figure that draws dollar signs as such: names of runs, classes and parameters are the user's."""
+    """A figure that draws dollar signs literally, because users name runs, classes and parameters."""
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw it."""
+        """Draw the figure."""
         self._write_dollars()
         super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Lay it out and write it; by itself Matplotlib does both twice."""
+        """Lay out and write the figure once; Matplotlib would do both twice."""
         self._write_dollars()
         if layout := self.get_layout_engine():
             layout.execute(self)
@@ -311,13 +311,13 @@ class _PlainFigure(Figure):
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """Return an empty white figure, in inches, that makes room for its labels."""
+    """Return an empty white figure, sized in inches, that leaves room for its labels."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     return _PlainFigure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
 
 
 def _head(figure: Figure, title: str, subtitle: str, width: float | None = None) -> None:
-    """Write the title, broken into lines that fit, and below it what the figure says."""
+    """Write the title, wrapped to the width, and the subtitle below it."""
     inches = width or figure.get_figwidth()
     lines = [*textwrap.wrap(title, int(inches * 10)), subtitle]
     figure.suptitle("\n".join(filter(None, lines)), fontsize=11, color=INK)

@@ -1,9 +1,9 @@
 """Compute metrics and tables from labels and probabilities.
 
 Shapes: N examples, C classes. ``labels`` and ``predicted`` are (N,) whole
-numbers from 0 to C − 1; ``probabilities`` is (N, C), its rows sum to 1; what is
-predicted is the class of the largest. A table of this file has one row per
-example, class or epoch, and is written as it is returned.
+numbers from 0 to C − 1; ``probabilities`` is (N, C), and its rows sum to 1. The
+predicted class is the one with the largest. Each table has one row per example,
+class or epoch, and is logged unchanged.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from pipeline.records import EpochRecord
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]
 
-# A softmax in float32 gives 0 to a class that is about 100 nats behind. Its logarithm would make the mean of all
-# images infinite for one image; taken as the smallest normal float32, such an image costs 87.3 nats.
+# A softmax in float32 gives 0 to a class that is about 100 nats behind. The logarithm of one 0 would make the mean of
+# all examples infinite; with the smallest normal float32 instead, such an example costs 87.3 nats.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 
@@ -31,26 +31,26 @@ def cost(labels: Labels, probabilities: Probabilities) -> float:
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Return the fraction of examples whose class is predicted right."""
+    """Return the fraction of examples whose class is predicted correctly."""
     return float(np.mean(labels == predicted))
 
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Return (C, C) counts: examples of the row's class that are predicted to be of the column's."""
+    """Return (C, C) counts: examples of the class of the row that are predicted to be of the class of the column."""
     from sklearn.metrics import confusion_matrix
 
     return np.asarray(confusion_matrix(labels, predicted, labels=range(classes)))
 
 
 def row_shares(matrix: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return confusion counts (C, C) as shares of the true class, 0–1; a class without examples has 0 throughout."""
+    """Return confusion counts (C, C) as shares of the true class, 0–1; the row of a class without examples is 0."""
     return np.asarray(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
 
 
 def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> pd.DataFrame:
     """Return a row per class: class, precision, recall, f1 (fractions), support (examples of that class).
 
-    A class that is never predicted has precision 0; one that has no examples, recall 0.
+    A class that is never predicted has precision 0; a class without examples has recall 0.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -74,8 +74,8 @@ def predictions(
 ) -> pd.DataFrame:
     """Return a row per example.
 
-    Columns: index (position in the split), id (where the examples have ``ids``), label, predicted, correct,
-    probability (of what is predicted), and ``p_<class>`` (float32) per class.
+    Columns: index (position in the split), id (if the examples have ``ids``), label, predicted, correct,
+    probability (of the predicted class), and ``p_<class>`` (float32) per class.
     """
     predicted = probabilities.argmax(axis=1)  # (N,)
     table = pd.DataFrame(
@@ -93,14 +93,14 @@ def predictions(
 
 
 def history(records: Sequence[EpochRecord]) -> pd.DataFrame:
-    """Return a row per epoch, a column per field of :class:`EpochRecord`, in its order and units."""
+    """Return a row per epoch and a column per field of :class:`EpochRecord`, in its order and units."""
     return pd.DataFrame([asdict(record) for record in records], columns=[field.name for field in fields(EpochRecord)])
 
 
 def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: int) -> NDArray[np.intp]:
-    """Return the positions of at most ``limit`` misclassified examples, the surest first; (≤ limit,).
+    """Return the positions of at most ``limit`` misclassified examples, the most confident first; (≤ limit,).
 
-    Examples that are equally sure come in their own order.
+    Examples with equal confidence keep their order.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(labels != predicted)
@@ -109,6 +109,6 @@ def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: 
 
 
 def _pick(probabilities: Probabilities, classes: Labels) -> Probabilities:
-    """Return (N,): of each row of ``probabilities`` (N, C) the one of that row's class."""
+    """Return (N,): from each row of ``probabilities`` (N, C), the probability of the given class."""
     picked: Probabilities = np.take_along_axis(probabilities, classes.astype(np.intp)[:, None], axis=1)[:, 0]
     return picked

@@ -4,10 +4,10 @@
     displacements = random_displacements(count, height=28, width=28, seed=(2, 7))  # (N, G, G, 2)
     images = apply(images, tf.gather(affine, indices), tf.gather(displacements, indices))
 
-Handwriting differs in slant, place, size and in small deformations; none of
-these changes the digit, and a network that sees other images in every epoch
-learns to ignore them. LeCun et al. 1998 distort MNIST by the first (section
-III-B), Simard, Steinkraus & Platt 2003 by smooth random fields too.
+Handwriting differs in slant, place, size and small deformations. None of these
+changes the digit, and a network that sees different images in every epoch
+learns to ignore them. LeCun et al. 1998 distort MNIST by affine transformations
+(section III-B), Simard, Steinkraus & Platt 2003 also by smooth random fields.
 """
 
 import math
@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipeline.settings import Settings
 
 ANGLE = math.radians(10)
-"""Largest rotation either way, in radians."""
+"""Largest rotation in either direction, in radians."""
 
 SHIFT = 2 / 28
 """Largest shift along each axis, as a fraction of the side: 2 pixels of MNIST's 28, of the image before it is turned
@@ -41,10 +41,10 @@ def random_affine(count: int, *, height: int, width: int, seed: Seed, strength: 
 
     Args:
         count: N.
-        height: of an image, in pixels.
-        width: of an image, in pixels.
-        seed: the result is a function of it and the other arguments alone.
-        strength: a factor on the limits, at most 4.
+        height: height of an image, in pixels.
+        width: width of an image, in pixels.
+        seed: seed of the random numbers; the result depends on the arguments alone.
+        strength: factor for the limits, at most 4.
 
     Returns:
         (N, 8) float32, each row the projective transformation a₀ … a₇ that TensorFlow's ``ImageProjectiveTransformV3``
@@ -53,7 +53,7 @@ def random_affine(count: int, *, height: int, width: int, seed: Seed, strength: 
     angle, scale, right, down = tf.unstack(tf.random.stateless_uniform((4, count), seed, minval=-1, maxval=1))
     larger = 1 + SCALE * strength * scale
     cos, sin = tf.cos(ANGLE * strength * angle) / larger, tf.sin(ANGLE * strength * angle) / larger
-    x, y = (width - 1) / 2, (height - 1) / 2  # the centre stays where it is but for the shift
+    x, y = (width - 1) / 2, (height - 1) / 2  # only the shift moves the centre
     from_x = x - (cos * x - sin * y) + SHIFT * strength * width * right
     from_y = y - (sin * x + cos * y) + SHIFT * strength * height * down
     zeros = tf.zeros(count)
@@ -65,10 +65,10 @@ def random_displacements(count: int, *, height: int, width: int, seed: Seed, str
 
     Args:
         count: N.
-        height: of an image, in pixels.
-        width: of an image, in pixels.
-        seed: the result is a function of it and the other arguments alone.
-        strength: a factor on the limit, at most 4.
+        height: height of an image, in pixels.
+        width: width of an image, in pixels.
+        seed: seed of the random numbers; the result depends on the arguments alone.
+        strength: factor for the limit, at most 4.
 
     Returns:
         (N, G, G, 2) float32, in pixels along x and along y.
@@ -78,11 +78,11 @@ def random_displacements(count: int, *, height: int, width: int, seed: Seed, str
 
 
 _DRAWS = {"none": (), "affine": (random_affine,), "elastic": (random_affine, random_displacements)}
-"""By the parameter ``augmentation``: what is drawn for each image, in the order of the arguments of ``apply``."""
+"""The functions that draw the distortions of each ``augmentation``, in the order of the arguments of ``apply``."""
 
 
 def drawn(settings: Settings, count: int, epoch: int, *, height: int, width: int) -> tuple[tf.Tensor, ...]:
-    """Return how each of ``count`` images is distorted in an epoch, for ``apply``; () for not at all."""
+    """Return the distortions of ``count`` images in an epoch, for ``apply``; () if there are none."""
     fold, of_epoch = tf.random.experimental.stateless_fold_in, (settings.seed, epoch)
     all_drawn = tuple(
         draw(count, height=height, width=width, seed=fold(of_epoch, place), strength=settings.distortion)
@@ -94,12 +94,12 @@ def drawn(settings: Settings, count: int, epoch: int, *, height: int, width: int
 
 
 def masked(distortions: Sequence[tf.Tensor], *, probability: float, seed: Seed) -> tuple[tf.Tensor, ...]:
-    """Return the distortions of N images, those of randomly chosen images replaced by the identity.
+    """Return the distortions of N images, replaced by the identity for randomly chosen images.
 
     Args:
-        distortions: what ``_DRAWS`` gives, each (N, …).
-        probability: of an image to stay as it is.
-        seed: the choice is a function of it and N alone.
+        distortions: results of the functions in ``_DRAWS``, each (N, …).
+        probability: probability that an image stays unchanged.
+        seed: seed of the choice, which depends on it and N alone.
     """
     identities = (tf.constant([1, 0, 0, 0, 1, 0, 0, 0], tf.float32), tf.constant(0.0))
     mask = tf.random.stateless_uniform((len(distortions[0]),), seed) < probability
@@ -114,9 +114,9 @@ def apply(images: tf.Tensor, affine: tf.Tensor | None = None, displacements: tf.
 
     Args:
         images: (B, H, W), of any number type.
-        affine: (B, 8), as ``random_affine`` gives them; None leaves the images as they are.
-        displacements: (B, G, G, 2), as ``random_displacements`` gives them: added to the point where a pixel is read
-            after the affine transformation; bicubic between the points of the grid.
+        affine: (B, 8), from ``random_affine``; None leaves the images unchanged.
+        displacements: (B, G, G, 2), from ``random_displacements``: added to the point where a pixel is read, after the
+            affine transformation; bicubic between the points of the grid.
 
     Returns:
         (B, H, W) float32; without ``affine`` the images themselves.
@@ -146,7 +146,7 @@ def apply(images: tf.Tensor, affine: tf.Tensor | None = None, displacements: tf.
 def _read_at(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Return the images (B, H, W) at the points (x, y), each (B, H, W) float32, interpolated bilinearly."""
     height, width = images.shape[1:]
-    # A black frame of one pixel, of two where the neighbour of the last one is read: all beyond is black too.
+    # A black frame of one pixel, or two at the end, where the neighbour of the last pixel is read.
     framed = tf.pad(images, [[0, 0], [1, 2], [1, 2]])
     x, y = tf.clip_by_value(x, -1, width) + 1, tf.clip_by_value(y, -1, height) + 1
     left, top = tf.floor(x), tf.floor(y)

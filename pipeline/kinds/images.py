@@ -1,6 +1,6 @@
 """Images: grey pixels (N, H, W), 0 to 255, read in steps of rows, columns or other pieces.
 
-Their form (light on dark, in a box) is measured, so that pictures can be brought into the same form. MNIST's form is
+Their form (light on dark, in a box) is measured, so that pictures can be converted to the same form. MNIST's form is
 "size normalized to fit in a 20x20 pixel box while preserving their aspect ratio", "centered in a 28x28 image by
 computing the center of mass of the pixels, and translating the image so as to position this point at the center"
 (Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten digits"; the rule of Y. LeCun et al.,
@@ -27,13 +27,13 @@ BOX = 20 / 28
 """Side of the box that a digit is scaled into, as a fraction of the image's side."""
 
 ROUNDED = 1
-"""Pixels by which a digit may be smaller than the box: the outermost ones may be rounded to black."""
+"""Pixels by which a digit may be smaller than the box, because its outermost pixels may be rounded to black."""
 
 OFF_CENTRE = 0.6
-"""Pixels between the centre of mass and the middle at most: digits are moved by whole pixels."""
+"""Maximum distance in pixels of the centre of mass from the middle, because digits are moved by whole pixels."""
 
 MEASURED = 10_000
-"""Number of images by which a form is measured."""
+"""Number of images from which a form is measured."""
 
 NEARLY_ALL = 0.999
 """Fraction of the images that must agree in being light on dark, or dark on light."""
@@ -51,10 +51,10 @@ class Images(Kind):
     """The kind and the form of images (N, H, W).
 
     Attributes:
-        height: rows, in pixels.
-        width: columns, in pixels.
-        light_on_dark: whether the object is lighter than the background; None: the images differ in that.
-        boxed: whether they are in MNIST's form: scaled into a box, with the centre of mass in the middle.
+        height: number of rows.
+        width: number of columns.
+        light_on_dark: whether the object is lighter than the background; None if that differs between the images.
+        boxed: whether they have MNIST's form: scaled into a box, with the centre of mass in the middle.
     """
 
     name, one, recipe, model_input, code, uses_all = "images", "image", "tutorial", "pixels", "scoring.py", False
@@ -80,33 +80,33 @@ class Images(Kind):
         return self.height, self.width
 
     def description(self) -> dict[str, Any]:
-        """Return what restores this record."""
+        """Return the fields that restore this record."""
         return asdict(self)
 
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return images (N, H, W) as float32.
 
         Raises:
-            DataError: they are no images of this size.
+            DataError: they are not images of this size.
         """
         expected = f"pixels: expected numbers from 0 to 255 of the shape (N, {self.height}, {self.width}), received"
         return as_numbers(examples, expected, (self.height, self.width))
 
     def sample(self) -> NDArray[np.float32]:
-        """Return a gradient, and the same upside down."""
+        """Return a gradient and the same gradient upside down."""
         image = np.linspace(0, 255, self.height * self.width, dtype=np.float32).reshape(1, self.height, self.width)
         return np.concatenate([image, image[:, ::-1]])
 
     def resolved(self, settings: Settings) -> dict[str, object]:
-        """Return the number of steps; and no strength of an augmentation that is off.
+        """Return the number of steps, and the defaults of augmentation parameters if augmentation is off.
 
         Raises:
-            UsageError: ``steps`` does not divide the pixels of an image, or there is ``jitter``.
+            UsageError: ``steps`` does not divide the pixels of an image, or ``jitter`` is not 0.
         """
         if settings.jitter:
             raise UsageError(
-                f"jitter: expected 0 for images, received {settings.jitter:g}: it is the augmentation of sequences. "
-                f"Take {option('augmentation', 'affine')}."
+                f"jitter: expected 0 for images, received {settings.jitter:g}: it augments sequences only. "
+                f"Use `{option('augmentation', 'affine')}` instead."
             )
         off = {"augmented": 1.0, "distortion": 1.0} if settings.augmentation == "none" else {}
         return {"steps": self.steps(settings), **off}
@@ -123,7 +123,7 @@ class Images(Kind):
         if pixels % steps:
             raise UsageError(
                 f"steps: expected a divisor of {self.height} × {self.width} = {pixels} pixels, received {steps}. "
-                f"Take {lines} for {'columns' if settings.order == 'columns' else 'rows'}, or -1 for single pixels."
+                f"Use {lines} for {'columns' if settings.order == 'columns' else 'rows'}, or -1 for single pixels."
             )
         return steps
 
@@ -132,7 +132,7 @@ class Images(Kind):
         return self.height * self.width // self.steps(settings)
 
     def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, None]:
-        """Return the pixels in the order in which they are read, cut into steps, from 0 to 1."""
+        """Return the pixels scaled to 0 to 1, in reading order, divided into steps."""
         import keras
 
         steps = self.steps(settings)
@@ -143,11 +143,11 @@ class Images(Kind):
         return keras.layers.Reshape((steps, self.height * self.width // steps), name="steps")(x), None
 
     def _pixel_order(self, order: Order) -> NDArray[np.int64]:
-        """Return the numbers of the pixels (H·W), counted along the rows, in the order in which they are read."""
+        """Return the indices of the pixels (H·W), counted along the rows, in reading order."""
         by_rows = np.arange(self.height * self.width).reshape(self.height, self.width)
         if order == "columns":
             by_rows = by_rows.T
-        elif order == "snake":  # every other row from right to left, so that each pixel is next to the one before
+        elif order == "snake":  # every other row from right to left, so that successive pixels are adjacent
             by_rows[1::2] = by_rows[1::2, ::-1].copy()
         elif order == "permuted":
             return np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width)
@@ -158,7 +158,7 @@ class Images(Kind):
         return
 
     def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
-        """Return affine transformations and displacements, as ``augmentation`` asks."""
+        """Return the affine transformations and displacements that ``augmentation`` requires."""
         from pipeline.kinds import augmentation
 
         return augmentation.drawn(settings, count, epoch, height=self.height, width=self.width)
@@ -195,7 +195,7 @@ class Images(Kind):
 
 
 def is_boxed(ink: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which images (N, H, W), light on black, are in MNIST's form."""
+    """Return which images (N, H, W), light on black, have MNIST's form."""
     _, height, width = ink.shape
     rows, columns = ink.sum(axis=2, dtype=float), ink.sum(axis=1, dtype=float)
     tall, wide = _extent(rows) / height, _extent(columns) / width
@@ -211,7 +211,7 @@ def edge(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_light_on_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return for which images the edge is nearer to the darkest than to the brightest pixel."""
+    """Return which images have an edge nearer to the darkest than to the brightest pixel."""
     middle = (images.min(axis=(1, 2)) / 2) + (images.max(axis=(1, 2)) / 2)
     return np.asarray(np.median(edge(images), axis=1) <= middle)
 
@@ -224,7 +224,7 @@ def _extent(profile: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _is_central(profile: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return for which profiles (N, places) the centre of mass is in the middle: in MNIST place 14 of 28, from 0."""
+    """Return which profiles (N, places) have their centre of mass in the middle: place 14 of 28 in MNIST, from 0."""
     places = profile.shape[1]
     centre = profile @ np.arange(places) / np.maximum(profile.sum(axis=1), 1)
     return np.asarray(np.abs(centre - places / 2) <= OFF_CENTRE)

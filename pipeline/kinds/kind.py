@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
 
 
 class Answering(Protocol):
-    """What a kind asks of a model, see :class:`pipeline.tracking.classifier.Classifier`."""
+    """The part of :class:`pipeline.tracking.classifier.Classifier` that a kind uses."""
 
     @property
     def tells_by_step(self) -> bool:
-        """Whether it has answers after each step."""
+        """Whether the model answers after each step."""
 
     def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return the answers to examples, (N, C)."""
@@ -35,12 +35,12 @@ class Answering(Protocol):
 
 
 class PartlyRead(NamedTuple):
-    """Answers of a model that reads K beginnings of each of N examples.
+    """Answers of a model to K beginnings of each of N examples.
 
     Attributes:
         answers: the most probable class, (N, K).
-        read: how much of an example each beginning is, (K,).
-        what: the unit of that, such as "steps read".
+        read: how much of an example each beginning contains, (K,).
+        what: unit of ``read``, such as "steps read".
     """
 
     answers: NDArray[np.intp]
@@ -49,7 +49,7 @@ class PartlyRead(NamedTuple):
 
 
 Box = tuple[float, float, float, float]
-"""Left, right, bottom and top of a place in a pair of axes."""
+"""Left, right, bottom and top of a rectangle in a pair of axes."""
 
 
 EXAMPLES = 3
@@ -57,13 +57,13 @@ EXAMPLES = 3
 
 
 class Kind(ABC):
-    """A kind of examples, with what one data set of it has in common. Two that are equal fit the same model.
+    """A kind of examples, with the properties that all examples of a data set share. Equal kinds fit the same model.
 
     Attributes:
-        name: of several examples, as in sentences and file names.
-        one: a single example.
-        recipe: the one that is used unless another is given.
-        model_input: the name of a model's input.
+        name: plural noun, used in sentences and file names.
+        one: singular noun.
+        recipe: default recipe.
+        model_input: name of a model's input.
         code: the file in ``tracking/`` that MLflow runs where a model is served.
         uses_all: whether each epoch trains on every example, however small the last batch is.
         ratio: height to width of the drawing of an example.
@@ -85,10 +85,10 @@ class Kind(ABC):
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """Return what restores this record, as JSON has it."""
+        """Return the fields that restore this record, in types of JSON."""
 
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
-        """Return what MLflow shows of examples, beside their number and shape, as JSON has it."""
+        """Return what MLflow shows of examples, in addition to their number and shape, in types of JSON."""
         del examples
         return {}
 
@@ -102,13 +102,13 @@ class Kind(ABC):
 
     @abstractmethod
     def sample(self) -> NDArray[Any]:
-        """Return two made-up examples, float32, on which two models can be compared."""
+        """Return two artificial examples, float32, to compare the answers of two models."""
 
     # --- the network ----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def resolved(self, settings: "Settings") -> dict[str, object]:
-        """Return the parameters that this kind decides, by name, as they apply.
+        """Return the parameters that this kind determines, by name.
 
         Raises:
             UsageError: a parameter does not fit this kind.
@@ -116,7 +116,7 @@ class Kind(ABC):
 
     @abstractmethod
     def steps(self, settings: "Settings") -> int:
-        """Return T, the most steps of an example."""
+        """Return T, the maximum number of steps of an example."""
 
     @abstractmethod
     def inputs_per_step(self, settings: "Settings") -> int:
@@ -128,7 +128,7 @@ class Kind(ABC):
 
     @abstractmethod
     def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
-        """Return the number of steps of each example (B,), int32; None where all have T."""
+        """Return the number of steps of each example (B,), int32; None if all have T."""
 
     def trimmed(self, examples: "tf.Tensor") -> "tf.Tensor":
         """Return the examples of a batch without the steps that are padding in all of them."""
@@ -148,7 +148,7 @@ class Kind(ABC):
 
     @abstractmethod
     def distortions(self, settings: "Settings", count: int, epoch: int) -> tuple["tf.Tensor", ...]:
-        """Return how each of N examples is distorted in an epoch, (N, …) each; a function of the seed and the epoch."""
+        """Return the distortions of N examples in an epoch, (N, …) each; they depend on the seed and the epoch."""
 
     @abstractmethod
     def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
@@ -171,7 +171,7 @@ class Kind(ABC):
 
     @abstractmethod
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
-        """Return what a model answers to N examples if it reads only their beginnings; None if it does not tell."""
+        """Return a model's answers to the beginnings of N examples; None if the model cannot give them."""
 
 
 def shuffled(count: int, seed: tuple[int, int]) -> "tf.Tensor":
@@ -182,10 +182,10 @@ def shuffled(count: int, seed: tuple[int, int]) -> "tf.Tensor":
 
 
 def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return examples (N, …, *shape) as float32; a number too large for that becomes infinite.
+    """Return examples (N, …, *shape) as float32; numbers that are too large become infinite.
 
     Raises:
-        DataError: they are not numbers of one shape that ends like this; begins with what is ``expected``.
+        DataError: they are not numbers of one shape that ends in ``shape``; the message begins with ``expected``.
     """
     try:
         numbers = np.asarray(examples)

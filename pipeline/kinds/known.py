@@ -13,15 +13,15 @@ KINDS: Mapping[str, type[Kind]] = {kind.name: kind for kind in (Images, Sequence
 
 
 def of(examples: NDArray[Any], features: Sequence[str]) -> Kind:
-    """Return the kind of examples that are trained on: images have no names of features."""
+    """Return the kind of the training examples; images have no names of features."""
     return Sequences.of(examples, features) if features else Images.of(examples)
 
 
 def restored(name: str, description: Mapping[str, Any]) -> Kind:
-    """Return the kind that a description is of.
+    """Return the kind from its name and its description.
 
     Raises:
-        KeyError, TypeError: it is none that this package has made.
+        KeyError, TypeError: the name or the description is not from this package.
     """
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in description.items()}
     return KINDS[name](**values)

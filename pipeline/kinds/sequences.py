@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TENTHS = np.arange(1, 11) / 10
-"""The fractions of a sequence at which its answers are compared."""
+"""The fractions of a sequence at which answers are compared."""
 
 SORTED_BATCHES = 16
 """Number of batches that share a window, within which examples are sorted by length."""
 
 WITHOUT_EFFECT = {"augmentation": "none", "augmented": 1.0, "distortion": 1.0, "order": "rows", "steps": 0}
-"""The parameters that are for images only, and their defaults."""
+"""The parameters for images only, and their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class Sequences(Kind):
     """The kind of sequences (N, T, F).
 
     Attributes:
-        longest: the most steps of one, T.
+        longest: number of steps of the longest one, T.
         features: the name of each of the F numbers of a step.
-        mean: of each feature, over all steps of the training part.
-        variance: likewise.
+        mean: mean of each feature, over all steps of the training part.
+        variance: variance of each feature, likewise.
     """
 
     name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"
@@ -48,7 +48,7 @@ class Sequences(Kind):
 
     @classmethod
     def of(cls, examples: NDArray[np.float32], features: Sequence[str]) -> Self:
-        """Return the kind of sequences (N, T, F), the examples that are trained on."""
+        """Return the kind of the training sequences (N, T, F)."""
         steps = np.asarray(examples)[~np.isnan(examples).all(axis=2)].astype(np.float64)
         mean, variance = steps.mean(axis=0).tolist(), steps.var(axis=0).tolist()
         return cls(longest=examples.shape[1], features=tuple(features), mean=tuple(mean), variance=tuple(variance))
@@ -59,7 +59,7 @@ class Sequences(Kind):
         return None, len(self.features)
 
     def description(self) -> dict[str, Any]:
-        """Return what restores this record."""
+        """Return the fields that restore this record."""
         return asdict(self)
 
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Sequences(Kind):
         return as_numbers(examples, expected, (count,))
 
     def sample(self) -> NDArray[np.float32]:
-        """Return a sequence around the mean of each feature, and another that is shorter."""
+        """Return a sequence around the mean of each feature, and a shorter one."""
         steps = max(2, min(self.longest, 8))
         waves = np.sin(np.arange(steps)[:, np.newaxis] + np.arange(len(self.features)))
         long = np.asarray(self.mean) + np.sqrt(self.variance) * waves
@@ -96,15 +96,15 @@ class Sequences(Kind):
         for name in ("augmentation", "order", "steps"):
             received = getattr(settings, name)
             if received != WITHOUT_EFFECT[name] and (name, received) != ("steps", self.longest):  # as a run logs it
-                instead = f"Take {option('jitter', 0.1)} instead" if name == "augmentation" else "Leave it out"
+                instead = f"Use `{option('jitter', 0.1)}` instead" if name == "augmentation" else "Leave it out"
                 raise UsageError(
                     f"{name}: expected {WITHOUT_EFFECT[name]} for sequences, received {received}, which is for images. "
-                    f"{instead}, or take {option('recipe', self.recipe)}."
+                    f"{instead}, or use `{option('recipe', self.recipe)}`."
                 )
         return {**WITHOUT_EFFECT, "steps": self.longest}
 
     def steps(self, settings: Settings) -> int:
-        """Return the most steps of a sequence."""
+        """Return the maximum number of steps of a sequence."""
         return self.longest
 
     def inputs_per_step(self, settings: Settings) -> int:
@@ -112,7 +112,7 @@ class Sequences(Kind):
         return len(self.features)
 
     def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, Any]:
-        """Return the steps, each feature with the mean 0 and the variance 1 of the training part, 0 where padded."""
+        """Return the steps, scaled to mean 0 and variance 1 of each feature over the training part; padding is 0."""
         import keras
 
         mask = keras.ops.logical_not(keras.ops.all(keras.ops.isnan(inputs), axis=-1))
@@ -148,12 +148,12 @@ class Sequences(Kind):
         return tf.constant(np.concatenate([batches[again].ravel(), rest]))
 
     def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
-        """Return noise for each step of each sequence, if there is ``jitter``; the padding does not change it."""
+        """Return noise for each step of each sequence, if ``jitter`` is not 0; padding does not change it."""
         import tensorflow as tf
 
         if not settings.jitter:
             return ()
-        # Time first: of a longer padding, the first steps get the same numbers.
+        # Time comes first, so that the first steps get the same numbers whatever the length of the padding.
         shape = (self.longest, count, len(self.features))
         noise = tf.random.stateless_normal(shape, seed=(settings.seed, epoch))
         return (tf.transpose(noise * settings.jitter * np.sqrt(self.variance).astype(np.float32), (1, 0, 2)),)
@@ -170,7 +170,7 @@ class Sequences(Kind):
         return 0.6
 
     def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
-        """Draw a sequence as a line for each feature, in standard deviations from its mean, as large as the box."""
+        """Draw a sequence as one line per feature, in standard deviations from its mean, scaled to the box."""
         left, right, bottom, top = box
         steps = example[~np.isnan(example).all(axis=1)]
         scaled = (steps - np.asarray(self.mean)) / np.sqrt(np.maximum(self.variance, np.finfo(np.float32).tiny))
@@ -193,7 +193,7 @@ class Sequences(Kind):
         return written.getvalue()
 
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead:
-        """Return the answers to the first tenth, two tenths, … of each sequence, which any model tells."""
+        """Return the answers to the first tenth, two tenths, … of each sequence; any model can give them."""
         ends = np.ceil(np.outer(TENTHS, self._lengths(examples))).astype(int)  # (10, N)
         steps = np.arange(examples.shape[1])[:, np.newaxis]
         parts = [np.where(steps < end[:, np.newaxis, np.newaxis], examples, np.nan) for end in ends]

@@ -82,7 +82,7 @@ def test_errors_are_told(session: dict[str, Any]) -> None:
 
 
 def test_an_active_run_of_ones_own_is_told(session: dict[str, Any]) -> None:
-    with mlflow.start_run(), pytest.raises(UsageError, match=r"which is active here\. End it first"):
+    with mlflow.start_run(), pytest.raises(UsageError, match=r"is active in this process\. End it first"):
         pipeline.run(dataset="digits", epochs=1, data_dir="from-python/data")
 
 

@@ -82,7 +82,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_the_system(
 ) -> None:
     write(tmp_path, {"file": b"precious", "target": b"precious"})
     with (
-        pytest.raises(OSError, match=r"a file at|Not a directory|No such file"),
+        pytest.raises(OSError, match=r"is a file; move it|Not a directory|No such file"),
         make(tmp_path / f"{parent}target") as new,
     ):
         new.write_bytes(b"")

@@ -55,7 +55,7 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path: Path, content: byt
     [
         ("run", "epochz: 3", "config: expected parameters of `pipeline run`, received epochz. Did you mean epochs?"),
         ("compare", "cell: gru", "received cell. Did you mean cells?"),
-        ("download", "xyz: 1", "received xyz. Known are columns, data_dir, dataset, "),
+        ("download", "xyz: 1", "received xyz. The parameters are columns, data_dir, dataset, "),
         ("run", "config: other.yaml", "received config."),
         ("compare", "workers: 0", "workers: expected greater than or equal to 1."),
         (
@@ -84,5 +84,5 @@ def test_what_mlflow_run_passes_on_unasked_must_be_what_the_file_says(monkeypatc
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
 
     check_declared(said, {"cell": "lstm", "epochs": "5"})
-    with pytest.raises(UsageError, match="cell: expected lstm, as in the file of config, received gru from `mlflow ru"):
+    with pytest.raises(UsageError, match="cell: expected lstm, as in the configuration file, received gru from"):
         check_declared(said, {"cell": "gru"})

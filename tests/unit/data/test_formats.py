@@ -143,8 +143,8 @@ def test_arrays_of_images_and_a_validation_part(tmp_path: Path) -> None:
         ({"y_train": ["é".encode(), b"a"]}, "received: .*codec can't decode"),
         ({"y_train": [0, 1, 0]}, "expected a label for each of 2 examples, received 3"),
         ({"x_test": np.zeros((1, 1, 3))}, "x_test: expected 2 features as in .*x_train, received 3"),
-        ({"x_train": np.zeros((0, 2, 2)), "y_train": []}, "expected at least one example"),
-        ({"x_test": np.zeros((0, 2, 2)), "y_test": []}, "x_test: expected at least one example"),
+        ({"x_train": np.zeros((0, 2, 2)), "y_train": []}, "expected at least one non-empty example"),
+        ({"x_test": np.zeros((0, 2, 2)), "y_test": []}, "x_test: expected at least one non-empty example"),
         ({"y_train": [3, 3]}, "x_train: expected at least 2 classes, received only the label '3'"),
         ({"y_test": [4]}, r"x_test, example 0: expected a label of the training part \(9, 10\), received '4'"),
         ({"x_train": np.full((2, 2, 2), NAN)}, "x_train, example 0: expected .* each of its 0 steps, received nan"),
@@ -215,7 +215,7 @@ def test_tsv_files_and_folders_of_an_archive(tmp_path: Path) -> None:
         ("1,2,3:", "1,?,3:", "Toy_TEST.ts, example 0: .* its 3 steps, received nan for feature_0 at step 1"),
         ("1,2,3:", "1,2:", "Toy_TEST.ts, example 0: .* its 3 steps, received nan for feature_0 at step 2"),
         ("4:40:left", "?:?:left", "Toy_TEST.ts, example 1: .* its 0 steps"),
-        (TS[TS.index("1,2,3") :], "", "Toy_TEST.ts: expected at least one example"),
+        (TS[TS.index("1,2,3") :], "", "Toy_TEST.ts: expected at least one non-empty example"),
     ],
 )
 def test_damaged_ts_files_are_refused(tmp_path: Path, old: str, new: str, complaint: str) -> None:
@@ -288,7 +288,10 @@ def test_without_a_test_part_a_fifth_of_the_ids_is_held_out(tmp_path: Path) -> N
     assert [[2.0 * example + 1], [2.0 * example]] == rows(contents.test)[0]
     assert contents.test.ids == formats.read(tmp_path / "a.parquet", columns=columns).test.ids
     (note,) = contents.notes
-    assert "has no test part: a fifth of the examples (4 of 20), drawn with a fixed seed" in note
+    assert (
+        "has no test part: a fifth of the examples (4 of 20) is held out as the test part, drawn with a fixed seed"
+        in note
+    )
 
 
 @pytest.mark.parametrize(
@@ -417,7 +420,7 @@ def test_a_damaged_image_is_refused_by_name(tmp_path: Path, damage: Callable[[by
 def test_another_file_is_refused_with_the_formats_that_there_are(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(
-        DataError, match=r"^source: expected a NumPy file .* received the file .*, which is none of these"
+        DataError, match=r"^source: expected a NumPy file .* received the file .*, which has none of these formats"
     ):
         formats.recognise(tmp_path / "file")
 

@@ -100,7 +100,7 @@ def test_custom_data_is_kept_plain_and_split(files: dict[str, bytes], tmp_path: 
     assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
     assert [
         f"Obtained {CUSTOM} from {desk.folder}, kept in {raw.folder}.",
-        f"The data from {desk.folder} is called {CUSTOM}, by its content.",
+        f"The data from {desk.folder} is named {CUSTOM}, after its content.",
     ] == desk.notes
     data = desk.preprocess()
     assert [f"Preprocessed {CUSTOM} into {data.folder}: 18 train, 2 validation, 4 test images."] == desk.notes
@@ -194,7 +194,7 @@ def test_unchanged_data_is_skipped_and_each_file_read_once(desk: Desk, monkeypat
 def test_a_test_part_that_is_held_out_is_reported_each_time(desk: Desk) -> None:
     table = desk.folder / "gestures.csv"
     table.write_text("id,label,x\n" + "".join(f"{number},{number % 2},{number}\n" for number in range(40)))
-    note = f"{table} has no test part: a fifth of the examples (8 of 40), drawn with a fixed seed"
+    note = f"{table} has no test part: a fifth of the examples (8 of 40) is held out as the test part"
     for position in (0, 1):
         desk.download(str(table))
         assert position == desk.skipped
@@ -271,7 +271,7 @@ def test_intact_data_stays_in_use_when_no_mirror_gives_it_any_more(desk: Desk, m
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), closed.base))
         raw = desk.download("mirrors", "fashion-mnist")
     monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
-    expected = f"No mirror gave fashion-mnist: what is in {raw.folder} is intact and stays in use."
+    expected = f"No mirror provided fashion-mnist: the intact copy in {raw.folder} stays in use."
     before = desk.content
     with serving(as_gz(small_set(TRAIN_IMAGES=images(20, start=1)))) as other:
         for mirror in (closed.base, other.base):

@@ -85,8 +85,11 @@ def test_a_convention_that_would_leave_nothing_gives_way() -> None:
             {"TEST_IMAGES": images(4, 3, 2)},
             f"{TEST_IMAGES}: expected 2 × 3 pixels as in {TRAIN_IMAGES}.* 3 × 2",
         ),
-        ({"TEST_IMAGES": images(0), "TEST_LABELS": labels([])}, f"{TEST_IMAGES}: expected at least one example"),
-        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected at least one example that is not empty"),
+        (
+            {"TEST_IMAGES": images(0), "TEST_LABELS": labels([])},
+            f"{TEST_IMAGES}: expected at least one non-empty example",
+        ),
+        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected at least one non-empty example"),
         ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_IMAGES}: expected at least 2 classes, .* only the label 3"),
     ],
 )
