@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
@@ -259,11 +258,16 @@ class Answering:
         return count
 
 
-@lru_cache(maxsize=1)
+_model: dict[str, Classifier] = {}  # the one of this process, by its digest: loaded once
+
+
 def _loaded(work: Answering) -> Classifier:
-    """Return the model, loaded once in a process."""
-    with work.model.open() as files:
-        return classifiers.load(str(files), trust=work.trust)
+    """Return the model, loaded once in a process; what executors hand over need not be hashable."""
+    if work.digest not in _model:
+        _model.clear()
+        with work.model.open() as files:
+            _model[work.digest] = classifiers.load(str(files), trust=work.trust)
+    return _model[work.digest]
 
 
 @dataclass
