@@ -4,7 +4,7 @@
     MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes "" --runs 1000
 
 Each training sleeps for its epochs; all else is as in `compare --on ray`: Ray's nodes (on loopback, one core each), the
-mailbox, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
+messages, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
 of its size is logged. A first row does the same in processes of this machine. `--runs` makes that many runs that have
 ended, and measures `report` on them. Without an address a server on a SQLite file is started, for the time.
 """
@@ -19,9 +19,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,11 @@ from pipeline.comparison import report, selection
 from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import metrics
-from pipeline.execution import comparison_run, node, ray_executor, worker_pool
-from pipeline.execution.executors import Executor, LocalExecutor
+from pipeline.execution import comparison_run, ray_executor, ray_node
 from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.node import NodeWork
 from pipeline.execution.ray_executor import RayExecutor
-from pipeline.execution.worker_pool import Event, Send, ShouldContinue, WorkerPool, run_in
+from pipeline.execution.worker_pool import Executor, Send, Work
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
@@ -70,17 +69,25 @@ GROUP = 10
 # --- a training without its arithmetic ------------------------------------------------------------------------------
 
 
-def sleep(job: Job, send: Send, epoch_seconds: float, *, remote: bool) -> Done:
+def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
     """Do all of a training but the training: in the order of `pipeline.execution.job.train`."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = fingerprints.of(job.settings, data)
-    existing = resuming.find_run(fingerprint, job.settings.data_dir, remote=remote)
-    resume = existing.run if existing else None
-    _, tags = resuming.checkpoint_and_tags(schema.TRAINING, fingerprint, data, resume=resume, remote=remote)
-    with lifecycle.open_run(job.name, tags, parent=job.parent, resume=resume) as run:
-        run_id, checkpoints = run.run_id, open_store(job.settings.data_dir, remote=run.has_remote_checkpoint)
+    data_dir, remote = job.settings.data_dir, job.remote
+    existing = resuming.find_run(fingerprint, data_dir, remote=remote)
+    with resuming.open_run(
+        schema.TRAINING,
+        job.name,
+        fingerprint,
+        data,
+        data_dir=data_dir,
+        resume=existing.run if existing else None,
+        remote=remote,
+        parent=job.parent,
+    ) as run:
+        run_id, checkpoints = run.run_id, open_store(data_dir, remote=run.has_remote_checkpoint)
         store.log_parameters(run, fingerprints.parameters(job.settings, data))
         lifecycle.log_origin(run, data, gpus=[])
         store.log_tags(run_id, {schema.CORES: "1"})
@@ -147,51 +154,25 @@ def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None
 # --- executors whose trainings sleep --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sleeping(NodeWork):
-    """As :class:`NodeWork`, on a node."""
-
-    epoch_seconds: float = 1.0
-
-    def __call__(self, job: Job, send: Send) -> Done:
-        """Get the data, and sleep."""
-        self.get_data(job)
-        here = replace(job, settings=replace(job.settings, data_dir=node.data_dir()))
-        return sleep(here, send, self.epoch_seconds, remote=True)
-
-
 class SleepingOnRay(RayExecutor):
     """The nodes of a cluster, for trainings that sleep."""
 
     epoch_seconds = 1.0
 
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue = worker_pool.always
-    ) -> Generator[Event]:
-        """Do the jobs on the nodes."""
-        work = Sleeping(self.file_ref(data.folder).copy_to, epoch_seconds=self.epoch_seconds)
-        return self.run(work, jobs, count=count, should_continue=should_continue)
+    def prepared(self, work: Work, data: DataSet) -> Work:
+        """Return work that sleeps, once the data is there."""
+        return super().prepared(partial(sleep, epoch_seconds=self.epoch_seconds), data)
 
 
-class SleepingHere(LocalExecutor):
+class SleepingHere(Executor):
     """The processes of this machine, for trainings that sleep."""
 
     def __init__(self, epoch_seconds: float) -> None:
         self._epoch_seconds = epoch_seconds
 
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue = worker_pool.always
-    ) -> Generator[Event]:
-        """Do the jobs in processes."""
-        return run_in(WorkerPool(_Here(self._epoch_seconds), should_continue), jobs, count=count)
-
-
-@dataclass(frozen=True)
-class _Here:
-    epoch_seconds: float
-
-    def __call__(self, job: Job, send: Send) -> Done:
-        return sleep(job, send, self.epoch_seconds, remote=False)
+    def prepared(self, work: Work, data: DataSet) -> Work:
+        """Return work that sleeps."""
+        return partial(sleep, epoch_seconds=self._epoch_seconds)
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------
@@ -390,14 +371,14 @@ def _nodes(number: int, folder: Path) -> Iterator[Executor]:
     code = str(Path(__file__).parents[1])
 
     def own(index: int) -> Any:
-        return {"env_vars": {node.DATA_DIR: str(folder / f"node-{index}"), "PYTHONPATH": code}}
+        return {"env_vars": {ray_node.DATA_DIR: str(folder / f"node-{index}"), "PYTHONPATH": code}}
 
     made: Any = Cluster(initialize_head=True, head_node_args={**small, **own(0), "include_dashboard": False})
     try:
         for index in range(1, number):
             made.add_node(**small, **own(index))
         os.environ[ray_executor.ADDRESS] = made.address
-        with ray_executor.connected(ray_executor.RAY, tracks=True) as executor:
+        with ray_executor.connected("ray", tracks=True) as executor:
             yield executor
     finally:
         made.shutdown()

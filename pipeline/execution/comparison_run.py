@@ -1,18 +1,32 @@
-"""Open the MLflow run of a comparison: a new one, or an interrupted one to resume."""
+"""Open the MLflow run of a comparison, and make the runs of its groups.
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+A group stands between the comparison and the runs of one configuration, so that the UI compares configurations:
+``cost`` of a group is the mean of its runs' ``cost``, with ``cost_sd``, ``cost_min`` and ``cost_max`` beside it, and so
+for each metric of an epoch and each that is logged once. Reused runs are members, too, and stay where they are.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline import digests
+from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
+from pipeline.evaluation import figures
 from pipeline.execution import grid
+from pipeline.execution.job import Job
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.training import fingerprints, naming, resuming
-from pipeline.training.checkpoints import open_store
-from pipeline.training.locks import RunLocks
 from pipeline.training.resuming import RunState
+
+PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
+ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECONDS)
+
+
+# --- its own run ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -47,15 +61,69 @@ def opened_as(
     remote: bool,
 ) -> Iterator[str]:
     """Open the parent run of trainings, of any kind, or resume an interrupted one with the same fingerprint."""
-    known = None
-    if not lifecycle.project_run():  # else `mlflow run` has opened one
-        found = resuming.find_runs(fingerprint, data_dir, remote=remote)
-        known = next((run for run, state in found if state is RunState.INTERRUPTED), None)
-    checkpoint, tags = resuming.checkpoint_and_tags(kind, fingerprint, data, resume=known, remote=remote)
-    with nullcontext() if remote else RunLocks(data_dir).hold(checkpoint):
-        with lifecycle.open_run(name, tags, resume=known) as run:
-            store.log_parameters(run, parameters)
-            store.mark(run.run_id, run.run_id)
-            lifecycle.log_inputs(run, data)
-            yield run.run_id
-        open_store(data_dir, remote=remote).remove(run.checkpoint)
+    found = () if lifecycle.project_run() else resuming.find_runs(fingerprint, data_dir, remote=remote)
+    resume = next((run for run, state in found if state is RunState.INTERRUPTED), None)
+    with resuming.open_run(kind, name, fingerprint, data, data_dir=data_dir, resume=resume, remote=remote) as run:
+        store.log_parameters(run, parameters)
+        store.mark(run.run_id, run.run_id)
+        lifecycle.log_inputs(run, data)
+        yield run.run_id
+
+
+# --- the runs of its groups -----------------------------------------------------------------------------------------
+
+
+def make_groups(
+    comparison: str, data: DataSet, groups: Sequence[Group], jobs: Mapping[str, Job], failed: Collection[Job]
+) -> None:
+    """Make the runs of groups that are not there yet, and move the runs of their trainings below them.
+
+    Args:
+        comparison: the id of the comparison's run.
+        data: that all were trained on.
+        groups: the finished runs.
+        jobs: the job of each, by the id of its run.
+        failed: jobs that failed: their groups are not complete.
+    """
+    existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
+    skipped = {naming.group(job.name) for job in failed} | {
+        name for name, run in existing.items() if run.status == "FINISHED"
+    }
+    cells = [group.cell for group in groups]
+    for group in groups:
+        job = jobs[group.results[0].run_id]
+        name = naming.group(job.name)
+        if name in skipped:
+            continue
+        if name in existing:  # it was interrupted
+            lifecycle.delete_run(existing[name].run_id)
+        tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
+        tags |= {schema.COLOUR: figures.colour_of(group.cell)} if cells.count(group.cell) == 1 else {}
+        made = store.get_run(lifecycle.create_child(comparison, name, tags))
+        parameters = fingerprints.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
+        store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
+        lifecycle.log_inputs(made, data)
+        _fill(made.run_id, group)
+
+
+def _fill(run_id: str, group: Group) -> None:
+    """Log the metrics of a group, move its runs below it, and end it."""
+    store.log_history(run_id, by_epoch(group))
+    once = [spread(group.metrics[[metric]].T, metric).iloc[0].dropna() for metric in ONCE if metric in group.metrics]
+    store.log_metrics(run_id, {schema.SEEDS: float(len(group.seeds))} | pd.concat(once).to_dict())
+    for result in group.results:
+        if not result.reused:
+            store.log_tags(result.run_id, {schema.PARENT: run_id})
+    lifecycle.end(run_id)
+
+
+def by_epoch(group: Group) -> dict[int, dict[str, float]]:
+    """Return the metrics of a group for each epoch that all of its runs have reached."""
+    table = pd.concat([spread(group.history(metric), metric) for metric in PER_EPOCH], axis=1)
+    return {int(epoch): table.loc[epoch].dropna().to_dict() for epoch in table.index}
+
+
+def spread(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return mean, sample standard deviation, lowest and highest of each row, by the names of their metrics."""
+    names = [metric, f"{metric}_sd", f"{metric}_min", f"{metric}_max"]
+    return values.agg(["mean", "std", "min", "max"], axis=1).set_axis(names, axis=1)

@@ -1,102 +1,48 @@
-"""The executors of runs and other jobs: processes of this machine, or a Ray cluster.
+"""Train many runs with an executor: their jobs, order, progress and results.
 
     with executors.open_executor("ray") as executor: ...
 
-A further kind, such as Dask, is a module like ``ray_executor.py`` and a line in :func:`open_executor`.
+A further kind of executor, such as one for Dask, is a module like ``ray_executor.py`` and a line in
+:func:`open_executor`.
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple
 
+from pipeline import cells
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
-from pipeline.execution import job, worker_pool
-from pipeline.execution.job import Job
-from pipeline.execution.worker_pool import Event, ShouldContinue, Work, WorkerPool, run_in
-from pipeline.machine import usable_cores
+from pipeline.execution import job as jobs
+from pipeline.execution.job import LOOKS, PRUNED, REUSED, Done, Job, Opened
+from pipeline.execution.worker_pool import (
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Message,
+    Rescheduled,
+    Scheduled,
+    ShouldContinue,
+    Started,
+    always,
+)
+from pipeline.progress import Progress, Reporter
+from pipeline.records import EpochRecord
+from pipeline.settings import Settings
+from pipeline.tracking import lifecycle
+from pipeline.training import naming
 
 LOCAL = "local"
+ROWS = 28  # of an image, to tell roughly how long a training takes
 
-
-class FileRef(Protocol):
-    """A file or folder of the machine where a command was typed, as jobs get it; can be pickled."""
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether what is opened is a copy on another machine."""
-
-    def open(self) -> AbstractContextManager[Path]:
-        """Give a path at which the calling process can read it."""
-
-
-class Executor(Protocol):
-    """Runs jobs."""
-
-    @property
-    def remote(self) -> bool:
-        """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
-
-    def default_workers(self, trainings: int, /) -> int:
-        """Return how many trainings to run at a time."""
-
-    def cores(self, count: int, /) -> int:
-        """Return the cores that each of ``count`` trainings may use."""
-
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, /, *, count: int, should_continue: ShouldContinue
-    ) -> Generator[Event]:
-        """Train on the data, ``count`` jobs at a time; yield what happens, see :func:`run_in`."""
-
-    def run(self, work: Work, jobs: Iterable[Any], /, *, count: int) -> Generator[Event]:
-        """Do other jobs, ``count`` at a time; yield what happens."""
-
-    def file_ref(self, path: Path, /) -> FileRef:
-        """Return a file or folder of this machine as jobs get it."""
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file or folder of this machine, for a process on it."""
-
-    path: Path
-    is_remote = False
-
-    @contextmanager
-    def open(self) -> Iterator[Path]:
-        """Give its path."""
-        yield self.path
-
-
-class LocalExecutor:
-    """Processes of this machine."""
-
-    remote = False
-
-    def default_workers(self, trainings: int) -> int:
-        """Return how many trainings to run at a time on this machine."""
-        return worker_pool.default_workers(trainings)
-
-    def cores(self, count: int) -> int:
-        """Return an equal share of the cores."""
-        return max(1, usable_cores() // count)
-
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue
-    ) -> Generator[Event]:
-        """Train in processes."""
-        return run_in(WorkerPool(job.train, should_continue), jobs, count=count)
-
-    def run(self, work: Work, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
-        """Do other jobs in processes."""
-        return run_in(WorkerPool(work), jobs, count=count)
-
-    def file_ref(self, path: Path) -> LocalFile:
-        """Return the path, which is valid in all processes."""
-        return LocalFile(path.absolute())
+EVALUATION = 1.0
+"""Seconds that a training needs at least until it has ended: its evaluation may still run."""
 
 
 @contextmanager
@@ -112,7 +58,7 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
         TrackingError: other machines cannot reach the tracking server.
     """
     if on == LOCAL:
-        yield LocalExecutor()
+        yield Executor()
     elif on == "ray" or on.startswith("ray://"):
         if find_spec("ray") is None:
             raise UsageError("on: expected Ray to be installed for `ray`, found none. Try pip install -e '.[ray]'.")
@@ -122,3 +68,194 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
             yield executor
     else:
         raise UsageError(f"on: expected local, ray or an address such as ray://HOST:10001, received {on!r}.")
+
+
+class Outcome(NamedTuple):
+    """What became of the jobs: the results of those that finished, the reasons of those that failed."""
+
+    done: Mapping[Job, Done]
+    failures: Mapping[Job, str]
+
+
+def train_all(
+    trainings: Sequence[Settings],
+    data: DataSet,
+    reporter: Reporter,
+    *,
+    parent: str,
+    count: int,
+    executor: Executor,
+) -> Outcome:
+    """Train on the data, ``count`` trainings at a time; return what became of the job of each, in their order."""
+    names, cores = naming.trainings(trainings, data.name), executor.cores(count)
+    planned = [
+        Job.of(settings, data, name=name, parent=parent, cores=cores)
+        for name, settings in zip(names, trainings, strict=True)
+    ]
+    ended: dict[Job, Event] = {}
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Finished | Failed):
+            ended[event.job] = event
+
+    order = sorted(planned, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
+    run_jobs(order, data, reporter, keep, count=count, executor=executor)
+    events = [ended[job] for job in planned]
+    return Outcome(
+        done={event.job: event.result for event in events if isinstance(event, Finished)},
+        failures={event.job: event.reason for event in events if isinstance(event, Failed)},
+    )
+
+
+def run_jobs(
+    todo: Iterable[Job],
+    data: DataSet,
+    reporter: Reporter,
+    take: Callable[[Event], None],
+    *,
+    count: int,
+    executor: Executor,
+    should_continue: ShouldContinue = always,
+) -> None:
+    """Do the jobs, ``count`` at a time; end the run of each whose process could not.
+
+    Args:
+        todo: taken one by one as workers are free: the next one may depend on what has happened before. Those of a
+            sequence are shown from the start.
+        data: what they train on.
+        reporter: told how far they are.
+        take: given all events.
+        count: number of jobs at a time.
+        executor: does them.
+        should_continue: answers their messages.
+    """
+    run_ids: dict[Job, str] = {}  # of the jobs that have opened a run
+    active: dict[str, Job] = {}  # the one of each fingerprint that may look for runs: a search may repeat parameters
+
+    def answer(job: Job, message: object) -> bool:
+        if message == LOOKS:
+            return active.setdefault(job.fingerprint, job) == job
+        return should_continue(job, message)
+
+    board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
+    work = executor.prepared(jobs.train, data)
+    with _killed_on_interruption(run_ids), closing(executor.run(work, todo, count=count, answer=answer)) as events:
+        for event in events:
+            _follow(event, run_ids, active)
+            take(event)
+            board.update(event)
+            reporter.trainings(board.rows, board.left)
+
+
+def _follow(event: Event, run_ids: dict[Job, str], active: dict[str, Job]) -> None:
+    """Note which runs are open; end the run of a job that failed, since its process may have died."""
+    match event:
+        case Message(job, Opened(run_id=run_id)):
+            run_ids[job] = run_id
+        case Finished(job) | Failed(job):
+            ended = run_ids.pop(job, None)
+            if active.get(job.fingerprint) == job:
+                del active[job.fingerprint]
+            if ended and isinstance(event, Failed):
+                lifecycle.mark_failed(ended, event.reason)
+
+
+@contextmanager
+def _killed_on_interruption(run_ids: Mapping[Job, str]) -> Iterator[None]:
+    """End runs as KILLED on Ctrl-C, if their processes took too long to do so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for run_id in run_ids.values():
+            with lifecycle.best_effort():
+                lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
+        raise
+
+
+def _size(job: Job) -> tuple[int, bool, int]:
+    """Return a key that sorts jobs roughly by their time: the steps of all layers, then what each step computes.
+
+    A custom cell has no fast path.
+    """
+    settings = job.settings
+    directions = 2 if settings.direction == "bidirectional" else 1
+    steps = settings.steps or ROWS if settings.steps >= 0 else ROWS**2
+    passes = settings.epochs * steps * settings.layers * directions
+    return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+
+
+class ProgressBoard:
+    """A row per training, in their order.
+
+    Args:
+        jobs: the trainings; empty if they are not known in advance: each then gets its row when it starts, and no time
+            is estimated for all.
+        count: number of trainings at a time.
+    """
+
+    def __init__(self, jobs: Sequence[Job], count: int) -> None:
+        self._rows: dict[Job, Progress] = {}
+        self._started: dict[Job, float] = {}
+        self._alike: dict[Settings, list[Progress]] = defaultdict(list)  # rows of one configuration
+        self._epoch_seconds: dict[Settings, list[float]] = defaultdict(list)
+        self._count, self._all_known = count, bool(jobs)
+        for job in jobs:
+            self._add(job)
+
+    def _add(self, job: Job) -> None:
+        row = self._rows[job] = Progress(name=job.name, epochs=job.settings.epochs)
+        self._alike[replace(job.settings, seed=0)].append(row)
+
+    @property
+    def rows(self) -> list[Progress]:
+        """The progress of each training."""
+        return list(self._rows.values())
+
+    @property
+    def left(self) -> float | None:
+        """The seconds until all have ended; None until each configuration has finished an epoch."""
+        left = [row.left for row in self.rows if row.left is not None]
+        return sum(left) / self._count if self._all_known and len(left) == len(self._rows) else None
+
+    def update(self, event: Event) -> None:
+        """Enter an event."""
+        now = time.monotonic()
+        match event:
+            case Started(job):
+                self._started[job] = now
+                if job not in self._rows:
+                    self._add(job)
+                self._rows[job].state = "starts"
+            case Scheduled(job, machine):
+                self._rows[job].machine = machine
+            case Rescheduled(job):
+                self._rows[job].state, self._rows[job].machine = "moves: its node was lost", ""
+            case Message(job, EpochRecord() as record):
+                self._rows[job].record = record
+                self._estimate(job, record)
+            case Message(job, message):
+                self._rows[job].state = message.state if isinstance(message, Opened) else str(message)
+            case Finished(job) | Failed(job):
+                self._end(event)
+        for job, started in self._started.items():
+            self._rows[job].seconds = now - started
+
+    def _end(self, event: Finished | Failed) -> None:
+        row = self._rows[event.job]
+        row.machine, row.left = "", 0.0
+        del self._started[event.job]
+        if isinstance(event, Failed):
+            row.state = "failed"
+        elif event.result.pruned:
+            row.state = PRUNED
+        elif row.state not in REUSED:
+            row.state = "finished"
+
+    def _estimate(self, job: Job, record: EpochRecord) -> None:
+        """Estimate the seconds left of a training, and of those that differ from it by their seed alone."""
+        kind = replace(job.settings, seed=0)
+        self._epoch_seconds[kind].append(record.epoch_seconds)
+        seconds = statistics.median(self._epoch_seconds[kind])
+        for row in self._alike[kind]:
+            if row.left != 0.0:
+                row.left = max(EVALUATION, seconds * (row.epochs - (row.record.epoch if row.record else 0)))

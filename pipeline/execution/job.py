@@ -3,12 +3,13 @@
 import importlib
 import os
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from pipeline import cells
+from pipeline import cells, custom_cells
+from pipeline.custom_cells import Source
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
@@ -18,7 +19,6 @@ from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import schema, store
-from pipeline.tracking.schema import TrackedRun
 from pipeline.training import fingerprints, resuming
 from pipeline.training.locks import LockedError, RunLocks
 from pipeline.training.resuming import ExistingRun, RunState
@@ -52,6 +52,8 @@ class Job:
         fingerprint: of the training, with the code as it was when the job was made.
         cores: that it may use.
         evaluate: whether its model is tested; of a trial of a search it is not.
+        source: the file of its custom cell, for machines that do not have it.
+        remote: whether it is done on a node of a cluster, where nothing is locked.
     """
 
     settings: Settings
@@ -62,6 +64,8 @@ class Job:
     fingerprint: str
     cores: int
     evaluate: bool = True
+    source: Source | None = None
+    remote: bool = False
 
     @classmethod
     def of(
@@ -77,6 +81,7 @@ class Job:
             fingerprint=fingerprints.of(settings, data),
             cores=cores,
             evaluate=evaluate,
+            source=custom_cells.source(settings.cell) if cells.is_custom(settings.cell) else None,
         )
 
 
@@ -101,7 +106,7 @@ class Done:
     pruned: bool = False
 
 
-def train(job: Job, send: Send, *, remote: bool = False) -> Done:
+def train(job: Job, send: Send) -> Done:
     """Do what is left of one training, in a process of its own.
 
     Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
@@ -110,7 +115,6 @@ def train(job: Job, send: Send, *, remote: bool = False) -> Done:
     Args:
         job: the training.
         send: sends a message to the process that has made the job; returns its answer.
-        remote: whether this is a node of a cluster, where nothing is locked.
 
     Raises:
         TrainingError: the code is no longer that of the other jobs.
@@ -119,75 +123,74 @@ def train(job: Job, send: Send, *, remote: bool = False) -> Done:
     data_dir = job.settings.data_dir
     data = processed.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
-    find = partial(resuming.find_run, job.fingerprint, data_dir, remote=remote, evaluate=job.evaluate)
+    find = partial(resuming.find_run, job.fingerprint, data_dir, remote=job.remote, evaluate=job.evaluate)
     if (existing := find()) is None or existing.state is RunState.INTERRUPTED:
         start_tensorflow(job.cores)  # it takes seconds, during which other processes should be able to look for runs
         importlib.import_module("pipeline.training.training")
-    while remote and not send(LOOKS):
+    while job.remote and not send(LOOKS):
         time.sleep(1)
     with ExitStack() as stack:
         while True:
-            with nullcontext() if remote else RunLocks(data_dir).exclusive():
+            with nullcontext() if job.remote else RunLocks(data_dir).exclusive(), suppress(LockedError):
                 existing = find()
                 if existing and _can_reuse(job, existing, send):
-                    return _reused(job, existing.run, send)
+                    return _reused(job, existing, send)
                 if existing is None or existing.state is not RunState.RUNNING:
-                    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
-                    with suppress(LockedError):  # another process was faster
-                        opened = stack.enter_context(_opened(job, data, resume, remote=remote))
-                        break
+                    opened = _opened(job, data, existing, stack)
+                    break
             send(WAITING)
             time.sleep(1)
-        return _finished(job, opened, send, is_resumed=resume is not None)
-
-
-def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
-    """Return whether an existing run makes this job unnecessary; a pruned one does if it would be pruned again."""
-    if existing.state is RunState.PRUNED and not job.evaluate:
-        return _is_pruned(existing.run, send)
-    return existing.state is RunState.FINISHED
+        return _finished(job, opened, send, is_resumed=existing is not None and existing.state is RunState.INTERRUPTED)
 
 
 def _check_code(job: Job, data: DataSet) -> None:
     """Check that this process would do the same training as the one that made the job; each imports code by itself."""
     if fingerprints.of(job.settings, data) != job.fingerprint:
-        cell = job.settings.cell
-        changed = f"the file of {cell}, or this package," if cells.is_custom(cell) else "this package"
+        changed = f"the file of {job.settings.cell}, or this package," if job.source else "this package"
         raise TrainingError(
             f"code: expected that with which the other trainings began, found that {changed} has changed since. "
             "Repeat the command: it trains with the code that is there now."
         )
 
 
-def _opened(job: Job, data: DataSet, resume: TrackedRun | None, *, remote: bool) -> "AbstractContextManager[OpenRun]":
-    """Open a run for the training, or the interrupted one."""
-    start_tensorflow(job.cores)
-    from pipeline.training import training
-
-    return training.open_run(
-        job.settings,
-        data,
-        name=job.name,
-        parent=None if resume else job.parent,
-        resume=resume,
-        cores=job.cores,
-        tested=job.evaluate,
-        remote=remote,
-    )
+def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
+    """Return whether an existing run makes this job unnecessary; a pruned one does if it would be pruned again."""
+    if existing.state is RunState.PRUNED and not job.evaluate:
+        rows = store.load_table(existing.run.run_id, schema.HISTORY).to_dict("records")
+        return not all(send(EpochRecord(**{str(name): value for name, value in row.items()})) for row in rows)
+    return existing.state is RunState.FINISHED
 
 
-def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
+def _reused(job: Job, existing: ExistingRun, send: Send) -> Done:
     """Take a run as it is that has done the training already."""
-    own = store.belongs_to(run, job.parent)
-    send(Opened(run_id=run.run_id, state=DONE_HERE if own else DONE_ELSEWHERE))
+    run = existing.run
+    send(Opened(run_id=run.run_id, state=DONE_HERE if store.belongs_to(run, job.parent) else DONE_ELSEWHERE))
     store.mark(run.run_id, job.parent)
     return Done(run_id=run.run_id, pruned=run.is_pruned)
 
 
-def _is_pruned(run: TrackedRun, send: Send) -> bool:
-    """Return whether a training that an earlier search has pruned would be pruned by this one, too."""
-    rows = store.load_table(run.run_id, schema.HISTORY).to_dict("records")
-    return not all(send(EpochRecord(**{str(name): value for name, value in row.items()})) for row in rows)
+def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitStack) -> "OpenRun":
+    """Open a run for the training, or the interrupted one; the stack ends it.
+
+    Raises:
+        LockedError: another process was faster.
+    """
+    start_tensorflow(job.cores)
+    from pipeline.training import training
+
+    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
+    return stack.enter_context(
+        training.open_run(
+            job.settings,
+            data,
+            name=job.name,
+            parent=None if resume else job.parent,
+            resume=resume,
+            cores=job.cores,
+            tested=job.evaluate,
+            remote=job.remote,
+        )
+    )
 
 
 def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> Done:

@@ -1,108 +1,104 @@
-"""The Ray executor: connect to a cluster, check its nodes, and send files to jobs.
+"""The Ray executor: connect to a cluster, check its nodes, and run workers on them.
 
-Ray knows which processes are alive. The command that trains is known to the cluster by a named actor, which ends with
-it, as do its tasks: while it is there, no other command trains in the same experiment.
+Ray knows which processes are alive. A worker is an actor, which ends with this process, the driver; so does an actor
+with the name of the experiment: while it is there, no other command trains in the same experiment.
 """
 
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 import ray
+from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import digests, disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
-from pipeline.execution import node, ray_pool, worker_pool
-from pipeline.execution.job import Job
-from pipeline.execution.ray_pool import RayPool
-from pipeline.execution.worker_pool import Event, ShouldContinue, Work, always
+from pipeline.execution import ray_node
+from pipeline.execution.ray_node import Node, RemoteFile
+from pipeline.execution.worker_pool import (
+    STOP_SECONDS,
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Message,
+    Rescheduled,
+    Scheduled,
+    ShouldContinue,
+    Tick,
+    Work,
+    Worker,
+    always,
+)
 from pipeline.settings import default_shards
 from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
 
-RAY, ADDRESS = "ray", "RAY_ADDRESS"
+ADDRESS = "RAY_ADDRESS"
 ANSWER_SECONDS = 5
 
 PASSED_ON = ("MLFLOW_", "PIPELINE_")
 """Environment variables with these prefixes are set on the nodes, too: they say where the tracking server is."""
 
-NOT_PASSED_ON = ("MLFLOW_RUN_ID", node.DATA_DIR)
+NOT_PASSED_ON = ("MLFLOW_RUN_ID", ray_node.DATA_DIR)
+
+ATTEMPTS = 10
+"""Nodes that a job may lose until it fails: it may be the reason."""
+
+SETTLED = 6.0
+"""Seconds until it is known whether a process has died with its node."""
 
 
-class RayExecutor:
-    """The nodes of the Ray cluster that this process is connected to."""
+class RayExecutor(Executor):
+    """Runs jobs on the nodes of the Ray cluster that this process is connected to."""
 
     remote = True
 
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox = mailbox
-        self._gpus = 1 if ray_pool.most("GPU") else 0
+    def __init__(self, claim: object = None) -> None:
+        self._claim = claim  # an actor ends when nothing refers to it
+        self._gpus = 1 if any(_amounts("GPU")) else 0
 
     def default_workers(self, trainings: int) -> int:
         """Return how many trainings to run at a time: one per core, or per GPU if there are any."""
-        return max(1, min(trainings, _total("GPU" if self._gpus else "CPU")))
+        return max(1, min(trainings, sum(_amounts("GPU" if self._gpus else "CPU"))))
 
     def cores(self, count: int) -> int:
         """Return an equal share of the cores, at most those of a node and those that a training uses."""
-        return max(1, min(_total("CPU") // count, ray_pool.most("CPU"), default_shards()))
+        cores = _amounts("CPU")
+        return max(1, min(sum(cores) // count, max(cores, default=1), default_shards()))
 
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue = always
-    ) -> Generator[Event]:
-        """Check that each node has room for the data and can write runs, and train there."""
-        _on_every_node(node.check_training, data.name, data.digest, disk.size(data.folder))
-        work = node.NodeWork(self.file_ref(data.folder).copy_to)
-        yield from self.run(work, work.collect_cells(jobs), count=count, should_continue=should_continue)
-
-    def run(
-        self, work: Work, jobs: Iterable[Any], *, count: int, should_continue: ShouldContinue = always
-    ) -> Generator[Event]:
-        """Do other jobs on the nodes."""
-        pool = RayPool(work, should_continue, self._mailbox, cores=self.cores(count), gpus=self._gpus)
-        yield from worker_pool.run_in(pool, jobs, count=count)
-
-    def file_ref(self, path: Path) -> "RemoteFile":
+    def file_ref(self, path: Path) -> RemoteFile:
         """Put a file, or all files in and below a folder, into the cluster's object store."""
-        files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-        root = path if path.is_dir() else path.parent
+        files, root = ([path], path.parent) if path.is_file() else (filter(Path.is_file, path.rglob("*")), path)
         content = {each.relative_to(root).as_posix(): each.read_bytes() for each in files}
-        return RemoteFile(None if path.is_dir() else path.name, [ray.put(content)])
+        return RemoteFile(path.relative_to(root), [ray.put(content)])
+
+    def prepared(self, work: Work, data: DataSet) -> Work:
+        """Check that each node has room for the data and can write runs; return work that gets the data."""
+        _on_every_node(ray_node.check_training, data.name, data.digest, disk.size(data.folder))
+        return partial(ray_node.work_with, self.file_ref(data.folder), work)
+
+    def worker(self, count: int) -> "RayWorker":
+        """Return a process on the node that the cluster chooses for it."""
+        return RayWorker(cores=self.cores(count), gpus=self._gpus)
+
+    def ready(self, workers: Sequence[Worker]) -> list[Any]:
+        """Return the handles of those with something to receive; none if nothing has come within a second."""
+        handles = [worker.handle for worker in workers]
+        return ray.wait(handles, num_returns=len(handles), timeout=0)[0] or ray.wait(handles, timeout=1)[0]
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file or folder of the driver's machine, for a process on a node.
-
-    Attributes:
-        name: of the file; None: it is a folder.
-        content: a reference to the object store; in a list, so that Ray does not fetch it for every task.
-    """
-
-    name: str | None
-    content: list[Any]
-    is_remote = True
-
-    def copy_to(self, folder: Path) -> None:
-        """Write the file, or the files of the folder, into another folder."""
-        node.unpack(ray.get(self.content[0]), folder)
-
-    @contextmanager
-    def open(self) -> Iterator[Path]:
-        """Give a temporary copy; a file has its name there."""
-        with TemporaryDirectory() as folder:
-            self.copy_to(Path(folder))
-            yield Path(folder, self.name or "")
+# --- the connection, and the checks ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -120,13 +116,13 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
     """
     if tracks:
         _check_server()
-    address = os.environ.get(ADDRESS, "auto") if on == RAY else on
+    address = os.environ.get(ADDRESS, "auto") if on == "ray" else on
     _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     start = partial(ray.init, namespace=digests.PACKAGE.name, logging_level=logging.ERROR, log_to_driver=False)
     try:
         start(address, runtime_env=_environment())
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(
             f"on: expected a Ray cluster that takes jobs of this Ray ({ray.__version__}) and Python, received from "
             f"{address}: {first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
@@ -136,19 +132,22 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
             signal.signal(number, handler)
     try:
         _check_cores()
-        _on_every_node(node.check_versions, node.versions())
-        yield RayExecutor(_mailbox(tracks=tracks))
+        _on_every_node(ray_node.check_versions, ray_node.versions())
+        yield RayExecutor(claim() if tracks else None)
     finally:
         ray.shutdown()
 
 
-def _mailbox(*, tracks: bool) -> Any:
-    """Start the mailbox of this command; one that writes runs is the only one in its experiment."""
-    if not tracks:
-        return ray_pool.start_mailbox()
+def claim() -> object:
+    """Claim the experiment for this process until it ends: return an actor of its name.
+
+    Raises:
+        UsageError: another command trains in it.
+    """
     experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
+    actor: Any = ray.remote(Node)
     try:
-        return ray_pool.start_mailbox(f"experiment {experiment} at {connection.address()}")
+        return actor.options(num_cpus=0, name=f"experiment {experiment} at {connection.address()}").remote()
     except ValueError:
         raise UsageError(
             f"on: expected no other command that trains on this cluster in experiment {experiment}, found one. Wait "
@@ -184,9 +183,9 @@ def _check_answers(address: str) -> None:
 
 
 def _check_cores() -> None:
-    if ray_pool.most("CPU") < 1:
+    if not any(_amounts("CPU")):
         raise UsageError(
-            f"on: expected a Ray cluster with a node that has a core to give, received {len(ray_pool.living_nodes())} "
+            f"on: expected a Ray cluster with a node that has a core to give, received {len(living_nodes())} "
             "nodes with none. Start a node with `ray start --num-cpus=N`."
         )
 
@@ -197,13 +196,18 @@ def _environment() -> dict[str, Any]:
     return {"py_modules": [str(digests.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
 
 
-def _total(resource: str) -> int:
-    """Return how much of a resource, such as CPU, all nodes have together."""
-    return sum(int(each["Resources"].get(resource, 0)) for each in ray_pool.living_nodes())
+def living_nodes() -> list[dict[str, Any]]:
+    """Return the nodes of the cluster that are alive, as Ray describes them."""
+    return [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def _on_every_node(check: Callable[..., None], *arguments: Any) -> int:
-    """Call a check on every node, and return the number of nodes that were alive to answer.
+def _amounts(resource: str) -> list[int]:
+    """Return how much of a resource, such as CPU, each node has."""
+    return [int(each["Resources"].get(resource, 0)) for each in living_nodes()]
+
+
+def _on_every_node(check: Callable[..., None], *arguments: Any) -> None:
+    """Call a check on every node; one that dies meanwhile is left out.
 
     Raises:
         PipelineError: what it has raised, with the name of the node.
@@ -211,18 +215,16 @@ def _on_every_node(check: Callable[..., None], *arguments: Any) -> int:
     """
     task: Any = ray.remote(max_retries=0, num_cpus=0)(check)
     started = {}
-    for each in ray_pool.living_nodes():
+    for each in living_nodes():
         there = NodeAffinitySchedulingStrategy(each["NodeID"], soft=False)
         name = f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})"
         started[name] = task.options(scheduling_strategy=there).remote(*arguments)
-    answered = 0
     for name, answer in started.items():
         try:
             ray.get(answer)
-            answered += 1
-        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        except (TaskUnschedulableError, NodeDiedError):
             continue
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, PipelineError):
                 raise type(cause)(f"Node {name}: {cause}") from None
@@ -230,4 +232,76 @@ def _on_every_node(check: Callable[..., None], *arguments: Any) -> int:
                 f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
                 "Install the package's requirements on every node."
             ) from None
-    return answered
+
+
+# --- its workers ----------------------------------------------------------------------------------------------------
+
+
+class RayWorker(Worker):
+    """A process on a node of the cluster.
+
+    Args:
+        cores: that it claims of its node.
+        gpus: likewise.
+    """
+
+    def __init__(self, *, cores: int, gpus: int) -> None:
+        actor: Any = ray.remote(Node)
+        self._actor = actor.options(num_cpus=cores, num_gpus=gpus, max_concurrency=4).remote()
+        self._node: str | None = None  # None: not scheduled yet
+        self._taken = 0
+
+    def start(self, work: Work) -> None:
+        """Start its job."""
+        self._taken += 1
+        self._actor.work.remote(work, self.job)
+        self.handle = self._actor.take.remote(self._taken)
+
+    def receive(self, answer: ShouldContinue) -> Event:
+        """Return what has happened to its job; a message is answered."""
+        try:
+            kind, content = ray.get(self.handle)
+        except ActorUnavailableError:  # the next call tells whether it has died
+            self.handle = self._actor.take.remote(self._taken)
+            return Tick()
+        except RayError as error:
+            self.has_died = True
+            return self._lost(error)
+        if kind is Scheduled:
+            self._node, content = content
+        if kind is Message:
+            self._actor.answer.remote(answer(self.job, content))
+        if kind in (Scheduled, Message):
+            self._taken += 1
+            self.handle = self._actor.take.remote(self._taken)
+        event: Event = kind(self.job, content)
+        return event
+
+    def _lost(self, error: RayError) -> Event:
+        """Return what happens to the job of a process that has died: it starts again if its node has died, too."""
+        if isinstance(error, OutOfMemoryError):
+            reason = "Ray ended it, since the memory of its node ran out. Run fewer trainings at a time: --workers."
+        elif self.attempt <= ATTEMPTS and (self._node is None or _has_died(self._node)):
+            return Rescheduled(self.job)
+        else:
+            reason = f"Its process ended on its node: {first_line(error)}"
+        return Failed(self.job, reason)
+
+    def interrupt(self) -> None:
+        """Interrupt its job, at its next message."""
+        self._actor.answer.remote(None)
+
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Wait until its job has ended, and kill it; immediately if it has no node, or after some seconds."""
+        deadline, is_over = time.monotonic() + seconds, self._node is None or self.has_died
+        while not is_over and ray.wait([self.handle], timeout=max(0, deadline - time.monotonic()))[0]:
+            is_over = isinstance(self.receive(always), Finished | Failed | Rescheduled)
+        ray.kill(self._actor)
+
+
+def _has_died(node: str) -> bool:
+    """Return whether a node has died, which may be noticed some seconds after the death of a process on it."""
+    deadline = time.monotonic() + SETTLED
+    while (lives := any(node == each["NodeID"] for each in living_nodes())) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return not lives

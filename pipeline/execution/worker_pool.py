@@ -1,10 +1,10 @@
 """Run jobs in processes of this machine, and isolate their failures.
 
-    for event in run_in(WorkerPool(work), jobs, count=2): ...
+    for event in Executor().run(work, jobs, count=2): ...
 
 Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. What
 they print is dropped unless the user wants to see what the libraries say. A job sends messages, and each is answered.
-:class:`Pool` is what another kind of worker has to provide: see ``ray_pool.py``.
+Another kind of executor is a subclass of :class:`Executor` with a :class:`Worker` of its own: see ``ray_executor.py``.
 """
 
 import gc
@@ -13,15 +13,20 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import PipelineError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
+
+if TYPE_CHECKING:  # the workers start before it is imported
+    from pipeline.data.splits import DataSet
 
 JOBS_EACH = 24
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -103,143 +108,191 @@ def default_workers(trainings: int) -> int:
     return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))
 
 
-class Pool(Protocol):
-    """Does jobs; its length is the number of jobs that are running."""
+@dataclass(frozen=True)
+class FileRef:
+    """A file or folder of the machine where a command was typed, as jobs get it; can be pickled."""
 
-    def __len__(self) -> int: ...
+    path: Path
+    is_remote = False  # whether what is opened is a copy on another machine
 
-    def start(self, job: Any) -> None:
-        """Start a job."""
+    @contextmanager
+    def open(self) -> Iterator[Path]:
+        """Give a path at which the calling process can read it."""
+        yield self.path
 
-    def events(self) -> Sequence[Event]:
+
+class Executor:
+    """Runs jobs in processes of this machine."""
+
+    remote = False
+    """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
+
+    def default_workers(self, trainings: int) -> int:
+        """Return how many trainings to run at a time."""
+        return default_workers(trainings)
+
+    def cores(self, count: int) -> int:
+        """Return the cores that each of ``count`` trainings may use."""
+        return max(1, usable_cores() // count)
+
+    def file_ref(self, path: Path) -> FileRef:
+        """Return a file or folder of this machine as jobs get it."""
+        return FileRef(path.absolute())
+
+    def prepared(self, work: Work, data: "DataSet") -> Work:
+        """Return work on trainings such that each process has the data, once it is known that it can."""
+        return work
+
+    def worker(self, count: int) -> "Worker":
+        """Return a process that has no job yet, one of ``count``."""
+        return _prewarmed.pop() if _prewarmed else Worker()
+
+    def ready(self, workers: "Sequence[Worker]") -> Collection[Any]:
+        """Return the handles of those with something to receive; none if nothing has come within a second."""
+        return wait([worker.handle for worker in workers], timeout=1)
+
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = always) -> Generator[Event]:
+        """Do jobs in their order, ``count`` at a time; yield what happens.
+
+        A job is taken from ``jobs`` when a worker is free, and after everything before was yielded: the next job may
+        depend on the results so far. If closed before its end, also by Ctrl-C, it interrupts the jobs and waits for
+        their end.
+
+        Args:
+            work: a function of a module, called with a job; it, the jobs, their messages and results can be pickled.
+            jobs: the jobs.
+            count: number of jobs at a time.
+            answer: answers each message of a job, before it is yielded; the job waits for it, and has to follow it.
+        """
+        todo, pool = iter(jobs), _Pool(self, work, answer, count)
+        try:
+            while True:
+                for job in islice(todo, count - len(pool)):
+                    pool.start(job)
+                    yield Started(job)
+                pool.release()
+                if not len(pool):
+                    return
+                yield from pool.events()
+        finally:
+            pool.stop()
+
+
+class _Pool:
+    """The workers of an executor for some jobs; its length is the number of jobs that are running."""
+
+    def __init__(self, executor: Executor, work: Work, answer: ShouldContinue, count: int) -> None:
+        self._executor, self._work, self._answer, self._count = executor, work, answer, count
+        self._busy: list[Worker] = []
+        self._idle: list[Worker] = []
+
+    def __len__(self) -> int:
+        return len(self._busy)
+
+    def start(self, job: Any, attempt: int = 1) -> None:
+        """Hand a job to an idle worker or to a new one."""
+        worker = self._idle.pop() if self._idle else self._executor.worker(self._count)
+        self._busy.append(worker)
+        worker.job, worker.attempt, worker.started = job, attempt, worker.started + 1
+        worker.start(self._work)
+
+    def events(self) -> list[Event]:
         """Return what happens next; a :class:`Tick` if nothing does within a second."""
+        ready = self._executor.ready(self._busy)
+        return [self._received(worker) for worker in self._busy[:] if worker.handle in ready] or [Tick()]
+
+    def _received(self, worker: "Worker") -> Event:
+        event = worker.receive(self._answer)
+        if isinstance(event, Finished | Failed | Rescheduled):
+            self._busy.remove(worker)
+            if worker.has_died or worker.started >= JOBS_EACH:
+                worker.end()
+            else:
+                self._idle.append(worker)
+        if isinstance(event, Rescheduled):
+            self.start(event.job, worker.attempt + 1)
+        return event
+
+    def release(self) -> None:
+        """End the workers that have no job: others may wait for their cores."""
+        while self._idle:
+            self._idle.pop().end()
 
     def stop(self) -> None:
         """Interrupt all jobs, and wait until they have ended."""
+        for worker in self._busy:
+            worker.interrupt()
+        for worker in self._busy:
+            worker.end()
+        self.release()
 
 
-def run_in(pool: Pool, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
-    """Let a pool do jobs in their order, ``count`` at a time; yield what happens.
+class Worker:
+    """A process of this machine.
 
-    A job is taken from ``jobs`` when a worker is free, and after everything before was yielded: the next job may depend
-    on the results so far. If closed before its end, also by Ctrl-C, it interrupts the jobs and waits for their end.
+    Attributes:
+        handle: to wait for its messages.
+        job: what it works on.
+        attempt: at this job; from 1.
+        started: number of jobs so far.
+        has_died: whether it takes no more jobs.
     """
-    todo = iter(jobs)
-    try:
-        while True:
-            while len(pool) < count and (job := next(todo, _NONE)) is not _NONE:
-                pool.start(job)
-                yield Started(job)
-            if not len(pool):
-                return
-            yield from pool.events()
-    finally:
-        pool.stop()
+
+    handle: Any
+    job: Any = None
+    attempt = started = 0
+    has_died = False
+
+    def __init__(self, module: str | None = None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.handle, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, module), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is noticed here
+
+    def start(self, work: Work) -> None:
+        """Start its job."""
+        with suppress(BrokenPipeError):  # its death is noticed in receive()
+            self.handle.send((work, self.job))
+
+    def receive(self, answer: ShouldContinue) -> Event:
+        """Return what has happened to its job; a message is answered."""
+        try:
+            kind, content = self.handle.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            self.has_died = True
+            return Failed(self.job, f"Its process ended {_reason(self._process.exitcode)}.")
+        if kind is Message:
+            with suppress(BrokenPipeError):
+                self.handle.send(answer(self.job, content))
+        event: Event = kind(self.job, content)
+        return event
+
+    def interrupt(self) -> None:
+        """Interrupt its job, as Ctrl-C does."""
+        self._process.terminate()
+
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Let it end after what it does, and kill it if that takes longer than some seconds."""
+        self.handle.close()
+        self._process.join(seconds)
+        self._process.kill()
+        self._process.join()
 
 
-_NONE = object()
-_prewarmed: "list[_Worker]" = []
+_prewarmed: list[Worker] = []
 
 
 @contextmanager
 def prewarm(count: int, module: str) -> Iterator[None]:
     """Start processes before there are jobs; they import ``module``. Those that got no job end with the block."""
     try:
-        _prewarmed.extend(_Worker(module) for _ in range(count))
+        _prewarmed.extend(Worker(module) for _ in range(count))
         yield
     finally:
         while _prewarmed:
             _prewarmed.pop().end(seconds=0)
-
-
-class WorkerPool:
-    """Processes of this machine that do jobs.
-
-    Args:
-        work: a function of a module, called with a job; it, the jobs, their messages and results can be pickled.
-        should_continue: answers the messages; the job waits for it, and has to follow it.
-    """
-
-    def __init__(self, work: Work, should_continue: ShouldContinue = always) -> None:
-        self._work, self._should_continue = work, should_continue
-        self._busy: dict[Any, _Worker] = {}  # by their connections
-        self._idle: list[_Worker] = []
-
-    def __len__(self) -> int:
-        return len(self._busy)
-
-    def start(self, job: Any) -> None:
-        """Hand a job to an idle process or to a new one."""
-        idle = self._idle or _prewarmed
-        worker = idle.pop() if idle else _Worker()
-        worker.start(self._work, job)
-        self._busy[worker.connection] = worker
-
-    def events(self) -> list[Event]:
-        """Return what happens next."""
-        ready = wait(list(self._busy), timeout=1)
-        return [self._received(self._busy[connection]) for connection in ready] or [Tick()]
-
-    def _received(self, worker: "_Worker") -> Event:
-        event = worker.receive(self._should_continue)
-        if not isinstance(event, Message):
-            del self._busy[worker.connection]
-            if worker.is_spent():
-                worker.end()
-            else:
-                self._idle.append(worker)
-        return event
-
-    def stop(self) -> None:
-        """Interrupt all jobs, and wait until their processes have ended."""
-        for worker in self._busy.values():
-            worker.process.terminate()
-        for worker in [*self._busy.values(), *self._idle]:
-            worker.end()
-
-
-class _Worker:
-    """A process and its job."""
-
-    def __init__(self, module: str | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, module), daemon=True)
-        self.process.start()
-        theirs.close()  # so that its end is noticed here
-        self._job: Any = None
-        self._started = 0
-
-    def is_spent(self) -> bool:
-        """Return whether another process should take its place: it has died, or done its share."""
-        return self._started >= JOBS_EACH or not self.process.is_alive()
-
-    def start(self, work: Work, job: Any) -> None:
-        """Hand it a job."""
-        self._job = job
-        self._started += 1
-        with suppress(BrokenPipeError):  # its death is noticed in receive()
-            self.connection.send((work, job))
-
-    def receive(self, should_continue: ShouldContinue) -> Event:
-        """Return what has happened to its job."""
-        try:
-            kind, content = self.connection.recv()
-        except (EOFError, ConnectionError):
-            self.process.join()
-            return Failed(self._job, f"Its process ended {_reason(self.process.exitcode)}.")
-        if kind is Message:
-            with suppress(BrokenPipeError):
-                self.connection.send(should_continue(self._job, content))
-        event: Event = kind(self._job, content)
-        return event
-
-    def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Let it end after what it does, and kill it if that takes longer than some seconds."""
-        self.connection.close()
-        self.process.join(seconds)
-        self.process.kill()
-        self.process.join()
 
 
 def _reason(exit_code: int | None) -> str:

@@ -23,8 +23,7 @@ from pyarrow import fs
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError, first_line, reason
-from pipeline.execution.executors import Executor, FileRef
-from pipeline.execution.worker_pool import Failed, Finished, Rescheduled, Send
+from pipeline.execution.worker_pool import Executor, Failed, FileRef, Finished, Rescheduled, Send
 from pipeline.progress import Reporter
 from pipeline.serving import answers, known
 from pipeline.serving.answers import ABOUT, Reader, printable

@@ -19,9 +19,8 @@ from pipeline.settings import expanded
 from pipeline.stages.runs import is_interrupted
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training.checkpoints import LocalCheckpoints
+from pipeline.training.checkpoints import LocalCheckpoints, RemoteCheckpoints
 from pipeline.training.locks import LockedError, RunLocks
-from pipeline.training.remote_checkpoints import RemoteCheckpoints
 
 ERROR = "Its process was killed; `pipeline clean` ended the run."
 

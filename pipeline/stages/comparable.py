@@ -8,8 +8,8 @@ from pipeline.comparison.grouping import Group
 from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.execution import comparison_run, executors, groups, scheduler
-from pipeline.execution.executors import Executor
+from pipeline.execution import comparison_run, executors
+from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, promotion
@@ -62,17 +62,16 @@ def trained(
         TrainingError: a run failed; the others are done and reported.
     """
     count = count or executor.default_workers(len(trainings))
-    jobs = scheduler.planned(trainings, data, parent=parent, cores=executor.cores(count))
-    outcome = scheduler.train_all(jobs, data, reporter, count=count, executor=executor)
+    outcome = executors.train_all(trainings, data, reporter, parent=parent, count=count, executor=executor)
     failures = {job.name: reason for job, reason in outcome.failures.items()}
     by_run = {done.run_id: job for job, done in outcome.done.items()}
     finished: list[Group] = []
     if by_run:
         selected = selection.of_runs(list(by_run), parent=parent, failures=failures)
         finished = selected.groups
-        groups.make(parent, data, finished, by_run, outcome.failures)
+        comparison_run.make_groups(parent, data, finished, by_run, outcome.failures)
         report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TrainingError(f"{len(failures)} of {len(jobs)} trainings failed. {reasons}")
+        raise TrainingError(f"{len(failures)} of {len(trainings)} trainings failed. {reasons}")
     return finished

@@ -3,12 +3,11 @@
     <data_dir>/checkpoints/<name>/.lock    held while a process works on the run
     <data_dir>/.checkpoints.lock           held while a process looks for an existing run and opens one
 
-The operating system releases a lock however its process ends. On a cluster there are no file locks: Ray knows who is
-alive.
+The operating system releases a lock however its process ends. On a cluster there are no file locks: Ray knows which
+processes are alive.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -29,9 +28,8 @@ class RunLocks:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
-    @contextmanager
-    def hold(self, name: str) -> Iterator[None]:
-        """Hold the lock of a run.
+    def hold(self, name: str) -> AbstractContextManager[object]:
+        """Acquire the lock of a run, and return a context that releases it.
 
         Raises:
             DataError: the lock cannot be written.
@@ -39,28 +37,21 @@ class RunLocks:
         """
         path = folder_of(self._data_dir, name) / LOCK
         try:
-            lock = self._acquired(path, timeout=0)
+            return self._acquired(path, timeout=0)
         except Timeout:
             raise LockedError(
                 f"resume: expected an interrupted run, but another process is training it, in {path.parent}."
             ) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Wait until no other process looks for existing runs, and keep them waiting: two would both find none.
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Wait until no other process looks for existing runs, and return a context that keeps them waiting.
+
+        Otherwise two processes would both find none.
 
         Raises:
             DataError: the lock cannot be written.
         """
-        lock = self._acquired(self._data_dir / f".checkpoints{LOCK}", timeout=-1)
-        try:
-            yield
-        finally:
-            lock.release()
+        return self._acquired(self._data_dir / f".checkpoints{LOCK}", timeout=-1)
 
     def is_held(self, name: str) -> bool:
         """Return whether a process of this machine works on the run."""
@@ -74,11 +65,10 @@ class RunLocks:
         """Return whether the run was begun on this machine, with this folder of data, and has not finished."""
         return folder_of(self._data_dir, name).is_dir()
 
-    def _acquired(self, path: Path, *, timeout: float) -> FileLock:
+    def _acquired(self, path: Path, *, timeout: float) -> AbstractContextManager[object]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
-            lock.acquire(timeout=timeout)
+            return FileLock(path).acquire(timeout=timeout)
         except Timeout:  # an OSError, too, but not a fault of the folder
             raise
         except OSError as error:
@@ -86,4 +76,3 @@ class RunLocks:
                 f"data_dir: expected a folder to write to, received {self._data_dir}: {reason(error)}. "
                 "Make it writable, or choose another data_dir."
             ) from None
-        return lock

@@ -5,7 +5,7 @@ A training is known by its fingerprint (``fingerprints.py``), which is a tag of 
 
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -94,19 +94,41 @@ def check_resumable(run: TrackedRun, data_dir: Path) -> None:
         )
 
 
-def checkpoint_and_tags(
-    kind: str, fingerprint: str, data: DataSet, *, resume: TrackedRun | None, remote: bool
-) -> tuple[str, dict[str, str]]:
-    """Return the name of a run's checkpoint, by which it is locked, and the tags by which a new run is found again."""
-    if resume:
-        return resume.checkpoint, {}
-    name = uuid.uuid4().hex
-    return name, schema.of_kind(kind) | {
+@contextmanager
+def open_run(
+    kind: str,
+    name: str,
+    fingerprint: str,
+    data: DataSet,
+    *,
+    data_dir: Path,
+    resume: TrackedRun | None,
+    remote: bool,
+    parent: str | None = None,
+) -> Iterator[TrackedRun]:
+    """Open a run that can be resumed, and lock it; remove its checkpoint when it has finished.
+
+    Args:
+        kind: of run, from :mod:`pipeline.tracking.schema`.
+        name: of a new run.
+        fingerprint: by which it is found again.
+        data: what is trained on.
+        data_dir: the folder of checkpoints and locks.
+        resume: the run to resume; None: a new one.
+        remote: whether its processes share no disk: no lock, and the checkpoint is an artifact of the run.
+        parent: the id of a new run's parent.
+    """
+    checkpoint = resume.checkpoint if resume else uuid.uuid4().hex
+    tags = schema.of_kind(kind) | {
         schema.FINGERPRINT: fingerprint,
-        schema.CHECKPOINT: schema.ON_SERVER if remote else name,
+        schema.CHECKPOINT: schema.ON_SERVER if remote else checkpoint,
         schema.DATASET: data.name,
         schema.DATASET_DIGEST: data.digest,
     }
+    with nullcontext() if remote else RunLocks(data_dir).hold(checkpoint):
+        with lifecycle.open_run(name, {} if resume else tags, parent=parent, resume=resume) as run:
+            yield run
+        open_store(data_dir, remote=run.has_remote_checkpoint).remove(run.checkpoint)
 
 
 def find_earlier(

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from pipeline.tracking import lifecycle, models, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, fingerprints, naming, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
-from pipeline.training.locks import RunLocks
 
 ShouldContinue = Callable[[EpochRecord], bool]
 """Is given each epoch, and returns whether to train another."""
@@ -36,13 +35,11 @@ class OpenRun:
         run: as it was when it was opened.
         settings: its parameters.
         data: what it trains on.
-        checkpoints: the store of its checkpoint.
     """
 
     run: TrackedRun
     settings: Settings
     data: DataSet
-    checkpoints: CheckpointStore
 
     @property
     def run_id(self) -> str:
@@ -74,22 +71,19 @@ def open_run(
         cores: it may use; by default all.
         force: train even if the network does not fit into the memory.
         tested: whether the test images are an input of the run.
-        remote: whether this is a node of a cluster: no lock, and the checkpoint is an artifact of the run.
+        remote: whether this is a node of a cluster, see :func:`pipeline.training.resuming.open_run`.
     """
     if not force:
         memory.check(settings, data)
-    fingerprint = fingerprints.of(settings, data)
-    checkpoint, tags = resuming.checkpoint_and_tags(schema.TRAINING, fingerprint, data, resume=resume, remote=remote)
-    name = name or naming.training(settings, data.name)
-    with nullcontext() if remote else RunLocks(settings.data_dir).hold(checkpoint):
-        with lifecycle.open_run(name, tags, parent=parent, resume=resume) as run:
-            checkpoints = open_store(settings.data_dir, remote=run.has_remote_checkpoint)
-            store.log_parameters(run, fingerprints.parameters(settings, data))
-            store.log_tags(run.run_id, {schema.CORES: str(min(cores or usable_cores(), settings.shards))})
-            lifecycle.log_origin(run, data, gpus=startup.gpus(), tested=tested)
-            _log_cell(run.run_id, settings.cell)
-            yield OpenRun(run=run, settings=settings, data=data, checkpoints=checkpoints)
-        checkpoints.remove(run.checkpoint)
+    name, own = name or naming.training(settings, data.name), fingerprints.of(settings, data)
+    with resuming.open_run(
+        schema.TRAINING, name, own, data, data_dir=settings.data_dir, resume=resume, remote=remote, parent=parent
+    ) as run:
+        store.log_parameters(run, fingerprints.parameters(settings, data))
+        store.log_tags(run.run_id, {schema.CORES: str(min(cores or usable_cores(), settings.shards))})
+        lifecycle.log_origin(run, data, gpus=startup.gpus(), tested=tested)
+        _log_cell(run.run_id, settings.cell)
+        yield OpenRun(run=run, settings=settings, data=data)
 
 
 def _log_cell(run_id: str, cell: str) -> None:
@@ -125,7 +119,6 @@ def train(opened: OpenRun, reporter: Reporter, should_continue: ShouldContinue =
         return True
     fit = Fit(Trainer.of(opened.settings, opened.data))
     store.log_missing_metrics(opened.run, {schema.PARAMETERS: fit.trainer.model.count_params()})
-    _restore(opened, fit, reporter)
     is_pruned = not _train_epochs(opened, fit, reporter, should_continue)
     _log_history(opened, fit)
     best = records.kept(fit.history)
@@ -148,9 +141,9 @@ def train(opened: OpenRun, reporter: Reporter, should_continue: ShouldContinue =
     return True
 
 
-def _restore(opened: OpenRun, fit: Fit, reporter: Reporter) -> None:
+def _restore(opened: OpenRun, checkpoints: CheckpointStore, fit: Fit, reporter: Reporter) -> None:
     """Restore the last checkpoint, if there is one, and log the epochs that the run does not have."""
-    if snapshot := opened.checkpoints.load(opened.run.checkpoint):
+    if snapshot := checkpoints.load(opened.run.checkpoint):
         fit.restore(snapshot)
         store.log_missing_epochs(opened.run_id, fit.history)
         epochs = opened.settings.epochs
@@ -159,16 +152,18 @@ def _restore(opened: OpenRun, fit: Fit, reporter: Reporter) -> None:
 
 def _train_epochs(opened: OpenRun, fit: Fit, reporter: Reporter, should_continue: ShouldContinue) -> bool:
     """Train the epochs that are left; return False if ``should_continue`` ended it."""
+    run, epochs = opened.run, opened.settings.epochs
+    checkpoints = open_store(opened.settings.data_dir, remote=run.has_remote_checkpoint)
+    _restore(opened, checkpoints, fit, reporter)
     if fit.history and not should_continue(fit.history[-1]):  # interrupted between the answer and the end
         return False
-    epochs, patience = opened.settings.epochs, opened.settings.patience
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, epochs, done, total)
 
-    for record in fit.epochs(epochs, on_batches, patience=patience):
-        opened.checkpoints.save(opened.run.checkpoint, fit.snapshot())  # first: what is logged is never logged again
-        store.log_epoch(opened.run_id, record)
+    for record in fit.epochs(epochs, on_batches, patience=opened.settings.patience):
+        checkpoints.save(run.checkpoint, fit.snapshot())  # first: what is logged is never logged again
+        store.log_epoch(run.run_id, record)
         reporter.epoch(record, epochs)
         if not should_continue(record):
             return False

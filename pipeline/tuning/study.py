@@ -20,10 +20,9 @@ from optuna.trial import TrialState
 from pipeline import records
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
-from pipeline.execution import job, scheduler, worker_pool
-from pipeline.execution.executors import Executor
+from pipeline.execution import executors, job, worker_pool
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.progress_board import ProgressBoard
+from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.records import EpochRecord
 from pipeline.tracking import schema, store
@@ -152,10 +151,9 @@ class Study:
 
     def run(self, reporter: Reporter, *, workers: int) -> None:
         """Run the trials that are left, so many in parallel."""
-        scheduler.run_jobs(
+        executors.run_jobs(
             self._todo(self._executor.cores(workers)),
             self._data,
-            ProgressBoard((), workers),
             reporter,
             self._take,
             count=workers,

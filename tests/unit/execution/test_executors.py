@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.execution import executors
-from pipeline.execution.executors import LocalExecutor
+from pipeline.execution.worker_pool import Executor
 from tests.integration.conftest import free_port
 
 
@@ -16,7 +16,7 @@ def refused(on: str, kind: type[PipelineError]) -> str:
 
 def test_local_is_this_machine() -> None:
     with executors.open_executor("local") as executor:
-        assert isinstance(executor, LocalExecutor)
+        assert isinstance(executor, Executor)
 
 
 def test_of_anything_else_is_said_what_there_is() -> None:

@@ -10,9 +10,9 @@ import pytest
 from pipeline import custom_cells
 from pipeline.data import processed
 from pipeline.errors import TrainingError
-from pipeline.execution import job, scheduler, worker_pool
-from pipeline.execution.executors import LocalExecutor
+from pipeline.execution import executors, job, worker_pool
 from pipeline.execution.job import Job
+from pipeline.execution.worker_pool import Event, Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages.data import download, preprocess
@@ -30,7 +30,7 @@ def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
     settings = Settings.of({"dataset": "digits", "data_dir": tmp_path, "cell": "edited_cells:Cell"})
     download(settings, Reporter())
     preprocess(settings, Reporter())
-    (planned,) = scheduler.planned([settings], processed.find(settings), parent="p", cores=1)
+    planned = Job.of(settings, processed.find(settings), name="n", parent="p", cores=1)
     file.write_text("class Cell: units = 1")
     custom_cells.source.cache_clear()  # as in another process
 
@@ -51,52 +51,54 @@ def test_the_longest_training_begins_first() -> None:
         Job(settings=Settings.of(each), name=str(n), parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
         for n, each in enumerate(settings)
     ]
-    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=scheduler._size, reverse=True)]
+    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=executors._size, reverse=True)]
+
+
+def planned_job(name: str = "n") -> Job:
+    return Job(settings=Settings(), name=name, parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
 
 
 def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own process may have died."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
-    failed = Job(settings=Settings(), name="n", parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
     run_id = new_run("gru-s1")
 
-    class Executor(LocalExecutor):
-        def train(
-            self, jobs: Iterable[Job], data: Any, *, count: int, should_continue: Any
-        ) -> Generator[worker_pool.Event]:
+    class Failing(Executor):
+        def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
             for each in jobs:
                 yield worker_pool.Started(each)
                 yield worker_pool.Message(each, job.Opened(run_id=run_id, state="trains"))
                 yield worker_pool.Failed(each, "the reason")
 
     nothing: Any = None
-    outcome = scheduler.train_all([failed], nothing, Reporter(), count=1, executor=Executor())
+    executors.run_jobs([planned_job()], nothing, Reporter(), nothing_else, count=1, executor=Failing())
 
     run = store.get_run(run_id)
-    assert {failed: "the reason"} == outcome.failures
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
+
+
+def nothing_else(event: Event) -> None:
+    pass
 
 
 def test_of_two_jobs_that_do_the_same_training_one_waits_until_the_other_has_finished() -> None:
     """A search may try the same parameters twice at a time; on a cluster no file is locked."""
-    first, second = (
-        Job(settings=Settings(), name=n, parent="p", dataset="d", digest="0", fingerprint="f", cores=1) for n in "ab"
-    )
+    first, second = planned_job("a"), planned_job("b")
     answers: list[bool] = []
 
-    class Executor(LocalExecutor):
-        def train(
-            self, jobs: Iterable[Job], data: Any, *, count: int, should_continue: Any
-        ) -> Generator[worker_pool.Event]:
+    class Asking(Executor):
+        def run(
+            self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = worker_pool.always
+        ) -> Generator[Event]:
             for each in jobs:
                 yield worker_pool.Started(each)
-            answers.extend(should_continue(each, job.LOOKS) for each in (first, second, first))
+            answers.extend(answer(each, job.LOOKS) for each in (first, second, first))
             yield worker_pool.Finished(first, job.Done(run_id="r"))
-            answers.append(should_continue(second, job.LOOKS))
+            answers.append(answer(second, job.LOOKS))
             yield worker_pool.Finished(second, job.Done(run_id="r"))
 
     nothing: Any = None
-    scheduler.train_all([first, second], nothing, Reporter(), count=2, executor=Executor())
+    executors.run_jobs([first, second], nothing, Reporter(), nothing_else, count=2, executor=Asking())
 
     assert [True, False, True, True] == answers

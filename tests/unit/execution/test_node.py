@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.execution import node
+from tests import ray_fixtures  # noqa: F401 - before ray, which reads the environment when it is imported
+
+from pipeline.execution import ray_node as node  # isort: skip
 from pipeline.tracking import connection
 
 DIGEST = "0" * 64

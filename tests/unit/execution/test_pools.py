@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -17,29 +17,19 @@ from pipeline.errors import DataError, UsageError
 from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import (
     Event,
+    Executor,
     Failed,
     Finished,
     Message,
-    Pool,
     Rescheduled,
     Scheduled,
     Send,
-    ShouldContinue,
     Started,
     Tick,
-    Work,
-    WorkerPool,
-    run_in,
 )
 
 Job = tuple[str, Any]
 of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
-
-
-class Make(Protocol):
-    """Makes a pool: of processes, or on a cluster."""
-
-    def __call__(self, work: Work, should_continue: ShouldContinue = worker_pool.always) -> Pool: ...
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +45,18 @@ def nodes() -> Iterator[Any]:
 
 
 @pytest.fixture(params=["processes", "ray"])
-def make(request: pytest.FixtureRequest) -> Make:
-    """Return what makes the pool of a test: each is done with both."""
+def executor(request: pytest.FixtureRequest) -> Executor:
+    """Return the executor of a test: each is done with both."""
     if request.param == "processes":
-        return WorkerPool
+        return Executor()
     request.getfixturevalue("nodes")
-    return on_ray
+    return on_ray()
 
 
-def on_ray(work: Work, should_continue: ShouldContinue = worker_pool.always, cores: int = 1) -> Pool:
-    from pipeline.execution import ray_pool
+def on_ray() -> Executor:
+    from pipeline.execution.ray_executor import RayExecutor
 
-    return ray_pool.RayPool(work, should_continue, ray_pool.start_mailbox(), cores=cores)
+    return RayExecutor()
 
 
 def work(job: Job, send: Send) -> object:  # noqa: PLR0911 - one per kind of job
@@ -83,6 +73,8 @@ def work(job: Job, send: Send) -> object:  # noqa: PLR0911 - one per kind of job
         raise ZeroDivisionError(value)
     if what == "die":
         os._exit(value)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if what == "who":
         return os.getpid()
     if what == "has":
@@ -111,16 +103,16 @@ def wait_until(holds: Any) -> bool:
     return bool(holds())
 
 
-def happened(pool: Pool, jobs: Iterable[Job], count: int = 1) -> list[Event]:
+def happened(executor: Executor, jobs: Iterable[Job], count: int = 1) -> list[Event]:
     """Return the events that do not depend on where the jobs run."""
-    return [event for event in run_in(pool, jobs, count=count) if not isinstance(event, Tick | Scheduled)]
+    return [event for event in executor.run(work, jobs, count=count) if not isinstance(event, Tick | Scheduled)]
 
 
 def results(events: Iterable[Event]) -> list[Any]:
     return [event.result for event in events if isinstance(event, Finished)]
 
 
-def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(make: Make) -> None:
+def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(executor: Executor) -> None:
     """A search asks for its next trial when it knows what the last one gave."""
     known: list[Event] = []
 
@@ -128,7 +120,7 @@ def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(make
         yield ("square", 3)
         yield ("square", results(known)[-1])
 
-    for event in run_in(make(work), jobs(), count=1):
+    for event in executor.run(work, jobs(), count=1):
         if not isinstance(event, Tick | Scheduled):
             known.append(event)
 
@@ -142,12 +134,12 @@ def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(make
     ] == known
 
 
-def test_as_many_run_at_a_time_as_asked_for(make: Make, tmp_path: Path) -> None:
-    assert [True, True] == results(happened(make(work), [("meet", tmp_path), ("meet", tmp_path)], 2))
+def test_as_many_run_at_a_time_as_asked_for(executor: Executor, tmp_path: Path) -> None:
+    assert [True, True] == results(happened(executor, [("meet", tmp_path), ("meet", tmp_path)], 2))
 
 
-def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(make: Make) -> None:
-    events = happened(make(work), [("fail", "no such file"), ("bug", "1 / 0"), ("die", 3), ("square", 5)])
+def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(executor: Executor) -> None:
+    events = happened(executor, [("fail", "no such file"), ("bug", "1 / 0"), ("die", 3), ("square", 5)])
 
     failed = [event for event in events if isinstance(event, Failed)]
     assert Failed(("fail", "no such file"), "no such file") == failed[0]
@@ -158,9 +150,9 @@ def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(make: 
     assert [25] == results(events)
 
 
-def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(make: Make, tmp_path: Path) -> None:
+def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(executor: Executor, tmp_path: Path) -> None:
     jobs = [("wait", tmp_path / name) for name in "abc"]  # on the cluster there is room for two
-    with closing(run_in(make(work), jobs, count=3)) as events:
+    with closing(executor.run(work, jobs, count=3)) as events:
         spoken: set[Job] = set()
         while len(spoken) < 2:
             event = next(events)
@@ -169,10 +161,10 @@ def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(make: Make
     assert {"tidied up"} == {path.read_text() for _, path in spoken}
 
 
-def test_a_job_learns_whether_it_should_continue(make: Make) -> None:
-    pool = make(work, lambda job, message: bool(message < 3))
+def test_a_job_learns_whether_it_should_continue(executor: Executor) -> None:
+    events = executor.run(work, [("count", 9)], count=1, answer=lambda job, message: bool(message < 3))
 
-    assert [3] == results(happened(pool, [("count", 9)]))
+    assert [3] == results(events)
 
 
 # --- processes of this machine --------------------------------------------------------------------------------------
@@ -181,7 +173,7 @@ def test_a_job_learns_whether_it_should_continue(make: Make) -> None:
 def test_prewarmed_processes_take_the_jobs_and_the_others_end() -> None:
     with worker_pool.prewarm(2, "wave"):
         prewarmed = {process.pid for process in multiprocessing.active_children()}
-        doer, has_wave = results(happened(WorkerPool(work), [("who", 0), ("has", "wave")]))
+        doer, has_wave = results(happened(Executor(), [("who", 0), ("has", "wave")]))
 
     assert 2 == len(prewarmed)
     assert doer in prewarmed
@@ -191,17 +183,14 @@ def test_prewarmed_processes_take_the_jobs_and_the_others_end() -> None:
 
 @of_posix
 def test_a_process_that_is_killed_says_by_what() -> None:
-    assert Failed(("kill", 0), "Its process ended by SIGKILL.") in happened(WorkerPool(killed), [("kill", 0)])
+    assert Failed(("kill", 0), "Its process ended by SIGKILL.") in happened(Executor(), [("kill", 0)])
 
 
-def killed(job: Job, send: Send) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "JOBS_EACH", 2)
+    doers = results(happened(Executor(), [("who", 0)] * 3))
 
-
-def test_a_process_is_replaced_after_its_share_of_jobs() -> None:
-    doers = results(happened(WorkerPool(work), [("who", 0)] * (worker_pool.JOBS_EACH + 2)))
-
-    assert [worker_pool.JOBS_EACH, 2] == [doers.count(doer) for doer in dict.fromkeys(doers)]
+    assert [2, 1] == [doers.count(doer) for doer in dict.fromkeys(doers)]
 
 
 @pytest.mark.parametrize(
@@ -219,65 +208,47 @@ def test_as_many_run_at_a_time_as_cores_memory_and_trainings_allow(
 # --- a cluster ------------------------------------------------------------------------------------------------------
 
 
-def test_a_message_of_a_replaced_attempt_ends_its_process(nodes: Any) -> None:
-    """Its node was given up, but lives: it must not write on the run any more."""
-    import ray
-
-    from pipeline.execution import ray_pool
-
-    mailbox = ray_pool.start_mailbox()
-    pool = ray_pool.RayPool(work, worker_pool.always, mailbox)
-    late = mailbox.ask.remote("a token that the driver no longer knows", Message, "late")
-
-    assert [Tick()] == pool.events()
-    assert ray_pool.FENCED == ray.get(late)
-
-
 def test_a_second_command_in_the_same_experiment_is_refused_while_the_first_one_lives(
     nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ray
-
     from pipeline.execution import ray_executor
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
-    mailbox = ray_executor._mailbox(tracks=True)
+    claims = [ray_executor.claim()]
     with pytest.raises(UsageError, match="no other command that trains on this cluster in experiment first, found one"):
-        ray_executor._mailbox(tracks=True)
+        ray_executor.claim()
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "second")
-    ray_executor._mailbox(tracks=True)
-    ray.kill(mailbox)
+    claims.append(ray_executor.claim())
 
 
 def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, tmp_path: Path) -> None:
-    from pipeline.execution import node, ray_executor
+    from pipeline.execution import ray_executor, ray_node
 
     other = tmp_path / "keras-3.0.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
     third = nodes.add(PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
     with pytest.raises(UsageError, match=r"^Node \S+ \(127.0.0.2, \w{8}\): .* received keras 3\.0\.0 \(there 3\.\d+"):
-        ray_executor._on_every_node(node.check_versions, node.versions())
+        ray_executor._on_every_node(ray_node.check_versions, ray_node.versions())
     nodes.kill(third)
 
     # The loss is noticed after some seconds: until then it counts as living, and is left out.
-    assert 2 == ray_executor._on_every_node(node.check_versions, node.versions())
+    ray_executor._on_every_node(ray_node.check_versions, ray_node.versions())
 
 
 def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.execution import ray_executor, ray_pool
+    from pipeline.execution import ray_executor
 
-    monkeypatch.setattr(ray_pool, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
+    monkeypatch.setattr(ray_executor, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
 
     with pytest.raises(UsageError, match="expected a Ray cluster with a node that has a core to give, received 1"):
         ray_executor._check_cores()
 
 
 def test_a_job_whose_node_is_killed_starts_again_elsewhere(nodes: Any, tmp_path: Path) -> None:
-    """It claims no more cores than a node has that is left."""
     flag = tmp_path / "flag"
     happened, places = [], []
-    for event in run_in(on_ray(work, cores=8), [("until", flag), ("until", flag), ("square", 7)], count=2):
+    for event in on_ray().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2):
         happened.append(type(event))
         if isinstance(event, Scheduled):
             places.append(event.machine)

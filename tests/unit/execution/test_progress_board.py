@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from pipeline.cli.terminal import cells
+from pipeline.execution.executors import ProgressBoard
 from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.progress_board import ProgressBoard
 from pipeline.execution.worker_pool import Failed, Finished, Message, Rescheduled, Scheduled, Started
 from pipeline.progress import Progress
 from pipeline.records import EpochRecord

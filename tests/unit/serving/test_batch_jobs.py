@@ -16,8 +16,7 @@ from pyarrow import fs
 
 from pipeline.errors import DataError, UsageError
 from pipeline.execution import worker_pool
-from pipeline.execution.executors import LocalExecutor, LocalFile
-from pipeline.execution.worker_pool import Event, Failed, Finished, Started
+from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, ShouldContinue, Started
 from pipeline.progress import Reporter
 from pipeline.serving import batch_jobs
 from pipeline.serving.batch_jobs import Answering, Outcome
@@ -25,10 +24,12 @@ from pipeline.serving.image_files import ImageFiles
 from tests.unit.serving.test_answers import CLASSIFIER
 
 
-class InTurn(LocalExecutor):
+class InTurn(Executor):
     """An executor that does jobs in this process."""
 
-    def run(self, work: Any, jobs: Iterable[Any], *, count: int) -> Generator[Event]:
+    def run(
+        self, work: Any, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
+    ) -> Generator[Event]:
         for job in jobs:
             yield Started(job)
             kind, content = worker_pool.outcome(work, job, lambda message: True)
@@ -59,7 +60,7 @@ def save(path: Path, brightness: list[int]) -> str:
     return str(path)
 
 
-WORK = Answering(model=LocalFile(Path("model")), digest="abc")
+WORK = Answering(model=FileRef(Path("model")), digest="abc")
 
 
 def answer(files: list[str], folder: Path, work: Answering = WORK) -> Outcome:
@@ -148,7 +149,7 @@ def test_files_of_one_name_are_refused(files: list[str], folder: Path, tmp_path:
 
 
 def test_from_another_machine_the_answers_come_back(files: list[str], folder: Path, tmp_path: Path) -> None:
-    class Copy(LocalFile):
+    class Copy(FileRef):
         """A copy of a file, as on a machine with a disk of its own."""
 
         is_remote = True

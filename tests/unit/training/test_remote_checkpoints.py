@@ -11,7 +11,7 @@ from pipeline.progress import Reporter
 from pipeline.records import Snapshot
 from pipeline.stages.clean import clean
 from pipeline.tracking import lifecycle, schema, store
-from pipeline.training.remote_checkpoints import RemoteCheckpoints
+from pipeline.training.checkpoints import RemoteCheckpoints
 from pipeline.training.resuming import RunState, find_run
 from tests.runs import new_run
 from tests.unit.training.test_checkpoints import RECORD, checkpoint

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -9,9 +10,8 @@ import pytest
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import worker_pool
-from pipeline.execution.executors import LocalExecutor
-from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.worker_pool import Event, ShouldContinue
+from pipeline.execution.job import Done, Opened
+from pipeline.execution.worker_pool import Event, Executor, ShouldContinue, Work
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space
@@ -23,15 +23,15 @@ from tests.unit.training.test_checkpoints import RECORD
 SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"])
 
 
-class Pretended(LocalExecutor):
+class Pretended(Executor):
     """Every training ends well at once, but those of trials with these numbers, which fail."""
 
     def __init__(self, *failing: int) -> None:
         self._failing = failing
         self.begun: list[str] = []
 
-    def train(
-        self, jobs: Iterable[Job], data: DataSet, *, count: int, should_continue: ShouldContinue
+    def run(
+        self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
     ) -> Generator[Event]:
         for job in jobs:
             self.begun.append(job.name)
