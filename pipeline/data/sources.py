@@ -35,8 +35,6 @@ def obtain(settings: DataSettings, reporter: Reporter) -> tuple[dict[str, RawFil
     if is_address(settings.source):
         return fetch_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
     source, dataset = Path(settings.key), _chosen(settings)
-    if not source.exists():
-        raise DataError(f"source: expected {formats.EXPECTED}; received {source}, which does not exist.")
     if formats.recognise(source, dataset):
         columns, image_size = settings.columns or None, settings.image_size or None
         return formats.read(source, dataset=dataset, columns=columns, image_size=image_size), settings.key
@@ -47,10 +45,12 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
     """Return the digest of each file that is read from a folder or file, by its name.
 
     Raises:
-        DataError: one is missing.
+        DataError: the source or one of its files is missing.
         OSError: one cannot be read.
     """
     source = Path(settings.key)
+    if not source.exists():
+        raise DataError(f"source: {source} does not exist. Expected {formats.EXPECTED}, or four IDX files.")
     files = formats.files_of(source, _chosen(settings)) or [file for files in _find(source).values() for file in files]
     return {str(file.relative_to(source.parent)): digests.of_file(file) for file in files}
 

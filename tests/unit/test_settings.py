@@ -84,7 +84,7 @@ def test_resolved_parameters_fit_the_data() -> None:
     values = settings.resolved(dataset="custom-1234abcd", examples=100, of_kind={"steps": 8})
     assert {"dataset": "custom-1234abcd", "steps": 8, "batch_size": 100, "cell": "gru"}.items() <= values.items()
     with pytest.raises(
-        UsageError, match="batch_size: expected at most 99, the number of training examples of digits, received"
+        UsageError, match="batch_size: expected at most 99, the number of training examples of digits; received"
     ):
         settings.resolved(dataset="digits", examples=99, of_kind={})
 
@@ -160,7 +160,7 @@ def test_what_to_type_is_shown_as_the_user_types(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cell": "gru", "activation": "relu"}, "activation: expected tanh with cell gru, received relu."),
+        ({"cell": "gru", "activation": "relu"}, "activation: expected tanh with cell gru, received relu"),
         ({"cell": "rnn", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell rnn"),
         ({"cell": "a:B", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell a:B"),
         ({"cell": "a:B", "activation": "relu"}, "activation: expected tanh with cell a:B"),
