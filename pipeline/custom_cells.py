@@ -43,7 +43,7 @@ def source(cell: str) -> Source:
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(
             f"cell: expected {cell} to be in a Python file in the working directory, {Path.cwd()}, or in an installed "
-            f"package, found neither. Change to the folder of {module.replace('.', '/')}.py, or install the package."
+            f"package, found none. Change to the folder of {module.replace('.', '/')}.py, or install the package."
         )
     content = Path(spec.origin).read_bytes()
     return Source(Path(spec.origin).name, content, hashlib.sha256(content).hexdigest())

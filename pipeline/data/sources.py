@@ -17,7 +17,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, is_address, option, shown
 
 TIMEOUT = 30
-"""Seconds that a server may stay silent."""
+"""Seconds without an answer after which a server is given up."""
 
 PAUSES = (0.5, 2.0)
 """Seconds to wait before the second and the third attempt to fetch a file."""
@@ -56,7 +56,7 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
 
 
 def _chosen(settings: DataSettings) -> str | None:
-    """Return the name of the data set that is asked for, if it was given."""
+    """Return the name of the data set if it was given, else None."""
     return None if settings.dataset == DataSettings.dataset else settings.dataset
 
 
@@ -95,7 +95,7 @@ def read_folder(folder: Path) -> dict[str, RawFile]:
         first, *others = (RawFile.of(_read(path), stem=stem, name=str(path)) for path in paths)
         if any(other.sha256 != first.sha256 for other in others):
             raise DataError(
-                f"source: expected {' and '.join(map(str, paths))} to hold the same, received different contents. "
+                f"source: expected {' and '.join(map(str, paths))} to have equal content, received different contents. "
                 "Remove one of them."
             )
         files[stem] = first
@@ -119,7 +119,7 @@ def _find(folder: Path) -> dict[str, list[Path]]:
             found[stem].append(path)
     if not all(found.values()):
         names = listed(f"{path.name}/" if path.is_dir() else path.name for path in paths)
-        raise DataError(f"{expected}, found {names}. Rename the files, or take {formats.EXPECTED}.")
+        raise DataError(f"{expected}, found {names}. Rename the files, or use {formats.EXPECTED}.")
     return found
 
 
@@ -134,10 +134,10 @@ def _read(path: Path) -> bytes:
 
 
 def fetch(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
-    """Return the four files of a published data set, each from the first place that gives it, and the places' names.
+    """Return the four files of a published data set, each from the first place that has it, and the places' names.
 
     Raises:
-        DataError: no place gave them; says why each failed, and what to do.
+        DataError: no place has them; the message says why each failed and what to do.
     """
     published = CATALOGUE[name]
     files: dict[str, RawFile] = {}
@@ -152,25 +152,25 @@ def fetch(name: str, reporter: Reporter) -> tuple[dict[str, RawFile], str]:
                     received = " and ".join(file.digests)
                     raise DataError(f"{shown(str(place))}, {stem}: expected the digest {digest}, received {received}.")
                 files[stem] = file
-                # The package is not named by its path on this machine: it would be kept and logged.
+                # The path of the package on this machine would be stored and logged, so it is not used as the name.
                 givers.append(f"the {name} files of this package" if place == published.folder else str(place))
         except DataError as error:
             failures.append(str(error))
-            reporter.note(f"Source failed: {error}")
+            reporter.note(f"A source failed: {error}")
         else:
             return files, " and ".join(dict.fromkeys(givers))
     raise DataError(
-        f"dataset: expected {name} from one of its mirrors, received it from none. {' '.join(failures)} "
-        f"Two ways out: `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
+        f"dataset: expected {name} from one of its mirrors, but all failed. {' '.join(failures)} "
+        f"Try again later; `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
         f"`{option('dataset', 'digits')}` needs no network."
     )
 
 
 def fetch_address(base: str, reporter: Reporter) -> dict[str, RawFile]:
-    """Return the four files from under the address ``base``, as ``<stem>.gz`` or, where there is none, ``<stem>``.
+    """Return the four files below the address ``base``, as ``<stem>.gz`` or, if that does not exist, ``<stem>``.
 
     Raises:
-        DataError: one of them cannot be fetched either way, or is not what its name says.
+        DataError: one of them cannot be fetched under either name, or does not have the expected content.
     """
     return {stem: _fetch_either(base, stem, reporter) for stem in STEMS}
 
@@ -183,12 +183,12 @@ def _fetch_either(base: str, stem: str, reporter: Reporter) -> RawFile:
         except DataError as error:
             failures.append(str(error))
     raise DataError(
-        f"source: expected {stem}, plain or as .gz, under {shown(base)}, received neither. {' '.join(failures)}"
+        f"source: expected {stem}, plain or as .gz, at {shown(base)}, received neither. {' '.join(failures)}"
     )
 
 
 def _get(place: Path | str, stem: str, name: str, reporter: Reporter) -> RawFile:
-    """Return the file ``stem`` that is called ``name`` in a folder or under an address, with its credentials."""
+    """Return the file ``stem`` with the name ``name`` in a folder, or at an address with credentials."""
     if isinstance(place, Path):
         return RawFile.of(_read(place / name), stem=stem, name=str(place / name))
     parts = urlsplit(place)
@@ -197,7 +197,7 @@ def _get(place: Path | str, stem: str, name: str, reporter: Reporter) -> RawFile
 
 
 def download(address: str, reporter: Reporter) -> bytes:
-    """Return the file at an address, whose credentials are not shown; failures that may be temporary are tried again.
+    """Return the file at an address; retry after temporary failures, and show no credentials.
 
     Raises:
         DataError: the file cannot be fetched; the message ends with a short reason.
@@ -221,7 +221,7 @@ def download(address: str, reporter: Reporter) -> bytes:
 
 
 def _cause(error: BaseException) -> str:
-    """Return why a connection failed, in the words of the operating system: urllib3's are long and show the address."""
+    """Return why a connection failed, in the operating system's words: urllib3's text is long and shows the address."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return reason(error) if isinstance(error, OSError) else str(error)
@@ -230,7 +230,7 @@ def _cause(error: BaseException) -> str:
 class _ProgressBar:
     """Passes the progress of a download on to a reporter; pooch sets ``total`` and calls the methods."""
 
-    total = 0  # bytes; 0: the server does not say
+    total = 0  # bytes; 0: unknown
 
     def __init__(self, address: str, reporter: Reporter) -> None:
         self._address, self._reporter, self._done = shown(address), reporter, 0
@@ -242,6 +242,6 @@ class _ProgressBar:
         self._reporter.transfer(urlsplit(self._address).path.rpartition("/")[2], done, self.total or None)
 
     def reset(self) -> None:
-        """Do nothing: a reporter takes absolute numbers."""
+        """Do nothing, because a reporter takes absolute numbers."""
 
     close = reset

@@ -23,7 +23,7 @@ from pipeline.kinds.kind import Kind
 SPLITS = ("train", "validation", "test")
 
 HELD_OUT = 0.1
-"""Fraction of the training images that goes to validation where no convention says which."""
+"""Fraction of the training images for validation if there is no convention."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -35,7 +35,7 @@ class Split:
     Attributes:
         examples: images (N, H, W), uint8, or sequences (N, T, F), float32, padded with NaN at the end.
         labels: (N,), whole numbers from 0.
-        ids: the name of each example in its source, (N,); None where it has none.
+        ids: the name of each example in its source, (N,); None if there are no names.
     """
 
     examples: NDArray[Any]
@@ -48,15 +48,15 @@ class DataSet:
     """A processed data set.
 
     Args:
-        name: of a published data set, or ``custom-<digest8>``.
-        digest: of the raw data, 64 hexadecimal digits.
-        source: who gave it: an address, a folder, or ``scikit-learn``.
-        kind: of the examples.
+        name: name of a published data set, or ``custom-<digest8>``.
+        digest: digest of the raw data, 64 hexadecimal digits.
+        source: its origin: an address, a folder, or ``scikit-learn``.
+        kind: the kind of its examples.
         class_names: one per label, from 0.
-        train: what is trained on.
-        validation: what chooses among the epochs.
-        test: what is looked at last.
-        folder: where all this is kept.
+        train: training examples.
+        validation: examples that select the best epoch.
+        test: examples for the final evaluation.
+        folder: folder of the processed data.
     """
 
     name: str
@@ -76,19 +76,19 @@ class DataSet:
 
     @property
     def digest8(self) -> str:
-        """The digits of the digest that the folder carries."""
+        """The first digits of the digest, as in the name of the folder."""
         return self.digest[: digests.SHORT]
 
 
 def validate(contents: Contents, *, known_classes: int | None = None) -> None:
-    """Check that the content of four IDX files makes up a data set that can be split and learned.
+    """Check that the content of four IDX files can be split and learned.
 
     Args:
-        contents: with images.
-        known_classes: the number of classes, where the data set is a known one.
+        contents: the content, with images.
+        known_classes: the number of classes, if the data set is a known one.
 
     Raises:
-        DataError: counts or sizes that do not agree, too few images or classes, a label out of range.
+        DataError: counts or sizes do not agree, there are too few images or classes, or a label is out of range.
     """
     parts = {
         name: RawPart(source=stem, examples=part.examples, labels=part.labels, ids=np.arange(len(part.labels)))
@@ -104,15 +104,15 @@ def validate(contents: Contents, *, known_classes: int | None = None) -> None:
 
 
 def hold_out(labels: NDArray[Any], *, first: int | None = None) -> tuple[Indices, Indices]:
-    """Return which training examples are trained on and which are held out for validation: indices into ``labels``.
+    """Return the indices into ``labels`` of the examples for training and of those held out for validation.
 
-    Without a convention, a tenth is drawn with a fixed seed, in proportion to the classes; if there are more classes
-    than that, as many examples as there are classes. The only example of a class is trained on.
+    Without a convention, a tenth is drawn with a fixed seed, in proportion to the classes, but at least as many
+    examples as there are classes. If a class has only one example, that example is used for training.
 
     Args:
-        labels: of all training examples (N,), at least 2.
-        first: the convention of a known data set, to hold out its first so many; None, or not fewer than there are:
-            there is no convention.
+        labels: labels of all training examples (N,), at least 2.
+        first: number of first examples that are held out by the convention of a known data set. None, or a number that
+            leaves no training examples, means that there is no convention.
     """
     everything = np.arange(len(labels))
     if first is not None and first < len(labels):
@@ -132,7 +132,7 @@ def hold_out(labels: NDArray[Any], *, first: int | None = None) -> tuple[Indices
 
 
 def remarks(data: DataSet) -> list[str]:
-    """Return a sentence for each way in which some classes are too small to be learned or judged."""
+    """Return a sentence for each way in which some classes are too small to be learned or evaluated."""
     train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
     several, one, many = train + validation > 1, data.kind.one, data.kind.name
     cases = {

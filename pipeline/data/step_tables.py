@@ -17,7 +17,7 @@ PARQUET = b"PAR1"
 """First bytes of a Parquet file."""
 
 MISSING = ("", "?", "NA", "NaN", "nan", "null")
-"""What a CSV file may hold in place of a number."""
+"""Texts that stand for a missing number in a CSV file."""
 
 ROW_NUMBERS = ("Unnamed: 0", "__index_level_0__")
 """Names of the column of row numbers that pandas writes; it is not a feature."""
@@ -37,10 +37,10 @@ def is_parquet(path: Path) -> bool:
 
 
 def find(folder: Path) -> dict[str, list[Path]]:
-    """Return the tables ``train.*`` and perhaps ``test.*`` in a folder, by part; there may be none.
+    """Return the tables ``train.*`` and, if it exists, ``test.*`` in a folder, by part; there may be none.
 
     Raises:
-        DataError: a part is there twice, or there is only a test part.
+        DataError: a part exists twice, or there is only a test part.
     """
     paths = [path for path in sorted(folder.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
     found = {path.stem: [path] for path in paths}
@@ -56,12 +56,12 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
     """Return the names of the features, the parts, and notes.
 
     Args:
-        files: of each part.
+        files: the file of each part.
         columns: names of the columns that are not features, such as ``id=gesture,time=ms,label=class``.
 
     Raises:
         DataError: a file is damaged, lacks a column or a value, or has an id with two labels.
-        UsageError: ``columns`` is not such a list.
+        UsageError: ``columns`` is not a list of this form.
     """
     names = column_names(columns)
     tables = {part: _read_table(path, names) for part, path in files.items()}
@@ -95,17 +95,17 @@ def column_names(columns: str | None) -> dict[str, str]:
 
 
 def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
-    """Return a file as a table in which ids and labels are texts, and none of them, nor any time, is missing."""
+    """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing."""
     import pandas as pd
 
     texts = [names["id"], names["label"]]
     try:
         if is_parquet(path):
             table = pd.read_parquet(path).reset_index(drop=True)
-        else:  # a label such as NA or None is a text like any other
+        else:  # a label such as NA or None is ordinary text
             types = dict.fromkeys(texts, "str")
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
-    except (OSError, ValueError) as error:  # of pyarrow's errors and pandas's, too
+    except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
         raise DataError(f"{path}: expected a whole Parquet or CSV file, received: {str(error).strip()}.") from None
     needed = texts if names["time"] == "time" else [*texts, names["time"]]
     if not set(needed) <= set(table):

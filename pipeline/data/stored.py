@@ -26,20 +26,20 @@ class Stored(BaseModel):
     """A folder of data; all but ``folder`` is in its manifest.
 
     Attributes:
-        folder: where it is.
-        name: of a known data set, or ``custom-<digest8>``.
-        digest: of the raw data, 64 hexadecimal digits.
+        folder: the folder.
+        name: name of a known data set, or ``custom-<digest8>``.
+        digest: digest of the raw data, 64 hexadecimal digits.
         code: digest of the code that wrote the folder.
-        source: what was asked for, as ``DataSettings.request`` gives it.
-        origin: where the data was obtained: a folder, a mirror's or another address, or ``scikit-learn``.
-        inputs: if that is a folder: the digests of the files in it, by name.
-        obtained: when.
-        kind: of processed data, the name of the kind of examples.
-        features: of sequences, the name of each number of a step.
-        example: of processed data, what restores the record of the kind.
-        class_names: one per label from 0; () where the raw data does not name them.
-        notes: of raw data, sentences of its reader for the user.
-        files: the digest of each file, by name.
+        source: the requested data, see ``DataSettings.request``.
+        origin: where the data was obtained: a folder, an address, or ``scikit-learn``.
+        inputs: the digests of the files by name, if ``origin`` is a folder.
+        obtained: time of the download.
+        kind: for processed data, the name of the kind of examples.
+        features: for sequences, the name of each number of a step.
+        example: for processed data, the fields that restore the record of the kind.
+        class_names: one per label from 0; () if the raw data does not name them.
+        notes: for raw data, sentences of its reader for the user.
+        files: the digest of each file by name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,7 +61,7 @@ class Stored(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return what a folder holds, intact or not; None where it has no manifest of this pipeline."""
+        """Return the data in a folder, intact or not; None if it has no manifest of this pipeline."""
         try:
             stored = cls.model_validate(json.loads((folder / MANIFEST).read_bytes()) | {"folder": folder})
         except (OSError, TypeError, ValueError):
@@ -83,10 +83,10 @@ class Stored(BaseModel):
         return written
 
     def verify(self) -> None:
-        """Check that the files are what they were when they were written.
+        """Check that the files have not changed since they were written.
 
         Raises:
-            DataError: one is missing or has changed.
+            DataError: a file is missing or has changed.
         """
         for name, expected in self.files.items():
             try:
@@ -114,14 +114,14 @@ def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            reporter.note(f"Waiting for another process that works in {root}.")
+            reporter.note(f"Waiting for another process that is using {root}.")
             lock.acquire()
         disk.sweep(root)
         yield
     except OSError as error:
         raise DataError(
             f"data_dir: expected a folder to write to, received {root}: {reason(error)}. "
-            "Make room or get permission there, or take another data_dir."
+            "Free some space or change the permissions, or use another data_dir."
         ) from None
     finally:
         lock.release()

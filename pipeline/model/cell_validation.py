@@ -22,7 +22,7 @@ def check(settings: Settings) -> None:
     """Check that a network of the custom cell can be built, trained, saved and opened again.
 
     Raises:
-        UsageError: it cannot; says what failed.
+        UsageError: it cannot; the message says what failed.
     """
     small = replace(settings, steps=0, layers=min(settings.layers, 2), direction="forward")
     model = _build(small)
@@ -40,7 +40,7 @@ def _build(settings: Settings) -> keras.Model:
     if expected != received:
         raise UsageError(
             f"cell: expected a layer {settings.cell} whose last output has the shape {expected}, received {received}. "
-            "With return_sequences=False it has to return the last output only."
+            "With return_sequences=False it must return only the last output."
         )
     return model
 
@@ -58,20 +58,20 @@ def _check_training(model: keras.Model, cell: str) -> None:
     unused = [weight.path for weight, each in zip(model.trainable_weights, computed, strict=True) if each is None]
     if unused:
         raise UsageError(
-            f"cell: expected every trainable weight of {cell} to have an effect on its output; {', '.join(unused)} "
-            "received no gradient. Remove them, or make them with trainable=False."
+            f"cell: expected every trainable weight of {cell} to affect its output; {', '.join(unused)} received no "
+            "gradient. Remove them, or create them with trainable=False."
         )
 
 
 def _check_backward(settings: Settings) -> None:
-    """Check the backward layer: with the forward layer's weights, it must give the same for reversed sequences."""
+    """Check that the backward layer, with the forward layer's weights, gives the same for reversed sequences."""
     both = next(layer for layer in _build(settings).layers if isinstance(layer, keras.layers.Bidirectional))
     both.backward_layer.set_weights(both.forward_layer.get_weights())
     x = IMAGES / 255
     if not np.allclose(both.backward_layer(x), both.forward_layer(x[:, ::-1]), atol=1e-5):
         raise UsageError(
-            f"direction: expected forward with {settings.cell}, received bidirectional, but with go_backwards it does "
-            "not read the last step first."
+            f"direction: expected forward with {settings.cell}, received bidirectional: with go_backwards the cell "
+            "does not read the last step first."
         )
 
 
@@ -79,7 +79,7 @@ def _check_saved(model: keras.Model, settings: Settings) -> None:
     kind, expected = custom_cells.load(settings.cell), model(IMAGES).numpy()
     with (
         custom_cells.explained(
-            settings.cell, "saved and opened again (get_config has to return all arguments of __init__)"
+            settings.cell, "saved and opened again (get_config must return all arguments of __init__)"
         ),
         TemporaryDirectory() as folder,
     ):

@@ -11,7 +11,7 @@ def build(cell: str, units: int, *, sequences: bool, bidirectional: bool, name: 
     """Return a layer of a cell such as ``my_cells:MGU``: (B, T, I) → (B, T, D·U) if ``sequences``, else (B, D·U).
 
     Raises:
-        UsageError: its class is neither a recurrent layer nor a cell, or cannot be made with these arguments.
+        UsageError: its class is neither a recurrent layer nor a cell, or cannot be created with these arguments.
     """
     kind = custom_cells.load(cell)
     expected = (

@@ -36,19 +36,19 @@ _tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) → dy ∘ (1 - y²)
 class Equations(NamedTuple):
     """The equations of one kind of layer, one step forward and one back; a tensor is (B, U), b' (U).
 
-    A *product* is a gate's h U, or its x W + b + h U where a step ``joins`` its input to its state.
+    A *product* is h U of a gate, or x W + b + h U if a step ``joins`` its input to its state.
 
     Attributes:
         gates: G.
-        states: tensors that a step hands to the next, its output h first.
-        saved: tensors that ``forward`` saves for ``backward``, besides its output.
+        states: number of tensors that a step passes to the next, its output h first.
+        saved: number of tensors, other than its output, that ``forward`` saves for ``backward``.
         joins: whether a step reads [h, x, 1] rather than h.
-        own_dx: 1 if the gradient of the last gate's x W + b is not that of its h U, else 0.
+        own_dx: 1 if the last gate's x W + b and h U have different gradients, else 0.
         forward: (state, product of each gate, x W + b of each gate unless ``joins``, b' of the last
             gate if it has one) → (state after the step, saved).
-        backward: (gradient of the state after the step, its output, saved) → (what of it reaches the state
-            before other than through the products, None if nothing does; the gradients of the
-            products, which are those of x W + b too; but that of the last x W + b if ``own_dx``).
+        backward: (gradient of the state after the step, its output, saved) → (the part of it that reaches the
+            previous state without passing through the products, None if there is none; the gradients of the
+            products, which are also those of x W + b; the gradient of the last x W + b if ``own_dx``).
     """
 
     gates: int

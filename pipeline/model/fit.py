@@ -5,7 +5,7 @@
         print(record.val_accuracy)      # or store fit.snapshot(), log the record, break
     model = fit.model()                 # of the kept epoch
 
-It knows neither a store nor a terminal: the caller does what it likes between two epochs.
+It uses neither a store nor a terminal: callers act between two epochs.
 """
 
 import time
@@ -22,7 +22,7 @@ OnBatches = Callable[[int, int, int], None]
 
 
 class Fit:
-    """A training in progress.
+    """A run in progress.
 
     Attributes:
         trainer: trains an epoch.
@@ -37,18 +37,18 @@ class Fit:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the training so far, including that before a restored snapshot."""
+        """Wall time of the run so far, including the time before a restored snapshot."""
         return time.perf_counter() - self._began
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Resume from a snapshot of a training with the same parameters and data, which gives the same numbers."""
+        """Resume from a snapshot of a run with the same parameters and data; the numbers stay the same."""
         self.trainer.restore(snapshot.state)
         self.history = list(snapshot.history)
         self._best_weights = snapshot.best_weights
         self._began = time.perf_counter() - snapshot.seconds
 
     def snapshot(self) -> Snapshot:
-        """Return the state of the training."""
+        """Return the state of the run."""
         return Snapshot(
             history=list(self.history),
             state=self.trainer.state(),
@@ -64,7 +64,7 @@ class Fit:
         Args:
             last: the number of the last epoch.
             on_batches: called with the progress of an epoch.
-            patience: number of epochs without a better one after which the training ends; 0 disables it.
+            patience: early-stopping patience in epochs; 0 disables it.
 
         Raises:
             TrainingError: a cost is not finite.
@@ -79,7 +79,7 @@ class Fit:
             yield record
 
     def model(self) -> keras.Model:
-        """Return the model with the weights of the kept epoch; the training cannot continue after that."""
+        """Return the model with the weights of the kept epoch; the run cannot continue after that."""
         self.trainer.model.set_weights(self._best_weights)
         return self.trainer.model
 

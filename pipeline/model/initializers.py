@@ -1,9 +1,9 @@
 """Initial values that Keras does not offer: an identity for each gate, and biases for a long memory.
 
-The biases follow Tallec & Ollivier 2018, arXiv:1804.11188. A gate that keeps with σ(b) forgets 1 - σ(b) = 1 / (1 + e^b)
-in a step, so it remembers about 1 + e^b steps. With b = ln u, and u drawn uniformly from 1 to T - 1, the units remember
-2 to T steps: half of them more than T / 2. With ``log``, ln u is drawn uniformly: as many units then remember 2 to 4
-steps as 200 to 400, so that some learn short and others long dependencies.
+The biases follow Tallec & Ollivier 2018, arXiv:1804.11188. A gate that keeps the fraction σ(b) forgets 1 - σ(b) =
+1 / (1 + e^b) in a step, so it remembers about 1 + e^b steps. With b = ln u, and u drawn uniformly from 1 to T - 1, the
+units remember 2 to T steps, and half of them more than T / 2. With ``log``, ln u is drawn uniformly: then as many units
+remember 2 to 4 steps as 200 to 400, so some learn short dependencies and others long ones.
 """
 
 import keras
@@ -15,7 +15,7 @@ from pipeline.cells import CELLS, Cell
 def set_identity(model: keras.Model) -> None:
     """Set the recurrent weights (U, U) of every gate to the identity: a state starts as a sum over the steps.
 
-    Keras's ``Identity`` would set the first gate only. All other weights stay as they were drawn.
+    Keras's ``Identity`` would set only the first gate. All other weights are unchanged.
     """
     for weight in model.trainable_weights:
         if weight.name == "recurrent_kernel":
@@ -24,14 +24,14 @@ def set_identity(model: keras.Model) -> None:
 
 
 def set_chrono(model: keras.Model, cell: Cell, *, steps: int, seed: int, log: bool) -> None:
-    """Set the biases of the memory gates of all recurrent layers; all other weights stay as they were drawn.
+    """Set the biases of the memory gates of all recurrent layers; all other weights are unchanged.
 
     Args:
         model: a network of ``cell``.
-        cell: one with gates.
+        cell: a cell with gates.
         steps: T.
-        seed: decides what is drawn.
-        log: draw ln u uniformly, not u.
+        seed: seed of the random biases.
+        log: draw ln u, rather than u, uniformly.
     """
     random, longest, kind = np.random.default_rng(seed), max(steps - 1, 1), CELLS[cell]
     for weight in model.trainable_weights:

@@ -2,7 +2,7 @@
 
 The equations are in ``equations.py``. An MGU is a GRU whose reset gate is the complement of its update gate, which
 keeps the state: r = f, z = 1 - f, and σ(-a) = 1 - σ(a). So a stock GRU that has the weights of the gate twice, once
-negated, computes the same. It is saved in this form: ``model.keras`` opens without code of this project.
+negated, computes the same. It is saved in this form, so that ``model.keras`` opens without code of this project.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class MGUCell(keras.layers.Layer):  # type: ignore[misc]
         self.units = self.state_size = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights, drawn as Keras draws those of its GRU."""
+        """Create the weights, initialised like those of Keras's GRU."""
         columns = 2 * self.units
         self.kernel = self.add_weight(shape=(input_shape[-1], columns), initializer="glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(
@@ -33,7 +33,7 @@ class MGUCell(keras.layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(shape=(2, columns), initializer="zeros", name="bias")
 
     def call(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-        """Return the output of a step, and the state after it."""
+        """Return the output of a step and the state after it."""
         h = states[0]
         xf, xn = ops.split(inputs @ self.kernel + self.bias[0], 2, axis=-1)
         hf, hn = ops.split(h @ self.recurrent_kernel + self.bias[1], 2, axis=-1)
@@ -47,7 +47,7 @@ class MGUCell(keras.layers.Layer):  # type: ignore[misc]
 
 
 def as_stock_layers(model: keras.Model) -> keras.Model:
-    """Return ``model``, or if it has MGU layers, a network of Keras's own layers that computes the same."""
+    """Return ``model``; if it has MGU layers, return an equivalent network of Keras's own layers."""
     if not any(map(_is_mgu, model.layers)):
         return model
     copy = keras.models.clone_model(model, clone_function=_stock_layer)
@@ -69,6 +69,6 @@ def _stock_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _stock_weight(weight: Numbers) -> Numbers:
-    """Return a kernel or the biases of a GRU, gates z, r, n, from those of gates f, n."""
+    """Return a kernel or the biases of a GRU (gates z, r, n) from those of an MGU (gates f, n)."""
     f, n = np.split(weight, 2, axis=-1)
     return np.concatenate([-f, f, n], axis=-1)

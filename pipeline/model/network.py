@@ -35,7 +35,7 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
 
     The recurrent layers are Keras's own with their defaults: tanh, a
     forget-gate bias that starts at 1 (LSTM), reset after the product (GRU);
-    the MGU's is in ``mgu.py``, and is saved as one of Keras's.
+    the layer of the MGU is in ``mgu.py``, and is saved as a layer of Keras.
     Neither ``dropout`` nor ``initializer`` changes how other weights are drawn.
 
     Raises:
@@ -60,7 +60,7 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
 
 
 def _recurrent_layer(settings: Settings, number: int, *, sequences: bool) -> keras.layers.Layer:
-    """Return recurrent layer ``number``, counted from 1, which returns all outputs if ``sequences``."""
+    """Return recurrent layer ``number``, counted from 1; it returns all outputs if ``sequences``."""
     name, units = f"{settings.cell.rpartition(':')[2]}_{number}", settings.hidden_units
     bidirectional = settings.direction == "bidirectional"
     if settings.cell not in CELLS:
@@ -73,25 +73,25 @@ def _recurrent_layer(settings: Settings, number: int, *, sequences: bool) -> ker
 Answers = Callable[[tf.Tensor], tf.Tensor]
 
 Classify = Callable[[Any], Mapping[str, Any]]
-"""Takes examples, a float32 tensor; gives ``probabilities`` (B, C) float32."""
+"""Takes examples, a float32 tensor; returns ``probabilities`` (B, C) float32."""
 
 
 def save(model: keras.Model, settings: Settings, kind: Kind, folder: Path) -> Classify:
-    """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``; return what that graph computes.
+    """Write ``model.keras`` and the graph ``saved_model/`` into ``folder``; return the function of that graph.
 
     The graph's signature takes raw examples, float32, and gives ``probabilities`` (B, C) float32. A second
     signature, ``probabilities_by_step``, gives (B, T, C): the answer if reading ended after each step. It is missing
-    where there are no such answers: from a network that reads in both directions, and from a custom layer whose last
+    if there are no such answers: for a network that reads in both directions, and for a custom layer whose last
     output is not the last of its sequence.
 
-    The graph of a built-in cell computes the recurrent layers by ``recurrent.py``, which takes a server about half the
-    time of Keras's loop for one image. A custom cell is computed as it is; the graph needs no Python code of it.
+    The graph of a built-in cell computes the recurrent layers with ``recurrent.py``, which takes a server about half
+    the time of Keras's loop for one image. A custom cell is traced unchanged; the graph does not need its Python code.
 
     Args:
-        model: as ``build`` returns it.
-        settings: what it was built from.
-        kind: likewise.
-        folder: exists.
+        model: the model that ``build`` returned.
+        settings: the settings that it was built from.
+        kind: the kind that it was built from.
+        folder: an existing folder.
     """
     mgu.as_stock_layers(model).save(folder / "model.keras")
     examples = tf.TensorSpec(model.input_shape, tf.float32, name=kind.model_input)
@@ -112,7 +112,7 @@ def save(model: keras.Model, settings: Settings, kind: Kind, folder: Path) -> Cl
 
 
 def _answers(model: keras.Model, settings: Settings, kind: Kind) -> tuple[Answers, Answers | None]:
-    """Return what the graph computes from examples: probabilities (B, C), and (B, T, C) if there are any by step."""
+    """Return the functions of the graph: probabilities (B, C) and, if possible, probabilities by step (B, T, C)."""
     forward = settings.direction == "forward"
     if settings.cell not in CELLS:
         by_step = _by_step(model, settings, kind) if forward else None
@@ -127,7 +127,7 @@ def _answers(model: keras.Model, settings: Settings, kind: Kind) -> tuple[Answer
 
 
 def _by_step(model: keras.Model, settings: Settings, kind: Kind) -> keras.Model | None:
-    """Return a network of custom layers that answers after each step; None if the last answer is not the model's."""
+    """Return a network of custom layers that answers after each step; None if its last answer is not the model's."""
     by_step = build(settings, kind, classes=model.output_shape[-1], by_step=True)
     by_step.set_weights(model.get_weights())
     return by_step if np.allclose(by_step(kind.sample())[:, -1], model(kind.sample()), atol=1e-5) else None

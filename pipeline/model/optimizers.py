@@ -8,16 +8,16 @@ from pipeline.settings import Settings
 
 
 def build(settings: Settings, variables: Sequence[keras.Variable], *, batches: int) -> keras.optimizers.Adam:
-    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980), built for ``variables``; parts that are off add no operations.
+    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980), built for ``variables``; disabled parts add no operations.
 
-    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101). It leaves out biases: variables of at most
-    one dimension, and those with "bias" in their name, as a GRU's two rows have. Clipping is by the norm of all
+    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101). It excludes biases: variables of at most
+    one dimension, and those with "bias" in their name, such as the two rows of a GRU. Clipping uses the norm of all
     gradients together (Pascanu et al. 2013, arXiv:1211.5063).
 
     Args:
         settings: the parameters.
-        variables: trainable weights.
-        batches: updates per epoch.
+        variables: the trainable weights.
+        batches: number of updates per epoch.
     """
     optimizer = keras.optimizers.Adam(
         _learning_rate(settings, batches),
@@ -35,8 +35,8 @@ def build(settings: Settings, variables: Sequence[keras.Variable], *, batches: i
 def _learning_rate(settings: Settings, batches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """Return the learning rate, or its schedule: a linear warm-up from 0, then a half cosine to 0 (arXiv:1608.03983).
 
-    With the constant schedule it stays at its highest after the warm-up. A training that is not longer than its warm-up
-    ends with it.
+    With the constant schedule it stays at its maximum after the warm-up. A run that is not longer than its warm-up ends
+    with it.
     """
     warmup = round(settings.warmup_epochs * batches)
     if settings.schedule == "constant" and not warmup:

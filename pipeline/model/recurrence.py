@@ -1,10 +1,10 @@
 """Run a recurrent layer over the steps, as a flat graph or a loop, with its backward pass.
 
-Shapes as in ``recurrent.py``, which says what makes it fast; t steps in a row of the T. A long sequence is a loop over
-blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
+Shapes are those of ``recurrent.py``, which explains the speed; t is a number of successive steps. A long sequence is a
+loop over blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
 
-Sequences of unequal lengths are padded with zeros at the end, and always loop, so that one graph serves every T. A
-padded step is computed like any other, but nothing reads its output, so that its gradients are zeros.
+Sequences of unequal lengths are padded with zeros at the end and always loop, so that one graph serves every T. A
+padded step is computed like any other, but nothing reads its output, so its gradients are zero.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ BLOCK_STEPS = 32
 """At most this many steps are unrolled in the body of a loop."""
 
 PADDED_BLOCK_STEPS = 8
-"""This many steps are unrolled where lengths are unequal: T is padded to a multiple of it."""
+"""This many steps are unrolled if lengths are unequal; T is padded to a multiple of it."""
 
 
 def recurrence_of(
@@ -29,9 +29,9 @@ def recurrence_of(
 ) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its inputs and weights to its outputs.
 
-    The inputs are (T, B, I), the weights those of ``_Weights``. It gives the outputs of all steps (T, B, U) if
-    ``sequences``, else that of the last, (B, U); with the backward pass of ``cell`` if ``backward``. With ``lengths``
-    (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown while tracing.
+    The inputs are (T, B, I), and the weights those of ``_Weights``. The function returns the outputs of all steps
+    (T, B, U) if ``sequences``, else the last one, (B, U), and has the backward pass of ``cell`` if ``backward``. With
+    ``lengths`` (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown.
     """
 
     def recurrence(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
@@ -50,12 +50,12 @@ class _Weights(NamedTuple):
 
     Attributes:
         cell: its equations.
-        recurrent: what the state is multiplied by, (U, U); where a step ``joins``, U on top of W on top of b,
-            (U + I + 1, U), as the inputs have a one behind each.
-        transposed: the U of ``recurrent``, transposed once for all steps. A bare transpose would be put back into each
-            product, which it slows down.
-        w: (I, U), none where a step joins.
-        b: (U), none where a step joins.
+        recurrent: factors of the state, (U, U); if a step ``joins``, U on top of W on top of b, (U + I + 1, U), because
+            each input is followed by a one.
+        transposed: the U of ``recurrent``, transposed once for all steps. TensorFlow would fuse a plain transpose into
+            each product, which is slower.
+        w: (I, U), none if a step joins.
+        b: (U), none if a step joins.
         recurrent_b: b' (U) of the last gate, if it has one.
     """
 
@@ -68,7 +68,7 @@ class _Weights(NamedTuple):
 
     @classmethod
     def of(cls, cell: Equations, arguments: Tensors) -> Self:
-        """Return them from what ``recurrence_of`` is called with: those that multiply the state, w, b, b'."""
+        """Return the weights from the arguments of a layer function: factors of the state, w, b, b'."""
         recurrent, *others = arguments
         gates, units = (0 if cell.joins else cell.gates), recurrent.shape[1] // cell.gates
         transposed = tf.split(tf.transpose(recurrent[:units]), cell.gates, axis=0)
@@ -85,19 +85,19 @@ class _Weights(NamedTuple):
         return (tf.zeros((tf.shape(x)[1], self.units)),) * self.cell.states
 
     def shaped_as_arguments(self) -> Tensors:
-        """Return zeros of the shapes of what ``of`` takes."""
+        """Return zeros in the shapes of the arguments of ``of``."""
         rows = self.recurrent[0].shape[0]
         return tf.zeros((rows, self.cell.gates * self.units)), *map(tf.zeros_like, self.w + self.b + self.recurrent_b)
 
 
 class _Steps(NamedTuple):
-    """Some steps in a row, with what their way back needs.
+    """Successive steps, with the tensors that their backward pass needs.
 
     Attributes:
-        x: what they read, (t, B, I).
-        read: of each step, what multiplied ``recurrent``.
-        outputs: of each step, (B, U).
-        saved: by the cell: sequences with a (B, U) of each step.
+        x: their inputs, (t, B, I).
+        read: the factor of ``recurrent`` in each step.
+        outputs: the output of each step, (B, U).
+        saved: tensors saved by the cell: sequences with a (B, U) for each step.
     """
 
     x: tf.Tensor
@@ -107,7 +107,7 @@ class _Steps(NamedTuple):
 
 
 def _unrolled(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-    """Return the outputs, and the function from their gradient to those of x and the weights, as a flat graph."""
+    """Return the outputs as a flat graph, and the function from their gradient to those of x and the weights."""
     state, steps = _forward(weights, weights.at_rest(x), x, first=True)
 
     def gradient(dy: tf.Tensor) -> Tensors:
@@ -121,17 +121,17 @@ def _unrolled(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.T
 def _looped(
     weights: _Weights, x: tf.Tensor, *, sequences: bool, lengths: tf.Tensor | None
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-    """Do as ``_unrolled`` by a loop over blocks of unrolled steps.
+    """Return the same as ``_unrolled``, computed by a loop over blocks of unrolled steps.
 
-    Of a block its first state, its outputs and what the cell saves are kept, (t, B, ·) each. The gradients of the
-    products, which are as large as all of these, live no longer than its turn in the backward pass.
+    The loop keeps the first state, the outputs and the saved tensors of each block, (t, B, ·) each. The gradients of
+    the products, which are as large as all of these, exist only while the backward pass processes their block.
     """
     size = PADDED_BLOCK_STEPS if lengths is not None else _block_steps(x.shape[0])
     blocks = _blocks(x, size)
     count = blocks.shape[0] or tf.shape(blocks)[0]
 
     def body(at: tf.Tensor, state: Tensors, kept: list[tf.TensorArray]) -> tuple[Any, ...]:
-        if lengths is not None:  # the state of an ended example could grow until it overflows: relu has no bound
+        if lengths is not None:  # the state of an ended example could overflow: relu has no bound
             reads_on = (lengths > at * size)[:, tf.newaxis]
             state = tuple(tf.where(reads_on, each, 0.0) for each in state)
         begin = state[0]
@@ -155,7 +155,7 @@ def _looped(
 def _looped_back(
     weights: _Weights, end: Tensors, dy: tf.Tensor | None, x: tf.Tensor, kept: list[tf.TensorArray]
 ) -> tuple[tf.Tensor, Tensors]:
-    """Return the gradients of x and of the weights; x, dx and, where outputs have one of their own, dy in blocks."""
+    """Return the gradients of x and of the weights; x, dx and, if all outputs have a gradient, dy are in blocks."""
     count = x.shape[0] or tf.shape(x)[0]
 
     def body(at: tf.Tensor, dstate: Tensors, dx: tf.TensorArray, dweights: Tensors) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ def _looped_back(
 
 
 def _block_steps(steps: int) -> int:
-    """Return the most steps, up to ``BLOCK_STEPS``, that divide ``steps``."""
+    """Return the largest divisor of ``steps`` up to ``BLOCK_STEPS``."""
     return max(size for size in range(1, BLOCK_STEPS + 1) if steps % size == 0)
 
 
@@ -185,15 +185,15 @@ def _blocks(sequence: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _end(weights: _Weights, dy: tf.Tensor, *, sequences: bool) -> Tensors:
-    """Return the gradient of the state after the last step: the output's own, unless all outputs have one."""
+    """Return the gradient of the state after the last step: that of the output, unless all outputs have one."""
     zeros = tf.zeros_like(dy[0] if sequences else dy)
     return (zeros if sequences else dy, *[zeros] * (weights.cell.states - 1))
 
 
 def _forward(weights: _Weights, state: Tensors, x: tf.Tensor, *, first: bool = False) -> tuple[Tensors, _Steps]:
-    """Compute the steps x (t, B, I) from the ``state`` before them; return the state after them, and them.
+    """Compute the steps x (t, B, I) from the ``state`` before them; return the state after them, and the steps.
 
-    ``first`` tells that this state is all zeros, which spares the products with it.
+    ``first`` means that this state is all zeros, which makes the products with it unnecessary.
     """
     cell = weights.cell
     projected = () if cell.joins else [_project(x, *gate) for gate in zip(weights.w, weights.b, strict=True)]
@@ -216,13 +216,13 @@ def _forward(weights: _Weights, state: Tensors, x: tf.Tensor, *, first: bool = F
 def _backward(
     weights: _Weights, dstate: Tensors, dy: list[tf.Tensor], steps: _Steps
 ) -> tuple[Tensors, tf.Tensor, Tensors]:
-    """Return the gradients of the state before some steps, of their x, and of the weights as ``_Weights.of`` has them.
+    """Return the gradients of the state before some steps, of their x, and of the weights, in the order of ``of``.
 
     Args:
-        weights: of the layer.
+        weights: the weights of the layer.
         dstate: gradient of the state after these steps.
-        dy: of each output (B, U), where all have one of their own.
-        steps: as ``_forward`` computed them.
+        dy: gradient of each output (B, U), if all outputs have one.
+        steps: the steps that ``_forward`` returned.
     """
     cell, gradients = weights.cell, []
     for at in reversed(range(len(steps.outputs))):
@@ -246,7 +246,7 @@ def _backward(
 
 
 def _read(weights: _Weights, before: list[tf.Tensor], x: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Return what multiplies ``recurrent`` in each step: the state before it, joined to its input where it is."""
+    """Return the factor of ``recurrent`` in each step: the state before it, joined to its input if the cell joins."""
     return [tf.concat(both, 1) for both in zip(before, x, strict=True)] if weights.cell.joins else before
 
 
@@ -257,7 +257,7 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _project_back(weights: _Weights, x: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Return from the gradients of each gate's projection, (T, B, U), those of x, of each W and of each b."""
+    """Return the gradients of x, of each W and of each b, from those of each gate's projection, (T, B, U)."""
     gates = [_rows(gradient) for gradient in gradients]
     dx = tf.add_n([tf.matmul(gate, w, transpose_b=True) for gate, w in zip(gates, weights.w, strict=True)])
     dw = [tf.matmul(_rows(x), gate, transpose_a=True) for gate in gates]

@@ -7,9 +7,9 @@ The equations are in ``equations.py``; ``recurrence.py`` runs them over the step
 
 What makes them fast:
 
-1. The projection x W + b of all steps is one matrix product per gate ahead of the steps. Four
+1. The projection x W + b of all steps is one matrix product per gate, before the steps. Four
    gates (LSTM) gain more if a step reads its input along with the state: the row [h_{t-1}, x_t, 1]
-   times U on top of W on top of b leaves nothing to add.
+   times U on top of W on top of b leaves nothing to be added.
 2. Each gate has its own product in a step, so no tensor of a step is split into gates or concatenated
    from them; only the weights are, once per batch.
 3. The backward pass is written by hand. A step back computes only what the step before it needs;
@@ -37,7 +37,7 @@ from pipeline.model.recurrence import PADDED_BLOCK_STEPS, recurrence_of
 
 
 def layer(cell: Cell, units: int, **options: Any) -> keras.layers.RNN:
-    """Return a layer of a cell, which holds its weights: Keras's own, except for the MGU."""
+    """Return a layer with the weights of a cell: Keras's own, except for the MGU."""
     if cell == "mgu":
         return keras.layers.RNN(mgu.MGUCell(units), **options)
     return getattr(keras.layers, CELLS[cell].layer)(units, **options)
@@ -55,17 +55,17 @@ def logits(
     backward: bool = True,
     by_step: bool = False,
 ) -> tf.Tensor:
-    """Return the input of the last layer of ``model``, the softmax, computed the fast way.
+    """Return the input of the last layer of ``model``, the softmax, by the fast computation.
 
     Args:
-        model: as ``network.build`` returns it, of a built-in cell. The variables are its own, so
+        model: a model of a built-in cell from ``network.build``. Its own variables are used, so
             gradients reach them.
-        inputs: a batch of what the model takes.
+        inputs: a batch of inputs of the model.
         lengths: steps of each example, (B,), int32, if they are unequal; see ``run``.
         training: passed on to layers such as dropout.
         backward: whether gradients are needed. Those of a loop over many steps cannot be saved with a graph.
-        by_step: return the logits that the model would end with if reading ended after each step; for a
-            model that reads forward only.
+        by_step: return the final logits as if reading ended after each step; for a model that reads
+            forward only.
 
     Returns:
         Logits (B, C), or (B, T, C) ``by_step``; float32.
@@ -81,7 +81,7 @@ def logits(
 
 
 def is_recurrent(layer: keras.layers.Layer) -> bool:
-    """Return whether ``layer`` is one that ``run`` computes."""
+    """Return whether ``run`` can compute ``layer``."""
     return isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional)
 
 
@@ -97,16 +97,16 @@ def run(
 
     Args:
         layer: a built ``SimpleRNN``, ``LSTM``, ``GRU`` or ``MGU`` with Keras's default equations (the
-            first may have relu), or a ``Bidirectional`` of one that concatenates.
+            first may have relu), or a ``Bidirectional`` layer of one, with concatenated outputs.
         x: (T, B, I), float32; I known, and T unless there are ``lengths``.
-        lengths: steps of each example, (B,), int32, at least 1; the rest of its T steps is padding, which may be
-            any finite numbers. None: all T.
+        lengths: steps of each example, (B,), int32, at least 1; the rest of its T steps is padding, which may have
+            any finite values. None: all T.
         backward: see ``logits``.
-        sequences: return all outputs, even if the layer returns its last one alone.
+        sequences: return all outputs, even if the layer returns only its last one.
 
     Returns:
-        (T, B, D·U) if the layer returns sequences, else its last output, (B, D·U). Outputs of padded steps mean
-        nothing.
+        (T, B, D·U) if the layer returns sequences, else its last output, (B, D·U). Outputs of padded steps are
+        meaningless.
     """
     if not isinstance(layer, keras.layers.Bidirectional):
         return _run(layer, x, lengths, backward=backward, sequences=sequences or layer.return_sequences)
@@ -124,7 +124,7 @@ def _reversed(x: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
 def _run(
     layer: keras.layers.Layer, x: tf.Tensor, lengths: tf.Tensor | None, *, backward: bool, sequences: bool
 ) -> tf.Tensor:
-    """Return the output of a ``layer`` of one direction that reads x from its first step to its last."""
+    """Return the output of a unidirectional ``layer`` that reads x from its first step to its last."""
     has_relu = isinstance(layer, keras.layers.SimpleRNN) and layer.activation is keras.activations.relu
     cell = RELU_RNN if has_relu else _OF_CELL[type(layer.cell)]
     arguments = _arguments(cell, x, *layer.weights)
@@ -141,7 +141,7 @@ def _run(
 def _arguments(
     cell: Equations, x: tf.Tensor, w: keras.Variable, u: keras.Variable, b: keras.Variable
 ) -> list[tf.Tensor]:
-    """Return what the recurrence of a cell takes: the inputs of its steps and the weights of its gates."""
+    """Return the arguments of a cell's recurrence: the inputs of its steps and the weights of its gates."""
     w, u, b = (tf.convert_to_tensor(weight) for weight in (w, u, b))
     if cell.joins:
         return [tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0)]
@@ -151,6 +151,6 @@ def _arguments(
 
 
 def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return b of each gate, and b' of the last; in the other gates both are only added, so b holds their sum."""
+    """Return b of each gate, and b' of the last; the other gates only add the two, so their b is the sum."""
     *others, (last, recurrent_last) = [tf.unstack(gate) for gate in bias]
     return [*(own + recurrent for own, recurrent in others), last], [recurrent_last]

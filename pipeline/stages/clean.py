@@ -26,7 +26,7 @@ ERROR = "Its process was killed; `pipeline clean` ended the run."
 
 
 class Item(NamedTuple):
-    """Something to remove: what it is, why, its size in bytes, the lock it needs, and how."""
+    """Something to remove: its name, the reason, its size in bytes, the lock it needs, and how to remove it."""
 
     what: str
     reason: str
@@ -36,7 +36,7 @@ class Item(NamedTuple):
 
 
 def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
-    """Remove what is no longer needed; return what it was.
+    """Remove what is no longer needed; return the names of what was removed.
 
     Args:
         reporter: shows what is removed, and why.
@@ -92,7 +92,7 @@ def _known_runs(reporter: Reporter) -> list[TrackedRun]:
 
 
 def _checkpoint(run: TrackedRun, reason: str, checkpoints: LocalCheckpoints, free: set[str]) -> Iterator[Item]:
-    """Yield the checkpoint of a run, if it is there and no process of this machine uses it."""
+    """Yield the checkpoint of a run, if it exists and no process of this machine uses it."""
     what = f"checkpoint {run.checkpoint} of {run.name}"
     if run.checkpoint in free:
         remove = partial(checkpoints.remove, run.checkpoint)
@@ -102,7 +102,7 @@ def _checkpoint(run: TrackedRun, reason: str, checkpoints: LocalCheckpoints, fre
 
 
 def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
-    """Return why the checkpoint of a run is no longer needed; nothing if it is needed."""
+    """Return why the checkpoint of a run is no longer needed; an empty text if it is needed."""
     if run.is_deleted:
         return "its run was deleted"
     if run.status == "FINISHED":
@@ -111,7 +111,7 @@ def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
 
 
 def _has_finished(run: TrackedRun) -> bool:
-    """Return whether nothing is left to do; a training has finished once it is evaluated."""
+    """Return whether a run is complete; a training run is complete once it is evaluated."""
     return run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
 
 

@@ -25,7 +25,7 @@ def compare(
     reference: str | None,
     on: str,
 ) -> str:
-    """Train all that is not trained yet, report, and return the id of the comparison's run; failures come last.
+    """Train the missing runs, report, and return the id of the comparison's run; failures are raised last.
 
     The arguments are those of the command: see :mod:`pipeline.stages.compare`.
     """
@@ -56,7 +56,7 @@ def trained(
     count: int | None,
     executor: Executor,
 ) -> list[Group]:
-    """Train all that is not trained yet, under a run that is open, and report; return the groups of runs.
+    """Train the missing runs under an open run, and report; return the groups of runs.
 
     Raises:
         TrainingError: a run failed; the others are done and reported.

@@ -26,13 +26,13 @@ def compare(
     against: str | None,
     dry_run: bool = False,
 ) -> str | None:
-    """Compare, and return the id of the comparison's run; with ``dry_run`` only list what there is to do.
+    """Compare, and return the id of the comparison's run; with ``dry_run`` only list the runs to do.
 
     Args:
-        trainings: the parameters of each; they share their data.
+        trainings: the parameters of each run; all use the same data.
         reporter: shows the progress.
-        workers: number of trainings in parallel; by default what cores and memory allow.
-        on: where it trains: local, ray, or the address of a Ray cluster.
+        workers: number of runs in parallel; by default as many as cores and memory allow.
+        on: where to train: local, ray, or the address of a Ray cluster.
         register: the name to register the best model of the recommended configuration under.
         against: a model, a run or a comparison that the recommended configuration must not be worse than.
         dry_run: train nothing.
@@ -48,7 +48,7 @@ def compare(
 
 
 def _plan(trainings: Sequence[Settings], reporter: Reporter, count: int) -> None:
-    """Report what a comparison has to do, and about how long it takes, without doing it."""
+    """Report the runs of a comparison and their estimated time, without training."""
     from pipeline.data import processed
     from pipeline.execution import planning
     from pipeline.training import preflight

@@ -12,11 +12,11 @@ from pipeline.settings import DataSettings
 
 
 def download(settings: DataSettings, reporter: Reporter) -> Stored:
-    """Return the verified IDX files of a data set, in ``<data_dir>/raw/<name>/``; download what is missing or changed.
+    """Return the verified IDX files of a data set, in ``<data_dir>/raw/<name>/``; download missing or changed ones.
 
     Raises:
-        DataError: the source does not hold, or no mirror gave, four whole IDX files.
-        UsageError: ``source`` is an address of neither http nor https.
+        DataError: neither the source nor a mirror has four complete IDX files.
+        UsageError: ``source`` is an address, but not an http or https address.
     """
     return prepare.obtain(settings, reporter)
 
@@ -25,7 +25,7 @@ def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
     """Return the checked and split data set, in ``<data_dir>/processed/<name>-<digest8>/``; make it if necessary.
 
     Raises:
-        DataError: nothing is downloaded yet, a raw file has changed since, or the files do not fit together.
+        DataError: the data is not downloaded yet, a raw file has changed since, or the files do not fit together.
     """
     raw = raw_data.locate(settings)
     raw.verify()

@@ -28,7 +28,7 @@ Section = dict[str, str]
 
 
 def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, object]:
-    """Return sections of names and texts, and the problems found, and show them.
+    """Show and return sections of names and texts, and the problems found.
 
     Args:
         reporter: shows a line per name, or JSON.
@@ -36,7 +36,7 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> dict[str, ob
         as_json: show a JSON object.
 
     Raises:
-        PipelineError: there is a problem; everything has been shown.
+        PipelineError: there is a problem; it is raised after everything was shown.
     """
     problems: list[str] = []
     sections = {

@@ -72,7 +72,7 @@ def _as_table(
     by_step: bool,
     as_json: bool,
 ) -> None:
-    """Answer all files as one table, printed or written."""
+    """Answer all files in one table, printed or written."""
     reader = read(classifier.kind)
     files = [(answers.name(file), Path(file)) for file in batch_jobs.listed(paths, reader)]
     columns = answers.schema(files, reader, classifier.class_names, by_step=by_step)
@@ -84,14 +84,14 @@ def _as_table(
 
 
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
-    """Check that the answers can be printed or written to one file, before anything is answered."""
+    """Check that the answers can be printed, or written to one file, before any work."""
     asked = [f"with {address}" for address in (*paths, output or "") if batch_jobs.is_remote(address)]
     asked += [f"on {on}"] * (on != executors.LOCAL)
     if asked:
         expected = f"expected, {printable(asked[0])}, a folder such as answers/"
         raise UsageError(f"output: {expected}, received {output or 'none'}.")
     if by_step and output is None:
-        raise UsageError("by_step: expected an --output, a .csv or .parquet file, received none.")
+        raise UsageError("by_step: expected an --output file, .csv or .parquet, received none.")
     if as_json and output:
         raise UsageError("json, output: expected one of the two, received both.")
     if output:
@@ -101,7 +101,7 @@ def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, 
 def _writer(
     output: str | None, columns: pa.Schema, reporter: Reporter, *, as_json: bool
 ) -> AbstractContextManager[answers.Write]:
-    """Return a context that yields a function for the answers as they come."""
+    """Return a context that yields a function, which takes the answers in parts."""
     if as_json:
         return answers.as_json(reporter.result)
     if output is None:

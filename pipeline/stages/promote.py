@@ -19,15 +19,15 @@ def promote(
 
     Args:
         reporter: shows the result.
-        run_id: of a run that has ended its training.
-        name: of the registered model; by default ``<dataset>-<cell>`` of the run.
+        run_id: id of a run whose training has ended.
+        name: name of the registered model; by default ``<dataset>-<cell>`` of the run.
         force: make it champion even if it is not better, or was trained on other data.
         rollback: return to the previous champion of ``name`` instead.
         trust: run the code of a model that this pipeline did not log.
 
     Raises:
         TrackingError: there is no such run or model, or its model does not serve.
-        UsageError: no run is named, the present champion was chosen on other data, or the model is not of this
+        UsageError: no run is named, the present champion was chosen on other data, or the model is not from this
             pipeline.
     """
     if rollback:

@@ -22,15 +22,15 @@ from pipeline.training.resuming import ExistingRun, RunState
 def run(
     settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool, register: str | None
 ) -> str:
-    """Download, preprocess, train and evaluate, unless that was done before; return the id of the MLflow run.
+    """Download, preprocess, train and evaluate, or reuse an existing run; return the id of the MLflow run.
 
     Args:
         settings: the parameters.
         reporter: shows the progress.
         resume: the id of a run to resume: an interrupted one, or one that was trained but not evaluated.
-        new: train again, even if the same run is finished or was interrupted.
-        force: train even if the memory is estimated to be too small.
-        register: the name to register the model under; it becomes champion if it is better than the present one.
+        new: start a new run even if the same run has finished or was interrupted.
+        force: train even if the estimated memory is too small.
+        register: name under which the model is registered; it becomes champion if it is better than the present one.
     """
     if register is not None:
         promotion.check_name(register)
@@ -42,7 +42,7 @@ def run(
 
 
 def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool) -> str:
-    """Train on the processed data, unless that was done before; return the id of the MLflow run.
+    """Train on the processed data, or reuse an existing run; return the id of the MLflow run.
 
     The arguments are those of :func:`run`.
     """
@@ -54,7 +54,7 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bo
 def _trained(
     settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool, all_stages: bool
 ) -> str:
-    """Return the id of the run of a training: a new one, a resumed one, or a finished one that is reused."""
+    """Return the id of a new, resumed or reused run."""
     connection.connect(reporter.note, writes=True)
     used: ExistingRun | None
     seconds: dict[str, float] = {}
@@ -82,7 +82,7 @@ def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: 
     """Test the model of a run on the test images, and log the results on that run; return its id.
 
     Args:
-        settings: where the data is that it was trained on.
+        settings: the folder of the data that the run was trained on.
         reporter: shows the result.
         run_id: the run.
         trust: run the code of a model that this pipeline did not log.
@@ -90,12 +90,12 @@ def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: 
     Raises:
         DataError: the data that the run was trained on is not in ``data_dir``.
         TrackingError: there is no such run, or it holds no model.
-        UsageError: the model is not of this pipeline, and not trusted.
+        UsageError: the model is not from this pipeline, and not trusted.
     """
     connection.connect(reporter.note, writes=True)
     tags = store.get_run(run_id).tags
     if schema.DATASET_DIGEST not in tags:
-        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run_id!r}, which is none.")
+        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run_id!r}, which is not one.")
     data = processed.find_by_digest(settings.data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
     evaluation.evaluate(run_id, data, reporter, trust=trust)
     return run_id

@@ -24,8 +24,8 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
 
     Args:
         reporter: shows a table, or JSON.
-        data_dir: folder of the checkpoints; their locks show which runs are interrupted.
-        limit: largest number of runs.
+        data_dir: folder of the checkpoints; their locks show which runs were interrupted.
+        limit: maximum number of runs.
         as_json: show a JSON array.
 
     Raises:
@@ -48,7 +48,7 @@ def _latest(limit: int) -> list[TrackedRun]:
     if not connection.is_there():
         return []
     connection.connect()
-    # Searches have a cell as well, and at least one trial each.
+    # A search also has a cell, and at least one trial, so twice the limit is enough.
     found = store.find_runs(f"params.cell != '' and tags.{schema.FINGERPRINT} != ''", limit=2 * limit)
     return [run for run in found if run.is_training][:limit]
 
@@ -84,7 +84,7 @@ def is_interrupted(run: TrackedRun, locks: RunLocks) -> bool:
     """Return whether a run has the status RUNNING, was started here, and no process works on it."""
     if run.status != "RUNNING" or run.has_remote_checkpoint:
         return False
-    with suppress(DataError):  # the name of a checkpoint that the pipeline has not written
+    with suppress(DataError):  # the checkpoint has a name that is not from the pipeline
         return locks.exists(run.checkpoint) and not locks.is_held(run.checkpoint)
     return False
 

@@ -38,10 +38,10 @@ def search(
     Args:
         given: the parameters that all trials share.
         reporter: shows the progress and the result.
-        ranges: of the parameters that are searched; none: the default ones.
-        on: where it trains: local, ray, or the address of a Ray cluster.
-        register: name to register the best trial's model by; it becomes champion if it is better.
-        limits: those of a :class:`Budget`.
+        ranges: ranges of the searched parameters; by default those of docs/search.md.
+        on: where to train: local, ray, or the address of a Ray cluster.
+        register: name under which the best trial's model is registered; it becomes champion if it is better.
+        limits: fields of a :class:`Budget`.
     """
     chosen, budget = space.of(given, [ranges] if isinstance(ranges, str) else ranges or []), Budget(**limits)
     if register is not None:
@@ -80,7 +80,7 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
 
 
 def _confirmation(result: SearchResult, budget: Budget) -> list[Settings]:
-    """Return the trainings that confirm the winner, its own and the start with new seeds; none if it is the start."""
+    """Return the runs that confirm the winner: winner and start with new seeds; none if the winner is the start."""
     start = {"cell": result.base.cell}
     return [
         result.space.settings({**parameters, "seed": seed})

@@ -24,15 +24,15 @@ def serve(
 
     Args:
         reporter: prints the address to open, just before the server answers there.
-        model: its address, such as ``models:/mnist-gru@champion``.
-        host: the name or number of the network interface to listen at.
-        port: to listen at; 0: any free one.
-        allowed_hosts: names by which clients may ask for it, besides ``host`` and those of the loopback interface.
+        model: address of the model, such as ``models:/mnist-gru@champion``.
+        host: name or address of the network interface to listen on.
+        port: port to listen on; 0: any free one.
+        allowed_hosts: host names that clients may use, in addition to ``host`` and the names of the loopback interface.
         trust: run the code of a model that this pipeline did not log.
 
     Raises:
         TrackingError: there is no such model.
-        UsageError: the address cannot be listened at, or the model is not of this pipeline.
+        UsageError: the address is not available, or the model is not from this pipeline.
     """
     with bound(host, port) as listener:
         app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *(allowed_hosts or [])])
@@ -50,7 +50,7 @@ def bound(host: str, port: int) -> socket.socket:
     Raises:
         UsageError: the address is not available.
     """
-    # asyncio sends each answer immediately (TCP_NODELAY) only where the protocol is named: else it takes 40 ms more.
+    # asyncio sends each answer immediately (TCP_NODELAY) only if the protocol is named; else it takes 40 ms more.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -58,6 +58,6 @@ def bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        problem = f"expected an address to listen at, received {host}:{port}: {error}."
-        raise UsageError(f"port: {problem} Take another --port, or 0.") from None
+        problem = f"expected an available address, received {host}:{port}: {str(error).rstrip('.')}."
+        raise UsageError(f"port: {problem} Use another --port, or 0 for any free one.") from None
     return listener

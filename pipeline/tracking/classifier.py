@@ -1,9 +1,9 @@
 """A logged model, checked before any of its code runs, and loaded: examples in, probabilities out.
 
-Anybody who may write to the store may write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
+Anyone with write access to the store can write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
 module that it names, a folder of code. So its description (``MLmodel``) is read first, as data. A model is loaded only
-if its code is our ``scoring.py``, or if the user trusts it (``--trust``). The files that are checked are the files that
-are loaded: a copy that no other process writes to.
+if its code is our ``scoring.py``, or if the user trusts it (``--trust``). The checked files are the loaded files: a
+copy that no other process writes to.
 """
 
 import shutil
@@ -32,13 +32,13 @@ from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, models
 
 BY_STEP = "probabilities_by_step"
-"""The second signature of the graph, and what it gives."""
+"""The name of the second signature of the graph, and of its output."""
 
 StepByStep = Callable[..., Mapping[str, Any]]
 """Takes examples as float32, by the name of the input."""
 
 AT_ONCE_BY_STEP = 2**16
-"""Examples times steps that pass through a network at once, whose outputs after each step are all kept meanwhile."""
+"""Maximum number of examples times steps in one pass through a network, which keeps the outputs of all steps."""
 
 LOADED_BY = {
     "loader_module": "mlflow.pyfunc.loaders.code_model",
@@ -49,7 +49,7 @@ LOADED_BY = {
 """How MLflow loads a model of this pipeline, by the names in its description."""
 
 ADDED_TO_A_COPY = "registered_model_meta"
-"""The file in which MLflow notes by which name and version a copy came."""
+"""The file in which MLflow records the name and version under which a copy was requested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,12 @@ class Classifier:
     """A loaded model.
 
     Attributes:
-        model: as MLflow has loaded it.
+        model: the model loaded by MLflow.
         dataset: the name of the data set that it was trained on.
         class_names: one per class, from 0.
-        kind: of the examples that it reads.
-        temperature: at which its probabilities are as sure as they are right on its validation images.
-        step_by_step: what it would answer after each step; None if it does not tell.
+        kind: the kind of its examples.
+        temperature: the temperature at which its confidence matches its accuracy on the validation examples.
+        step_by_step: gives the answers after each step; None if the model has none.
         example: one of those that it was tested on; None: not known.
     """
 
@@ -76,7 +76,7 @@ class Classifier:
 
     @property
     def tells_by_step(self) -> bool:
-        """Whether it has answers after each step."""
+        """Whether the model answers after each step."""
         return self.step_by_step is not None
 
     @property
@@ -104,29 +104,29 @@ class Classifier:
         """Return the probabilities (N, T, C) of examples if reading them ended after each step.
 
         Raises:
-            UsageError: it does not tell.
+            UsageError: the model does not answer after each step.
         """
         if self.step_by_step is None:
             raise UsageError(
-                "by_step: expected a model that tells its answer after each step, received one that does not: it reads "
-                "in both directions, or is a custom cell that returns only its last output."
+                "by_step: expected a model that answers after each step, received one that does not: it reads in both "
+                "directions, or has a custom cell that returns only its last output."
             )
         most = max(1, AT_ONCE_BY_STEP // self.steps(examples))
         parts = [self.kind.checked(examples[start : start + most]) for start in range(0, max(1, len(examples)), most)]
         return np.concatenate([self.step_by_step(**{self.kind.model_input: part})[BY_STEP] for part in parts])
 
     def steps(self, examples: NDArray[Any]) -> int:
-        """Return T of the answers by step to examples; 1 if it does not tell."""
+        """Return T, the number of answers per example; 1 if the model does not answer after each step."""
         if self.step_by_step is None:
             return 1
         one = self.kind.checked(examples[:1]) if len(examples) else self.kind.sample()
         return int(self.step_by_step(**{self.kind.model_input: one})[BY_STEP].shape[1])
 
     def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
-        """Return the probabilities (N, C) of examples. Several threads may call it in parallel.
+        """Return the probabilities (N, C) of examples; thread-safe.
 
         Raises:
-            DataError: they are not examples as this model reads them.
+            DataError: the examples do not fit the model.
         """
         numbers = self.kind.checked(examples)
         try:
@@ -139,16 +139,16 @@ def load(address: str, *, trust: bool = False, patient: bool = False) -> Classif
     """Return the model at an address such as ``models:/mnist-gru@champion`` or ``runs:/4fdc…/model``.
 
     Args:
-        address: of the model.
-        trust: run its code, even if it is not this pipeline's.
-        patient: in the middle of the work: do not first check that the tracking server answers.
+        address: address of the model.
+        trust: run the model's code even if it is not from this pipeline.
+        patient: skip the check that the tracking server answers, because the work has already started.
 
     Raises:
-        TrackingError: there is none, it does not load, or the tracking server does not answer.
+        TrackingError: there is no such model, it does not load, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted; none of its code has run.
     """
     with fetched(address, trust=trust, patient=patient) as files, _explained(address):
-        start_tensorflow(usable_cores())  # the model would, with a page of lines
+        start_tensorflow(usable_cores())  # else the model does, with many lines of output
         model = load_model(str(files), suppress_warnings=True)
         unwrapped: Any = model.unwrap_python_model()  # type: ignore[no-untyped-call]
         graph = getattr(unwrapped, "_graph", None)  # of our scoring.py; what it answers itself is one array
@@ -161,10 +161,10 @@ def load(address: str, *, trust: bool = False, patient: bool = False) -> Classif
 
 @contextmanager
 def fetched(address: str, *, trust: bool = False, patient: bool = False) -> Iterator[Path]:
-    """Give the folder of a model's files, a copy that no other process writes to, checked: none of its code has run.
+    """Yield the folder of a private, checked copy of a model's files; none of its code has run.
 
     Raises:
-        TrackingError: there is none, or the tracking server does not answer.
+        TrackingError: there is no such model, or the tracking server does not answer.
         UsageError: it is not a classifier of this pipeline, and not trusted.
     """
     if address.startswith(("models:/", "runs:/")):
@@ -188,7 +188,7 @@ def kind(files: Path) -> Kind:
 
 
 def digest(files: Path) -> str:
-    """Return one digest of a model's files; what MLflow adds to a copy, by which address it came, is none of them."""
+    """Return one digest of a model's files, except the file that MLflow adds to a copy."""
     listed = sorted(file for file in files.rglob("*") if file.is_file() and file.name != ADDED_TO_A_COPY)
     return digests.of_texts(*(f"{file.relative_to(files).as_posix()} {digests.of_file(file)}" for file in listed))
 
@@ -207,10 +207,10 @@ def check_serves(address: str, *, trust: bool = False) -> None:
 
 
 def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
-    """Return what a classifier says of itself, from the description alone, of which nothing is run.
+    """Return the description of a classifier as read from its metadata, which runs no code.
 
     Raises:
-        UsageError: it is none; or, unless it is trusted, MLflow would load it in another way than from code.
+        UsageError: it is not a classifier; or it is not trusted, and MLflow would not load it from code.
     """
     model = Model.load(files)
     metadata = model.metadata or {}
@@ -223,14 +223,16 @@ def _described(files: str, address: str, *, trust: bool) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError, ValueError):
         is_ours = False
     if not is_ours:
-        raise UsageError(f"model: expected a classifier that this pipeline trained, received {address}, another model.")
+        raise UsageError(
+            f"model: expected a classifier that this pipeline trained, received {address}, which is not one."
+        )
     if not trust and (found := _differences(model.flavors.get("python_function", {}), kind)):
-        raise _refusal(address, f"which MLflow loads otherwise ({found})")
+        raise _refusal(address, f"which MLflow loads in another way ({found})")
     return {"dataset": dataset, "class_names": classes, "kind": kind, "temperature": temperature}
 
 
 def _differences(flavor: Mapping[str, Any], kind: Kind) -> str:
-    """Return what of the description of how MLflow loads a model is not as ours; nothing if all of it is."""
+    """Return the differences between a model's loading instructions and ours; an empty text if there are none."""
     ours = LOADED_BY | {"model_code_path": kind.code}
     found = {
         "loader_module": flavor.get("loader_module"),
@@ -243,15 +245,17 @@ def _differences(flavor: Mapping[str, Any], kind: Kind) -> str:
 
 
 def _check_code(files: Path, code: Path, address: str) -> None:
-    """Check the code of a model whose description is that of ours, and leave Python no other code to run in its place.
+    """Check that the code of a model is ours, and remove compiled code that Python would run in its place.
 
     Raises:
         UsageError: it is not ours.
     """
-    shutil.rmtree(files / "__pycache__", ignore_errors=True)  # Python would run a compiled file without asking for this
+    shutil.rmtree(
+        files / "__pycache__", ignore_errors=True
+    )  # Python would run a compiled file without reading the source
     found = digests.of_file(files / code.name)
     if found != digests.of_file(code):
-        raise _refusal(address, f"whose {code.name} is another (SHA-256 {found})")
+        raise _refusal(address, f"whose {code.name} differs (SHA-256 {found})")
 
 
 def _refusal(address: str, found: str) -> UsageError:
@@ -268,7 +272,7 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except PipelineError:
         raise
-    except Exception as error:  # each store and each model has kinds of its own
+    except Exception as error:  # each store and each model raises other kinds
         raise TrackingError(
             f"model: expected the address of a model that loads, such as models:/NAME@champion, received {address!r}. "
             f"{type(error).__name__}: {first_line(error)}"

@@ -29,9 +29,9 @@ from pipeline.errors import TrackingError, first_line
 from pipeline.startup import uninterrupted
 
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-"""Environment variables with which MLflow gives up within seconds on a server that does not answer."""
+"""Environment variables that make MLflow give up within seconds if a server does not answer."""
 
-CONFLICTS = 4  # that one call may have with other processes
+CONFLICTS = 4  # with other processes, at most, in one call
 PAUSE = 1.0  # seconds after each of them
 
 _CONFLICT = re.compile(r"database is locked|UNIQUE constraint failed|duplicate key value")
@@ -52,16 +52,18 @@ def connect(note: Note | None = None, *, writes: bool = False) -> None:
     """Check that the tracking server answers and accepts runs, before any expensive work.
 
     Args:
-        note: called once when the server does not answer and MLflow repeats its request; None: the earlier one.
+        note: called once when the server does not answer and MLflow repeats its request; None keeps the earlier one.
         writes: also check that files of runs can be written.
 
     Raises:
-        TrackingError: it does not; the message names its address.
+        TrackingError: it does not; the message contains its address.
     """
     if note is not None:
         _note[:] = [note]
     logging.getLogger("urllib3.connectionpool").addFilter(_announce)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, with a traceback
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it also prints errors that it raises, with a traceback
     with environment(BRIEF), explained("No answer from the tracking server"):
         _prepare_sqlite()
         mlflow.search_experiments(max_results=1)
@@ -79,14 +81,14 @@ def _announce(record: logging.LogRecord) -> bool:
 
 
 def file() -> Path | None:
-    """Return the SQLite file that is the store; None if it is another one."""
+    """Return the SQLite file of the store; None if the store is not a SQLite file."""
     uri = mlflow.get_tracking_uri()
     name = make_url(uri).database if uri.startswith("sqlite:") else None
     return Path(name) if name and name != ":memory:" else None
 
 
 def is_there() -> bool:
-    """Return whether the store exists; MLflow would create a SQLite file that does not."""
+    """Return whether the store exists; MLflow would create a missing SQLite file."""
     path = file()
     return path is None or (path.exists() and path.stat().st_size > 0)
 
@@ -94,8 +96,8 @@ def is_there() -> bool:
 def _prepare_sqlite() -> None:
     """Create the SQLite file of a store if it does not exist, and check that it is a SQLite file.
 
-    MLflow creates the tables of a new file in dozens of steps. Two processes that do so at the same time fail, and one
-    that is killed leaves an unusable file. So the file gets its name when it is complete.
+    MLflow creates the tables of a new file in dozens of steps. Two processes that do so at the same time fail, and a
+    killed process leaves an unusable file. So the file gets its name only when it is complete.
 
     Raises:
         OSError: the file's folder cannot be written.
@@ -107,7 +109,9 @@ def _prepare_sqlite() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with nullcontext() if is_there() else FileLock(f"{path}.lock"):
         if not is_there():
-            Path(f"{path}-journal").unlink(missing_ok=True)  # of a killed process: it would be applied to the new file
+            Path(f"{path}-journal").unlink(
+                missing_ok=True
+            )  # left by a killed process, it would be applied to the new file
             with disk.new_file(path) as incoming, environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):
                 mlflow.MlflowClient(f"sqlite:///{incoming.absolute()}").search_experiments(max_results=1)
     with closing(sqlite3.connect(path)) as store:
@@ -115,14 +119,14 @@ def _prepare_sqlite() -> None:
 
 
 def _artifact_location() -> str:
-    """Return where the experiment keeps its files; if it does not exist yet, where the default one does.
+    """Return the location of the experiment's files; if it does not exist yet, that of the default experiment.
 
     Raises:
-        TrackingError: it was deleted, or there is none with the id that the environment names.
+        TrackingError: it was deleted, or there is no experiment with the id in the environment.
     """
     server = mlflow.MlflowClient()
     experiment_id, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
-    problem = f"Expected an experiment that takes runs, received {experiment_id or name!r}"
+    problem = f"Expected an experiment that accepts runs, received {experiment_id or name!r}"
     with explained(problem):
         named = server.get_experiment(experiment_id) if experiment_id else server.get_experiment_by_name(name)
     if named is not None and named.lifecycle_stage == "deleted":
@@ -135,7 +139,7 @@ def _artifact_location() -> str:
 
 
 def _check_writable(artifact_uri: str) -> None:
-    """Write a small file to a place for artifacts, and remove it."""
+    """Write a small file to an artifact location, and remove it."""
     repository = get_artifact_repository(artifact_uri)
     with TemporaryDirectory(prefix="write-test-") as folder:
         probe = Path(folder, Path(folder).name)
@@ -145,7 +149,7 @@ def _check_writable(artifact_uri: str) -> None:
 
 
 def client() -> mlflow.MlflowClient:
-    """Return a client of the tracking server, each of whose calls is :func:`retried`."""
+    """Return a client of the tracking server whose calls are all :func:`retried`."""
     return cast(mlflow.MlflowClient, _Client())
 
 
@@ -155,9 +159,9 @@ class _Client:
 
 
 def retried(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """Call MLflow, again if another process holds the database or wrote the same row first; return its answer.
+    """Call MLflow and return its answer; retry if another process holds the database or wrote the same row first.
 
-    A call into a SQLite file is not interrupted: it would leave the file locked against this very process.
+    A call into a SQLite file is not interrupted: that could leave the file locked, even for this process.
     """
     for _ in range(CONFLICTS):
         try:
@@ -176,13 +180,13 @@ def address() -> str:
 
 
 def shown(uri: str) -> str:
-    """Return an address without a password, a token or a query; also of a password with an unencoded @ or colon."""
+    """Return an address without password, token or query, even if the password contains an unencoded @ or colon."""
     return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri.partition("?")[0]))
 
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
+    """Set environment variables within the block."""
     before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
@@ -195,7 +199,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn errors of MLflow and its stores into one for the user.
+    """Turn errors of MLflow and its stores into an error for the user.
 
     The message is the ``problem``, unless the server does not answer or refuses the user.
 
@@ -204,7 +208,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
         others: further kinds of errors to explain.
 
     Raises:
-        TrackingError: instead of theirs.
+        TrackingError: replaces the original error.
     """
     try:
         yield
@@ -217,5 +221,5 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
             problem = "No answer from the tracking server"
             remedy = "Check MLFLOW_TRACKING_URI, and that the server runs"
         raise TrackingError(
-            f"{problem}. Tracking server: {address()}. It said: {first_line(error)}. {remedy}."
+            f"{problem}. Tracking server: {address()}. Reason: {first_line(error)}. {remedy}."
         ) from None

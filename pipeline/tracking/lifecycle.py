@@ -76,8 +76,8 @@ def open_run(
     System metrics are sampled throughout.
 
     Args:
-        name: of a new run; a name that the user gave to ``mlflow run`` stays.
-        tags: set when the run is opened.
+        name: name of a new run; a name that the user gave to ``mlflow run`` is kept.
+        tags: tags that are set when the run is opened.
         parent: the id of the parent run.
         resume: the run to resume.
     """
@@ -89,7 +89,7 @@ def open_run(
             yield run
             client().set_terminated(run.run_id)
         except KeyboardInterrupt:
-            # `mlflow run` (3.17) writes FAILED over any status when it is interrupted; the tag says what it was.
+            # When interrupted, `mlflow run` (3.17) overwrites any status with FAILED; the tag keeps the reason.
             status, reason = "KILLED", STOPPED
             raise
         except BaseException as error:
@@ -103,7 +103,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
     """Make a run the active one, and return it."""
     os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")  # seconds; the default is 10
     started = retried(
-        mlflow.start_run,  # given the project's run explicitly: MLflow forgets it with its first attempt
+        mlflow.start_run,  # the project's run is given explicitly, because MLflow forgets it after its first attempt
         run_id=resume.run_id if resume else project_run(),
         run_name=None if resume else _run_name(name),
         parent_run_id=parent,
@@ -120,9 +120,9 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
 
 
 def _leave(status: str, reason: str) -> None:
-    """End a run that failed, as far as the server answers, and leave no run active in this process.
+    """End a failed run if the server answers, and leave no run active in this process.
 
-    MLflow's own end of a run cannot be repeated: it forgets the run with its first attempt.
+    MLflow's own function cannot be retried: it forgets the run after its first attempt.
     """
     if reason and (run_id := active_run()):
         with best_effort():
@@ -133,7 +133,7 @@ def _leave(status: str, reason: str) -> None:
 
 @contextmanager
 def best_effort() -> Iterator[None]:
-    """Ignore errors of the tracking server, and wait only seconds for it."""
+    """Ignore errors of the tracking server, and wait for it only a few seconds."""
     with suppress(PipelineError, MlflowException, OSError, SQLAlchemyError), environment(BRIEF):
         yield
 
@@ -152,7 +152,7 @@ def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
 
 
 def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
-    """Create a child run without making it the active one; return its id."""
+    """Create a child run without making it the active run; return its id."""
     experiment = get_run(parent).experiment_id
     made = client().create_run(experiment, run_name=name, tags={**tags, schema.PARENT: parent})
     return str(made.info.run_id)
@@ -166,25 +166,25 @@ def delete_run(run_id: str) -> None:
 def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:
     """Name and tag a run that ``mlflow run`` opened for a command whose results are elsewhere.
 
-    Deleting it would make ``mlflow run`` fail, which ends it afterwards.
+    It is not deleted, because ``mlflow run`` ends it afterwards and would fail.
 
     Args:
-        run_id: of that run.
-        name: of the command; a name that the user gave stays.
-        parent: the run with the results, if they are in one; the UI shows this run below it.
+        run_id: id of that run.
+        name: name of the command; a name that the user gave is kept.
+        parent: the run with the results, if a run holds them; the UI shows this run below it.
     """
     client().update_run(run_id, name=_run_name(name))
     log_tags(run_id, schema.of_kind(schema.STAGE) | ({schema.PARENT: parent} if parent else {}))
 
 
 def active_run() -> str | None:
-    """Return the id of the run that is active in this process, if there is one."""
+    """Return the id of the active run of this process, if there is one."""
     run = mlflow.active_run()
     return str(run.info.run_id) if run else None
 
 
 def project_run() -> str | None:
-    """Return the id of the run that ``mlflow run`` has opened for this process, if it has."""
+    """Return the id of the run that ``mlflow run`` has opened for this process, if there is one."""
     return os.environ.get("MLFLOW_RUN_ID")
 
 
@@ -209,14 +209,14 @@ def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: boo
 
 
 def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:
-    """Log the training data and, if ``tested``, the test data as inputs of a run, unless it has inputs."""
+    """Log the training data and, if ``tested``, the test data as inputs of a run that has no inputs yet."""
     if not run.has_inputs:
         splits = {"training": data.train} | ({"test": data.test} if tested else {})
         client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
 
 
 def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
-    """Return which logged model and which input of :func:`log_inputs` a metric belongs to."""
+    """Return the logged model and the input of :func:`log_inputs` to which a metric belongs."""
     return {"model_id": model_id, "dataset_name": f"{data.name}-{context}", "dataset_digest": data.digest8}
 
 
@@ -234,7 +234,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
 
 
 def processor() -> str:
-    """Return the processor and its cores, such as ``AMD EPYC, 2 cores``; the tag of this machine begins with it."""
+    """Return the processor and its cores, such as ``AMD EPYC, 2 cores``; the tag ``machine`` begins with this text."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -258,7 +258,7 @@ def where(run_id: str, what: str) -> str:
 
 
 def page_of(run: TrackedRun) -> str:
-    """Return the address of a run's page on its tracking server; nothing if the store has no server."""
+    """Return the address of a run's page on its tracking server; an empty text if the store has no server."""
     parts = urlsplit(mlflow.get_tracking_uri())
     if parts.scheme not in ("http", "https"):
         return ""
@@ -266,13 +266,13 @@ def page_of(run: TrackedRun) -> str:
 
 
 def _page(server: str, run: TrackedRun) -> str:
-    # Without the workflow, MLflow's UI shows the run as one of generative AI.
+    # Without the workflow, MLflow's UI shows the run as a generative AI run.
     return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
 
 
 @cache
 def _describe_experiment(experiment_id: str) -> None:
-    """Describe an experiment, once; tags that a person has written stay."""
+    """Describe an experiment once; keep tags that a person has written."""
     tags = client().get_experiment(experiment_id).tags
     for name, text in schema.OF_EXPERIMENT.items():
         if name not in tags:
@@ -280,7 +280,7 @@ def _describe_experiment(experiment_id: str) -> None:
 
 
 def describe_result(run: TrackedRun, result: str) -> None:
-    """Put the result of a training before its description; a description that a person has written stays."""
+    """Put the result of a run before its description; keep a description that a person has written."""
     general = schema.DESCRIPTIONS[schema.TRAINING]
     if run.tags.get(schema.DESCRIPTION, general).endswith(general):
         client().set_tag(run.run_id, schema.DESCRIPTION, f"{result}\n\n{general}")

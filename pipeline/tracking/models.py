@@ -26,16 +26,16 @@ PACKAGES = ("mlflow-skinny", "numpy", "pandas", "tensorflow")
 
 
 def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 1.0, needs: str | None = None) -> str:
-    """Log the model saved in ``folder`` (see ``network.save``) on the active run by a name; return its id.
+    """Log the model saved in ``folder`` (see ``network.save``) on the active run under a name; return its id.
 
     It takes raw examples, float32, and answers with probabilities (N, C) float32. Its environment names the few
-    packages that it needs; ``needs`` says what its Keras file needs beside them, if anything. The ``temperature`` is
-    that of :mod:`pipeline.evaluation.calibration`, for whoever wants to know how sure an answer is.
+    packages that it needs; ``needs`` names further requirements of its Keras file. ``temperature`` calibrates the
+    confidence of answers, see :mod:`pipeline.evaluation.calibration`.
     """
     kind = data.kind
     examples = TensorSpec(np.dtype(np.float32), (-1, *(-1 if size is None else size for size in kind.shape)))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
-    # Were a uv.lock about, MLflow would put it into the model, and serving would build that in place of the pins.
+    # MLflow would add a nearby uv.lock to the model, and serving would install from it in place of the pins.
     with environment({"MLFLOW_LOG_UV_FILES": "false"}):
         info = retried(
             Model.log,
@@ -47,7 +47,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
             signature=ModelSignature(Schema([examples]), Schema([probabilities])),
             input_example=kind.checked(data.test.examples[:1]),
             conda_env=_environment(),
-            validate_serving_input=False,  # by loading it once more; the evaluation does, and asks more
+            validate_serving_input=False,  # it would load the model again; the evaluation does so anyway
             metadata={
                 "dataset": data.name,
                 "dataset_digest": data.digest,
@@ -62,15 +62,15 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
 
 
 def code(kind: Kind) -> Path:
-    """Return the file that MLflow copies into a model of a kind of examples, and runs."""
+    """Return the code file that MLflow copies into models of a kind of examples."""
     return Path(__file__).with_name(kind.code)
 
 
 def _environment() -> dict[str, object]:
-    """Return what is to be installed for the model.
+    """Return the environment of the model.
 
-    Given packages alone, MLflow looks for the version of pip that is here, and warns where there is none: uv makes
-    environments without it.
+    Given packages alone, MLflow looks up the installed version of pip, and warns if there is none, as in environments
+    made by uv.
     """
     packages = [f"{package}=={version(package)}" for package in PACKAGES]
     python = f"python={platform.python_version()}"
@@ -78,13 +78,13 @@ def _environment() -> dict[str, object]:
 
 
 class _Portable:
-    """MLflow's pyfunc flavour, whose description names no folder of the machine that the model was made on."""
+    """MLflow's pyfunc flavour, with a description that names no folder of this machine."""
 
     __name__ = "mlflow.pyfunc"
 
     @staticmethod
     def save_model(path: str, mlflow_model: Model, *, validate_serving_input: bool, **named: Any) -> None:
-        del validate_serving_input  # is for Model.log, which hands everything on
+        del validate_serving_input  # meant for Model.log, which passes everything on
         pyfunc.save_model(path=path, mlflow_model=mlflow_model, **named)
         described = mlflow_model.flavors[pyfunc.FLAVOR_NAME]
         described["model_code_path"] = Path(described["model_code_path"]).name
@@ -105,7 +105,7 @@ def id_of(run: TrackedRun) -> str:
     """Return the id of the model that a run has logged.
 
     Raises:
-        TrackingError: it holds no model.
+        TrackingError: the run holds no model.
     """
     if found := _models_of(run):
         return found[0]
@@ -113,7 +113,7 @@ def id_of(run: TrackedRun) -> str:
 
 
 def address(given: str) -> str:
-    """Return an address as MLflow resolves it; ``runs:/RUN_ID/model`` is the model of a run, whatever its name."""
+    """Return an address that MLflow resolves; ``runs:/RUN_ID/model`` becomes the address of the run's model."""
     of_run = re.fullmatch(rf"runs:/(\w+)(/{schema.MODEL})?", given)
     return f"models:/{id_of(get_run(of_run[1]))}" if of_run else given
 
@@ -128,7 +128,7 @@ def run_of(given: str) -> str:
     with explained(problem):
         run_id = retried(get_model_info, address(given)).run_id
     if not run_id:
-        raise TrackingError(f"{problem}, which none has.")
+        raise TrackingError(f"{problem}, which no run has.")
     return str(run_id)
 
 

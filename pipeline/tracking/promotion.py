@@ -3,10 +3,10 @@
 The alias ``champion`` names the version that is served, ``previous`` the one before it. The tag ``promotion`` of a
 version holds the :data:`Outcome`; its tag ``promotion_reason`` and its description hold the reason.
 
-MLflow has no transaction over two aliases. So the model is loaded and tried first, then the champion is read again,
-then ``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, both
-serve, and the same command completes the promotion. Of two promotions at the same time the better version stays, unless
-both move the alias within the same moment.
+MLflow has no transaction over two aliases. So the model is first loaded and tested, then the champion is read again,
+then ``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, which
+can both be served, and the same command completes the promotion. Of two simultaneous promotions the better version
+stays, unless both move the alias at the same moment.
 """
 
 import math
@@ -33,7 +33,7 @@ Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
 FORBIDDEN = "/\\:@?#%'"
 """Characters with a special meaning in an address, a path, or MLflow's search."""
 
-LONGEST = 256  # characters of a name, in MLflow's database
+LONGEST = 256  # maximum length of a name in MLflow's database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class Version:
     """A registered version of a model.
 
     Attributes:
-        name: of the registered model.
-        number: counts up from 1.
-        run_id: of the run that trained it.
+        name: name of the registered model.
+        number: version number, from 1.
+        run_id: id of the run that trained it.
         accuracy: validation accuracy of its run's kept epoch, a fraction; NaN if none is recorded.
-        digest: of the data that it was trained and validated on; empty if none is recorded.
+        digest: digest of its training and validation data; empty if none is recorded.
     """
 
     name: str
@@ -78,8 +78,8 @@ def promote(
     """Register the model of a run, and make it champion if it is better than the present one on the same data.
 
     Args:
-        run_id: of a run that has ended its training.
-        name: of the registered model; by default ``<dataset>-<cell>``.
+        run_id: id of a run whose training has ended.
+        name: name of the registered model; by default ``<dataset>-<cell>``.
         force: make it champion even if it is not better, or was trained on other data.
         trust: run the code of a model that this pipeline did not log.
         reporter: shows the result.
@@ -89,9 +89,7 @@ def promote(
         UsageError: no run is named, the champion was chosen on other data, or the model is not of this pipeline.
     """
     if run_id is None:
-        raise UsageError(
-            "run_id: expected the run whose model is to be promoted, received none. `pipeline runs` lists them."
-        )
+        raise UsageError("run_id: expected the ID of a run to promote, received none. `pipeline runs` lists the runs.")
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
     champion, (outcome, reason) = _decided(candidate, force=force)
@@ -102,8 +100,8 @@ def promote(
         record(candidate, outcome, reason)
     if outcome == "refused":
         raise UsageError(
-            f"force: expected the data of the present champion of {candidate.name}, received other: {reason}. "
-            f"The model is registered, as version {candidate.number}. To serve it all the same: "
+            f"force: expected the data of the present champion of {candidate.name}, received other data: {reason}. "
+            f"The model is registered as version {candidate.number}. To make it champion anyway: "
             f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
     if outcome == "promoted":
@@ -117,7 +115,7 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     """Swap ``champion`` and ``previous``: the version that was served before is served again.
 
     Args:
-        name: of the registered model; by default that of the run.
+        name: name of the registered model; by default the default name for the run.
         run_id: a run, for the default name.
         trust: run the code of a model that this pipeline did not log.
         reporter: shows the result.
@@ -127,7 +125,7 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
         UsageError: neither a name nor a run is given, or the model is not of this pipeline.
     """
     if name is None and run_id is None:
-        raise UsageError("name: expected the registered model that is to be rolled back, received none.")
+        raise UsageError("name: expected the name of the registered model to roll back, received none.")
     connection.connect(reporter.note)
     name = name or default_name(store.get_run(str(run_id)))
     aliases = _aliases(name)
@@ -149,7 +147,7 @@ def _decided(candidate: Version, *, force: bool) -> tuple[Version | None, tuple[
 
 
 def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple[Outcome, str]:
-    """Return what to do with a candidate, and why: promote a better one on the same data, refuse one on other data."""
+    """Return the outcome for a candidate, and the reason: promote a better one on the same data, refuse other data."""
     accuracy = f"validation accuracy {candidate.accuracy:.2%}"
     if champion is None:
         return "promoted", f"{accuracy}, the first champion"
@@ -187,7 +185,7 @@ def _report(version: Version, champion: Version | None, reason: str, reporter: R
 def check_name(name: str) -> None:
     """Check that a name is valid in an address such as ``models:/<name>@champion``, and after ``--name``.
 
-    MLflow itself registers names that its addresses cannot hold: it reads ``?`` and ``#`` as the end of a path.
+    MLflow itself registers names that are invalid in addresses: it reads ``?`` and ``#`` as the end of a path.
 
     Raises:
         UsageError: it is not valid.
@@ -195,8 +193,8 @@ def check_name(name: str) -> None:
     is_plain = name.isprintable() and name == name.strip() and not name.startswith("-")
     if not is_plain or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
         raise UsageError(
-            f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, with no - at its "
-            f"start and no blank at its ends, received {name[:LONGEST]!r}. Take one such as mnist-gru."
+            f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, without - at its "
+            f"start or blanks at its ends; received {name[:LONGEST]!r}. Use a name such as mnist-gru."
         )
 
 
@@ -212,17 +210,17 @@ def default_name(run: TrackedRun) -> str:
 
 
 def _register(run: TrackedRun, name: str | None) -> Version:
-    """Return the version that holds the model of a run; the same one each time.
+    """Return the version that holds the model of a run; it is created only once.
 
     Raises:
         TrackingError: the run holds no model or no validation accuracy.
-        UsageError: the name cannot be one.
+        UsageError: the name is not valid.
     """
     accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)
     if accuracy is None or digest is None:
         raise TrackingError(
-            f"run_id: expected a run that has ended its training, received {run.run_id!r}, which has no "
-            f"best_val_accuracy. Resume it (`{command('run', resume=run.run_id)}`), or take another."
+            f"run_id: expected a run whose training has ended, received {run.run_id!r}, which has no "
+            f"best_val_accuracy. Resume it (`{command('run', resume=run.run_id)}`), or choose another run."
         )
     model_id = models.id_of(run)
     name = default_name(run) if name is None else name
@@ -255,18 +253,18 @@ def _aliases(name: str) -> dict[str, Version]:
                 raise
             known = [model.name for model in client().search_registered_models()]
             listed = ", ".join(get_close_matches(name, known, cutoff=0.4) or known[:3])
-            raise TrackingError(f"{problem}. There is {listed or 'none yet'}.") from None
+            raise TrackingError(f"{problem}. The registered models are: {listed or 'none yet'}.") from None
         return {alias: _version(client().get_model_version(name, number)) for alias, number in aliases.items()}
 
 
 def move(alias: Literal["champion", "previous"], version: Version) -> None:
     """Move an alias to a version."""
-    with explained(f"The alias {alias} did not move to version {version.number} of {version.name}"):
+    with explained(f"The alias {alias} could not be moved to version {version.number} of {version.name}"):
         client().set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
-    """Write on a version what was decided, and why."""
+    """Record the outcome and its reason on a version."""
     number = str(version.number)
     with explained(f"Version {number} of {version.name} could not be described"):
         client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")

@@ -20,12 +20,12 @@ EPOCH_SECONDS = "epoch_seconds"
 PARAMETERS = "parameters"  # trainable weights
 BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
-STOPPED_EPOCH = "stopped_epoch"  # the last one, where patience or a search has ended it before its time
-SECONDS_TRAIN = "seconds_train"  # of the stage, validation and logging included
+STOPPED_EPOCH = "stopped_epoch"  # the last epoch, if early stopping or a search ended the run early
+SECONDS_TRAIN = "seconds_train"  # time of the stage, including validation and logging
 SECONDS_EVALUATE = "seconds_evaluate"
 CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
-TRAIN_SECONDS = "train_seconds"  # of the epochs alone; the last metric that a training logs
-TEMPERATURE = "temperature"  # at which the model's probabilities are as sure as they are right, by validation
+TRAIN_SECONDS = "train_seconds"  # time of the epochs alone; the last metric that training logs
+TEMPERATURE = "temperature"  # at which confidence matches accuracy on the validation examples
 TEST_CALIBRATION_ERROR = "test_calibration_error"
 TEST_CALIBRATION_ERROR_AT_TEMPERATURE = "test_calibration_error_at_temperature"
 TEST_COST = "test_cost"
@@ -34,17 +34,17 @@ TEST_BALANCED_ACCURACY = "test_balanced_accuracy"  # the mean of the classes' re
 TEST_ACCURACY = "test_accuracy"  # the last metric that an evaluation logs
 
 OF_A_FINISHED_TRAINING = (TEST_ACCURACY, TEST_COST, BEST_VAL_ACCURACY, BEST_EPOCH, TRAIN_SECONDS, PARAMETERS)
-"""The metrics that a training must have logged before it can be compared."""
+"""The metrics that a run needs before it can be compared."""
 
 CLASS_AVERAGES = (TEST_MACRO_F1, TEST_BALANCED_ACCURACY)
 
-SEEDS = "seeds"  # of a group: how many trainings its means are of
+SEEDS = "seeds"  # of a group: number of runs behind its means
 
 # Tags.
-KIND = "kind"  # what a run is: a training, a comparison, a group of trainings, or another stage
+KIND = "kind"  # kind of the MLflow run: a training run, a comparison, a group of runs, or another stage
 TRAINING, COMPARED, GROUP, SEARCHED, STAGE = "training", "comparison", "group", "search", "stage"
-COLOUR = "mlflow.runColor"  # that the UI draws a run in; else one by its id
-DESCRIPTION = "mlflow.note.content"  # what the UI shows as a run's description
+COLOUR = "mlflow.runColor"  # colour of the run in the UI; by default its id determines it
+DESCRIPTION = "mlflow.note.content"  # description of the run in the UI
 DESCRIPTIONS = {
     TRAINING: "One training: its parameters, its metrics per epoch, its model and the evaluation of that.",
     COMPARED: "A comparison: below it a group for each configuration, below these their trainings; its report is an "
@@ -55,15 +55,15 @@ DESCRIPTIONS = {
     "the winner.",
     STAGE: "A command of `mlflow run` that trained nothing: its results are in the run above this one, or in files.",
 }
-"""What a run of each kind is, for readers of the UI."""
+"""Descriptions of the kinds of runs, shown in the UI."""
 OF_EXPERIMENT = {
-    "mlflow.experimentKind": "custom_model_development",  # else the UI takes it for one of generative AI
+    "mlflow.experimentKind": "custom_model_development",  # else the UI treats it as generative AI
     DESCRIPTION: """Recurrent networks that read images row by row.
 
 **Runs**, by their tag `kind`: a `training`; a `comparison` of several; between the two a `group` for each
 configuration, with means over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
 
-| metric | what it is |
+| metric | meaning |
 | --- | --- |
 | `cost`, `accuracy` | of the training images in an epoch: mean cross-entropy in nats, share that is right |
 | `val_cost`, `val_accuracy` | of the validation images after the epoch, by the weights as they stand |
@@ -74,31 +74,35 @@ configuration, with means over seeds. Tick the groups of a comparison, then *Com
 | `…_sd`, `…_min`, `…_max` | of a group: standard deviation, lowest, highest over its seeds |
 """,
 }
-"""The tags of an experiment that the pipeline has opened."""
-FINGERPRINT = "fingerprint"  # by which the same training is found again
-CHECKPOINT = "checkpoint"  # the name of its checkpoint on one machine; ON_SERVER: its files are the run's own
+"""The tags of an experiment that the pipeline created."""
+FINGERPRINT = "fingerprint"  # identifies runs with equal numbers
+CHECKPOINT = "checkpoint"  # name of its checkpoint on one machine; ON_SERVER: its files are artifacts of the run
 ON_SERVER = "server"
-REMOVED = "server, removed"  # once they were
-DATASET = "dataset"  # the name that the data's content has decided
+REMOVED = "server, removed"  # its files were artifacts of the run
+DATASET = "dataset"  # name of the data, determined by its content
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
-CORES = "cores"  # that the training had to itself
-VERDICT = "verdict"  # of a search: whether what it found is better than what it started from
-ERROR = "error"  # why it did not end well
-MEMBER_OF = "comparison."  # and the id of a comparison: that it has trained or reused the run
+CORES = "cores"  # number of cores that the run used
+VERDICT = "verdict"  # of a search: whether its best trial is better than the start
+ERROR = "error"  # reason of a failure
+MEMBER_OF = "comparison."  # prefix, before the id of a comparison that trained or reused the run
 BEST_GROUP = "best"  # of a comparison: its recommended group
-AGAINST, STANDING = "against", "standing"  # what a comparison was checked against, and the result
-BEST_TRIAL, BEST_RUN, BEST = "best_trial", "best_run_id", "best."  # of a search: its name, its run; and a parameter
-TRIAL = "trial."  # of a search, and a number: the id of that trial's run and its parameters, as JSON
-PRUNED = "pruned"  # of a training that a search has ended early, for others were ahead: it has no model
-VERSION = "version."  # and a package's name
+AGAINST, STANDING = "against", "standing"  # reference of a comparison, and the result of the check
+BEST_TRIAL, BEST_RUN, BEST = (
+    "best_trial",
+    "best_run_id",
+    "best.",
+)  # of a search: name and run of the best trial; prefix of a parameter
+TRIAL = "trial."  # of a search, before a number: run id and parameters of that trial, as JSON
+PRUNED = "pruned"  # a search ended the run early because others were ahead: it has no model
+VERSION = "version."  # prefix, before the name of a package
 CELL_FILE = "cell_file"  # the SHA-256 of the file of a custom cell
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 DATASET_CONTEXT = "mlflow.data.context"  # of an input
 
 # Artifacts.
-CONFIGURATION = "configuration.yaml"  # the file of parameters that was given, as it was
+CONFIGURATION = "configuration.yaml"  # the configuration file, unchanged
 CELL_FOLDER = "cell"  # the file of a custom cell
 HISTORY = "training/history.csv"
 CURVES = "training/curves.png"
@@ -109,11 +113,11 @@ ACCURACY_BY_STEP = "evaluation/accuracy_by_step.png"
 MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
 SEARCH_FOLDER = "search"
-MODEL = "model"  # the logged model, as ``runs:/RUN_ID/model`` names it not by its own name
+MODEL = "model"  # the logged model in addresses such as ``runs:/RUN_ID/model``, which do not contain its real name
 
 
 COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "resume", "run_id", "trust", "verbose"})
-"""Options of commands, which `mlflow run` logs as params though they are no parameters of a training."""
+"""Options of commands, which `mlflow run` logs as params although they are not parameters of a run."""
 
 
 def of_kind(kind: str) -> dict[str, str]:
@@ -123,20 +127,20 @@ def of_kind(kind: str) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedRun:
-    """A run as MLflow holds it: a training, a comparison, or what ``mlflow run`` has opened for a stage.
+    """An MLflow run: a training run, a comparison, or a run that ``mlflow run`` opened for a stage.
 
     Attributes:
         run_id: its id.
-        experiment_id: of the experiment that it is in.
-        name: such as ``gru-s1``.
-        status: such as ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
-        started: in milliseconds since 1970.
-        ended: likewise; None while it runs.
+        experiment_id: id of its experiment.
+        name: its name, such as ``gru-s1``.
+        status: its status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        started: start time in milliseconds since 1970.
+        ended: end time likewise; None while it runs.
         params: text by name.
-        metrics: the last value by name.
+        metrics: last value by name.
         tags: text by name.
         has_inputs: whether data sets are logged on it.
-        is_deleted: whether it lies in MLflow's bin.
+        is_deleted: whether it was deleted in MLflow, which keeps deleted runs.
     """
 
     run_id: str
@@ -163,31 +167,31 @@ class TrackedRun:
 
     @property
     def is_training(self) -> bool:
-        """Whether it is a training, rather than a comparison, a search or another stage."""
+        """Whether it is a training run, rather than a comparison, a search or another stage."""
         return "cell" in self.params and "seed" in self.params and self.tags.get(KIND, TRAINING) == TRAINING
 
     @property
     def is_trained(self) -> bool:
-        """Whether its training has ended: it needs no checkpoint any more."""
+        """Whether its training has ended, so that it no longer needs a checkpoint."""
         return TRAIN_SECONDS in self.metrics
 
     @property
     def is_pruned(self) -> bool:
-        """Whether a search has ended it early: it has a history and no model."""
+        """Whether a search ended it early, so that it has a history but no model."""
         return PRUNED in self.tags
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether its evaluation has ended, too."""
+        """Whether its evaluation has also ended."""
         return TEST_ACCURACY in self.metrics
 
     @property
     def missing(self) -> list[str]:
-        """The metrics that it lacks to be compared."""
+        """The missing metrics without which it cannot be compared."""
         return [name for name in OF_A_FINISHED_TRAINING if name not in self.metrics]
 
     @property
     def trials(self) -> dict[int, dict[str, Any]]:
-        """Of a search: the id of the run of each trial, its parameters and whether it was reused, by number."""
+        """For a search: the run id, the parameters and the reuse of each trial, by number."""
         found = {tag.removeprefix(TRIAL): text for tag, text in self.tags.items() if tag.startswith(TRIAL)}
         return {int(number): json.loads(text) for number, text in found.items()}

@@ -1,7 +1,7 @@
-"""The served model, from code: raw pixels in, probabilities out.
+"""The code of a served model of images: raw pixels in, probabilities out.
 
-MLflow copies this file into every model that it logs, and runs it wherever
-the model is served: it imports nothing of this package. Calling the signature
+MLflow copies this file into every such model, and runs it wherever the model is
+served, so it imports nothing from this package. Calling the signature
 of the exported graph answers in milliseconds; ``keras.Model.predict`` takes
 tens of them for one image.
 """
@@ -15,7 +15,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 BRIGHTEST = 255
-MOST_IMAGES = 10_000  # in one request: bounds what a single client can make a server hold
+MOST_IMAGES = 10_000  # in one request: limits the memory that a single client can take
 
 
 class ImageClassifier(PythonModel):

@@ -1,7 +1,7 @@
-"""The served model of sequences, from code: raw steps in, probabilities out.
+"""The code of a served model of sequences: raw steps in, probabilities out.
 
-MLflow copies this file into every model of sequences that it logs, and runs it wherever the model is served: it imports
-nothing of this package. Shorter sequences of a request are padded with ``null`` at the end, which arrives as NaN.
+MLflow copies this file into every such model, and runs it wherever the model is served, so it imports nothing from this
+package. Shorter sequences of a request are padded with ``null`` at the end, which arrives as NaN.
 """
 
 from typing import Any
@@ -13,13 +13,13 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 MOST_SEQUENCES = 10_000
-"""In one request: bounds what a single client can make a server hold."""
+"""In one request: limits the memory that a single client can take."""
 
 MOST_STEPS = 10_000
 """Of one sequence."""
 
 MOST_NUMBERS = 20_000_000
-"""In one request, the padding included."""
+"""In one request, including the padding."""
 
 
 class SequenceClassifier(PythonModel):
@@ -54,7 +54,7 @@ def _check(sequences: np.ndarray[Any, Any]) -> None:
     ):
         if received > most:
             raise MlflowException.invalid_parameter_value(
-                f"sequences: expected at most {most:,} {what}, received {received:,}. Send less at a time."
+                f"sequences: expected at most {most:,} {what}, received {received:,}. Send fewer per request."
             )
     missing = np.isnan(sequences)
     real = ~missing.all(axis=2)
@@ -70,7 +70,7 @@ def _check(sequences: np.ndarray[Any, Any]) -> None:
             raise MlflowException.invalid_parameter_value(
                 f"sequences: expected a number for each feature of each step, received {received} for "
                 f"feature {feature} at step {step} of sequence {sequence}. "
-                "Only whole steps at the end of a shorter one may be null."
+                "Only whole steps at the end of a shorter sequence may be null."
             )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_METRICS = 1_000
-"""Metrics that a server takes in one request."""
+"""Maximum number of metrics in one request to a server."""
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name != "epoch")
 
@@ -38,17 +38,17 @@ EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name 
 
 
 def get_run(run_id: str) -> TrackedRun:
-    """Return a run, also one in MLflow's bin.
+    """Return a run, even a deleted one.
 
     Raises:
-        TrackingError: there is none with this id.
+        TrackingError: there is no run with this id.
     """
     with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
         return _tracked(client().get_run(run_id))
 
 
 def find_run(run_id: str) -> TrackedRun | None:
-    """Return a run, also one in MLflow's bin; None if there is none with this id, as it was removed for good.
+    """Return a run, even a deleted one; None if there is no run with this id.
 
     Raises:
         TrackingError: the tracking server does not answer.
@@ -64,14 +64,14 @@ def find_runs(
     Args:
         filter_string: the filter.
         experiment: the id of their experiment; None: the active one.
-        everywhere: search all experiments, and MLflow's bin.
-        limit: number of runs at most.
+        everywhere: search all experiments, and deleted runs.
+        limit: maximum number of runs.
 
     Raises:
         TrackingError: the tracking server does not answer.
-        UsageError: it is no filter.
+        UsageError: the filter is not valid.
     """
-    with explained("The tracking server does not list runs"):
+    with explained("The tracking server cannot list runs"):
         try:
             found: list[Run] = retried(
                 mlflow.search_runs,
@@ -109,7 +109,7 @@ def _tracked(run: Run) -> TrackedRun:
 
 
 def _typed(value: str) -> str:
-    """Return a parameter as the user typed it: `mlflow run` logs it with the quotes that a shell needs."""
+    """Return a parameter as the user typed it: `mlflow run` logs it with shell quotes."""
     return "".join(shlex.split(value)) if value.startswith("'") else value
 
 
@@ -117,19 +117,19 @@ def _typed(value: str) -> str:
 
 
 def mark(run_id: str, comparison: str) -> None:
-    """Mark a run as a member of a comparison that has trained or reused it; a run may be a member of several."""
+    """Mark a run as a member of the comparison that trained or reused it; a run may be a member of several."""
     client().set_tag(run_id, f"{schema.MEMBER_OF}{comparison}", "true")
 
 
 def belongs_to(run: TrackedRun, comparison: str) -> bool:
-    """Return whether a comparison has trained a run: it is a child of it, or of one of its groups."""
+    """Return whether a comparison trained a run, so that the run is a child of it or of one of its groups."""
     parent = run.tags.get(schema.PARENT)
     group = find_run(parent) if parent and parent != comparison else None
     return parent == comparison or (group is not None and group.tags.get(schema.PARENT) == comparison)
 
 
 def members(comparison: str) -> list[TrackedRun]:
-    """Return the children and the other members of a comparison, by their start.
+    """Return the children and the other members of a comparison, ordered by start time.
 
     Raises:
         TrackingError: there is no such run, or its id is not valid.
@@ -144,9 +144,9 @@ def members(comparison: str) -> list[TrackedRun]:
 
 
 def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
-    """Log parameters by name, except those that the run has already.
+    """Log parameters by name, except those that the run already has.
 
-    Params are write-once: what `mlflow run` has logged, as the user typed it, stays.
+    Params are write-once, so those that `mlflow run` has logged, as the user typed them, cannot change.
     """
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
     client().log_batch(run.run_id, params=params)
@@ -167,14 +167,14 @@ def log_metrics(
 def log_missing_metrics(
     run: TrackedRun, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None
 ) -> None:
-    """Log those of the metrics that the run did not have when it was read."""
+    """Log the metrics that the run did not have when it was read."""
     log_metrics(run.run_id, {name: value for name, value in metrics.items() if name not in run.metrics}, subject)
 
 
 def log_history(
     run_id: str, steps: Mapping[int, Mapping[str, float]], subject: Mapping[str, str] | None = None
 ) -> None:
-    """Log metrics by step and name, in as few requests as the server takes."""
+    """Log metrics by step and name, in as few requests as the server allows."""
     now = time.time_ns() // 1_000_000
     entries = [
         Metric(name, float(value), now, step, **(subject or {}))
@@ -196,7 +196,7 @@ def log_epoch(run_id: str, record: EpochRecord) -> None:
 
 
 def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
-    """Log the metrics that the run does not have of the epochs: the last of them may be incomplete."""
+    """Log the metrics of the epochs that the run lacks; its last epoch may be incomplete."""
     for name in EPOCH_METRICS:
         present = history_of(run_id, name)
         missing = [record for record in records if record.epoch not in present]
@@ -212,16 +212,16 @@ def log_figure(run_id: str, figure: "Figure", path: str) -> None:
 
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:
-    """Log a table as the artifact ``path``: CSV or Parquet, by its ending."""
+    """Log a table as the artifact ``path``, as CSV or Parquet by its suffix."""
     is_parquet = path.endswith(".parquet")
     write_file(run_id, path, table.to_parquet(index=False) if is_parquet else table.to_csv(index=False).encode())
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":
-    """Return a table that a run has logged as the artifact ``path``: CSV or Parquet, by its ending.
+    """Return the table in the artifact ``path`` of a run, CSV or Parquet by its suffix.
 
     Raises:
-        TrackingError: the run holds no such artifact, or it is no table.
+        TrackingError: the run holds no such artifact, or it is not a table.
     """
     import pandas as pd
 
@@ -234,7 +234,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
 
 
 def write_files(run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
-    """Write files of a run into a folder, by their names, each in place of the one of that name.
+    """Write files by name into a folder of a run, replacing existing files.
 
     Raises:
         TrackingError: the store refuses them.
@@ -246,13 +246,13 @@ def write_files(run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
 
 
 def files_in(run_id: str, folder: str) -> dict[str, int]:
-    """Return the sizes in bytes of the files that a run holds in a folder, by their paths; none if there is none."""
+    """Return the sizes in bytes of the files in a folder of a run, by path; empty if there is no folder."""
     with explained(f"The files of run {run_id} cannot be listed"):
         return {entry.path: entry.file_size or 0 for entry in client().list_artifacts(run_id, folder)}
 
 
 def write_file(run_id: str, path: str, content: bytes) -> None:
-    """Write a file of a run, in place of the one of that path.
+    """Write a file of a run, replacing an existing one.
 
     Raises:
         TrackingError: the store refuses it.
@@ -264,7 +264,7 @@ def read_files(run_id: str, folder: str) -> Iterator[bytes]:
     """Yield the content of each file in a folder of a run; nothing if there is no folder.
 
     Raises:
-        TrackingError: the store does not give one.
+        TrackingError: a file cannot be read.
     """
     for path in files_in(run_id, folder):
         with explained(f"{path} of run {run_id} cannot be read"), tempfile.TemporaryDirectory() as copy:
@@ -273,7 +273,7 @@ def read_files(run_id: str, folder: str) -> Iterator[bytes]:
 
 
 def remove_checkpoint(run_id: str, folder: str) -> None:
-    """Remove the folder of a checkpoint, and tag its run, so that its files are not looked for any more.
+    """Remove the folder of a checkpoint, and tag its run to show that the files are gone.
 
     Raises:
         TrackingError: the store refuses it.
@@ -281,5 +281,5 @@ def remove_checkpoint(run_id: str, folder: str) -> None:
     with explained(f"{folder} of run {run_id} cannot be removed"):
         repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
         repository.delete_artifacts(folder)  # type: ignore[no-untyped-call]
-    with suppress(MlflowException):  # a deleted run takes no tag
+    with suppress(MlflowException):  # a deleted run cannot be tagged
         client().set_tag(run_id, schema.CHECKPOINT, schema.REMOVED)

@@ -126,9 +126,9 @@ def test_a_rollback_goes_back_stays_there_and_can_be_taken_back(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "said"),
     [
-        ((), 2, "run_id: expected the run whose model is to be promoted"),
-        (("--rollback",), 2, "name: expected the registered model"),
-        (("--rollback", "--name", "digits-grue"), 1, "received 'digits-grue'. There is digits-gru"),
+        ((), 2, "run_id: expected the ID of a run to promote"),
+        (("--rollback",), 2, "name: expected the name of the registered model"),
+        (("--rollback", "--name", "digits-grue"), 1, "received 'digits-grue'. The registered models are: digits-gru"),
         (("--rollback", "--name", "digits-gru"), 1, "name: expected a model with a previous champion"),
         (("--run-id", "0" * 32), 1, "run_id: expected a run of this tracking server"),
         (("--run-id", "RUN", "--name", "a/b"), 2, "name: expected a name without"),

@@ -151,7 +151,7 @@ def test_an_address_that_is_taken_is_named(digits_run: Training, command: Comman
 
     result = command("serve", "--model", "models:/any@champion", "--port", port, exit_code=2)
 
-    assert f"port: expected an address to listen at, received 127.0.0.1:{port}" in result.output
+    assert f"port: expected an available address, received 127.0.0.1:{port}" in result.output
 
 
 def test_a_model_that_is_not_there_is_named(digits_run: Training, command: Command) -> None:

@@ -280,7 +280,7 @@ def test_intact_data_stays_in_use_when_no_mirror_gives_it_any_more(desk: Desk, m
             assert expected == desk.notes[-1]
     assert before == desk.content
     _truncate(raw.folder / TEST_LABELS)
-    with pytest.raises(DataError, match="Two ways out"):
+    with pytest.raises(DataError, match="Try again later"):
         desk.download("mirrors", "fashion-mnist")
 
 

@@ -114,7 +114,7 @@ def test_files_are_known_by_the_names_that_archives_give_them(
 
 def test_files_that_are_there_twice_must_hold_the_same(tmp_path: Path) -> None:
     write(tmp_path, small_set() | {f"{TEST_LABELS}.gz": zipped(labels([0] * 4))})
-    message = f"source: expected {tmp_path}/{TEST_LABELS} and {tmp_path}/{TEST_LABELS}.gz to hold the same"
+    message = f"source: expected {tmp_path}/{TEST_LABELS} and {tmp_path}/{TEST_LABELS}.gz to have equal content"
     with pytest.raises(DataError, match=message):
         sources.read_folder(tmp_path)
 
@@ -167,7 +167,7 @@ def test_where_a_mirror_fails_the_next_one_continues(
     assert (small_set(), f"{bad.base} and {good.base}") == (contents(files), origin)
     assert [f"{stem}.gz" for stem in STEMS[1:]] == good.requests
     (note,) = reporter.notes
-    assert re.match(f"Source failed: {bad.base}.*{TRAIN_LABELS}.*: .*{reason}", note)
+    assert re.match(f"A source failed: {bad.base}.*{TRAIN_LABELS}.*: .*{reason}", note)
 
 
 @pytest.mark.parametrize("damage", [None, labels([1, 1, 0, 1]), labels([1])[:-1]], ids=["none", "other", "short"])
@@ -190,9 +190,9 @@ def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(monkeypatc
         with pytest.raises(DataError) as caught:
             sources.fetch("mnist", Remembering())
     assert (
-        f"dataset: expected mnist from one of its mirrors, received it from none. "
+        f"dataset: expected mnist from one of its mirrors, but all failed. "
         f"{closed}{TRAIN_IMAGES}.gz: Connection refused. {empty.base}{TRAIN_IMAGES}.gz: HTTP 404. "
-        "Two ways out: `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
+        "Try again later; `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
         "needs no network."
     ) == str(caught.value)
 

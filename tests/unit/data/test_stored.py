@@ -36,7 +36,7 @@ def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
         assert not entered.wait(0.2)
     thread.join(10)
     assert entered.is_set()
-    assert [f"Waiting for another process that works in {tmp_path}."] == reporter.notes
+    assert [f"Waiting for another process that is using {tmp_path}."] == reporter.notes
 
 
 @pytest.mark.parametrize(("root", "reason"), [("file/raw", "Not a directory"), ("", ".*directory")])

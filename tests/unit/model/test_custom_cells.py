@@ -166,7 +166,7 @@ REFUSED = [
     ("own_bad:Sized", "made with units=4, .* received TypeError: .* missing 1 required positional argument: 'size'"),
     ("own_bad:Broken", rf"'Broken' object has no attribute 'nothing' \(own_bad\.py, line {BROKEN_LINE}\)"),
     ("own_bad:Whole", r"whose last output has the shape \(None, 4\), received \(None, 3, 4\)\."),
-    ("own_bad:Idle", "every trainable weight of own_bad:Idle to have an effect on its output; .*idle received no grad"),
+    ("own_bad:Idle", "every trainable weight of own_bad:Idle to affect its output; .*idle received no grad"),
     ("own_bad:Forgetful", r"expected own_bad:Forgetful to be saved and opened again \(get_config"),
 ]
 
@@ -181,7 +181,7 @@ def test_an_unusable_cell_is_refused_with_the_reason(cell: str, message: str) ->
     ("cell", "message"),
     [
         ("own_good:Running", "^cell: expected own_good:Running to be a layer with go_backwards"),
-        ("own_bad:Backward", "^direction: .* with go_backwards it does not read the last step first"),
+        ("own_bad:Backward", "^direction: .* with go_backwards the cell does not read the last step first"),
     ],
 )
 def test_a_layer_that_cannot_go_backward_is_refused_in_both_directions(cell: str, message: str) -> None:
