@@ -183,7 +183,7 @@ def _fetch_either(base: str, stem: str, reporter: Reporter) -> RawFile:
         except DataError as error:
             failures.append(str(error))
     raise DataError(
-        f"source: expected {stem}, plain or as .gz, at {shown(base)}, received neither. {' '.join(failures)}"
+        f"source: expected {stem}, plain or as .gz, under {shown(base)}, received neither. {' '.join(failures)}"
     )
 
 

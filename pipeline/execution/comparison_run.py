@@ -1,8 +1,8 @@
 """Open the MLflow run of a comparison, and make the runs of its groups.
 
 A group stands between the comparison and the runs of one configuration, so that the UI compares configurations:
-``cost`` of a group is the mean of its runs' ``cost``, with ``cost_sd``, ``cost_min`` and ``cost_max`` beside it, and so
-for each metric of an epoch and each that is logged once. Reused runs are members, too, and stay where they are.
+``cost`` of a group is the mean of its runs' ``cost``; ``cost_sd``, ``cost_min`` and ``cost_max`` are logged with it, as
+for every metric. Reused runs are also members, but keep their parents.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,15 +31,15 @@ ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECON
 
 @contextmanager
 def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Iterator[str]:
-    """Open the run of a comparison, or resume that of the same one which was interrupted; yield its id.
+    """Open the run of a comparison, or resume the same comparison if it was interrupted; yield its id.
 
     Args:
-        trainings: the parameters of each.
-        data: what all of them are trained on.
+        trainings: the parameters of each run.
+        data: the data of all runs.
         remote: whether they are trained on a cluster.
 
     Raises:
-        UsageError: two of them are the same training, as the parameters apply to the data.
+        UsageError: two runs have the same effective parameters on this data.
     """
     parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
     name = naming.comparison(trainings, data.name)
@@ -60,7 +60,7 @@ def opened_as(
     data_dir: Path,
     remote: bool,
 ) -> Iterator[str]:
-    """Open the parent run of trainings, of any kind, or resume an interrupted one with the same fingerprint."""
+    """Open a parent run of any kind, or resume an interrupted one with the same fingerprint."""
     found = () if lifecycle.project_run() else resuming.find_runs(fingerprint, data_dir, remote=remote)
     resume = next((run for run, state in found if state is RunState.INTERRUPTED), None)
     with resuming.open_run(kind, name, fingerprint, data, data_dir=data_dir, resume=resume, remote=remote) as run:
@@ -76,11 +76,11 @@ def opened_as(
 def make_groups(
     comparison: str, data: DataSet, groups: Sequence[Group], jobs: Mapping[str, Job], failed: Collection[Job]
 ) -> None:
-    """Make the runs of groups that are not there yet, and move the runs of their trainings below them.
+    """Create the missing runs of groups, and move the runs of each group below it.
 
     Args:
         comparison: the id of the comparison's run.
-        data: that all were trained on.
+        data: the data of all runs.
         groups: the finished runs.
         jobs: the job of each, by the id of its run.
         failed: jobs that failed: their groups are not complete.

@@ -47,7 +47,7 @@ EVALUATION = 1.0
 
 @contextmanager
 def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
-    """Give the executor that an option names, connected.
+    """Yield the connected executor that an option names.
 
     Args:
         on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
@@ -71,7 +71,7 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
 
 
 class Outcome(NamedTuple):
-    """What became of the jobs: the results of those that finished, the reasons of those that failed."""
+    """The results of finished jobs, and the reasons of failed ones."""
 
     done: Mapping[Job, Done]
     failures: Mapping[Job, str]
@@ -86,7 +86,7 @@ def train_all(
     count: int,
     executor: Executor,
 ) -> Outcome:
-    """Train on the data, ``count`` trainings at a time; return what became of the job of each, in their order."""
+    """Train on the data, ``count`` runs at a time; return the outcome of all jobs, in the order of the runs."""
     names, cores = naming.trainings(trainings, data.name), executor.cores(count)
     planned = [
         Job.of(settings, data, name=name, parent=parent, cores=cores)
@@ -120,13 +120,13 @@ def run_jobs(
     """Do the jobs, ``count`` at a time; end the run of each whose process could not.
 
     Args:
-        todo: taken one by one as workers are free: the next one may depend on what has happened before. Those of a
+        todo: the jobs; each is taken when a worker is free, so it may depend on earlier results. The jobs of a
             sequence are shown from the start.
-        data: what they train on.
-        reporter: told how far they are.
-        take: given all events.
+        data: the data of the jobs.
+        reporter: shows the progress.
+        take: receives all events.
         count: number of jobs at a time.
-        executor: does them.
+        executor: runs the jobs.
         should_continue: answers their messages.
     """
     run_ids: dict[Job, str] = {}  # of the jobs that have opened a run
@@ -188,9 +188,9 @@ class ProgressBoard:
     """A row per training, in their order.
 
     Args:
-        jobs: the trainings; empty if they are not known in advance: each then gets its row when it starts, and no time
-            is estimated for all.
-        count: number of trainings at a time.
+        jobs: the jobs; empty if they are not known in advance: each then gets its row when it starts, and the total
+            time is not estimated.
+        count: number of jobs at a time.
     """
 
     def __init__(self, jobs: Sequence[Job], count: int) -> None:
@@ -252,7 +252,7 @@ class ProgressBoard:
             row.state = "finished"
 
     def _estimate(self, job: Job, record: EpochRecord) -> None:
-        """Estimate the seconds left of a training, and of those that differ from it by their seed alone."""
+        """Estimate the remaining seconds of a run, and of the runs that differ only by their seed."""
         kind = replace(job.settings, seed=0)
         self._epoch_seconds[kind].append(record.epoch_seconds)
         seconds = statistics.median(self._epoch_seconds[kind])

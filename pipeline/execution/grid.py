@@ -12,14 +12,14 @@ from pipeline.errors import UsageError
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
 MOST = 1_000
-"""Trainings in a comparison: more are rather a mistake, such as a range in place of a list."""
+"""Maximum number of runs in a comparison: more are probably a mistake, such as a range in place of a list."""
 
 _PLURALS = {"cell": "cells", "seed": "seeds"}
 
 OPTIONS = {
     field.name: _PLURALS.get(field.name, field.name) for field in fields(Settings) if field.name not in DATA_PARAMETERS
 }
-"""Of what a comparison takes several values: the field of the settings, and its option. The data is one."""
+"""The parameters that take several values in a comparison: the field of the settings, and its option."""
 
 COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
 """What a comparison compares by default."""
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"(\d+)-(\d+)")
 def grid(given: Mapping[str, Any]) -> list[Settings]:
     """Return checked settings of all combinations of the values among those ``given``.
 
-    Several are separated by commas; of whole numbers ``1-5`` is a range, its ends included.
+    Several values are separated by commas; ``1-5`` is a range of whole numbers, including both ends.
 
     Raises:
         UsageError: a list is empty or names a value twice, a value is wrong, or the combinations are too many.
@@ -62,35 +62,33 @@ def _values(option: str, name: str, text: str) -> list[str]:
 
 
 def _expanded(option: str, part: str) -> list[str]:
-    """Return the numbers of a range; what is none, as it is."""
+    """Return the numbers of a range; return other text unchanged."""
     ends = _RANGE.fullmatch(part)
     if ends is None:
         return [part]
     first, last = map(int, ends.groups())
     if last < first:
-        raise UsageError(f"{option}: expected a range that ascends, such as 1-5, received {part!r}.")
+        raise UsageError(f"{option}: expected an ascending range, such as 1-5, received {part!r}.")
     _check_count(last - first + 1)
     return list(map(str, range(first, last + 1)))
 
 
 def _check_count(trainings: int) -> None:
     if trainings > MOST:
-        raise UsageError(
-            f"Expected at most {MOST:,} trainings in one comparison, received {trainings:,}. Compare fewer."
-        )
+        raise UsageError(f"Expected at most {MOST:,} runs in one comparison, received {trainings:,}. Compare fewer.")
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Return the parameters of a comparison from those of its trainings: where these differ, all values by commas.
+    """Return the parameters of a comparison from those of its runs; different values are separated by commas.
 
     Raises:
-        UsageError: two of them are the same training, as the parameters apply to the data.
+        UsageError: two runs have the same effective parameters on this data.
     """
     effective = [tuple(str(each[name]) for name in each if name not in WITHOUT_EFFECT) for each in parameters]
     if len(set(effective)) < len(effective):
         raise UsageError(
-            f"Expected each training once, received {len(effective)} of which {len(set(effective))} differ: some "
-            "values stand for the same, such as steps 0 for the rows of an image. Leave one of them out."
+            f"Expected different runs, received {len(effective)} of which only {len(set(effective))} differ: some "
+            "values mean the same, such as steps 0 and the number of rows of an image. Leave one of them out."
         )
     return {
         OPTIONS.get(name, name): ",".join(dict.fromkeys(str(each[name]) for each in parameters))

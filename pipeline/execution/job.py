@@ -27,33 +27,33 @@ if TYPE_CHECKING:  # it imports TensorFlow
     from pipeline.training.training import OpenRun
 
 PRUNED = "pruned"
-"""The state of a training that a search has ended early."""
+"""The state of a run that a search ended early."""
 
 DONE_HERE, DONE_ELSEWHERE = REUSED = ("finished before", "reused")
-"""The states of a training that was done already: by this comparison, or outside of it."""
+"""The states of a run that had already finished: in this comparison, or elsewhere."""
 
 LOOKS = "looks for an earlier run"
-"""The state of a training before it opens a run; the answer is whether no other job does the same training."""
+"""The state of a job before it opens a run; the answer is whether no other job has the same fingerprint."""
 
 WAITING = "waits for another process"
-"""The state of a training that another process, or another job, is doing."""
+"""The state of a job whose run another process or another job is training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training, as it is handed to a process.
+    """A run to be trained by a process.
 
     Attributes:
         settings: its parameters.
-        name: of its run.
+        name: name of its run.
         parent: the id of the comparison's run.
         dataset: the name of the processed data.
-        digest: of that data.
-        fingerprint: of the training, with the code as it was when the job was made.
-        cores: that it may use.
-        evaluate: whether its model is tested; of a trial of a search it is not.
+        digest: digest of that data.
+        fingerprint: fingerprint of the run, with the code at the time when the job was created.
+        cores: number of cores that it may use.
+        evaluate: whether its model is evaluated; for a trial of a search it is not.
         source: the file of its custom cell, for machines that do not have it.
-        remote: whether it is done on a node of a cluster, where nothing is locked.
+        remote: whether it runs on a node of a cluster, where nothing is locked.
     """
 
     settings: Settings
@@ -71,7 +71,7 @@ class Job:
     def of(
         cls, settings: Settings, data: DataSet, *, name: str, parent: str, cores: int, evaluate: bool = True
     ) -> Self:
-        """Return the training of a data set, by the code that is there now."""
+        """Return the job for a run on a data set, with the present code."""
         return cls(
             settings=settings,
             name=name,
@@ -87,7 +87,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A job says which run it works on, and what it does there."""
+    """The message that a job has opened a run, and whether it is new or resumed."""
 
     run_id: str
     state: str
@@ -95,10 +95,10 @@ class Opened:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a job leaves.
+    """The result of a job.
 
     Attributes:
-        run_id: of its run.
+        run_id: id of its run.
         pruned: whether it was ended early, so that it has no model.
     """
 
@@ -107,17 +107,17 @@ class Done:
 
 
 def train(job: Job, send: Send) -> Done:
-    """Do what is left of one training, in a process of its own.
+    """Train and evaluate one run in a separate process, as far as it is not done yet.
 
     Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
     says so.
 
     Args:
-        job: the training.
-        send: sends a message to the process that has made the job; returns its answer.
+        job: the job.
+        send: sends a message to the process that created the job; returns its answer.
 
     Raises:
-        TrainingError: the code is no longer that of the other jobs.
+        TrainingError: the code has changed since the other jobs started.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
     data_dir = job.settings.data_dir
@@ -144,12 +144,12 @@ def train(job: Job, send: Send) -> Done:
 
 
 def _check_code(job: Job, data: DataSet) -> None:
-    """Check that this process would do the same training as the one that made the job; each imports code by itself."""
+    """Check that this process has imported the same code as the process that created the job."""
     if fingerprints.of(job.settings, data) != job.fingerprint:
         changed = f"the file of {job.settings.cell}, or this package," if job.source else "this package"
         raise TrainingError(
-            f"code: expected that with which the other trainings began, found that {changed} has changed since. "
-            "Repeat the command: it trains with the code that is there now."
+            f"code: expected the code with which the other runs started, found that {changed} has changed since. "
+            "Repeat the command to train with the present code."
         )
 
 
@@ -162,7 +162,7 @@ def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
 
 
 def _reused(job: Job, existing: ExistingRun, send: Send) -> Done:
-    """Take a run as it is that has done the training already."""
+    """Return the result of an existing run."""
     run = existing.run
     send(Opened(run_id=run.run_id, state=DONE_HERE if store.belongs_to(run, job.parent) else DONE_ELSEWHERE))
     store.mark(run.run_id, job.parent)
@@ -170,7 +170,7 @@ def _reused(job: Job, existing: ExistingRun, send: Send) -> Done:
 
 
 def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitStack) -> "OpenRun":
-    """Open a run for the training, or the interrupted one; the stack ends it.
+    """Open a new run, or resume the interrupted one; the stack ends it.
 
     Raises:
         LockedError: another process was faster.
@@ -194,7 +194,7 @@ def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitSt
 
 
 def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> Done:
-    """Train and evaluate what is left of an open run."""
+    """Train and evaluate an open run, as far as it is not done yet."""
     import keras
 
     from pipeline.training import training

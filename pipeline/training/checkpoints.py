@@ -37,7 +37,7 @@ class CheckpointStore(Protocol):
     """
 
     def save(self, name: str, snapshot: Snapshot, /) -> None:
-        """Replace the checkpoint by a new one; if interrupted, one of the two is left whole."""
+        """Replace the checkpoint by a new one; if interrupted, one of the two remains complete."""
 
     def load(self, name: str, /) -> Snapshot | None:
         """Return the last checkpoint; None if no epoch has finished. Raise a DataError if it is damaged."""
@@ -55,7 +55,7 @@ def folder_of(data_dir: Path, name: str) -> Path:
     """Return the folder for the checkpoint and the lock of one run on this machine.
 
     Raises:
-        DataError: the name is not one of ours, so no path is made of it.
+        DataError: the name is not from this pipeline, so it must not become a path.
     """
     if not _NAME.fullmatch(name):
         raise DataError(
@@ -81,10 +81,10 @@ class LocalCheckpoints:
         return disk.size(folder_of(self._data_dir, name))
 
     def save(self, name: str, snapshot: Snapshot) -> None:
-        """Write a checkpoint to disk, then move it over the one before.
+        """Write a checkpoint to disk, then replace the previous one.
 
         Raises:
-            DataError: it cannot be written; the one before stays.
+            DataError: it cannot be written; the previous one is kept.
         """
         path = folder_of(self._data_dir, name) / FILE
         try:
@@ -111,7 +111,7 @@ class LocalCheckpoints:
             return None
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{path}: expected a whole checkpoint, received: {error}. Remove its folder to train from the start."
+                f"{path}: expected a complete checkpoint, received: {error}. Remove its folder to train from scratch."
             ) from None
 
     def remove(self, name: str) -> None:
@@ -150,7 +150,9 @@ class RemoteCheckpoints:
         contents = list(store.read_files(name, FOLDER))
         found = [_read(io.BytesIO(each[64:])) for each in contents if each[:64] == _digest(each[64:])]
         if contents and not found:
-            raise DataError(f"run {name}: expected a whole checkpoint in its folder {FOLDER}, found none. Train again.")
+            raise DataError(
+                f"run {name}: expected a complete checkpoint in its folder {FOLDER}, found none. Train again."
+            )
         return max(found, key=lambda snapshot: len(snapshot.history), default=None)
 
     def size(self, name: str) -> int:

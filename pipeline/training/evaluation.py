@@ -15,7 +15,7 @@ from pipeline.progress import Reporter
 from pipeline.tracking import classifier, lifecycle, models, schema, store
 from pipeline.tracking.classifier import Classifier
 
-CHUNK = 1_000  # examples that pass through the model at once: bounds the memory, costs no speed
+CHUNK = 1_000  # examples per call of the model: limits the memory, at no cost in speed
 
 
 def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = False) -> float:
@@ -23,7 +23,7 @@ def evaluate(run_id: str, data: DataSet, reporter: Reporter, *, trust: bool = Fa
 
     Raises:
         TrackingError: the run holds no model, or it does not load.
-        UsageError: its code is not of this pipeline, and it is not to be trusted (``trust``).
+        UsageError: its code is not from this pipeline, and ``trust`` is False.
     """
     started = time.perf_counter()
     labels = np.asarray(data.test.labels)
@@ -67,7 +67,7 @@ def _probabilities(model: Classifier, data: DataSet) -> NDArray[np.float32]:
 
 
 def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], temperature: float) -> dict[str, float]:
-    """Return how far the model's probabilities are from being right, as they are and at its temperature."""
+    """Return the calibration error of the model, without and with its temperature."""
     at_temperature = calibration.calibrated(probabilities, temperature)
     return {
         schema.TEST_CALIBRATION_ERROR: calibration.error(labels, probabilities),
@@ -76,7 +76,7 @@ def _calibration(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], 
 
 
 def _log_partly_read(run_id: str, data: DataSet, model: Classifier, title: str) -> None:
-    """Log the accuracy on the beginnings of the test examples, if the model tells."""
+    """Log the accuracy on the beginnings of the test examples, if the model can answer them."""
     parts = [slice(start, start + CHUNK) for start in range(0, len(data.test.labels), CHUNK)]
     partly = [data.kind.partly_read(np.asarray(data.test.examples[part]), model) for part in parts]
     told = [each for each in partly if each is not None]

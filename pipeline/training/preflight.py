@@ -21,8 +21,8 @@ def check(trainings: Sequence[Settings]) -> None:
     for one, other in combinations(sorted({cell for cell, *_ in custom}), 2):
         if one.partition(":")[2] == other.partition(":")[2]:
             raise UsageError(
-                f"cells: expected classes of different names, received {one} and {other}. A saved model knows them by "
-                "their names: rename one."
+                f"cells: expected classes with different names, received {one} and {other}. A saved model identifies "
+                "them by name: rename one."
             )
     start_tensorflow(max(each.shards for each in trainings))
     from pipeline.model import cell_validation

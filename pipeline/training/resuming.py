@@ -148,7 +148,7 @@ def find_earlier(
     if existing is None or existing.state is RunState.PRUNED:
         return None
     run_id, again, in_project = existing.run.run_id, f"{option('new', True)} trains again.", lifecycle.project_run()
-    same = f"Run {run_id}, the same training,"
+    same = f"Run {run_id} with the same fingerprint"
     notes = {
         RunState.FINISHED: f"Already trained as run {run_id}; {again}",
         RunState.RUNNING: f"{same} is running in another process. This is a new run.",
@@ -182,7 +182,7 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRu
     """
     run = store.get_run(run_id)
     if schema.FINGERPRINT not in run.tags or not run.is_training:
-        raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is none.")
+        raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is not one.")
     if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
         raise UsageError(f"resume: expected an interrupted run, received {run_id}, which has finished.")
     if run.has_remote_checkpoint and run.status == "RUNNING":
@@ -194,8 +194,8 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRu
     data = processed.find_by_digest(settings.data_dir, run.tags[schema.DATASET], run.tags[schema.DATASET_DIGEST])
     if fingerprints.of(settings, data) != run.tags[schema.FINGERPRINT]:
         raise UsageError(
-            f"resume: expected a run of the code and the TensorFlow that are here, received {run_id}, started with "
-            "others. Its numbers would change halfway; train again with --new."
+            f"resume: expected a run of the code and the TensorFlow version installed here, received {run_id}, which "
+            "was started with others. Its numbers would change halfway; train again with --new."
         )
     check_resumable(run, settings.data_dir)
     return ExistingRun(run, RunState.INTERRUPTED), settings, data

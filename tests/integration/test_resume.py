@@ -174,7 +174,7 @@ def test_what_cannot_be_resumed_is_explained(
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.training.fingerprints.version", lambda package: "another")
         code = command("train", "--resume", stopped, exit_code=2)
-    assert "resume: expected a run of the code and the TensorFlow that are here" in code.output
+    assert "resume: expected a run of the code and the TensorFlow version installed here" in code.output
 
     (folder_of(stopped, store) / checkpoints.FILE).unlink()
     lost = command("train", "--resume", stopped, exit_code=1)
@@ -198,7 +198,7 @@ def test_the_same_command_resumes_a_stopped_run_then_reuses_it_unless_a_new_one_
     reused = command("run", *TRAIN, "--seed", 4).output
     new = command("run", *TRAIN, "--seed", 4, "--new").output
 
-    assert f"Run {stopped}, the same training, was interrupted: resuming it." in resumed
+    assert f"Run {stopped} with the same fingerprint was interrupted: resuming it." in resumed
     assert f"Already trained as run {stopped}; --new trains again." in reused
     assert "epoch" not in reused
     assert [stopped, stopped] == [run_id_in(resumed), run_id_in(reused)] != [stopped, run_id_in(new)]

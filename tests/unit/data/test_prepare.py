@@ -354,6 +354,8 @@ def test_a_full_disk_is_named_as_the_reason_and_nothing_left(
             (path / full).symlink_to("/dev/full")
 
     monkeypatch.setattr(Path, "mkdir", with_a_full_file)
-    with pytest.raises(DataError, match=r"^data_dir: .* received .*/processed: No space left on device\. Make room"):
+    with pytest.raises(
+        DataError, match=r"^data_dir: .* received .*/processed: No space left on device\. Free some space"
+    ):
         desk.preprocess()
     assert [] == everything_in(desk.data_dir / "processed")

@@ -38,7 +38,7 @@ def test_a_comparison_is_of_all_cells_and_three_seeds_unless_told() -> None:
         ({"seeds": "1,01"}, "seeds: expected each value once, received '1,01'"),
         ({"seeds": "1-3,2"}, "seeds: expected each value once, received '1-3,2'"),
         ({"learning_rate": "1e-3,0.001"}, "learning_rate: expected each value once"),
-        ({"seeds": "5-1"}, "seeds: expected a range that ascends, such as 1-5, received '5-1'"),
+        ({"seeds": "5-1"}, "seeds: expected an ascending range, such as 1-5, received '5-1'"),
         ({"seeds": "1-"}, "seed: expected a valid integer"),
         ({"dataset": "mnist,digits"}, "dataset: expected one of mnist"),
         ({"hidden_units": "0"}, "hidden_units: expected greater than or equal to 1"),
@@ -53,13 +53,13 @@ def test_a_wrong_list_is_refused(given: dict[str, object], said: str) -> None:
 
 def test_too_many_trainings_are_refused_before_anything_else() -> None:
     seeds = ",".join(map(str, range(grids.MOST + 1)))
-    with pytest.raises(UsageError, match="at most 1,000 trainings in one comparison, received 1,001"):
+    with pytest.raises(UsageError, match="at most 1,000 runs in one comparison, received 1,001"):
         grid({"cells": "gru", "seeds": seeds})
 
 
 @pytest.mark.parametrize("seeds", ["1-1000000000000", "1-600,601-1200"])
 def test_a_range_of_too_many_is_refused_before_it_is_counted_out(seeds: str) -> None:
-    with pytest.raises(UsageError, match="at most 1,000 trainings in one comparison"):
+    with pytest.raises(UsageError, match="at most 1,000 runs in one comparison"):
         grid({"cells": "gru", "seeds": seeds})
 
 
@@ -80,7 +80,7 @@ def test_any_parameter_of_a_training_takes_several_values(option: str, text: str
 
 def test_trainings_that_are_the_same_on_the_data_are_refused() -> None:
     twins = [{"cell": "gru", "seed": 1, "steps": 28, "recipe": recipe} for recipe in ("tutorial", "quick")]
-    with pytest.raises(UsageError, match="Expected each training once, received 2 of which 1 differ"):
+    with pytest.raises(UsageError, match="Expected different runs, received 2 of which only 1 differ"):
         grids.shared(twins)
 
 

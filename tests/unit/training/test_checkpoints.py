@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_named(store: LocalCheckpoints, file: Path, cont
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
 
-    with pytest.raises(DataError, match=r"checkpoint.npz: expected a whole checkpoint"):
+    with pytest.raises(DataError, match=r"checkpoint.npz: expected a complete checkpoint"):
         store.load(NAME)
 
 

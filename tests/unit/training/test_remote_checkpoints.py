@@ -54,7 +54,7 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     store.write_file(run_id, PATHS[0], content[:-100])
     assert 1 == loaded(run_id)
     store.write_file(run_id, PATHS[1], b"")
-    with pytest.raises(DataError, match=r"expected a whole checkpoint .* found none"):
+    with pytest.raises(DataError, match=r"expected a complete checkpoint .* found none"):
         STORE.load(run_id)
 
 
