@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -177,3 +178,28 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     table = pa.concat_tables([pq.read_table(file) for file in files])
     assert expected.argmax(axis=1).tolist() == [int(label) for label in table["label"].to_pylist()]
     assert pytest.approx(expected.max(axis=1).tolist(), abs=1e-5) == table["probability"].to_pylist()
+
+
+@pytest.mark.slow
+def test_sequences_are_answered_on_the_nodes_by_id(cluster: tuple[Nodes, dict[str, Costs]], place: Path) -> None:
+    steps = [(f"g{example}", example % 2, step * (-1) ** example) for example in range(12) for step in range(3)]
+    pd.DataFrame(steps, columns=["id", "label", "x"]).to_csv(place / "steps.csv", index=False)
+    ended(begin("run", "--source", "steps.csv", "--epochs", 1, "--hidden-units", 4, "--register", "steps"), place)
+
+    ended(
+        begin(
+            "predict",
+            "steps.csv",
+            "--model",
+            "models:/steps@champion",
+            "--output",
+            "out/",
+            "--on",
+            "ray",
+            data_dir=False,
+        ),
+        place,
+    )
+
+    table = pq.read_table(place / "out" / "steps.csv.parquet")
+    assert [f"g{example}" for example in range(12)] == table["id"].to_pylist()
