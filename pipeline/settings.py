@@ -134,7 +134,7 @@ class DataSettings:
     ] = MIRRORS
     columns: Annotated[str, Doc("Column names of a table of sequences. Default: id=id,time=time,label=label.")] = ""
     image_size: Annotated[
-        int, Ge(0), Le(4_096), Doc("Side that image files are scaled to, in pixels; 0: as they are.")
+        int, Ge(0), Le(4_096), Doc("Side in pixels to which image files are scaled; 0: no scaling.")
     ] = 0
     data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
 

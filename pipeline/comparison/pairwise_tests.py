@@ -1,8 +1,8 @@
 """Tests for significant differences in test accuracy, between groups and from an existing model.
 
 Seeds and test examples are crossed random effects: all runs classify the same examples. The variance of a difference
-of two mean accuracies is split into a part from the seeds and a part from the images, each with the quantile of its
-own degrees of freedom. ``docs/comparing.md`` explains it and shows, by simulation, how often a test is wrong.
+of two mean accuracies is split into a part from the seeds and a part from the images, each with the quantile for its
+degrees of freedom. ``docs/comparing.md`` explains the test and shows, by simulation, how often it is wrong.
 
 Shapes: N test examples, S seeds. Accuracies and differences are fractions of 1.
 """
@@ -26,10 +26,10 @@ from pipeline.settings import DATA_PARAMETERS
 from pipeline.tracking import models, schema, store
 
 ALPHA = 0.05
-"""The highest probability of calling any pair of a comparison different where none is."""
+"""The maximum probability of calling any pair of a comparison different if none is."""
 
 FEWEST_SEEDS, GOOD_SEEDS = 3, 5
-"""Number of seeds below which nothing is tested, and the number that is recommended."""
+"""The minimum number of seeds for a test, and the recommended number."""
 
 _MOST_SEEDS = 1_000  # that are considered for a smaller detectable difference
 _SMALLEST = -100  # the exponent of ten of the smallest p-value that is told from 0; its quantiles do not overflow
@@ -132,7 +132,7 @@ class PairwiseTest:
 
 
 def pairwise_tests(groups: Sequence[Group]) -> list[PairwiseTest]:
-    """Test every two groups, the better one by validation named first, the pairs of the best before the others."""
+    """Test every pair of groups, naming the better one by validation first; pairs with the best come first."""
     tests = [between(first, second) for first, second in combinations(sorted(groups, key=rank), 2)]
     steps = iter(holm([test.p_value for test in tests if test.p_value is not None]))
     for place, test in enumerate(tests):
@@ -164,7 +164,7 @@ def between(first: Group, second: Group, *, borrow: bool = False) -> PairwiseTes
 
     Args:
         first: a group.
-        second: another, tested on the same images.
+        second: another group, tested on the same images.
         borrow: whether a group with too few seeds takes its variance over seeds from the other.
     """
     common = sorted(set(first.seeds) & set(second.seeds))

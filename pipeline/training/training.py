@@ -24,7 +24,7 @@ from pipeline.training import evaluation, fingerprints, naming, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
 
 ShouldContinue = Callable[[EpochRecord], bool]
-"""Is given each epoch, and returns whether to train another."""
+"""Receives each epoch, and returns whether to train another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class OpenRun:
     """A run that this process trains.
 
     Attributes:
-        run: as it was when it was opened.
+        run: the MLflow run at the time when it was opened.
         settings: its parameters.
-        data: what it trains on.
+        data: its data.
     """
 
     run: TrackedRun
@@ -87,7 +87,7 @@ def open_run(
 
 
 def _log_cell(run_id: str, cell: str) -> None:
-    """Keep the file of a custom cell with the run."""
+    """Log the file of a custom cell with the run."""
     if cells.is_custom(cell):
         file = custom_cells.source(cell)
         store.write_file(run_id, f"{schema.CELL_FOLDER}/{file.name}", file.content)
@@ -101,12 +101,12 @@ def evaluate(opened: OpenRun, reporter: Reporter) -> None:
 
 
 def train(opened: OpenRun, reporter: Reporter, should_continue: ShouldContinue = lambda record: True) -> bool:
-    """Train the epochs that are left; log the history and, unless it is pruned, the model of the kept epoch.
+    """Train the remaining epochs; log the history and, unless the run is pruned, the model of the kept epoch.
 
     Args:
         opened: the run.
-        reporter: told how far it is.
-        should_continue: given each epoch; where it returns False, the run is pruned: it has a history and no model.
+        reporter: shows the progress.
+        should_continue: receives each epoch; if it returns False, the run is pruned: it has a history but no model.
 
     Returns:
         Whether the run has a model.
@@ -151,7 +151,7 @@ def _restore(opened: OpenRun, checkpoints: CheckpointStore, fit: Fit, reporter: 
 
 
 def _train_epochs(opened: OpenRun, fit: Fit, reporter: Reporter, should_continue: ShouldContinue) -> bool:
-    """Train the epochs that are left; return False if ``should_continue`` ended it."""
+    """Train the remaining epochs; return False if ``should_continue`` ended the run."""
     run, epochs = opened.run, opened.settings.epochs
     checkpoints = open_store(opened.settings.data_dir, remote=run.has_remote_checkpoint)
     _restore(opened, checkpoints, fit, reporter)
@@ -204,7 +204,7 @@ def _temperature(classify: network.Classify, data: DataSet) -> float:
 
 
 def _needed(opened: OpenRun) -> str:
-    """Return what is needed to open the Keras file of a custom cell."""
+    """Return instructions to open the Keras file of a custom cell."""
     cell = opened.settings.cell
     module, _, kind = cell.partition(":")
     return (

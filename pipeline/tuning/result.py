@@ -22,14 +22,14 @@ from pipeline.tuning.space import Space
 from pipeline.tuning.study import State, Trial
 
 USEFUL = 0.2
-"""Share of the variation below which nothing is said: pure noise reaches it in fewer than one of twenty searches."""
+"""Minimum share of the variation to report: pure noise reaches it in fewer than one of twenty searches."""
 
 FEWEST = 8
-"""Trials below which nothing is measured."""
+"""Minimum number of trials to measure importance."""
 
 
 class Explained(NamedTuple):
-    """What the parameters explain.
+    """The variation between trials that the parameters explain.
 
     Attributes:
         share: of the variation between trials, predicted for trials that were held out (R² of a cross-validation).
@@ -87,10 +87,10 @@ class SearchResult:
 
     Attributes:
         space: the search space.
-        data: what was trained on.
-        trials: all of them.
-        winner: the best one on validation.
-        confirmation: the winner and the start, trained with new seeds; None if there was no reason to, or no wish.
+        data: the data of all trials.
+        trials: all trials.
+        winner: the best trial on validation.
+        confirmation: the winner and the start, trained with new seeds; None if this was unnecessary or not requested.
     """
 
     space: Space
@@ -111,7 +111,7 @@ class SearchResult:
 
     @cached_property
     def is_start(self) -> bool:
-        """Whether the winner is the start: both train the same, however they are written."""
+        """Whether the winner is the start: the effective parameters of both are equal."""
         return fingerprints.of(self.settings, self.data) == fingerprints.of(self.base, self.data)
 
     def confirm(self, groups: Sequence[Group]) -> None:
@@ -150,7 +150,7 @@ class SearchResult:
 
     @property
     def importance_text(self) -> str:
-        """What matters, in a sentence."""
+        """The importance of parameters, in a sentence."""
         share, parts = self.explained
         said = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
         text = f"The parameters explain {share:.0%} of the variation between trials that were held out: {said}."
@@ -158,7 +158,7 @@ class SearchResult:
 
     @property
     def saved(self) -> float:
-        """Share of all epochs that stopping trials early has saved."""
+        """The share of all epochs that early stopping saved."""
         ended = [len(trial.history) for trial in self.trials if trial.state in ("complete", "pruned")]
         stopped = [len(trial.history) for trial in self.of_state("pruned")]
         return sum(self.base.epochs - epochs for epochs in stopped) / (self.base.epochs * len(ended))
@@ -178,7 +178,7 @@ class SearchResult:
 
     @property
     def counts(self) -> str:
-        """The number of trials of each state, and what stopping them early has saved."""
+        """The number of trials in each state, and the epochs that early stopping saved."""
         words: dict[State, str] = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
         parts = [f"{len(found)} {word}" for state, word in words.items() if (found := self.of_state(state))]
         saved = f"Early stopping saved {self.saved:.0%} of the epochs."
@@ -198,7 +198,7 @@ class SearchResult:
 
     @property
     def reason(self) -> str:
-        """What the headline is based on."""
+        """The reason for the headline."""
         if self.is_start:
             return "On validation, no trial was ahead of the parameters that the search started from."
         if self.test is None:
@@ -207,12 +207,12 @@ class SearchResult:
         return f"On the test data, which no trial has seen, with {seeds}: {self.test.sentence}"
 
     def tags(self) -> dict[str, str]:
-        """Return the tags that the run of the search gets."""
+        """Return the tags for the run of the search."""
         values = {f"{schema.BEST}{name}": str(value) for name, value in sorted(self.winner.parameters.items())}
         return {schema.BEST_TRIAL: self.winner.name, schema.BEST_RUN: self.winner.run_id, **values}
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics that the run of the search gets."""
+        """Return the metrics for the run of the search."""
         states: tuple[State, ...] = ("complete", "pruned", "failed")
         counts = {f"trials_{state}": float(len(self.of_state(state))) for state in states}
         parts = {f"importance.{name}": part for name, part in self.explained.parameters.items()}

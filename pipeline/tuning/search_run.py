@@ -24,10 +24,10 @@ class Budget:
     """The limits of a search.
 
     Attributes:
-        trials: largest number of trials; None: as many as the time allows.
-        seconds: time in which trials may start; None: no limit.
-        confirm: number of new seeds that the winner and the start are trained with.
-        workers: number of trainings in parallel; None: as many as the machine takes.
+        trials: maximum number of trials; None: as many as the time allows.
+        seconds: time limit for starting new trials; None: no limit.
+        confirm: number of new seeds for the winner and the start.
+        workers: number of runs in parallel; None: as many as the machine allows.
     """
 
     trials: int | None = None
@@ -47,7 +47,7 @@ class Budget:
 
     @property
     def limit(self) -> int:
-        """Largest number of trials."""
+        """Maximum number of trials."""
         return self.trials or (TRIALS if self.seconds is None else MOST_TRIALS)
 
     def seeds(self, seed: int) -> list[int]:
@@ -56,7 +56,7 @@ class Budget:
 
 
 def check(space: Space, data: DataSet, budget: Budget) -> None:
-    """Check that all of the search space fits the data and the memory.
+    """Check that the whole search space fits the data and the memory.
 
     Raises:
         UsageError: it does not.

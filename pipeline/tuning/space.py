@@ -49,7 +49,7 @@ _BETWEEN = re.compile(r"[\s;,]+(?=[\w-]+=)")  # two ranges in one text
 _NUMBERS = re.compile(r"(.+?)\s*\.\.\s*(.+?)\s*(:\s*log)?")
 
 Parameters = Mapping[str, Any]
-"""The values that were chosen for a trial, by name, with its cell."""
+"""The values of a trial's parameters by name, with its cell."""
 
 DIGITS = 3
 """Decimal places of a proposed number, relative to the width of its range."""
@@ -108,17 +108,17 @@ class Space:
 
 
 def _rounded(value: float, low: float, high: float) -> float:
-    """Return a number with as many digits as tell a thousand values of its range apart, and at least as many itself."""
+    """Return a number rounded to enough digits to distinguish a thousand values of its range, and of itself."""
     smallest = min(high - low, abs(value) or high - low)
     return min(max(round(value, DIGITS - 1 - math.floor(math.log10(smallest))), low), high)
 
 
 def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
-    """Return the search space of the ranges that are ``texts``, or of the default ranges.
+    """Return the search space for the ranges in ``texts``, or for the default ranges.
 
     Args:
-        given: the parameters that were given; a default range of one of them is left out.
-        texts: ranges, as they were given.
+        given: the given parameters; their default ranges are left out.
+        texts: the given ranges.
 
     Raises:
         UsageError: a range is wrong, there is none, its parameter is given as well, or two values do not go together.
@@ -158,7 +158,7 @@ def parse(texts: Sequence[str]) -> dict[str, Range]:
         if name in SHARED:
             raise UsageError(f"range: expected a parameter that can be searched, received {name}: {SHARED[name]}.")
         if name not in NAMES:
-            hint = suggestion(name, NAMES) or f" Known are {', '.join(NAMES)}."
+            hint = suggestion(name, NAMES) or f" The parameters are {', '.join(NAMES)}."
             raise UsageError(f"range: expected a parameter, received {name!r}.{hint}")
         if name in found:
             raise UsageError(f"range: expected each parameter once, received {name} twice.")

@@ -30,7 +30,7 @@ from pipeline.tuning.search_run import Budget
 from pipeline.tuning.space import Parameters, Space
 
 FAILURES = 3
-"""Trials in a row that may fail: more of them have another reason than their parameters."""
+"""Maximum number of successive failures: more have another reason than their parameters."""
 
 REDUCTION = 3
 """After a ninth and after a third of the epochs, one of so many trials continues (Li et al. 2020, arXiv:1810.05934)."""
@@ -51,12 +51,12 @@ class Trial:
     """A trial.
 
     Attributes:
-        number: from 1.
-        parameters: that were chosen for it.
+        number: its number, from 1.
+        parameters: its parameters.
         state: "running" includes interrupted ones.
         history: an entry per epoch.
         run_id: of its MLflow run; empty if none was opened yet.
-        reason: why it failed.
+        reason: the reason if it failed.
         reused: whether it was trained outside this search.
         is_new: whether this process has proposed it.
         is_stopped: whether it ends after the last epoch of its history.
@@ -150,7 +150,7 @@ class Study:
         return self.best
 
     def run(self, reporter: Reporter, *, workers: int) -> None:
-        """Run the trials that are left, so many in parallel."""
+        """Run the remaining trials, ``workers`` in parallel."""
         executors.run_jobs(
             self._todo(self._executor.cores(workers)),
             self._data,
@@ -192,7 +192,7 @@ class Study:
         return self._space.rounded(asked.params)
 
     def _enter(self, trial: Trial) -> None:
-        """Enter a trial into the study, as far as it is."""
+        """Enter a trial into the study, with its epochs so far."""
         self._study.enqueue_trial({**trial.parameters})
         self._asked[trial.number] = self._study.ask({**self._space.ranges})
         for reached in trial.history:
@@ -213,7 +213,7 @@ class Study:
             self._study.tell(self._asked[trial.number], state=TrialState.PRUNED)
 
     def _should_continue(self, of: Job, message: object) -> bool:
-        """Enter an epoch; return whether there is to be another."""
+        """Enter an epoch; return whether to train another."""
         if not isinstance(message, EpochRecord):
             return True
         trial = self._jobs[of]
@@ -223,7 +223,7 @@ class Study:
         return not trial.is_stopped
 
     def _take(self, event: worker_pool.Event) -> None:
-        """Enter what has happened to a trial."""
+        """Enter an event of a trial."""
         if isinstance(event, worker_pool.Tick):
             return
         trial = self._jobs[event.job]
