@@ -64,9 +64,7 @@ def load(cell: str) -> type:
     if isinstance(kind, type):
         return kind
     classes = [each for each, value in members.items() if isinstance(value, type) and value.__module__ == module]
-    hint = (
-        suggestion(cell, [f"{module}:{each}" for each in classes]) or f" Its classes: {', '.join(classes) or 'none'}."
-    )
+    hint = suggestion(name, classes) or f" Its classes: {', '.join(classes) or 'none'}."
     raise UsageError(f"cell: expected a class {name} in {file}, found none.{hint}")
 
 

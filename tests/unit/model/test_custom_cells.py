@@ -156,7 +156,7 @@ REFUSED = [
     ("own_lost:MGU", "expected own_lost:MGU to be in a Python file in the working directory, .*, found none"),
     ("own_good.lost:MGU", "to be in a module that Python finds, received ModuleNotFoundError"),
     ("sys:MGU", "found none"),
-    ("own_good:Sum", r"expected a class Sum in own_good\.py, found none\. Did you mean own_good:Sums\?"),
+    ("own_good:Sum", r"expected a class Sum in own_good\.py, found none\. Did you mean Sums\?"),
     ("own_bad:number", r"expected a class number in own_bad\.py, found none\."),
     ("own_bad:Plain", r"to be a cell, .* or a recurrent Keras layer, .*, received TypeError: Plain\(\) takes no arg"),
     ("keras.layers:Dense", "to be a cell, .*, received ValueError: .* `state_size`"),
