@@ -133,7 +133,13 @@ UPDATES = 1_000
 WARMUP = 0.1
 """Fraction of the epochs of that recipe in which the learning rate rises."""
 
-_SEQUENTIAL: Values = {"schedule": "cosine", "clip_norm": 1.0, "direction": "bidirectional", "jitter": 0.4}
+_SEQUENTIAL: Values = {
+    "schedule": "cosine",
+    "clip_norm": 1.0,
+    "direction": "bidirectional",
+    "jitter": 0.4,
+    "label_smoothing": 0.1,
+}
 _SEQUENTIAL_GATED: Values = {**_SEQUENTIAL, "learning_rate": 0.005, "dropout": 0.5}
 
 _SEQUENCES = Recipe(
