@@ -28,7 +28,10 @@ def runs() -> list[Run]:
         (("--epochs", "many"), "epochs: expected a valid integer, received 'many'."),
         (("--learning-rate", "-1"), "learning_rate: expected greater than 0, received -1."),
         (("--learning-rate", "nan"), "learning_rate: expected a finite number, received nan."),
-        (("--batch-size", "2000"), "batch_size: expected at most 1,293, the number of training examples of digits; received 2,000."),
+        (
+            ("--batch-size", "2000"),
+            "batch_size: expected at most 1,293, the number of training examples of digits; received 2,000.",
+        ),
         (("--steps", "7"), "steps: expected a divisor of 8 × 8 = 64 pixels, received 7."),
         (("--momentum", "1"), "momentum"),
     ],

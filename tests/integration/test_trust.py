@@ -59,7 +59,8 @@ def foreign_run(digits_run: Training, trace: Path) -> str:
             metadata={
                 "dataset": "digits",
                 "class_names": [*"0123456789"],
-                "form": {"light_on_dark": None, "boxed": False},
+                "kind": "images",
+                "example": {"height": 8, "width": 8, "light_on_dark": None, "boxed": False},
             },
             pip_requirements=[],
         )

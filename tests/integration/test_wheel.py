@@ -11,10 +11,11 @@ from tests.integration.conftest import PROJECT, environment
 
 def run(*words: object, cwd: Path) -> str:
     """Run a command and return what it printed; fail with that if the command fails."""
+    given = {name: value for name, value in environment().items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
         [str(word) for word in words],
         cwd=cwd,
-        env=environment() | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        env=given | {"MLFLOW_DISABLE_TELEMETRY": "true"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
