@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,13 +16,12 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from pipeline.stages.serve import bound
 from tests.integration.conftest import PROJECT, Command, Training, environment, free_port, wait_until_up
 
 JSON = {"Content-Type": "application/json"}
-CHROMIUM = shutil.which("chromium")
 
 Place = tuple[float, float]  # on the paper, from 0 to 1: from its left, from its top
 DIGITS: dict[str, list[Place]] = {
@@ -57,16 +55,6 @@ def digits_server(digits_run: Training) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def mnist_server(mnist_champion: str) -> Iterator[str]:
     yield from served("models:/mnist@champion")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs a chromium on the PATH, such as Debian's package of that name")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def test_it_answers_as_mlflows_server_does(digits_server: str, digits_run: Training) -> None:

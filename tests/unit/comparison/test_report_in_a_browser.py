@@ -1,30 +1,18 @@
 """The page in a browser: its script copies tables, and hints at those that are wider than the screen."""
 
 import html
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, expect
 
 from pipeline.comparison import charts, report, report_data
 from pipeline.comparison.report_data import ReportData
 from tests.unit.result_fixtures import three_groups
 
-CHROMIUM = shutil.which("chromium")
 DATA = ReportData(groups=three_groups())
 FRAMED = """<iframe sandbox="allow-scripts" width="900" height="700" srcdoc="{page}"></iframe>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs a chromium on the PATH, such as Debian's package of that name")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
