@@ -130,8 +130,9 @@ class Kind(ABC):
     def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
         """Return the number of steps of each example (B,), int32; None if all have T."""
 
-    def trimmed(self, examples: "tf.Tensor") -> "tf.Tensor":
-        """Return the examples of a batch without the steps that are padding in all of them."""
+    def trimmed(self, examples: "tf.Tensor", lengths: "tf.Tensor | None") -> "tf.Tensor":
+        """Return the examples of a batch, of these ``lengths``, without the steps that are padding in all of them."""
+        del lengths
         return examples
 
     def order(self, lengths: "tf.Tensor | None", count: int, settings: "Settings", epoch: int) -> "tf.Tensor":

@@ -126,11 +126,11 @@ class Sequences(Kind):
         is_real = tf.logical_not(tf.reduce_all(tf.math.is_nan(examples), axis=2))
         return tf.math.count_nonzero(is_real, axis=1, dtype=tf.int32)
 
-    def trimmed(self, examples: "tf.Tensor") -> "tf.Tensor":
+    def trimmed(self, examples: "tf.Tensor", lengths: "tf.Tensor") -> "tf.Tensor":
         """Return sequences up to the end of the longest."""
         import tensorflow as tf
 
-        return examples[:, : tf.reduce_max(self.lengths(examples))]
+        return examples[:, : tf.reduce_max(lengths)]
 
     def order(self, lengths: "tf.Tensor", count: int, settings: Settings, epoch: int) -> "tf.Tensor":
         """Return an order of batches of similar lengths: those within a window of shuffled examples, sorted, cut.

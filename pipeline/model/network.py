@@ -119,8 +119,8 @@ def _answers(model: keras.Model, settings: Settings, kind: Kind) -> tuple[Answer
         return (lambda examples: by_step(examples)[:, -1], by_step) if by_step else (model, None)
 
     def fast(examples: tf.Tensor, *, by_step: bool = False) -> tf.Tensor:
-        examples = examples if by_step else kind.trimmed(examples)
         lengths = kind.lengths(examples)
+        examples = examples if by_step else kind.trimmed(examples, lengths)
         return tf.nn.softmax(recurrent.logits(model, examples, lengths=lengths, backward=False, by_step=by_step))
 
     return fast, partial(fast, by_step=True) if forward else None

@@ -322,9 +322,10 @@ class Trainer:
         return cost, hits
 
     def _logits(self, examples: tf.Tensor, *, training: bool) -> tf.Tensor:
-        examples = self._kind.trimmed(examples)
+        lengths = self._kind.lengths(examples)
+        examples = self._kind.trimmed(examples, lengths)
         if self._fast:
-            return recurrent.logits(self.model, examples, lengths=self._kind.lengths(examples), training=training)
+            return recurrent.logits(self.model, examples, lengths=lengths, training=training)
         return self._stock(examples, training=training)
 
 
