@@ -26,7 +26,7 @@ VARIED = {"source", "data_dir", "cell", "seed", "shards", "steps"}  # steps: log
 
 def main() -> None:
     """Print the table."""
-    print("| | seeds | " + " | ".join(f"cost {epoch}" for epoch in EPOCHS) + " | test accuracy (min–max) |")
+    print("| network | seeds | " + " | ".join(f"cost {epoch}" for epoch in EPOCHS) + " | test accuracy (min–max) |")
     print("| --- " * (len(EPOCHS) + 3) + "|")
     print(f"| the notebook, `BasicRNNCell` | 1 | {_costs(PUBLISHED)} | {PUBLISHED_ACCURACY:.2%} |")
     runs = list(_runs())
