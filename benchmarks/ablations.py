@@ -21,10 +21,10 @@ from statistics import mean
 from typing import Any
 
 from pipeline import recipes
+from pipeline.data.prepare import download, preprocess
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.data import download, preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -23,12 +23,12 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipeline import recipes
+from pipeline.data.prepare import download, preprocess
 from pipeline.data.splits import DataSet, Split
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.data import download, preprocess
 from pipeline.startup import start_tensorflow
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"

@@ -41,6 +41,7 @@ import numpy as np
 from pipeline.comparison import report, selection
 from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
+from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
 from pipeline.execution import comparison_run, ray_executor, ray_node
 from pipeline.execution.grid import grid
@@ -48,12 +49,11 @@ from pipeline.execution.job import Done, Job, Opened
 from pipeline.execution.ray_executor import RayExecutor
 from pipeline.execution.worker_pool import Executor, Send, Work
 from pipeline.progress import Reporter
-from pipeline.records import EpochRecord, Snapshot
 from pipeline.settings import Settings
 from pipeline.stages import comparable
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import fingerprints, resuming
+from pipeline.training import identity, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
 
 WEIGHTS = 65_000
@@ -74,7 +74,7 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
-    fingerprint = fingerprints.of(job.settings, data)
+    fingerprint = identity.fingerprint(job.settings, data)
     data_dir, remote = job.settings.data_dir, job.remote
     existing = resuming.find_run(fingerprint, data_dir, remote=remote)
     with resuming.open_run(
@@ -88,7 +88,7 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
         parent=job.parent,
     ) as run:
         run_id, checkpoints = run.run_id, open_store(data_dir, remote=run.has_remote_checkpoint)
-        store.log_parameters(run, fingerprints.parameters(job.settings, data))
+        store.log_parameters(run, identity.parameters(job.settings, data))
         lifecycle.log_origin(run, data, gpus=[])
         store.log_tags(run_id, {schema.CORES: "1"})
         send(Opened(run_id=run_id, state="trains"))
@@ -301,7 +301,7 @@ def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
         schema.CORES: "1",
     }
     run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
-    store.log_parameters(store.get_run(run_id), fingerprints.parameters(settings, data))
+    store.log_parameters(store.get_run(run_id), identity.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]
     _log_end(run_id, history, data)

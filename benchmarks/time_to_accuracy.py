@@ -23,9 +23,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from pipeline import recipes
+from pipeline.data.prepare import download, preprocess
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages.data import download, preprocess
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGETS = [0.9732, 0.99]

@@ -2,7 +2,7 @@
 
 The command line (``cli``) and the functions for Python (``api``) are both made from :data:`COMMANDS`. The command
 ``compare`` is the function ``compare`` of the module ``stages/compare.py``, unless the table names another module.
-A stage is imported when it runs: importing TensorFlow and MLflow takes seconds, and ``--help`` should be fast.
+Its module is imported when it runs: importing TensorFlow and MLflow takes seconds, and ``--help`` should be fast.
 """
 
 import importlib
@@ -74,7 +74,7 @@ class Command(NamedTuple):
         examples: command lines.
         options: options other than the parameters.
         takes: the parameters, if any.
-        module: module of the stage, if its name differs from ``name``.
+        module: module of the function, such as ``stages.run``; by default the one with its name in ``stages``.
         result: converts the result of the stage to that of the Python function.
     """
 
@@ -94,7 +94,7 @@ class Command(NamedTuple):
             PipelineError: a parameter is wrong, or the stage fails.
         """
         settings = [self.takes.read(given)] if self.takes else []
-        stage = getattr(importlib.import_module(f"pipeline.stages.{self.module or self.name}"), self.name)
+        stage = getattr(importlib.import_module(f"pipeline.{self.module or f'stages.{self.name}'}"), self.name)
         unset = {option.name: option.default for option in self.options}
         return stage(*settings, reporter, **{**unset, **options})
 
@@ -276,6 +276,7 @@ _TABLE = [
         "List the latest runs with their accuracy, time and state.",
         ["pipeline runs", "pipeline runs --limit 100 --json"],
         [Option("limit", int, "Maximum number of runs.", 20, positional=True, least=1), DATA_DIR, AS_JSON],
+        module="stages.housekeeping",
         result=results.table,
     ),
     Command(
@@ -284,7 +285,7 @@ _TABLE = [
         "Download a data set, or read your own, and verify it.",
         ["pipeline download --source gestures.parquet"],
         takes=DATA,
-        module="data",
+        module="data.prepare",
         result=attrgetter("folder"),
     ),
     Command(
@@ -293,7 +294,7 @@ _TABLE = [
         "Split the data into training, validation and test parts.",
         ["pipeline preprocess --dataset digits"],
         takes=DATA,
-        module="data",
+        module="data.prepare",
     ),
     Command(
         "train",
@@ -302,7 +303,7 @@ _TABLE = [
         ["pipeline train --cell lstm", "pipeline train --resume RUN_ID"],
         [RESUME, NEW, IGNORE_MEMORY],
         ONE_RUN,
-        module="run",
+        module="stages.run",
         result=results.RunResult,
     ),
     Command(
@@ -312,7 +313,7 @@ _TABLE = [
         ["pipeline evaluate --run-id RUN_ID"],
         [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True), TRUST],
         DATA,
-        module="run",
+        module="stages.run",
         result=results.RunResult,
     ),
     Command(
@@ -327,6 +328,7 @@ _TABLE = [
             Option("rollback", bool, "Restore the previous champion of --name.", False),
             TRUST,
         ],
+        module="tracking.promotion",
     ),
     Command(
         "predict",
@@ -378,6 +380,7 @@ _TABLE = [
         "Show versions, hardware, storage and the tracking server.",
         ["pipeline doctor", "pipeline doctor --json"],
         [DATA_DIR, AS_JSON],
+        module="stages.housekeeping",
     ),
     Command(
         "clean",
@@ -385,6 +388,7 @@ _TABLE = [
         "Remove files that are no longer needed; end abandoned runs.",
         ["pipeline clean --dry-run", "pipeline clean"],
         [DATA_DIR, Option("dry_run", bool, "No removal: only a list of what would be removed.", False)],
+        module="stages.housekeeping",
     ),
 ]
 

@@ -1,14 +1,26 @@
-"""Write files and folders that are complete or absent even if the process stops; measure disk space."""
+"""Files and folders: written completely or not at all, removed, measured, and identified by SHA-256 digests."""
 
+import ast
+import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
-INCOMING, OUTGOING = ".incoming-", ".outgoing-"
-"""Prefixes of the names of files and folders that are being written or removed."""
+UNFINISHED = ".unfinished-"
+"""Prefix of the names of files and folders that are being written or removed."""
+
+SHORT = 8
+"""Number of digits of a digest in the name of a folder or data set."""
+
+PACKAGE = Path(__file__).parent
+
+
+# --- writing and removing -------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -20,7 +32,7 @@ def new_file(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written.
     """
-    incoming = target.with_name(f"{INCOMING}{uuid.uuid4().hex}")
+    incoming = _unfinished(target)
     try:
         yield incoming
         with incoming.open("r+b") as file:
@@ -40,7 +52,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or ``target`` is a file.
     """
-    incoming, outgoing = (target.with_name(f"{prefix}{uuid.uuid4().hex}") for prefix in (INCOMING, OUTGOING))
+    incoming, outgoing = _unfinished(target), _unfinished(target)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"{target} is a file; move it, or remove it")
     incoming.mkdir()
@@ -62,16 +74,17 @@ def remove_folder(target: Path) -> None:
     Raises:
         OSError: the folder cannot be renamed.
     """
-    outgoing = target.with_name(f"{OUTGOING}{uuid.uuid4().hex}")
-    target.rename(outgoing)
-    _remove(outgoing)
+    _remove(target.rename(_unfinished(target)))
 
 
 def sweep(root: Path) -> None:
     """Remove what killed processes left in a folder while they wrote or removed others there."""
-    for prefix in (INCOMING, OUTGOING):
-        for path in root.glob(f"{prefix}*"):
-            _remove(path)
+    for path in root.glob(f"{UNFINISHED}*"):
+        _remove(path)
+
+
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
 
 
 def _remove(path: Path) -> None:
@@ -81,18 +94,68 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+# --- size -----------------------------------------------------------------------------------------------------------
+
+
 def size(path: Path) -> int:
     """Return the size in bytes of a file, or of all files in and below a folder; 0 if it does not exist."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if file.is_file() or file.is_symlink())
 
 
-def shown(size: float) -> str:
-    """Return a number of bytes as text, such as '12 bytes', '3.4 kB', '56 MB'."""
-    if size < 1_000:  # noqa: PLR2004 - SI prefixes
-        return f"{size:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        size /= 1_000
-        if size < 999.5 or unit == "GB":  # noqa: PLR2004
-            break
-    return f"{size:.1f} {unit}" if size < 10 else f"{size:,.0f} {unit}"  # noqa: PLR2004
+# --- digests --------------------------------------------------------------------------------------------------------
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digest of the content of the file at ``path``, as lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def text_digest(*texts: str) -> str:
+    """Return one digest of several texts, in their order."""
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text has the form of a digest."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+@cache
+def code_digest(*roots: str) -> str:
+    """Return one digest of modules, such as ``"data/idx.py"``, and of everything that they import from this package.
+
+    It is computed once, so that it describes the running code even if a file changes later.
+    """
+    names = imported_modules(*roots)
+    return text_digest(*(file_digest(PACKAGE / name) for name in names), *names)
+
+
+def imported_modules(*roots: str, package: Path = PACKAGE) -> list[str]:
+    """Return the paths of modules and of everything that they import from a package, directly or indirectly; sorted.
+
+    Imports within functions count. Imports for the type checker do not: they change nothing at run time.
+    """
+    found, todo = set(roots), list(roots)
+    while todo:
+        imported = _imports(package / todo.pop(), package) - found
+        found |= imported
+        todo += imported
+    return sorted(found)
+
+
+def _imports(module: Path, package: Path) -> set[str]:
+    """Return the paths of the modules that a module of the package imports from it."""
+    found = set[str]()
+    todo: list[ast.AST] = [ast.parse(module.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == package.name:
+            inside = (node.module or "").removeprefix(package.name).strip(".").replace(".", "/")
+            found |= {f"{inside}.py", *(f"{inside}/{alias.name}.py".lstrip("/") for alias in node.names)}
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+        else:
+            todo += ast.iter_child_nodes(node)
+    return {path for path in found if (package / path).is_file()}

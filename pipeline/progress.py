@@ -7,7 +7,7 @@ passes one that draws (``cli/terminal.py``), tests pass one that records.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.records import EpochRecord
+from pipeline.epochs import EpochRecord
 
 
 @dataclass(kw_only=True)

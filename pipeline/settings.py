@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.cells import GATED, Cell, check_custom
 from pipeline.errors import UsageError, suggestion
 from pipeline.machine import usable_cores
@@ -171,7 +171,7 @@ class DataSettings:
         if not is_address(self.source):
             return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, accepts links that form a loop
         query = urlsplit(self.source).query
-        return shown(self.source).rstrip("/") + "/" + (f"#{digests.of_texts(query)[: digests.SHORT]}" if query else "")
+        return shown(self.source).rstrip("/") + "/" + (f"#{disk.text_digest(query)[: disk.SHORT]}" if query else "")
 
     @property
     def request(self) -> str:

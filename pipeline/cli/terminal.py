@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
 
+from pipeline.epochs import EpochRecord
 from pipeline.progress import Progress, Reporter, duration
-from pipeline.records import EpochRecord
 
 if TYPE_CHECKING:  # imported when something is drawn
     from rich.live import Live

@@ -19,7 +19,7 @@ from scipy import optimize, special
 
 from pipeline.comparison import grouping, selection
 from pipeline.comparison.grouping import Group, count_of, points, rank
-from pipeline.digests import SHORT
+from pipeline.disk import SHORT
 from pipeline.errors import RegressionError, UsageError
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pipeline.comparison import grouping
 from pipeline.comparison.grouping import Group, Result, count_of
-from pipeline.digests import SHORT
+from pipeline.disk import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.evaluation import metrics
 from pipeline.settings import command, option

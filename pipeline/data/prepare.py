@@ -1,4 +1,4 @@
-"""Obtain and split the data that the settings name; skip what is unchanged.
+"""Download and split the data that the settings name (`download`, `preprocess`); skip what is unchanged.
 
 Unchanged means that the inputs (by digest), the parameters and the code are the
 same, and the outputs are intact. The raw data is located and hashed once.
@@ -24,7 +24,7 @@ def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[
         UsageError: ``source`` is an address, but not an http or https address.
     """
     started = time.perf_counter()
-    raw = obtain(settings, reporter)
+    raw = download(settings, reporter)
     obtained = time.perf_counter()
     data = processed.split(raw, settings.data_dir, reporter)
     return data, {
@@ -33,7 +33,7 @@ def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[
     }
 
 
-def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
+def download(settings: DataSettings, reporter: Reporter) -> Stored:
     """Return the verified raw data that the settings name; it is obtained unless an intact, unchanged copy exists.
 
     Raises:
@@ -54,6 +54,17 @@ def obtain(settings: DataSettings, reporter: Reporter) -> Stored:
     if not (settings.published or raw.class_names) and raw.name != settings.dataset:
         reporter.note(f"The data from {shown(settings.source)} is named {raw.name}, after its content.")
     return raw
+
+
+def preprocess(settings: DataSettings, reporter: Reporter) -> DataSet:
+    """Return the checked and split data set, in ``<data_dir>/processed/<name>-<digest8>/``; make it if necessary.
+
+    Raises:
+        DataError: the data is not downloaded yet, a raw file has changed since, or the files do not fit together.
+    """
+    raw = raw_data.locate(settings)
+    raw.verify()
+    return processed.split(raw, settings.data_dir, reporter)
 
 
 def _intact(settings: DataSettings) -> Stored | None:

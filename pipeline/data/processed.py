@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import digests, disk
+from pipeline import disk
 from pipeline.data import datasets, raw_data, splits, stored
 from pipeline.data.contents import Contents, Part
 from pipeline.data.splits import SPLITS, DataSet, Split
@@ -111,7 +111,7 @@ def _write(folder: Path, kind: Kind, chosen: dict[str, tuple[Part, splits.Indice
 
 def code() -> str:
     """Return the digest of the code that decides the content of a processed data set."""
-    return digests.of_code("data/processed.py")
+    return disk.code_digest("data/processed.py")
 
 
 # --- found again ----------------------------------------------------------------------------------------------------
@@ -128,12 +128,12 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     Raises:
         DataError: the name or the digest, which may come from a server, is not one that this pipeline writes.
     """
-    if not datasets.is_name(name) or not digests.is_digest(digest):
+    if not datasets.is_name(name) or not disk.is_digest(digest):
         raise DataError(
             f"dataset: expected the name of a known data set or custom-<digest8>, and a digest of 64 hexadecimal "
             f"digits; received {name!r} and {digest!r}. They come from a store or a file of another program."
         )
-    return processed_folder(data_dir) / f"{name}-{digest[: digests.SHORT]}"
+    return processed_folder(data_dir) / f"{name}-{digest[: disk.SHORT]}"
 
 
 def find(settings: "DataSettings") -> DataSet:

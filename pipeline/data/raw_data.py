@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.data import idx
 from pipeline.data.contents import Contents, Part
 from pipeline.data.datasets import CATALOGUE, STEMS
@@ -61,11 +61,11 @@ def recognise(files: Mapping[str, RawFile]) -> str:
     for name, published in CATALOGUE.items():
         if all(digest in files[stem].digests for stem, digest in zip(STEMS, published.digests, strict=True)):
             return name
-    return f"custom-{_digest(files)[: digests.SHORT]}"
+    return f"custom-{_digest(files)[: disk.SHORT]}"
 
 
 def _digest(files: Mapping[str, RawFile]) -> str:
-    return digests.of_texts(*(files[stem].sha256 for stem in STEMS))
+    return disk.text_digest(*(files[stem].sha256 for stem in STEMS))
 
 
 def raw_folder(data_dir: Path) -> Path:
@@ -107,7 +107,7 @@ def _part(raw: Stored, part: str) -> Part:
 
 def code() -> str:
     """Return the digest of the code that determines the content of a raw folder."""
-    return digests.of_code(*CODE)
+    return disk.code_digest(*CODE)
 
 
 def keep(
@@ -133,9 +133,9 @@ def keep_contents(root: Path, contents: Contents, *, source: str, origin: str, i
             *((("ids", np.array(content.ids)),) if content.ids else ()),
         )
     }
-    digest = digests.of_texts(*contents.features, *contents.class_names, *map(_of_array, arrays.values()))
+    digest = disk.text_digest(*contents.features, *contents.class_names, *map(_of_array, arrays.values()))
     stored = _stored(
-        root, f"{contents.name}-{digest[: digests.SHORT]}", digest, source=source, origin=origin, inputs=inputs
+        root, f"{contents.name}-{digest[: disk.SHORT]}", digest, source=source, origin=origin, inputs=inputs
     ).model_copy(update={"features": contents.features, "class_names": contents.class_names, "notes": contents.notes})
     return stored.write(lambda incoming: write_arrays(incoming, arrays))
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.data import formats, idx
 from pipeline.data.contents import Contents, listed
 from pipeline.data.datasets import CATALOGUE, DIGITS, SPLIT_SEED, STEMS
@@ -52,7 +52,7 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
     if not source.exists():
         raise DataError(f"source: {source} does not exist. Expected {formats.EXPECTED}, or four IDX files.")
     files = formats.files_of(source, _chosen(settings)) or [file for files in _find(source).values() for file in files]
-    return {str(file.relative_to(source.parent)): digests.of_file(file) for file in files}
+    return {str(file.relative_to(source.parent)): disk.file_digest(file) for file in files}
 
 
 def _chosen(settings: DataSettings) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.data.contents import Contents, RawPart, classes
 from pipeline.data.datasets import SPLIT_SEED, STEMS
 from pipeline.errors import DataError
@@ -77,7 +77,7 @@ class DataSet:
     @property
     def digest8(self) -> str:
         """The first digits of the digest, as in the name of the folder."""
-        return self.digest[: digests.SHORT]
+        return self.digest[: disk.SHORT]
 
 
 def validate(contents: Contents, *, known_classes: int | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from pipeline import digests, disk
+from pipeline import disk
 from pipeline.errors import DataError, reason
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Stored(BaseModel):
             stored = cls.model_validate(json.loads((folder / MANIFEST).read_bytes()) | {"folder": folder})
         except (OSError, TypeError, ValueError):
             return None
-        ours = folder.name in (stored.name, f"{stored.name}-{stored.digest[: digests.SHORT]}")
+        ours = folder.name in (stored.name, f"{stored.name}-{stored.digest[: disk.SHORT]}")
         return stored if ours else None
 
     def write(self, fill: Callable[[Path], None]) -> Self:
@@ -77,7 +77,7 @@ class Stored(BaseModel):
         """
         with disk.new_folder(self.folder) as incoming:
             fill(incoming)
-            files = {path.name: digests.of_file(path) for path in sorted(incoming.iterdir())}
+            files = {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}
             written = self.model_copy(update={"files": files})
             (incoming / MANIFEST).write_text(written.model_dump_json(indent=2))
         return written
@@ -90,7 +90,7 @@ class Stored(BaseModel):
         """
         for name, expected in self.files.items():
             try:
-                received = digests.of_file(self.folder / name)
+                received = disk.file_digest(self.folder / name)
             except OSError as error:
                 received = reason(error)
             if received != expected:

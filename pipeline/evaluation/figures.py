@@ -23,9 +23,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline import epochs
 from pipeline.cells import CELLS
+from pipeline.epochs import EpochRecord
 from pipeline.evaluation import metrics
-from pipeline.records import EpochRecord, kept
 
 # The first four are from the palette of Okabe and Ito, "Color Universal Design" (2008),
 # https://jfly.uni-koeln.de/color/: of its triples with a contrast of 3:1 on white, the one whose colours stay furthest
@@ -92,7 +93,7 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> 
         title: heading of the figure.
         colour: colour of the lines, such as ``colour_of(cell)``.
     """
-    best = kept(records)
+    best = epochs.best(records)
     figure = empty_figure(WIDTH, 3.9)
     left, right = figure.subplots(1, 2)
     _draw_pair(left, records, best, "cost", 1, colour=colour)
@@ -240,7 +241,7 @@ def _draw_pair(
     axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, measure: str, scale: float, *, colour: str
 ) -> None:
     """Draw a field of the records for training and validation, times ``scale``, and mark the best epoch."""
-    epochs = [record.epoch for record in records]
+    numbers = [record.epoch for record in records]
     marker = "o" if len(records) <= _MARKED_EPOCHS else ""
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
     ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
@@ -248,10 +249,10 @@ def _draw_pair(
         [scale * getattr(record, name) for record in records] for name in (measure, f"val_{measure}")
     )
     axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
-    axes.plot(epochs, training, **style, linestyle="--", alpha=0.6, markerfacecolor="white", label="training")
-    axes.plot(epochs, validation, **style, label="validation")
+    axes.plot(numbers, training, **style, linestyle="--", alpha=0.6, markerfacecolor="white", label="training")
+    axes.plot(numbers, validation, **style, label="validation")
     axes.plot([best.epoch], [validation[records.index(best)]], **ring, color=INK, label="best epoch")
-    epoch_axis(axes, epochs[0], epochs[-1])
+    epoch_axis(axes, numbers[0], numbers[-1])
     tidy(axes)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.records import EpochRecord
+from pipeline.epochs import EpochRecord
 
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[np.floating[Any]]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures
@@ -19,7 +19,7 @@ from pipeline.execution import grid
 from pipeline.execution.job import Job
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle, schema, store
-from pipeline.training import fingerprints, naming, resuming
+from pipeline.training import identity, resuming
 from pipeline.training.resuming import RunState
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
@@ -41,9 +41,9 @@ def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Ite
     Raises:
         UsageError: two runs have the same effective parameters on this data.
     """
-    parameters = grid.shared([fingerprints.parameters(settings, data) for settings in trainings])
-    name = naming.comparison(trainings, data.name)
-    own = digests.of_texts(*(fingerprints.of(settings, data) for settings in trainings))
+    parameters = grid.shared([identity.parameters(settings, data) for settings in trainings])
+    name = identity.comparison_name(trainings, data.name)
+    own = disk.text_digest(*(identity.fingerprint(settings, data) for settings in trainings))
     data_dir = trainings[0].data_dir
     with opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote) as run_id:
         yield run_id
@@ -86,13 +86,13 @@ def make_groups(
         failed: jobs that failed: their groups are not complete.
     """
     existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
-    skipped = {naming.group(job.name) for job in failed} | {
+    skipped = {identity.group_name(job.name) for job in failed} | {
         name for name, run in existing.items() if run.status == "FINISHED"
     }
     cells = [group.cell for group in groups]
     for group in groups:
         job = jobs[group.results[0].run_id]
-        name = naming.group(job.name)
+        name = identity.group_name(job.name)
         if name in skipped:
             continue
         if name in existing:  # it was interrupted
@@ -100,7 +100,7 @@ def make_groups(
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
         tags |= {schema.COLOUR: figures.colour_of(group.cell)} if cells.count(group.cell) == 1 else {}
         made = store.get_run(lifecycle.create_child(comparison, name, tags))
-        parameters = fingerprints.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
+        parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
         lifecycle.log_inputs(made, data)
         _fill(made.run_id, group)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pipeline import cells
 from pipeline.data.splits import DataSet
+from pipeline.epochs import EpochRecord
 from pipeline.errors import UsageError
 from pipeline.execution import job as jobs
 from pipeline.execution.job import LOOKS, PRUNED, REUSED, Done, Job, Opened
@@ -33,10 +34,9 @@ from pipeline.execution.worker_pool import (
     always,
 )
 from pipeline.progress import Progress, Reporter
-from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle
-from pipeline.training import naming
+from pipeline.training import identity
 
 LOCAL = "local"
 ROWS = 28  # of an image, to tell roughly how long a training takes
@@ -87,7 +87,7 @@ def train_all(
     executor: Executor,
 ) -> Outcome:
     """Train on the data, ``count`` runs at a time; return the outcome of all jobs, in the order of the runs."""
-    names, cores = naming.trainings(trainings, data.name), executor.cores(count)
+    names, cores = identity.run_names(trainings, data.name), executor.cores(count)
     planned = [
         Job.of(settings, data, name=name, parent=parent, cores=cores)
         for name, settings in zip(names, trainings, strict=True)

@@ -6,25 +6,23 @@ import time
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pipeline import cells, custom_cells
 from pipeline.custom_cells import Source
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
+from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution.worker_pool import Send
 from pipeline.progress import Reporter
-from pipeline.records import EpochRecord
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import schema, store
-from pipeline.training import fingerprints, resuming
-from pipeline.training.locks import LockedError, RunLocks
+from pipeline.tracking.schema import TrackedRun
+from pipeline.training import evaluation, identity, resuming
+from pipeline.training.checkpoints import LockedError, RunLocks
 from pipeline.training.resuming import ExistingRun, RunState
-
-if TYPE_CHECKING:  # it imports TensorFlow
-    from pipeline.training.training import OpenRun
 
 PRUNED = "pruned"
 """The state of a run that a search ended early."""
@@ -78,7 +76,7 @@ class Job:
             parent=parent,
             dataset=data.name,
             digest=data.digest,
-            fingerprint=fingerprints.of(settings, data),
+            fingerprint=identity.fingerprint(settings, data),
             cores=cores,
             evaluate=evaluate,
             source=custom_cells.source(settings.cell) if cells.is_custom(settings.cell) else None,
@@ -136,16 +134,17 @@ def train(job: Job, send: Send) -> Done:
                 if existing and _can_reuse(job, existing, send):
                     return _reused(job, existing, send)
                 if existing is None or existing.state is not RunState.RUNNING:
-                    opened = _opened(job, data, existing, stack)
+                    run = _opened(job, data, existing, stack)
                     break
             send(WAITING)
             time.sleep(1)
-        return _finished(job, opened, send, is_resumed=existing is not None and existing.state is RunState.INTERRUPTED)
+        is_resumed = existing is not None and existing.state is RunState.INTERRUPTED
+        return _finished(job, data, run, send, is_resumed=is_resumed)
 
 
 def _check_code(job: Job, data: DataSet) -> None:
     """Check that this process has imported the same code as the process that created the job."""
-    if fingerprints.of(job.settings, data) != job.fingerprint:
+    if identity.fingerprint(job.settings, data) != job.fingerprint:
         changed = f"the file of {job.settings.cell}, or this package," if job.source else "this package"
         raise TrainingError(
             f"code: expected the code with which the other runs started, found that {changed} has changed since. "
@@ -169,7 +168,7 @@ def _reused(job: Job, existing: ExistingRun, send: Send) -> Done:
     return Done(run_id=run.run_id, pruned=run.is_pruned)
 
 
-def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitStack) -> "OpenRun":
+def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitStack) -> TrackedRun:
     """Open a new run, or resume the interrupted one; the stack ends it.
 
     Raises:
@@ -193,17 +192,17 @@ def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitSt
     )
 
 
-def _finished(job: Job, opened: "OpenRun", send: Send, *, is_resumed: bool) -> Done:
+def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, is_resumed: bool) -> Done:
     """Train and evaluate an open run, as far as it is not done yet."""
     import keras
 
     from pipeline.training import training
 
     keras.backend.clear_session()  # forgets the training before
-    send(Opened(run_id=opened.run_id, state="resumes" if is_resumed else "trains"))
-    store.mark(opened.run_id, job.parent)
-    has_model = training.train(opened, Reporter(), should_continue=send)
-    if job.evaluate:
+    send(Opened(run_id=run.run_id, state="resumes" if is_resumed else "trains"))
+    store.mark(run.run_id, job.parent)
+    has_model = training.train(run, job.settings, data, Reporter(), should_continue=send)
+    if job.evaluate and not run.is_evaluated:
         send("evaluates")
-        training.evaluate(opened, Reporter())
-    return Done(run_id=opened.run_id, pruned=not has_model)
+        evaluation.evaluate(run, data, Reporter())
+    return Done(run_id=run.run_id, pruned=not has_model)

@@ -10,7 +10,7 @@ from pipeline.progress import duration
 from pipeline.settings import WITHOUT_EFFECT, Settings
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import fingerprints, naming, resuming
+from pipeline.training import identity, resuming
 from pipeline.training.checkpoints import LocalCheckpoints
 from pipeline.training.resuming import RunState
 
@@ -42,7 +42,7 @@ def plan(trainings: Sequence[Settings], data: DataSet | None, *, count: int) -> 
         TrackingError: the tracking server does not answer.
         UsageError: a parameter does not fit the data.
     """
-    names = naming.trainings(trainings, data.name if data else trainings[0].dataset)
+    names = identity.run_names(trainings, data.name if data else trainings[0].dataset)
     if data is None or not connection.is_there():
         return [Item(name, UNKNOWN if data is None else NEW, None) for name in names]
     connection.connect()
@@ -58,11 +58,11 @@ def _earlier(data: DataSet) -> list[TrackedRun]:
 
 
 def _item(name: str, settings: Settings, data: DataSet, earlier: Sequence[TrackedRun], cores: int) -> Item:
-    existing = resuming.find_run(fingerprints.of(settings, data), settings.data_dir)
+    existing = resuming.find_run(identity.fingerprint(settings, data), settings.data_dir)
     state = _STATES.get(existing.state, NEW) if existing else NEW
     if state == REUSED:
         return Item(name, state, 0.0)
-    kind = _kind(fingerprints.parameters(settings, data))
+    kind = _kind(identity.parameters(settings, data))
     left = settings.epochs
     if existing and existing.state is RunState.INTERRUPTED:
         snapshot = LocalCheckpoints(settings.data_dir).load(existing.run.checkpoint)

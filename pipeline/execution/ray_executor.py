@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline import digests, disk
+from pipeline import disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.execution import ray_node
@@ -119,7 +119,7 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
     address = os.environ.get(ADDRESS, "auto") if on == "ray" else on
     _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    start = partial(ray.init, namespace=digests.PACKAGE.name, logging_level=logging.ERROR, log_to_driver=False)
+    start = partial(ray.init, namespace=disk.PACKAGE.name, logging_level=logging.ERROR, log_to_driver=False)
     try:
         start(address, runtime_env=_environment())
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
@@ -193,7 +193,7 @@ def _check_cores() -> None:
 def _environment() -> dict[str, Any]:
     """Return what Ray provides to each process on the nodes: the code that runs here, and where it tracks."""
     passed = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON) and key not in NOT_PASSED_ON}
-    return {"py_modules": [str(digests.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
+    return {"py_modules": [str(disk.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
 
 
 def living_nodes() -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import keras
 
-from pipeline import records
+from pipeline import epochs
+from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.model.trainer import Numbers, Trainer
-from pipeline.records import EpochRecord, Snapshot
 
 OnBatches = Callable[[int, int, int], None]
 """Called with (epoch, batches done, batches in total) a few times a second."""
@@ -70,11 +70,11 @@ class Fit:
             TrainingError: a cost is not finite.
         """
         for number in range(len(self.history) + 1, last + 1):
-            if records.is_out_of_patience(self.history, patience):
+            if epochs.is_out_of_patience(self.history, patience):
                 return
             record = self._epoch(number, on_batches)
             self.history.append(record)
-            if records.kept(self.history) is record:
+            if epochs.best(self.history) is record:
                 self._best_weights = self.trainer.weights()
             yield record
 

@@ -10,10 +10,10 @@ from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import comparison_run, executors
 from pipeline.execution.worker_pool import Executor
+from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, promotion
-from pipeline.training import preflight
 
 
 def compare(
@@ -30,7 +30,7 @@ def compare(
     The arguments are those of the command: see :mod:`pipeline.stages.compare`.
     """
     connection.connect(reporter.note, writes=True)
-    preflight.check(trainings)
+    preflight.check_cells(trainings)
     with executors.open_executor(on) as executor:
         if register is not None:
             promotion.check_name(register)
@@ -42,7 +42,7 @@ def compare(
     if former is not None:
         pairwise_tests.check_regression(parent, finished, former, str(reference), reporter, register=register)
     if register is not None:
-        promotion.promote(grouping.recommended(finished).best.run_id, register, reporter=reporter)
+        promotion.promote(reporter, grouping.recommended(finished).best.run_id, register)
     reporter.result(lifecycle.where(parent, "the comparison"))
     return parent
 

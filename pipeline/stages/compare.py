@@ -51,9 +51,9 @@ def _plan(trainings: Sequence[Settings], reporter: Reporter, count: int) -> None
     """Report the runs of a comparison and their estimated time, without training."""
     from pipeline.data import processed
     from pipeline.execution import planning
-    from pipeline.training import preflight
+    from pipeline.model import preflight
 
-    preflight.check(trainings)
+    preflight.check_cells(trainings)
     try:
         data = processed.find(trainings[0])
         trainings = [recipes.fitted(settings, data) for settings in trainings]

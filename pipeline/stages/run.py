@@ -11,12 +11,14 @@ reused.
 from pipeline import recipes
 from pipeline.data import prepare, processed
 from pipeline.errors import TrackingError
+from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, lifecycle, promotion, schema, store
-from pipeline.training import evaluation, preflight, resuming
-from pipeline.training.resuming import ExistingRun, RunState
+from pipeline.tracking.schema import TrackedRun
+from pipeline.training import evaluation, resuming
+from pipeline.training.resuming import RunState
 
 
 def run(
@@ -36,7 +38,7 @@ def run(
         promotion.check_name(register)
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=True)
     if register is not None:
-        promotion.promote(run_id, register, reporter=reporter)
+        promotion.promote(reporter, run_id, register)
     reporter.result(lifecycle.where(run_id, "all of it"))
     return run_id
 
@@ -56,25 +58,28 @@ def _trained(
 ) -> str:
     """Return the id of a new, resumed or reused run."""
     connection.connect(reporter.note, writes=True)
-    used: ExistingRun | None
     seconds: dict[str, float] = {}
+    used: TrackedRun | None
     if resume:
         used, settings, data = resuming.resumed(resume, settings, evaluate=all_stages)
     else:
-        preflight.check([settings])
+        preflight.check_cells([settings])
         data, seconds = prepare.prepared(settings, reporter) if all_stages else (processed.find(settings), {})
         settings = recipes.fitted(settings, data)
-        used = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
-    if used and used.state is RunState.FINISHED:
-        return resuming.reuse(used.run, data, reporter)
+        existing = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
+        used = existing and existing.run
+        if existing and existing.state is RunState.FINISHED:
+            if existing.run.is_evaluated:
+                reporter.result(evaluation.summary(existing.run.metrics, data))
+            return existing.run.run_id
     start_tensorflow(settings.shards)
     from pipeline.training import training
 
-    with training.open_run(settings, data, resume=used and used.run, force=force) as opened:
-        store.log_missing_metrics(opened.run, seconds)
-        training.train(opened, reporter)
-        if all_stages:
-            training.evaluate(opened, reporter)
+    with training.open_run(settings, data, resume=used, force=force) as opened:
+        store.log_missing_metrics(opened, seconds)
+        training.train(opened, settings, data, reporter)
+        if all_stages and not opened.is_evaluated:
+            evaluation.evaluate(opened, data, reporter)
     return opened.run_id
 
 
@@ -93,9 +98,9 @@ def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: 
         UsageError: the model is not from this pipeline, and not trusted.
     """
     connection.connect(reporter.note, writes=True)
-    tags = store.get_run(run_id).tags
-    if schema.DATASET_DIGEST not in tags:
-        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run_id!r}, which is not one.")
-    data = processed.find_by_digest(settings.data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
-    evaluation.evaluate(run_id, data, reporter, trust=trust)
+    tested = store.get_run(run_id)
+    if schema.DATASET_DIGEST not in tested.tags:
+        raise TrackingError(f"run_id: must be a training run of this pipeline; run {run_id} is not one.")
+    dataset, digest = tested.tags[schema.DATASET], tested.tags[schema.DATASET_DIGEST]
+    evaluation.evaluate(tested, processed.find_by_digest(settings.data_dir, dataset, digest), reporter, trust=trust)
     return run_id

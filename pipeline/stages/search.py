@@ -12,11 +12,11 @@ from typing import Any
 
 from pipeline.data import prepare
 from pipeline.execution import executors
+from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.stages import comparable
 from pipeline.tracking import connection, lifecycle, promotion
-from pipeline.training import preflight
 from pipeline.tuning import report, search_run, space
 from pipeline.tuning.result import SearchResult
 from pipeline.tuning.search_run import Budget
@@ -48,7 +48,7 @@ def search(
         promotion.check_name(register)
     parent, winner = _searched(chosen, budget, reporter, on)
     if register is not None:
-        promotion.promote(winner, register, reporter=reporter)
+        promotion.promote(reporter, winner, register)
     reporter.result(lifecycle.where(parent, "the search"))
     return parent
 
@@ -61,7 +61,7 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
         UsageError: the search space does not fit the data or the memory.
     """
     connection.connect(reporter.note, writes=True)
-    preflight.check([chosen.base(cell) for cell in chosen.cells])
+    preflight.check_cells([chosen.base(cell) for cell in chosen.cells])
     with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(chosen.base(), reporter)
         chosen = replace(chosen, data=data)

@@ -21,7 +21,7 @@ from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel, load_model
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
 from pipeline.kinds import known
 from pipeline.kinds.images import Images
@@ -190,7 +190,7 @@ def kind(files: Path) -> Kind:
 def digest(files: Path) -> str:
     """Return one digest of a model's files, except the file that MLflow adds to a copy."""
     listed = sorted(file for file in files.rglob("*") if file.is_file() and file.name != ADDED_TO_A_COPY)
-    return digests.of_texts(*(f"{file.relative_to(files).as_posix()} {digests.of_file(file)}" for file in listed))
+    return disk.text_digest(*(f"{file.relative_to(files).as_posix()} {disk.file_digest(file)}" for file in listed))
 
 
 def check_serves(address: str, *, trust: bool = False) -> None:
@@ -253,8 +253,8 @@ def _check_code(files: Path, code: Path, address: str) -> None:
     shutil.rmtree(
         files / "__pycache__", ignore_errors=True
     )  # Python would run a compiled file without reading the source
-    found = digests.of_file(files / code.name)
-    if found != digests.of_file(code):
+    found = disk.file_digest(files / code.name)
+    if found != disk.file_digest(code):
         raise _refusal(address, f"whose {code.name} differs (SHA-256 {found})")
 
 

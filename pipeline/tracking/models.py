@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from mlflow import pyfunc
+from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature, get_model_info
 from mlflow.types.schema import Schema, TensorSpec
 
@@ -96,26 +97,26 @@ class _Portable:
 
 def discard_models(run: TrackedRun, *, keep: str) -> None:
     """Delete all models that a run has logged but one."""
-    for model_id in _models_of(run):
-        if model_id != keep:
-            client().delete_logged_model(model_id)
+    for model in _models_of(run):
+        if model.model_id != keep:
+            client().delete_logged_model(model.model_id)
 
 
-def id_of(run: TrackedRun) -> str:
-    """Return the id of the model that a run has logged.
+def of(run: TrackedRun) -> LoggedModel:
+    """Return the model that a run has logged.
 
     Raises:
         TrackingError: the run holds no model.
     """
     if found := _models_of(run):
         return found[0]
-    raise TrackingError(f"run_id: expected a run that holds a model, received {run.run_id!r}, which holds none.")
+    raise TrackingError(f"run_id: must be a run that has logged a model; run {run.run_id} has none.")
 
 
 def address(given: str) -> str:
     """Return an address that MLflow resolves; ``runs:/RUN_ID/model`` becomes the address of the run's model."""
     of_run = re.fullmatch(rf"runs:/(\w+)(/{schema.MODEL})?", given)
-    return f"models:/{id_of(get_run(of_run[1]))}" if of_run else given
+    return str(of(get_run(of_run[1])).model_uri) if of_run else given
 
 
 def run_of(given: str) -> str:
@@ -124,15 +125,15 @@ def run_of(given: str) -> str:
     Raises:
         TrackingError: there is no such model, or no run has logged it.
     """
-    problem = f"model: expected the address of a model that a run has logged, received {given!r}"
+    problem = f"model: must be the address of a model that a run has logged; got {given!r}"
     with explained(problem):
         run_id = retried(get_model_info, address(given)).run_id
     if not run_id:
-        raise TrackingError(f"{problem}, which no run has.")
+        raise TrackingError(f"{problem}, which no run has logged.")
     return str(run_id)
 
 
-def _models_of(run: TrackedRun) -> list[str]:
-    """Return the ids of the models that a run has logged, the newest first."""
+def _models_of(run: TrackedRun) -> list[LoggedModel]:
+    """Return the models that a run has logged, the newest first."""
     found = client().search_logged_models([run.experiment_id], filter_string=f"source_run_id = '{run.run_id}'")
-    return [model.model_id for model in sorted(found, key=lambda model: -model.creation_timestamp)]
+    return sorted(found, key=lambda model: -model.creation_timestamp)

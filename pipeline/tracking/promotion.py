@@ -1,27 +1,29 @@
 """Promotion and rollback of registered models.
 
 The alias ``champion`` names the version that is served, ``previous`` the one before it. The tag ``promotion`` of a
-version holds the :data:`Outcome`; its tag ``promotion_reason`` and its description hold the reason.
+version holds the :data:`Outcome`; its description also holds the reason.
 
-MLflow has no transaction over two aliases. So the model is first loaded and tested, then the champion is read again,
-then ``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, which
+MLflow has no transaction over two aliases. So the model is first loaded and tested, then the champion is read, then
+``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, which
 can both be served, and the same command completes the promotion. Of two simultaneous promotions the better version
 stays, unless both move the alias at the same moment.
+
+pipeline promote --run-id 4fdc…
+pipeline promote --rollback --name mnist-gru
+mlflow models serve -m models:/mnist-gru@champion
 """
 
 import math
 import shlex
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline import cells
-from pipeline.digests import SHORT
-from pipeline.errors import TrackingError, UsageError
+from pipeline.disk import SHORT
+from pipeline.errors import TrackingError, UsageError, suggestion
 from pipeline.progress import Reporter
 from pipeline.settings import command
 from pipeline.tracking import classifier, connection, models, schema, store
@@ -73,35 +75,38 @@ class Promotion:
 
 
 def promote(
-    run_id: str | None, name: str | None = None, *, force: bool = False, trust: bool = False, reporter: Reporter
+    reporter: Reporter,
+    run_id: str | None,
+    name: str | None = None,
+    *,
+    force: bool = False,
+    rollback: bool = False,
+    trust: bool = False,
 ) -> Promotion:
     """Register the model of a run, and make it champion if it is better than the present one on the same data.
 
-    Args:
-        run_id: id of a run whose training has ended.
-        name: name of the registered model; by default ``<dataset>-<cell>``.
-        force: make it champion even if it is not better, or was trained on other data.
-        trust: run the code of a model that this pipeline did not log.
-        reporter: shows the result.
+    The arguments are the options of the command. The default ``name`` is that of the run's logged model.
 
     Raises:
-        TrackingError: there is no such run, or its model does not serve.
+        TrackingError: there is no such run or model, or its model does not serve.
         UsageError: no run is named, the champion was chosen on other data, or the model is not of this pipeline.
     """
+    if rollback:
+        return _roll_back(reporter, name, run_id, trust=trust)
     if run_id is None:
-        raise UsageError("run_id: expected the ID of a run to promote, received none. `pipeline runs` lists the runs.")
+        raise UsageError("run_id: needs the ID of the run to promote. `pipeline runs` lists the runs.")
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
-    champion, (outcome, reason) = _decided(candidate, force=force)
-    if outcome == "promoted":
-        classifier.check_serves(candidate.address, trust=trust)
-        champion, (outcome, reason) = _decided(candidate, force=force)  # meanwhile another promotion may have ended
-    if champion is None or candidate.number != champion.number:
-        record(candidate, outcome, reason)
+    classifier.check_serves(candidate.address, trust=trust)
+    champion = _aliases(candidate.name).get("champion")
+    if champion and champion.number == candidate.number:
+        return _report(candidate, candidate, "it was before", reporter)
+    outcome, reason = judge(candidate, champion, force=force)
+    record(candidate, outcome, reason)
     if outcome == "refused":
         raise UsageError(
-            f"force: expected the data of the present champion of {candidate.name}, received other data: {reason}. "
-            f"The model is registered as version {candidate.number}. To make it champion anyway: "
+            f"force: {candidate.name} already has a champion chosen on other data: {reason}. The model is registered "
+            f"as version {candidate.number}. To make it champion anyway: "
             f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
     if outcome == "promoted":
@@ -111,27 +116,16 @@ def promote(
     return _report(candidate, champion, reason, reporter)
 
 
-def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False, reporter: Reporter) -> Promotion:
-    """Swap ``champion`` and ``previous``: the version that was served before is served again.
-
-    Args:
-        name: name of the registered model; by default the default name for the run.
-        run_id: a run, for the default name.
-        trust: run the code of a model that this pipeline did not log.
-        reporter: shows the result.
-
-    Raises:
-        TrackingError: there is no such model, it has no previous champion, or that one does not serve.
-        UsageError: neither a name nor a run is given, or the model is not of this pipeline.
-    """
+def _roll_back(reporter: Reporter, name: str | None, run_id: str | None, *, trust: bool) -> Promotion:
+    """Swap ``champion`` and ``previous`` of a model, or of the default model of a run."""
     if name is None and run_id is None:
-        raise UsageError("name: expected the name of the registered model to roll back, received none.")
+        raise UsageError("name: needs the name of the registered model to roll back, such as mnist-gru.")
     connection.connect(reporter.note)
-    name = name or default_name(store.get_run(str(run_id)))
+    name = name or models.of(store.get_run(str(run_id))).name
     aliases = _aliases(name)
     champion, previous = aliases.get("champion"), aliases.get("previous")
     if champion is None or previous is None or champion == previous:
-        raise TrackingError(f"name: expected a model with a previous champion, received {name!r}, which has none.")
+        raise TrackingError(f"name: must be a model with a previous champion; {name} has none.")
     classifier.check_serves(previous.address, trust=trust)
     record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
@@ -141,18 +135,11 @@ def rollback(name: str | None, *, run_id: str | None = None, trust: bool = False
     return _report(previous, previous, reason, reporter)
 
 
-def _decided(candidate: Version, *, force: bool) -> tuple[Version | None, tuple[Outcome, str]]:
-    champion = _aliases(candidate.name).get("champion")
-    return champion, judge(candidate, champion, force=force)
-
-
 def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple[Outcome, str]:
     """Return the outcome for a candidate, and the reason: promote a better one on the same data, refuse other data."""
     accuracy = f"validation accuracy {candidate.accuracy:.2%}"
     if champion is None:
         return "promoted", f"{accuracy}, the first champion"
-    if candidate.number == champion.number:
-        return "not promoted", "it was before"
     compared = f"{champion.accuracy:.2%}, of version {champion.number} on the same data"
     if candidate.digest != champion.digest:
         outcome: Outcome = "refused"
@@ -193,20 +180,9 @@ def check_name(name: str) -> None:
     is_plain = name.isprintable() and name == name.strip() and not name.startswith("-")
     if not is_plain or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
         raise UsageError(
-            f"name: expected a name without {' '.join(FORBIDDEN)}, of at most {LONGEST} characters, without - at its "
-            f"start or blanks at its ends; received {name[:LONGEST]!r}. Use a name such as mnist-gru."
+            f"name: must be at most {LONGEST} characters without {' '.join(FORBIDDEN)}, without - at its start and "
+            f"blanks at its ends; got {name[:LONGEST]!r}. Use a name such as mnist-gru."
         )
-
-
-def default_name(run: TrackedRun) -> str:
-    """Return ``<dataset>-<cell>`` of a training run.
-
-    Raises:
-        TrackingError: it is not one.
-    """
-    if not run.is_training or schema.DATASET not in run.tags:
-        raise TrackingError(f"run_id: expected a training run of this pipeline, received {run.run_id!r}.")
-    return f"{run.tags[schema.DATASET]}-{cells.plain(run.params['cell'])}"
 
 
 def _register(run: TrackedRun, name: str | None) -> Version:
@@ -219,11 +195,11 @@ def _register(run: TrackedRun, name: str | None) -> Version:
     accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)
     if accuracy is None or digest is None:
         raise TrackingError(
-            f"run_id: expected a run whose training has ended, received {run.run_id!r}, which has no "
-            f"best_val_accuracy. Resume it (`{command('run', resume=run.run_id)}`), or choose another run."
+            f"run_id: must be a run whose training has ended; run {run.run_id} has no best_val_accuracy. "
+            f"Resume it (`{command('run', resume=run.run_id)}`), or choose another run."
         )
-    model_id = models.id_of(run)
-    name = default_name(run) if name is None else name
+    model = models.of(run)
+    name = model.name if name is None else name
     check_name(name)
     with explained(f"The model could not be registered as {name!r}"):
         try:
@@ -235,7 +211,8 @@ def _register(run: TrackedRun, name: str | None) -> Version:
         if known := connection.retried(mlflow.search_model_versions, filter_string=query):
             return min(map(_version, known), key=lambda version: version.number)
         tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
-        return _version(client().create_model_version(name, f"models:/{model_id}", run.run_id, tags, model_id=model_id))
+        made = client().create_model_version(name, model.model_uri, run.run_id, tags, model_id=model.model_id)
+        return _version(made)
 
 
 def _aliases(name: str) -> dict[str, Version]:
@@ -244,7 +221,7 @@ def _aliases(name: str) -> dict[str, Version]:
     Raises:
         TrackingError: there is no such model.
     """
-    problem = f"name: expected a registered model of this tracking server, received {name!r}"
+    problem = f"name: must be a registered model of this tracking server; got {name!r}"
     with explained(problem):
         try:
             aliases = client().get_registered_model(name).aliases
@@ -252,8 +229,8 @@ def _aliases(name: str) -> dict[str, Version]:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             known = [model.name for model in client().search_registered_models()]
-            listed = ", ".join(get_close_matches(name, known, cutoff=0.4) or known[:3])
-            raise TrackingError(f"{problem}. The registered models are: {listed or 'none yet'}.") from None
+            hint = suggestion(name, known) or f" The registered models are: {', '.join(known[:9]) or 'none yet'}."
+            raise TrackingError(f"{problem}.{hint}") from None
         return {alias: _version(client().get_model_version(name, number)) for alias, number in aliases.items()}
 
 
@@ -264,11 +241,10 @@ def move(alias: Literal["champion", "previous"], version: Version) -> None:
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
-    """Record the outcome and its reason on a version."""
+    """Describe a version by the outcome and its reason, and tag it with the outcome."""
     number = str(version.number)
     with explained(f"Version {number} of {version.name} could not be described"):
         client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
-        client().set_model_version_tag(version.name, number, "promotion_reason", reason)
         client().set_model_version_tag(version.name, number, "promotion", outcome)
 
 

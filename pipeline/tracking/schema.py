@@ -1,7 +1,7 @@
-"""The names of all metrics, tags and artifacts in MLflow runs of this pipeline.
+"""The names of metrics, tags and artifacts in MLflow runs that several modules use, and the fields of a run.
 
-The metrics of each epoch are the fields of :class:`pipeline.records.EpochRecord`, the params those of
-:class:`pipeline.settings.Settings`.
+A name that only one module uses stands where it is logged. The metrics of each epoch are the fields of
+:class:`pipeline.epochs.EpochRecord`, the params those of :class:`pipeline.settings.Settings`.
 """
 
 import json
@@ -20,14 +20,10 @@ EPOCH_SECONDS = "epoch_seconds"
 PARAMETERS = "parameters"  # trainable weights
 BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
-STOPPED_EPOCH = "stopped_epoch"  # the last epoch, if early stopping or a search ended the run early
 SECONDS_TRAIN = "seconds_train"  # time of the stage, including validation and logging
 SECONDS_EVALUATE = "seconds_evaluate"
 CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # time of the epochs alone; the last metric that training logs
-TEMPERATURE = "temperature"  # at which confidence matches accuracy on the validation examples
-TEST_CALIBRATION_ERROR = "test_calibration_error"
-TEST_CALIBRATION_ERROR_AT_TEMPERATURE = "test_calibration_error_at_temperature"
 TEST_COST = "test_cost"
 TEST_MACRO_F1 = "test_macro_f1"  # the mean of the classes' F1
 TEST_BALANCED_ACCURACY = "test_balanced_accuracy"  # the mean of the classes' recall
@@ -105,12 +101,8 @@ DATASET_CONTEXT = "mlflow.data.context"  # of an input
 CONFIGURATION = "configuration.yaml"  # the configuration file, unchanged
 CELL_FOLDER = "cell"  # the file of a custom cell
 HISTORY = "training/history.csv"
-CURVES = "training/curves.png"
 PER_CLASS = "evaluation/per_class.csv"
 PREDICTIONS = "evaluation/predictions.parquet"
-CONFUSION_MATRIX = "evaluation/confusion_matrix.png"
-ACCURACY_BY_STEP = "evaluation/accuracy_by_step.png"
-MISCLASSIFIED = "evaluation/misclassified.png"
 COMPARISON_FOLDER = "comparison"
 SEARCH_FOLDER = "search"
 MODEL = "model"  # the logged model in addresses such as ``runs:/RUN_ID/model``, which do not contain its real name

@@ -18,8 +18,8 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from pipeline.epochs import EpochRecord
 from pipeline.errors import UsageError, first_line
-from pipeline.records import EpochRecord
 from pipeline.tracking import schema
 from pipeline.tracking.connection import client, explained, retried
 from pipeline.tracking.schema import TrackedRun

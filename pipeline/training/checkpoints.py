@@ -1,33 +1,41 @@
-"""Checkpoint storage: save after each epoch what a run needs to resume.
+"""Checkpoints, which hold what a run needs to resume after each epoch, and the locks of runs.
 
-Storage only. Which process may train a run is decided in ``locks.py`` on one machine, and by Ray on a cluster.
+    <data_dir>/checkpoints/<name>/checkpoint.npz   the checkpoint of a run of this machine
+    <data_dir>/checkpoints/<name>/.lock            held while a process works on the run
+    <data_dir>/.checkpoints.lock                   held while a process looks for an existing run and opens one
+    <the run's artifacts>/checkpoint/<attempt>-0.npz and <attempt>-1.npz      machines that share no disk
+
 A further kind of storage is a class with the methods of :class:`CheckpointStore`, and a line in :func:`open_store`.
-
-    <data_dir>/checkpoints/<name>/checkpoint.npz                           on one machine
-    <the run's artifacts>/checkpoint/<attempt>-0.npz and <attempt>-1.npz   on machines that share no disk
+Storage locks nothing. On one machine, file locks keep two processes from training the same run; the operating system
+releases a lock however its process ends. On a cluster, Ray knows which processes are alive.
 """
 
-import hashlib
 import io
 import json
 import re
 import shutil
 import uuid
 import zipfile
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from pipeline import disk
-from pipeline.errors import DataError, reason
-from pipeline.records import EpochRecord, Snapshot
+from pipeline.epochs import EpochRecord, Snapshot
+from pipeline.errors import DataError, UsageError, reason
 from pipeline.tracking import store
 
-FILE, FOLDER = "checkpoint.npz", "checkpoint"
+FILE, FOLDER, LOCK = "checkpoint.npz", "checkpoint", ".lock"
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+
+
+# --- storage --------------------------------------------------------------------------------------------------------
 
 
 class CheckpointStore(Protocol):
@@ -59,7 +67,7 @@ def folder_of(data_dir: Path, name: str) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise DataError(
-            f"checkpoint: expected a name of 32 hexadecimal digits in the run's tag, received {name!r}. "
+            f"checkpoint: the run's tag must be a name of 32 hexadecimal digits; got {name!r}. "
             "The pipeline did not write this; train again with --new."
         )
     return data_dir / "checkpoints" / name
@@ -93,8 +101,8 @@ class LocalCheckpoints:
                 _write(snapshot, file)
         except OSError as error:
             raise DataError(
-                f"data_dir: expected to write the checkpoint {path}, received: {reason(error)}. The last checkpoint is "
-                f"of epoch {len(snapshot.history) - 1}: free some space, then repeat the command to resume."
+                f"data_dir: the checkpoint {path} cannot be written: {reason(error)}. The last one is of epoch "
+                f"{len(snapshot.history) - 1}: free some space, then repeat the command to resume."
             ) from None
 
     def load(self, name: str) -> Snapshot | None:
@@ -109,9 +117,9 @@ class LocalCheckpoints:
                 return _read(file)
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise DataError(
-                f"{path}: expected a complete checkpoint, received: {error}. Remove its folder to train from scratch."
+                f"{path}: the checkpoint is damaged: {error}. Remove its folder to train from scratch."
             ) from None
 
     def remove(self, name: str) -> None:
@@ -122,9 +130,8 @@ class LocalCheckpoints:
 class RemoteCheckpoints:
     """Checkpoints in the tracking server's artifact store, by the ids of their runs.
 
-    Two files take turns, and each begins with the digest of the rest: whenever a machine stops, one of the two is
-    whole. Each process that trains writes files of its own: if its machine was given up, but the process still lives,
-    it overwrites nothing.
+    Two files take turns: whenever a machine stops, one of the two is complete. Each process that trains writes files of
+    its own: a process that lives on after its node was given up overwrites nothing.
     """
 
     def __init__(self) -> None:
@@ -138,21 +145,20 @@ class RemoteCheckpoints:
         """
         buffer = io.BytesIO()
         _write(snapshot, buffer)
-        path = f"{FOLDER}/{self._attempt}-{len(snapshot.history) % 2}.npz"
-        store.write_file(name, path, _digest(buffer.getvalue()) + buffer.getvalue())
+        store.write_file(name, f"{FOLDER}/{self._attempt}-{len(snapshot.history) % 2}.npz", buffer.getvalue())
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished.
 
         Raises:
-            DataError: there are files, and none of them is whole.
+            DataError: all files are damaged.
         """
-        contents = list(store.read_files(name, FOLDER))
-        found = [_read(io.BytesIO(each[64:])) for each in contents if each[:64] == _digest(each[64:])]
+        contents, found = list(store.read_files(name, FOLDER)), []
+        for content in contents:
+            with suppress(*_DAMAGED):
+                found.append(_read(io.BytesIO(content)))
         if contents and not found:
-            raise DataError(
-                f"run {name}: expected a complete checkpoint in its folder {FOLDER}, found none. Train again."
-            )
+            raise DataError(f"run {name}: all files in its folder {FOLDER} are damaged. Train again with --new.")
         return max(found, key=lambda snapshot: len(snapshot.history), default=None)
 
     def size(self, name: str) -> int:
@@ -164,11 +170,6 @@ class RemoteCheckpoints:
         store.remove_checkpoint(name, FOLDER)
 
 
-def _digest(content: bytes) -> bytes:
-    """Return the SHA-256, 64 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest().encode()
-
-
 def _write(snapshot: Snapshot, file: BinaryIO) -> None:
     """Write a snapshot as a NumPy archive without pickle."""
     log = {"history": [asdict(record) for record in snapshot.history], "seconds": snapshot.seconds}
@@ -178,7 +179,7 @@ def _write(snapshot: Snapshot, file: BinaryIO) -> None:
 
 
 def _read(file: BinaryIO) -> Snapshot:
-    """Read a snapshot that :func:`_write` has written; NumPy's and JSON's errors pass through if it is damaged."""
+    """Return a snapshot that :func:`_write` has written; raise one of :data:`_DAMAGED` if a checksum does not match."""
     with np.load(file) as arrays:
         log = json.loads(arrays["log"].tobytes())
         return Snapshot(
@@ -187,3 +188,62 @@ def _read(file: BinaryIO) -> Snapshot:
             best_weights=[arrays[name] for name in sorted(arrays) if name.startswith("weight_")],
             seconds=log["seconds"],
         )
+
+
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+class LockedError(UsageError):
+    """Another process works on the run."""
+
+
+class RunLocks:
+    """The locks of the runs whose checkpoints are below a folder of data, by the names of the checkpoints."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def hold(self, name: str) -> AbstractContextManager[object]:
+        """Acquire the lock of a run, and return a context that releases it.
+
+        Raises:
+            DataError: the lock cannot be written.
+            LockedError: another process holds it.
+        """
+        return self._acquired(folder_of(self._data_dir, name) / LOCK, timeout=0)
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Wait until no other process looks for existing runs, and return a context that keeps them waiting.
+
+        Otherwise two processes would both find none.
+
+        Raises:
+            DataError: the lock cannot be written.
+        """
+        return self._acquired(self._data_dir / f".checkpoints{LOCK}", timeout=-1)
+
+    def is_held(self, name: str) -> bool:
+        """Return whether a process of this machine works on the run."""
+        try:
+            with self.hold(name) if self.exists(name) else nullcontext():
+                return False
+        except LockedError:
+            return True
+
+    def exists(self, name: str) -> bool:
+        """Return whether the run was begun on this machine, with this folder of data, and has not finished."""
+        return folder_of(self._data_dir, name).is_dir()
+
+    def _acquired(self, path: Path, *, timeout: float) -> AbstractContextManager[object]:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(path).acquire(timeout=timeout)
+        except Timeout:  # also an OSError, but the folder is in order
+            raise LockedError(
+                f"resume: must be an interrupted run; another process is training this one, in {path.parent}."
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"data_dir: must be a folder that can be written to; got {self._data_dir}: {reason(error)}. "
+                "Make it writable, or choose another data_dir."
+            ) from None

@@ -1,6 +1,6 @@
 """Find existing runs with the same fingerprint: finished, interrupted or running; prepare to resume them.
 
-A training is known by its fingerprint (``fingerprints.py``), which is a tag of its run.
+The fingerprint (``identity.py``) is a tag of the run.
 """
 
 import uuid
@@ -18,13 +18,12 @@ from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, option
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import evaluation, fingerprints
-from pipeline.training.checkpoints import open_store
-from pipeline.training.locks import RunLocks
+from pipeline.training import identity
+from pipeline.training.checkpoints import RunLocks, open_store
 
 
 class RunState(StrEnum):
-    """What became of an existing run; of several runs the first in this order counts."""
+    """The state of an existing run; of several runs the first in this order counts."""
 
     FINISHED = "finished"
     RUNNING = "running in another process"
@@ -33,17 +32,17 @@ class RunState(StrEnum):
 
 
 class ExistingRun(NamedTuple):
-    """A run of the same training."""
+    """A run with the same fingerprint, and its state."""
 
     run: TrackedRun
     state: RunState
 
 
 def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True) -> ExistingRun | None:
-    """Return the run of the active experiment that is closest to having done a training; None if there is none.
+    """Return the run of the active experiment with a fingerprint that is closest to its end; None if there is none.
 
     Args:
-        fingerprint: of the training.
+        fingerprint: the fingerprint.
         data_dir: of this process: its interrupted runs have their checkpoints there.
         remote: find interrupted runs of a cluster instead.
         evaluate: whether a finished run must have been evaluated.
@@ -55,7 +54,7 @@ def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate
 def find_runs(
     fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True
 ) -> Iterator[ExistingRun]:
-    """Yield the runs of :func:`find_run`, the newest first; those that cannot be used are left out."""
+    """Yield all usable runs with a fingerprint, the newest first; the arguments are those of :func:`find_run`."""
     for run in store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'"):
         if state := _state(run, data_dir, remote=remote, evaluate=evaluate):
             yield ExistingRun(run, state)
@@ -89,7 +88,7 @@ def check_resumable(run: TrackedRun, data_dir: Path) -> None:
     checkpoints = open_store(data_dir, remote=run.has_remote_checkpoint)
     if not is_here or (schema.COST in run.metrics and checkpoints.load(run.checkpoint) is None):
         raise DataError(
-            f"data_dir: expected the checkpoint of run {run.run_id}, found none. "
+            f"data_dir: the checkpoint of run {run.run_id} is not in {data_dir}. "
             "Resume on the machine and with the data_dir where it was started, or train again with --new."
         )
 
@@ -139,11 +138,11 @@ def find_earlier(
     Args:
         settings: the parameters of the command.
         data: what it trains on.
-        reporter: told what is reused or resumed, and how to train again.
+        reporter: shows what is reused or resumed, and how to train again.
         new: whether the user asked for a new run: then there is none.
         evaluate: whether an evaluation is part of the command.
     """
-    fingerprint = fingerprints.of(settings, data)
+    fingerprint = identity.fingerprint(settings, data)
     existing = None if new else find_run(fingerprint, settings.data_dir, evaluate=evaluate)
     if existing is None or existing.state is RunState.PRUNED:
         return None
@@ -160,19 +159,12 @@ def find_earlier(
     return existing if is_used else None
 
 
-def reuse(run: TrackedRun, data: DataSet, reporter: Reporter) -> str:
-    """Report the results of a finished run, and return its id."""
-    if run.is_evaluated:
-        reporter.result(evaluation.summary(run.metrics, data))
-    return run.run_id
-
-
-def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRun, Settings, DataSet]:
+def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun, Settings, DataSet]:
     """Return an interrupted run that the user named, its parameters and its data.
 
     Args:
         run_id: of the run.
-        given: ``data_dir`` is taken from here; what else differs from its default must be as it is in the run.
+        given: ``data_dir`` is taken from here; other parameters must not differ from the run's.
         evaluate: whether an evaluation is part of the command.
 
     Raises:
@@ -182,23 +174,23 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[ExistingRu
     """
     run = store.get_run(run_id)
     if schema.FINGERPRINT not in run.tags or not run.is_training:
-        raise TrackingError(f"resume: expected a training run of this pipeline, received {run_id!r}, which is not one.")
+        raise TrackingError(f"resume: must be a training run of this pipeline; run {run_id} is not one.")
     if run.status == "FINISHED" and (run.is_evaluated if evaluate else run.is_trained):
-        raise UsageError(f"resume: expected an interrupted run, received {run_id}, which has finished.")
+        raise UsageError(f"resume: must be the ID of an interrupted run; run {run_id} has finished.")
     if run.has_remote_checkpoint and run.status == "RUNNING":
         raise UsageError(
-            f"resume: expected an interrupted run, received {run_id}, which a cluster may be training. "
+            f"resume: must be the ID of an interrupted run; a cluster may be training run {run_id}. "
             "Repeat its comparison with --on ray to resume it there."
         )
     settings = _settings_of(run, given)
     data = processed.find_by_digest(settings.data_dir, run.tags[schema.DATASET], run.tags[schema.DATASET_DIGEST])
-    if fingerprints.of(settings, data) != run.tags[schema.FINGERPRINT]:
+    if identity.fingerprint(settings, data) != run.tags[schema.FINGERPRINT]:
         raise UsageError(
-            f"resume: expected a run of the code and the TensorFlow version installed here, received {run_id}, which "
-            "was started with others. Its numbers would change halfway; train again with --new."
+            f"resume: run {run_id} was started with other code, or another TensorFlow version, than is installed here. "
+            "Its numbers would change halfway; train again with --new."
         )
     check_resumable(run, settings.data_dir)
-    return ExistingRun(run, RunState.INTERRUPTED), settings, data
+    return run, settings, data
 
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
@@ -208,13 +200,9 @@ def _settings_of(run: TrackedRun, given: Settings) -> Settings:
     }
     if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
         logged["dataset"] = given.dataset
-    settings = Settings.of(logged)
-    default = Settings()
-    per_pixel = -1  # the `steps` of a recipe, which a run logs as a number of pixels
-    for field in fields(Settings):
-        value, own = getattr(given, field.name), getattr(settings, field.name)
-        if value not in (own, getattr(default, field.name), per_pixel) and field.name not in DATA_PARAMETERS:
-            raise UsageError(
-                f"{field.name}: expected {own}, as in the run to be resumed, received {value}. Leave it out."
-            )
+    settings, default = Settings.of(logged), Settings()
+    for name in (given.given or {}).keys() - DATA_PARAMETERS:
+        value, of_run = getattr(given, name), getattr(settings, name)
+        if value not in (of_run, getattr(default, name)):  # `mlflow run` also passes on defaults
+            raise UsageError(f"{name}: must be {of_run}, as in the run to be resumed; got {value}. Leave it out.")
     return settings if given.data_dir == default.data_dir else replace(settings, data_dir=given.data_dir)

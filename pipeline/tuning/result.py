@@ -17,7 +17,7 @@ from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import schema
-from pipeline.training import fingerprints
+from pipeline.training import identity
 from pipeline.tuning.space import Space
 from pipeline.tuning.study import State, Trial
 
@@ -112,11 +112,11 @@ class SearchResult:
     @cached_property
     def is_start(self) -> bool:
         """Whether the winner is the start: the effective parameters of both are equal."""
-        return fingerprints.of(self.settings, self.data) == fingerprints.of(self.base, self.data)
+        return identity.fingerprint(self.settings, self.data) == identity.fingerprint(self.base, self.data)
 
     def confirm(self, groups: Sequence[Group]) -> None:
         """Set the confirmation from the groups of the winner and of the start."""
-        base = fingerprints.parameters(self.base, self.data)
+        base = identity.parameters(self.base, self.data)
         own = configuration({name: str(value) for name, value in base.items()})
         winner, start = sorted(groups, key=lambda group: configuration(group.results[0].params) == own)
         self.confirmation = replace(winner, label="the best trial"), replace(start, label="the start")

@@ -3,13 +3,13 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import UsageError
 from pipeline.execution import comparison_run
-from pipeline.model import memory
+from pipeline.model import preflight
 from pipeline.tracking import schema
-from pipeline.training import fingerprints, naming
+from pipeline.training import identity
 from pipeline.tuning.space import Space, range_text
 
 TRIALS = 30
@@ -63,8 +63,8 @@ def check(space: Space, data: DataSet, budget: Budget) -> None:
     """
     for corner in space.corners():
         settings = space.settings(corner)
-        fingerprints.parameters(settings, data)
-        memory.check(settings, data)
+        identity.parameters(settings, data)
+        preflight.check_memory(settings, data)
     for seed in budget.seeds(space.base().seed)[-1:]:
         space.settings({"seed": seed})
 
@@ -75,10 +75,10 @@ def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> Abst
     Searches are the same if their ranges and their start are; the limits may differ.
     """
     base, texts = space.base(), {name: range_text(each) for name, each in space.ranges.items()}
-    bases = [fingerprints.of(space.base(cell), data) for cell in space.cells]
-    own = digests.of_texts("search", *bases, *(f"{name}={text}" for name, text in texts.items()))
+    bases = [identity.fingerprint(space.base(cell), data) for cell in space.cells]
+    own = disk.text_digest("search", *bases, *(f"{name}={text}" for name, text in texts.items()))
     limits = {"trials": budget.limit, "seconds": budget.seconds, "confirm": budget.confirm}
     given = {name: value for name, value in limits.items() if value is not None}
-    parameters = fingerprints.parameters(base, data) | texts | given
-    name = naming.search(space.cells, data.name, base.recipe)
+    parameters = identity.parameters(base, data) | texts | given
+    name = identity.search_name(space.cells, data.name, base.recipe)
     return comparison_run.opened_as(schema.SEARCHED, name, own, data, parameters, data_dir=base.data_dir, remote=remote)

@@ -17,14 +17,14 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from pipeline import records
+from pipeline import epochs
 from pipeline.data.splits import DataSet
+from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution import executors, job, worker_pool
 from pipeline.execution.job import Job, Opened
 from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
-from pipeline.records import EpochRecord
 from pipeline.tracking import schema, store
 from pipeline.tuning.search_run import Budget
 from pipeline.tuning.space import Parameters, Space
@@ -80,7 +80,7 @@ class Trial:
     @property
     def kept(self) -> Reached:
         """The epoch whose weights are kept."""
-        return records.kept(self.history)
+        return epochs.best(self.history)
 
     def best_until(self, epoch: int) -> float:
         """Return the best accuracy up to an epoch."""
@@ -134,7 +134,7 @@ class Study:
     def best(self) -> Trial | None:
         """The best of the complete trials, by the rule that also decides which epoch is kept."""
         complete = [trial for trial in self.trials if trial.state == "complete"]
-        kept = records.kept([trial.kept for trial in complete]) if complete else None
+        kept = epochs.best([trial.kept for trial in complete]) if complete else None
         return next((trial for trial in complete if trial.kept == kept), None)
 
     def winner(self) -> Trial:

@@ -282,7 +282,7 @@ def test_what_it_is_checked_against_is_looked_up_before_anything_is_trained(
     other = command(*arguments, "--against", run.info.run_id, exit_code=2).output
     client.set_tag(run.info.run_id, "dataset_digest", run.data.tags["dataset_digest"])
 
-    assert "expected the address of a model that a run has logged, received 'models:/nothing@champion'" in nothing
+    assert "must be the address of a model that a run has logged; got 'models:/nothing@champion'" in nothing
     assert "against must be trained on the same data" in " ".join(other.split())
     assert [] == mlflow.search_runs(filter_string="params.seed = '44'", output_format="list")
 

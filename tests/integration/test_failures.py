@@ -61,7 +61,7 @@ def test_a_run_without_a_model_is_named(command: Command, digits_run: Training) 
 
     result = command("evaluate", "--run-id", run.info.run_id, exit_code=1)
 
-    assert "run_id: expected a training run of this pipeline" in result.output
+    assert "run_id: must be a training run of this pipeline" in result.output
 
 
 def test_a_run_whose_data_is_elsewhere_is_told_how_to_get_it(

@@ -14,8 +14,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.training.checkpoints import LocalCheckpoints
-from pipeline.training.locks import RunLocks
+from pipeline.training.checkpoints import LocalCheckpoints, RunLocks
 from tests.integration.conftest import Command, environment, run_id_in
 from tests.integration.test_compare import wait_for_checkpoints
 

@@ -16,7 +16,7 @@ from pipeline.data import idx, processed
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
 from pipeline.tracking import classifier, promotion
-from pipeline.tracking.promotion import promote, rollback
+from pipeline.tracking.promotion import promote
 from tests.integration.conftest import DIGITS, Command, Training, run_id_in
 
 
@@ -81,8 +81,7 @@ def test_the_better_one_is_champion_and_each_version_says_what_was_decided(
     promoted, accuracy = version(name, 2), mlflow.get_run(better).data.metrics["best_val_accuracy"]
     assert "promoted" == promoted.tags["promotion"]
     assert float(promoted.tags["best_val_accuracy"]) == accuracy
-    assert f"validation accuracy {accuracy:.2%} beats" in promoted.tags["promotion_reason"]
-    assert promoted.tags["promotion_reason"] in str(promoted.description)
+    assert f"Promoted: validation accuracy {accuracy:.2%} beats" in str(promoted.description)
 
     command("promote", "--run-id", worse, "--name", name)  # the same version again
 
@@ -101,7 +100,7 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
     assert {"champion": better} == aliases(name)
     assert "--force" in refused.output
     digests = {mlflow.get_run(run_id).data.tags["dataset_digest"][:8] for run_id in (better, on_other_data)}
-    assert all(digest in version(name, 2).tags["promotion_reason"] for digest in digests)
+    assert all(digest in str(version(name, 2).description) for digest in digests)
     assert "refused" == version(name, 2).tags["promotion"]
 
     command("promote", "--run-id", on_other_data, "--name", name, "--force")
@@ -126,12 +125,12 @@ def test_a_rollback_goes_back_stays_there_and_can_be_taken_back(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "said"),
     [
-        ((), 2, "run_id: expected the ID of a run to promote"),
-        (("--rollback",), 2, "name: expected the name of the registered model"),
-        (("--rollback", "--name", "digits-grue"), 1, "received 'digits-grue'. The registered models are: digits-gru"),
-        (("--rollback", "--name", "digits-gru"), 1, "name: expected a model with a previous champion"),
+        ((), 2, "run_id: needs the ID of the run to promote"),
+        (("--rollback",), 2, "name: needs the name of the registered model"),
+        (("--rollback", "--name", "digits-grue"), 1, "got 'digits-grue'. Did you mean digits-gru"),
+        (("--rollback", "--name", "digits-gru"), 1, "name: must be a model with a previous champion"),
         (("--run-id", "0" * 32), 1, "run_id: expected a run of this tracking server"),
-        (("--run-id", "RUN", "--name", "a/b"), 2, "name: expected a name without"),
+        (("--run-id", "RUN", "--name", "a/b"), 2, "name: must be at most 256 characters without"),
     ],
 )
 def test_what_cannot_be_promoted_is_named(
@@ -153,7 +152,7 @@ def test_a_run_without_metrics_or_model_is_named(command: Command, store: Path) 
         mlflow.log_metric("best_val_accuracy", 0.9)
         mlflow.set_tags({"dataset_digest": "a" * 64, "dataset": "digits"})
 
-    assert "a run that holds a model" in command("promote", "--run-id", run.info.run_id, exit_code=1).output
+    assert "a run that has logged a model" in command("promote", "--run-id", run.info.run_id, exit_code=1).output
 
 
 def test_a_run_registers_its_model_at_its_end_unless_the_name_is_not_valid(command: Command, name: str) -> None:
@@ -191,23 +190,23 @@ def interrupted(after: int) -> Iterator[None]:
 def test_a_promotion_interrupted_anywhere_leaves_the_champion_and_is_completed_by_the_next(
     worse: str, better: str, name: str
 ) -> None:
-    promote(worse, name, reporter=Reporter())
+    promote(Reporter(), worse, name)
     for after in range(3):
         with interrupted(after):
-            promote(better, name, reporter=Reporter())
+            promote(Reporter(), better, name)
         assert worse == aliases(name)["champion"]
 
-    promote(better, name, reporter=Reporter())
+    promote(Reporter(), better, name)
 
     assert {"champion": better, "previous": worse} == aliases(name)
 
 
 def test_a_rollback_interrupted_anywhere_leaves_a_champion(worse: str, better: str, name: str) -> None:
     for run_id in (worse, better):
-        promote(run_id, name, reporter=Reporter())
+        promote(Reporter(), run_id, name)
     for after, champion in enumerate([better, better, better, worse]):
         with interrupted(after):
-            rollback(name, reporter=Reporter())
+            promote(Reporter(), None, name, rollback=True)
         assert champion == aliases(name)["champion"]
 
 
@@ -219,11 +218,11 @@ def test_of_two_promotions_at_once_the_better_version_stays(
 
     def slow(address: str, *, trust: bool) -> None:
         monkeypatch.setattr(classifier, "check_serves", check)
-        promote(better, name, reporter=Reporter())
+        promote(Reporter(), better, name)
         check(address, trust=trust)
 
     monkeypatch.setattr(classifier, "check_serves", slow)
-    promote(worse, name, reporter=Reporter())
+    promote(Reporter(), worse, name)
 
     assert {"champion": better} == aliases(name)
 

@@ -18,7 +18,7 @@ import pytest
 from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
-from pipeline.records import EpochRecord
+from pipeline.epochs import EpochRecord
 from tests import servers
 from tests.integration.conftest import PROJECT, Command
 from tests.ray_fixtures import Nodes, two_nodes

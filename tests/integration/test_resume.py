@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from pipeline.tracking import models, store
 from pipeline.training import checkpoints
-from pipeline.training.locks import RunLocks
+from pipeline.training.checkpoints import RunLocks
 from tests.integration.conftest import Command, run_id_in
 from tests.runs import new_run
 
@@ -69,10 +69,10 @@ def test_a_run_without_its_checkpoint_or_with_a_process_at_it_is_refused_and_sta
         output = command("run", "--resume", killed, exit_code=1).output
     finally:
         (store / "elsewhere").rename(folder)
-    assert f"expected the checkpoint of run {killed}, found none" in output
+    assert f"data_dir: the checkpoint of run {killed} is not in " in output
 
     with RunLocks(store / "data").hold(folder.name):
-        assert "another process is training it" in command("run", "--resume", killed, exit_code=2).output
+        assert "another process is training this one" in command("run", "--resume", killed, exit_code=2).output
 
     assert before == mlflow.get_run(killed).to_dictionary()
     assert "RUNNING" == before["info"]["status"]  # nobody could mark it
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_to_the_numbers_of_one_that_was_not(
 def test_one_that_has_ended_is_refused(command: Command, uninterrupted: str) -> None:
     result = command("run", "--resume", uninterrupted, exit_code=2)
 
-    assert f"resume: expected an interrupted run, received {uninterrupted}, which has finished." in result.output
+    assert f"resume: must be the ID of an interrupted run; run {uninterrupted} has finished." in result.output
 
 
 def stopped_run(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object, epoch: int) -> str:
@@ -169,16 +169,16 @@ def test_what_cannot_be_resumed_is_explained(
     command: Command, stopped: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = command("train", "--resume", stopped, "--hidden-units", 64, exit_code=2)
-    assert "hidden_units: expected 16, as in the run to be resumed, received 64." in other.output
+    assert "hidden_units: must be 16, as in the run to be resumed; got 64." in other.output
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training.fingerprints.version", lambda package: "another")
+        patch.setattr("pipeline.training.identity.version", lambda package: "another")
         code = command("train", "--resume", stopped, exit_code=2)
-    assert "resume: expected a run of the code and the TensorFlow version installed here" in code.output
+    assert f"resume: run {stopped} was started with other code, or another TensorFlow version" in code.output
 
     (folder_of(stopped, store) / checkpoints.FILE).unlink()
     lost = command("train", "--resume", stopped, exit_code=1)
-    assert f"data_dir: expected the checkpoint of run {stopped}" in lost.output
+    assert f"data_dir: the checkpoint of run {stopped} is not in " in lost.output
 
     unknown = command("train", "--resume", "0" * 32, exit_code=1)
     assert "expected a run of this tracking server" in unknown.output
@@ -186,7 +186,7 @@ def test_what_cannot_be_resumed_is_explained(
     with mlflow.start_run() as run:
         pass
     foreign = command("train", "--resume", run.info.run_id, exit_code=1)
-    assert "resume: expected a training run of this pipeline" in foreign.output
+    assert "resume: must be a training run of this pipeline" in foreign.output
 
 
 def test_the_same_command_resumes_a_stopped_run_then_reuses_it_unless_a_new_one_is_asked_for(
@@ -259,6 +259,6 @@ def test_a_checkpoint_that_a_store_names_elsewhere_is_never_touched(
 
     output = command("train", "--resume", stopped, exit_code=1).output
 
-    assert "checkpoint: expected a name of 32 hexadecimal digits in the run's tag" in " ".join(output.split())
+    assert "checkpoint: the run's tag must be a name of 32 hexadecimal digits" in " ".join(output.split())
     assert "years of work" == (precious / "thesis.txt").read_text()
     MlflowClient().set_tag(stopped, "checkpoint", tag)

@@ -82,7 +82,7 @@ def test_the_served_model_is_stock_keras_and_answers_each_sequence_as_if_it_were
 
     answers = load("models:/gestures@champion").probabilities(padded)
 
-    uri = f"models:/{models.id_of(store.get_run(trained[0].info.run_id))}"
+    uri = models.of(store.get_run(trained[0].info.run_id)).model_uri
     stock = keras.saving.load_model(
         Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path)), "artifacts/model.keras")
     )

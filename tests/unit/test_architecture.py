@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import digests
-from pipeline.training import fingerprints
+from pipeline import disk
+from pipeline.training import identity
 from tests.unit.test_structure import FILES, PACKAGE, PACKAGES, PROJECT, arrows, first_lines, floors
 
 PAGE = PROJECT / "docs" / "architecture.md"
@@ -53,7 +53,7 @@ def packages() -> str:
 
 def index() -> str:
     """Return every file of code with the sentence that it opens with; marked are those that settle a fingerprint."""
-    settling = set(digests.closure(*fingerprints.CODE))
+    settling = set(disk.imported_modules(*identity.CODE))
     lines = ["| file | what it is | |", "| --- | --- | --- |"]
     for file in sorted(FILES, key=lambda file: (len(file.parts) > 1, file)):
         if file.name != "__init__.py":

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monk
     rename = Path.rename
 
     def no_new_name(path: Path, to: Path) -> Path:
-        if path.name.startswith(".incoming-"):
+        if (path / "new").exists():
             raise OSError(5, "Input/output error")
         return rename(path, to)
 
@@ -92,7 +93,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_the_system(
 def test_links_are_replaced_and_swept_but_not_followed(tmp_path: Path) -> None:
     elsewhere = write(tmp_path / "elsewhere", {"precious": b""})
     root = write(tmp_path / "root", {})
-    for name in ("target", ".incoming-1", ".outgoing-1"):
+    for name in ("target", ".unfinished-1", ".unfinished-2"):
         (root / name).symlink_to(elsewhere)
     write_folder(root / "target")
     disk.sweep(root)
@@ -102,7 +103,7 @@ def test_links_are_replaced_and_swept_but_not_followed(tmp_path: Path) -> None:
 
 
 def test_sweep_removes_what_a_killed_process_left(tmp_path: Path) -> None:
-    for name in (".incoming-1", ".outgoing-1", "kept"):
+    for name in (".unfinished-1", ".unfinished-2", "kept"):
         write(tmp_path / name, {"half": b""})
     disk.sweep(tmp_path)
     assert {"kept/half": b""} == content(tmp_path)
@@ -113,8 +114,64 @@ def test_a_removed_folder_is_gone(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_sizes_are_summed_and_shown(tmp_path: Path) -> None:
+def test_sizes_are_summed(tmp_path: Path) -> None:
     write(tmp_path / "below", {"one": bytes(400), "two": bytes(600)})
     assert (1_000, 400, 0) == tuple(disk.size(tmp_path / name) for name in ("", "below/one", "none"))
-    shown = ["0 bytes", "999 bytes", "1.0 kB", "12 kB", "3.4 MB", "56 MB", "1,234 GB"]
-    assert shown == [disk.shown(size) for size in (0, 999, 1_000, 12_345, 3.4e6, 56e6, 1.234e12)]
+
+
+# --- digests --------------------------------------------------------------------------------------------------------
+
+# The test vectors for "abc" of FIPS 180-4 and RFC 1321.
+SHA256_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+MD5_ABC = "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_a_file_has_the_digest_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert (SHA256_ABC, MD5_ABC) == (disk.file_digest(tmp_path / "file"), disk.file_digest(tmp_path / "file", "md5"))
+
+
+def test_texts_count_in_their_order_and_separately() -> None:
+    assert SHA256_ABC == disk.text_digest("abc")
+    assert 4 == len({disk.text_digest(*texts) for texts in (("ab", "c"), ("c", "ab"), ("a", "bc"), ("abc",))})
+
+
+def test_code_that_imports_nothing_of_the_package_has_the_digest_of_its_module_alone() -> None:
+    source = hashlib.sha256(Path(disk.__file__).read_bytes()).hexdigest()
+    assert hashlib.sha256(f"{source}\ndisk.py".encode()).hexdigest() == disk.code_digest("disk.py")
+
+
+TYPED = "from house import typed"
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (
+            {
+                "top": "from house import middle\nimport numpy",
+                "middle": "def later():\n    from house.rooms.bottom import thing",
+                "rooms/bottom": "from house import circle",
+                "circle": "import house.middle",
+                "other": "from house import top",
+            },
+            ["circle.py", "middle.py", "rooms/bottom.py", "top.py"],
+        ),
+        (
+            {
+                "top": "if TYPE_CHECKING:\n    from house import typed\nelse:\n    from house import run",
+                "run": "",
+                "typed": "",
+            },
+            ["run.py", "top.py"],
+        ),
+    ],
+)
+def test_what_a_module_imports_is_found_in_functions_and_indirectly_but_not_for_the_type_checker(
+    tmp_path: Path, sources: dict[str, str], expected: list[str]
+) -> None:
+    for name, source in sources.items():
+        path = tmp_path / "house" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    assert expected == disk.imported_modules("top.py", package=tmp_path / "house")

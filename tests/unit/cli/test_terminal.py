@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.cli import terminal
 from pipeline.cli.terminal import TerminalReporter, print_error
+from pipeline.epochs import EpochRecord
 from pipeline.progress import Progress
-from pipeline.records import EpochRecord
 
 RECORD = EpochRecord(
     epoch=3,

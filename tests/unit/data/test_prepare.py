@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import digests
+from pipeline import disk
 from pipeline.data import idx, prepare, raw_data, sources
 from pipeline.data.datasets import CATALOGUE
+from pipeline.data.prepare import download, preprocess
 from pipeline.data.splits import DataSet
 from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 from pipeline.settings import DatasetName, DataSettings
-from pipeline.stages.data import download, preprocess
 from tests.unit.data_fixtures import (
     STEMS,
     TEST_IMAGES,
@@ -172,13 +172,13 @@ def test_digits_need_no_network_and_are_split_by_class(desk: Desk) -> None:
 def test_unchanged_data_is_skipped_and_each_file_read_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = prepare.prepared(desk.settings(), Remembering())
     hashed: list[Path] = []
-    of_file = digests.of_file
+    of_file = disk.file_digest
 
     def remembered(path: Path) -> str:
         hashed.append(path)
         return of_file(path)
 
-    monkeypatch.setattr(digests, "of_file", remembered)
+    monkeypatch.setattr(disk, "file_digest", remembered)
     reporter = Remembering()
     second, seconds = prepare.prepared(desk.settings(), reporter)
     raw = desk.data_dir / "raw" / CUSTOM
@@ -212,7 +212,7 @@ def test_changed_inputs_are_not_skipped(desk: Desk) -> None:
 
 def test_changed_code_is_not_skipped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.run()
-    monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
+    monkeypatch.setattr(disk, "code_digest", lambda *names: f"other code in {names}")
     for skipped in (False, True):
         for stage in (desk.download, desk.preprocess):
             stage()
@@ -245,12 +245,12 @@ def test_data_has_the_origin_of_the_source_that_was_named(desk: Desk, tmp_path: 
 
 def test_only_code_that_decides_the_kept_files_is_in_their_digest() -> None:
     common = {"data/contents.py", "data/datasets.py", "data/idx.py", "data/raw_data.py", "data/stored.py"}
-    of_the_package = {"digests.py", "disk.py", "errors.py"}
+    of_the_package = {"disk.py", "errors.py"}
     readers = {"data/formats.py", "data/readers.py", "data/step_tables.py"}
-    assert common | of_the_package | readers == set(digests.closure(*raw_data.CODE))
+    assert common | of_the_package | readers == set(disk.imported_modules(*raw_data.CODE))
     processed = {"data/processed.py", "data/splits.py", "settings.py", "cells.py", "machine.py"}
     processed |= {f"kinds/{name}.py" for name in ("augmentation", "images", "kind", "known", "sequences")}
-    assert common | of_the_package | processed == set(digests.closure("data/processed.py"))
+    assert common | of_the_package | processed == set(disk.imported_modules("data/processed.py"))
 
 
 # --- mirrors and addresses ------------------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_intact_data_stays_in_use_when_no_mirror_gives_it_any_more(desk: Desk, m
     with serving(as_gz(small_set())) as closed:
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), closed.base))
         raw = desk.download("mirrors", "fashion-mnist")
-    monkeypatch.setattr(digests, "of_code", lambda *names: f"other code in {names}")
+    monkeypatch.setattr(disk, "code_digest", lambda *names: f"other code in {names}")
     expected = f"No mirror provided fashion-mnist: the intact copy in {raw.folder} stays in use."
     before = desk.content
     with serving(as_gz(small_set(TRAIN_IMAGES=images(20, start=1)))) as other:
@@ -350,7 +350,7 @@ def test_a_full_disk_is_named_as_the_reason_and_nothing_left(
 
     def with_a_full_file(path: Path, *given: Any, **more: Any) -> None:
         make(path, *given, **more)
-        if path.name.startswith(".incoming-"):
+        if path.name.startswith(".unfinished-"):
             (path / full).symlink_to("/dev/full")
 
     monkeypatch.setattr(Path, "mkdir", with_a_full_file)

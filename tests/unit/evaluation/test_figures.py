@@ -10,9 +10,9 @@ from matplotlib.image import AxesImage, imread
 from numpy.typing import NDArray
 
 from pipeline.cells import CELLS
+from pipeline.epochs import EpochRecord
 from pipeline.evaluation import figures
 from pipeline.kinds.images import Images
-from pipeline.records import EpochRecord
 
 DIGITS = [str(digit) for digit in range(10)]
 CLOTHES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle-boot"]

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.epochs import EpochRecord
 from pipeline.evaluation import metrics
-from pipeline.records import EpochRecord
 
 NAMES = ["cat", "dog", "owl"]
 LABELS = np.array([0, 0, 1, 1, 2], dtype=np.uint8)

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from pipeline.cli.terminal import cells
+from pipeline.epochs import EpochRecord
 from pipeline.execution.executors import ProgressBoard
 from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
 from pipeline.execution.worker_pool import Failed, Finished, Message, Rescheduled, Scheduled, Started
 from pipeline.progress import Progress
-from pipeline.records import EpochRecord
 
 RECORD = EpochRecord(
     epoch=1,

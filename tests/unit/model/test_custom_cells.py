@@ -12,10 +12,10 @@ import tensorflow as tf
 from pipeline import custom_cells
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
-from pipeline.model import network
+from pipeline.model import network, preflight
 from pipeline.model.fit import Fit
 from pipeline.settings import Settings
-from pipeline.training import fingerprints, preflight
+from pipeline.training import identity
 from tests.unit.model.test_trainer import costs, random_split, trainer
 
 GOOD = """
@@ -149,7 +149,7 @@ def settings(cell: str, **others: Any) -> Settings:
     ],
 )
 def test_cells_and_layers_are_accepted(cell: str, others: dict[str, Any]) -> None:
-    preflight.check([settings(cell, **others)])
+    preflight.check_cells([settings(cell, **others)])
 
 
 REFUSED = [
@@ -174,7 +174,7 @@ REFUSED = [
 @pytest.mark.parametrize(("cell", "message"), REFUSED)
 def test_an_unusable_cell_is_refused_with_the_reason(cell: str, message: str) -> None:
     with pytest.raises(UsageError, match=rf"^cell: .*{message}"):
-        preflight.check([settings(cell)])
+        preflight.check_cells([settings(cell)])
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_an_unusable_cell_is_refused_with_the_reason(cell: str, message: str) ->
     ],
 )
 def test_a_layer_that_cannot_go_backward_is_refused_in_both_directions(cell: str, message: str) -> None:
-    preflight.check([settings(cell)])
+    preflight.check_cells([settings(cell)])
     with pytest.raises(UsageError, match=message):
-        preflight.check([settings(cell, direction="bidirectional")])
+        preflight.check_cells([settings(cell, direction="bidirectional")])
 
 
 def test_two_classes_of_one_name_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"^cells: .* received own_good:Sums and own_twin:Sums"):
-        preflight.check([settings("own_good:Sums"), settings("own_twin:Sums"), settings("gru")])
+    with pytest.raises(UsageError, match=r"^cells: .* got own_good:Sums and own_twin:Sums"):
+        preflight.check_cells([settings("own_good:Sums"), settings("own_twin:Sums"), settings("gru")])
 
 
 def test_the_output_of_a_module_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -277,4 +277,4 @@ def test_a_layer_whose_output_is_not_the_last_of_its_sequence_has_no_answers_aft
 def test_a_changed_file_changes_the_fingerprint() -> None:
     cells = ["own_good:Sums", "own_changed:Sums", "own_good:Running", "gru"]
 
-    assert 4 == len({fingerprints.of_parameters({"cell": cell}, "abc") for cell in cells})
+    assert 4 == len({identity.fingerprint_of({"cell": cell}, "abc") for cell in cells})

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from pipeline import records
+from pipeline import epochs
 from pipeline.model.fit import Fit
 from tests.unit.model.test_trainer import trainer
 
@@ -38,7 +38,7 @@ def test_a_resumed_training_gives_the_same_numbers(whole: Fit) -> None:
 
 def test_the_model_has_the_weights_of_the_kept_epoch(whole: Fit) -> None:
     short = Fit(trainer(learning_rate=0.05))
-    list(short.epochs(records.kept(whole.history).epoch))
+    list(short.epochs(epochs.best(whole.history).epoch))
 
     for weights, actual in zip(short.trainer.weights(), whole.model().get_weights(), strict=True):
         np.testing.assert_array_equal(weights, actual)

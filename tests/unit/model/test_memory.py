@@ -8,7 +8,7 @@ import pytest
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
-from pipeline.model import memory
+from pipeline.model import preflight
 from pipeline.settings import Settings
 
 
@@ -32,16 +32,16 @@ def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() ->
 
     # By hand: 4 gates of 8 × 100 and 100 × 100, then of 100 × 100 twice; 10 images × 8 steps × 2 layers × 100 × 5.
     weights, outputs, images = 4 * (800 + 10_000) + 4 * 20_000, 10 * 8 * 2 * 100 * 5, 2 * 640
-    assert 4 * (5 * weights + outputs) + images == memory.at_least(settings, data())
+    assert 4 * (5 * weights + outputs) + images == preflight.memory_needed(settings, data())
 
 
 def test_a_network_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 4_000_000_000)
+    monkeypatch.setattr(preflight, "free_memory", lambda: 4_000_000_000)
     settings = Settings.of({"hidden_units": 8_192, "layers": 8})  # by hand: 3.02e9 weights × 20, 0.27e9 outputs × 4
-    with pytest.raises(UsageError, match=r"4\.0 GB of free memory, .* needs at least 61\.5 GB"):
-        memory.check(settings, data())
+    with pytest.raises(UsageError, match=r"needs at least 61\.5 GB of memory; 4\.0 GB are free"):
+        preflight.check_memory(settings, data())
 
 
 def test_the_tutorial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 1_000_000_000)
-    memory.check(Settings(), data(60_000))
+    monkeypatch.setattr(preflight, "free_memory", lambda: 1_000_000_000)
+    preflight.check_memory(Settings(), data(60_000))

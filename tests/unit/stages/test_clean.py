@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.progress import Reporter
-from pipeline.stages.clean import clean
+from pipeline.stages.housekeeping import clean
 from pipeline.tracking import lifecycle, schema, store
 from tests.runs import new_run
 

@@ -1,15 +1,16 @@
-"""A checkpoint comes back as it was, whole or not at all."""
+"""A checkpoint comes back complete or not at all, and at most one process of a machine works on a run."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.errors import DataError
-from pipeline.records import EpochRecord, Snapshot
 from pipeline.training import checkpoints
-from pipeline.training.checkpoints import LocalCheckpoints
-from pipeline.training.locks import RunLocks
+from pipeline.training.checkpoints import LocalCheckpoints, LockedError, RunLocks
 
 RECORD = EpochRecord(
     epoch=1,
@@ -21,18 +22,12 @@ RECORD = EpochRecord(
     epoch_seconds=1.5,
     samples_per_second=100.0,
 )
-
-
-def checkpoint(value: float = 1.0) -> Snapshot:
-    return Snapshot(
-        history=[RECORD],
-        state=[np.full((2, 3), value, np.float32), np.array(429, np.int64)],
-        best_weights=[np.full(3, value, np.float32)],
-        seconds=12.5,
-    )
-
-
 NAME = "0123456789abcdef" * 2
+
+
+def checkpoint(value: float = 1.0, arrays: int = 2) -> Snapshot:
+    state = [np.full((2, 3), value, np.float32), *(np.array(number, np.int64) for number in range(1, arrays))]
+    return Snapshot(history=[RECORD], state=state, best_weights=[np.full(3, value, np.float32)], seconds=12.5)
 
 
 @pytest.fixture
@@ -46,64 +41,43 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints" / NAME / checkpoints.FILE
 
 
-def test_a_checkpoint_comes_back_as_it_was(store: LocalCheckpoints) -> None:
-    store.save(NAME, checkpoint())
-
-    loaded = store.load(NAME)
-
+def check_is(expected: Snapshot, loaded: Snapshot | None) -> None:
     assert loaded is not None
-    assert ([RECORD], 12.5) == (loaded.history, loaded.seconds)
-    for expected, array in zip(checkpoint().state, loaded.state, strict=True):
-        assert expected.dtype == array.dtype
-        np.testing.assert_array_equal(expected, array)
-    np.testing.assert_array_equal([1, 1, 1], loaded.best_weights[0])
+    assert (expected.history, expected.seconds) == (loaded.history, loaded.seconds)
+    for arrays, found in ((expected.state, loaded.state), (expected.best_weights, loaded.best_weights)):
+        assert [array.dtype for array in arrays] == [array.dtype for array in found]
+        for array, other in zip(arrays, found, strict=True):
+            np.testing.assert_array_equal(array, other)
 
 
-def test_more_than_ten_arrays_come_back_in_their_order(store: LocalCheckpoints) -> None:
-    many = Snapshot(history=[RECORD], state=[np.array(n) for n in range(120)], best_weights=[], seconds=0)
-    store.save(NAME, many)
-
-    loaded = store.load(NAME)
-
-    assert loaded is not None
-    assert list(range(120)) == [int(array) for array in loaded.state]
-
-
-def test_before_the_first_epoch_there_is_none(store: LocalCheckpoints) -> None:
+@pytest.mark.parametrize("arrays", [2, 120])
+def test_a_checkpoint_comes_back_unchanged_and_in_order(store: LocalCheckpoints, arrays: int) -> None:
     assert store.load(NAME) is None
+    store.save(NAME, checkpoint(arrays=arrays))
+    check_is(checkpoint(arrays=arrays), store.load(NAME))
 
 
-def test_the_newer_takes_the_place_of_the_older_and_nothing_else_is_left(store: LocalCheckpoints, file: Path) -> None:
-    store.save(NAME, checkpoint(1))
-    store.save(NAME, checkpoint(2))
-
-    loaded = store.load(NAME)
-
-    assert loaded is not None
-    assert 2 == loaded.state[0][0, 0]
-    assert [checkpoints.FILE] == [path.name for path in file.parent.iterdir()]
+def test_a_new_checkpoint_replaces_the_old_one_and_leaves_no_other_file(store: LocalCheckpoints, file: Path) -> None:
+    for value in (1, 2):
+        store.save(NAME, checkpoint(value))
+    check_is(checkpoint(2), store.load(NAME))
+    assert [file] == list(file.parent.iterdir())
 
 
 def test_an_interrupted_write_leaves_the_one_before(store: LocalCheckpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(NAME, checkpoint(1))
     monkeypatch.setattr(np, "savez", lambda file, **_: file.write(b"PK half of it"))
-    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("not reached"))
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(DataError, match=r"expected to write the checkpoint .*: No space left on device\. .* free"):
+    with pytest.raises(DataError, match=r"^data_dir: the checkpoint .* cannot be written: No space left .* free some"):
         store.save(NAME, checkpoint(2))
-
-    loaded = store.load(NAME)
-
-    assert loaded is not None
-    assert 1 == loaded.state[0][0, 0]
+    check_is(checkpoint(1), store.load(NAME))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY"])
 def test_a_damaged_checkpoint_is_named(store: LocalCheckpoints, file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-
-    with pytest.raises(DataError, match=r"checkpoint.npz: expected a complete checkpoint"):
+    with pytest.raises(DataError, match=r"checkpoint.npz: the checkpoint is damaged: .* Remove its folder"):
         store.load(NAME)
 
 
@@ -112,6 +86,39 @@ def test_no_path_is_made_of_a_name_from_elsewhere(tmp_path: Path, name: str) -> 
     """It comes from a tag of a run, which others may write."""
     store, locks = LocalCheckpoints(tmp_path), RunLocks(tmp_path)
     for method in (store.remove, store.load, locks.exists, locks.is_held, lambda name: locks.hold(name).__enter__()):
-        with pytest.raises(DataError, match="checkpoint: expected a name of 32 hexadecimal digits"):
+        with pytest.raises(DataError, match="checkpoint: the run's tag must be a name of 32 hexadecimal digits; got"):
             method(name)
     assert [] == list(tmp_path.iterdir())
+
+
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline.training.checkpoints import RunLocks\n"
+        f"with RunLocks(Path({str(tmp_path)!r})).hold({NAME!r}): print('held', flush=True); sys.stdin.read()"
+    )
+    locks = RunLocks(tmp_path)
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "held\n" == process.stdout.readline()
+        assert locks.is_held(NAME)
+        with pytest.raises(LockedError, match=f"another process is training this one, in .*{NAME}"), locks.hold(NAME):
+            pass
+        process.kill()
+        process.wait()
+
+    assert (True, False) == (locks.exists(NAME), locks.is_held(NAME))
+    with locks.hold(NAME):
+        pass
+
+
+def test_a_lock_that_does_not_exist_is_not_made_by_asking_and_one_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    locks = RunLocks(tmp_path)
+    assert (False, False) == (locks.exists(NAME), locks.is_held(NAME))
+    assert [] == list(tmp_path.iterdir())
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(DataError, match="data_dir: must be a folder that can be written to; got"), locks.hold(NAME):
+        pass

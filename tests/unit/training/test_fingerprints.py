@@ -1,4 +1,4 @@
-"""Two trainings are the same exactly if nothing differs that settles their numbers."""
+"""The identity of a run: two fingerprints are equal exactly if nothing differs that settles numbers; and names."""
 
 import shutil
 import subprocess
@@ -7,35 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import digests
-from pipeline.training import fingerprints
+from pipeline import disk, recipes
+from pipeline.execution.grid import grid
+from pipeline.settings import Settings
+from pipeline.training import identity
 
 PARAMETERS = {"cell": "gru", "seed": 1, "data_dir": Path("data"), "source": "mirrors", "dataset": "mnist"}
 
 
-def of(parameters: dict[str, object], digest: str = "abc") -> str:
-    return fingerprints.of_parameters(parameters, digest)
+@pytest.mark.parametrize(
+    ("other", "digest", "is_same"),
+    [
+        ({}, "abc", True),
+        ({}, "abd", False),
+        ({"seed": 2}, "abc", False),
+        ({"cell": "rnn"}, "abc", False),
+        ({"data_dir": Path("elsewhere")}, "abc", True),
+        ({"source": "/folder"}, "abc", True),
+        ({"dataset": "custom"}, "abc", True),
+    ],
+)
+def test_parameters_and_the_content_of_the_data_count_but_not_its_place(
+    other: dict[str, object], digest: str, is_same: bool
+) -> None:
+    reordered = dict(reversed((PARAMETERS | other).items()))
+    assert is_same == (identity.fingerprint_of(PARAMETERS, "abc") == identity.fingerprint_of(reordered, digest))
 
 
-def test_trainings_with_the_same_parameters_data_and_code_are_twins() -> None:
-    assert of(PARAMETERS) == of(dict(reversed(PARAMETERS.items())))
-
-
-@pytest.mark.parametrize("other", [{"seed": 2}, {"cell": "rnn"}])
-def test_another_parameter_makes_another_training(other: dict[str, object]) -> None:
-    assert of(PARAMETERS) != of(PARAMETERS | other)
-
-
-@pytest.mark.parametrize("other", [{"data_dir": Path("elsewhere")}, {"source": "/folder"}, {"dataset": "custom"}])
-def test_where_the_data_lies_and_its_name_make_no_difference_but_its_content_does(other: dict[str, object]) -> None:
-    assert of(PARAMETERS) == of(PARAMETERS | other)
-    assert of(PARAMETERS) != of(PARAMETERS, "abd")
-
-
-def test_another_tensorflow_makes_another_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = of(PARAMETERS)
-    monkeypatch.setattr(fingerprints, "version", lambda package: "another")
-    assert before != of(PARAMETERS)
+def test_the_version_of_tensorflow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity.fingerprint_of(PARAMETERS, "abc")
+    monkeypatch.setattr(identity, "version", lambda package: "another")
+    assert before != identity.fingerprint_of(PARAMETERS, "abc")
 
 
 def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() -> None:
@@ -46,7 +48,8 @@ def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() ->
         "data/contents.py",
         "data/datasets.py",
         "data/splits.py",
-        "digests.py",
+        "disk.py",
+        "epochs.py",
         "errors.py",
         "evaluation/metrics.py",
         "kinds/augmentation.py",
@@ -65,51 +68,82 @@ def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() ->
         "model/recurrence.py",
         "model/recurrent.py",
         "model/trainer.py",
-        "records.py",
         "settings.py",
-    ] == digests.closure(*fingerprints.CODE)
+    ] == disk.imported_modules(*identity.CODE)
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the package, to be changed."""
+    """Return a copy of the package that can be changed."""
     folder = tmp_path_factory.mktemp("copy")
-    shutil.copytree(digests.PACKAGE, folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(disk.PACKAGE, folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
 def fingerprint_in(folder: Path) -> str:
-    """Return the fingerprint of one training, computed by the code in ``folder``."""
-    code = "from pipeline.training import fingerprints; print(fingerprints.of_parameters({'cell': 'gru'}, 'abc'))"
+    """Return the fingerprint of a run, computed by the code in ``folder``."""
+    code = "from pipeline.training import identity; print(identity.fingerprint_of({'cell': 'gru'}, 'abc'))"
     run = [sys.executable, "-c", code]
     return subprocess.run(run, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize(
-    ("module", "moves"),
+    ("modules", "moves"),
     [
-        ("cli/terminal.py", False),
-        ("progress.py", False),
-        ("recipes.py", False),
-        ("comparison/report.html", False),
-        ("comparison/report.py", False),
-        ("serving/server.py", False),
-        ("training/training.py", False),
-        ("model/network.py", True),
-        ("model/optimizers.py", True),
-        ("model/recurrent.py", True),
-        ("data/splits.py", True),
-        ("evaluation/metrics.py", True),
-        ("settings.py", True),
+        (["cli/terminal.py", "progress.py", "recipes.py", "comparison/report.html", "training/training.py"], False),
+        (["serving/server.py", "comparison/report.py"], False),
+        (["model/recurrent.py"], True),
+        (["data/splits.py"], True),
+        (["evaluation/metrics.py"], True),
+        (["settings.py"], True),
     ],
 )
-def test_a_change_of_code_moves_the_fingerprint_if_the_code_settles_numbers(
-    copy: Path, module: str, moves: bool
+def test_a_change_of_code_changes_the_fingerprint_if_the_code_settles_numbers(
+    copy: Path, modules: list[str], moves: bool
 ) -> None:
-    path = copy / "pipeline" / module
-    before, content = fingerprint_in(copy), path.read_text()
-    path.write_text(content + "\n# another line\n")
-    try:
-        assert moves == (fingerprint_in(copy) != before)
-    finally:
+    before, paths = fingerprint_in(copy), [copy / "pipeline" / module for module in modules]
+    contents = [path.read_text() for path in paths]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content + "\n# another line\n")
+    assert moves == (fingerprint_in(copy) != before)
+    for path, content in zip(paths, contents, strict=True):
         path.write_text(content)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "dataset", "name"),
+    [
+        ({}, "mnist", "gru-s1"),
+        ({"cell": "lstm", "recipe": "accurate", "seed": 3}, "custom-1a2b3c4d", "lstm-custom-1a2b3c4d-accurate-s3"),
+        ({"learning_rate": 0.01}, "mnist", "gru-lr=0.01-s1"),
+        (
+            {"learning_rate": 1e-5, "epochs": 3, "hidden_units": 64},
+            "digits",
+            "gru-digits-units=64-lr=1e-05-epochs=3-s1",
+        ),
+        ({"recipe": "deep", "layers": 2, "direction": "forward"}, "mnist", "gru-deep-direction=forward-s1"),
+        ({"cell": "rnn", "recipe": "accurate", "schedule": "constant"}, "mnist", "rnn-accurate-schedule=constant-s1"),
+        ({"cell": "my_cells:MGU", "batch_size": 64}, "mnist", "my_cells:MGU-batch=64-s1"),
+        ({"data_dir": "elsewhere", "shards": 1}, "mnist", "gru-s1"),
+    ],
+)
+def test_a_run_is_named_by_all_that_differs_from_its_recipe(given: dict[str, object], dataset: str, name: str) -> None:
+    assert name == identity.run_name(recipes.resolve(given), dataset)
+
+
+def test_no_two_runs_of_a_grid_have_the_same_name() -> None:
+    several = {"cells": "rnn,gru", "seeds": "1,2", "recipe": "tutorial,accurate", "layers": "1,2", "shards": "1,2"}
+    names = identity.run_names(grid(several), "digits")
+    assert 32 == len(set(names))
+    assert "gru-digits-accurate-layers=2-shards=2-s1" in names
+
+
+def test_a_comparison_is_named_by_its_cells_and_a_group_by_its_runs_without_the_seed() -> None:
+    assert "compare-rnn-gru" == identity.comparison_name(grid({"cells": "rnn,gru"}), "mnist")
+    quick = grid({"cells": "gru", "recipe": "quick"})
+    assert "compare-gru-digits-quick" == identity.comparison_name(quick, "digits")
+    assert "gru-digits" == identity.group_name("gru-digits-s12")
+    assert "gru-lr=0.01" == identity.group_name(identity.run_name(Settings.of({"learning_rate": 0.01}), "mnist"))

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.epochs import Snapshot
 from pipeline.errors import DataError
 from pipeline.progress import Reporter
-from pipeline.records import Snapshot
-from pipeline.stages.clean import clean
+from pipeline.stages.housekeeping import clean
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.training.checkpoints import RemoteCheckpoints
 from pipeline.training.resuming import RunState, find_run
@@ -54,7 +54,7 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     store.write_file(run_id, PATHS[0], content[:-100])
     assert 1 == loaded(run_id)
     store.write_file(run_id, PATHS[1], b"")
-    with pytest.raises(DataError, match=r"expected a complete checkpoint .* found none"):
+    with pytest.raises(DataError, match=r"^run .*: all files in its folder checkpoint are damaged"):
         STORE.load(run_id)
 
 

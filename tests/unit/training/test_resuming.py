@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.tracking import lifecycle, schema, store
-from pipeline.training.checkpoints import LocalCheckpoints
-from pipeline.training.locks import RunLocks
+from pipeline.training.checkpoints import LocalCheckpoints, RunLocks
 from pipeline.training.resuming import RunState, find_run
 from tests.runs import new_run
 from tests.unit.training.test_checkpoints import checkpoint

@@ -11,7 +11,7 @@ import sklearn.model_selection
 from pipeline.comparison import grouping
 from pipeline.data.splits import DataSet
 from pipeline.settings import Settings
-from pipeline.training import fingerprints
+from pipeline.training import identity
 from pipeline.tuning import report, space
 from pipeline.tuning.result import SearchResult
 from pipeline.tuning.study import Reached, Trial
@@ -34,7 +34,7 @@ def test_the_start_is_known_however_its_trainings_were_typed_and_wherever_their_
     """Reused runs keep the params that they were logged with; groups are sorted by what differs."""
     start = Settings.of({"dataset": "digits", "learning_rate": 0.001})
     params = [
-        {name: str(value) for name, value in fingerprints.parameters(each, data).items()}
+        {name: str(value) for name, value in identity.parameters(each, data).items()}
         for each in (start, replace(start, learning_rate=0.003))
     ]
     groups = [

@@ -1,4 +1,4 @@
-"""The history of a run: one record per epoch, and the only rule for the epoch to keep."""
+"""The epochs of a run: the results of each, which one is best (its weights are kept), and when to stop early."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,17 +44,18 @@ class Validated(Protocol):
 T = TypeVar("T", bound=Validated)
 
 
-def kept(history: Sequence[T]) -> T:
-    """Return the best of at least one result; the weights of the best epoch are kept.
+def best(history: Sequence[T]) -> T:
+    """Return the best of at least one epoch, or of at least one trial; a run keeps the weights of its best epoch.
 
-    The best has the highest validation accuracy, then the lowest validation cost, then comes first.
+    The best has the highest validation accuracy, then the lowest validation cost, then comes first. No other place
+    decides this.
     """
     return min(history, key=lambda record: (-record.val_accuracy, record.val_cost))
 
 
 def is_out_of_patience(history: Sequence[EpochRecord], patience: int) -> bool:
-    """Return whether to stop early: the last ``patience`` epochs brought no better one; 0: never."""
-    return bool(patience and history) and history[-1].epoch - kept(history).epoch >= patience
+    """Return whether to stop early: none of the last ``patience`` epochs was the best so far; 0: never."""
+    return bool(patience and history) and history[-1].epoch - best(history).epoch >= patience
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,278 @@
+"""Commands for what earlier ones left: list runs (`runs`), remove files (`clean`), check the installation (`doctor`).
+
+pipeline runs --limit 100
+pipeline clean --dry-run
+pipeline doctor --json
+
+`clean` removes nothing that another process uses, and no checkpoint of an unknown run: it may belong to another store.
+"""
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.filesize import decimal
+
+from pipeline import __version__, disk
+from pipeline.data import processed
+from pipeline.errors import DataError, PipelineError, TrackingError
+from pipeline.machine import free_memory, total_memory, usable_cores
+from pipeline.progress import Reporter
+from pipeline.settings import DATA_PARAMETERS, expanded
+from pipeline.startup import gpus, start_tensorflow
+from pipeline.tracking import connection, lifecycle, schema, store
+from pipeline.tracking.schema import TrackedRun
+from pipeline.training.checkpoints import LocalCheckpoints, LockedError, RemoteCheckpoints, RunLocks
+
+KILLED = "Its process was killed; `pipeline clean` ended the run."
+PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pyarrow", "typer", "uv")
+
+
+def _found(filter_string: str, reporter: Reporter, **search: Any) -> list[TrackedRun]:
+    """Return the runs that a filter matches; none if there is no store yet."""
+    if not connection.is_there():
+        return []
+    connection.connect(reporter.note)
+    return store.find_runs(filter_string, **search)
+
+
+def _is_interrupted(run: TrackedRun, locks: RunLocks) -> bool:
+    """Return whether a run has the status RUNNING, was started here, and no process works on it."""
+    if run.status != "RUNNING" or run.has_remote_checkpoint:
+        return False
+    with suppress(DataError):  # the checkpoint has a name that is not from the pipeline
+        return locks.exists(run.checkpoint) and not locks.is_held(run.checkpoint)
+    return False
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> list[dict[str, Any]]:
+    """Return the latest runs of the active experiment, the newest first, and show them.
+
+    Args:
+        reporter: shows a table, or JSON.
+        data_dir: folder of the checkpoints; their locks show which runs were interrupted.
+        limit: maximum number of runs.
+        as_json: show a JSON array.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+    """
+    # A search also has a cell, and at least one trial, so twice the limit is enough.
+    found = _found(f"params.cell != '' and tags.{schema.FINGERPRINT} != ''", reporter, limit=2 * limit)
+    trainings = [run for run in found if run.is_training][:limit]
+    names = dict.fromkeys(name for run in trainings for name in run.params if name not in DATA_PARAMETERS)
+    differing = [name for name in names if len({run.params.get(name) for run in trainings}) > 1]
+    rows = [_row(run, differing, RunLocks(expanded(data_dir))) for run in trainings]
+    if as_json:
+        reporter.result(json.dumps(rows, indent=2))
+    elif rows:
+        numbers = ("val accuracy %", "test accuracy %", "train s")
+        reporter.table(("run", "name", "data", *differing, *numbers, "state", "started"), [*map(_cells, rows)])
+    else:
+        reporter.note("No runs yet. Start with: pipeline run")
+    return rows
+
+
+def _row(run: TrackedRun, differing: Sequence[str], locks: RunLocks) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "cell": run.params["cell"],
+        "data": run.tags.get(schema.DATASET, run.params.get("dataset", "")),
+        "parameters": {name: run.params.get(name, "") for name in differing},
+        "val_accuracy": run.metrics.get(schema.BEST_VAL_ACCURACY),
+        "test_accuracy": run.metrics.get(schema.TEST_ACCURACY),
+        "seconds": run.metrics.get(schema.TRAIN_SECONDS),
+        "state": _state(run, locks),
+        "started": datetime.fromtimestamp(run.started / 1_000, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _state(run: TrackedRun, locks: RunLocks) -> str:
+    if run.status == "FINISHED":
+        return "pruned" if run.is_pruned else "finished" if run.is_evaluated else "trained"
+    return "interrupted" if _is_interrupted(run, locks) else run.status.lower()
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    numbers = ((row["val_accuracy"], 100, 2), (row["test_accuracy"], 100, 2), (row["seconds"], 1, 1))
+    texts = ["" if value is None else f"{scale * value:.{digits}f}" for value, scale, digits in numbers]
+    return [row["run_id"], row["name"], row["data"], *row["parameters"].values(), *texts, row["state"], row["started"]]
+
+
+# --- clean ----------------------------------------------------------------------------------------------------------
+
+
+class Item(NamedTuple):
+    """Something to remove: its name, the reason, its size in bytes, the lock it needs, and how to remove it."""
+
+    what: str
+    reason: str
+    size: int
+    lock: str | None
+    remove: Callable[[], object]
+
+
+def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
+    """Remove what is no longer needed; return the names of what was removed.
+
+    Args:
+        reporter: shows what is removed, and why.
+        data_dir: folder of data and of checkpoints.
+        dry_run: only show what would be removed.
+
+    Raises:
+        DataError: a folder cannot be written to.
+        TrackingError: the tracking server does not answer.
+    """
+    data_dir, removed, freed = expanded(data_dir), [], 0
+    locks = RunLocks(data_dir)
+    for item in _items(data_dir, locks, reporter):
+        with suppress(LockedError), locks.hold(item.lock) if item.lock else nullcontext():
+            if not dry_run:
+                item.remove()
+            removed.append(item.what)
+            freed += item.size
+            size = f", {decimal(item.size)}" if item.size else ""
+            reporter.note(f"{'Would clean' if dry_run else 'Cleaned'} {item.what}: {item.reason}{size}.")
+    total = f"That would free {decimal(freed)}. Leave out --dry-run to do it." if dry_run else ""
+    reporter.result((total or f"Freed {decimal(freed)}.") if removed else "There is nothing to clean.")
+    return removed
+
+
+def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item]:
+    known = _found(f"tags.{schema.CHECKPOINT} != ''", reporter, everywhere=True)
+    finished = {_identity(run) for run in known if _is_complete(run)}
+    names = LocalCheckpoints(data_dir).names()
+    free = {name for name in names if not locks.is_held(name)}
+    for run in known:
+        if not run.is_deleted and _is_interrupted(run, locks):
+            end = partial(lifecycle.mark_failed, run.run_id, KILLED, status="KILLED")
+            reason = "its status is RUNNING, but no process works on it; it can still be resumed"
+            yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
+        if reason := _reason(run, finished):
+            yield from _checkpoint(run, reason, data_dir, free)
+    if unknown := len(free - {run.checkpoint for run in known}):
+        reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
+    if len(free) < len(names):
+        reporter.note("Processed data stays: a run is training.")
+        return
+    for folder in processed.superseded(data_dir):
+        remove = partial(processed.remove_superseded, folder, data_dir, reporter)
+        reason = "another version of the code made it, and it can be made again"
+        yield Item(str(folder), reason, disk.size(folder), None, remove)
+
+
+def _checkpoint(run: TrackedRun, reason: str, data_dir: Path, free: set[str]) -> Iterator[Item]:
+    """Yield the checkpoint of a run, if it exists and no process of this machine uses it."""
+    what, local, remote = f"checkpoint {run.checkpoint} of {run.name}", LocalCheckpoints(data_dir), RemoteCheckpoints()
+    if run.checkpoint in free:
+        remove = partial(local.remove, run.checkpoint)
+        yield Item(what, reason, local.size(run.checkpoint), run.checkpoint, remove)
+    elif run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (size := remote.size(run.run_id)):
+        yield Item(what, reason, size, None, partial(remote.remove, run.run_id))
+
+
+def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
+    """Return why the checkpoint of a run is no longer needed; an empty text if it is needed."""
+    if run.is_deleted:
+        return "its run was deleted"
+    if run.status == "FINISHED":
+        return "its run has finished"
+    return "another run with the same fingerprint has finished" if _identity(run) in finished else ""
+
+
+def _is_complete(run: TrackedRun) -> bool:
+    """Return whether a run has finished; a training run is complete once it is evaluated."""
+    return run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
+
+
+def _identity(run: TrackedRun) -> tuple[str, str | None]:
+    return run.experiment_id, run.tags.get(schema.FINGERPRINT)
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+
+def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> None:
+    """Show versions, machine, disk use, and whether the tracking server answers.
+
+    Args:
+        reporter: shows a line per name, or JSON.
+        data_dir: folder of data.
+        as_json: show a JSON object.
+
+    Raises:
+        PipelineError: there is a problem; it is raised after everything was shown.
+    """
+    problems: list[str] = []
+    sections = {
+        "Installed": _installed(),
+        "Machine": _machine(),
+        "Data": _data(expanded(data_dir), problems),
+        "Tracking": _tracking(problems),
+    }
+    if as_json:
+        reporter.result(json.dumps({"sections": sections, "problems": problems}, indent=2))
+    else:
+        for section, lines in sections.items():
+            reporter.result("\n".join([section, *(f"  {name:20} {text}" for name, text in lines.items())]))
+    if problems:
+        raise PipelineError(" ".join(problems))
+
+
+def _installed() -> dict[str, str]:
+    installed = {each.name.lower(): each.version for each in distributions()}
+    return {
+        "pipeline": f"{__version__}, in {Path(__file__).parents[1]}",
+        "Python": f"{platform.python_version()}, in {sys.prefix}",
+        "system": platform.platform(),
+        **{package: installed.get(package, "not installed") for package in PACKAGES},
+    }
+
+
+def _machine() -> dict[str, str]:
+    start_tensorflow(usable_cores())
+    return {
+        "processor": f"{lifecycle.processor()}, {usable_cores()} cores usable",
+        "GPU": ", ".join(gpus()) or "none that TensorFlow can use",
+        "memory": f"{decimal(free_memory())} free of {decimal(total_memory())}",
+    }
+
+
+def _data(data_dir: Path, problems: list[str]) -> dict[str, str]:
+    folder = data_dir.resolve()
+    free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+    if free < 1e9:  # noqa: PLR2004 - a comparison with its models takes less
+        problems.append(f"{data_dir}: needs 1 GB of free disk; {decimal(free)} are free. See `pipeline clean`.")
+    names = LocalCheckpoints(data_dir).names()
+    return {
+        "folder": f"{folder}, {decimal(free)} free there",
+        **{part: decimal(disk.size(data_dir / part)) for part in ("raw", "processed", "checkpoints")},
+        "unfinished runs": f"{len(names)}, {sum(map(RunLocks(data_dir).is_held, names))} of them training now",
+    }
+
+
+def _tracking(problems: list[str]) -> dict[str, str]:
+    shown = {"store": connection.address()}
+    if not connection.is_there():
+        return shown | {"size": "not there yet"}
+    if file := connection.file():
+        shown["size"] = decimal(disk.size(file))
+    try:
+        connection.connect()
+    except TrackingError as error:
+        problems.append(str(error))
+        return shown | {"answers": "no"}
+    return shown | {"answers": "yes"}

@@ -1,0 +1,109 @@
+"""The identity of a run: its fingerprint, by which it is found again, and its name.
+
+A fingerprint is a digest of everything that determines the numbers of a run: the parameters as they apply to the data,
+the data, the file of a custom cell, the versions of TensorFlow and Keras, and the code. The code is the modules
+:data:`CODE` with all that they import of this package. So a new message in the terminal or on a page changes no
+fingerprint.
+
+A name is the cell, then each parameter that is not the default, then the seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib.metadata import version
+
+from pipeline import cells, custom_cells, disk, recipes
+from pipeline.data.splits import DataSet
+from pipeline.kinds.known import KINDS
+from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
+
+CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/fit.py")
+"""The modules that split, train and score."""
+
+SHORT = {
+    "hidden_units": "units",
+    "learning_rate": "lr",
+    "warmup_epochs": "warmup",
+    "weight_decay": "decay",
+    "label_smoothing": "smoothing",
+    "batch_size": "batch",
+}
+"""Short names of parameters; the others are short enough."""
+
+_ELSEWHERE = DATA_PARAMETERS | {"recipe", "cell", "seed", "shards"}
+"""The parameters that have a place of their own in a name, and ``shards``, whose default depends on the machine."""
+
+
+# --- fingerprint ----------------------------------------------------------------------------------------------------
+
+
+def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
+    """Return every parameter by name as it applies to ``data``.
+
+    Raises:
+        UsageError: one does not fit the data.
+    """
+    of_kind = data.kind.resolved(settings)
+    return settings.resolved(dataset=data.name, examples=len(data.train.labels), of_kind=of_kind)
+
+
+def fingerprint(settings: Settings, data: DataSet) -> str:
+    """Return the fingerprint of a run: on one machine, two runs with the same one give the same numbers."""
+    return fingerprint_of(parameters(settings, data), data.digest)
+
+
+def fingerprint_of(parameters: Mapping[str, object], data_digest: str) -> str:
+    """Return the fingerprint of a run with these parameters on the raw data with that digest."""
+    settled = {name: str(value) for name, value in sorted(parameters.items()) if name not in WITHOUT_EFFECT}
+    cell = str(parameters["cell"])
+    custom = [custom_cells.source(cell).digest] if cells.is_custom(cell) else []
+    versions = version("tensorflow"), version("keras")
+    return disk.text_digest(json.dumps(settled), data_digest, disk.code_digest(*CODE), *versions, *custom)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def run_name(settings: Settings, dataset: str) -> str:
+    """Return the name of a run, such as ``gru-s1`` or ``gru-digits-accurate-lr=0.01-s1``."""
+    return f"{_configuration(settings, dataset)}-s{settings.seed}"
+
+
+def run_names(grid: Sequence[Settings], dataset: str) -> list[str]:
+    """Return the names of several different runs; no two are the same."""
+    if len({settings.shards for settings in grid}) == 1:
+        return [run_name(settings, dataset) for settings in grid]
+    return [f"{_configuration(each, dataset)}-shards={each.shards}-s{each.seed}" for each in grid]
+
+
+def group_name(run: str) -> str:
+    """Return the name of the group of a run: the run's name without the seed."""
+    return run.rpartition("-s")[0]
+
+
+def comparison_name(grid: Sequence[Settings], dataset: str) -> str:
+    """Return the name of a comparison's run, such as ``compare-rnn-gru-digits``."""
+    compared = dict.fromkeys(settings.cell for settings in grid)
+    shared = {settings.recipe for settings in grid}
+    return "-".join(["compare", *compared, *_unusual(dataset, shared.pop() if len(shared) == 1 else Settings.recipe)])
+
+
+def search_name(cells: Sequence[str], dataset: str, recipe: str) -> str:
+    """Return the name of a search's run, such as ``search-gru-digits``."""
+    return "-".join(["search", *cells, *_unusual(dataset, recipe)])
+
+
+def _configuration(settings: Settings, dataset: str) -> str:
+    """Return the name of a run without its seed."""
+    default = recipes.resolve({"recipe": settings.recipe, "cell": settings.cell})
+    names = [each.name for each in fields(Settings) if settings.given is None or each.name in settings.given]
+    changed = [name for name in names if getattr(settings, name) != getattr(default, name)]
+    values = [f"{SHORT.get(name, name)}={getattr(settings, name)}" for name in changed if name not in _ELSEWHERE]
+    return "-".join([settings.cell, *_unusual(dataset, settings.recipe), *values])
+
+
+def _unusual(dataset: str, recipe: str) -> list[str]:
+    """Return the data set and the recipe, as far as they are not the default."""
+    defaults = {Settings.dataset, *(kind.recipe for kind in KINDS.values())}
+    return [value for value in (dataset, recipe) if value not in defaults]
