@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.errors import DataError
@@ -26,7 +28,10 @@ NAME = "0123456789abcdef" * 2
 
 
 def checkpoint(value: float = 1.0, arrays: int = 2) -> Snapshot:
-    state = [np.full((2, 3), value, np.float32), *(np.array(number, np.int64) for number in range(1, arrays))]
+    state: list[NDArray[Any]] = [
+        np.full((2, 3), value, np.float32),
+        *(np.array(number, np.int64) for number in range(1, arrays)),
+    ]
     return Snapshot(history=[RECORD], state=state, best_weights=[np.full(3, value, np.float32)], seconds=12.5)
 
 
