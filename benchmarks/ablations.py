@@ -1,13 +1,11 @@
-"""What each part of a recipe is worth: validation accuracy with and without it.
+"""Validation accuracy of a recipe with and without each of its parts.
 
     python benchmarks/ablations.py
     python benchmarks/ablations.py cell=rnn,recipe=accurate cell=rnn,recipe=accurate,ema=0
 
-Trains each variant, a list of parameters, with several seeds, and prints a table
-in Markdown. Without variants: the recipe, and the recipe without each of its
-parts. A training has a process and a core of its own; its batches are cut into
-two shards as on a machine of two cores, so that its costs are those of a run there.
-The test images are not looked at.
+A variant is a list of parameters. The script trains each variant with several seeds, and prints a table in Markdown.
+By default, the variants are the recipe, and the recipe without each of its parts. Each run has its own process and
+core. Its batches have two shards, so its costs are the same as on a machine with two cores. Test images are not used.
 """
 
 import argparse
@@ -42,19 +40,19 @@ OFF: dict[str, object] = {
 
 
 def variants_of(recipe: str, cell: str) -> list[str]:
-    """Return the tutorial, the recipe, and the recipe without each of its parts."""
+    """Return the variants: the tutorial, the recipe, and the recipe without each of its parts."""
     base = f"cell={cell},recipe={recipe}"
     parts = [name for name in recipes.RECIPES[recipe].values[cell] if name in OFF]
     return [f"cell={cell}", base, *(f"{base},{name}={OFF[name]}" for name in parts)]
 
 
 def parameters(variant: str) -> dict[str, str]:
-    """Return the parameters that a text such as ``cell=rnn,ema=0`` names."""
+    """Return the parameters in a text such as ``cell=rnn,ema=0``."""
     return dict(part.split("=", 1) for part in variant.split(","))
 
 
 def train(settings: Settings) -> list[dict[str, float]]:
-    """Train on one core; return what validation said after each epoch, and the seconds of the epoch."""
+    """Train on one core; return the validation results and the seconds of each epoch."""
     from pipeline.data import processed
     from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
@@ -69,7 +67,7 @@ def train(settings: Settings) -> list[dict[str, float]]:
 
 
 def in_a_fresh_process(given: dict[str, Any]) -> list[dict[str, float]]:
-    """Return what ``train`` returns, from a process of its own."""
+    """Run ``train`` in a new process, and return its result."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, __file__, "--job", json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -83,7 +81,7 @@ def in_a_fresh_process(given: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def row(variant: str, histories: list[list[dict[str, float]]]) -> str:
-    """Return a line of the table: the last epoch of each seed, and the mean seconds of an epoch of one process."""
+    """Return a row of the table: the last epoch of each seed, and the mean seconds per epoch."""
     last = [history[-1] for history in histories]
     accuracies = ", ".join(f"{epoch['accuracy']:.2%}" for epoch in last)
     accuracy, cost = mean(epoch["accuracy"] for epoch in last), mean(epoch["cost"] for epoch in last)
@@ -101,7 +99,7 @@ def measure(arguments: argparse.Namespace) -> None:
     given = [common | parameters(variant) | {"seed": seed} for variant in variants for seed in arguments.seeds]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         histories = list(pool.map(in_a_fresh_process, given))
-    print("| parameters | val accuracy | of each seed | val cost | seconds per epoch |")
+    print("| parameters | val accuracy | accuracy of each seed | val cost | seconds per epoch |")
     print("| --- | --- | --- | --- | --- |")
     for number, variant in enumerate(variants):
         start = number * len(arguments.seeds)
@@ -109,22 +107,22 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", help="parameters such as cell=rnn,ema=0")
-    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
-    parser.add_argument("--recipe", default="accurate", help="whose parts are left out in turn")
+    parser.add_argument("variants", nargs="*", help="parameters, such as cell=rnn,ema=0")
+    parser.add_argument("--source", default="mirrors", help="folder with other IDX files like MNIST's")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data")
+    parser.add_argument("--recipe", default="accurate", help="recipe whose parts are left out, one at a time")
     parser.add_argument("--cell", default="gru", help="rnn, lstm or gru")
-    parser.add_argument("--epochs", type=int, default=10, help="of each training")
-    parser.add_argument("--seeds", type=lambda text: text.split(","), default=["1", "2"], help="such as 1,2,3")
-    parser.add_argument("--jobs", type=int, default=usable_cores(), help="trainings side by side, each on one core")
-    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)  # the training that a fresh process is for
+    parser.add_argument("--epochs", type=int, default=10, help="number of epochs of each run")
+    parser.add_argument("--seeds", type=lambda text: text.split(","), default=["1", "2"], help="seeds, such as 1,2,3")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="number of runs in parallel, each on one core")
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)  # the run of a new process
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print, or do the one training that this process was started for."""
+    """Print the table; a process with ``--job`` trains one run."""
     arguments = parse()
     if arguments.job:
         print(json.dumps(train(recipes.resolve(arguments.job))))

@@ -1,4 +1,4 @@
-"""Records docs/drawing.gif: a digit is drawn on the page of a running `pipeline serve`, and then watched being read.
+"""Record docs/drawing.gif: draw a digit on the page of a running `pipeline serve`, and watch the model read it.
 
 pipeline serve --model models:/mnist-gru@champion
 python benchmarks/drawing.py http://127.0.0.1:5001 docs/drawing.gif
@@ -16,14 +16,14 @@ STROKES = (
     ((0.30, 0.28), (0.36, 0.20), (0.46, 0.16), (0.58, 0.18), (0.66, 0.27), (0.62, 0.38), (0.52, 0.45), (0.44, 0.48)),
     ((0.44, 0.48), (0.57, 0.50), (0.68, 0.58), (0.69, 0.70), (0.60, 0.80), (0.47, 0.84), (0.35, 0.80), (0.28, 0.72)),
 )
-"""Of a 3: places on the paper, from its left and from its top, 0 to 1."""
+"""Points of a 3 on the paper: distance from the left and from the top, 0 to 1."""
 
 SIZE = {"width": 1180, "height": 710}
-WIDTH = 880  # pixels of the GIF
+WIDTH = 880  # of the GIF, in pixels
 
 
 def frames(page: Page) -> Iterator[tuple[bytes, int]]:
-    """Draw, and read; yield screenshots, and how many milliseconds each is shown."""
+    """Draw, then read; yield screenshots, and the milliseconds for which each is shown."""
     box = page.locator("#paper").bounding_box()
     assert box is not None  # noqa: S101 - the paper is on the page
     yield page.screenshot(), 700
@@ -33,7 +33,7 @@ def frames(page: Page) -> Iterator[tuple[bytes, int]]:
         page.mouse.down()
         for place in places[1:]:
             page.mouse.move(*place, steps=4)
-            page.wait_for_timeout(300)  # until it is answered, and the bars stand
+            page.wait_for_timeout(300)  # until the answer is there and the bars have stopped
             yield page.screenshot(), 110
         page.mouse.up()
     yield page.screenshot(), 1_200
@@ -45,7 +45,7 @@ def frames(page: Page) -> Iterator[tuple[bytes, int]]:
 
 
 def main() -> None:
-    """Record the page at the address that is given into the file that is given."""
+    """Record the page at an address into a file."""
     address, file = sys.argv[1:]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

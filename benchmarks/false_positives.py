@@ -1,16 +1,16 @@
-"""How often a comparison calls configurations different that are not: rules for pairwise tests, simulated.
+"""Simulate how often tests of pairs find a difference between equal configurations.
 
     python benchmarks/false_positives.py                      # about a quarter of an hour on one core
     python benchmarks/false_positives.py --repetitions 200
 
-Whether a network classifies a test image correctly is drawn from a logit model: the difficulty of the image, how well
-the configuration suits the image, the quality of the seed, and chance. Seeds and images are crossed random effects: all
-seeds answer the same images. All configurations have the same expected accuracy, so every difference that a rule calls
-significant is a false positive. Prints two Markdown tables for each scenario:
+A logit model decides at random whether a network classifies a test image correctly. Its effects are the difficulty of
+the image, how well the configuration suits the image, the quality of the seed, and chance. Seeds and images are crossed
+random effects: all seeds classify the same images. All configurations have the same expected accuracy, so every
+significant difference is a false positive. The script prints two Markdown tables for each scenario:
 
-1. The chance of calling any pair different, in percent, after Holm, with 2, 3, 5 and 10 configurations; the coverage of
-   the 95 % interval of one pair, and half its mean width in points, both with 3 and 20 seeds.
-2. The same chance when the model in use, one run, is checked against the mean of new runs of the same configuration.
+1. The percentage of comparisons with any false positive after Holm's correction, with 2, 3, 5 and 10 configurations.
+   Also the coverage of the 95 % interval of one pair, and half its mean width in points, with 3 and 20 seeds.
+2. The same percentage for a check of one run, the model in use, against the mean of new runs of its configuration.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from scipy import special
 
 Array = npt.NDArray[np.floating[Any]]
 Half = Callable[[Array], Array]
-"""Half the width of an interval, (repetitions,), by its level."""
+"""Function from the level of an interval to half its width, (repetitions,)."""
 
 GROUPS, SEEDS, IMAGES = (2, 3, 5, 10), (3, 5, 10, 20), 2_000
 PAIRS = list(combinations(range(max(GROUPS)), 2))
-DIFFICULTY = 3  # standard deviation of the difficulty of images in logits
+DIFFICULTY = 3  # standard deviation of the difficulty of images, in logits
 CHUNK = 20  # repetitions that are computed together
-RESAMPLES = 1_000  # of the bootstrap, which is computed for two and three configurations
+RESAMPLES = 1_000  # of the bootstrap, which is computed only for two and three configurations
 ALPHA = 0.05
 
 
@@ -41,10 +41,10 @@ class Scenario:
     """Standard deviations of the random effects in logits.
 
     Args:
-        seed: of the quality of a seed of one configuration; each second configuration has ``other`` instead.
-        other: of the quality of a seed of the others.
-        shared: of the quality of a seed that all configurations share, such as a lucky order of the images.
-        suitability: of how well a configuration suits an image.
+        seed: effect of the seed in every other configuration, from the first.
+        other: effect of the seed in the other configurations.
+        shared: effect of the seed that all configurations share, such as a lucky order of the images.
+        suitability: effect of how well a configuration suits an image.
     """
 
     seed: float
@@ -62,14 +62,14 @@ SCENARIOS = {
 
 
 def answers(scenario: Scenario, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return 1 where an answer is right, else 0, (CHUNK, groups, seeds, IMAGES); about 96 % are right."""
+    """Return 1 for a correct answer and 0 for a wrong one, (CHUNK, groups, seeds, IMAGES); about 96 % are correct."""
     groups, seeds = max(GROUPS), max(SEEDS)
     spread = np.resize([scenario.seed, scenario.other], groups).astype(np.float32)[:, None, None]
 
     def effect(*shape: int) -> npt.NDArray[np.float32]:
         return random.standard_normal((CHUNK, *shape), dtype=np.float32)
 
-    # More spread lowers the mean accuracy of a logit model; a larger mean, by its probit approximation, keeps it.
+    # Variance lowers the mean accuracy of a logit model; a larger mean, by the probit approximation, corrects this.
     others = DIFFICULTY**2 + scenario.suitability**2 + scenario.shared**2
     mean = 6.5 * np.sqrt((1 + np.pi / 8 * (others + spread**2)) / (1 + np.pi / 8 * others))
     logits = mean + DIFFICULTY * effect(1, 1, IMAGES) + scenario.suitability * effect(groups, 1, IMAGES)
@@ -81,7 +81,7 @@ def answers(scenario: Scenario, random: np.random.Generator) -> npt.NDArray[np.f
 
 @dataclass(frozen=True)
 class Parts:
-    """The variance of mean differences, (repetitions,) each: over seeds, over images, and what is in both of them."""
+    """Variances of mean differences, (repetitions,) each: over seeds, over images, and their interaction."""
 
     over_seeds: Array
     over_images: Array
@@ -90,7 +90,7 @@ class Parts:
 
     @classmethod
     def of(cls, values: Array) -> "Parts":
-        """Return the parts of values by seed and image, (repetitions, S, IMAGES)."""
+        """Return the variances of values by seed and image, (repetitions, S, IMAGES)."""
         seeds = values.shape[1]
         by_seed, by_image = values.mean(axis=2), values.mean(axis=1)
         squares = (values**2).sum(axis=(1, 2)) + seeds * IMAGES * by_seed.mean(axis=1) ** 2
@@ -112,21 +112,21 @@ def quantile(freedom: Any, level: Array) -> Array:
 
 
 def both(of: Parts) -> Half:
-    """The interval over seeds and that over images must both exclude zero."""
+    """Return the larger half-width: the interval over seeds and the interval over images must both exclude zero."""
     return lambda level: np.maximum(
         quantile(of.freedom, level) * np.sqrt(of.over_seeds), quantile(IMAGES - 1, level) * np.sqrt(of.over_images)
     )
 
 
 def squares(of: Parts) -> Half:
-    """√(h² over seeds + h² over images)."""
+    """Return √(h² over seeds + h² over images)."""
     return lambda level: np.hypot(
         quantile(of.freedom, level) * np.sqrt(of.over_seeds), quantile(IMAGES - 1, level) * np.sqrt(of.over_images)
     )
 
 
 def components(of: Parts) -> Half:
-    """Variance components with degrees of freedom after Satterthwaite."""
+    """Return the half-width from variance components, with degrees of freedom by Satterthwaite."""
     total = of.over_images + np.maximum(of.over_seeds - of.interaction, 0)
     with np.errstate(divide="ignore"):
         freedom = total**2 / (of.over_seeds**2 / of.freedom)
@@ -134,7 +134,7 @@ def components(of: Parts) -> Half:
 
 
 def split(of: Parts) -> Half:
-    """√(h² over seeds + h² of the images without the interaction): the rule of this project."""
+    """Return √(h² over seeds + h² over images without the interaction), the rule of this project."""
     images = np.maximum(of.over_images - of.interaction, 0)
     return lambda level: np.hypot(
         quantile(of.freedom, level) * np.sqrt(of.over_seeds), quantile(IMAGES - 1, level) * np.sqrt(images)
@@ -151,7 +151,7 @@ BOOTSTRAP = "two-way bootstrap"
 
 
 def p_value(difference: Array, half: Half) -> Array:
-    """Return the levels at which intervals just reach zero, (repetitions,), by bisection."""
+    """Return the levels at which the intervals just reach zero, (repetitions,), by bisection."""
     low, high = np.full_like(difference, -16.0), np.zeros_like(difference)  # exponents of ten
     for _ in range(35):
         middle = (low + high) / 2
@@ -161,7 +161,7 @@ def p_value(difference: Array, half: Half) -> Array:
 
 
 class Bootstrap:
-    """Seeds and images drawn with replacement at the same time; percentiles."""
+    """A bootstrap that draws seeds and images at the same time, with replacement; its intervals are percentiles."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self._images = random.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), RESAMPLES).astype(np.float32) / IMAGES
@@ -171,7 +171,7 @@ class Bootstrap:
         }
 
     def __call__(self, values: Array) -> tuple[Array, Array, Array]:
-        """Return the p-values, and the ends of the 95 % intervals around the estimate, (repetitions,) each."""
+        """Return the p-values and the ends of the 95 % intervals, (repetitions,) each."""
         by_seed = values @ self._images.T  # (repetitions, S, RESAMPLES)
         means = np.einsum("rsb,bs->rb", by_seed, self._seeds[values.shape[1]])
         p_values = 2 * np.minimum((means <= 0).mean(axis=1), (means >= 0).mean(axis=1))
@@ -194,7 +194,7 @@ def check(new: Array, one: Array) -> dict[str, Array]:
 
 
 class Found:
-    """What rules found, by rule and number of seeds; lists have an array for each chunk."""
+    """Results by rule and number of seeds; the lists have an array for each chunk."""
 
     def __init__(self) -> None:
         self.p_values = defaultdict[tuple[str, int], list[Array]](list)  # (pairs, CHUNK) each
@@ -227,7 +227,7 @@ class Found:
                     self.checks[name, seeds].append(p_values)
 
     def family_wise(self, name: str, seeds: int) -> str:
-        """Return the chance of any false positive after Holm, by the number of groups: '4.8 4.3 4.1 2.9'."""
+        """Return the percentages with any false positive after Holm, by the number of groups: '4.8 4.3 4.1 2.9'."""
         p_values = np.concatenate(self.p_values[name, seeds], axis=1)
         pairs = [pair for pair in PAIRS if name != BOOTSTRAP or max(pair) < 3]  # noqa: PLR2004
         counts = [groups for groups in GROUPS if groups <= max(map(max, pairs)) + 1]
@@ -255,10 +255,10 @@ class Found:
 
 
 def main() -> None:
-    """Simulate the scenarios, and print their tables."""
+    """Simulate the scenarios and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2_000, help="number of comparisons, by default 2,000")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers, by default 1")
+    parser.add_argument("--repetitions", type=int, default=2_000, help="number of comparisons; default: 2,000")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random numbers; default: 1")
     arguments = parser.parse_args()
     for name, scenario in SCENARIOS.items():
         random = np.random.default_rng(arguments.seed)

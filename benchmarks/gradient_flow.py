@@ -1,12 +1,11 @@
-"""Why the start of a vanilla RNN matters: how much of the cost's gradient reaches each of the 28 steps.
+"""Draw how much of the gradient reaches each of the 28 steps of a vanilla RNN, for several initial weights.
 
     python benchmarks/gradient_flow.py
 
-Trains the recipe `accurate` for the RNN, with other activations, starts of its
-recurrent weights and learning rates, and draws the norm of the gradient of an
-image's cost with respect to the state after each step, as a fraction of that at
-the last step: before training, and after a few epochs. Writes
-docs/gradient_flow.png, prints the same numbers. The images are validation images.
+Trains the recipe `accurate` for the RNN with different activations, initial recurrent weights and learning rates. The
+figure shows the norm of the gradient of an image's cost with respect to the state after each step, divided by the norm
+at the last step: before training, and after a few epochs. The images are validation images. The script writes
+docs/gradient_flow.png and prints the same numbers.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from pipeline.startup import start_tensorflow
 
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "gradient_flow.png"
 IMAGES = 1_000
-RED, BLUE, GREEN = "#ee6677", "#4477aa", "#228833"  # of Paul Tol's "bright", told apart by the colour-blind
+RED, BLUE, GREEN = "#ee6677", "#4477aa", "#228833"  # of Paul Tol's "bright" scheme, safe for colour-blind readers
 TANH: dict[str, Any] = {"activation": "tanh"}
 ORTHOGONAL: dict[str, Any] = {**TANH, "initializer": "orthogonal"}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -49,16 +48,17 @@ Norms = npt.NDArray[np.float32]
 
 
 def gradient_norms(model: keras.Model, split: Split) -> Norms:
-    """Return how much of an image's gradient reaches each step, median of images.
+    """Return how much of the gradient of an image reaches each step, as the median over the images.
 
-    That is the norm of the gradient of its cost with respect to the state after the step, divided by that at the last.
+    This is the norm of the gradient of the cost with respect to the state after the step, divided by the norm at the
+    last step.
 
     Args:
-        model: of one forward RNN layer.
+        model: a network with one forward RNN layer.
         split: N images and their labels.
 
     Returns:
-        (T,); the last is 1.
+        The fractions, (T,); the last one is 1.
     """
     steps = model.get_layer("steps")(model.get_layer("scale")(tf.constant(split.examples, tf.float32)))
     cell = model.get_layer("rnn_1").cell
@@ -75,7 +75,7 @@ def gradient_norms(model: keras.Model, split: Split) -> Norms:
 
 
 def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, Norms]:
-    """Return the norms before training and after so many epochs of the recipe."""
+    """Return the norms before training and after some epochs of the recipe."""
     trainer = Trainer.of(recipes.resolve({"recipe": "accurate", "cell": "rnn", **given}), data)
     split = Split(examples=data.validation.examples[:IMAGES], labels=data.validation.labels[:IMAGES])
     before = gradient_norms(trainer.model, split)
@@ -90,22 +90,22 @@ def draw(norms: dict[str, tuple[Norms, Norms]], epochs: int) -> Figure:
     titles = ("before training", f"after {epochs} epochs" if epochs > 1 else "after one epoch")
     for axes, title, at in zip(figure.subplots(1, 2, sharey=True), titles, (0, 1), strict=True):
         for label, pair in norms.items():
-            shown = np.where(pair[at] > 0, pair[at], np.nan)  # of ReLU 0 before there is ink
+            shown = np.where(pair[at] > 0, pair[at], np.nan)  # with ReLU, 0 until there is ink
             axes.semilogy(range(1, len(shown) + 1), shown, label=label, **VARIANTS[label][1])
         axes.set(title=title, xlabel="step (row of the image)", xlim=(1, len(pair[at])))
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("gradient with respect to the state\n÷ that at the last step")
+    figure.axes[0].set_ylabel("gradient with respect to the state\n÷ its norm at the last step")
     box: dict[str, Any] = {"loc": "lower right", "frameon": False, "fontsize": "small", "title_fontsize": "small"}
     figure.axes[1].legend(title="activation, start, learning rate", **box)
     return figure
 
 
 def main() -> None:
-    """Measure, draw, print."""
+    """Measure, draw and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
-    parser.add_argument("--data-dir", default="data", help="where the data is kept")
-    parser.add_argument("--epochs", type=int, default=3, help="of training between the two panels")
+    parser.add_argument("--source", default="mirrors", help="folder with other IDX files like MNIST's")
+    parser.add_argument("--data-dir", default="data", help="folder for the data")
+    parser.add_argument("--epochs", type=int, default=3, help="number of epochs between the two panels")
     arguments = parser.parse_args()
     given = {"source": arguments.source, "data_dir": arguments.data_dir}
     start_tensorflow(Settings().shards)

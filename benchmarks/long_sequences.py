@@ -1,9 +1,9 @@
-"""Seconds of a batch of long sequences, MNIST pixel by pixel: this pipeline against stock Keras `fit`.
+"""Measure the seconds of a batch on MNIST pixel by pixel: this pipeline and stock Keras `fit`.
 
     python benchmarks/long_sequences.py
 
-Trains each cell with each of the two on the same few images, in a fresh process each, in turn, several rounds of
-both; the first epoch, which builds the graph, is counted apart. Prints a table in Markdown.
+Each cell is trained on the same few images with both. They take turns, in new processes, for several rounds. The first
+epoch builds the graph and is counted separately. Prints a table in Markdown.
 """
 
 import argparse
@@ -23,24 +23,24 @@ UNITS, CLASSES, BATCH, SIDE = 128, 10, 128, 28
 
 
 def train(variant: str, cell: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Train one cell in this process; return seconds of a batch, seconds that building takes, and MB."""
+    """Train one cell; return the seconds of a batch, the seconds to build the graph, and the memory in MB."""
     import numpy as np
 
     from pipeline.settings import Settings
 
     settings = Settings.of({"cell": cell, "steps": arguments.steps, "hidden_units": UNITS, "batch_size": BATCH})
-    random = np.random.default_rng(0)  # the time does not depend on what is on the images
+    random = np.random.default_rng(0)  # the time does not depend on the content of the images
     images = random.integers(0, 256, (arguments.batches * BATCH, SIDE, SIDE), dtype=np.uint8)
     labels = random.integers(0, CLASSES, len(images), dtype=np.uint8)
     seconds = {"ours": ours, "keras": keras_fit}[variant](settings, images, labels, arguments.epochs)
     batch = statistics.median(seconds[1:]) / arguments.batches
-    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB elsewhere
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes on macOS, in KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     return {"batch": batch, "building": seconds[0] - batch * arguments.batches, "peak": peak}
 
 
 def ours(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:
-    """Return the seconds of each epoch as `pipeline train` trains."""
+    """Return the seconds of each epoch, trained as in `pipeline train`."""
     from pipeline.data.splits import Split
     from pipeline.kinds.images import Images
     from pipeline.model.trainer import Trainer
@@ -53,7 +53,7 @@ def ours(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:
 
 
 def keras_fit(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:
-    """Return the seconds of each epoch of Keras's own `compile` and `fit`; threads are TensorFlow's default."""
+    """Return the seconds of each epoch with Keras's own `compile` and `fit`, and TensorFlow's default threads."""
     import keras
 
     from pipeline.kinds.images import Images
@@ -70,7 +70,7 @@ def keras_fit(settings: Any, images: Any, labels: Any, epochs: int) -> list[floa
 
 
 def in_a_fresh_process(variant: str, cell: str) -> dict[str, float]:
-    """Return what ``train`` returns in a process of its own, started with the same arguments."""
+    """Run ``train`` in a new process with the same arguments, and return its result."""
     command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant, "--cells", cell]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet)
@@ -81,7 +81,7 @@ def in_a_fresh_process(variant: str, cell: str) -> dict[str, float]:
 
 
 def row(cell: str, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> str:
-    """Return a line of the table: medians over the rounds, and the least and the greatest ratio."""
+    """Return a row of the table: medians over the rounds, and the lowest and highest ratio."""
     middle = [
         {name: statistics.median(each[name] for each in of_variant) for name in of_variant[0]}
         for of_variant in zip(*rounds, strict=True)
@@ -96,24 +96,24 @@ def row(cell: str, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> s
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=lambda text: text.split(","), default=["rnn", "lstm", "gru", "mgu"])
-    parser.add_argument("--steps", type=int, default=SIDE * SIDE, help="a divisor of 784")
-    parser.add_argument("--batches", type=int, default=8, help=f"of {BATCH} images, in an epoch")
-    parser.add_argument("--epochs", type=int, default=4, help="per process; the first is counted apart")
-    parser.add_argument("--rounds", type=int, default=3, help="how often both are measured in turn")
-    parser.add_argument("--variant", help=argparse.SUPPRESS)  # what a fresh process is asked to do
+    parser.add_argument("--steps", type=int, default=SIDE * SIDE, help="number of steps, a divisor of 784")
+    parser.add_argument("--batches", type=int, default=8, help=f"batches per epoch, of {BATCH} images")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted separately")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds, each of which measures both")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)  # the variant of a new process
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print, or do the one job that this process was started for."""
+    """Print the table; a process with ``--variant`` trains one cell."""
     arguments = parse()
     if arguments.variant:
         print(json.dumps(train(arguments.variant, arguments.cells[0], arguments)))
         return
-    print("| cell | ours, ms a batch | Keras, ms a batch | times as fast | building, s | ours, MB | Keras, MB |")
+    print("| cell | ours, ms per batch | Keras, ms per batch | times as fast | building, s | ours, MB | Keras, MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for cell in arguments.cells:
         rounds = [

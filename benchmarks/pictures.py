@@ -1,13 +1,12 @@
-"""How well ``predict`` reads pictures of digits: made of MNIST's test images, a kind at a time, and answered.
+"""Measure how many pictures of digits ``predict`` classifies correctly, for each kind of picture.
 
     python benchmarks/pictures.py
     python benchmarks/pictures.py --model models:/mnist-gru@champion --kinds "shadow|vignette" --count 1000
     python benchmarks/pictures.py --samples samples
 
-The same images make the pictures of each kind, from the same seeds each time.
-Without ``--model`` a GRU is trained by the recipe `accurate` first, in a store
-of its own. Prints a table in Markdown. ``--samples`` writes the README's sample
-pictures into a folder, and no more.
+The pictures are made from MNIST's test images. Each kind uses the same images and seeds. Without ``--model``, a GRU is
+first trained with the recipe `accurate`, in a temporary store. Prints a table in Markdown. With ``--samples``, the
+script only writes the sample pictures of the README into a folder.
 """
 
 import argparse
@@ -39,13 +38,13 @@ Random = np.random.Generator
 Kind = Callable[[Pixels, Random], Image.Image]
 
 SIZES = (28, 56, 140, 280, 420)
-"""Sides of the pages, in pixels: MNIST's own, a thumbnail, and what a scan or a photograph of a digit has."""
+"""Sides of the pages in pixels: MNIST's, a thumbnail's, and typical ones of a scan or a photograph."""
 
 RESAMPLING = Image.Resampling.BICUBIC
 
 
 def page(image: Pixels, rng: Random, *, side: int | None = None, ink: float | None = None) -> Values:
-    """Return the image as a page with dark ink on light paper, (side, side), 0–255."""
+    """Return the image as dark ink on light paper, (side, side), 0–255."""
     side = int(rng.choice(SIZES)) if side is None else side
     ink = rng.uniform(0, 70) if ink is None else ink
     paper = rng.uniform(215, 255)
@@ -54,17 +53,17 @@ def page(image: Pixels, rng: Random, *, side: int | None = None, ink: float | No
 
 
 def picture(values: Values) -> Image.Image:
-    """Return a grey picture of brightnesses."""
+    """Return the brightnesses as a grey picture."""
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def noisy(values: Values, rng: Random, *, deviation: float) -> Values:
-    """Return brightnesses with a sensor's noise."""
+    """Return the brightnesses with the noise of a sensor."""
     return np.asarray(values + rng.normal(0, deviation, values.shape))
 
 
 def lit(values: Values, rng: Random, *, darkest: float) -> Values:
-    """Return brightnesses under a light that falls to ``darkest`` of itself from one side to the other."""
+    """Return the brightnesses in a light that decreases to the fraction ``darkest`` from one side to the other."""
     rows, columns = np.indices(values.shape) / (max(values.shape) - 1) - 0.5
     turn = rng.uniform(0, 2 * np.pi)
     along = rows * np.sin(turn) + columns * np.cos(turn)
@@ -73,17 +72,17 @@ def lit(values: Values, rng: Random, *, darkest: float) -> Values:
 
 
 def own(image: Pixels, rng: Random) -> Image.Image:
-    """MNIST's own image."""
+    """Return MNIST's own image."""
     return Image.fromarray(image)
 
 
 def inverted(image: Pixels, rng: Random) -> Image.Image:
-    """MNIST's own image, dark on light."""
+    """Return MNIST's own image, dark on light."""
     return Image.fromarray(255 - image)
 
 
 def dark_on_light(image: Pixels, rng: Random) -> Image.Image:
-    """A digit of 40 to 300 pixels somewhere on a page that is twice to four times as wide."""
+    """Return a digit of 40 to 300 pixels, somewhere on a page that is two to four times as wide."""
     side = int(rng.integers(56, 420))
     height, width = (int(side * rng.uniform(1, 2.5)) for _ in range(2))
     digit = page(image, rng, side=side)
@@ -94,18 +93,18 @@ def dark_on_light(image: Pixels, rng: Random) -> Image.Image:
 
 
 def light_on_dark(image: Pixels, rng: Random) -> Image.Image:
-    """The same as a blackboard has it."""
+    """Return the same, light on dark, as on a blackboard."""
     return Image.eval(dark_on_light(image, rng), lambda value: 255 - value)
 
 
 def photograph(image: Pixels, rng: Random) -> Image.Image:
-    """Dark on light, in a light from one side, with a sensor's noise."""
+    """Return a digit dark on light, in light from one side, with the noise of a sensor."""
     bright = np.asarray(dark_on_light(image, rng), float)
     return picture(noisy(lit(bright, rng, darkest=0.6), rng, deviation=5))
 
 
 def framed(image: Pixels, rng: Random, *, darkest: float, brightest: float) -> Image.Image:
-    """A page with a frame: 2 pixels of 28, up to a twelfth of larger ones."""
+    """Return a page with a frame: 2 pixels of 28, up to a twelfth of a larger page."""
     values = page(image, rng)
     side = len(values)
     width = 2 if side < 56 else int(rng.integers(2, side // 12 + 1))  # noqa: PLR2004
@@ -115,7 +114,7 @@ def framed(image: Pixels, rng: Random, *, darkest: float, brightest: float) -> I
 
 
 def on_a_desk(image: Pixels, rng: Random, *, tilt: float) -> Image.Image:
-    """A sheet of paper that lies on a dark desk, up to ``tilt`` degrees askew."""
+    """Return a sheet of paper on a dark desk, rotated by up to ``tilt`` degrees."""
     side = int(rng.choice(SIZES[1:]))
     height, width = (int(side * rng.uniform(1.3, 2.2)) for _ in range(2))
     desk, angle = rng.uniform(20, 80), rng.uniform(-tilt, tilt)
@@ -132,7 +131,7 @@ def on_a_desk(image: Pixels, rng: Random, *, tilt: float) -> Image.Image:
 
 
 def in_a_corner(image: Pixels, rng: Random) -> Image.Image:
-    """A light digit of half its size in a corner of MNIST's own size, black elsewhere."""
+    """Return a light digit of half its size, in a corner of a black image of MNIST's size."""
     side = int(rng.integers(14, 19))
     small = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
     top, left = (28 - side) * rng.integers(0, 2, 2)
@@ -142,13 +141,13 @@ def in_a_corner(image: Pixels, rng: Random) -> Image.Image:
 
 
 def blank(image: Pixels, rng: Random) -> Image.Image:
-    """White paper, or any other, of MNIST's own size or larger, with nothing on it."""
+    """Return blank paper of any colour, of MNIST's size or larger."""
     side = int(rng.choice(SIZES))
     return Image.new("L", (side, side), int(rng.integers(256)) if rng.integers(2) else 255)
 
 
 def vignetted(image: Pixels, rng: Random) -> Image.Image:
-    """A page that grows dark toward its corners, as a lens makes it."""
+    """Return a page that becomes darker toward its corners, as with some lenses."""
     values = page(image, rng)
     rows, columns = np.indices(values.shape) / (len(values) - 1) * 2 - 1
     falloff = 1 - rng.uniform(0.4, 0.8) * (rows**2 + columns**2) / 2
@@ -156,7 +155,7 @@ def vignetted(image: Pixels, rng: Random) -> Image.Image:
 
 
 def shadowed(image: Pixels, rng: Random) -> Image.Image:
-    """A page whose corner lies in a shadow, its edge sharp or soft."""
+    """Return a page with a corner in a shadow with a sharp or soft edge."""
     values = page(image, rng)
     side = len(values)
     reach = rng.uniform(0.5, 0.9) * side
@@ -169,7 +168,7 @@ def shadowed(image: Pixels, rng: Random) -> Image.Image:
 
 
 def rounded(image: Pixels, rng: Random) -> Image.Image:
-    """A page whose corners are rounded off and transparent, as screenshots and icons have them."""
+    """Return a page with rounded, transparent corners, as in screenshots and icons."""
     values = picture(page(image, rng))
     opacity = Image.new("L", values.size)
     radius = int(rng.uniform(0.1, 0.3) * values.width)
@@ -180,7 +179,7 @@ def rounded(image: Pixels, rng: Random) -> Image.Image:
 
 
 def ruled(image: Pixels, rng: Random, *, squares: bool) -> Image.Image:
-    """A page with a notebook's lines, or squares, paler than the ink."""
+    """Return a page with ruled lines or squares, paler than the ink."""
     values = page(image, rng)
     side = len(values)
     width, pitch = max(1, side // 140), int(side * rng.uniform(0.14, 0.3))
@@ -195,7 +194,7 @@ def ruled(image: Pixels, rng: Random, *, squares: bool) -> Image.Image:
 
 
 def specked(image: Pixels, rng: Random) -> Image.Image:
-    """A page with one dark speck somewhere on it."""
+    """Return a page with one dark speck."""
     values = page(image, rng)
     side = len(values)
     size = max(1, round(side * rng.uniform(0.01, 0.06)))
@@ -205,7 +204,7 @@ def specked(image: Pixels, rng: Random) -> Image.Image:
 
 
 def notebook_photograph(image: Pixels, rng: Random, *, side: int = 420) -> Image.Image:
-    """A digit written on a notebook's lines: a light from one side, a sensor's noise, the lines a little askew."""
+    """Return a photograph of a digit on slightly tilted lines, in light from one side, with the noise of a sensor."""
     values = page(image, rng, side=side, ink=rng.uniform(20, 60))
     pitch, width = side * rng.uniform(0.16, 0.28), side / 140
     rows, columns = np.indices(values.shape)
@@ -234,17 +233,17 @@ KINDS: dict[str, Kind] = {
     "one speck": specked,
     "a photograph of a notebook": notebook_photograph,
 }
-"""What each kind of picture is called, and what makes it of an image (28, 28) of MNIST."""
+"""The name of each kind of picture, and the function that makes it from an image (28, 28) of MNIST."""
 
 NOTHING = "nothing on it"
-"""The kind whose right answer is no digit: a picture without ink."""
+"""The kind whose correct answer is no digit: a picture without ink."""
 
 SAMPLES = {"7.png": 0, "blackboard/2.png": 1, "photo-of-a-3.jpg": 90}
-"""Which of MNIST's test images the samples show; their names say what is on them."""
+"""The test images of MNIST that the samples show, by file name."""
 
 
 def samples(images: Pixels, folder: Path) -> None:
-    """Write the README's samples: a digit on paper, one on a blackboard, a photograph of one in a notebook."""
+    """Write the samples of the README: a digit on paper, on a blackboard, and in a photographed notebook."""
     makers: tuple[Kind, ...] = (dark_on_light, light_on_dark, notebook_photograph)
     for (name, number), maker in zip(SAMPLES.items(), makers, strict=True):
         file = folder / name
@@ -262,7 +261,7 @@ def test_images() -> tuple[Pixels, Pixels]:
 
 
 def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> float:
-    """Return the part of the images (N, 28, 28) that are answered rightly when pictures of a kind are made of them."""
+    """Return the fraction of the images (N, 28, 28) that are classified correctly as pictures of this kind."""
     seed = list(KINDS).index(kind)
     read = []
     for number, image in enumerate(images):
@@ -276,7 +275,7 @@ def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> 
 
 
 def trained(folder: Path, epochs: int) -> str:
-    """Train a model into a store in ``folder``, which becomes that of this process; return the model's address."""
+    """Train a model in a store in ``folder``, which this process then uses; return the address of the model."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
     command = ("run", "--cell", "gru", "--recipe", "accurate", "--epochs", str(epochs), "--register", "pictures")
     subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=folder, check=True, stdout=sys.stderr)
@@ -284,29 +283,29 @@ def trained(folder: Path, epochs: int) -> str:
 
 
 def measure(arguments: argparse.Namespace, model: str) -> None:
-    """Print the table."""
+    """Classify the pictures of each kind, and print the table."""
     images, labels = test_images()
     chosen = np.random.default_rng(1).choice(len(images), arguments.count, replace=False)
     classifier = classifiers.load(model)
-    print(f"| pictures of {len(chosen):,} test images | right |\n| --- | --- |")
+    print(f"| pictures of {len(chosen):,} test images | correct |\n| --- | --- |")
     for kind in KINDS:
         if re.search(arguments.kinds, kind):
             print(f"| {kind} | {right(kind, images[chosen], labels[chosen], classifier):.1%} |", flush=True)
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="address of a model of MNIST; without it, one is trained")
-    parser.add_argument("--epochs", type=int, default=30, help="of the training")
-    parser.add_argument("--count", type=int, default=1_000, help="test images of which pictures are made")
-    parser.add_argument("--kinds", default="", help="a regular expression: kinds whose name it is found in")
-    parser.add_argument("--samples", type=Path, metavar="FOLDER", help="write the samples there")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of the training")
+    parser.add_argument("--count", type=int, default=1_000, help="number of test images for each kind")
+    parser.add_argument("--kinds", default="", help="regular expression that selects kinds by their name")
+    parser.add_argument("--samples", type=Path, metavar="FOLDER", help="folder for the samples")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Write the samples, or measure, after a training if need be."""
+    """Write the samples, or measure a given or new model."""
     arguments = parse()
     if arguments.samples:
         samples(test_images()[0], arguments.samples)

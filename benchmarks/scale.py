@@ -1,12 +1,12 @@
-"""Many trainings on many nodes, without their arithmetic: where driver, tracking server or store become the limit.
+"""Measure where many runs on many nodes reach a limit: in the driver, the tracking server or the store.
 
     MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes 2,4,8,16 --trainings 64
     MLFLOW_TRACKING_URI=http://localhost:5000 python benchmarks/scale.py --nodes "" --runs 1000
 
-Each training sleeps for its epochs; all else is as in `compare --on ray`: Ray's nodes (on loopback, one core each), the
-messages, checkpoints of a GRU's size, metrics, tables, tags, groups and the report. In place of the model a file
-of its size is logged. A first row does the same in processes of this machine. `--runs` makes that many runs that have
-ended, and measures `report` on them. Without an address a server on a SQLite file is started, for the time.
+Each run only sleeps during its epochs. Everything else is as in `compare --on ray`: Ray's nodes (on loopback, one core
+each), messages, checkpoints as large as a GRU's, metrics, tables, tags, groups and the report. Instead of a model, a
+file of the same size is logged. The first row of the table does the same in local processes. `--runs` creates this
+number of finished runs and measures `report` on them. Without an address, a temporary server with SQLite is started.
 """
 
 import argparse
@@ -57,20 +57,20 @@ from pipeline.training import identity, resuming
 from pipeline.training.checkpoints import CheckpointStore, open_store
 
 WEIGHTS = 65_000
-"""Numbers in a GRU of 128 units; a checkpoint holds them four times: weights, Adam's two moments, the best weights."""
+"""Number of weights of a GRU of 128 units; a checkpoint has four copies: weights, Adam's two moments, best weights."""
 
 MODEL = 1_500_000
-"""Bytes of a logged model."""
+"""Size of a logged model in bytes."""
 
 GROUP = 10
 """Seeds of each configuration."""
 
 
-# --- a training without its arithmetic ------------------------------------------------------------------------------
+# --- a run that sleeps instead of training --------------------------------------------------------------------------
 
 
 def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
-    """Do all of a training but the training: in the order of `pipeline.execution.job.train`."""
+    """Do everything in `pipeline.execution.job.train`, in the same order, except training."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
     data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
@@ -130,7 +130,7 @@ def _epochs(
 
 
 def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None:
-    """Log what training and evaluation leave, but for the model."""
+    """Log the results of training and evaluation, except the model."""
     store.log_table(run_id, metrics.history(history), schema.HISTORY)
     last = history[-1]
     labels = np.asarray(data.test.labels)
@@ -151,21 +151,21 @@ def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None
     )
 
 
-# --- executors whose trainings sleep --------------------------------------------------------------------------------
+# --- executors whose runs sleep -------------------------------------------------------------------------------------
 
 
 class SleepingOnRay(RayExecutor):
-    """The nodes of a cluster, for trainings that sleep."""
+    """An executor on a cluster whose runs sleep."""
 
     epoch_seconds = 1.0
 
     def prepared(self, work: Work, data: DataSet) -> Work:
-        """Return work that sleeps, once the data is there."""
+        """Return work that sleeps when the data is there."""
         return super().prepared(partial(sleep, epoch_seconds=self.epoch_seconds), data)
 
 
 class SleepingHere(Executor):
-    """The processes of this machine, for trainings that sleep."""
+    """An executor on this machine whose runs sleep."""
 
     def __init__(self, epoch_seconds: float) -> None:
         self._epoch_seconds = epoch_seconds
@@ -175,29 +175,29 @@ class SleepingHere(Executor):
         return partial(sleep, epoch_seconds=self._epoch_seconds)
 
 
-# --- what is measured -----------------------------------------------------------------------------------------------
+# --- measurements ---------------------------------------------------------------------------------------------------
 
 
 class Stopwatch(Reporter):
-    """Takes when the trainings began and ended."""
+    """A reporter that records when the runs began and ended."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0.0
 
     def trainings(self, trainings: Sequence[object], left: float | None) -> None:
-        """Take the time."""
+        """Record the time."""
         self.ended = time.perf_counter()
         self.began = self.began or self.ended
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", default="2,4,8,16", help="numbers of nodes, parted by commas")
-    parser.add_argument("--trainings", default=64, type=int, help="at each number of nodes")
+    parser.add_argument("--nodes", default="2,4,8,16", help="numbers of nodes, separated by commas")
+    parser.add_argument("--trainings", default=64, type=int, help="number of runs for each number of nodes")
     parser.add_argument("--epochs", default=10, type=int)
     parser.add_argument("--epoch-seconds", default=1.0, type=float)
-    parser.add_argument("--runs", default=0, type=int, help="to report on")
+    parser.add_argument("--runs", default=0, type=int, help="number of finished runs in the report")
     options = parser.parse_args()
     SleepingOnRay.epoch_seconds = options.epoch_seconds
     ray_executor.RayExecutor = SleepingOnRay  # type: ignore[misc]
@@ -213,7 +213,7 @@ def main() -> None:
                 "processes", numbers[0], SleepingHere(options.epoch_seconds), data=data, options=options, server=server
             )
         for number in numbers:
-            _begin_experiment(f"{number}-nodes")  # before the nodes learn of it
+            _begin_experiment(f"{number}-nodes")  # before the nodes start, because they inherit it
             with _nodes(number, folder) as executor:
                 _measure("nodes", number, executor, data=data, options=options, server=server)
         if options.runs:
@@ -226,9 +226,9 @@ def _begin_experiment(name: str) -> None:
 
 def _print_head(options: argparse.Namespace) -> None:
     ideal = options.epochs * options.epoch_seconds
-    print(f"{options.trainings} trainings at each, of {options.epochs} epochs, which sleep for {ideal:.0f} s")
+    print(f"{options.trainings} runs in each row, of {options.epochs} epochs, which sleep for {ideal:.0f} s")
     print(
-        f"{'':14}    wall s   asleep   more per training s   CPU s per training: training   driver   server   report s"
+        f"{'':14}    wall s   asleep       other s per run             CPU s per run: run   driver   server   report s"
     )
 
 
@@ -241,7 +241,7 @@ def _measure(
     options: argparse.Namespace,
     server: psutil.Process | None,
 ) -> None:
-    """Train and report; print a row."""
+    """Train, report and print a row."""
     rates = ",".join(f"{1e-5 * (1 + each):g}" for each in range(max(1, options.trainings // GROUP)))
     seeds = ",".join(str(1 + each) for each in range(min(GROUP, options.trainings)))
     lists = {"cells": "gru", "seeds": seeds, "learning_rate": rates, "epochs": options.epochs, "dataset": "digits"}
@@ -263,7 +263,7 @@ def _measure(
 
 
 def _cpu(server: psutil.Process | None) -> float:
-    """Return the processor time of the server and its processes so far; 0 of one that is not ours."""
+    """Return the processor time of the server and its processes so far; 0 for a server on another machine."""
     if server is None:
         return 0.0
     total = 0.0
@@ -274,7 +274,7 @@ def _cpu(server: psutil.Process | None) -> float:
 
 
 def _measure_report(number: int, data: DataSet, epochs: int) -> None:
-    """Make runs that have ended, and report on them."""
+    """Create finished runs, and report on them."""
     _begin_experiment("report")
     with lifecycle.open_run("comparison", schema.of_kind(schema.COMPARED)) as run:
         parent = run.run_id
@@ -289,12 +289,12 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     report.report(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
-    print(f"report on {number} runs: {ended - began:.1f} s, of which their choice {read - began:.1f};", end=" ")
-    print(f"memory {memory / 2**20:.0f} MB before, {peak:.0f} MB at most")
+    print(f"report on {number} runs: {ended - began:.1f} s, including {read - began:.1f} s to select them;", end=" ")
+    print(f"memory: {memory / 2**20:.0f} MB before, {peak:.0f} MB at most")
 
 
 def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
-    """Make a run as a training leaves it, without the steps on the way."""
+    """Create a finished run without training."""
     tags = schema.of_kind(schema.TRAINING) | {
         schema.DATASET: data.name,
         schema.DATASET_DIGEST: data.digest,
@@ -323,12 +323,12 @@ def _record(epoch: int, chance: float) -> EpochRecord:
     )
 
 
-# --- what it runs on ------------------------------------------------------------------------------------------------
+# --- server and cluster ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _server(folder: Path) -> Iterator[psutil.Process | None]:
-    """Use the server of the environment, or start one; yield its process, as far as it is on this machine."""
+    """Use the server of the environment or start one; yield its process if it is on this machine."""
     with ExitStack() as stack:
         if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
             os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:5098"
@@ -356,7 +356,7 @@ def _wait_for(address: str) -> None:
 
 
 def _listening(port: int) -> psutil.Process | None:
-    """Return the process of this machine that listens at a port; of several the parent of all."""
+    """Return the process of this machine that listens on a port; of several, their parent."""
     owners = {each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port}
     found = [psutil.Process(pid) for pid in owners if pid]
     return next((each for each in found if each.parent() not in found), None)
@@ -364,7 +364,7 @@ def _listening(port: int) -> psutil.Process | None:
 
 @contextmanager
 def _nodes(number: int, folder: Path) -> Iterator[Executor]:
-    """Start a cluster on loopback of nodes of one core each, and be connected to it."""
+    """Start a cluster on loopback, with nodes of one core each, and connect to it."""
     from ray.cluster_utils import Cluster
 
     small: Any = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.2"}

@@ -1,10 +1,10 @@
-"""Seconds of an epoch of sequences of unequal lengths: this pipeline against stock Keras `fit` under a mask.
+"""Measure the seconds of an epoch on sequences of different lengths: this pipeline and stock Keras `fit` with a mask.
 
     python benchmarks/sequences.py --source ../shared/sequences
 
-Trains each cell with each of the two in turn, epoch by epoch in one process, on JapaneseVowels (7 to 29 steps, batches
-of 16) and on made-up sequences of 50 to 1,000 steps (batches of 32). The first epoch, which builds the graph, is left
-out. Prints a table in Markdown.
+Both train each cell in turn, epoch by epoch in one process. The data is JapaneseVowels (7 to 29 steps, batches of 16)
+and random sequences of 50 to 1,000 steps (batches of 32). The first epoch builds the graph and is left out. Prints a
+table in Markdown.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def data(name: str, source: str) -> tuple[Any, Any]:
 
 
 def measure(name: str, cell: str, arguments: argparse.Namespace) -> str:
-    """Return a line of the table: medians of the epochs, and the least and the greatest ratio."""
+    """Return a row of the table: medians of the epochs, and the lowest and highest ratio."""
     import keras
 
     from pipeline.data.splits import Split
@@ -66,18 +66,18 @@ def measure(name: str, cell: str, arguments: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all cells on both data sets, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=lambda text: text.split(","), default=["rnn", "lstm", "gru"])
-    parser.add_argument("--source", default="../shared/sequences", help="folder of JapaneseVowels_TRAIN.ts")
+    parser.add_argument("--source", default="../shared/sequences", help="folder that contains JapaneseVowels_TRAIN.ts")
     parser.add_argument("--data", nargs="+", default=[JAPANESE_VOWELS, MADE_UP])
-    parser.add_argument("--epochs", type=int, default=6, help="measured")
+    parser.add_argument("--epochs", type=int, default=6, help="number of measured epochs")
     arguments = parser.parse_args()
     from pipeline.machine import usable_cores
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(usable_cores())
-    print("| data | cell | ours, s an epoch | Keras, s an epoch | times as fast |\n| --- | --- | --- | --- | --- |")
+    print("| data | cell | ours, s per epoch | Keras, s per epoch | times as fast |\n| --- | --- | --- | --- | --- |")
     for name in arguments.data:
         for cell in arguments.cells:
             print(measure(name, cell, arguments), flush=True)

@@ -1,13 +1,11 @@
-"""How fast models are served, each by a real `mlflow models serve` with one worker, asked in turn over loopback.
+"""Measure how fast models are served, each by a real `mlflow models serve` with one worker, over loopback.
 
     python benchmarks/serving.py
 
-Three models with the same inputs and outputs: the one that `pipeline` logs, the
-same Keras model logged with `mlflow.tensorflow.log_model`, and a pyfunc that
-returns zeros, which is what the server itself costs. Then `pipeline predict` on
-an IDX file of 60,000 images against Keras's own `predict` at batches of 1,024,
-each in a process of its own, in turn. No network is needed: the weights are
-those that a seed gives, and the pixels are random.
+Three models with the same inputs and outputs take turns: the model that `pipeline` logs, the same Keras model logged
+with `mlflow.tensorflow.log_model`, and a pyfunc that returns zeros and shows the cost of the server itself. Then
+`pipeline predict` and Keras's own `predict`, with batches of 1,024, classify an IDX file of 60,000 images. They take
+turns in separate processes. The script needs no network: weights and pixels are random, from a seed.
 """
 
 import argparse
@@ -34,7 +32,7 @@ from pipeline.data import idx
 OURS, KERAS, EMPTY = "this pipeline", "Keras flavour", "empty pyfunc"
 CLIENTS = 8
 IMAGES = 60_000
-WARM_UP = 1_000  # requests before the memory is taken as the start
+WARM_UP = 1_000  # requests before memory is first measured
 
 EMPTY_MODEL = """
 import numpy as np
@@ -51,7 +49,7 @@ set_model(Empty())
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers, how long it took to, and its process."""
+    """A running server: its cold start and its process."""
 
     name: str
     port: int
@@ -59,17 +57,17 @@ class Server:
     cold_start: float
 
     def memory(self) -> int:
-        """Return the resident memory, bytes, of the server and its children."""
+        """Return the resident memory of the server and its children, in bytes."""
         return sum(process.memory_info().rss for process in (self.process, *self.process.children(recursive=True)))
 
 
 def main() -> None:
-    """Log the models, serve them, and print the tables."""
+    """Log the models, serve them and print the tables."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         os.chdir(folder)
-        # In a process of its own: the servers are started by one that has not loaded TensorFlow.
+        # In a separate process, because the process that starts the servers should not load TensorFlow.
         logged = subprocess.run(
             [sys.executable, __file__, "--log-models", arguments.cell],
             check=True,
@@ -80,16 +78,16 @@ def main() -> None:
         servers = [stack.enter_context(_serving(name, address)) for name, address in addresses.items()]
         _print_latencies(servers, arguments)
         _print_load(servers, arguments)
-        stack.close()  # ends the servers, which would be in the way
+        stack.close()  # ends the servers, which would take processor time
         _print_batch(addresses[OURS], Path(folder), arguments.rounds)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure how fast models are served.")
     parser.add_argument("--cell", default="gru", help="recurrent cell of the model")
-    parser.add_argument("--rounds", type=int, default=10, help="turns that each server takes")
-    parser.add_argument("--requests", type=int, default=40, help="requests of a turn")
-    parser.add_argument("--load", type=int, default=10_000, help="requests by 8 clients to the pipeline's model")
+    parser.add_argument("--rounds", type=int, default=10, help="number of turns of each server")
+    parser.add_argument("--requests", type=int, default=40, help="number of requests in a turn")
+    parser.add_argument("--load", type=int, default=10_000, help="number of requests by 8 clients to our model")
     parser.add_argument("--log-models", metavar="CELL", help=argparse.SUPPRESS)
     parser.add_argument("--batch", nargs=3, metavar=("VARIANT", "MODEL", "FILE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -103,7 +101,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _log_models(cell: str) -> dict[str, str]:
-    """Log the three models; return their addresses by name."""
+    """Log the three models, and return their addresses by name."""
     import mlflow
     import mlflow.tensorflow
     from mlflow.models import ModelSignature
@@ -171,7 +169,7 @@ def _serving(name: str, address: str) -> Iterator[Server]:
 
 
 def _answers(port: int, body: bytes) -> bool:
-    """Return whether the server has answered an image: the first one is part of a cold start."""
+    """Return whether the server has classified an image, because the first answer is part of a cold start."""
     try:
         return _ask(http.client.HTTPConnection("127.0.0.1", port), body) > 0
     except OSError:
@@ -184,7 +182,7 @@ def _body(images: int) -> bytes:
 
 
 def _ask(connection: http.client.HTTPConnection, body: bytes) -> float:
-    """Send a request and return the seconds until its answer was read."""
+    """Send a request, and return the seconds until its answer was read."""
     started = time.perf_counter()
     connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
@@ -195,19 +193,18 @@ def _ask(connection: http.client.HTTPConnection, body: bytes) -> float:
 
 
 def _print_latencies(servers: list[Server], arguments: argparse.Namespace) -> None:
-    """Ask the servers in turn, one request at a time, with 1 and with 64 images."""
+    """Send requests to the servers in turn, one at a time, with 1 and 64 images, and print the table."""
     connections = {server.name: http.client.HTTPConnection("127.0.0.1", server.port) for server in servers}
-    print(
-        "| model | images | median | 99 % | ÷ this pipeline | − empty pyfunc |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| model | images per request | median | 99th percentile | ÷ this pipeline | − empty pyfunc |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for images in (1, 64):
         body = _body(images)
         seconds: dict[str, list[list[float]]] = {server.name: [] for server in servers}
         for _ in range(arguments.rounds + 1):
             for name, connection in connections.items():
                 seconds[name].append([_ask(connection, body) for _ in range(arguments.requests)])
-                connection.close()  # the server would, after five idle seconds; the next turn opens it anew
-        medians = {name: np.median(rounds[1:], axis=1) for name, rounds in seconds.items()}  # the first warms up
+                connection.close()  # the server would close it after five idle seconds; the next turn opens it again
+        medians = {name: np.median(rounds[1:], axis=1) for name, rounds in seconds.items()}  # the first turn warms up
         for name, rounds in seconds.items():
             ratio, more = np.median(medians[name] / medians[OURS]), np.median(medians[name] - medians[EMPTY])
             print(
@@ -217,7 +214,7 @@ def _print_latencies(servers: list[Server], arguments: argparse.Namespace) -> No
 
 
 def _print_load(servers: list[Server], arguments: argparse.Namespace) -> None:
-    """Let clients ask at the same time, one image each; watch the memory."""
+    """Let clients send requests of one image at the same time, and print the table with the memory."""
     print("\n| model | cold start | requests/s, 8 clients | requests | errors | memory after 1,000 | growth since |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for server in servers:
@@ -233,7 +230,7 @@ def _print_load(servers: list[Server], arguments: argparse.Namespace) -> None:
 
 
 def _load(server: Server, requests: int) -> tuple[float, int]:
-    """Send so many requests by all clients; return requests per second and the number of errors."""
+    """Send requests from all clients; return requests per second and the number of errors."""
     body, errors = _body(1), []
 
     def client() -> None:
@@ -255,7 +252,7 @@ def _load(server: Server, requests: int) -> tuple[float, int]:
 
 
 def _print_batch(address: str, folder: Path, rounds: int) -> None:
-    """Let `predict` and Keras score the same file in turn."""
+    """Let `predict` and Keras classify the same file in turn, and print the table."""
     file = folder / "images-idx3-ubyte"
     file.write_bytes(idx.encode(np.random.default_rng(1).integers(0, 256, (IMAGES, 28, 28), np.uint8)))
     variants = ("pipeline predict", "Keras predict, 1,024")
@@ -276,7 +273,7 @@ def _print_batch(address: str, folder: Path, rounds: int) -> None:
     print(f"\n| {IMAGES:,} images of an IDX file | seconds (min–max) | images/s | ÷ pipeline predict |")
     print("| --- | --- | --- | --- |")
     for name, all_rounds in seconds.items():
-        times = np.array(all_rounds[1:])  # the first one traces
+        times = np.array(all_rounds[1:])  # the first round traces
         ratio = np.median(times / np.array(seconds[variants[0]][1:]))
         print(
             f"| {name} | {np.median(times):.2f} ({times.min():.2f}–{times.max():.2f}) | "
@@ -285,7 +282,7 @@ def _print_batch(address: str, folder: Path, rounds: int) -> None:
 
 
 def _turn(process: subprocess.Popen[str]) -> float:
-    """Let a process score the file once, and return the seconds that it took."""
+    """Let a process classify the file once, and return the seconds."""
     assert process.stdin is not None  # noqa: S101 - it is a pipe
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     process.stdin.write("\n")
@@ -294,7 +291,7 @@ def _turn(process: subprocess.Popen[str]) -> float:
 
 
 def _score_on_demand(variant: str, address: str, file: str) -> None:
-    """Score the file once for each line on standard input; print the seconds."""
+    """Classify the file once for each line on standard input, and print the seconds."""
     import keras
     import mlflow
 

@@ -1,8 +1,8 @@
-"""Measure a comparison with one training at a time, on all cores, against one training per core.
+"""Compare two ways to run a comparison: one run at a time on all cores, and one run per core.
 
     python benchmarks/side_by_side.py
 
-Each comparison is a fresh process with a store of its own; the two ways take turns.
+Each comparison runs in a new process with its own store. The two ways take turns.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pipeline.settings import DataSettings
 
 
 def seconds(workers: int, options: argparse.Namespace) -> float:
-    """Return the wall time of a comparison with so many trainings at once."""
+    """Return the wall time of a comparison with this number of parallel runs."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pipeline", "compare", "--workers", str(workers), "--source", options.source]
         command += ["--cells", options.cell, "--seeds", options.seeds, "--epochs", str(options.epochs)]
@@ -29,7 +29,7 @@ def seconds(workers: int, options: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    """Measure, and print the ratio."""
+    """Measure both ways, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", default="mirrors", type=lambda text: DataSettings(source=text).key)
     parser.add_argument("--cell", default="gru")
@@ -44,7 +44,7 @@ def main() -> None:
             times.append(seconds(workers, options))
             print(f"round {number}/{options.rounds}: {workers} at a time: {times[-1]:.1f} s", flush=True)
     ratio = statistics.median(one / many for one, many in zip(*taken.values(), strict=True))
-    print(f"One after the other ÷ {cores} at a time: {ratio:.2f}")
+    print(f"Time of one at a time ÷ time of {cores} at a time: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Measure what a command takes around its epochs, against a bare import of TensorFlow and MLflow.
+"""Measure the time of each command without its epochs, relative to an import of TensorFlow and MLflow.
 
     python benchmarks/startup.py
 
-Each command is a fresh process on digits, in a store that is there already; in each round the bare import is measured
-beside them. Of `compare`, whose trainings run side by side, the epochs of the longest one are taken off. Printed are
-the seconds that pass, and those of the processor in all processes of a command, which other work on the machine
-disturbs less; of these the epochs of all trainings are taken off.
+Each command is a new process on digits, with an existing store. Each round also measures the import alone. The script
+prints wall time, and the processor time of all processes of a command, which depends less on other programs. The epochs
+are subtracted: from wall time the epochs of the longest run, from processor time the epochs of all runs.
 """
 
 import argparse
@@ -33,14 +32,14 @@ PORT = 5099
 
 
 class Seconds(NamedTuple):
-    """What a command takes."""
+    """Wall time and processor time of a command, in seconds."""
 
     passed: float
     processor: float
 
 
 def main() -> None:
-    """Measure, and print seconds and ratios."""
+    """Measure all commands, and print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", default=3, type=int)
     options = parser.parse_args()
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def _measures(number: int) -> dict[str, Callable[[], Seconds]]:
-    """Return what is measured in a round; its number makes the trainings new ones."""
+    """Return the measurements of a round; the number of the round is the seed, so no run is reused."""
     seed = str(100 + number)
     return {
         IMPORT: lambda: _seconds([sys.executable, "-c", IMPORT]),
@@ -69,7 +68,7 @@ def _measures(number: int) -> dict[str, Callable[[], Seconds]]:
 
 
 def _around_epochs(*arguments: str) -> Seconds:
-    """Return what a command takes less the epochs: of its longest training, and of the processor those of all."""
+    """Return the time of a command without its epochs."""
     started = round(1_000 * time.time())
     taken = _pipeline(*arguments)
     trainings = mlflow.search_runs(
@@ -92,13 +91,13 @@ def _seconds(command: Sequence[str]) -> Seconds:
 
 
 def _processor_seconds() -> float:
-    """Return what all processes that were started here, and have ended, have used."""
+    """Return the processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _seconds_to_serve() -> Seconds:
-    """Return the seconds from the command to the first answer; of the processor, to its end soon after."""
+    """Return the wall time until the first answer, and the processor time until the end soon after it."""
     command = [sys.executable, "-m", "pipeline", "serve", "--model", MODEL, "--port", str(PORT)]
     started, used = time.perf_counter(), _processor_seconds()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -126,7 +125,7 @@ def _write_picture(path: Path) -> None:
 
 
 def _print(taken: dict[str, list[Seconds]]) -> None:
-    print(f"{'':28} seconds       ÷   processor       ÷   (÷ the bare import; medians of {len(taken[IMPORT])} rounds)")
+    print(f"{'':28} seconds       ÷   processor       ÷   (÷ the import alone; medians of {len(taken[IMPORT])} rounds)")
     for name, measured in taken.items():
         columns = [
             text

@@ -1,14 +1,11 @@
-"""Seconds of training until a GRU first reaches a validation accuracy.
+"""Measure the seconds of training until a GRU first reaches a validation accuracy.
 
     python benchmarks/time_to_accuracy.py
 
-Trains, in a fresh process each, in turn, with several seeds: the recipe `quick`,
-the tutorial's settings (this pipeline), and the tutorial's settings (stock Keras
-`compile` and `fit`). Each is validated after every epoch, until it has reached
-all targets or its epochs are over. Prints a table in Markdown.
-
-The seconds are those of the epochs, the first with what it traces; imports,
-validation and what is logged are not in them.
+Three variants take turns, in new processes, with several seeds: the recipe `quick`, the tutorial's settings with this
+pipeline, and the tutorial's settings with stock Keras `compile` and `fit`. Each is validated after every epoch, until
+it has reached all targets or its last epoch. Prints a table in Markdown. The seconds include the epochs and the
+tracing, but not imports, validation and logging.
 """
 
 import argparse
@@ -29,23 +26,23 @@ from pipeline.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TARGETS = [0.9732, 0.99]
-"""What the tutorial published as its final accuracy, and what it did not reach."""
+"""The final accuracy that the tutorial published, and a higher one."""
 
 Train = Callable[[Settings, float], list["Moment"]]
 
 
 class Moment(NamedTuple):
-    """Seconds of training so far, and the validation accuracy after them."""
+    """The seconds of training so far, and the validation accuracy."""
 
     seconds: float
     accuracy: float
 
 
-# What runs in a process of its own
+# Code of the child processes
 
 
 def train_ours(settings: Settings, target: float) -> list[Moment]:
-    """Train as `pipeline train` does, until a validation accuracy of ``target``."""
+    """Train like `pipeline train`, until a validation accuracy of ``target``; return its course."""
     from pipeline.data import processed
     from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
@@ -63,7 +60,7 @@ def train_ours(settings: Settings, target: float) -> list[Moment]:
 
 
 def train_keras(settings: Settings, target: float) -> list[Moment]:
-    """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
+    """Train the same model with Keras's own `compile` and `fit`, and TensorFlow's default threads."""
     import keras
 
     from pipeline.data import processed
@@ -95,11 +92,11 @@ VARIANTS: dict[str, tuple[Train, dict[str, str]]] = {
 OURS = "the tutorial's settings"
 
 
-# What the first process does
+# Code of the main process
 
 
 def in_a_fresh_process(name: str, seed: int, arguments: argparse.Namespace) -> list[Moment]:
-    """Return what a variant gives in a process of its own."""
+    """Train a variant in a new process, and return its course."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, __file__, "--source", arguments.source, "--data-dir", str(arguments.data_dir)]
     command += ["--job", name, "--seeds", str(seed), "--targets", str(max(arguments.targets))]
@@ -113,12 +110,12 @@ def in_a_fresh_process(name: str, seed: int, arguments: argparse.Namespace) -> l
 
 
 def reached(moments: list[Moment], target: float) -> float | None:
-    """Return the seconds after which a training reached ``target``; None if it did not."""
+    """Return the seconds after which a run reached ``target``; None if it did not."""
     return next((moment.seconds for moment in moments if moment.accuracy >= target), None)
 
 
 def column(name: str, target: float, trainings: dict[str, list[list[Moment]]]) -> str:
-    """Return the median seconds to a target, their range, and the median of the ratios to ours of the same seed."""
+    """Return the median seconds to a target, their range, and the median ratio to our run with the same seed."""
     seconds = [reached(moments, target) for moments in trainings[name]]
     ours = [reached(moments, target) for moments in trainings[OURS]]
     arrived = [value for value in seconds if value is not None]
@@ -131,7 +128,7 @@ def column(name: str, target: float, trainings: dict[str, list[list[Moment]]]) -
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Train all variants with all seeds in turn, and print the table."""
+    """Train all variants with all seeds, and print the table."""
     given: dict[str, Any] = {"source": arguments.source, "data_dir": arguments.data_dir}
     download(recipes.resolve(given), Reporter())
     preprocess(recipes.resolve(given), Reporter())
@@ -147,18 +144,18 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="mirrors", help="a folder with other IDX files of MNIST's kind")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where the data is kept")
+    parser.add_argument("--source", default="mirrors", help="folder with other IDX files like MNIST's")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder for the data")
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[1, 2, 3])
     parser.add_argument("--targets", type=lambda text: [float(part) for part in text.split(",")], default=TARGETS)
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # the variant that a fresh process is for
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # the variant of a new process
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure and print, or do the one training that this process was started for."""
+    """Print the table; a process with ``--job`` trains one run."""
     arguments = parse()
     if not arguments.job:
         measure(arguments)

@@ -1,12 +1,11 @@
-"""Seconds of a training epoch: this pipeline, stock Keras, PyTorch, and what the machine could do at best.
+"""Measure the seconds of a training epoch: this pipeline, stock Keras, PyTorch, and the limit of the machine.
 
     python benchmarks/training_speed.py
 
-Trains each cell for a few epochs with each variant, in a fresh process each,
-in turn, several rounds of all. Prints a table in Markdown. How to read it:
-benchmarks/README.md. What a command takes around its epochs: startup.py.
+Each variant trains each cell for a few epochs. The variants take turns, in new processes, for several rounds. Prints a
+table in Markdown; benchmarks/README.md explains it. startup.py measures the time of a command outside its epochs.
 
-PyTorch is in the dependency group `benchmark`; where it is missing, its row says so.
+PyTorch is in the dependency group `benchmark`. If it is missing, its row of the table says so.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 CELLS = {"rnn": 1, "lstm": 4, "gru": 3}
-"""Cell → gates."""
+"""Number of gates by cell."""
 
 STEPS = INPUTS = 28
 UNITS, CLASSES, BATCH, HELD_OUT = 128, 10, 128, 5_000
@@ -36,12 +35,12 @@ PRODUCT_TRIALS = 12
 
 
 class Timing(NamedTuple):
-    """What a process that trained has to say.
+    """The measurements of a process that trained.
 
     Attributes:
-        epochs: seconds of each epoch, the first with what it builds.
-        samples: images that an epoch trains on.
-        peak: largest resident memory of the process, MB.
+        epochs: seconds of each epoch; the first includes the building of the graph.
+        samples: number of images in an epoch.
+        peak: largest resident memory of the process in MB.
     """
 
     epochs: list[float]
@@ -55,15 +54,15 @@ class Timing(NamedTuple):
 
     @property
     def first(self) -> float:
-        """Seconds that the first epoch takes longer: tracing, and other things done once."""
+        """Extra seconds of the first epoch: tracing, and other work that is done once."""
         return self.epochs[0] - statistics.median(self.steady)
 
 
-# What runs in a process of its own
+# Code of the child processes
 
 
 def read_training_data(source: Path) -> tuple[Any, Any]:
-    """Return images (N, 28, 28) and labels (N,), uint8, without those that are held out for validation."""
+    """Return the training images (N, 28, 28) and labels (N,) as uint8, without the validation part."""
     from pipeline.data import idx
 
     arrays = []
@@ -75,7 +74,7 @@ def read_training_data(source: Path) -> tuple[Any, Any]:
 
 
 def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
-    """Train as `pipeline train` does at its defaults."""
+    """Train like `pipeline train` with its default parameters."""
     from pipeline.data.splits import Split
     from pipeline.kinds.images import Images
     from pipeline.model.trainer import Trainer
@@ -93,7 +92,7 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
 
 
 def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
-    """Train the same model by Keras's own `compile` and `fit`; threads are TensorFlow's default."""
+    """Train the same model with Keras's own `compile` and `fit`, and TensorFlow's default threads."""
     import keras
 
     from pipeline.kinds.images import Images
@@ -112,7 +111,7 @@ def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]
 
 
 def train_torch(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
-    """Train the same network of PyTorch's CPU layers, the images resident; threads are PyTorch's default."""
+    """Train the same network with PyTorch's CPU layers and default threads, with the images in memory."""
     import torch
 
     images, labels = read_training_data(source)
@@ -144,7 +143,7 @@ OURS, KERAS, TORCH = TRAINERS
 
 
 def product_rate() -> float:
-    """Return the best rate of a float32 product of two 2048 × 2048 matrices on all cores, in operations a second."""
+    """Return the best speed of a float32 product of two 2048 × 2048 matrices on all cores, in operations per second."""
     import tensorflow as tf
 
     a, b = tf.random.normal((2, PRODUCT_SIZE, PRODUCT_SIZE))
@@ -157,21 +156,21 @@ def product_rate() -> float:
 
 
 def work(job: str, cell: str, source: Path, epochs: int) -> None:
-    """Do one job, and print what it has to say as JSON on the last line."""
+    """Do one job, and print its result as JSON on the last line."""
     if job == "product":
         print(json.dumps(product_rate()))
         return
     seconds, samples = TRAINERS[job](cell, source, epochs)
-    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB elsewhere
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes on macOS, in KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     print(json.dumps({"epochs": seconds, "samples": samples, "peak": peak}))
 
 
-# What the first process does
+# Code of the main process
 
 
 def in_a_fresh_process(job: str, cell: str, arguments: argparse.Namespace) -> Any:
-    """Return what ``work`` printed in a process of its own."""
+    """Run ``work`` in a new process, and return what it printed."""
     command = [sys.executable, __file__, "--source", str(arguments.source), "--epochs", str(arguments.epochs)]
     done = subprocess.run(
         [*command, "--job", job, "--cells", cell], capture_output=True, text=True, check=False, env=environment()
@@ -182,7 +181,7 @@ def in_a_fresh_process(job: str, cell: str, arguments: argparse.Namespace) -> An
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a process that imports this repository's ``pipeline``, its libraries quiet."""
+    """Return the environment of a process that imports ``pipeline`` from this repository, with quiet libraries."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return quiet | os.environ | {"PYTHONPATH": str(REPOSITORY)} | more
 
@@ -190,16 +189,16 @@ def environment(**more: str) -> dict[str, str]:
 def operations(cell: str) -> int:
     """Return the floating-point operations of the matrix products that train one image.
 
-    Forward, a step multiplies its I inputs and U units with G·U columns each, 2 operations per
-    multiplication. Backward, the recurrent product comes back twice (for the weights and the state
-    before), that of the inputs once (pixels need no gradient). The last layer's comes back twice.
+    In the forward pass, a step multiplies I inputs and U units with G·U columns each, with 2 operations per
+    multiplication. The backward pass repeats the recurrent product twice (for the weights and for the previous state),
+    and the product of the inputs once, because pixels need no gradient. It repeats the product of the last layer twice.
     """
     gates = CELLS[cell]
     return STEPS * 2 * gates * UNITS * (3 * UNITS + 2 * INPUTS) + 3 * 2 * UNITS * CLASSES
 
 
 def measure(arguments: argparse.Namespace) -> tuple[dict[tuple[str, str], list[Timing]], float]:
-    """Return the timings by cell and variant, one per round, and the best rate of a product in all rounds."""
+    """Return the timings by cell and variant, one per round, and the best speed of a product in all rounds."""
     variants = [name for name in TRAINERS if name != TORCH or importlib.util.find_spec("torch")]
     timings: dict[tuple[str, str], list[Timing]] = {(cell, name): [] for cell in arguments.cells for name in variants}
     rates = []
@@ -215,8 +214,8 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[tuple[str, str], list[T
 
 def print_training(timings: dict[tuple[str, str], list[Timing]], rate: float) -> None:
     """Print the table of all cells and variants, and the floor."""
-    print(f"Product of {PRODUCT_SIZE}³ in float32 on all cores: {rate / 1e9:.0f} GFLOP/s\n")
-    print("| cell | variant | seconds per epoch (min–max) | ÷ this pipeline | first epoch, more | peak memory |")
+    print(f"Product of {PRODUCT_SIZE} × {PRODUCT_SIZE} matrices in float32 on all cores: {rate / 1e9:.0f} GFLOP/s\n")
+    print("| cell | variant | seconds per epoch (min–max) | ÷ this pipeline | extra, first epoch | peak memory |")
     print("| --- | --- | --- | --- | --- | --- |")
     for cell in dict.fromkeys(cell for cell, _ in timings):
         ours = [statistics.median(timing.steady) for timing in timings[cell, OURS]]
@@ -227,7 +226,7 @@ def print_training(timings: dict[tuple[str, str], list[Timing]], rate: float) ->
 
 
 def _row(rounds: list[Timing], ours: list[float]) -> str:
-    """Return the columns of one variant; its ratio is the median over rounds of the ratios within a round."""
+    """Return the columns of one variant; its ratio is the median of the ratios within each round."""
     if not rounds:
         return "not installed (dependency group `benchmark`) | | |"
     steady = [seconds for timing in rounds for seconds in timing.steady]
@@ -242,16 +241,16 @@ def _row(rounds: list[Timing], ours: list[float]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Return the arguments of the command line."""
     from pipeline.data.datasets import CATALOGUE
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     help_source = "folder with MNIST's IDX files, .gz or not; by default those of the package"
     parser.add_argument("--source", type=Path, default=CATALOGUE["mnist"].folder, help=help_source)
-    parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted apart")
-    parser.add_argument("--rounds", type=int, default=3, help="how often all variants are measured in turn")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs per process; the first is counted separately")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds, each of which measures all variants")
     parser.add_argument("--cells", type=lambda text: text.split(","), default=list(CELLS), help="such as rnn,gru")
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # what a fresh process is asked to do
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # the job of a new process
     arguments = parser.parse_args()
     arguments.source = arguments.source.resolve()
     if arguments.epochs < 2:  # noqa: PLR2004 - the first is not like the others
@@ -260,7 +259,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure and print, or do the one job that this process was started for."""
+    """Print the table; a process with ``--job`` does one job."""
     arguments = parse()
     if arguments.job:
         work(arguments.job, arguments.cells[0], arguments.source, arguments.epochs)

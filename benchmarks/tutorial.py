@@ -1,9 +1,9 @@
-"""Hold the runs of the tutorial's settings against what the tutorial published.
+"""Compare runs with the tutorial's settings with the results that the tutorial published.
 
     python benchmarks/tutorial.py
 
-Reads every finished run of the current tracking store that trained on MNIST
-at the defaults, and prints a row per cell: medians over the seeds.
+Reads all finished runs of the current tracking store that were trained on MNIST with the default parameters. Prints a
+row for each cell, with medians over the seeds.
 """
 
 import os
@@ -19,9 +19,9 @@ from mlflow.entities import Run
 from pipeline.settings import Settings
 
 EPOCHS = (1, 5, 10, 20, 30)
-PUBLISHED = (0.525, 0.135, 0.097, 0.068, 0.059)  # the notebook's cost, BasicRNNCell, at those epochs
+PUBLISHED = (0.525, 0.135, 0.097, 0.068, 0.059)  # cost of the notebook's BasicRNNCell after these epochs
 PUBLISHED_ACCURACY = 0.9732
-VARIED = {"source", "data_dir", "cell", "seed", "shards", "steps"}  # steps: logged as resolved, 28
+VARIED = {"source", "data_dir", "cell", "seed", "shards", "steps"}  # steps: a run logs 28, not the default 0
 
 
 def main() -> None:
