@@ -1,7 +1,7 @@
 """The table of built-in recurrent cells, and the names of custom ones.
 
 The equations are in ``model/equations.py``; everything else about a cell follows from this table. A custom cell,
-``my_cells:MGU``, is not in it: see ``custom_cells.py``.
+``my_cells:MGU``, is not in it: see ``model/custom_cells.py``.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class Kind(NamedTuple):
 
     Attributes:
         gates: number of matrices (I, U), and of matrices (U, U), in a layer; its time is roughly proportional to it.
-        layer: name of its Keras layer; Keras lacks the MGU, see ``model/mgu.py``.
+        layer: name of its Keras layer; Keras lacks the MGU, see ``model/layers.py``.
         memory_gates: indices of the gates that decide what is remembered: 1 if a large bias keeps the state, -1 if it
             overwrites the state. Empty for a cell without gates.
     """

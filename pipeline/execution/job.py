@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from pipeline import cells, custom_cells
-from pipeline.custom_cells import Source
+from pipeline import cells
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution.worker_pool import Send
+from pipeline.model import custom_cells
+from pipeline.model.custom_cells import Source
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow

@@ -22,12 +22,12 @@ from typing import Any
 import ray
 
 from pipeline import disk
-from pipeline.custom_cells import Source
 from pipeline.data import processed, stored
 from pipeline.errors import DataError, UsageError, reason
 from pipeline.execution import worker_pool
 from pipeline.execution.job import Job
 from pipeline.execution.worker_pool import Event, Failed, FileRef, Message, Scheduled, Send, Work
+from pipeline.model.custom_cells import Source
 from pipeline.progress import Reporter
 from pipeline.startup import quieten
 from pipeline.tracking import connection

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline import custom_cells
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
-from pipeline.model import network
+from pipeline.model import custom_cells, network
 from pipeline.settings import Settings
 
 KIND = Images(height=3, width=4)

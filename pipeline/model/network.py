@@ -1,4 +1,4 @@
-"""From settings to a stock Keras model: recurrent layers read an example step by step.
+"""From settings to a stock Keras model and its optimizer; recurrent layers read an example step by step.
 
 Shapes: B examples in a batch, T steps, I inputs per step, U hidden units, D directions (1 or 2), C classes. The kind of
 the examples (``kinds/``) makes the first layers: H × W pixels are T · I, of sequences I is the number of features.
@@ -11,7 +11,7 @@ the examples (``kinds/``) makes the first layers: H × W pixels are T · I, of s
       → Softmax                           (B, C) probabilities
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS
 from pipeline.kinds.kind import Kind
-from pipeline.model import custom_layer, initializers, mgu, recurrent
-from pipeline.settings import CHRONO, Settings
+from pipeline.model import layers, recurrent
+from pipeline.settings import Settings
 
 BY_STEP = "probabilities_by_step"
 
@@ -35,7 +35,7 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
 
     The recurrent layers are Keras's own with their defaults: tanh, a
     forget-gate bias that starts at 1 (LSTM), reset after the product (GRU);
-    the layer of the MGU is in ``mgu.py``, and is saved as a layer of Keras.
+    the layer of the MGU is in ``layers.py``, and is saved as a layer of Keras.
     Neither ``dropout`` nor ``initializer`` changes how other weights are drawn.
 
     Raises:
@@ -46,28 +46,56 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
     x, mask = kind.front(inputs, settings)
     masked = {} if mask is None else {"mask": mask}
     for number in range(1, settings.layers + 1):
-        x = _recurrent_layer(settings, number, sequences=by_step or number < settings.layers)(x, **masked)
+        x = layers.recurrent(settings, number, sequences=by_step or number < settings.layers)(x, **masked)
         if settings.dropout:
             x = keras.layers.Dropout(settings.dropout, seed=settings.seed, name=f"dropout_{number}")(x)
     x = keras.layers.Dense(classes, name="logits")(x)
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell.rpartition(":")[2])
-    if settings.initializer == "identity":
-        initializers.set_identity(model)
-    elif settings.cell in CELLS and settings.initializer in CHRONO:
-        log = settings.initializer == "log-chrono"
-        initializers.set_chrono(model, settings.cell, steps=kind.steps(settings), seed=settings.seed, log=log)
+    layers.initialise(model, settings, steps=kind.steps(settings))
     return model
 
 
-def _recurrent_layer(settings: Settings, number: int, *, sequences: bool) -> keras.layers.Layer:
-    """Return recurrent layer ``number``, counted from 1; it returns all outputs if ``sequences``."""
-    name, units = f"{settings.cell.rpartition(':')[2]}_{number}", settings.hidden_units
-    bidirectional = settings.direction == "bidirectional"
-    if settings.cell not in CELLS:
-        return custom_layer.build(settings.cell, units, sequences=sequences, bidirectional=bidirectional, name=name)
-    options = {"activation": settings.activation} if settings.activation != "tanh" else {}
-    layer = recurrent.layer(settings.cell, units, return_sequences=sequences, name=name, **options)
-    return keras.layers.Bidirectional(layer, name=name) if bidirectional else layer
+def optimizer(settings: Settings, variables: Sequence[keras.Variable], *, batches: int) -> keras.optimizers.Adam:
+    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980), built for ``variables``; disabled parts add no operations.
+
+    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101). It excludes biases: variables of at most
+    one dimension, and those with "bias" in their name, such as the two rows of a GRU. Clipping uses the norm of all
+    gradients together (Pascanu et al. 2013, arXiv:1211.5063).
+
+    Args:
+        settings: the parameters.
+        variables: the trainable weights.
+        batches: number of updates per epoch.
+    """
+    adam = keras.optimizers.Adam(
+        _learning_rate(settings, batches),
+        weight_decay=settings.weight_decay or None,
+        global_clipnorm=settings.clip_norm or None,
+        use_ema=settings.ema > 0,
+        ema_momentum=settings.ema,
+    )
+    vectors = [variable for variable in variables if len(variable.shape) <= 1]
+    adam.exclude_from_weight_decay(var_list=vectors, var_names=["bias"])
+    adam.build(variables)
+    return adam
+
+
+def _learning_rate(settings: Settings, batches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning rate, or its schedule: a linear warm-up from 0, then a half cosine to 0 (arXiv:1608.03983).
+
+    With the constant schedule it stays at its maximum after the warm-up. A run that is not longer than its warm-up ends
+    with it.
+    """
+    warmup = round(settings.warmup_epochs * batches)
+    if settings.schedule == "constant" and not warmup:
+        return settings.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings.learning_rate,
+        decay_steps=max(1, settings.epochs * batches - warmup),
+        alpha=0.0 if settings.schedule == "cosine" else 1.0,  # the fraction left at the end
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
 
 
 Answers = Callable[[tf.Tensor], tf.Tensor]
@@ -93,7 +121,7 @@ def save(model: keras.Model, settings: Settings, kind: Kind, folder: Path) -> Cl
         kind: the kind that it was built from.
         folder: an existing folder.
     """
-    mgu.as_stock_layers(model).save(folder / "model.keras")
+    layers.as_stock_layers(model).save(folder / "model.keras")
     examples = tf.TensorSpec(model.input_shape, tf.float32, name=kind.model_input)
 
     def signature(name: str, answers: Answers) -> Any:

@@ -25,25 +25,15 @@ What makes them fast:
 Measurements: ``benchmarks/README.md``.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
-from pipeline.cells import CELLS, Cell
-from pipeline.model import mgu
+from pipeline.cells import CELLS
 from pipeline.model.equations import EQUATIONS, RELU_RNN, Equations
+from pipeline.model.layers import MGUCell
 from pipeline.model.recurrence import PADDED_BLOCK_STEPS, recurrence_of
 
-
-def layer(cell: Cell, units: int, **options: Any) -> keras.layers.RNN:
-    """Return a layer with the weights of a cell: Keras's own, except for the MGU."""
-    if cell == "mgu":
-        return keras.layers.RNN(mgu.MGUCell(units), **options)
-    return getattr(keras.layers, CELLS[cell].layer)(units, **options)
-
-
-_OF_CELL = {getattr(keras.layers, f"{kind.layer}Cell", mgu.MGUCell): EQUATIONS[cell] for cell, kind in CELLS.items()}
+_OF_CELL = {getattr(keras.layers, f"{kind.layer}Cell", MGUCell): EQUATIONS[cell] for cell, kind in CELLS.items()}
 
 
 def logits(

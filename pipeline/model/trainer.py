@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from pipeline import cells
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import TrainingError
 from pipeline.kinds.kind import Kind
-from pipeline.model import network, optimizers, recurrent
+from pipeline.model import network, recurrent
 from pipeline.settings import Settings
 
 CHUNK_SECONDS = 0.3
@@ -37,7 +37,7 @@ MOST_SKIPPED = 0.1
 MOST_UNUSED = 0.02
 """Highest fraction of the examples that an epoch may leave out to have full batches only."""
 
-Numbers = npt.NDArray[Any]
+Numbers = NDArray[Any]
 
 Distortions = tuple[tf.Tensor, ...]
 """How images are distorted: tensors (N, …), one for each kind of distortion."""
@@ -104,7 +104,7 @@ class Trainer:
         self._last = rest if rest > unused else 0  # size of a smaller last batch, if any
         self.batches = self._full + bool(self._last)
         self.model = network.build(settings, kind, classes=classes)
-        self.optimizer = optimizers.build(settings, self.model.trainable_variables, batches=self.batches)
+        self.optimizer = network.optimizer(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
         self._fast = on_cores and not cells.is_custom(settings.cell)
         self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model, kind)) else 1
@@ -163,7 +163,7 @@ class Trainer:
         count = len(self._validation[1])
         cost = float(total) / count
         if not np.isfinite(cost):
-            raise self._breakdown("in the validation", f"a finite cost, received {cost}")
+            raise self._breakdown("in the validation", f"the cost is {cost}")
         return cost, int(hits) / count
 
     def state(self) -> list[Numbers]:
@@ -231,17 +231,15 @@ class Trainer:
         bad = np.flatnonzero(~np.isfinite(costs))
         if bad.size:
             where = f"in epoch {number}, batch {bad[0] + 1} of {self.batches}"
-            raise self._breakdown(where, f"a finite cost, received {costs[bad[0]]}")
+            raise self._breakdown(where, f"the cost is {costs[bad[0]]}")
         skipped = int(self._skipped)
         if skipped > MOST_SKIPPED * self.batches:
-            received = f"a finite gradient, received none for {skipped} of its {self.batches} batches so far"
-            raise self._breakdown(f"in epoch {number}", received)
+            problem = f"the gradients of {skipped} of its {self.batches} batches are not finite"
+            raise self._breakdown(f"in epoch {number}", problem)
 
-    def _breakdown(self, where: str, what: str) -> TrainingError:
-        return TrainingError(
-            f"Training broke down {where}: expected {what}. It was stopped. "
-            f"Try a lower learning_rate; at this point it is {float(self.optimizer.learning_rate):g}."
-        )
+    def _breakdown(self, where: str, problem: str) -> TrainingError:
+        rate = float(self.optimizer.learning_rate)
+        return TrainingError(f"Training stopped {where}: {problem}. Try a learning_rate below the present {rate:g}.")
 
     def _chunk_graph(
         self, order: tf.Tensor, distortions: Distortions, start: tf.Tensor, stop: tf.Tensor
@@ -259,7 +257,8 @@ class Trainer:
 
     def _train_batch(self, indices: tf.Tensor, distortions: Distortions, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights by one batch of that size; return its mean cost and its hits."""
-        shards = enumerate(tf.split(indices, _shard_sizes(size, min(self._shards, size))))
+        sizes = [len(shard) for shard in np.array_split(np.arange(size), min(self._shards, size))]
+        shards = enumerate(tf.split(indices, sizes))
         parts = [self._shard(part, distortions, size, is_first=number == 0) for number, part in shards]
         costs, hits, gradients = zip(*parts, strict=True)
         summed = [tf.add_n(same) for same in zip(*gradients, strict=True)]
@@ -348,8 +347,3 @@ def _smoothed(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tens
     """Return the cross-entropy of each example in nats (B,) to its label smoothed (Szegedy et al. 2016, 1512.00567)."""
     targets = tf.one_hot(labels, logits.shape[1])
     return keras.losses.categorical_crossentropy(targets, logits, from_logits=True, label_smoothing=smoothing)
-
-
-def _shard_sizes(size: int, shards: int) -> list[int]:
-    """Return the sizes of the shards, as equal as possible: 10 in 4 → 3, 3, 2, 2."""
-    return [size // shards + (number < size % shards) for number in range(shards)]

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 
-from pipeline import cells, custom_cells, disk, recipes
+from pipeline import cells, disk, recipes
 from pipeline.data.splits import DataSet
 from pipeline.kinds.known import KINDS
+from pipeline.model import custom_cells
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
 CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/fit.py")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cells, custom_cells, epochs, startup
+from pipeline import cells, epochs, startup
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.evaluation import calibration, figures, metrics
 from pipeline.machine import usable_cores
-from pipeline.model import network, preflight
+from pipeline.model import custom_cells, network, preflight
 from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter

@@ -7,13 +7,13 @@ from typing import Any
 import mlflow
 import pytest
 
-from pipeline import custom_cells
 from pipeline.data import processed
 from pipeline.data.prepare import download, preprocess
 from pipeline.errors import TrainingError
 from pipeline.execution import executors, job, worker_pool
 from pipeline.execution.job import Job
 from pipeline.execution.worker_pool import Event, Executor
+from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import schema, store

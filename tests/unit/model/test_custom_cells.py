@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import custom_cells
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
-from pipeline.model import network, preflight
-from pipeline.model.fit import Fit
+from pipeline.model import custom_cells, network, preflight
 from pipeline.settings import Settings
 from pipeline.training import identity
 from tests.unit.model.test_trainer import costs, random_split, trainer
@@ -227,19 +225,6 @@ def test_the_losses_of_a_cell_are_minimised_as_by_keras(cell: str) -> None:
     assert pytest.approx(plain.epoch(1).cost, rel=1e-5) == ours.epoch(1).cost
     for expected, actual in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-6)
-
-
-def test_a_resumed_training_gives_the_same_costs() -> None:
-    def fit() -> Fit:
-        return Fit(trainer(random_split(40), cell="own_good:Sums", ema=0.9, dropout=0.2))
-
-    whole, first, second = fit(), fit(), fit()
-    expected = [record.cost for record in whole.epochs(4)]
-    list(first.epochs(2))
-    second.restore(first.snapshot())
-    list(second.epochs(4))
-
-    assert expected == [record.cost for record in second.history]
 
 
 def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:

@@ -15,6 +15,7 @@ from pipeline.kinds.kind import Kind
 from pipeline.model import network
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
+from tests.unit.model.test_trainer import assert_same, assert_trains_as_keras, costs
 
 CELLS = ["rnn", "lstm", "gru", "mgu"]
 FEATURES = ("x", "y", "z")
@@ -56,25 +57,10 @@ def lengths_of(split: Split) -> NDArray[Any]:
     [("rnn", "forward"), ("lstm", "bidirectional"), ("gru", "bidirectional"), ("mgu", "forward")],
 )
 def test_costs_are_those_of_stock_keras_under_a_mask(cell: str, direction: str) -> None:
-    """Updates by ``train_on_batch`` on the same batches, padded to the longest of all; the costs before each."""
+    """Keras's batches are padded to the longest sequence of all."""
     ours = trainer(cell=cell, direction=direction, shards=3)
     stock = trainer(cell=cell, direction=direction).model  # the same seed, so the same weights
-    stock.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    split, expected = random_split(37), np.zeros(2)
-    for part in np.split(order_of(37), [10, 20, 30]):
-        x, y = split.examples[part], split.labels[part]
-        expected += np.array(stock.test_on_batch(x, y)) * len(part) / 37
-        stock.train_on_batch(x, y)
-
-    result = ours.epoch(1)
-
-    assert pytest.approx(expected, rel=1e-5) == (result.cost, result.accuracy)
-    assert 37 == result.samples
-    for expected_weight, weight in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
-        np.testing.assert_allclose(weight, expected_weight, rtol=1e-3, atol=1e-4)
-    validation = random_split(23, seed=9)
-    evaluated = stock.evaluate(validation.examples, validation.labels, verbose=0)
-    assert pytest.approx(evaluated, rel=1e-3) == ours.validate()
+    assert_trains_as_keras(ours, stock, random_split(37), random_split(23, seed=9), order_of(37))
 
 
 ALL_CHANCE: dict[str, Any] = {"layers": 2, "dropout": 0.5, "jitter": 0.3}
@@ -96,40 +82,25 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
     longer[:, :20] = split.examples
     longer[9] = 0  # 40 steps
     kind = known.of(longer, FEATURES)
-    costs = []
+    logits = []
     for examples in (longer[:, :20], longer):
-        ours = Trainer(
-            of_settings(shards=1, **ALL_CHANCE),
-            Split(examples=examples, labels=split.labels),
-            split,
-            kind=kind,
-            classes=2,
-        )
+        train = Split(examples=examples, labels=split.labels)
+        ours = Trainer(of_settings(shards=1, **ALL_CHANCE), train, split, kind=kind, classes=2)
         ours._seed_dropout(1)
         noise = kind.distortions(of_settings(jitter=0.3), 10, 1)
-        logits = ours._logits(kind.distorted(tf.constant(examples), *noise), training=True)
-        costs.append(logits[:9])
-    np.testing.assert_allclose(costs[1], costs[0], rtol=1e-5, atol=1e-6)
+        logits.append(ours._logits(kind.distorted(tf.constant(examples), *noise), training=True)[:9])
+    np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("fast", "cell"), [(True, "gru"), (False, "gru")])
-def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool, cell: str) -> None:
-    given: dict[str, Any] = {
-        "cell": cell,
-        "fast": fast,
-        "epochs": 3,
-        "schedule": "cosine",
-        "clip_norm": 1.0,
-        "ema": 0.9,
-    }
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool) -> None:
+    """Two epochs, then the third by another trainer that takes on the state."""
+    given: dict[str, Any] = {"fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
     expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
-    for number in (1, 2):
-        expected.epoch(number)
+    costs(expected, 2)
     actual.restore(expected.state())
     assert expected.epoch(3).cost == actual.epoch(3).cost
-    assert expected.validate() == actual.validate()
-    for one, other in zip(expected.state(), actual.state(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same(expected.state(), actual.state())
 
 
 def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_once() -> None:

@@ -51,26 +51,39 @@ def assert_same(expected: list[Any], actual: list[Any]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("cell", "count"), [("rnn", 30), ("lstm", 30), ("gru", 30), ("mgu", 30), ("gru", 37)])
-def test_costs_are_those_of_stock_keras(cell: str, count: int) -> None:
-    """Updates by ``train_on_batch`` on the same batches, of 37 images also on the last 7; the costs before each."""
-    ours = trainer(random_split(count), cell=cell, shards=3)
-    stock = trainer(random_split(count), cell=cell).model  # the same seed, so the same weights
+def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, validation: Split, order: Any) -> None:
+    """One epoch of Keras's own updates on the same batches of 10; the costs are those before each update."""
     stock.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    order, split = np.asarray(shuffled(count, (1, 1))), random_split(count)
     expected = np.zeros(2)
-    for start in range(0, count, 10):
-        part = order[start : start + 10]
+    for part in np.split(order, range(10, len(order), 10)):
         x, y = split.examples[part].astype("float32"), split.labels[part]
-        expected += np.array(stock.test_on_batch(x, y)) * len(part) / count
+        expected += np.array(stock.test_on_batch(x, y)) * len(part) / len(order)
         stock.train_on_batch(x, y)
 
     result = ours.epoch(1)
 
     assert pytest.approx(expected, rel=1e-5) == (result.cost, result.accuracy)
-    assert count == result.samples
+    assert len(order) == result.samples
     for expected_weight, weight in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
         np.testing.assert_allclose(weight, expected_weight, rtol=1e-3, atol=1e-4)
+    evaluated = stock.evaluate(validation.examples.astype("float32"), validation.labels, verbose=0)
+    assert pytest.approx(evaluated, rel=1e-3) == ours.validate()
+
+
+@pytest.mark.parametrize(
+    ("cell", "count", "others"),
+    [
+        *((cell, 30, {}) for cell in CELLS),
+        *((cell, 37, {"layers": 2, "direction": "bidirectional"}) for cell in CELLS),
+        ("gru", 30, {"fast": False}),
+    ],
+)
+def test_costs_are_those_of_stock_keras(cell: str, count: int, others: dict[str, Any]) -> None:
+    """Of 37 images, the last batch has 7."""
+    split = random_split(count)
+    ours = trainer(split, cell=cell, shards=3, **others)
+    stock = trainer(split, cell=cell, **others).model  # the same seed, so the same weights
+    assert_trains_as_keras(ours, stock, split, split, np.asarray(shuffled(count, (1, 1))))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +144,12 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("fast", "settings"),
-    [*((None, {"cell": cell}) for cell in CELLS), (True, EVERYTHING), (False, EVERYTHING)],
+    [
+        *((None, {"cell": cell}) for cell in CELLS),
+        (True, EVERYTHING),
+        (False, EVERYTHING),
+        (None, {"cell": "keras.layers:GRUCell", "ema": 0.9, "dropout": 0.2}),
+    ],
 )
 def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
     """Two epochs, then the third by another trainer that takes on the state."""
@@ -202,35 +220,12 @@ def test_averaged_weights_are_validated_and_kept_while_training_continues_with_t
 def test_the_order_holds_every_image_once() -> None:
     order = np.asarray(shuffled(1_000, (3, 4)))
     assert list(range(1_000)) == sorted(order)
-    assert np.abs(np.corrcoef(order, np.arange(1_000))[0, 1]) < 0.1
-
-
-def test_training_learns() -> None:
-    ours = trainer(random_split(1_000), batch_size=20)
-    assert costs(ours, 8)[-1] < 0.3
-    assert ours.validate()[1] > 0.8
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_validation_is_what_keras_evaluates(fast: bool) -> None:
-    ours = trainer(fast=fast)
-    split = random_split(23, seed=9)
-    ours.model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    cost, accuracy = ours.model.evaluate(split.examples.astype("float32"), split.labels, verbose=0)
-    assert pytest.approx((cost, accuracy), rel=1e-5) == ours.validate()
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_stock_layers_give_the_same_epoch_to_four_digits(cell: str) -> None:
-    kind: dict[str, Any] = {"cell": cell, "layers": 2, "direction": "bidirectional", "batch_size": 16}
-    expected, actual = (trainer(random_split(500), fast=fast, **kind).epoch(1).cost for fast in (False, True))
-    assert pytest.approx(expected, rel=1e-4) == actual
 
 
 def test_a_cost_that_is_not_finite_stops_the_training() -> None:
     message = (
-        r"Training broke down in epoch 3, batch \d+ of 10: expected a finite cost, received (nan|inf)\. "
-        r"It was stopped\. Try a lower learning_rate; at this point it is 3e\+38\."
+        r"Training stopped in epoch 3, batch \d+ of 10: the cost is (nan|inf)\. "
+        r"Try a learning_rate below the present 3e\+38\."
     )
     with pytest.raises(TrainingError, match=message):
         trainer(learning_rate=3e38, cell="rnn").epoch(3)
@@ -267,8 +262,5 @@ def test_a_batch_whose_gradient_overflows_is_skipped(begun: int, monkeypatch: py
 
 
 def test_too_many_of_them_stop_the_training() -> None:
-    message = (
-        r"in epoch 1: expected a finite gradient, received none for \d+ of its 20 batches so far\. It was stopped\. Try"
-    )
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(TrainingError, match=r"in epoch 1: the gradients of \d+ of its 20 batches are not finite\. Try"):
         on_the_brink([0, 1] * 20).epoch(1)

@@ -1,12 +1,13 @@
-"""Custom cells, ``my_cells:MGU``: find the module, read its file, import its class.
+"""Custom cells, ``my_cells:MGU``: find the module, read its file, import its class, make a layer of it.
 
-Modules are searched for on Python's path and in the working directory. Nothing here imports Keras. Output of the module
-goes to standard error; anything it raises, even SystemExit, becomes an error that names the cell.
+Modules are searched for on Python's path and in the working directory. Output of the module goes to standard error;
+anything it raises, even SystemExit, becomes an error that names the cell. Keras is imported only to make a layer.
 """
 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
@@ -14,9 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import PipelineError, UsageError, first_line, suggestion
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Source(NamedTuple):
@@ -66,6 +70,31 @@ def load(cell: str) -> type:
     classes = [each for each, value in members.items() if isinstance(value, type) and value.__module__ == module]
     hint = suggestion(name, classes) or f" Its classes: {', '.join(classes) or 'none'}."
     raise UsageError(f"cell: expected a class {name} in {file}, found none.{hint}")
+
+
+def layer(cell: str, units: int, *, sequences: bool, bidirectional: bool, name: str) -> "keras.layers.Layer":
+    """Return a layer of a cell: (B, T, I) → (B, T, D·U) if ``sequences``, else (B, D·U).
+
+    Raises:
+        UsageError: its class is neither a recurrent layer nor a cell, or cannot be created with these arguments.
+    """
+    import keras
+
+    kind = load(cell)
+    expected = (
+        f"a cell, made with units={units}, with state_size and call(inputs, states), or a recurrent Keras layer, made "
+        "with return_sequences too (docs/cells.md shows one)"
+    )
+    with explained(cell, expected):
+        if any("return_sequences" in inspect.signature(each).parameters for each in kind.__mro__[:-1]):
+            layer = kind(units=units, return_sequences=sequences)
+        else:
+            layer = keras.layers.RNN(kind(units=units), return_sequences=sequences)
+    if not bidirectional:
+        return layer
+    expected = "a layer with go_backwards, in its get_config too, as direction=bidirectional requires (a cell has none)"
+    with explained(cell, expected), keras.saving.custom_object_scope({kind.__name__: kind}):
+        return keras.layers.Bidirectional(layer, name=name)
 
 
 @contextmanager
