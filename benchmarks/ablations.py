@@ -42,7 +42,7 @@ OFF: dict[str, object] = {
 def variants_of(recipe: str, cell: str) -> list[str]:
     """Return the variants: the tutorial, the recipe, and the recipe without each of its parts."""
     base = f"cell={cell},recipe={recipe}"
-    parts = [name for name in recipes.RECIPES[recipe].values[cell] if name in OFF]
+    parts = [name for name in recipes.RECIPES[recipe][cell] if name in OFF]
     return [f"cell={cell}", base, *(f"{base},{name}={OFF[name]}" for name in parts)]
 
 

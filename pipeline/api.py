@@ -46,10 +46,9 @@ def _function(command: Command) -> Callable[..., Any]:
     def call(*arguments: Any, **named: Any) -> Any:
         bound = inspect.Signature([*own, *others]).bind(*arguments, **named).arguments
         given = {name: _as_typed(value) for name, value in bound.pop("others", {}).items()}
-        paths = {each.name: Path(bound[each.name]) for each in options if each.type is Path and each.name in bound}
         with _prepared(), terminal.reporter() as reporter:
             _check_no_run_is_active(command)
-            return command.result(command.run(given, reporter, bound | paths))
+            return command.result(command.run(given, reporter, bound))
 
     lines = [f"    {each.name}: {each.help}" for each in (*options, *command.parameters)]
     call.__name__, call.__doc__ = command.name, "\n".join([command.help, "", "Args:", *lines])
@@ -89,8 +88,8 @@ def _check_no_run_is_active(command: Command) -> None:
 
     if run_id := lifecycle.active_run():
         raise UsageError(
-            f"Expected no active MLflow run, because {command.name} opens its own; run {run_id} is active in this "
-            "process. End it first: mlflow.end_run()."
+            f"{command.name} opens an MLflow run of its own, but run {run_id} is active in this process. End it first: "
+            "mlflow.end_run()."
         )
 
 
@@ -148,8 +147,6 @@ def predict(
         UsageError: no path is given, or the model's code is not from this pipeline, and is not trusted.
     """
     listed = [str(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    if not listed:
-        raise UsageError("paths: expected at least one picture, IDX file, Parquet file or folder, received none.")
     with _prepared(), tempfile.TemporaryDirectory() as folder:
         import pandas as pd
 

@@ -7,17 +7,18 @@ Its module is imported when it runs: importing TensorFlow and MLflow takes secon
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields, make_dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from annotated_doc import Doc
+from annotated_types import Ge, MinLen
 
 from pipeline import recipes, results
 from pipeline.execution import grid
 from pipeline.progress import Reporter
-from pipeline.settings import DATA_PARAMETERS, NETWORK_PARAMETERS, DataSettings, Settings
+from pipeline.settings import DATA_PARAMETERS, NETWORK_PARAMETERS, DataSettings, Settings, validated
 
 REQUIRED: Any = ...
 
@@ -27,36 +28,47 @@ class Option(NamedTuple):
 
     Attributes:
         name: name of the argument in Python.
-        type: type of the value.
+        type: type of the value, with its limits; pydantic checks it and converts text.
         help: help text, a noun phrase.
         default: value if the option is not given.
-        flag: name on the command line, if it differs from ``name``.
+        alias: its :attr:`word`, if it differs from ``name``.
         positional: whether the Python function also takes it by position.
-        least: lowest accepted number.
         panel: its heading in the help.
-        metavar: placeholder for the value in the help.
         choices: values that the shell completes.
+        metavar: placeholder for the value in the help; by default its choices or its type.
     """
 
     name: str
     type: Any
     help: str
     default: Any = None
-    flag: str = ""
+    alias: str = ""
     positional: bool = False
-    least: int | None = None
     panel: str = "Options"
-    metavar: str | None = None
     choices: Sequence[str] = ()
+    metavar: str = ""
+
+    @property
+    def word(self) -> str:
+        """Name on the command line (with hyphens), in files and in messages."""
+        return self.alias or self.name
+
+    @property
+    def kinds(self) -> list[Any]:
+        """The types of its values, without their limits."""
+        return [getattr(each, "__origin__", each) for each in (self.type, *get_args(self.type))]
+
+    @property
+    def placeholder(self) -> str:
+        """Placeholder for the value in the help."""
+        text = "|".join(self.choices) or ("int" if int in self.kinds else "path" if Path in self.kinds else "text")
+        return self.metavar or f"<{text}>"
 
 
 class Takes(NamedTuple):
-    """The parameters that a command takes.
+    """The parameters that a command takes: the fields of a class, which ``read`` converts for the stage.
 
-    Attributes:
-        fields: the class whose fields are the parameters.
-        read: converts the given values to the argument of the stage.
-        several: whether a parameter takes several values.
+    ``several`` means that a parameter takes several values.
     """
 
     fields: type[DataSettings]
@@ -68,12 +80,9 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        name: name on the command line.
-        panel: its heading in the help.
-        help: what it does; the first line fits the list of commands.
-        examples: command lines.
-        options: options other than the parameters.
-        takes: the parameters, if any.
+        panel: its heading in the list of commands.
+        help: what it does; the first line fits the list.
+        options: options other than the parameters that it takes.
         module: module of the function, such as ``stages.run``; by default the one with its name in ``stages``.
         result: converts the result of the stage to that of the Python function.
     """
@@ -95,8 +104,17 @@ class Command(NamedTuple):
         """
         settings = [self.takes.read(given)] if self.takes else []
         stage = getattr(importlib.import_module(f"pipeline.{self.module or f'stages.{self.name}'}"), self.name)
-        unset = {option.name: option.default for option in self.options}
-        return stage(*settings, reporter, **{**unset, **options})
+        return stage(*settings, reporter, **self._checked(options))
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options, converted to their types; the defaults of those that are not given."""
+        declared = [
+            (each.word, each.type, *([] if each.default is REQUIRED else [each.default])) for each in self.options
+        ]
+        kind = make_dataclass("Options", declared, kw_only=True)
+        given = {option.word: options[option.name] for option in self.options if option.name in options}
+        checked = validated(kind, given)
+        return {option.name: getattr(checked, option.word) for option in self.options}
 
     @property
     def parameters(self) -> list[Option]:
@@ -117,21 +135,27 @@ class Command(NamedTuple):
 
 PANELS = ("Data", "Network", "Training")
 
+_OF_SEVERAL = {
+    "cells": "Recurrent cells: built-in, or module:Class of your own (docs/cells.md).",
+    "seeds": "Seeds; each configuration is trained once with each of them.",
+}
+"""Help of the parameters whose name is a plural in a comparison."""
+
 
 def _parameter(field: str, hint: Any, default: object, *, several: bool) -> Option:
     several = several and field in grid.OPTIONS
     name = grid.OPTIONS[field] if several else field
     default = grid.COMPARED.get(name, default) if several else default
     value_type, *details = get_args(hint)
-    text = next(each.documentation for each in details if isinstance(each, Doc))
+    text = _OF_SEVERAL.get(name) or next(each.documentation for each in details if isinstance(each, Doc))
     literal = next((each for each in (value_type, *get_args(value_type)) if get_origin(each) is Literal), None)
     choices = get_args(literal)
-    kind = "|".join(choices) if choices else value_type.__name__.lower()
+    kind = "|".join(choices) if choices else value_type.__name__.lower().replace("str", "text")
     kind += "" if literal in (None, value_type) else "|…"
     return Option(
         name,
         str | None,
-        text if default in (MISSING, "") else f"{text} Default: {default}.",
+        text if "Default: " in text else f"{text} Default: {default}.",
         panel=PANELS[0 if field in DATA_PARAMETERS else 1 if field in NETWORK_PARAMETERS else 2],
         metavar=f"<{kind}{',…' if several else ''}>",
         choices=choices,
@@ -143,30 +167,26 @@ ONE_RUN = Takes(Settings, recipes.resolve)
 MANY_RUNS = Takes(Settings, grid.grid, several=True)
 UNCHECKED = Takes(Settings, dict)
 
-RESUME = Option("resume", str | None, "ID of an interrupted run to resume, with its parameters.")
-NEW = Option("new", bool, "Always a new run, instead of reusing a finished one or resuming an interrupted one.", False)
-IGNORE_MEMORY = Option("force", bool, "No check whether the network fits into memory.", False)
-REGISTER = Option(
-    "register", str | None, "Name under which the model is registered; it becomes champion if it is better."
-)
+TEXT, TEXTS, COUNT, RUN_ID = str | None, list[str] | None, Annotated[int, Ge(1)] | None, "<run id>"
+
+RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its own parameters.", metavar=RUN_ID)
+NEW = Option("new", bool, "A new run, even if the same one has already finished or was interrupted.", False)
+IGNORE_MEMORY = Option("force", bool, "Training even if the network seems too large for the memory.", False)
+REGISTER = Option("register", TEXT, "Name in the registry for the model, which becomes its champion if it is better.")
 WORKERS = Option(
-    "workers", int | None, "Number of runs trained in parallel. Default: what cores and memory allow.", least=1
+    "workers", COUNT, "Number of runs trained in parallel, at least 1. Default: what cores and memory allow."
 )
-ON = Option("on", str, "Where to run: local, ray (the cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
+ON = Option("on", str, "Where the work runs: local, ray (cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
 TRUST = Option("trust", bool, "Permission to run code from a model that this pipeline did not create.", False)
 MODEL = Option("model", str, "Address of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
 DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
-AS_JSON = Option("as_json", bool, "Output as JSON.", False, flag="json")
+AS_JSON = Option("as_json", bool, "Output as JSON.", False, "json")
 BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
-COLUMN = Option(
-    "column", str | None, "Parquet column that holds the pixels. Default: the only column that can hold them."
-)
-COLUMNS = Option(
-    "columns", str | None, "Names of the columns of a step table that are no features: id=…,time=…,label=…"
-)
+COLUMN = Option("column", TEXT, "Parquet column of the pixels. Default: the only one that can hold them.")
+COLUMNS = Option("columns", TEXT, "Columns of a table of sequences that are not features: id=…,time=…,label=…")
 PATHS = Option(
     "paths",
-    list[str],
+    Annotated[list[str], MinLen(1)],
     "Files to classify, or folders of them: pictures, IDX, Parquet, or sequences (docs/predict.md).",
     REQUIRED,
     positional=True,
@@ -181,7 +201,6 @@ _TABLE = [
         "Download, preprocess, train and evaluate in one MLflow run.",
         [
             "pipeline run --cell lstm --epochs 10",
-            "pipeline run --recipe accurate --register mnist-gru",
             "pipeline run --config experiment.yaml --seed 2",
         ],
         [RESUME, NEW, IGNORE_MEMORY, REGISTER],
@@ -196,7 +215,6 @@ _TABLE = [
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
             "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
-            "pipeline compare --cells gru --against models:/mnist-gru@champion",
         ],
         [
             WORKERS,
@@ -204,10 +222,10 @@ _TABLE = [
             REGISTER,
             Option(
                 "against",
-                str | None,
-                "Model or run to check against: exit code 3 if the recommended one is significantly worse.",
+                TEXT,
+                "Model or run to check against; exit code 3 if the recommended one is significantly worse.",
             ),
-            Option("dry_run", bool, "No training: only a list of the runs and their estimated time.", False),
+            Option("dry_run", bool, "List of the runs with their estimated time, without training.", False),
         ],
         MANY_RUNS,
         result=results.Comparison,
@@ -225,20 +243,14 @@ _TABLE = [
         [
             Option(
                 "ranges",
-                list[str] | None,
+                TEXTS,
                 "Range of a parameter, one --range for each: name=low..high, name=low..high:log or name=value,value. "
                 "Default: see docs/search.md.",
-                flag="range",
+                alias="range",
             ),
-            Option("trials", int | None, "Maximum number of trials. Default: 30.", least=1),
-            Option("seconds", int | None, "Time limit in seconds for starting new trials. Default: none.", least=1),
-            Option(
-                "confirm",
-                int,
-                "Number of new seeds for the final test of the best trial against the start; 0: no test.",
-                3,
-                least=0,
-            ),
+            Option("trials", COUNT, "Maximum number of trials, at least 1. Default: 30."),
+            Option("seconds", COUNT, "Time limit in seconds for starting new trials. Default: none."),
+            Option("confirm", Annotated[int, Ge(0)], "Number of new seeds to test the best trial; 0: no test.", 3),
             WORKERS,
             ON,
             REGISTER,
@@ -252,20 +264,18 @@ _TABLE = [
         "Compare finished runs on one page, with statistics over seeds.",
         [
             "pipeline report --parent RUN_ID",
-            "pipeline report --parent RUN_ID --format markdown --quiet",
             "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
         ],
         [
-            Option("parent", str | None, "ID of the comparison to report."),
-            Option(
-                "filter", str | None, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."
-            ),
-            Option("output", Path, "Output folder for the page, its tables and figures.", Path("report")),
+            Option("parent", TEXT, "ID of the run of a comparison.", metavar=RUN_ID),
+            Option("filter", TEXT, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."),
+            Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
             Option(
                 "form",
                 Literal["markdown", "csv", "json", "latex"] | None,
-                "Print the tables in this format.",
-                flag="format",
+                "Format in which the tables are printed.",
+                alias="format",
+                choices=("markdown", "csv", "json", "latex"),
             ),
         ],
         DATA,
@@ -275,7 +285,11 @@ _TABLE = [
         TRAIN,
         "List the latest runs with their accuracy, time and state.",
         ["pipeline runs", "pipeline runs --limit 100 --json"],
-        [Option("limit", int, "Maximum number of runs.", 20, positional=True, least=1), DATA_DIR, AS_JSON],
+        [
+            Option("limit", Annotated[int, Ge(1)], "Maximum number of runs, at least 1.", 20, positional=True),
+            DATA_DIR,
+            AS_JSON,
+        ],
         module="stages.housekeeping",
         result=results.table,
     ),
@@ -311,7 +325,7 @@ _TABLE = [
         STEPS,
         "Evaluate the model of a run on the test data.",
         ["pipeline evaluate --run-id RUN_ID"],
-        [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True), TRUST],
+        [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True, metavar=RUN_ID), TRUST],
         DATA,
         module="stages.run",
         result=results.RunResult,
@@ -322,8 +336,8 @@ _TABLE = [
         "Register the model of a run; make it champion if it is better.",
         ["pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru"],
         [
-            Option("run_id", str | None, "ID of the run whose model is registered.", positional=True),
-            Option("name", str | None, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
+            Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),
+            Option("name", TEXT, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
             Option("force", bool, "Promotion even if the model is not better, or was trained on other data.", False),
             Option("rollback", bool, "Restore the previous champion of --name.", False),
             TRUST,
@@ -337,16 +351,13 @@ _TABLE = [
         [
             "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
-            "pipeline predict gestures.parquet --model models:/gestures-gru@champion --output answers.csv",
             "pipeline predict s3://scans/in/ --model models:/mnist-gru@champion --output s3://scans/out/ --on ray",
         ],
         [
             PATHS,
             MODEL,
             Option(
-                "output",
-                str | None,
-                "Output file (.csv or .parquet), or a folder for one file per input. Default: the terminal.",
+                "output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: the terminal."
             ),
             AS_JSON,
             BY_STEP,
@@ -365,12 +376,7 @@ _TABLE = [
             MODEL,
             Option("host", str, "Address to listen on; 0.0.0.0: all network interfaces.", "127.0.0.1"),
             Option("port", int, "Port to listen on; 0: any free one.", 5001),
-            Option(
-                "allowed_hosts",
-                list[str] | None,
-                "Host name under which clients may reach the server, such as digits.example.com.",
-                flag="allowed-host",
-            ),
+            Option("allowed_hosts", TEXTS, "Host name that clients may use; can be repeated.", alias="allowed_host"),
             TRUST,
         ],
     ),
@@ -387,7 +393,7 @@ _TABLE = [
         UPKEEP,
         "Remove files that are no longer needed; end abandoned runs.",
         ["pipeline clean --dry-run", "pipeline clean"],
-        [DATA_DIR, Option("dry_run", bool, "No removal: only a list of what would be removed.", False)],
+        [DATA_DIR, Option("dry_run", bool, "List of the files that would be removed, without removing them.", False)],
         module="stages.housekeeping",
     ),
 ]

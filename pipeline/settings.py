@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from annotated_doc import Doc
@@ -73,7 +73,7 @@ def is_address(source: str) -> bool:
     scheme, separator, _ = source.partition("://")
     if separator and (scheme.lower() not in {"http", "https"} or not _host(source)):
         raise UsageError(
-            f"source: expected 'mirrors', a file, a folder, or an http or https URL, received {shown(source)!r}."
+            f"source: must be 'mirrors', a file, a folder, or an http or https URL; got {shown(source)!r}."
         )
     return bool(separator)
 
@@ -130,9 +130,11 @@ class DataSettings:
     source: Annotated[
         str,
         MinLen(1),
-        Doc("Your own data: a file, folder or base URL, see docs/data.md; mirrors: the published data set."),
+        Doc("Your own data: a file, folder or URL (docs/data.md); mirrors: the published files of the data set."),
     ] = MIRRORS
-    columns: Annotated[str, Doc("Column names of a table of sequences. Default: id=id,time=time,label=label.")] = ""
+    columns: Annotated[
+        str, Doc("Names of three columns of a table of sequences. Default: id=id,time=time,label=label.")
+    ] = ""
     image_size: Annotated[
         int, Ge(0), Le(4_096), Doc("Side in pixels to which image files are scaled; 0: no scaling.")
     ] = 0
@@ -148,7 +150,7 @@ class DataSettings:
         known = get_args(DatasetName)
         if self.published and self.dataset not in known:
             raise UsageError(
-                f"dataset: expected one of {', '.join(known)}, received {self.dataset!r}."
+                f"dataset: must be one of {', '.join(known)}; got {self.dataset!r}."
                 f"{suggestion(self.dataset, known)} For your own data, give its file or folder: `{option('source')}`."
             )
 
@@ -191,18 +193,9 @@ class DataSettings:
         """Return checked settings: the ``given`` values, and the defaults of the rest.
 
         Raises:
-            UsageError: a parameter is wrong; the message names each, and the expected and the received value.
+            UsageError: a parameter is wrong; the message names each, what it must be, and what it is.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            return TypeAdapter(cls).validate_python(dict(given))
-        except ValidationError as error:
-            problems: dict[str, list[Any]] = {}
-            for problem in error.errors():  # a value with two possible types has one for each
-                problems.setdefault(str(problem["loc"][0]), []).append(problem)
-            known = [each.name for each in fields(cls)]
-            raise UsageError(" ".join(_explain(name, each, known) for name, each in problems.items())) from None
+        return cast(Self, validated(cls, given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,19 +210,20 @@ class Settings(DataSettings):
     given: ClassVar[Mapping[str, Any] | None] = None
 
     recipe: Annotated[
-        Recipe, Doc("Named set of defaults, see docs/recipes.md; for sequences the default is sequences.")
+        Recipe,
+        Doc("Named set of values for other parameters (docs/recipes.md). Default: tutorial; for sequences: sequences."),
     ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
-        Doc("Recurrent cell, or module:Class of a custom one; see docs/cells.md."),
+        Doc("Recurrent cell: built-in, or module:Class of your own (docs/cells.md)."),
     ] = "gru"
     steps: Annotated[int, Ge(-1), Doc("Number of time steps per image; 0: one per row, -1: one per pixel.")] = 0
     order: Annotated[
-        Order, Doc("Order in which pixels are read; snake: rows in alternating directions, permuted: random but fixed.")
+        Order, Doc("Order in which pixels are read; snake: rows in alternating directions; permuted: random but fixed.")
     ] = "rows"
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Number of hidden units per layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Number of stacked recurrent layers.")] = 1
-    direction: Annotated[Direction, Doc("Direction of reading: forward, or both directions.")] = "forward"
+    direction: Annotated[Direction, Doc("Direction of reading; bidirectional: forward and backward.")] = "forward"
     initializer: Annotated[
         Initializer,
         Doc("Initial recurrent weights; chrono and log-chrono also set gate biases for a long memory."),
@@ -244,27 +238,36 @@ class Settings(DataSettings):
         Le(1_000_000),
         Doc("Length of the learning-rate warm-up from 0, in epochs; fractions are allowed."),
     ] = 0.0
-    weight_decay: Annotated[float, Ge(0), Doc("Decoupled weight decay, as in AdamW, of all weights except biases.")] = (
-        0.0
-    )
-    clip_norm: Annotated[float, Ge(0), Doc("Maximum global gradient norm; 0: no clipping.")] = 0.0
+    weight_decay: Annotated[float, Ge(0), Doc("Weight decay, as in AdamW, of all weights except biases.")] = 0.0
+    clip_norm: Annotated[float, Ge(0), Doc("Maximum norm of all gradients together; 0: no clipping.")] = 0.0
     ema: Annotated[
-        float, Ge(0), Lt(1), Doc("Momentum of the moving average of the weights that is evaluated and kept; 0: none.")
+        float,
+        Ge(0),
+        Lt(1),
+        Doc("Momentum, such as 0.99, of a moving average of the weights, which is validated and saved; 0: no average."),
     ] = 0.0
     augmentation: Annotated[
         Augmentation,
         Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms."),
     ] = "none"
     augmented: Annotated[float, Gt(0), Le(1), Doc("Fraction of the images that are augmented in each epoch.")] = 1.0
-    distortion: Annotated[float, Gt(0), Le(4), Doc("Augmentation strength, as a factor.")] = 1.0
+    distortion: Annotated[float, Gt(0), Le(4), Doc("Strength of the augmentation: a factor on its limits.")] = 1.0
     jitter: Annotated[
-        float, Ge(0), Le(4), Doc("Standard deviation of noise added to sequences, relative to each feature's own.")
+        float, Ge(0), Le(4), Doc("Noise added to sequences in training, in standard deviations of each feature.")
     ] = 0.0
     label_smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("Label smoothing of the loss; reported costs are without it.")
+        float,
+        Ge(0),
+        Lt(1),
+        Doc("Fraction of each label that is spread over all classes in the training loss; not in the reported costs."),
     ] = 0.0
     epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training examples.")] = 30
-    patience: Annotated[int, Ge(0), Le(1_000_000), Doc("Early-stopping patience in epochs; 0: no early stopping.")] = 0
+    patience: Annotated[
+        int,
+        Ge(0),
+        Le(1_000_000),
+        Doc("Number of epochs without improvement after which training stops early; 0: never."),
+    ] = 0
     batch_size: Annotated[int, Ge(1), Doc("Number of examples per update of the weights.")] = 128
     seed: Annotated[
         int, Ge(0), Le(2**31 - 1), Doc("Seed of initial weights, order of examples, augmentation and dropout.")
@@ -280,39 +283,27 @@ class Settings(DataSettings):
     ] = field(default_factory=default_shards)
 
     def __post_init__(self) -> None:
-        """Limit ``shards`` to the size of a batch; refuse early stopping for a schedule with a fixed end.
+        """Limit ``shards`` to the size of a batch.
 
         Raises:
-            UsageError: ``patience`` with a cosine schedule.
+            UsageError: two parameters do not fit together.
         """
         super().__post_init__()
         if self.patience and self.schedule == "cosine":
             raise UsageError(
-                f"patience: expected 0 with the cosine schedule, received {self.patience}. Its learning rate falls "
-                "to 0 at the last epoch, and stopping early would skip the epochs that gain most from that. "
-                "Use the constant schedule, or fewer epochs."
+                f"patience: must be 0 with the cosine schedule; got {self.patience}. Stopping early would skip the "
+                "last epochs, where the learning rate falls to 0. Use the constant schedule, or fewer epochs."
+            )
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise UsageError(
+                f"activation: must be tanh for cell {self.cell}; got {self.activation}, which only rnn can use."
+            )
+        if self.initializer in CHRONO and self.cell not in GATED:
+            raise UsageError(
+                f"initializer: must be orthogonal or identity for cell {self.cell}; got {self.initializer}, which only "
+                f"the cells with gates can use: {', '.join(GATED)}."
             )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return checked settings, see :meth:`DataSettings.of`.
-
-        Raises:
-            UsageError: also if the initializer or the activation does not fit the cell.
-        """
-        settings = super().of(given)
-        if settings.activation != "tanh" and settings.cell != "rnn":
-            raise UsageError(
-                f"activation: expected tanh with cell {settings.cell}, received {settings.activation}, which only the "
-                "rnn cell can use."
-            )
-        if settings.initializer in CHRONO and settings.cell not in GATED:
-            raise UsageError(
-                f"initializer: expected orthogonal or identity with cell {settings.cell}, received "
-                f"{settings.initializer}, which only the cells with gates can use: {', '.join(GATED)}."
-            )
-        return settings
 
     def resolved(self, *, dataset: str, examples: int, of_kind: Mapping[str, object]) -> dict[str, object]:
         """Return every parameter by name as it applies to a data set: what an MLflow run logs.
@@ -327,25 +318,62 @@ class Settings(DataSettings):
         """
         if self.batch_size > examples:
             raise UsageError(
-                f"batch_size: expected at most {examples:,}, the number of training examples of {dataset}; "
-                f"received {self.batch_size:,}."
+                f"batch_size: must be at most {examples:,}, the number of training examples of {dataset}; "
+                f"got {self.batch_size:,}."
             )
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {"dataset": dataset, "source": shown(self.source), **of_kind}
 
 
+def validated(kind: Any, given: Mapping[str, Any]) -> Any:
+    """Return the ``given`` values as a dataclass of this ``kind``, checked and converted as its types say.
+
+    Raises:
+        UsageError: a value is wrong; the message names each, what it must be, and what it is.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(dict(given))
+    except ValidationError as error:
+        problems: dict[str, list[Any]] = {}
+        for problem in error.errors():  # a value with two possible types has one for each
+            problems.setdefault(str(problem["loc"][0]), []).append(problem)
+        known = [each.name for each in fields(kind)]
+        raise UsageError(" ".join(_explain(name, each, known) for name, each in problems.items())) from None
+
+
 def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
-    """Return a sentence on pydantic's ``problems`` with a parameter: the expected and the received value."""
-    if problems[0]["type"] == "unexpected_keyword_argument":
+    """Return a sentence on pydantic's ``problems`` with a parameter."""
+    received, problem = problems[0]["input"], str(problems[0]["type"])
+    if problem == "unexpected_keyword_argument":
         return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
-    expectations = ", or ".join(_expectation(problem).removeprefix("expected ") for problem in problems)
-    received, choices = problems[0]["input"], re.findall(r"'([\w-]+)'", expectations)
-    return f"{name}: expected {expectations}, received {_quoted(received)}.{suggestion(str(received), choices)}"
+    if problem.startswith("missing"):
+        return f"{name}: is required, but was not given."
+    required = ", or ".join(dict.fromkeys(map(_requirement, problems)))
+    near = suggestion(str(received), re.findall(r"'([\w-]+)'", required))
+    return f"{name}: must {required}; got {_quoted(received)}.{near}"
 
 
-def _expectation(problem: Any) -> str:
-    said = str(problem["msg"]).removeprefix("Value error, ")
-    return said.replace("Input should be ", "expected ", 1).partition(", unable to parse")[0]
+def _requirement(problem: Any) -> str:
+    """Return pydantic's message from "be" on: "Input should be a valid integer, unable to …" → "be a whole number"."""
+    text = re.split(r", unable|, got| after", str(problem["msg"]))[0]
+    for technical, plain in _PLAIN.items():
+        text = text.replace(technical, plain)
+    return text
+
+
+_PLAIN = {
+    "Value error, ": "",
+    "Input should ": "",
+    "String should ": "",
+    "List should ": "",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+}
 
 
 def _quoted(value: object) -> str:

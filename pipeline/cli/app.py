@@ -57,7 +57,7 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command with its name and its arguments."""
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            raise UsageError(f"No such command {args[0]!r}.{suggestion(args[0], COMMANDS)} See `pipeline --help`.")
+            raise UsageError(f"There is no command {args[0]!r}.{suggestion(args[0], COMMANDS)} See `pipeline --help`.")
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -71,12 +71,16 @@ class Group(TyperGroup):
 
 
 def _explain(error: Exception) -> int:
-    """Print what is wrong with a command line, unless it was already shown; return the exit code."""
-    from pipeline.cli import command, terminal
+    """Print what is wrong with a command line; return the exit code."""
+    from pipeline.cli.terminal import print_error
 
-    if message := str(error) if isinstance(error, PipelineError) else command.explained(error):
-        terminal.print_error(message)
-    return error.exit_code if isinstance(error, PipelineError) else UsageError.exit_code
+    if isinstance(error, PipelineError):
+        print_error(str(error))
+        return error.exit_code
+    message, context = str(getattr(error, "format_message", str)()), getattr(error, "ctx", None)
+    message += "" if message.endswith((".", "?")) else "."
+    print_error(f"{message} See `{context.command_path} --help`." if context else message)
+    return UsageError.exit_code
 
 
 app = typer.Typer(

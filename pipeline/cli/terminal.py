@@ -8,17 +8,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Column, Table
 
 from pipeline.epochs import EpochRecord
 from pipeline.progress import Progress, Reporter, duration
-
-if TYPE_CHECKING:  # imported when something is drawn
-    from rich.live import Live
-    from rich.progress import Progress as Bar
-    from rich.table import Table
 
 COLUMNS = ("run", "state", "epoch", "cost", "val accuracy", "seconds", "left")
 EPOCH_COLUMNS = ("epoch", "cost", "accuracy", "val cost", "val accuracy", "seconds")
@@ -36,8 +35,8 @@ class TerminalReporter(Reporter):
     """
 
     def __init__(self, *, quiet: bool = False, aside: bool = False) -> None:
-        self._results = _console()
-        self._console = _console(stderr=True) if aside else self._results
+        self._results = _Console()
+        self._console = _Console(stderr=True) if aside else self._results
         self._quiet = quiet
         self._drawn: Bar | Live | None = None
         self._subject = ""
@@ -99,9 +98,7 @@ class TerminalReporter(Reporter):
             numbers = (value.rjust(width) for value, width in zip(values, widths, strict=True))
             self.result("   ".join([name.ljust(first), *numbers]))
 
-    def _draw(self, table: "Table") -> None:
-        from rich.live import Live
-
+    def _draw(self, table: Table) -> None:
         if not isinstance(self._drawn, Live):
             self._leave()
             self._drawn = Live(console=self._console, auto_refresh=False)
@@ -109,13 +106,17 @@ class TerminalReporter(Reporter):
         self._drawn.update(table, refresh=True)
 
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
-        from rich.progress import Progress as Bar
-
         if self._quiet or not self._console.is_terminal:
             return
         if not isinstance(self._drawn, Bar) or subject != self._subject:
             self._leave()
-            self._drawn, self._subject = _bar(self._console, in_bytes=in_bytes), subject
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                DownloadColumn() if in_bytes else MofNCompleteColumn(),
+            )
+            self._drawn = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            self._subject = subject
             self._drawn.add_task(subject, total=total)
             self._drawn.start()
         self._drawn.update(self._drawn.task_ids[0], completed=done)
@@ -140,16 +141,12 @@ class NotebookReporter(TerminalReporter):
         """Print one sentence."""
         print(text)  # noqa: T201 - rich would show each as a separate block of HTML
 
-    def result(self, text: str) -> None:
-        """Print a result of the function."""
-        self.note(text)
+    result = note
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """Add a row for an epoch."""
-        training = f"{record.epoch}/{epochs}", f"{record.cost:.4f}", f"{record.accuracy:.2%}"
-        self._epochs.append(
-            (*training, f"{record.val_cost:.4f}", f"{record.val_accuracy:.2%}", f"{record.epoch_seconds:.1f}")
-        )
+        costs = f"{record.cost:.4f}", f"{record.accuracy:.2%}", f"{record.val_cost:.4f}", f"{record.val_accuracy:.2%}"
+        self._epochs.append((f"{record.epoch}/{epochs}", *costs, f"{record.epoch_seconds:.1f}"))
         self._show(EPOCH_COLUMNS, self._epochs)
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
@@ -179,14 +176,15 @@ def reporter() -> TerminalReporter:
     return NotebookReporter() if is_notebook else TerminalReporter()
 
 
-def _console(*, stderr: bool = False) -> Console:
-    """Return a console that does not wrap or highlight text, and uses no colours with NO_COLOR."""
-    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return _Console(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
-
-
 class _Console(Console):
-    """A console that survives the end of its reader: after `| head` has read enough, the work continues."""
+    """A console that does not wrap or highlight text, and uses no colours with NO_COLOR.
+
+    It survives the end of its reader: after `| head` has read enough, the work continues.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        colours: Any = None if os.environ.get("NO_COLOR") else "auto"
+        super().__init__(stderr=stderr, color_system=colours, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Print nothing more; rich would end the process."""
@@ -194,24 +192,12 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-def _bar(console: Console, *, in_bytes: bool) -> "Bar":
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    unit = DownloadColumn() if in_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), unit, TimeRemainingColumn())
-    return Bar(*columns, console=console, transient=True)
-
-
-def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> "Table":
+def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> Table:
     """Return the table of all runs; if they do not fit, of the active ones."""
-    from rich.table import Table
-
     ended = sum(training.left == 0 for training in trainings)
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
-    table = Table(caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in COLUMNS:
-        table.add_column(heading, justify="left" if heading in ("run", "state") else "right")
+    columns = [Column(each, justify="left" if each in ("run", "state") else "right") for each in COLUMNS]
+    table = Table(*columns, caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
     under_way = [training for training in trainings if training.state != "queued" and training.left != 0]
     for training in trainings if len(trainings) <= height else under_way[:height]:
         table.add_row(*cells(training))
@@ -236,6 +222,6 @@ def print_error(message: str, *, trace: BaseException | None = None) -> None:
     """Print one paragraph to standard error, after the traceback if one is given."""
     if trace is not None:
         traceback.print_exception(trace)
-    console = _console(stderr=True)
+    console = _Console(stderr=True)
     console.print("Error:", style="bold red", end=" ")
     console.print(message, markup=False)

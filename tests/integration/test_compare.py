@@ -292,8 +292,8 @@ def test_what_it_is_checked_against_is_looked_up_before_anything_is_trained(
     [
         (("--cells", ""), "cells: expected values separated by commas"),
         (("--cells", "rnn,elman"), "of a custom cell, such as my_cells:MGU, received 'elman'."),
-        (("--seeds", "1,2.5"), "seed: expected a valid integer"),
-        (("--batch-size", "2000"), "batch_size: expected at most 1,293, the number of training examples"),
+        (("--seeds", "1,2.5"), "seed: must be a whole number"),
+        (("--batch-size", "2000"), "batch_size: must be at most 1,293, the number of training examples"),
         (("--seeds", "1-501", "--cells", "rnn,gru"), "at most 1,000 runs"),
     ],
 )

@@ -24,13 +24,13 @@ def runs() -> list[Run]:
     ("arguments", "said"),
     [
         (("--cell", "transformer"), "transformer"),
-        (("--epochs", "0"), "epochs: expected greater than or equal to 1, received 0."),
-        (("--epochs", "many"), "epochs: expected a valid integer, received 'many'."),
-        (("--learning-rate", "-1"), "learning_rate: expected greater than 0, received -1."),
-        (("--learning-rate", "nan"), "learning_rate: expected a finite number, received nan."),
+        (("--epochs", "0"), "epochs: must be at least 1; got 0."),
+        (("--epochs", "many"), "epochs: must be a whole number; got 'many'."),
+        (("--learning-rate", "-1"), "learning_rate: must be greater than 0; got -1."),
+        (("--learning-rate", "nan"), "learning_rate: must be a finite number; got nan."),
         (
             ("--batch-size", "2000"),
-            "batch_size: expected at most 1,293, the number of training examples of digits; received 2,000.",
+            "batch_size: must be at most 1,293, the number of training examples of digits; got 2,000.",
         ),
         (("--steps", "7"), "steps: expected a divisor of 8 × 8 = 64 pixels, received 7."),
         (("--momentum", "1"), "momentum"),

@@ -61,7 +61,7 @@ def test_a_project_run_that_fails_says_so_and_ends_as_failed(store: Path) -> Non
     done = run_process("mlflow", "run", ".", "--env-manager", "local", "-P", f"config={config}")
 
     assert done.returncode != 0
-    assert "cell: expected lstm, as in the configuration file, received gru" in done.stderr
+    assert "cell: is lstm in the configuration file, but `mlflow run` passes on its default, gru" in done.stderr
     assert "FAILED" == latest_run().info.status
 
 

@@ -74,7 +74,7 @@ def test_errors_are_told(session: dict[str, Any]) -> None:
     assert "steps: expected a divisor of 8 × 8 = 64 pixels, received 7." in session["printed"]
     with pytest.raises(UsageError, match="epochz: there is no parameter of this name"):
         pipeline.run(dataset="digits", epochz=3)
-    with pytest.raises(UsageError, match="cell: expected 'rnn', 'lstm', 'gru' or 'mgu'") as caught:
+    with pytest.raises(UsageError, match="cell: must be 'rnn', 'lstm', 'gru' or 'mgu'") as caught:
         pipeline.compare(cells=["rnn", "elman"])
     assert [f"UsageError: {caught.value}"] == caught.value._render_traceback_()
     with pytest.raises(TrackingError, match="expected a run of this tracking server"):

@@ -174,7 +174,7 @@ def test_the_entry_point_searches(told: str, data: tuple[str, str], entry_point:
         (("--range", "dropout=0..0.5", "--dropout", "0.1"), "expected a value or a range, received both"),
         (("--trials", "0"), "trials"),
         (("--cell", "gru,gru"), "expected each cell once"),
-        (("--range", "layers=1..2", "--range", "hidden_units=64,100000"), "less than or equal to 8192"),
+        (("--range", "layers=1..2", "--range", "hidden_units=64,100000"), "must be at most 8192"),
         (("--patience", "2", "--schedule", "cosine"), "patience"),
     ],
 )

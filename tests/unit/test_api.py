@@ -1,6 +1,7 @@
 """The functions of the package: they are the commands, with their parameters."""
 
 import inspect
+import re
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_a_function_takes_what_its_command_takes_and_its_help_says_what_that_is(
 
     assert command.keys() - {"quiet", "verbose", "config", "json", "format", "dry_run", "range"} == ours - {"ranges"}
     for option in ours - {"ranges"}:
-        described = " ".join(command[option].help.split()).partition(" Default:")[0]
+        described = re.split(r" Default:| Required\.", " ".join(command[option].help.split()))[0]
         assert described in " ".join(str(function.__doc__).split())
 
 

@@ -25,9 +25,7 @@ def test_the_tutorial_is_the_defaults() -> None:
 def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any) -> None:
     settings = asdict(recipes.resolve({"recipe": recipe, "cell": cell}))
 
-    expected = (
-        asdict(Settings()) | {"recipe": recipe, "cell": cell} | dict(recipes.RECIPES[recipe].values.get(cell, {}))
-    )
+    expected = asdict(Settings()) | {"recipe": recipe, "cell": cell} | dict(recipes.RECIPES[recipe].get(cell, {}))
     assert expected == settings
 
 
@@ -51,14 +49,9 @@ def test_every_recipe_fits_images_of_any_size(recipe: Any, cell: str) -> None:
         assert (side**2 if recipe == "pixels" else side) == Images(height=side, width=side).resolved(settings)["steps"]
 
 
-def test_every_recipe_says_where_it_came_from_and_its_command() -> None:
-    for name in get_args(Recipe):
-        assert f"recipe={name}" in recipes.RECIPES[name].about
-
-
 @pytest.mark.parametrize("given", [{"recipe": "lucky"}, {"recipe": ["accurate"]}, {"cell": 3, "recipe": "accurate"}])
 def test_a_recipe_that_does_not_exist_is_refused_as_any_wrong_value(given: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="expected"):
+    with pytest.raises(UsageError, match="must be"):
         recipes.resolve(given)
 
 

@@ -24,34 +24,34 @@ def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> No
     [
         ("cell", "transformer", "'rnn', 'lstm', 'gru' or 'mgu'"),
         ("dataset", "cifar", "one of mnist, fashion-mnist, kmnist, digits"),
-        ("epochs", 0, "greater than or equal to 1"),
-        ("batch_size", 0, "greater than or equal to 1"),
+        ("epochs", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
         ("learning_rate", -0.001, "greater than 0"),
         ("learning_rate", 0.0, "greater than 0"),
         ("learning_rate", float("nan"), "a finite number"),
         ("learning_rate", float("inf"), "a finite number"),
-        ("steps", -2, "greater than or equal to -1"),
-        ("seed", 2**31, "less than or equal to 2147483647"),
-        ("hidden_units", "many", "a valid integer"),
+        ("steps", -2, "at least -1"),
+        ("seed", 2**31, "at most 2147483647"),
+        ("hidden_units", "many", "a whole number"),
         ("direction", "sideways", "'forward' or 'bidirectional'"),
         ("source", "", "at least 1 character"),
         ("recipe", "lucky", "'tutorial', 'accurate', 'deep', 'quick', 'pixels' or 'sequences'"),
         ("schedule", "linear", "'constant' or 'cosine'"),
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
-        ("warmup_epochs", -1, "greater than or equal to 0"),
-        ("shards", 17, "less than or equal to 16"),
+        ("warmup_epochs", -1, "at least 0"),
+        ("shards", 17, "at most 16"),
         ("dropout", 1, "less than 1"),
         ("ema", 1.0, "less than 1"),
         ("label_smoothing", 1.0, "less than 1"),
-        ("weight_decay", -0.1, "greater than or equal to 0"),
-        ("clip_norm", -1.0, "greater than or equal to 0"),
+        ("weight_decay", -0.1, "at least 0"),
+        ("clip_norm", -1.0, "at least 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_the_expectation_and_what_came(
     name: str, value: object, expectation: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"^{name}: .*{re.escape(expectation)}.*received {value!r}"):
+    with pytest.raises(UsageError, match=f"^{name}: must .*{re.escape(expectation)}.*got {value!r}"):
         Settings.of({name: value})
 
 
@@ -84,7 +84,7 @@ def test_resolved_parameters_fit_the_data() -> None:
     values = settings.resolved(dataset="custom-1234abcd", examples=100, of_kind={"steps": 8})
     assert {"dataset": "custom-1234abcd", "steps": 8, "batch_size": 100, "cell": "gru"}.items() <= values.items()
     with pytest.raises(
-        UsageError, match="batch_size: expected at most 99, the number of training examples of digits; received"
+        UsageError, match="batch_size: must be at most 99, the number of training examples of digits; got 100"
     ):
         settings.resolved(dataset="digits", examples=99, of_kind={})
 
@@ -117,7 +117,7 @@ def test_a_source_and_a_data_dir_have_one_form_however_they_are_named(
     ],
 )
 def test_an_address_that_is_not_of_the_web_is_refused_and_no_secret_shown(source: str, received: str) -> None:
-    with pytest.raises(UsageError, match=f"^source: expected .* received '{received}'"):
+    with pytest.raises(UsageError, match=f"^source: must be .* got '{received}'"):
         key_of(source)
 
 
@@ -160,10 +160,10 @@ def test_what_to_type_is_shown_as_the_user_types(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cell": "gru", "activation": "relu"}, "activation: expected tanh with cell gru, received relu"),
-        ({"cell": "rnn", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell rnn"),
-        ({"cell": "a:B", "initializer": "chrono"}, "initializer: expected orthogonal or identity with cell a:B"),
-        ({"cell": "a:B", "activation": "relu"}, "activation: expected tanh with cell a:B"),
+        ({"cell": "gru", "activation": "relu"}, "activation: must be tanh for cell gru; got relu"),
+        ({"cell": "rnn", "initializer": "chrono"}, "initializer: must be orthogonal or identity for cell rnn"),
+        ({"cell": "a:B", "initializer": "chrono"}, "initializer: must be orthogonal or identity for cell a:B"),
+        ({"cell": "a:B", "activation": "relu"}, "activation: must be tanh for cell a:B"),
     ],
 )
 def test_what_a_cell_cannot_have_is_refused(given: dict[str, object], message: str) -> None:

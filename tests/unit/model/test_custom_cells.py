@@ -201,7 +201,7 @@ def test_the_output_of_a_module_goes_to_standard_error(capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", ["own:", ":Sums", "own-cells:Sums", "own..cells:Sums", "own:Sums:2", "a/b:C"])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"^cell: expected 'rnn', .* or MODULE:CLASS of a custom cell, such as"):
+    with pytest.raises(UsageError, match=r"^cell: must be 'rnn', .* or be MODULE:CLASS of a custom cell, such as"):
         settings(name)
 
 
