@@ -285,11 +285,7 @@ _TABLE = [
         TRAIN,
         "List the latest runs with their accuracy, time and state.",
         ["pipeline runs", "pipeline runs --limit 100 --json"],
-        [
-            Option("limit", Annotated[int, Ge(1)], "Maximum number of runs, at least 1.", 20, positional=True),
-            DATA_DIR,
-            AS_JSON,
-        ],
+        [Option("limit", Annotated[int, Ge(1)], "Maximum number of runs.", 20, positional=True), DATA_DIR, AS_JSON],
         module="stages.housekeeping",
         result=results.table,
     ),
