@@ -1,4 +1,4 @@
-"""A store of its own for each test, copied: making one takes seconds."""
+"""A new tracking store for each test, copied from one store, because creating one takes seconds."""
 
 import shutil
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of a store that holds nothing."""
-    import mlflow  # here: most tests need neither
+    """Return the file of an empty store."""
+    import mlflow  # imported here, because most tests need neither
 
     from pipeline.tracking import connection
 
@@ -17,14 +17,14 @@ def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+        patch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # may be set by other tests
         connection.connect()
     return folder / "mlflow.db"
 
 
 @pytest.fixture
 def new_store(made_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a copy of it the one that the test tracks into; return its file."""
+    """Make the test track into a copy of the empty store; return its file."""
     import mlflow
 
     from pipeline.tracking import connection

@@ -1,4 +1,4 @@
-"""Runs made by hand, for what is computed and drawn from them."""
+"""Results of runs, made by hand, for tests of tables, statistics and charts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def result(
     labels: Sequence[int] | None = None,
     classes: Sequence[str] = CLASSES,
 ) -> Result:
-    """Return a run that takes the images at the positions ``wrong`` for the next of the classes."""
+    """Return a run that classifies the images at the positions ``wrong`` as the next class."""
     truth = LABELS if labels is None else np.asarray(labels)
     predicted = truth.copy()
     predicted[list(wrong)] = (predicted[list(wrong)] + 1) % 3
@@ -67,7 +67,7 @@ def result(
 
 
 def three_groups() -> list[Group]:
-    """Return rnn, lstm and gru with seeds 1 and 2; gru is the best by validation; image 3 is wrong in all."""
+    """Return rnn, lstm and gru with seeds 1 and 2; gru is best on validation, and all misclassify image 3."""
     return grouped(
         [
             result("rnn", 1, wrong=[0, 1, 3], val_accuracy=0.8),
@@ -81,7 +81,7 @@ def three_groups() -> list[Group]:
 
 
 def group(cell: str, *wrong: Sequence[int], first_seed: int = 1, images: int = 1_000, val: float = 0.9) -> Group:
-    """Return a group of one run per sequence of images that it gets wrong."""
+    """Return a group with one run for each sequence of misclassified images."""
     labels = [number % 3 for number in range(images)]
     seeds = enumerate(wrong, first_seed)
     return grouped(result(cell, seed, wrong=each, labels=labels, val_accuracy=val) for seed, each in seeds)[0]
@@ -95,7 +95,7 @@ def _of_labels(images: int) -> Result:
 def random_group(
     random: np.random.Generator, seeds: Sequence[int], *, images: int = 1_000, accuracy: float = 0.9
 ) -> Group:
-    """Return a group whose runs are right by chance alone, with an accuracy that differs by seed; not their metrics."""
+    """Return a group whose predictions are random, with an accuracy that differs by seed; its metrics do not match."""
     labels = np.arange(images) % 3
     one, runs = _of_labels(images), []
     for seed in seeds:

@@ -1,6 +1,6 @@
-"""What ``docs/architecture.md`` draws and lists is what the package is: its imports, its files, what settles numbers.
+"""The generated parts of ``docs/architecture.md`` match the code: imports, packages, files and fingerprint.
 
-After a change that was meant, it is drawn anew by ``.venv/bin/python -m tests.unit.test_architecture``.
+``.venv/bin/python -m tests.unit.test_architecture`` regenerates them after an intended change.
 """
 
 import ast
@@ -14,11 +14,11 @@ from tests.unit.test_structure import FILES, PACKAGE, PACKAGES, PROJECT, arrows,
 
 PAGE = PROJECT / "docs" / "architecture.md"
 RENEWED_BY = ".venv/bin/python -m tests.unit.test_architecture"
-MARGIN = 18  # columns up to the end of the first room's name
+MARGIN = 18  # columns up to the end of the first package's name
 
 
 def picture(graph: dict[str, set[str]]) -> str:
-    """Return the rooms, floor by floor from the top, each with a line from it down to each room that it imports."""
+    """Return the packages, layer by layer from the top, each with a line down to each package that it imports."""
     storeys = [sorted(floor) for floor in reversed(floors(graph))]
     rooms = [room for storey in storeys for room in storey]
     rows = {room: _row(number, rooms, graph) for number, room in enumerate(rooms)}
@@ -30,7 +30,7 @@ def picture(graph: dict[str, set[str]]) -> str:
 
 
 def _row(number: int, rooms: Sequence[str], graph: dict[str, set[str]]) -> str:
-    """Return a room's name, and to the right of it a column for each room below."""
+    """Return the name of a package, with a column for each package below to the right of it."""
     own, above = graph[rooms[number]], set().union(*(graph[room] for room in rooms[:number]))
     end = max((rooms.index(room) for room in own), default=number)
     text = rooms[number].rjust(MARGIN + 2 * number)
@@ -41,7 +41,7 @@ def _row(number: int, rooms: Sequence[str], graph: dict[str, set[str]]) -> str:
 
 
 def packages() -> str:
-    """Return a row per package, from the top: what its first lines say of it."""
+    """Return a row per package, from the top layer, with the first lines of its docstring."""
     lines = ["| package | what it does | in | out |", "| --- | --- | --- | --- |"]
     for floor in reversed(floors(arrows())):
         for package in sorted(floor & set(PACKAGES)):
@@ -52,7 +52,7 @@ def packages() -> str:
 
 
 def index() -> str:
-    """Return every file of code with the sentence that it opens with; marked are those that settle a fingerprint."""
+    """Return a row per file with the first sentence of its docstring, and a mark for files of the fingerprint."""
     settling = set(disk.imported_modules(*identity.CODE))
     lines = ["| file | what it is | |", "| --- | --- | --- |"]
     for file in sorted(FILES, key=lambda file: (len(file.parts) > 1, file)):
@@ -69,24 +69,24 @@ def first_sentence(file: Path) -> str:
 
 
 def parts() -> dict[str, str]:
-    """Return what the page shows between its markers, by their names."""
+    """Return the generated parts of the page, by the names of their markers."""
     return {"rooms": f"```text\n{picture(arrows())}\n```", "packages": packages(), "files": index()}
 
 
 def renewed(page: str) -> str:
-    """Return the text of the page with what is between its markers drawn anew."""
+    """Return the text of the page with its generated parts replaced."""
     for name, content in parts().items():
         before, begin, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- end of {name} -->\n")
-        assert begin, f"{PAGE.name} has no place for {name}"
-        assert end, f"{PAGE.name} has no place for {name}"
+        assert begin, f"{PAGE.name} has no marker for {name}"
+        assert end, f"{PAGE.name} has no marker for {name}"
         page = f"{before}{begin}{content}\n{end}{after}"
     return page
 
 
 def test_the_page_shows_the_package_as_it_is() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert renewed(page) == page, f"Is this change meant? Then draw {PAGE.name} anew: {RENEWED_BY}"
+    assert renewed(page) == page, f"If this change is intended, regenerate {PAGE.name}: {RENEWED_BY}"
 
 
 def test_the_picture_of_a_small_house() -> None:

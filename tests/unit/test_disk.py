@@ -24,7 +24,7 @@ def write_folder(target: Path, failure: BaseException | None = None) -> None:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """All files in and below a folder, by their relative paths."""
+    """Return all files in and below a folder, by their relative paths."""
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
@@ -121,7 +121,7 @@ def test_sizes_are_summed(tmp_path: Path) -> None:
 
 # --- digests --------------------------------------------------------------------------------------------------------
 
-# The test vectors for "abc" of FIPS 180-4 and RFC 1321.
+# Test vectors for "abc" from FIPS 180-4 and RFC 1321.
 SHA256_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 MD5_ABC = "900150983cd24fb0d6963f7d28e17f72"
 

@@ -1,4 +1,4 @@
-"""What the documents name is there: links lead somewhere, commands and options exist, the README stays short."""
+"""The docs match the code: links, commands and options exist, and pages and sentences are short."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def text(page: str) -> str:
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors that GitHub makes for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -42,7 +42,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def commands(page: str) -> Iterator[list[str]]:
-    """Yield the words of each ``pipeline`` command in a page's blocks of shell."""
+    """Yield the words of each ``pipeline`` command in the shell blocks of a page."""
     for block in re.findall(r"```sh\n(.*?)```", text(page), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
@@ -58,7 +58,7 @@ def test_every_command_that_is_shown_exists_with_its_options(page: str) -> None:
 
 
 def sentences(page: str) -> list[str]:
-    """Return the sentences of a page: its prose without code, tables, headings and the addresses of links."""
+    """Return the sentences of a page, without code, tables, headings and the addresses of links."""
     prose = re.sub(r"```.*?```|<!--.*?-->", "", text(page), flags=re.DOTALL)
     prose = re.sub(r"\]\([^)]*\)", "]", re.sub(r"^(?:[#|!].*|[-*] |\d+\. )", "\n", prose, flags=re.MULTILINE))
     return [each for block in prose.split("\n\n") for each in re.split(r"(?<=[.:;?!])\s+", " ".join(block.split()))]
@@ -81,7 +81,7 @@ def test_a_page_is_short_and_so_are_its_sentences(page: str) -> None:
 
 
 def messages(file: Path) -> Iterator[str]:
-    """Yield the texts of the errors and notes in a module, with a word in place of each value."""
+    """Yield the texts of the errors and notes in a module, with one word for each value."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Error", ".note", ".result")):
             for part in (each for argument in node.args for each in ast.walk(argument)):

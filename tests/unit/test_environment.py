@@ -1,4 +1,4 @@
-"""The versions that stand in several files are the same ones."""
+"""Versions that are written in several files are the same."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What libraries raise for reasons that a user can mend becomes an error for the user; bugs stay bugs."""
+"""Errors of libraries that the user can fix become messages; bugs keep their traceback."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a process may use, in a container and outside."""
+"""Cores and memory of a process, in a container and outside."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ GB = 10**9
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of the control groups of a machine of 16 cores and 64 GB."""
+    """Return the folder of the control groups of a machine with 16 cores and 64 GB."""
     monkeypatch.setattr(machine, "GROUPS", tmp_path)
     monkeypatch.setattr(machine, "OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
@@ -31,7 +31,7 @@ def write(folder: Path, **files: str) -> None:
     ("quota", "cores"), [("", 16), ("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1)]
 )
 def test_a_container_has_the_cores_of_its_quota(groups: Path, quota: str, cores: int) -> None:
-    """As `docker run --cpus` writes it, seen from inside: the group is the root."""
+    """`docker run --cpus` writes this; inside the container, the group is the root."""
     (groups / "own").write_text("0::/\n")
     write(groups, cpu_max=quota)
     assert cores == machine.usable_cores()
@@ -52,7 +52,7 @@ def test_a_group_has_the_limits_of_those_above_it(groups: Path) -> None:
 
 
 def test_the_groups_of_older_machines(groups: Path) -> None:
-    """Version 1: a hierarchy for each controller."""
+    """Version 1 of control groups has a hierarchy for each controller."""
     (groups / "own").write_text("4:cpu,cpuacct:/docker/0a\n3:memory:/docker/0a\n")
     cpu, memory = groups / "cpu" / "docker" / "0a", groups / "memory"
     write(cpu, **{"cpu_cfs_quota_us": "400000", "cpu_cfs_period_us": "100000"})

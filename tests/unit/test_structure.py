@@ -1,4 +1,4 @@
-"""The house: packages import downward only, each what it says, and the costly libraries stay where they are needed."""
+"""Rules of the architecture: packages import only lower layers, and only some packages import slow libraries."""
 
 import ast
 import re
@@ -16,12 +16,12 @@ PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def room_of(file: Path) -> str:
-    """Return the package that a module is in; of a module at the root its own name."""
+    """Return the package of a module; for a module at the root, its own name."""
     return file.parts[0] if len(file.parts) > 1 else file.stem
 
 
 def imported(file: Path) -> set[str]:
-    """Return the dotted names that a file imports, wherever in it, also those for the type checker alone."""
+    """Return the dotted names that a file imports anywhere, also only for the type checker."""
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.Import):
@@ -43,7 +43,7 @@ def ours(file: Path) -> set[Path]:
 
 
 def arrows() -> dict[str, set[str]]:
-    """Return which rooms each room imports from."""
+    """Return the packages that each package imports."""
     found: dict[str, set[str]] = {}
     for file in FILES:
         found.setdefault(room_of(file), set()).update(room_of(other) for other in ours(file))
@@ -51,13 +51,13 @@ def arrows() -> dict[str, set[str]]:
 
 
 def floors(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Return the rooms from the ground up: each stands above all that it imports. Fails on a circle."""
+    """Return the layers from the bottom: each package is above all packages that it imports. Fails on a cycle."""
     standing: list[set[str]] = []
     left = dict(graph)
     while left:
         below = set().union(*standing)
         floor = {room for room, others in left.items() if others <= below}
-        assert floor, f"a circle among {sorted(left)}"
+        assert floor, f"import cycle among {sorted(left)}"
         standing.append(floor)
         left = {room: others for room, others in left.items() if room not in floor}
     return standing
@@ -86,7 +86,7 @@ def test_a_package_opens_with_what_comes_in_and_out_and_what_it_imports_and_runs
 
 
 def lengths(file: Path) -> Iterator[tuple[str, int]]:
-    """Yield the functions of a module and their lines, decorators and docstring included."""
+    """Yield the functions of a module and their number of lines, including the docstring."""
     for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{file}:{node.name}", (node.end_lineno or 0) - node.lineno + 1
@@ -94,7 +94,7 @@ def lengths(file: Path) -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize(("package", "most", "each"), [("", 400, 40), ("stages", 300, 30)])
 def test_modules_and_functions_stay_short(package: str, most: int, each: int) -> None:
-    """Stages most of all: they are wiring."""
+    """Functions of stages are shorter, because they only connect packages."""
     files = [file for file in FILES if package in ("", room_of(file))]
     assert [] == [str(file) for file in files if len((PACKAGE / file).read_text().splitlines()) > most]
     assert [] == [name for file in files for name, length in lengths(file) if length > each]
@@ -132,14 +132,14 @@ def test_tensorflow_is_for_what_trains_and_serves() -> None:
 
 
 def test_only_the_terminal_draws() -> None:
-    assert {"cli/terminal", "stages/housekeeping"} == users_of("rich")  # the latter only writes sizes as text
+    assert {"cli/terminal", "stages/housekeeping"} == users_of("rich")  # the second only formats sizes as text
 
 
 UNDOCUMENTED = ("uvicorn.protocols",)
-"""Modules of dependencies whose names are not private but that no documentation mentions."""
+"""Modules of dependencies that have public names but no documentation."""
 
 DOCUMENTED = {"_asdict", "_exit", "_replace"}
-"""Names of Python's own documentation that only look private."""
+"""Names that look private, but are in Python's documentation."""
 
 TO_BE_REMOVED = {
     "serving/connections.py: uvicorn.protocols.http.h11_impl.H11Protocol",
@@ -148,7 +148,7 @@ TO_BE_REMOVED = {
 
 
 def private_names(tree: ast.AST) -> set[str]:
-    """Return what is private of what a module imports from dependencies, and every private attribute but its own."""
+    """Return the private names that a module imports from dependencies or uses as attributes of other objects."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
