@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
+ONE_MODEL = ("mnist", "predict", "serve", "serving")
+"""Files of integration tests that use the same trained models."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process do the tests of a file, or of files that use the same trained models: `--dist loadgroup`."""
+    for item in items:
+        shared = item.path.stem.removeprefix("test_") in ONE_MODEL and "integration" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("models" if shared else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def mnist_folder() -> Path:
     """Return the folder with the four published MNIST files, which come with the package."""

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,13 +13,37 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.integration.conftest import free_ports, wait_until_up
+import requests
 
 PATH = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
 """Debian keeps PostgreSQL's programs in a folder of their version, which no shell looks into."""
 
 BUCKET, KEY, SECRET = "mlflow", "key-of-the-tests", "secret-of-the-tests"
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def free_port() -> int:
+    return free_ports(1)[0]
+
+
+def wait_until_up(address: str, process: subprocess.Popen[Any]) -> None:
+    """Wait until a server answers; fail when it ends before."""
+    while True:
+        assert process.poll() is None, f"the server for {address} ended with exit code {process.returncode}"
+        with contextlib.suppress(requests.RequestException):  # refused, or too slow
+            if requests.get(address, timeout=1).ok:
+                return
+        time.sleep(0.2)
 
 
 @contextmanager

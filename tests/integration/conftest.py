@@ -1,26 +1,25 @@
 """Real runs of the command line, in this process or as a process of its own, each against a real store."""
 
-import contextlib
 import os
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import requests
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
+from pipeline.epochs import EpochRecord
+from pipeline.tracking import store as tracking
 from tests.runs import new_run
 
 PROJECT = Path(__file__).parents[2]
@@ -74,28 +73,18 @@ def entry_point(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return run
 
 
-@dataclass(frozen=True)
-class Training:
-    """A run on digits, and what the terminal showed of it."""
-
-    run_id: str
-    output: str
-
-
 DIGITS = ("run", "--dataset", "digits", "--epochs", 3, "--hidden-units", 16, "--learning_rate", "1e-2", "--shards", 2)
 
 
 @pytest.fixture(scope="session")
-def digits_run(command: Command) -> Training:
-    output = command(*DIGITS).output
-    return Training(run_id_in(output), output)
+def digits_run(command: Command) -> str:
+    return run_id_in(command(*DIGITS).output)
 
 
 @pytest.fixture(scope="session")
 def mnist_champion(command: Command) -> str:
-    """Return the id of a run of two epochs on MNIST; its model is ``models:/mnist@champion``."""
-    options = ("--epochs", 2, "--hidden-units", 64)
-    return run_id_in(command("run", *options, "--register", "mnist").output)
+    """Return the id of a run of the accurate recipe, for two epochs; its model is ``models:/mnist@champion``."""
+    return run_id_in(command("run", "--recipe", "accurate", "--epochs", 2, "--register", "mnist").output)
 
 
 @pytest.fixture(scope="session")
@@ -121,8 +110,49 @@ def forward_model(command: Command, gestures: Path) -> str:
 
 
 def run_id_in(output: str) -> str:
-    """Return the id that the last line of ``pipeline run`` or ``train`` names."""
+    """Return the id that the last line of a command names."""
     return output.rpartition("Run ")[2].split()[0]
+
+
+def one_line(result: Result) -> str:
+    """Return what a command has printed, however its lines were broken."""
+    return " ".join(result.output.split())
+
+
+def newest(query: str = "") -> Run:
+    """Return the run that began last."""
+    return mlflow.search_runs(filter_string=query, output_format="list", max_results=1)[0]
+
+
+def run_count() -> int:
+    return len(mlflow.search_runs(output_format="list"))
+
+
+def history(run_id: str, metric: str = "cost") -> list[tuple[int, float]]:
+    """Return step and value of a metric, in the order in which they were logged."""
+    return [(entry.step, entry.value) for entry in MlflowClient().get_metric_history(run_id, metric)]
+
+
+def models_of(run: Run) -> list[Any]:
+    """Return the models that a run has logged."""
+    query = f"source_run_id = '{run.info.run_id}'"
+    return list(MlflowClient().search_logged_models([run.info.experiment_id], filter_string=query))
+
+
+def stopped_run(command: Command, *arguments: object, epoch: int) -> str:
+    """Stop a command while it logs an epoch, as Ctrl-C does; return the id of its run."""
+    log_epoch = tracking.log_epoch
+
+    def half(run_id: str, record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            tracking.log_metrics(run_id, {"cost": record.cost}, step=epoch)
+            raise KeyboardInterrupt
+        log_epoch(run_id, record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracking, "log_epoch", half)
+        command(*arguments, exit_code=130)
+    return str(newest().info.run_id)
 
 
 def environment() -> dict[str, str]:
@@ -130,36 +160,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def run_process(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of this environment in the project's folder and return what it printed."""
-    return subprocess.run(
-        [str(argument) for argument in arguments],
-        cwd=PROJECT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that are free, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def free_port() -> int:
-    return free_ports(1)[0]
-
-
-def wait_until_up(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server answers; fail when it ends before."""
-    while True:
-        assert process.poll() is None, f"the server for {address} ended with exit code {process.returncode}"
-        with contextlib.suppress(requests.RequestException):  # refused, or too slow
-            if requests.get(address, timeout=1).ok:
-                return
-        time.sleep(0.2)
+def begin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    """Start ``pipeline`` as a process of its own, which is ended with its workers by a signal to its group."""
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    given: dict[str, Any] = {"env": environment()} | options
+    return subprocess.Popen(command, text=True, start_new_session=True, **given)

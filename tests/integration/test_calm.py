@@ -1,15 +1,13 @@
-"""What a person sees of a command: all that tells something, in whole lines, and no word of a library's inner life."""
+"""What a user sees of a command: whole lines that say something, and nothing of the libraries."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-from tests.integration.conftest import environment
-from tests.unit.test_startup import TENSORFLOW_STARTS
+from tests.integration.conftest import begin, environment
+from tests.unit.test_startup import beyond_the_start
 
 HEX = "[0-9a-f]{32}"
 PAGE = rf"http://127\.0\.0\.1:5000/#/experiments/\d+/runs/{HEX}\?workflowType=machine_learning"
@@ -26,7 +24,7 @@ RUN = [
     r"balanced accuracy \d+\.\d\d%, macro F1 \d+\.\d\d%\.",
     rf"Run {HEX} holds all of it\. Look at it with: mlflow ui, then open {PAGE}",
 ]
-SMALL = ("--dataset", "digits", "--epochs", "2", "--hidden-units", "12", "--shards", "2")
+SMALL = ("--dataset", "digits", "--epochs", 2, "--hidden-units", 12, "--shards", 2)
 
 WITHOUT_PIP = """
 import importlib.metadata as metadata
@@ -42,88 +40,26 @@ metadata.version = version
 """The environments that uv makes hold no pip."""
 
 
-def pipeline(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, as a user whose environment names nothing; what it prints is no terminal."""
-    (folder / "site").mkdir(exist_ok=True)
-    (folder / "site" / "sitecustomize.py").write_text(WITHOUT_PIP)
+def environment_of_a_user(folder: Path) -> dict[str, str]:
+    """Return environment variables of which none is ours, and with which Python finds no pip."""
+    (folder / "sitecustomize.py").write_text(WITHOUT_PIP)
     ours = re.compile("MLFLOW_|TF_|PIPELINE_|PYTEST_|PYTHON")
     inherited = {name: value for name, value in environment().items() if not ours.match(name)}
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        cwd=folder,
-        env=inherited | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder / "site")} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return inherited | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder)}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("calm")
+def test_a_run_says_what_it_does_and_nothing_else_and_closed_standard_streams_stop_none(tmp_path: Path) -> None:
+    """The first run makes the store; streams are closed under cron, in a daemon, and with pythonw."""
+    (tmp_path / "site").mkdir()
+    options: dict[str, Any] = {"cwd": tmp_path, "env": environment_of_a_user(tmp_path / "site")}
+    with begin("run", *SMALL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        output, error = process.communicate()
 
-
-@pytest.fixture(scope="module")
-def first(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Return the first command of all, on a store that is not there yet."""
-    return pipeline(folder, "run", *SMALL)
-
-
-def beyond_the_start(stderr: str) -> list[str]:
-    """Return the lines of standard error that TensorFlow does not print while it is imported."""
-    return [line for line in stderr.splitlines() if not TENSORFLOW_STARTS.match(line)]
-
-
-def test_a_run_says_what_it_does_and_nothing_else(first: subprocess.CompletedProcess[str]) -> None:
-    assert ([], 0) == (beyond_the_start(first.stderr), first.returncode)
-    lines = first.stdout.splitlines()
+    assert ([], 0) == (beyond_the_start(error), process.returncode)
+    lines = output.splitlines()
     assert len(RUN) == len(lines)
     assert [] == [line for pattern, line in zip(RUN, lines, strict=True) if not re.fullmatch(pattern, line)]
 
-
-def test_closed_standard_streams_stop_no_command(first: subprocess.CompletedProcess[str], folder: Path) -> None:
-    """As under cron, in a daemon, and with pythonw."""
-    words = [sys.executable, "-m", "pipeline", "train", *SMALL, "--new"]
-    shell = ["sh", "-c", '"$0" "$@" 0<&- 1>&- 2>&-', *words]
-    done = subprocess.run(shell, cwd=folder, capture_output=True, env=environment(), check=False)
-    assert 0 == done.returncode, done.stderr
-
-
-@pytest.mark.slow
-def test_in_a_log_a_comparison_is_a_line_per_epoch(first: subprocess.CompletedProcess[str], folder: Path) -> None:
-    done = pipeline(folder, "compare", *SMALL, "--cells", "rnn,gru", "--seeds", "5", "--register", "calm")
-
-    assert ([], 0) == (beyond_the_start(done.stderr), done.returncode)
-    assert re.fullmatch("[^\x00-\x09\x0b-\x1f\x7f]*", done.stdout)
-    for name in ("rnn-digits-units=12-epochs=2-s5", "gru-digits-units=12-epochs=2-s5"):
-        epochs = re.findall(rf"^{name}   trains   (\d)/2   \d\.\d{{4}}   \d+\.\d\d%", done.stdout, re.MULTILINE)
-        assert ["1", "2"] == epochs
-    last = rf"Run {HEX} holds the comparison\. Look at it with: mlflow ui, then open {PAGE}"
-    assert re.fullmatch(last, done.stdout.splitlines()[-1])
-
-
-SPEAK = """
-import logging, warnings
-from pipeline.startup import quieten, start_tensorflow
-quieten()
-start_tensorflow(1)
-import alembic.runtime.migration, mlflow, mlflow.store.db.utils
-logging.getLogger("mlflow.tracking").error("an error of MLflow")
-logging.getLogger("mlflow.tracking").info("a remark of MLflow")
-logging.getLogger("alembic.runtime.migration").error("an error of Alembic")
-logging.getLogger("alembic.runtime.migration").info("a remark of Alembic")
-import tensorflow as tf
-tf.get_logger().error("an error of TensorFlow")
-tf.get_logger().info("a remark of TensorFlow")
-warnings.warn("a warning")
-"""
-
-
-def test_what_the_libraries_have_to_say_of_errors_is_shown() -> None:
-    inherited = {name: value for name, value in os.environ.items() if not re.match("MLFLOW_|TF_", name)}
-    done = subprocess.run([sys.executable, "-c", SPEAK], capture_output=True, text=True, check=True, env=inherited)
-
-    said = ("an error of MLflow", "an error of Alembic", "an error of TensorFlow", "a warning")
-    assert [True] * 4 == [text in done.stderr for text in said]
-    assert "a remark" not in done.stderr
-    assert "" == done.stdout
+    words = [sys.executable, "-m", "pipeline", "train", *map(str, SMALL), "--new"]
+    closed = ["sh", "-c", '"$0" "$@" 0<&- 1>&- 2>&-', *words]
+    assert 0 == subprocess.run(closed, check=False, **options).returncode

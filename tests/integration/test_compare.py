@@ -1,61 +1,53 @@
-"""Comparisons of real trainings: killed, repeated, taken over, failing in part, and against a run of its own."""
+"""Comparisons of real trainings: killed, repeated, reused, failing in part, and against another run."""
 
 import os
+import re
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.integration.conftest import Command, environment, run_id_in
+from tests.integration.conftest import Command, begin, history, newest, one_line, run_count, run_id_in
+from tests.unit.test_startup import beyond_the_start
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
 OPTIONS = "digits-units=12-lr=0.01-epochs=40"
 """What the names of its runs say of the data and the parameters."""
 
-COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", *SMALL)
+COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", "--register", "compared", *SMALL)
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
-def below(parent: str) -> list[Run]:
-    """Return the runs that name this one as their parent."""
-    query = f"tags.`mlflow.parentRunId` = '{parent}'"
-    return list(mlflow.search_runs(filter_string=query, output_format="list"))
+def below(parent: str, kind: str) -> dict[str, Run]:
+    """Return the runs of a kind that name this one as their parent, by their names."""
+    query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = '{kind}'"
+    return {run.info.run_name: run for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 
-def groups(parent: str) -> dict[str, Run]:
-    return {run.info.run_name: run for run in below(parent) if run.data.tags["kind"] == "group"}
-
-
-def children(parent: str) -> dict[str, Run]:
-    """Return the trainings that a comparison has done, which stand below its groups when all of a group have ended."""
-    runs = [*below(parent), *(run for group in groups(parent).values() for run in below(group.info.run_id))]
-    return {run.info.run_name: run for run in runs if run.data.tags["kind"] == "training"}
+def trainings(parent: str) -> dict[str, Run]:
+    """Return the runs that a comparison has trained, which are below its groups once all of a group have ended."""
+    groups = below(parent, "group").values()
+    return below(parent, "training") | {
+        name: run for group in groups for name, run in below(group.info.run_id, "training").items()
+    }
 
 
 def members(parent: str) -> set[str]:
-    """Return the ids of the trainings of a comparison, those that it has taken over among them."""
+    """Return the ids of the trainings of a comparison, including reused ones."""
     query = f"tags.`comparison.{parent}` = 'true' and tags.kind = 'training'"
     return {run.info.run_id for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 
-def costs(run_id: str) -> list[tuple[int, float]]:
-    return [(entry.step, entry.value) for entry in MlflowClient().get_metric_history(run_id, "cost")]
-
-
-def artifacts(run_id: str) -> set[str]:
-    return {Path(file.path).name for file in MlflowClient().list_artifacts(run_id, "comparison")}
-
-
-def wait_for_checkpoints(process: subprocess.Popen[Any], data_dir: Path, count: int) -> None:
+def wait_for_checkpoints(process: "subprocess.Popen[str]", data_dir: Path, count: int) -> None:
     """Wait until so many trainings have finished an epoch."""
     while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
         assert process.poll() is None
@@ -68,241 +60,176 @@ def data(store: Path) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def parent(store: Path, command: Command, data: tuple[str, str]) -> str:
-    """Return a comparison that was killed when a training had finished an epoch, and then repeated."""
-    command("run", *SMALL, "--cell", "gru", "--epochs", 1, *data)  # so that the store and the data are there
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *COMPARE, *data],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+def repeated(store: Path, data: tuple[str, str]) -> str:
+    """Return what a comparison prints into a log that was killed after the first epoch of a training, and repeated."""
+    with begin(*COMPARE, *data, "--workers", 1, stdout=subprocess.DEVNULL) as process:
         wait_for_checkpoints(process, store / "compared", 1)
         os.killpg(process.pid, signal.SIGKILL)
     begun = {run.info.run_id for run in mlflow.search_runs(output_format="list") if run.info.status == "RUNNING"}
 
-    output = command(*COMPARE, *data).output
+    with begin(*COMPARE, *data, **PIPES) as process:
+        output, error = process.communicate()
 
-    assert "resumes" in output
-    parent = output.rpartition("Run ")[2].split()[0]
-    assert begun <= {parent} | {run.info.run_id for run in children(parent).values()}  # nothing was begun anew
-    return parent
+    assert ([], 0) == (beyond_the_start(error), process.returncode)
+    parent = run_id_in(output)
+    assert begun <= {parent} | {run.info.run_id for run in trainings(parent).values()}  # no second run was begun
+    return output
 
 
-def test_a_comparison_that_was_killed_trains_only_the_rest(parent: str) -> None:
-    runs = children(parent)
+@pytest.fixture(scope="module")
+def parent(repeated: str) -> str:
+    return run_id_in(repeated)
 
+
+def test_a_comparison_that_was_killed_trains_only_the_rest(repeated: str, parent: str) -> None:
+    runs = trainings(parent)
+
+    assert "resumes" in repeated
     assert {f"rnn-{OPTIONS}-s1", f"rnn-{OPTIONS}-s2", f"gru-{OPTIONS}-s1", f"gru-{OPTIONS}-s2"} == runs.keys()
     for run in [mlflow.get_run(parent), *runs.values()]:
         assert "FINISHED" == run.info.status
         assert f"comparison.{parent}" in run.data.tags
         for metric in run.data.metrics:
-            steps = [entry.step for entry in MlflowClient().get_metric_history(run.info.run_id, metric)]
+            steps = [step for step, _ in history(run.info.run_id, metric)]
             assert len(set(steps)) == len(steps), metric
     assert {run.info.run_id for run in runs.values()} == members(parent)
 
 
+def test_in_a_log_it_is_whole_lines_of_text(repeated: str) -> None:
+    assert "\x1b" not in repeated
+    assert "\r" not in repeated
+    assert re.search(rf"^gru-{OPTIONS}-s2   (trains|resumes)   40/40   ", repeated, re.MULTILINE)
+    assert repeated.splitlines()[-1].startswith("Run ")
+
+
 def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) -> None:
-    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == groups(parent).keys()
-    group = groups(parent)[f"gru-{OPTIONS}"]
-    first, second = (
-        dict(costs(children(parent)[name].info.run_id)) for name in (f"gru-{OPTIONS}-s1", f"gru-{OPTIONS}-s2")
-    )
+    groups, found = below(parent, "group"), trainings(parent)
+    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == groups.keys()
+    group = groups[f"gru-{OPTIONS}"]
+    pairs = list(zip(*(history(found[f"gru-{OPTIONS}-s{seed}"].info.run_id) for seed in (1, 2)), strict=True))
 
-    def series(metric: str) -> list[tuple[int, Any]]:
-        history = MlflowClient().get_metric_history(group.info.run_id, metric)
-        return [(entry.step, pytest.approx(entry.value)) for entry in history]
-
-    assert series("cost") == [(epoch, statistics.mean((first[epoch], second[epoch]))) for epoch in first]
-    assert series("cost_sd") == [(epoch, statistics.stdev((first[epoch], second[epoch]))) for epoch in first]
-    assert series("cost_min") == [(epoch, min(first[epoch], second[epoch])) for epoch in first]
-    assert series("cost_max") == [(epoch, max(first[epoch], second[epoch])) for epoch in first]
+    for name, spread in (
+        ("cost", statistics.mean),
+        ("cost_sd", statistics.stdev),
+        ("cost_min", min),
+        ("cost_max", max),
+    ):
+        expected = [(step, spread([first, second])) for (step, first), (_, second) in pairs]
+        np.testing.assert_allclose(history(group.info.run_id, name), expected)
     assert 2 == group.data.metrics["seeds"]
     assert {"cell": "gru", "seeds": "1,2", "hidden_units": "12"}.items() <= group.data.params.items()
-    assert ("FINISHED", "group") == (group.info.status, group.data.tags["kind"])
+    assert "FINISHED" == group.info.status
     for run in (group, mlflow.get_run(parent)):
         assert run.inputs
         assert 2 == len(run.inputs.dataset_inputs)
 
 
-def test_side_by_side_the_numbers_are_those_of_a_run_of_its_own(
-    command: Command, parent: str, data: tuple[str, str]
+def test_in_parallel_the_numbers_are_those_of_a_run_alone(command: Command, parent: str, data: tuple[str, str]) -> None:
+    alone = mlflow.get_run(run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output))
+
+    compared = trainings(parent)[f"gru-{OPTIONS}-s2"]
+    assert history(alone.info.run_id) == history(compared.info.run_id)
+    assert alone.data.metrics["test_cost"] == compared.data.metrics["test_cost"]
+    assert alone.data.params == compared.data.params
+    mlflow.delete_run(alone.info.run_id)  # the next comparison would reuse it
+
+
+def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_registered_cell_are_one(
+    command: Command, repeated: str, parent: str, tmp_path: Path
 ) -> None:
-    alone = run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output)
-
-    compared = children(parent)[f"gru-{OPTIONS}-s2"]
-    assert costs(alone) == costs(compared.info.run_id)
-    assert mlflow.get_run(alone).data.metrics["test_cost"] == compared.data.metrics["test_cost"]
-    assert mlflow.get_run(alone).data.params == compared.data.params
-    mlflow.delete_run(alone)  # it is a twin, which the next comparison would take over
-
-
-def test_the_run_of_a_comparison_holds_its_parameters_and_its_report(parent: str) -> None:
     run = mlflow.get_run(parent)
-
     assert "compare-rnn-gru-digits" == run.info.run_name
-    assert {
-        "cells": "rnn,gru",
-        "seeds": "1,2",
-        "hidden_units": "12",
-        "dataset": "digits",
-    }.items() <= run.data.params.items()
-    assert {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} <= artifacts(parent)
-    best = max(groups(parent).values(), key=lambda group: group.data.metrics["best_val_accuracy"])
-    assert best.data.params["cell"] == run.data.tags["best"]
+    shared = {"cells": "rnn,gru", "seeds": "1,2", "hidden_units": "12", "dataset": "digits"}
+    assert shared.items() <= run.data.params.items()
+    files = {Path(file.path).name for file in MlflowClient().list_artifacts(parent, "comparison")}
+    assert {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} <= files
+
+    best = max(below(parent, "group").values(), key=lambda group: group.data.metrics["best_val_accuracy"])
+    cell = best.data.params["cell"]
+    assert cell == run.data.tags["best"]
     for metric in ("best_val_accuracy", "test_accuracy", "test_macro_f1", "test_balanced_accuracy", "test_cost"):
         assert best.data.metrics[metric] == pytest.approx(run.data.metrics[metric])
-
-
-def test_a_report_leaves_the_page_of_the_comparison_as_it_was(command: Command, parent: str, tmp_path: Path) -> None:
-    before = Path(mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html")).read_bytes()
-
-    command("report", "--parent", parent, "--output", tmp_path / "report")
-
-    assert (tmp_path / "report" / "report.html").stat().st_size > 0
-    file = mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path))
-    assert before == Path(file).read_bytes()
-
-
-def test_a_worker_that_is_killed_leaves_its_run_failed_with_the_reason(
-    command: Command, parent: str, data: tuple[str, str], store: Path
-) -> None:
-    arguments = ("compare", "--cells", "gru", "--seeds", "70", *SMALL, "--epochs", "4000", *data)
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_for_checkpoints(process, store / "compared", 1)
-        workers = [
-            child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())
-        ]
-        for worker in workers:
-            worker.kill()
-        said = process.communicate()[1]
-
-    assert 1 == process.returncode
-    assert "gru-digits-units=12-lr=0.01-epochs=4000-s70: Its process ended by SIGKILL." in said
-    query = "attributes.run_name = 'gru-digits-units=12-lr=0.01-epochs=4000-s70'"
-    (run,) = mlflow.search_runs(filter_string=query, output_format="list")
-    assert ("FAILED", "Its process ended by SIGKILL.") == (run.info.status, run.data.tags["error"])
-
-
-def test_the_recommended_tagged_and_registered_configuration_are_one(
-    command: Command, parent: str, data: tuple[str, str], tmp_path: Path
-) -> None:
-    output = command(*COMPARE, *data, "--register", "compared").output
-
-    best = mlflow.get_run(parent).data.tags["best"]
     champion = mlflow.get_run(str(MlflowClient().get_model_version_by_alias("compared", "champion").run_id)).data
-    reached = [
-        run.data.metrics["best_val_accuracy"] for run in children(parent).values() if best == run.data.params["cell"]
-    ]
-    assert (best, max(reached)) == (champion.params["cell"], champion.metrics["best_val_accuracy"])
-    assert f"Undecided: {best} leads. " in " ".join(output.split())  # two seeds are too few
-    command("report", "--parent", parent, "--output", tmp_path)
-    summary = pd.read_csv(tmp_path / "summary.csv")
-    assert [best] == summary.loc[summary["recommended"], "group"].to_list()
+    reached = [each.data.metrics["best_val_accuracy"] for each in below(best.info.run_id, "training").values()]
+    assert (cell, max(reached)) == (champion.params["cell"], champion.metrics["best_val_accuracy"])
+    assert f"Undecided: {cell} leads. " in " ".join(repeated.split())  # two seeds are too few
+
+    page = Path(mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path)))
+    before = page.read_bytes()
+    command("report", "--parent", parent, "--output", tmp_path / "report")
+    summary = pd.read_csv(tmp_path / "report" / "summary.csv")
+    assert [cell] == summary.loc[summary["recommended"], "group"].to_list()
+    mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path))
+    assert before == page.read_bytes()  # a report leaves the page of the comparison as it was
 
 
-def test_what_was_trained_is_taken_over_and_what_fails_fails_alone(
+def test_a_worker_that_is_killed_leaves_its_run_failed_and_a_signal_ends_the_others_as_killed(store: Path) -> None:
+    # Not so many epochs a second that SQLite could not keep up: MLflow prints a traceback of a write that waits.
+    options = ("--dataset", "digits", "--epochs", "100000", "--hidden-units", "512", "--steps", "32", "--workers", 2)
+    folder = store / "interrupted"
+    with begin("compare", "--cells", "rnn", "--seeds", "7,8", *options, "--data-dir", folder, **PIPES) as process:
+        wait_for_checkpoints(process, folder, 2)
+        workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+        workers[0].kill()
+        assert process.stdout is not None
+        assert any("failed" in line for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate()
+
+    assert (130, False) == (process.returncode, "Traceback" in error)
+    runs = below(newest("attributes.run_name = 'compare-rnn-digits'").info.run_id, "training").values()
+    assert {"FAILED": "Its process ended by SIGKILL.", "KILLED": "Stopped by Ctrl-C or a termination signal."} == {
+        run.info.status: run.data.tags["error"] for run in runs
+    }
+    assert "KILLED" == newest("attributes.run_name = 'compare-rnn-digits'").info.status
+
+
+def test_what_was_trained_is_reused_and_what_fails_fails_alone(
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
-    before = children(parent)
+    before = trainings(parent)
 
-    output = command(
-        *("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38"), exit_code=1
-    ).output
+    arguments = ("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38")
+    output = command(*arguments, "--workers", 1, exit_code=1).output
 
-    assert "2 of 4 trainings failed. rnn-digits-units=12-lr=1e+38-epochs=40-s1: Training stopped" in output
-    second = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
+    failed = [f"rnn-digits-units=12-lr=1e+38-epochs=40-s{seed}" for seed in (1, 2)]
+    assert f"2 of 4 trainings failed. {failed[0]}: Training stopped" in output
+    second = newest("attributes.run_name = 'compare-rnn-digits'")
     assert "FAILED" == second.info.status
-    assert {"rnn-digits-units=12-lr=1e+38-epochs=40-s1", "rnn-digits-units=12-lr=1e+38-epochs=40-s2"} == children(
-        second.info.run_id
-    ).keys()
-    taken_over = before[f"rnn-{OPTIONS}-s1"].info.run_id
-    assert taken_over in members(parent) & members(second.info.run_id)
-    assert before.keys() == children(parent).keys()  # none was moved
+    assert {*failed} == trainings(second.info.run_id).keys()
+    assert before[f"rnn-{OPTIONS}-s1"].info.run_id in members(parent) & members(second.info.run_id)
+    assert before.keys() == trainings(parent).keys()  # none was moved
     page = mlflow.artifacts.load_text(f"{second.info.artifact_uri}/comparison/report.html")
     assert "reused" in page
     assert "Training stopped in" in page
 
 
-def test_ctrl_c_marks_the_comparison_and_its_trainings_as_killed(store: Path, parent: str) -> None:
-    arguments = ["compare", "--cells", "rnn", "--seeds", "7", "--dataset", "digits", "--epochs", "100000"]
-    # Not so many epochs a second that SQLite could not keep up: MLflow prints a traceback of a write that waits.
-    arguments += ["--hidden-units", "512", "--steps", "32"]
-    data = ("--data-dir", str(store / "interrupted"))
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments, *data],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        wait_for_checkpoints(process, store / "interrupted", 1)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.stderr is not None
-        error = process.stderr.read()
-
-    assert 130 == process.returncode
-    assert "Traceback" not in error
-    newest = mlflow.search_runs(output_format="list", max_results=2)
-    assert {"compare-rnn-digits": "KILLED", "rnn-digits-steps=32-units=512-epochs=100000-s7": "KILLED"} == {
-        run.info.run_name: run.info.status for run in newest
-    }
-
-
-def test_what_is_worse_than_what_is_there_ends_with_code_3_and_is_not_registered(
+def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_registered(
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
-    arguments = ("compare", "--cells", "rnn", *SMALL, *data)
-    gru = children(parent)[f"gru-{OPTIONS}-s1"].info.run_id
+    arguments = ("compare", "--cells", "rnn", "--seeds", "1-3", *SMALL, *data, "--workers", 1)
+    gru, client = trainings(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
 
-    checked = ("--seeds", "1-3", "--epochs", "1", "--against", gru, "--register", "checked")
-    output = " ".join(command(*arguments, *checked, exit_code=3).output.split())
+    checked = ("--epochs", "1", "--against", gru.info.run_id, "--register", "checked")
+    output = one_line(command(*arguments, *checked, exit_code=3))
 
-    assert f"against: rnn against {gru}: worse, −" in output
+    assert f"against: rnn against {gru.info.run_id}: worse, −" in output
     assert "It is not registered as checked." in output
-    assert [] == list(MlflowClient().search_registered_models("name = 'checked'"))
-    run = mlflow.search_runs(filter_string="attributes.run_name = 'compare-rnn-digits'", output_format="list")[0]
-    assert ("FINISHED", "worse", gru) == (run.info.status, run.data.tags["standing"], run.data.tags["against"])
-    # One and two seeds do not show how much seeds differ: there is no decision.
-    output = " ".join(command(*arguments, "--seeds", "1", "--epochs", "1", "--against", parent).output.split())
-    assert f"rnn against {parent}: undecided (−" in output
+    assert [] == list(client.search_registered_models("name = 'checked'"))
+    run = newest("attributes.run_name = 'compare-rnn-digits'")
+    assert ("FINISHED", "worse", gru.info.run_id) == (
+        *(run.info.status, run.data.tags["standing"]),
+        run.data.tags["against"],
+    )
 
+    before = run_count()
+    client.set_tag(gru.info.run_id, "dataset_digest", "0" * 64)
+    refused = [
+        one_line(command(*arguments, "--epochs", "2", "--against", address, exit_code=exit_code))
+        for address, exit_code in (("models:/nothing@champion", 1), (gru.info.run_id, 2))
+    ]
+    client.set_tag(gru.info.run_id, "dataset_digest", gru.data.tags["dataset_digest"])
 
-def test_what_it_is_checked_against_is_looked_up_before_anything_is_trained(
-    command: Command, parent: str, data: tuple[str, str]
-) -> None:
-    arguments = ("compare", "--cells", "rnn", "--seeds", "44", *SMALL, *data)
-    run, client = children(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
-
-    nothing = command(*arguments, "--against", "models:/nothing@champion", exit_code=1).output
-    client.set_tag(run.info.run_id, "dataset_digest", "0" * 64)
-    other = command(*arguments, "--against", run.info.run_id, exit_code=2).output
-    client.set_tag(run.info.run_id, "dataset_digest", run.data.tags["dataset_digest"])
-
-    assert "must be the address of a model that a run has logged; got 'models:/nothing@champion'" in nothing
-    assert "against must be trained on the same data" in " ".join(other.split())
-    assert [] == mlflow.search_runs(filter_string="params.seed = '44'", output_format="list")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--cells", ""), "cells: expected values separated by commas"),
-        (("--cells", "rnn,elman"), "of a custom cell, such as my_cells:MGU, received 'elman'."),
-        (("--seeds", "1,2.5"), "seed: must be a whole number"),
-        (("--batch-size", "2000"), "batch_size: must be at most 1,293, the number of training examples"),
-        (("--seeds", "1-501", "--cells", "rnn,gru"), "at most 1,000 runs"),
-    ],
-)
-def test_wrong_usage_ends_with_2_and_opens_no_run(
-    command: Command, parent: str, data: tuple[str, str], arguments: tuple[str, ...], said: str
-) -> None:
-    before = len(mlflow.search_runs(output_format="list"))
-
-    result = command("compare", "--dataset", "digits", *data, *arguments, exit_code=2)
-
-    assert said in " ".join(result.output.split())
-    assert before == len(mlflow.search_runs(output_format="list"))
+    assert "must be the address of a model that a run has logged; got 'models:/nothing@champion'" in refused[0]
+    assert "against must be trained on the same data" in refused[1]
+    assert before == run_count()  # it is looked up before anything is trained

@@ -8,30 +8,21 @@ import pytest
 from tests.integration.conftest import Command, run_id_in
 
 TUTORIAL_COST = 0.525  # after its first epoch, BasicRNNCell; its script printed three digits
+ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the tutorial published after thirty
 
 
-@pytest.fixture(scope="module")
-def mnist_run(command: Command) -> str:
-    return run_id_in(command("run", "--cell", "rnn", "--epochs", 1).output)
+def test_the_first_epoch_on_the_files_of_the_package_costs_no_more_than_the_tutorials(command: Command) -> None:
+    run = mlflow.get_run(run_id_in(command("run", "--cell", "rnn", "--epochs", 1).output))
 
-
-def test_the_first_epoch_costs_no_more_than_the_tutorials(mnist_run: str) -> None:
-    assert mlflow.get_run(mnist_run).data.metrics["cost"] <= 1.05 * TUTORIAL_COST
-
-
-def test_the_files_are_those_of_the_package(mnist_run: str) -> None:
-    run = mlflow.get_run(mnist_run)
+    assert run.data.metrics["cost"] <= 1.05 * TUTORIAL_COST
     assert ("mnist", "28", "mirrors") == tuple(run.data.params[name] for name in ("dataset", "steps", "source"))
     assert run.inputs is not None
     sources = [(entry.dataset.source_type, json.loads(entry.dataset.source)) for entry in run.inputs.dataset_inputs]
     assert [("code", {"tags": {"source": "the mnist files of this package"}})] * 2 == sources
 
 
-ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the tutorial published after thirty
-
-
 @pytest.mark.slow
-def test_two_epochs_of_the_accurate_recipe_reach_a_floor(command: Command) -> None:
-    run = mlflow.get_run(run_id_in(command("run", "--recipe=accurate", "--epochs=2").output))
+def test_two_epochs_of_the_accurate_recipe_reach_a_floor(mnist_champion: str) -> None:
+    run = mlflow.get_run(mnist_champion)
     assert ("gru", "elastic") == (run.data.params["cell"], run.data.params["augmentation"])
     assert run.data.metrics["best_val_accuracy"] > ACCURATE_FLOOR

@@ -10,40 +10,25 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.data import idx, processed
+from pipeline.data import processed
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
 from pipeline.tracking import classifier, promotion
 from pipeline.tracking.promotion import promote
-from tests.integration.conftest import DIGITS, Command, Training, run_id_in
+from tests.integration.conftest import DIGITS, Command, models_of, one_line, run_count, run_id_in
 
 
 @pytest.fixture(scope="module")
-def better(digits_run: Training) -> str:
+def better(digits_run: str) -> str:
     """Return the id of a run of three epochs."""
-    return digits_run.run_id
+    return digits_run
 
 
 @pytest.fixture(scope="module")
-def worse(command: Command) -> str:
+def worse(command: Command, digits_run: str) -> str:
     """Return the id of a run of one epoch."""
     return run_id_in(command(*DIGITS, "--epochs", 1).output)
-
-
-@pytest.fixture(scope="module")
-def on_other_data(command: Command, digits_run: Training, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the id of a run on the digits less one training image."""
-    digits, folder = processed.find(DataSettings(dataset="digits")), tmp_path_factory.mktemp("other")
-    arrays = (digits.train.examples[1:], digits.train.labels[1:], digits.test.examples, digits.test.labels)
-    for name, array in zip(
-        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-        arrays,
-        strict=True,
-    ):
-        (folder / name).write_bytes(idx.encode(np.asarray(array)))
-    return run_id_in(command(*DIGITS, "--epochs", 1, "--source", folder).output)
 
 
 @pytest.fixture
@@ -59,10 +44,6 @@ def aliases(name: str) -> dict[str, str]:
     return {alias: str(client.get_model_version(name, number).run_id) for alias, number in found.items()}
 
 
-def version(name: str, number: int) -> ModelVersion:
-    return MlflowClient().get_model_version(name, str(number))
-
-
 def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(command: Command, better: str) -> None:
     command("promote", "--run-id", better)
 
@@ -72,13 +53,14 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 
 
-def test_the_better_one_is_champion_and_each_version_says_what_was_decided(
+def test_the_better_one_is_champion_until_a_rollback_and_each_version_says_what_was_decided(
     command: Command, worse: str, better: str, name: str
 ) -> None:
     command("promote", "--run-id", worse, "--name", name)
     assert "Version 2" in command("promote", "--run-id", better, "--name", name).output
     assert {"champion": better, "previous": worse} == aliases(name)
-    promoted, accuracy = version(name, 2), mlflow.get_run(better).data.metrics["best_val_accuracy"]
+    client = MlflowClient()
+    promoted, accuracy = client.get_model_version(name, "2"), mlflow.get_run(better).data.metrics["best_val_accuracy"]
     assert "promoted" == promoted.tags["promotion"]
     assert float(promoted.tags["best_val_accuracy"]) == accuracy
     assert f"Promoted: validation accuracy {accuracy:.2%} beats" in str(promoted.description)
@@ -86,39 +68,37 @@ def test_the_better_one_is_champion_and_each_version_says_what_was_decided(
     command("promote", "--run-id", worse, "--name", name)  # the same version again
 
     assert {"champion": better, "previous": worse} == aliases(name)
-    assert "not promoted" == version(name, 1).tags["promotion"]
-    assert "does not beat" in str(version(name, 1).description)
-    assert 2 == len(MlflowClient().search_model_versions(f"name = '{name}'"))
-
-
-def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
-    command: Command, better: str, on_other_data: str, name: str
-) -> None:
-    command("promote", "--run-id", better, "--name", name)
-    refused = command("promote", "--run-id", on_other_data, "--name", name, exit_code=2)
-
-    assert {"champion": better} == aliases(name)
-    assert "--force" in refused.output
-    digests = {mlflow.get_run(run_id).data.tags["dataset_digest"][:8] for run_id in (better, on_other_data)}
-    assert all(digest in str(version(name, 2).description) for digest in digests)
-    assert "refused" == version(name, 2).tags["promotion"]
-
-    command("promote", "--run-id", on_other_data, "--name", name, "--force")
-
-    assert {"champion": on_other_data, "previous": better} == aliases(name)
-
-
-def test_a_rollback_goes_back_stays_there_and_can_be_taken_back(
-    command: Command, worse: str, better: str, name: str
-) -> None:
-    for run_id in (worse, better):
-        command("promote", "--run-id", run_id, "--name", name)
+    first = client.get_model_version(name, "1")
+    assert "not promoted" == first.tags["promotion"]
+    assert "does not beat" in str(first.description)
+    assert 2 == len(client.search_model_versions(f"name = '{name}'"))
 
     command("promote", "--rollback", "--name", name)
     assert {"champion": worse, "previous": better} == aliases(name)
     command("promote", "--run-id", worse, "--name", name)  # changes nothing, though `better` is better
     assert {"champion": worse, "previous": better} == aliases(name)
     command("promote", "--rollback", "--name", name)
+    assert {"champion": better, "previous": worse} == aliases(name)
+
+
+def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
+    command: Command, better: str, worse: str, name: str
+) -> None:
+    client, digest = MlflowClient(), mlflow.get_run(better).data.tags["dataset_digest"]
+    command("promote", "--run-id", worse, "--name", name)
+    client.set_tag(better, "dataset_digest", "0" * 64)
+    refused = command("promote", "--run-id", better, "--name", name, exit_code=2)
+
+    assert {"champion": worse} == aliases(name)
+    assert "--force" in refused.output
+    version = client.get_model_version(name, "2")
+    assert "refused" == version.tags["promotion"]
+    assert digest[:8] in str(version.description)
+    assert "0" * 8 in str(version.description)
+
+    command("promote", "--run-id", better, "--name", name, "--force")
+
+    client.set_tag(better, "dataset_digest", digest)
     assert {"champion": better, "previous": worse} == aliases(name)
 
 
@@ -140,7 +120,7 @@ def test_what_cannot_be_promoted_is_named(
 
     given = [better if argument == "RUN" else argument for argument in arguments]
 
-    output = " ".join(command("promote", *given, exit_code=exit_code).output.split())
+    output = one_line(command("promote", *given, exit_code=exit_code))
 
     assert said in output
     assert "that the server runs" not in output
@@ -148,21 +128,24 @@ def test_what_cannot_be_promoted_is_named(
 
 def test_a_run_without_metrics_or_model_is_named(command: Command, store: Path) -> None:
     with mlflow.start_run() as run:
-        assert "has no best_val_accuracy" in command("promote", "--run-id", run.info.run_id, exit_code=1).output
+        promoted = ("promote", "--run-id", run.info.run_id)
+        assert "has no best_val_accuracy" in command(*promoted, exit_code=1).output
         mlflow.log_metric("best_val_accuracy", 0.9)
         mlflow.set_tags({"dataset_digest": "a" * 64, "dataset": "digits"})
 
-    assert "a run that has logged a model" in command("promote", "--run-id", run.info.run_id, exit_code=1).output
+    assert "a run that has logged a model" in command(*promoted, exit_code=1).output
 
 
-def test_a_run_registers_its_model_at_its_end_unless_the_name_is_not_valid(command: Command, name: str) -> None:
-    before = len(mlflow.search_runs(output_format="list"))
+def test_a_run_registers_its_model_at_its_end_unless_the_name_is_not_valid(
+    command: Command, worse: str, name: str
+) -> None:
+    before = run_count()
     command(*DIGITS, "--register", "a/b", exit_code=2)
-    assert before == len(mlflow.search_runs(output_format="list"))
+    assert before == run_count()
 
-    run_id = run_id_in(command(*DIGITS, "--epochs", 1, "--register", name).output)
+    command(*DIGITS, "--epochs", 1, "--register", name)
 
-    assert {"champion": run_id} == aliases(name)
+    assert {"champion": worse} == aliases(name)
 
 
 class EndedError(Exception):
@@ -187,7 +170,7 @@ def interrupted(after: int) -> Iterator[None]:
             yield
 
 
-def test_a_promotion_interrupted_anywhere_leaves_the_champion_and_is_completed_by_the_next(
+def test_a_promotion_or_rollback_interrupted_anywhere_leaves_a_champion_and_is_completed_by_the_next(
     worse: str, better: str, name: str
 ) -> None:
     promote(Reporter(), worse, name)
@@ -195,15 +178,9 @@ def test_a_promotion_interrupted_anywhere_leaves_the_champion_and_is_completed_b
         with interrupted(after):
             promote(Reporter(), better, name)
         assert worse == aliases(name)["champion"]
-
     promote(Reporter(), better, name)
-
     assert {"champion": better, "previous": worse} == aliases(name)
 
-
-def test_a_rollback_interrupted_anywhere_leaves_a_champion(worse: str, better: str, name: str) -> None:
-    for run_id in (worse, better):
-        promote(Reporter(), run_id, name)
     for after, champion in enumerate([better, better, better, worse]):
         with interrupted(after):
             promote(Reporter(), None, name, rollback=True)
@@ -227,24 +204,24 @@ def test_of_two_promotions_at_once_the_better_version_stays(
     assert {"champion": better} == aliases(name)
 
 
-def test_a_model_that_does_not_serve_is_not_promoted(command: Command, worse: str, name: str) -> None:
+def test_a_model_that_does_not_serve_is_not_promoted(command: Command, worse: str, better: str, name: str) -> None:
     command("promote", "--run-id", worse, "--name", name)
-    broken = run_id_in(command(*DIGITS, "--epochs", 2, "--seed", 2).output)
-    outputs = mlflow.get_run(broken).outputs
-    assert outputs is not None
-    model = MlflowClient().get_logged_model(outputs.model_outputs[0].model_id)
-    Path(model.artifact_location, "artifacts/saved_model/saved_model.pb").write_bytes(b"")
+    (model,) = models_of(mlflow.get_run(better))
+    graph = Path(model.artifact_location, "artifacts/saved_model/saved_model.pb")
+    content = graph.read_bytes()
+    graph.write_bytes(b"")
 
-    command("promote", "--run-id", broken, "--name", name, exit_code=1)
+    command("promote", "--run-id", better, "--name", name, exit_code=1)
 
+    graph.write_bytes(content)
     assert {"champion": worse} == aliases(name)
 
 
 def test_a_name_with_any_sign_that_is_allowed_serves_and_is_printed_quoted(command: Command, better: str) -> None:
     name = 'a!"$&()*+,-.;<=>[]^_`{|}~ é'
 
-    output = command("promote", "--run-id", better, "--name", name).output
+    output = one_line(command("promote", "--run-id", better, "--name", name))
 
-    assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in " ".join(output.split())
+    assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in output
     assert {"champion": better} == aliases(name)
     assert 8 == classifier.load(f"models:/{name}@champion").height

@@ -16,20 +16,18 @@ import pytest
 
 import pipeline
 from pipeline.errors import TrackingError, UsageError
-from tests.integration.conftest import PROJECT
+from tests.integration.conftest import PROJECT, Command
 
 
 @pytest.fixture(scope="module")
 def session(store: Path) -> Iterator[dict[str, Any]]:
     """Return the names that the page's code leaves when it is run from its top, and what it printed."""
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (PROJECT / "docs" / "python.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    page = (PROJECT / "docs" / "python.md").read_text()
     names: dict[str, Any] = {}
     folder = store / "from-python"
     folder.mkdir()
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
-        for block in blocks:
+        for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
             exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102 - it is ours
         yield names | {"printed": printed.getvalue()}
 
@@ -38,8 +36,7 @@ def test_a_training_gives_what_its_run_holds(session: dict[str, Any]) -> None:
     training = session["training"]
 
     run = mlflow.get_run(training.run_id)
-    assert run.data.params == training.params
-    assert run.data.metrics == training.metrics
+    assert (run.data.params, run.data.metrics) == (training.params, training.metrics)
     assert [1, 2, 3, 4, 5] == training.history.epoch.to_list()
     assert (360, 10) == (len(training.predictions), len(training.per_class))
     accuracy = (training.predictions.label == training.predictions.predicted).mean()
@@ -47,30 +44,29 @@ def test_a_training_gives_what_its_run_holds(session: dict[str, Any]) -> None:
     assert f"epoch 5/5   cost {training.history.cost.iloc[-1]:.4f}" in session["printed"]
 
 
-def test_a_comparison_gives_tables(session: dict[str, Any]) -> None:
+def test_a_comparison_gives_tables(session: dict[str, Any], command: Command, tmp_path: Path) -> None:
     comparison = session["comparison"]
 
     assert {"gru": 3, "rnn": 3} == dict(zip(comparison.summary.group, comparison.summary.seeds, strict=True))
-    assert 6 == len(comparison.runs)
-    assert 1 == len(comparison.pairwise_tests)
-    reused = comparison.runs[comparison.runs.reused]
-    assert [session["training"].run_id] == reused.run_id.to_list()
-    pd.testing.assert_frame_equal(
-        comparison.runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]],
-        session["long_ones"].runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]],
+    assert (6, 1) == (len(comparison.runs), len(comparison.pairwise_tests))
+    assert [session["training"].run_id] == comparison.runs[comparison.runs.reused].run_id.to_list()
+    found, expected = (
+        each.runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]]
+        for each in (comparison, session["long_ones"])
     )
+    pd.testing.assert_frame_equal(found, expected)
+    text = command("report", "--parent", comparison.run_id, "--output", tmp_path, "--format", "csv").stdout
+    assert comparison.summary.group.to_list() == pd.read_csv(io.StringIO(text)).group.to_list()
 
 
 def test_models_answer(session: dict[str, Any]) -> None:
-    assert (10, 10) == session["probabilities"].shape
-    assert 10 == len(session["answers"])
+    assert ((10, 10), 10) == (session["probabilities"].shape, len(session["answers"]))
     assert ["three.png"] == session["table"].file.to_list()
-    model = session["training"].model
-    expected = model.probabilities(np.rint(session["images"][3:4])).max()
+    expected = session["training"].model.probabilities(np.rint(session["images"][3:4])).max()
     assert expected == pytest.approx(session["table"].probability[0], abs=0.05)  # a pixel rounds to another number
 
 
-def test_errors_are_told(session: dict[str, Any]) -> None:
+def test_errors_are_exceptions(session: dict[str, Any]) -> None:
     assert "steps: expected a divisor of 8 × 8 = 64 pixels, received 7." in session["printed"]
     with pytest.raises(UsageError, match="epochz: there is no parameter of this name"):
         pipeline.run(dataset="digits", epochz=3)
@@ -79,30 +75,18 @@ def test_errors_are_told(session: dict[str, Any]) -> None:
     assert [f"UsageError: {caught.value}"] == caught.value._render_traceback_()
     with pytest.raises(TrackingError, match="expected a run of this tracking server"):
         pipeline.evaluate("0" * 32)
-
-
-def test_an_active_run_of_ones_own_is_told(session: dict[str, Any]) -> None:
     with mlflow.start_run(), pytest.raises(UsageError, match=r"is active in this process\. End it first"):
         pipeline.run(dataset="digits", epochs=1, data_dir="from-python/data")
 
 
-def test_the_steps_are_functions(session: dict[str, Any], tmp_path: Path) -> None:
-    folder = pipeline.download(dataset="digits", data_dir=tmp_path)
-    assert 4 == len(list(folder.glob("*-ubyte")))
-    data = pipeline.preprocess(dataset="digits", data_dir=tmp_path)
-    assert (1293, 8, 8) == data.train.examples.shape
+def test_the_steps_are_functions(store: Path, tmp_path: Path) -> None:
+    assert 4 == len(list(pipeline.download(dataset="digits", data_dir=tmp_path).glob("*-ubyte")))
+    assert (1293, 8, 8) == pipeline.preprocess(dataset="digits", data_dir=tmp_path).train.examples.shape
     training = pipeline.train(dataset="digits", hidden_units=8, epochs=1, data_dir=tmp_path)
     assert "test_accuracy" not in training.metrics
     assert "test_accuracy" in pipeline.evaluate(training.run_id, data_dir=tmp_path).metrics
     assert pipeline.promote(training.run_id, "from-python").champion
-    assert (8, 8) == (pipeline.load("models:/from-python@champion").height, 8)
-
-
-def test_the_report_is_told_as_one_text(session: dict[str, Any], command: Any, tmp_path: Path) -> None:
-    arguments = ("report", "--parent", session["comparison"].run_id, "--output", tmp_path)
-
-    text = command(*arguments, "--format", "csv").stdout
-    assert session["comparison"].summary.group.to_list() == pd.read_csv(io.StringIO(text)).group.to_list()
+    assert 8 == pipeline.load("models:/from-python@champion").height
 
 
 def test_importing_it_is_instant() -> None:

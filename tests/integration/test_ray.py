@@ -4,23 +4,23 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
+from pipeline import load
 from pipeline.epochs import EpochRecord
 from tests import servers
-from tests.integration.conftest import PROJECT, Command
+from tests.integration.conftest import PROJECT, Command, begin, environment, history, models_of
 from tests.ray_fixtures import Nodes, two_nodes
 
 SMALL = ("--epochs", 20, "--dataset", "digits", "--hidden-units", 16, "--shards", 2)
@@ -48,7 +48,6 @@ def cluster(folder: Path, command: Command) -> Iterator[tuple[Nodes, dict[str, C
         patch.setenv("MLFLOW_TRACKING_URI", stack.enter_context(servers.tracking_server(folder)))
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
-        patch.setenv("PIPELINE_TEST_FOLDER", str(folder))
         nodes = stack.enter_context(two_nodes(folder / "a", folder / "b"))
         patch.setenv("RAY_ADDRESS", nodes.address)
         with contextlib.chdir(folder):
@@ -57,36 +56,27 @@ def cluster(folder: Path, command: Command) -> Iterator[tuple[Nodes, dict[str, C
         yield nodes, {str(run.info.run_name): costs(run) for run in trainings()}
 
 
-def begin(*arguments: object, data_dir: bool = True) -> subprocess.Popen[bytes]:
-    """Begin a command of the command line, from a folder that is not the project's."""
-    command = [sys.executable, "-m", "pipeline", *map(str, arguments), *(["--data-dir", "data"] if data_dir else [])]
-    place = Path(os.environ["PIPELINE_TEST_FOLDER"])
-    with (place / "output.txt").open("ab") as output:
-        environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-        return subprocess.Popen(command, cwd=place, env=environment, stdout=output, stderr=output)
-
-
 @pytest.fixture(autouse=True)
-def place(folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
-    """Give each test an experiment of its own, and the driver's folder."""
-    monkeypatch.setenv("PIPELINE_TEST_FOLDER", str(folder))
+def experiment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Give each test an experiment of its own."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", request.node.name)
-    return folder
 
 
-def ended(process: subprocess.Popen[bytes], place: Path) -> None:
-    """Wait until a command has ended well."""
-    assert 0 == process.wait(), (place / "output.txt").read_text()
-
-
-def client() -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+@contextmanager
+def driver(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Compare on the cluster, from a folder that is not the project's."""
+    with (folder / "output.txt").open("ab") as output:
+        variables = environment() | {"PYTHONPATH": str(PROJECT)}
+        options: dict[str, Any] = {"cwd": folder, "env": variables, "stdout": output, "stderr": output}
+        with begin(*COMPARE, "--on", "ray", "--data-dir", "data", **options) as process:
+            yield process
 
 
 def runs(query: str = "") -> list[Run]:
     """Return runs of the test's experiment, in the order of their names."""
-    found = client().get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
-    known = client().search_runs([found.experiment_id], query) if found else []
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
+    known = client.search_runs([experiment.experiment_id], query) if experiment else []
     return sorted(known, key=lambda run: str(run.info.run_name))
 
 
@@ -96,30 +86,24 @@ def trainings() -> list[Run]:
 
 def costs(run: Run) -> Costs:
     """Return step, cost and validation cost of each epoch, in the order in which they were logged."""
-    history = [client().get_metric_history(run.info.run_id, name) for name in ("cost", "val_cost")]
-    return [(cost.step, cost.value, val.value) for cost, val in zip(*history, strict=True)]
+    cost, val_cost = (history(run.info.run_id, name) for name in ("cost", "val_cost"))
+    return [(*entry, value) for entry, (_, value) in zip(cost, val_cost, strict=True)]
 
 
 def steps(run: Run) -> dict[str, list[int]]:
     """Return the steps at which each metric of an epoch was logged."""
     names = EpochRecord.__dataclass_fields__.keys() - {"epoch"}
-    return {name: [entry.step for entry in client().get_metric_history(run.info.run_id, name)] for name in names}
+    return {name: [step for step, _ in history(run.info.run_id, name)] for name in names}
 
 
-def models(run: Run) -> int:
-    """Return the number of models of a run; those of attempts that were lost are deleted."""
-    query = f"source_run_id = '{run.info.run_id}'"
-    return len(client().search_logged_models([run.info.experiment_id], filter_string=query))
-
-
-def wait_for_epoch(number: int, driver: subprocess.Popen[bytes]) -> None:
+def wait_for_epoch(number: int, process: "subprocess.Popen[str]", folder: Path) -> None:
     """Wait until both trainings have logged an epoch."""
     while True:
         under_way = trainings()
         if len(under_way) == 2 and all(len(steps(run)["cost"]) >= number for run in under_way):
             return
-        assert driver.poll() is None, (Path(os.environ["PIPELINE_TEST_FOLDER"]) / "output.txt").read_text()
-        time.sleep(0.2)
+        assert process.poll() is None, (folder / "output.txt").read_text()
+        time.sleep(0.5)
 
 
 def check(local: dict[str, Costs]) -> None:
@@ -129,33 +113,18 @@ def check(local: dict[str, Costs]) -> None:
     for run in found:
         assert local[str(run.info.run_name)] == costs(run)
         assert {name: list(range(1, 21)) for name in steps(run)} == steps(run)
-        assert models(run)  # an attempt that outlives its driver may log the same model once more
-        assert [] == client().list_artifacts(run.info.run_id, "checkpoint")
+        assert models_of(run)  # an attempt that outlives its driver may log the same model once more
+        assert [] == mlflow.MlflowClient().list_artifacts(run.info.run_id, "checkpoint")
     assert {"FINISHED"} == {run.info.status for run in runs()}
-
-
-def test_trainings_on_two_nodes_survive_a_killed_command_and_a_lost_node_with_the_numbers_of_one_machine(
-    cluster: tuple[Nodes, dict[str, Costs]], folder: Path
-) -> None:
-    nodes, local = cluster
-    driver = begin(*COMPARE, "--on", "ray")
-    wait_for_epoch(3, driver)
-    driver.kill()
-    driver.wait()
-    driver = begin(*COMPARE, "--on", "ray")
-    wait_for_epoch(8, driver)
-    nodes.kill()
-    ended(driver, folder)
-
-    check(local)
-    assert (folder / "a" / "processed").is_dir()
-    assert (folder / "b" / "processed").is_dir()
+    (comparison,) = runs("tags.kind = 'comparison'")
+    assert "my_cells:MGU" in mlflow.artifacts.load_text(f"runs:/{comparison.info.run_id}/comparison/report.html")
 
 
 def test_parts_are_answered_on_the_nodes_as_they_are_here(
-    cluster: tuple[Nodes, dict[str, Costs]], folder: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: tuple[Nodes, dict[str, Costs]], folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
+    monkeypatch.chdir(folder)
     run, _ = trainings()
     parts, images = folder / "parts", load_digits().images * 15
     parts.mkdir()
@@ -163,43 +132,32 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
         rows = images[100 * number : 100 * (number + 1)].reshape(100, -1).tolist()
         pq.write_table(pa.table({"pixels": rows, "id": range(100)}), parts / f"{number}.parquet")
     (parts / "bad.parquet").write_bytes(b"PAR1")
-    command = ("predict", parts, "--model", f"runs:/{run.info.run_id}/model", "--output", "answers/", "--on", "ray")
+    model = f"runs:/{run.info.run_id}/model"
 
-    assert 1 == begin(*command, data_dir=False).wait()
+    said = command("predict", parts, "--model", model, "--output", "answers/", "--on", "ray", exit_code=1).output
 
-    told = (folder / "output.txt").read_text()
-    assert "Wrote 300 answers to 3 files" in told
-    assert "1 of 4 files not answered" in told
+    assert "Wrote 300 answers to 3 files" in said
+    assert "1 of 4 files not answered" in said
     files = [folder / "answers" / f"{number}.parquet" for number in range(3)]
     assert files == sorted((folder / "answers").iterdir())
-    assert run.outputs
-    model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
-    expected = model.predict(images[:300].astype("float32"))
+    expected = load(model).probabilities(images[:300])
     table = pa.concat_tables([pq.read_table(file) for file in files])
     assert expected.argmax(axis=1).tolist() == [int(label) for label in table["label"].to_pylist()]
     assert pytest.approx(expected.max(axis=1).tolist(), abs=1e-5) == table["probability"].to_pylist()
 
 
-@pytest.mark.slow
-def test_sequences_are_answered_on_the_nodes_by_id(cluster: tuple[Nodes, dict[str, Costs]], place: Path) -> None:
-    steps = [(f"g{example}", example % 2, step * (-1) ** example) for example in range(12) for step in range(3)]
-    pd.DataFrame(steps, columns=["id", "label", "x"]).to_csv(place / "steps.csv", index=False)
-    ended(begin("run", "--source", "steps.csv", "--epochs", 1, "--hidden-units", 4, "--register", "steps"), place)
+def test_trainings_on_two_nodes_survive_a_killed_command_and_a_lost_node_with_the_numbers_of_one_machine(
+    cluster: tuple[Nodes, dict[str, Costs]], folder: Path
+) -> None:
+    nodes, local = cluster
+    with driver(folder) as process:
+        wait_for_epoch(3, process, folder)
+        process.kill()
+    with driver(folder) as process:
+        wait_for_epoch(8, process, folder)
+        nodes.kill()
+        assert 0 == process.wait(), (folder / "output.txt").read_text()
 
-    ended(
-        begin(
-            "predict",
-            "steps.csv",
-            "--model",
-            "models:/steps@champion",
-            "--output",
-            "out/",
-            "--on",
-            "ray",
-            data_dir=False,
-        ),
-        place,
-    )
-
-    table = pq.read_table(place / "out" / "steps.csv.parquet")
-    assert [f"g{example}" for example in range(12)] == table["id"].to_pylist()
+    check(local)
+    assert (folder / "a" / "processed").is_dir()
+    assert (folder / "b" / "processed").is_dir()

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from pipeline.data import processed
 from pipeline.data.splits import DataSet
 from pipeline.settings import DataSettings, Settings
-from tests.integration.conftest import DIGITS, Command, Training, run_id_in
+from tests.integration.conftest import DIGITS, Command, history, models_of, run_id_in
 
 EPOCHS = [1, 2, 3]
 PER_EPOCH = {
@@ -42,23 +41,19 @@ ARTIFACTS = {
 
 
 @pytest.fixture(scope="module")
-def run(digits_run: Training) -> Run:
-    return mlflow.get_run(digits_run.run_id)
+def run(digits_run: str) -> Run:
+    return mlflow.get_run(digits_run)
 
 
 @pytest.fixture(scope="module")
-def digits(digits_run: Training) -> DataSet:
+def digits(digits_run: str) -> DataSet:
     return processed.find(DataSettings(dataset="digits"))
 
 
 @pytest.fixture(scope="module")
-def model(digits_run: Training) -> Path:
+def model(digits_run: str) -> Path:
     """Return the folder of the logged model."""
-    return Path(mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/digits-gru"))
-
-
-def costs(run_id: str) -> list[float]:
-    return [metric.value for metric in MlflowClient().get_metric_history(run_id, "cost")]
+    return Path(mlflow.artifacts.download_artifacts(f"runs:/{digits_run}/digits-gru"))
 
 
 def test_it_is_finished_under_the_name_of_all_that_is_no_default(run: Run) -> None:
@@ -86,21 +81,16 @@ def test_it_holds_the_metrics_of_the_contract_and_the_systems(run: Run) -> None:
     assert max(sample.value for sample in sampled) > 0  # the last one may be of no time at all
 
 
-@pytest.mark.parametrize("metric", sorted(PER_EPOCH))
-def test_a_metric_per_epoch_stands_at_each_step_once(run: Run, metric: str) -> None:
-    history = MlflowClient().get_metric_history(run.info.run_id, metric)
-    assert EPOCHS == [entry.step for entry in history]
+def test_the_metrics_per_epoch_stand_at_each_step_once_and_the_best_epoch_has_the_best_accuracy(run: Run) -> None:
+    for metric in PER_EPOCH:
+        assert EPOCHS == [step for step, _ in history(run.info.run_id, metric)]
+    step, accuracy = max(history(run.info.run_id, "val_accuracy"), key=lambda entry: entry[1])
+    assert (accuracy, step) == (run.data.metrics["best_val_accuracy"], run.data.metrics["best_epoch"])
 
 
 def test_the_parameters_are_those_counted_by_hand(run: Run) -> None:
     # 8 inputs, 16 units, 10 classes; three gates with two bias vectors each; the last layer.
     assert 3 * (8 * 16 + 16 * 16 + 2 * 16) + 16 * 10 + 10 == run.data.metrics["parameters"]
-
-
-def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(run: Run) -> None:
-    history = MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")
-    best = max(history, key=lambda entry: entry.value)
-    assert (best.value, best.step) == (run.data.metrics["best_val_accuracy"], run.data.metrics["best_epoch"])
 
 
 def test_it_names_its_data_its_machine_and_its_versions(run: Run, digits: DataSet) -> None:
@@ -123,9 +113,8 @@ def test_it_holds_the_artifacts_of_the_contract(run: Run) -> None:
 
 
 def test_its_history_is_that_of_the_metrics(run: Run) -> None:
-    history = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/training/history.csv"))
-    assert EPOCHS == history["epoch"].to_list()
-    np.testing.assert_allclose(history["cost"], costs(run.info.run_id), rtol=1e-9)
+    table = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/training/history.csv"))
+    np.testing.assert_allclose(table[["epoch", "cost"]], history(run.info.run_id), rtol=1e-9)
 
 
 def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: DataSet) -> None:
@@ -137,18 +126,13 @@ def test_its_predictions_give_its_accuracy_and_cost(run: Run, digits: DataSet) -
 
 
 def test_the_ui_shows_accuracy_and_data_beside_its_model(run: Run, digits: DataSet) -> None:
-    (logged,) = MlflowClient().search_logged_models(
-        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
-    )
+    (logged,) = models_of(run)
     shown = {metric.key: (metric.value, metric.dataset_name, metric.dataset_digest) for metric in logged.metrics or ()}
 
     assert "digits-gru" == logged.name
     names = {"best_val_accuracy": "digits-training", "test_accuracy": "digits-test", "test_cost": "digits-test"}
     for name, dataset in names.items():
         assert (run.data.metrics[name], dataset, digits.digest8) == shown[name]
-    assert {"digits-training", "digits-test"} == {
-        entry.dataset.name for entry in (run.inputs.dataset_inputs if run.inputs else ())
-    }
 
 
 def test_the_experiment_is_one_of_model_training_and_says_what_its_columns_mean(run: Run) -> None:
@@ -157,22 +141,23 @@ def test_the_experiment_is_one_of_model_training_and_says_what_its_columns_mean(
     assert {*run.data.metrics} >= set(re.findall(r"`([a-z]+_[a-z_]+)`", tags["mlflow.note.content"]))
 
 
-@pytest.fixture(scope="module")
-def elsewhere(command: Command, digits_run: Training, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a run of a described experiment, trained in the folder of another project, which uv manages."""
-    folder = tmp_path_factory.mktemp("other")
-    (folder / "uv.lock").write_text("version = 1\n")
-    (folder / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n')
+def test_in_a_described_experiment_and_beside_a_uv_lock_a_run_changes_and_takes_neither(
+    command: Command, digits_run: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\nversion = "1"\n')
     mlflow.create_experiment("described", tags={"mlflow.note.content": "Mine."})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_EXPERIMENT_NAME", "described")
-        patch.chdir(folder)
-        output = command("train", "--dataset", "digits", "--epochs", 1, "--data-dir", store / "data").output
-    return mlflow.get_run(run_id_in(output))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "described")
+    monkeypatch.chdir(tmp_path)
 
+    output = command("train", "--dataset", "digits", "--epochs", 1, "--data-dir", store / "data").output
 
-def test_what_a_person_has_said_of_an_experiment_stays(elsewhere: Run) -> None:
-    assert "Mine." == MlflowClient().get_experiment(elsewhere.info.experiment_id).tags["mlflow.note.content"]
+    run = mlflow.get_run(run_id_in(output))
+    assert "Mine." == MlflowClient().get_experiment(run.info.experiment_id).tags["mlflow.note.content"]
+    folder = mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/digits-gru")
+    files = {path.name for path in Path(folder).rglob("*")}
+    assert "requirements.txt" in files
+    assert not {"uv.lock", "pyproject.toml"} & files
 
 
 def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digits: DataSet) -> None:
@@ -187,14 +172,11 @@ def test_its_model_is_the_trained_one_in_stock_keras(run: Run, model: Path, digi
     assert run.data.metrics["test_accuracy"] == accuracy
 
 
-def test_its_model_takes_raw_pixels_and_gives_probabilities(model: Path) -> None:
+def test_its_model_takes_raw_pixels_gives_probabilities_and_names_the_few_packages_it_needs(model: Path) -> None:
     signature = mlflow.models.get_model_info(str(model)).signature
     assert [("float32", (-1, 8, 8))] == [(spec.type.name, spec.shape) for spec in signature.inputs]
     assert [("float32", (-1, 10))] == [(spec.type.name, spec.shape) for spec in signature.outputs]
     assert json.loads((model / "input_example.json").read_text())
-
-
-def test_its_model_names_the_few_packages_it_needs_exactly(model: Path) -> None:
     lines = (model / "requirements.txt").read_text().split()
     assert {"mlflow-skinny", "numpy", "pandas", "tensorflow"} == {line.partition("==")[0] for line in lines}
     assert all("==" in line for line in lines)
@@ -208,35 +190,15 @@ def test_its_model_is_code_that_imports_three_packages_and_no_pickle(model: Path
     assert not list(model.rglob("*.pkl"))
 
 
-def test_the_terminal_shows_a_line_per_epoch_and_the_result(digits_run: Training, run: Run) -> None:
-    lines = Counter(line.split()[1] for line in digits_run.output.splitlines() if line.startswith("epoch "))
-    assert {"1/3": 1, "2/3": 1, "3/3": 1} == lines
-    assert f"Test accuracy {run.data.metrics['test_accuracy']:.2%}" in digits_run.output
-
-
-def test_the_same_again_skips_the_data_and_repeats_the_costs_exactly(command: Command, digits_run: Training) -> None:
+def test_the_same_again_skips_the_data_and_repeats_the_costs_exactly(command: Command, digits_run: str) -> None:
     output = command(*DIGITS, "--new").output
 
     assert "Skipped download" in output
     assert "Skipped preprocess" in output
-    assert costs(digits_run.run_id) == costs(run_id_in(output))
-
-
-def test_another_seed_gives_other_costs(command: Command, digits_run: Training) -> None:
-    other = run_id_in(command(*DIGITS, "--seed", 2).output)
-
-    assert not set(costs(digits_run.run_id)) & set(costs(other))
+    assert history(digits_run) == history(run_id_in(output))
 
 
 def test_evaluate_alone_repeats_the_results_on_the_same_run(command: Command, run: Run) -> None:
     command("evaluate", "--run-id", run.info.run_id)
 
-    again = MlflowClient().get_metric_history(run.info.run_id, "test_cost")
-    assert [run.data.metrics["test_cost"]] * 2 == [entry.value for entry in again]
-
-
-def test_a_model_logged_beside_a_uv_lock_does_not_hold_it(elsewhere: Run) -> None:
-    folder = mlflow.artifacts.download_artifacts(f"runs:/{elsewhere.info.run_id}/digits-gru")
-    files = {path.name for path in Path(folder).rglob("*")}
-    assert "requirements.txt" in files
-    assert not {"uv.lock", "pyproject.toml"} & files
+    assert [run.data.metrics["test_cost"]] * 2 == [value for _, value in history(run.info.run_id, "test_cost")]

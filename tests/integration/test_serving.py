@@ -1,4 +1,4 @@
-"""Real servers of the logged model, asked over HTTP."""
+"""A real server of the logged model, asked over HTTP, and what the code in a model of sequences refuses."""
 
 import json
 import os
@@ -11,48 +11,47 @@ import mlflow
 import numpy as np
 import pytest
 import requests
+from mlflow.exceptions import MlflowException
 
 from pipeline.data import processed
 from pipeline.settings import DataSettings
-from tests.integration.conftest import Training, environment, free_port, wait_until_up
+from tests.integration.conftest import environment
+from tests.servers import free_port, wait_until_up
 
-pytestmark = pytest.mark.slow
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def server(digits_run: Training) -> Iterator[str]:
+def server(digits_run: str) -> Iterator[str]:
     """Serve the model of the run in the environment that it names; return the address."""
-    yield from served(f"runs:/{digits_run.run_id}/digits-gru", "uv")
-
-
-def served(model: str, env_manager: str = "local") -> Iterator[str]:
     port = free_port()
-    arguments = ["-m", model, "--port", str(port), "--env-manager", env_manager]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", *arguments], env=environment(), start_new_session=True
-    )
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}/ping", process)
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
+    options = ["-m", f"runs:/{digits_run}/digits-gru", "--port", str(port), "--env-manager", "uv"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", *options]
+    with subprocess.Popen(command, env=environment(), text=True, start_new_session=True) as process:
+        try:
+            wait_until_up(f"http://127.0.0.1:{port}/ping", process)
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(process.pid, 15)
 
 
 @pytest.fixture(scope="module")
-def images(digits_run: Training) -> np.ndarray[Any, Any]:
+def images(digits_run: str) -> np.ndarray[Any, Any]:
     return processed.find(DataSettings(dataset="digits")).test.examples[:20]
 
 
+@pytest.mark.slow
 def test_it_answers_with_the_probabilities_of_the_model_in_process(
-    server: str, digits_run: Training, images: np.ndarray[Any, Any]
+    server: str, digits_run: str, images: np.ndarray[Any, Any]
 ) -> None:
-    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run.run_id}/digits-gru").predict(images.astype(np.float32))
+    expected = mlflow.pyfunc.load_model(f"runs:/{digits_run}/digits-gru").predict(images.astype(np.float32))
 
     for key, pixels in (("inputs", images), ("instances", images), ("inputs", images.astype(float))):
         answer = requests.post(server, json={key: pixels.tolist()}, timeout=60)
         assert answer.ok, answer.text
         np.testing.assert_allclose(np.array(answer.json()["predictions"]), expected, atol=1e-5)
+    most = requests.post(server, json={"inputs": zeros(10_000, 8, 8)}, timeout=120)
+    assert (10_000, 10) == np.array(most.json()["predictions"]).shape
 
 
 def with_pixel(value: object) -> dict[str, Any]:
@@ -65,6 +64,7 @@ def zeros(*shape: int) -> Any:
     return np.zeros(shape, int).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -97,53 +97,39 @@ def test_what_is_not_images_is_answered_with_400_and_the_server_lives_on(
     server: str, images: np.ndarray[Any, Any], body: object, said: str
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    refused = requests.post(server, data=content, headers={"Content-Type": "application/json"}, timeout=60)
+    refused = requests.post(server, data=content, headers=JSON, timeout=60)
 
     assert 400 == refused.status_code
     assert said in refused.json()["message"]
     assert requests.post(server, json={"inputs": images.tolist()}, timeout=60).ok
 
 
-def test_as_many_images_as_are_allowed_are_answered(server: str) -> None:
-    answer = requests.post(server, json={"inputs": zeros(10_000, 8, 8)}, timeout=120)
-
-    assert (10_000, 10) == np.array(answer.json()["predictions"]).shape
+NONE = np.nan
 
 
-@pytest.fixture(scope="module")
-def gestures_server(forward_model: str) -> Iterator[str]:
-    yield from served(forward_model)
+def test_shorter_sequences_are_padded_with_nan(forward_model: str) -> None:
+    model = mlflow.pyfunc.load_model(forward_model)
+    sequences = [[[0.5, -0.5], [1.5, -1.5], [2.5, -2.5]], [[2, -2], [NONE, NONE], [NONE, NONE]]]
 
+    answers = model.predict(np.array(sequences, np.float32))
 
-def test_sequences_of_a_request_are_padded_with_null(gestures_server: str, forward_model: str) -> None:
-    sequences = [[[0.5, -0.5], [1.5, -1.5], [2.5, -2.5]], [[2, -2], [None, None], [None, None]]]
-    expected = mlflow.pyfunc.load_model(forward_model).predict(np.array(sequences, np.float32))
-    alone = mlflow.pyfunc.load_model(forward_model).predict(np.array([[[2, -2]]], np.float32))
-
-    answer = requests.post(gestures_server, json={"inputs": sequences}, timeout=60).json()["predictions"]
-
-    np.testing.assert_allclose(answer, expected, atol=1e-5)
-    np.testing.assert_allclose(answer[1:], alone, atol=1e-5)
+    np.testing.assert_allclose(answers[1:], model.predict(np.array([[[2, -2]]], np.float32)), atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("sequences", "said"),
     [
         ([[[1, 2, 3]]], "does not match expected shape (-1, -1, 2)"),
-        ([[[1, 2], [None, 2], [1, 2]]], "received no number (null or NaN) for feature 0 at step 1 of sequence 0"),
-        ([[[None, None], [1, 2]]], "received no number (null or NaN) for feature 0 at step 0 of sequence 0"),
-        ([[[None, None]]], "expected at least one step, received none in sequence 0"),
+        ([[[1, 2], [NONE, 2], [1, 2]]], "received no number (null or NaN) for feature 0 at step 1 of sequence 0"),
+        ([[[NONE, NONE], [1, 2]]], "received no number (null or NaN) for feature 0 at step 0 of sequence 0"),
+        ([[[NONE, NONE]]], "expected at least one step, received none in sequence 0"),
         ([[[1, 2]], [[1, float("inf")]]], "received an infinite one for feature 1 at step 0 of sequence 1"),
         (zeros(10_001, 1, 2), "expected at most 10,000 sequences in one request, received 10,001"),
         (zeros(1, 10_001, 2), "expected at most 10,000 steps of a sequence, received 10,001"),
     ],
 )
-def test_what_is_not_sequences_is_answered_with_400(gestures_server: str, sequences: object, said: str) -> None:
-    refused = requests.post(
-        gestures_server,
-        data=json.dumps({"inputs": sequences}),
-        headers={"Content-Type": "application/json"},
-        timeout=60,
-    )
-    assert 400 == refused.status_code
-    assert said in refused.json()["message"]
+def test_what_is_not_sequences_is_refused(forward_model: str, sequences: object, said: str) -> None:
+    with pytest.raises(MlflowException) as refused:
+        mlflow.pyfunc.load_model(forward_model).predict(np.array(sequences, np.float32))
+    assert said in str(refused.value)
+    assert "INVALID_PARAMETER_VALUE" == refused.value.error_code  # which a server answers with 400

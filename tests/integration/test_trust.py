@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.errors import DataError, PipelineError, UsageError
 from pipeline.tracking import classifier
-from tests.integration.conftest import Command, Training
+from tests.integration.conftest import Command, one_line
 
 SIGNATURE = ModelSignature(
     Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8))]), Schema([TensorSpec(np.dtype(np.float32), (-1, 10))])
@@ -45,9 +45,9 @@ def trace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def foreign_run(digits_run: Training, trace: Path) -> str:
+def foreign_run(digits_run: str, trace: Path) -> str:
     """Return the id of a run that looks like a training of ours and holds a foreign model."""
-    digest = mlflow.get_run(digits_run.run_id).data.tags["dataset_digest"]
+    digest = mlflow.get_run(digits_run).data.tags["dataset_digest"]
     with mlflow.start_run() as run:
         mlflow.log_metric("best_val_accuracy", 0.5)
         mlflow.log_param("cell", "gru")
@@ -68,46 +68,34 @@ def foreign_run(digits_run: Training, trace: Path) -> str:
     return str(run.info.run_id)
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    Image.new("L", (8, 8)).save(tmp_path / "it.png")
-    return tmp_path / "it.png"
-
-
-def test_no_command_runs_a_foreign_pickle(
-    command: Command, foreign_run: str, trace: Path, picture: Path, request: pytest.FixtureRequest
+def test_no_command_runs_a_foreign_pickle_unless_it_is_trusted(
+    command: Command, foreign_run: str, trace: Path, tmp_path: Path
 ) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "it.png")
     model = f"runs:/{foreign_run}/model"
-
-    for arguments in (
-        ("predict", picture, "--model", model),
-        ("serve", "--model", model, "--port", 0),
-        ("promote", "--run-id", foreign_run, "--name", request.node.name),
+    ending = (
+        ("predict", tmp_path / "it.png", "--model", model),
+        ("promote", "--run-id", foreign_run, "--name", "foreign"),
         ("evaluate", "--run-id", foreign_run),
-    ):
-        output = " ".join(command(*arguments, exit_code=2).output.split())
+    )
+    for arguments in (("serve", "--model", model, "--port", 0), *ending):
+        output = one_line(command(*arguments, exit_code=2))
         assert "loader_module: mlflow.pyfunc.model" in output
         assert "Its code has not run" in output
         assert "--trust" in output
         assert not trace.exists()
 
-
-def test_a_foreign_model_that_is_trusted_answers(
-    command: Command, foreign_run: str, trace: Path, picture: Path, request: pytest.FixtureRequest
-) -> None:
-    output = command("predict", picture, "--model", f"runs:/{foreign_run}/model", "--trust").output
-    command("promote", "--run-id", foreign_run, "--name", request.node.name, "--trust")
-    evaluated = command("evaluate", "--run-id", foreign_run, "--trust").output
+    predicted, _, evaluated = (command(*arguments, "--trust").output for arguments in ending)
 
     assert trace.exists()
-    assert "10.00%" in output
+    assert "10.00%" in predicted
     assert "cost 2.3026" in evaluated  # -ln 0.1
 
 
 @pytest.fixture
-def model(digits_run: Training, tmp_path: Path) -> Path:
+def model(digits_run: str, tmp_path: Path) -> Path:
     """Return a folder that holds the files of a model of ours, to be changed."""
-    files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run.run_id}/digits-gru")
+    files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run}/digits-gru")
     return Path(shutil.copytree(files, tmp_path / "model"))
 
 
@@ -133,24 +121,21 @@ def other_module(model: Path, code: str) -> None:
     describe(model, lambda flavor: flavor.update(code="code"))
 
 
-def other_loader(model: Path, code: str) -> None:
-    describe(model, lambda flavor: flavor.update(loader_module="antigravity"))
-
-
-def other_data(model: Path, code: str) -> None:
-    describe(model, lambda flavor: flavor.update(data=".."))
+def described(**other: str) -> Callable[[Path, str], None]:
+    return lambda model, code: describe(model, lambda flavor: flavor.update(other))
 
 
 def other_graph(model: Path, code: str) -> None:
     describe(model, lambda flavor: flavor["artifacts"]["saved_model"].update(path="/tmp/saved_model"))  # noqa: S108
 
 
-def no_function(model: Path, code: str) -> None:
-    describe(model, lambda flavor: flavor.clear())
-
-
 @pytest.mark.parametrize(
-    "change", [other_code, other_file, other_module, other_loader, other_data, other_graph, no_function]
+    "change",
+    [
+        *(other_code, other_file, other_module, other_graph),
+        *(described(loader_module="antigravity"), described(data="..")),
+        lambda model, code: describe(model, lambda flavor: flavor.clear()),
+    ],
 )
 def test_a_model_that_is_ours_but_for_one_thing_is_refused(
     model: Path, trace: Path, change: Callable[[Path, str], None]

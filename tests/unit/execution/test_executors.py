@@ -5,7 +5,7 @@ import pytest
 from pipeline.errors import PipelineError, TrackingError, UsageError
 from pipeline.execution import executors
 from pipeline.execution.worker_pool import Executor
-from tests.integration.conftest import free_port
+from tests.servers import free_port
 
 
 def refused(on: str, kind: type[PipelineError]) -> str:
