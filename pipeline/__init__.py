@@ -1,8 +1,8 @@
-"""Train, compare and serve recurrent image classifiers with MLflow.
+"""Train, compare and serve recurrent networks with MLflow.
 
-The command line is ``pipeline`` (``python -m pipeline``); from Python the same commands are functions of
-:mod:`pipeline.api`: ``from pipeline import run, compare, load``. Importing this package imports nothing else; the
-functions are loaded on first use.
+The command line is ``pipeline`` (``python -m pipeline``). In Python, the same commands are functions of
+:mod:`pipeline.api`: ``from pipeline import run, compare, load``. They are loaded on first use, so importing this
+package imports nothing else.
 """
 
 from typing import TYPE_CHECKING, Any
