@@ -193,9 +193,9 @@ def _kept(text: str) -> Iterator[None]:
     if not text:
         yield
         return
-    from pipeline.tracking import lifecycle, schema
+    from pipeline.tracking import lifecycle
 
-    with lifecycle.attached(schema.CONFIGURATION, text):
+    with lifecycle.attached("configuration.yaml", text):
         yield
 
 

@@ -266,7 +266,7 @@ def check_regression(
     """
     test = between(grouping.recommended(groups), former, borrow=True)
     found, sentence = standing_of(test, name)
-    store.log_tags(comparison, {schema.AGAINST: name, schema.STANDING: found})
+    store.log_tags(comparison, {"against": name, "standing": found})
     if found == WORSE:
         registered = f" It is not registered as {register}." if register else ""
         raise RegressionError(f"against: {sentence}{registered} Run {comparison} holds the report.")

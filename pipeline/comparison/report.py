@@ -86,7 +86,7 @@ def report(
         best = data.recommendation.group
         means = best.metrics[[schema.BEST_VAL_ACCURACY, *QUALITY]].mean()
         store.log_metrics(parent, {str(name): float(mean) for name, mean in means.items()})
-        store.log_tags(parent, {schema.BEST_GROUP: best.label})
+        store.log_tags(parent, {"best": best.label})
         reporter.note(f"Run {parent} holds the report, in {schema.COMPARISON_FOLDER}/.")
     return data
 

@@ -98,7 +98,7 @@ def make_groups(
         if name in existing:  # it was interrupted
             lifecycle.delete_run(existing[name].run_id)
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
-        tags |= {schema.COLOUR: figures.colour_of(group.cell)} if cells.count(group.cell) == 1 else {}
+        tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if cells.count(group.cell) == 1 else {}
         made = store.get_run(lifecycle.create_child(comparison, name, tags))
         parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
@@ -110,7 +110,7 @@ def _fill(run_id: str, group: Group) -> None:
     """Log the metrics of a group, move its runs below it, and end it."""
     store.log_history(run_id, by_epoch(group))
     once = [spread(group.metrics[[metric]].T, metric).iloc[0].dropna() for metric in ONCE if metric in group.metrics]
-    store.log_metrics(run_id, {schema.SEEDS: float(len(group.seeds))} | pd.concat(once).to_dict())
+    store.log_metrics(run_id, {"seeds": float(len(group.seeds))} | pd.concat(once).to_dict())
     for result in group.results:
         if not result.reused:
             store.log_tags(result.run_id, {schema.PARENT: run_id})

@@ -83,7 +83,7 @@ def _seconds(run: TrackedRun, epochs: int, cores: int) -> float:
     """
     total = run.metrics[schema.SECONDS_TRAIN] + run.metrics.get(schema.SECONDS_EVALUATE, 0.0)
     further = epochs - int(run.params["epochs"])
-    seconds = max(0.0, total + further * run.metrics[schema.EPOCH_SECONDS])
+    seconds = max(0.0, total + further * run.metrics["epoch_seconds"])
     return seconds * int(run.tags.get(schema.CORES, cores)) / cores
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -61,16 +62,14 @@ def connect(note: Note | None = None, *, writes: bool = False) -> None:
     if note is not None:
         _note[:] = [note]
     logging.getLogger("urllib3.connectionpool").addFilter(_announce)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # it also prints errors that it raises, with a traceback
+    # This logger prints errors that MLflow also raises, with a traceback.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with environment(BRIEF), explained("No answer from the tracking server"):
         _prepare_sqlite()
         mlflow.search_experiments(max_results=1)
-    place = _artifact_location()
-    if writes and place:
-        with explained(f"Files of runs cannot be written to {shown(place)}"):
-            _check_writable(place)
+    if writes:
+        with explained("The experiment cannot be used"):
+            _check_writable()
 
 
 def _announce(record: logging.LogRecord) -> bool:
@@ -109,43 +108,29 @@ def _prepare_sqlite() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with nullcontext() if is_there() else FileLock(f"{path}.lock"):
         if not is_there():
-            Path(f"{path}-journal").unlink(
-                missing_ok=True
-            )  # left by a killed process, it would be applied to the new file
+            # A killed process may have left a journal, which SQLite would apply to the new file.
+            Path(f"{path}-journal").unlink(missing_ok=True)
             with disk.new_file(path) as incoming, environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}):
                 mlflow.MlflowClient(f"sqlite:///{incoming.absolute()}").search_experiments(max_results=1)
     with closing(sqlite3.connect(path)) as store:
         store.execute("PRAGMA schema_version")
 
 
-def _artifact_location() -> str:
-    """Return the location of the experiment's files; if it does not exist yet, that of the default experiment.
+def _check_writable() -> None:
+    """Write a small file to the place of the experiment's runs, and remove it.
 
-    Raises:
-        TrackingError: it was deleted, or there is no experiment with the id in the environment.
+    An experiment that does not exist yet will have the same place as the default one.
     """
-    server = mlflow.MlflowClient()
-    experiment_id, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
-    problem = f"Expected an experiment that accepts runs, received {experiment_id or name!r}"
-    with explained(problem):
-        named = server.get_experiment(experiment_id) if experiment_id else server.get_experiment_by_name(name)
-    if named is not None and named.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"{problem}, which was deleted. Restore it (`mlflow experiments restore`), or choose another with "
-            "MLFLOW_EXPERIMENT_NAME."
-        )
-    existing = named or server.get_experiment_by_name("Default")
-    return existing.artifact_location if existing else ""
-
-
-def _check_writable(artifact_uri: str) -> None:
-    """Write a small file to an artifact location, and remove it."""
-    repository = get_artifact_repository(artifact_uri)
-    with TemporaryDirectory(prefix="write-test-") as folder:
-        probe = Path(folder, Path(folder).name)
-        probe.touch()
-        repository.log_artifact(str(probe))  # type: ignore[no-untyped-call]
-        repository.delete_artifacts(probe.name)  # type: ignore[no-untyped-call]
+    server, experiment_id = mlflow.MlflowClient(), os.environ.get("MLFLOW_EXPERIMENT_ID")
+    names = (os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default"), "Default")
+    found = [server.get_experiment(experiment_id)] if experiment_id else map(server.get_experiment_by_name, names)
+    if experiment := next(filter(None, found), None):
+        place = experiment.artifact_location
+        with explained(f"Files of runs cannot be written to {shown(place)}"), TemporaryDirectory() as folder:
+            repository, probe = get_artifact_repository(place), Path(folder, f"write-test-{uuid.uuid4().hex}")
+            probe.touch()
+            repository.log_artifact(str(probe))  # type: ignore[no-untyped-call]
+            repository.delete_artifacts(probe.name)  # type: ignore[no-untyped-call]
 
 
 def client() -> mlflow.MlflowClient:
@@ -204,7 +189,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     The message is the ``problem``, unless the server does not answer or refuses the user.
 
     Args:
-        problem: what was expected, and what was received.
+        problem: what is wrong, without a full stop.
         others: further kinds of errors to explain.
 
     Raises:

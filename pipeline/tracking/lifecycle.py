@@ -11,7 +11,7 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -43,12 +43,6 @@ NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a 
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 CHECKOUT = Path(__file__).parents[2]
-
-LOCAL = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves by default."""
-
-DEFAULT_STORE = Path("mlflow.db")
-"""The store that `mlflow ui` shows by default."""
 
 _attached: dict[str, str] = {}
 
@@ -83,11 +77,11 @@ def open_run(
     """
     project = project_run()
     status, reason = "FINISHED", ""
-    with environment({"MLFLOW_RUN_ID": project}) if project else nullcontext():  # MLflow drops it when a run ends
+    with environment({"MLFLOW_RUN_ID": project} if project else {}):  # MLflow drops it when a run ends
         try:
             run = _started(name, tags, parent, resume)
             yield run
-            client().set_terminated(run.run_id)
+            end(run.run_id)
         except KeyboardInterrupt:
             # When interrupted, `mlflow run` (3.17) overwrites any status with FAILED; the tag keeps the reason.
             status, reason = "KILLED", STOPPED
@@ -230,7 +224,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     fields = described.to_dict()
     profile = {"classes": data.class_names, **data.kind.profile(split.examples)}
     fields["profile"] = json.dumps(json.loads(fields["profile"]) | profile)
-    return DatasetInput(Dataset(**fields), [InputTag(schema.DATASET_CONTEXT, context)])
+    return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])
 
 
 def processor() -> str:
@@ -252,9 +246,10 @@ def where(run_id: str, what: str) -> str:
     if page := page_of(run):
         return f"Run {run_id} holds {what}. Look at it at {page}"
     file = connection.file()
-    is_default = file is not None and file.resolve() == DEFAULT_STORE.resolve()
+    is_default = file is not None and file.resolve() == Path("mlflow.db").resolve()  # which `mlflow ui` shows
     store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
-    return f"Run {run_id} holds {what}. Look at it with: mlflow ui{store}, then open {_page(LOCAL, run)}"
+    page = _page("http://127.0.0.1:5000", run)
+    return f"Run {run_id} holds {what}. Look at it with: mlflow ui{store}, then open {page}"
 
 
 def page_of(run: TrackedRun) -> str:

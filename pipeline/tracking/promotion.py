@@ -92,7 +92,7 @@ def promote(
         UsageError: no run is named, the champion was chosen on other data, or the model is not of this pipeline.
     """
     if rollback:
-        return _roll_back(reporter, name, run_id, trust=trust)
+        return _roll_back(reporter, name, trust=trust)
     if run_id is None:
         raise UsageError("run_id: needs the ID of the run to promote. `pipeline runs` lists the runs.")
     connection.connect(reporter.note)
@@ -109,19 +109,19 @@ def promote(
             f"as version {candidate.number}. To make it champion anyway: "
             f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
         )
-    if outcome == "promoted":
-        if champion:
-            move("previous", champion)
-        move("champion", champion := candidate)
-    return _report(candidate, champion, reason, reporter)
+    if champion and outcome == "not promoted":
+        return _report(candidate, champion, reason, reporter)
+    if champion:
+        move("previous", champion)
+    move("champion", candidate)
+    return _report(candidate, candidate, reason, reporter)
 
 
-def _roll_back(reporter: Reporter, name: str | None, run_id: str | None, *, trust: bool) -> Promotion:
-    """Swap ``champion`` and ``previous`` of a model, or of the default model of a run."""
-    if name is None and run_id is None:
+def _roll_back(reporter: Reporter, name: str | None, *, trust: bool) -> Promotion:
+    """Swap ``champion`` and ``previous``."""
+    if name is None:
         raise UsageError("name: needs the name of the registered model to roll back, such as mnist-gru.")
     connection.connect(reporter.note)
-    name = name or models.of(store.get_run(str(run_id))).name
     aliases = _aliases(name)
     champion, previous = aliases.get("champion"), aliases.get("previous")
     if champion is None or previous is None or champion == previous:
@@ -154,15 +154,14 @@ def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple
     return ("promoted", f"forced: {reason}") if force else (outcome, reason)
 
 
-def _report(version: Version, champion: Version | None, reason: str, reporter: Reporter) -> Promotion:
+def _report(version: Version, champion: Version, reason: str, reporter: Reporter) -> Promotion:
     """Show the result, and return it."""
-    is_champion = version == champion
-    if is_champion:
-        serving = f"mlflow models serve -m {shlex.quote(f'models:/{version.name}@champion')} --env-manager uv"
-        reporter.result(f"Version {version.number} of {version.name} is champion: {reason}. Serve it with: {serving}")
+    subject, address = f"Version {version.number} of {version.name}", shlex.quote(f"models:/{version.name}@champion")
+    if is_champion := version.number == champion.number:
+        serving = f"mlflow models serve -m {address} --env-manager uv"
+        reporter.result(f"{subject} is champion: {reason}. Serve it with: {serving}")
     else:
-        other = f"version {champion.number} is" if champion else "there is none"
-        reporter.result(f"Version {version.number} of {version.name} is not champion, {other}: {reason}.")
+        reporter.result(f"{subject} is not champion, version {champion.number} is: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)
 
 
@@ -236,16 +235,14 @@ def _aliases(name: str) -> dict[str, Version]:
 
 def move(alias: Literal["champion", "previous"], version: Version) -> None:
     """Move an alias to a version."""
-    with explained(f"The alias {alias} could not be moved to version {version.number} of {version.name}"):
-        client().set_registered_model_alias(version.name, alias, str(version.number))
+    client().set_registered_model_alias(version.name, alias, str(version.number))
 
 
 def record(version: Version, outcome: Outcome, reason: str) -> None:
     """Describe a version by the outcome and its reason, and tag it with the outcome."""
     number = str(version.number)
-    with explained(f"Version {number} of {version.name} could not be described"):
-        client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
-        client().set_model_version_tag(version.name, number, "promotion", outcome)
+    client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
+    client().set_model_version_tag(version.name, number, "promotion", outcome)
 
 
 def _version(entity: ModelVersion) -> Version:

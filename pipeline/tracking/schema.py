@@ -14,7 +14,6 @@ COST = "cost"
 ACCURACY = "accuracy"
 VAL_COST = "val_cost"
 VAL_ACCURACY = "val_accuracy"
-EPOCH_SECONDS = "epoch_seconds"
 
 # Metrics that are logged once.
 PARAMETERS = "parameters"  # trainable weights
@@ -34,43 +33,41 @@ OF_A_FINISHED_TRAINING = (TEST_ACCURACY, TEST_COST, BEST_VAL_ACCURACY, BEST_EPOC
 
 CLASS_AVERAGES = (TEST_MACRO_F1, TEST_BALANCED_ACCURACY)
 
-SEEDS = "seeds"  # of a group: number of runs behind its means
 
 # Tags.
 KIND = "kind"  # kind of the MLflow run: a training run, a comparison, a group of runs, or another stage
 TRAINING, COMPARED, GROUP, SEARCHED, STAGE = "training", "comparison", "group", "search", "stage"
-COLOUR = "mlflow.runColor"  # colour of the run in the UI; by default its id determines it
 DESCRIPTION = "mlflow.note.content"  # description of the run in the UI
 DESCRIPTIONS = {
-    TRAINING: "One training: its parameters, its metrics per epoch, its model and the evaluation of that.",
-    COMPARED: "A comparison: below it a group for each configuration, below these their trainings; its report is an "
-    "artifact. Its own accuracies are the means of the recommended group, which the tag `best` names.",
-    GROUP: "One configuration of a comparison: `cost` is the mean of its trainings' `cost` over their seeds, beside it "
-    "`cost_sd`, the standard deviation, `cost_min` and `cost_max`; and so for every metric.",
-    SEARCHED: "A search: below it a run for each trial, and its page among the artifacts; the tag `best_run_id` names "
-    "the winner.",
-    STAGE: "A command of `mlflow run` that trained nothing: its results are in the run above this one, or in files.",
+    TRAINING: "One training: its parameters, its metrics per epoch, its model, and the evaluation of the model.",
+    COMPARED: "A comparison. Below it is a group for each configuration, and below each group are its runs. The report "
+    "is an artifact. The accuracies are the means of the recommended group, which the tag `best` names.",
+    GROUP: "One configuration of a comparison. `cost` is the mean of its runs' `cost` over their seeds; `cost_sd`, "
+    "`cost_min` and `cost_max` are the standard deviation, minimum and maximum. Other metrics have the same names.",
+    SEARCHED: "A search. Below it is a run for each trial, and its page is an artifact. The tag `best_run_id` names "
+    "the best trial.",
+    STAGE: "A command of `mlflow run` that trained nothing. Its results are in the run above this one, or in files.",
 }
 """Descriptions of the kinds of runs, shown in the UI."""
 OF_EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI treats it as generative AI
     DESCRIPTION: """Recurrent networks that read images row by row.
 
-**Runs**, by their tag `kind`: a `training`; a `comparison` of several; between the two a `group` for each
-configuration, with means over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
+The tag `kind` tells what a run is: a `training`, a `comparison` of several, or a `group`, which holds the means of one
+configuration over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
 
 | metric | meaning |
 | --- | --- |
-| `cost`, `accuracy` | of the training images in an epoch: mean cross-entropy in nats, share that is right |
-| `val_cost`, `val_accuracy` | of the validation images after the epoch, by the weights as they stand |
+| `cost`, `accuracy` | on the training examples in an epoch: mean cross-entropy in nats, fraction of correct answers |
+| `val_cost`, `val_accuracy` | on the validation examples after the epoch |
 | `best_val_accuracy`, `best_epoch` | of the epoch whose weights are kept |
-| `test_cost`, `test_accuracy` | of the kept weights on the test images, which decide nothing |
-| `epoch_seconds`, `train_seconds` | of training alone, without validation and logging |
-| `cpu_seconds` | processor time of all cores in the epochs: equal on a busy machine and a quiet one, nearly |
-| `…_sd`, `…_min`, `…_max` | of a group: standard deviation, lowest, highest over its seeds |
+| `test_cost`, `test_accuracy` | of the kept weights on the test examples, which decide nothing |
+| `epoch_seconds`, `train_seconds` | time of training alone, without validation and logging |
+| `cpu_seconds` | processor time of all cores in the epochs, which other processes hardly change |
+| `…_sd`, `…_min`, `…_max` | of a group: standard deviation, minimum, maximum over its seeds |
 """,
 }
-"""The tags of an experiment that the pipeline created."""
+"""The tags of an experiment that the pipeline uses."""
 FINGERPRINT = "fingerprint"  # identifies runs with equal numbers
 CHECKPOINT = "checkpoint"  # name of its checkpoint on one machine; ON_SERVER: its files are artifacts of the run
 ON_SERVER = "server"
@@ -79,26 +76,17 @@ DATASET = "dataset"  # name of the data, determined by its content
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
 CORES = "cores"  # number of cores that the run used
-VERDICT = "verdict"  # of a search: whether its best trial is better than the start
 ERROR = "error"  # reason of a failure
 MEMBER_OF = "comparison."  # prefix, before the id of a comparison that trained or reused the run
-BEST_GROUP = "best"  # of a comparison: its recommended group
-AGAINST, STANDING = "against", "standing"  # reference of a comparison, and the result of the check
-BEST_TRIAL, BEST_RUN, BEST = (
-    "best_trial",
-    "best_run_id",
-    "best.",
-)  # of a search: name and run of the best trial; prefix of a parameter
+BEST_TRIAL, BEST_RUN = "best_trial", "best_run_id"  # of a search: name and run of the best trial
 TRIAL = "trial."  # of a search, before a number: run id and parameters of that trial, as JSON
 PRUNED = "pruned"  # a search ended the run early because others were ahead: it has no model
 VERSION = "version."  # prefix, before the name of a package
 CELL_FILE = "cell_file"  # the SHA-256 of the file of a custom cell
 COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
-DATASET_CONTEXT = "mlflow.data.context"  # of an input
 
 # Artifacts.
-CONFIGURATION = "configuration.yaml"  # the configuration file, unchanged
 CELL_FOLDER = "cell"  # the file of a custom cell
 HISTORY = "training/history.csv"
 PER_CLASS = "evaluation/per_class.csv"

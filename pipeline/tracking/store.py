@@ -43,7 +43,7 @@ def get_run(run_id: str) -> TrackedRun:
     Raises:
         TrackingError: there is no run with this id.
     """
-    with explained(f"run_id: expected a run of this tracking server, received {run_id!r}"):
+    with explained(f"run_id: must be a run of this tracking server; got {run_id!r}"):
         return _tracked(client().get_run(run_id))
 
 
@@ -86,7 +86,7 @@ def find_runs(
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             raise UsageError(
-                f"filter: expected an MLflow filter such as \"params.cell = 'gru'\", received {filter_string!r}. "
+                f"filter: must be an MLflow filter such as \"params.cell = 'gru'\"; got {filter_string!r}. "
                 f"MLflow says: {first_line(error)}"
             ) from None
     return [_tracked(run) for run in found]
@@ -227,7 +227,7 @@ def load_table(run_id: str, path: str) -> "DataFrame":
 
     read = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
     with (
-        explained(f"run_id: expected a run that holds {path}, received {run_id!r}", (ValueError,)),
+        explained(f"run_id: must be a run that holds {path}; got {run_id!r}", (ValueError,)),
         tempfile.TemporaryDirectory() as folder,
     ):
         return read(client().download_artifacts(run_id, path, folder))

@@ -17,7 +17,7 @@ import shutil
 import uuid
 import zipfile
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -73,20 +73,20 @@ def folder_of(data_dir: Path, name: str) -> Path:
     return data_dir / "checkpoints" / name
 
 
+@dataclass(frozen=True)
 class LocalCheckpoints:
-    """Checkpoints in files of this machine."""
+    """Checkpoints in files of this machine, below a folder of data."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    data_dir: Path
 
     def names(self) -> list[str]:
         """Return the names of all runs that have a folder here."""
-        found = (self._data_dir / "checkpoints").glob("*")
+        found = (self.data_dir / "checkpoints").glob("*")
         return sorted(path.name for path in found if path.is_dir() and _NAME.fullmatch(path.name))
 
     def size(self, name: str) -> int:
         """Return the size of a checkpoint in bytes."""
-        return disk.size(folder_of(self._data_dir, name))
+        return disk.size(folder_of(self.data_dir, name))
 
     def save(self, name: str, snapshot: Snapshot) -> None:
         """Write a checkpoint to disk, then replace the previous one.
@@ -94,7 +94,7 @@ class LocalCheckpoints:
         Raises:
             DataError: it cannot be written; the previous one is kept.
         """
-        path = folder_of(self._data_dir, name) / FILE
+        path = folder_of(self.data_dir, name) / FILE
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with disk.new_file(path) as incoming, incoming.open("wb") as file:
@@ -111,7 +111,7 @@ class LocalCheckpoints:
         Raises:
             DataError: it is damaged.
         """
-        path = folder_of(self._data_dir, name) / FILE
+        path = folder_of(self.data_dir, name) / FILE
         try:
             with path.open("rb") as file:
                 return _read(file)
@@ -124,7 +124,7 @@ class LocalCheckpoints:
 
     def remove(self, name: str) -> None:
         """Remove a run's folder, with its lock: the run has finished."""
-        shutil.rmtree(folder_of(self._data_dir, name), ignore_errors=True)
+        shutil.rmtree(folder_of(self.data_dir, name), ignore_errors=True)
 
 
 class RemoteCheckpoints:
@@ -197,11 +197,11 @@ class LockedError(UsageError):
     """Another process works on the run."""
 
 
+@dataclass(frozen=True)
 class RunLocks:
     """The locks of the runs whose checkpoints are below a folder of data, by the names of the checkpoints."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    data_dir: Path
 
     def hold(self, name: str) -> AbstractContextManager[object]:
         """Acquire the lock of a run, and return a context that releases it.
@@ -210,7 +210,7 @@ class RunLocks:
             DataError: the lock cannot be written.
             LockedError: another process holds it.
         """
-        return self._acquired(folder_of(self._data_dir, name) / LOCK, timeout=0)
+        return self._acquired(folder_of(self.data_dir, name) / LOCK, timeout=0)
 
     def exclusive(self) -> AbstractContextManager[object]:
         """Wait until no other process looks for existing runs, and return a context that keeps them waiting.
@@ -220,7 +220,7 @@ class RunLocks:
         Raises:
             DataError: the lock cannot be written.
         """
-        return self._acquired(self._data_dir / f".checkpoints{LOCK}", timeout=-1)
+        return self._acquired(self.data_dir / f".checkpoints{LOCK}", timeout=-1)
 
     def is_held(self, name: str) -> bool:
         """Return whether a process of this machine works on the run."""
@@ -232,7 +232,7 @@ class RunLocks:
 
     def exists(self, name: str) -> bool:
         """Return whether the run was begun on this machine, with this folder of data, and has not finished."""
-        return folder_of(self._data_dir, name).is_dir()
+        return folder_of(self.data_dir, name).is_dir()
 
     def _acquired(self, path: Path, *, timeout: float) -> AbstractContextManager[object]:
         try:
@@ -244,6 +244,6 @@ class RunLocks:
             ) from None
         except OSError as error:
             raise DataError(
-                f"data_dir: must be a folder that can be written to; got {self._data_dir}: {reason(error)}. "
+                f"data_dir: must be a folder that can be written to; got {self.data_dir}: {reason(error)}. "
                 "Make it writable, or choose another data_dir."
             ) from None

@@ -49,7 +49,7 @@ def log_winner(search: str, result: SearchResult) -> None:
 def report(search: str, result: SearchResult, reporter: Reporter) -> None:
     """Store the page on the run of a search, in ``search/``, and show the result."""
     store.write_files(search, schema.SEARCH_FOLDER, files(result))
-    store.log_tags(search, {schema.VERDICT: result.headline})
+    store.log_tags(search, {"verdict": result.headline})
     rows = [
         [trial.name, f"{100 * trial.kept.val_accuracy:.2f}", str(trial.kept.epoch)]
         + [str(trial.parameters[name]) for name in result.space.names]

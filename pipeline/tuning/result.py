@@ -208,7 +208,7 @@ class SearchResult:
 
     def tags(self) -> dict[str, str]:
         """Return the tags for the run of the search."""
-        values = {f"{schema.BEST}{name}": str(value) for name, value in sorted(self.winner.parameters.items())}
+        values = {f"best.{name}": str(value) for name, value in sorted(self.winner.parameters.items())}
         return {schema.BEST_TRIAL: self.winner.name, schema.BEST_RUN: self.winner.run_id, **values}
 
     def metrics(self) -> dict[str, float]:

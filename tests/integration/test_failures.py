@@ -42,7 +42,7 @@ def test_what_lacks_a_run_or_its_data_is_told_how_to_get_it(command: Command, di
     with mlflow.start_run() as run:
         pass
     for arguments, said in (
-        (("evaluate", "--run-id", "0" * 32), f"run_id: expected a run of this tracking server, received '{'0' * 32}'"),
+        (("evaluate", "--run-id", "0" * 32), f"run_id: must be a run of this tracking server; got '{'0' * 32}'"),
         (("evaluate", "--run-id", run.info.run_id), "run_id: must be a training run of this pipeline"),
         (("evaluate", "--run-id", digits_run, "--data-dir", tmp_path), "pipeline preprocess"),
         (("train", "--dataset", "digits", "--data-dir", tmp_path), "pipeline download"),

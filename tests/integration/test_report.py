@@ -151,7 +151,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(
         (["--filter", "tags.family = 'none'"], 1, "\"tags.family = 'none'\" matches none."),
         (["--filter", "tags.role = 'parent'"], 1, "matches 1 run, none of them a training."),
         (["--filter", "tags.role = 'broken'"], 1, "all of them failed. gru-s9 ("),
-        (["--parent", "0" * 32], 1, f"expected a run of this tracking server, received '{'0' * 32}'"),
+        (["--parent", "0" * 32], 1, f"must be a run of this tracking server; got '{'0' * 32}'"),
         (["--parent", "{run}"], 1, "parent must be a run that has training runs as children; got '{run}'"),
         ([*SMALL, "--output", "file"], 1, "output must be a folder that can be written"),
     ],
@@ -203,4 +203,4 @@ def test_runs_that_are_not_finished_not_evaluated_or_without_a_history_are_named
 
     empty = made("gru-s7", digits, role="empty", dataset_digest="x")
     result = command("report", "--filter", "tags.role = 'empty'", exit_code=1)
-    assert f"run_id: expected a run that holds training/history.csv, received '{empty}'" in one_line(result)
+    assert f"run_id: must be a run that holds training/history.csv; got '{empty}'" in one_line(result)

@@ -169,7 +169,7 @@ def test_what_cannot_be_resumed_is_explained(
         pass
     for run_id, said in (
         (stopped, f"data_dir: the checkpoint of run {stopped} is not in "),
-        ("0" * 32, "expected a run of this tracking server"),
+        ("0" * 32, "must be a run of this tracking server"),
         (foreign.info.run_id, "resume: must be a training run of this pipeline"),
     ):
         assert said in command("train", "--resume", run_id, exit_code=1).output

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,13 +19,13 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import TrackingError
 from pipeline.tracking import connection, store
 
-CONNECT = "from pipeline.tracking import connection; connection.connect()"
 GONE = 0
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PAUSE", 0.0)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
 
 
 @pytest.fixture
@@ -33,7 +33,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file of a store that is not there yet."""
     path = tmp_path / "new" / "mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
     monkeypatch.chdir(tmp_path)
     return path
 
@@ -44,16 +43,14 @@ class Server(BaseHTTPRequestHandler):
     codes: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
-        code = self.codes.pop(0) if self.codes else 200
-        if code == GONE:
-            return
-        self.send_response(code)
-        self.end_headers()
-        answer = {
-            "run": {"info": {"run_id": "r", "experiment_id": "1", "run_name": "gru"}, "data": {}},
-            "experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"},
-        }
-        self.wfile.write(json.dumps(answer).encode() if code == 200 else b"No.")
+        if code := self.codes.pop(0) if self.codes else 200:
+            self.send_response(code)
+            self.end_headers()
+            answer = {
+                "run": {"info": {"run_id": "r", "experiment_id": "1", "run_name": "gru"}, "data": {}},
+                "experiment": {"experiment_id": "0", "name": "Default", "lifecycle_stage": "active"},
+            }
+            self.wfile.write(json.dumps(answer).encode() if code == 200 else b"No.")
 
     do_POST = do_GET  # noqa: N815
 
@@ -63,7 +60,6 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     with HTTPServer(("127.0.0.1", 0), Server) as http:
@@ -73,30 +69,25 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
         http.shutdown()
 
 
-def failing(*failures: Exception) -> Any:
-    left = list(failures)
-
-    def call(question: str = "it", **_: Any) -> str:
-        if left:
-            raise left.pop(0)
-        return f"answer to {question}"
-
-    return call
-
-
 @pytest.mark.parametrize(
-    ("message", "is_repeated"),
+    ("message", "calls"),
     [
-        ("(sqlite3.OperationalError) database is locked", True),
-        ("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", True),
-        ("duplicate key value violates unique constraint", True),
-        ("Run 'x' not found", False),
+        ("(sqlite3.OperationalError) database is locked", 5),
+        ("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.name", 5),
+        ("duplicate key value violates unique constraint", 5),
+        ("Run 'x' not found", 1),
     ],
 )
-def test_only_a_call_that_conflicts_with_another_process_is_repeated(message: str, is_repeated: bool) -> None:
-    call = failing(MlflowException(message))
-    with nullcontext() if is_repeated else pytest.raises(MlflowException, match="not found"):
-        assert "answer to a question" == connection.retried(call, "a question")
+def test_only_a_call_that_conflicts_with_another_process_is_repeated(message: str, calls: int) -> None:
+    done: list[str] = []
+
+    def call(question: str) -> None:
+        done.append(question)
+        raise MlflowException(message)
+
+    with pytest.raises(MlflowException):
+        connection.retried(call, "a question")
+    assert ["a question"] * calls == done
 
 
 def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_once(
@@ -107,9 +98,9 @@ def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_on
     server.codes[:] = [GONE, 503, 500, 429, GONE]
 
     assert "gru" == store.get_run("r").name
-    assert 1 == len(told)
-    assert "does not answer: trying again" in told[0]
-    assert "secret" not in told[0]
+    (said,) = told
+    assert "does not answer: trying again" in said
+    assert "secret" not in said
     assert "Retrying" not in capfd.readouterr().err
 
 
@@ -129,8 +120,8 @@ def test_only_a_server_that_does_not_answer_is_said_not_to(server: type[Server],
 
 
 @pytest.mark.usefixtures("new_store")
-def test_a_run_that_is_not_there_is_not_blamed_on_the_server() -> None:
-    with pytest.raises(TrackingError, match="run_id: expected a run of this tracking server, received 'x'") as raised:
+def test_an_unknown_run_is_not_blamed_on_the_server() -> None:
+    with pytest.raises(TrackingError, match="run_id: must be a run of this tracking server; got 'x'") as raised:
         store.get_run("x")
     assert "that the server runs" not in str(raised.value)
 
@@ -147,16 +138,15 @@ def test_a_run_that_is_not_there_is_not_blamed_on_the_server() -> None:
         ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
     ],
 )
-def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, uri: str, shown: str) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert shown == connection.address()
+def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
+    assert shown == connection.shown(uri)
 
 
 # --- a SQLite file --------------------------------------------------------------------------------------------------
 
 
-def test_several_first_starts_at_once_make_one_store(path: Path) -> None:
-    command = [sys.executable, "-c", CONNECT]
+def test_two_first_starts_make_one_store(path: Path) -> None:
+    command = [sys.executable, "-c", "from pipeline.tracking import connection; connection.connect()"]
     starts = [subprocess.Popen(command, env=os.environ, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[1] for process in starts]
 
@@ -166,9 +156,12 @@ def test_several_first_starts_at_once_make_one_store(path: Path) -> None:
         assert [(1,)] == made.execute("SELECT count(*) FROM experiments").fetchall()
 
 
-def test_a_first_start_that_breaks_off_leaves_no_half_made_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_first_start_leaves_no_incomplete_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow.MlflowClient, "search_experiments", failing(KeyboardInterrupt()))  # type: ignore[arg-type]
+        patch.setattr(mlflow.MlflowClient, "search_experiments", interrupted)
         with pytest.raises(KeyboardInterrupt):
             connection.connect()
     assert not path.exists()

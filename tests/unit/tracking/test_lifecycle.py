@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline import __version__
@@ -16,19 +17,17 @@ from pipeline.tracking import lifecycle, schema, store
 from tests.runs import new_run
 
 PROJECT = Path(__file__).parents[3]
-LOCKED = "(sqlite3.OperationalError) database is locked"
-
 
 pytestmark = pytest.mark.usefixtures("new_store")
 
 
-def failing(call: Callable[..., Any], times: int) -> Callable[..., Any]:
-    """Return a call that finds the store locked so many times before it does what it does."""
-    left = iter(range(times))
+def failing(call: Callable[..., Any], failures: list[bool]) -> Callable[..., Any]:
+    """Return a call that finds the store locked where the list says so, and works otherwise."""
+    left = iter(failures)
 
     def fails(*arguments: Any, **named: Any) -> Any:
-        if next(left, None) is not None:
-            raise MlflowException(LOCKED)
+        if next(left, False):
+            raise MlflowException("(sqlite3.OperationalError) database is locked")
         return call(*arguments, **named)
 
     return fails
@@ -36,25 +35,16 @@ def failing(call: Callable[..., Any], times: int) -> Callable[..., Any]:
 
 def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with lifecycle.open_run("gru", {}) as run:
-        end = mlflow.MlflowClient.set_terminated
-        monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", failing(end, 3))
-
+        monkeypatch.setattr(MlflowClient, "set_terminated", failing(MlflowClient.set_terminated, [True] * 3))
     assert "FINISHED" == store.get_run(run.run_id).status
 
 
-def test_a_run_whose_failure_nobody_takes_is_left_by_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_leaves_a_run_whose_failure_it_cannot_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next command of the process opens another run."""
-    end = mlflow.MlflowClient.set_terminated
-
-    def fail() -> None:
-        with lifecycle.open_run("gru", {}):
-            monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", failing(end, 1_000_000))
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", failing(MlflowClient.set_terminated, [True] * 99))
+        with pytest.raises(RuntimeError, match="the reason"), lifecycle.open_run("gru", {}):
             raise RuntimeError("the reason")
-
-    with pytest.raises(RuntimeError, match="the reason"):
-        fail()
-    monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", end)
-
     assert lifecycle.active_run() is None
     with lifecycle.open_run("gru", {}) as run:
         assert run.run_id == lifecycle.active_run()
@@ -71,11 +61,9 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     monkeypatch.setattr(mlflow, "start_run", interrupted)
     with pytest.raises(KeyboardInterrupt), lifecycle.open_run("gru", {}):
         pass
-
     assert lifecycle.active_run() is None
     (run,) = store.find_runs("")
-    assert "KILLED" == run.status
-    assert "Stopped by Ctrl-C" in run.tags[schema.ERROR]
+    assert ("KILLED", lifecycle.STOPPED) == (run.status, run.tags[schema.ERROR])
 
 
 def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> None:
@@ -88,35 +76,24 @@ def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> 
 def test_the_run_of_mlflow_run_is_used_although_the_server_did_not_answer_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = new_run("gru")
-    monkeypatch.setenv("MLFLOW_RUN_ID", own)
-    get_run, away = mlflow.MlflowClient.get_run, iter([False, True])  # not for its name, but when it is opened
-
-    def fails_once(client: mlflow.MlflowClient, run_id: str) -> object:
-        if next(away, False):
-            raise MlflowException(LOCKED)
-        return get_run(client, run_id)
-
-    monkeypatch.setattr(mlflow.MlflowClient, "get_run", fails_once)
+    project = new_run("gru")
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
+    # It answers when it is asked for the run's name, but not when the run is opened.
+    monkeypatch.setattr(MlflowClient, "get_run", failing(MlflowClient.get_run, [False, True]))
     with lifecycle.open_run("gru", {}) as opened:
-        assert own == opened.run_id
-    assert own == os.environ["MLFLOW_RUN_ID"]  # MLflow drops it; what is said to the user afterwards depends on it
-
-
-# --- what its numbers depend on -------------------------------------------------------------------------------------
+        assert project == opened.run_id
+    assert project == os.environ["MLFLOW_RUN_ID"]  # MLflow drops it; what is said to the user afterwards depends on it
 
 
 def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "log_inputs", lambda *_, **named: None)
     run_id = new_run("gru")
-    run = store.get_run(run_id)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S607
 
-    lifecycle.log_origin(run, SimpleNamespace(), gpus=[])  # type: ignore[arg-type]
+    lifecycle.log_origin(store.get_run(run_id), SimpleNamespace(), gpus=[])  # type: ignore[arg-type]
 
     tags = store.get_run(run_id).tags
-    assert __version__ == tags["version.pipeline"]
-    assert head.stdout.strip() == tags.get("mlflow.source.git.commit", "")
+    assert (__version__, head.stdout.strip()) == (tags["version.pipeline"], tags.get("mlflow.source.git.commit", ""))
     assert not any(str(PROJECT) in text for name, text in tags.items() if not name.startswith("mlflow."))
 
 
@@ -142,25 +119,21 @@ def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: py
 def test_the_sentence_names_the_page_of_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str, expected: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=tmp_path))
-
     monkeypatch.setattr(lifecycle, "get_run", lambda run_id: SimpleNamespace(run_id=run_id, experiment_id="3"))
     page = "#/experiments/3/runs/7ab?workflowType=machine_learning"
-
-    said = lifecycle.where("7ab", "the search")
-
-    assert f"Run 7ab holds the search. Look at it {expected.format(folder=tmp_path)}{page}" == said
+    said = f"Run 7ab holds the search. Look at it {expected.format(folder=tmp_path)}{page}"
+    assert said == lifecycle.where("7ab", "the search")
 
 
 def test_the_result_stands_before_the_description_unless_a_person_has_written_one() -> None:
-    run_id = new_run("gru", schema.of_kind(schema.TRAINING))
+    run_id, general = new_run("gru", schema.of_kind(schema.TRAINING)), schema.DESCRIPTIONS[schema.TRAINING]
+
+    def described(result: str) -> str:
+        lifecycle.describe_result(store.get_run(run_id), result)
+        return store.get_run(run_id).tags["mlflow.note.content"]
 
     for result in ("Test accuracy 97.00%.", "Test accuracy 98.00%."):
-        lifecycle.describe_result(store.get_run(run_id), result)
-        lines = store.get_run(run_id).tags["mlflow.note.content"].split("\n\n")
-        assert [result, schema.DESCRIPTIONS[schema.TRAINING]] == lines
+        assert f"{result}\n\n{general}" == described(result)
     store.log_tags(run_id, {"mlflow.note.content": "The one for the paper."})
-    lifecycle.describe_result(store.get_run(run_id), "Test accuracy 99.00%.")
-    assert "The one for the paper." == store.get_run(run_id).tags["mlflow.note.content"]
+    assert "The one for the paper." == described("Test accuracy 99.00%.")
