@@ -104,11 +104,8 @@ def promote(
     outcome, reason = judge(candidate, champion, force=force)
     record(candidate, outcome, reason)
     if outcome == "refused":
-        raise UsageError(
-            f"force: {candidate.name} already has a champion chosen on other data: {reason}. The model is registered "
-            f"as version {candidate.number}. To make it champion anyway: "
-            f"`{command('promote', run_id=run_id, name=candidate.name, force=True)}`."
-        )
+        forced = command("promote", run_id=run_id, name=candidate.name, force=True)
+        raise UsageError(f"force: {reason}. Version {candidate.number} is registered. To make it champion: `{forced}`.")
     if champion and outcome == "not promoted":
         return _report(candidate, champion, reason, reporter)
     if champion:
