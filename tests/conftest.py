@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures and settings for all tests."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 ONE_MODEL = ("mnist", "predict", "serve", "serving")
-"""Files of integration tests that use the same trained models."""
+"""Files of integration tests that share trained models."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process do the tests of a file, or of files that use the same trained models: `--dist loadgroup`."""
+    """Group tests by file, or by files that share trained models, for `--dist loadgroup`."""
     for item in items:
         shared = item.path.stem.removeprefix("test_") in ONE_MODEL and "integration" in item.path.parts
         item.add_marker(pytest.mark.xdist_group("models" if shared else item.nodeid.partition("::")[0]))

@@ -1,4 +1,4 @@
-"""Real servers on this machine: PostgreSQL (Debian's package), S3 (SeaweedFS, from PyPI), and MLflow's between them."""
+"""Real servers on this machine: PostgreSQL (Debian's package), S3 (SeaweedFS, from PyPI), and MLflow's server with them."""
 
 import contextlib
 import json
@@ -18,13 +18,13 @@ from typing import Any
 import requests
 
 PATH = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
-"""Debian keeps PostgreSQL's programs in a folder of their version, which no shell looks into."""
+"""Folder of PostgreSQL's programs; Debian has one for each version, which is not in PATH."""
 
 BUCKET, KEY, SECRET = "mlflow", "key-of-the-tests", "secret-of-the-tests"
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free, all different."""
+    """Return different free ports."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -37,10 +37,10 @@ def free_port() -> int:
 
 
 def wait_until_up(address: str, process: subprocess.Popen[Any]) -> None:
-    """Wait until a server answers; fail when it ends before."""
+    """Wait until a server answers; fail if it ends before."""
     while True:
         assert process.poll() is None, f"the server for {address} ended with exit code {process.returncode}"
-        with contextlib.suppress(requests.RequestException):  # refused, or too slow
+        with contextlib.suppress(requests.RequestException):  # the connection is refused, or the answer too slow
             if requests.get(address, timeout=1).ok:
                 return
         time.sleep(0.2)
@@ -48,9 +48,9 @@ def wait_until_up(address: str, process: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Mapping[str, str]]:
-    """Start an S3 store in a folder, with an empty bucket and one user; give the variables that lead its clients there.
+    """Start an S3 store in a folder, with an empty bucket and one user; yield the environment variables for its clients.
 
-    Where SeaweedFS is not installed, there are none.
+    If SeaweedFS is not installed, there are no variables.
     """
     program = shutil.which("weed", path=Path(sys.executable).parent)
     if program is None:
@@ -67,7 +67,7 @@ def s3(folder: Path) -> Iterator[Mapping[str, str]]:
     command = [program, "server", f"-dir={folder / 'files'}", *options]
     endpoint = f"http://127.0.0.1:{ports[0]}"
     try:
-        with running(command, folder / "s3.log", {"TMPDIR": str(folder)}, signal.SIGKILL):  # a proper end takes 10 s
+        with running(command, folder / "s3.log", {"TMPDIR": str(folder)}, signal.SIGKILL):  # a clean end takes 10 s
             _make_bucket(endpoint)
             yield {
                 "AWS_ACCESS_KEY_ID": KEY,
@@ -78,12 +78,12 @@ def s3(folder: Path) -> Iterator[Mapping[str, str]]:
             }
     finally:
         for port in ports:
-            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - its own choice
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - SeaweedFS uses this path
                 path.unlink()
 
 
 def _make_bucket(endpoint: str) -> None:
-    """Make the bucket as soon as the store takes it: its parts come up one after the other."""
+    """Create the bucket as soon as the store accepts it, because its parts start one after the other."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -107,11 +107,11 @@ def _make_bucket(endpoint: str) -> None:
 
 @contextmanager
 def postgres() -> Iterator[str | None]:
-    """Yield the address of a new database; None where PostgreSQL is not installed."""
+    """Yield the address of a new database, or None if PostgreSQL is not installed."""
     if not shutil.which("initdb", path=PATH) or not shutil.which("pg_ctl", path=PATH):
         yield None
         return
-    (port,), user = free_ports(1), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not serve root
+    (port,), user = free_ports(1), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not run as root
     with tempfile.TemporaryDirectory() as place:
         if user:
             shutil.chown(place, user)
@@ -134,7 +134,7 @@ def _run(*command: str, user: str | None) -> None:
 def running(
     command: list[str], log: Path, environment: Mapping[str, str], end: int = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, with its processes, in the folder of its log, until the block ends."""
+    """Run a server with its processes until the block ends, in the folder of its log."""
     variables = os.environ | dict(environment)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -149,7 +149,7 @@ def running(
 
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[str]:
-    """Run a tracking server on PostgreSQL with an S3 store; on a file and a folder, where these cannot be had."""
+    """Run a tracking server on PostgreSQL and S3, or on a file and a folder if these are not installed."""
     with ExitStack() as stack:
         store, database = stack.enter_context(s3(folder)), stack.enter_context(postgres())
         (port,) = free_ports(1)

@@ -1,4 +1,4 @@
-"""Real runs of the command line, in this process or as a process of its own, each against a real store."""
+"""Real runs of the command line, in this process or in a new one, with a real store."""
 
 import os
 import shlex
@@ -29,7 +29,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make a folder with a store and data of its own the one that all tests of this folder track into."""
+    """Make all tests of this folder track into one new folder, with its own store and data."""
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def command(store: Path) -> Command:
-    """Return a function that runs ``pipeline`` in this process; it expects exit code 0 unless told."""
+    """Return a function that runs ``pipeline`` in this process; it expects exit code 0 by default."""
 
     def run(*arguments: object, exit_code: int = 0) -> Result:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -52,7 +52,7 @@ def command(store: Path) -> Command:
 
 @pytest.fixture
 def entry_point(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    """Return a function that does in this process what ``mlflow run -e`` does for an entry point of the project."""
+    """Return a function that runs an entry point of the project in this process, like ``mlflow run -e``."""
 
     def run(entry: str, *, run_name: str = "clumsy-fish-12", **given: object) -> Run:
         declared = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"][entry]
@@ -66,7 +66,7 @@ def entry_point(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             client.log_param(run_id, name, value)
         with monkeypatch.context() as patch:
             patch.setenv("MLFLOW_RUN_ID", run_id)
-            command(*words[3:])  # after: python -m pipeline
+            command(*words[3:])  # the words after `python -m pipeline`
         client.set_terminated(run_id)
         return client.get_run(run_id)
 
@@ -83,7 +83,7 @@ def digits_run(command: Command) -> str:
 
 @pytest.fixture(scope="session")
 def mnist_champion(command: Command) -> str:
-    """Return the id of a run of the accurate recipe, for two epochs; its model is ``models:/mnist@champion``."""
+    """Return the id of a run of two epochs with the recipe accurate; its model is ``models:/mnist@champion``."""
     return run_id_in(command("run", "--recipe", "accurate", "--epochs", 2, "--register", "mnist").output)
 
 
@@ -103,19 +103,19 @@ def gestures(store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def forward_model(command: Command, gestures: Path) -> str:
-    """Return the address of a model of gestures that reads forward, and so has answers after each step."""
+    """Return the address of a model of gestures that reads forward only, so it has answers after each step."""
     options = ("--cell", "gru", "--direction", "forward", "--hidden-units", 16, "--epochs", 20)
     command("run", "--source", gestures, *options, "--register", "forward")
     return "models:/forward@champion"
 
 
 def run_id_in(output: str) -> str:
-    """Return the id that the last line of a command names."""
+    """Return the run id in the last line of a command."""
     return output.rpartition("Run ")[2].split()[0]
 
 
 def one_line(result: Result) -> str:
-    """Return what a command has printed, however its lines were broken."""
+    """Return the output of a command as one line."""
     return " ".join(result.output.split())
 
 
@@ -129,7 +129,7 @@ def run_count() -> int:
 
 
 def history(run_id: str, metric: str = "cost") -> list[tuple[int, float]]:
-    """Return step and value of a metric, in the order in which they were logged."""
+    """Return the steps and values of a metric, in the order of logging."""
     return [(entry.step, entry.value) for entry in MlflowClient().get_metric_history(run_id, metric)]
 
 
@@ -156,12 +156,12 @@ def stopped_run(command: Command, *arguments: object, epoch: int) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment variables with which a shell finds the commands of this Python."""
+    """Return environment variables with which a shell finds the commands of this Python."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def begin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start ``pipeline`` as a process of its own, which is ended with its workers by a signal to its group."""
+    """Start ``pipeline`` in a new process group, so a signal to the group also ends its workers."""
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
     given: dict[str, Any] = {"env": environment()} | options
     return subprocess.Popen(command, text=True, start_new_session=True, **given)

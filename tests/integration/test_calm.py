@@ -1,4 +1,4 @@
-"""What a user sees of a command: whole lines that say something, and nothing of the libraries."""
+"""The output of a command: complete, useful lines, and no messages of libraries."""
 
 import re
 import subprocess
@@ -37,11 +37,11 @@ def version(name):
 
 metadata.version = version
 """
-"""The environments that uv makes hold no pip."""
+"""The environments that uv creates contain no pip."""
 
 
 def environment_of_a_user(folder: Path) -> dict[str, str]:
-    """Return environment variables of which none is ours, and with which Python finds no pip."""
+    """Return environment variables without ours, with which Python finds no pip."""
     (folder / "sitecustomize.py").write_text(WITHOUT_PIP)
     ours = re.compile("MLFLOW_|TF_|PIPELINE_|PYTEST_|PYTHON")
     inherited = {name: value for name, value in environment().items() if not ours.match(name)}

@@ -1,4 +1,4 @@
-"""Comparisons of real trainings: killed, repeated, reused, failing in part, and against another run."""
+"""Comparisons of real runs: killed, repeated, reused, partly failed, and against another run."""
 
 import os
 import re
@@ -21,20 +21,20 @@ from tests.unit.test_startup import beyond_the_start
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
 OPTIONS = "digits-units=12-lr=0.01-epochs=40"
-"""What the names of its runs say of the data and the parameters."""
+"""The data and the parameters in the names of its runs."""
 
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", "--register", "compared", *SMALL)
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
 def below(parent: str, kind: str) -> dict[str, Run]:
-    """Return the runs of a kind that name this one as their parent, by their names."""
+    """Return the child runs of a kind, by their names."""
     query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = '{kind}'"
     return {run.info.run_name: run for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 
 def trainings(parent: str) -> dict[str, Run]:
-    """Return the runs that a comparison has trained, which are below its groups once all of a group have ended."""
+    """Return the runs that a comparison has trained; they are below a group when all runs of the group have ended."""
     groups = below(parent, "group").values()
     return below(parent, "training") | {
         name: run for group in groups for name, run in below(group.info.run_id, "training").items()
@@ -42,13 +42,13 @@ def trainings(parent: str) -> dict[str, Run]:
 
 
 def members(parent: str) -> set[str]:
-    """Return the ids of the trainings of a comparison, including reused ones."""
+    """Return the ids of the runs of a comparison, including reused ones."""
     query = f"tags.`comparison.{parent}` = 'true' and tags.kind = 'training'"
     return {run.info.run_id for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 
 def wait_for_checkpoints(process: "subprocess.Popen[str]", data_dir: Path, count: int) -> None:
-    """Wait until so many trainings have finished an epoch."""
+    """Wait until this number of runs have finished an epoch."""
     while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
         assert process.poll() is None
         time.sleep(0.02)
@@ -61,7 +61,7 @@ def data(store: Path) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def repeated(store: Path, data: tuple[str, str]) -> str:
-    """Return what a comparison prints into a log that was killed after the first epoch of a training, and repeated."""
+    """Return the log of a comparison that was killed after the first epoch of a run, and then repeated."""
     with begin(*COMPARE, *data, "--workers", 1, stdout=subprocess.DEVNULL) as process:
         wait_for_checkpoints(process, store / "compared", 1)
         os.killpg(process.pid, signal.SIGKILL)
@@ -72,7 +72,7 @@ def repeated(store: Path, data: tuple[str, str]) -> str:
 
     assert ([], 0) == (beyond_the_start(error), process.returncode)
     parent = run_id_in(output)
-    assert begun <= {parent} | {run.info.run_id for run in trainings(parent).values()}  # no second run was begun
+    assert begun <= {parent} | {run.info.run_id for run in trainings(parent).values()}  # no second run was started
     return output
 
 
@@ -152,7 +152,7 @@ def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_regi
     champion = mlflow.get_run(str(MlflowClient().get_model_version_by_alias("compared", "champion").run_id)).data
     reached = [each.data.metrics["best_val_accuracy"] for each in below(best.info.run_id, "training").values()]
     assert (cell, max(reached)) == (champion.params["cell"], champion.metrics["best_val_accuracy"])
-    assert f"Undecided: {cell} leads. " in " ".join(repeated.split())  # two seeds are too few
+    assert f"Undecided: {cell} leads. " in " ".join(repeated.split())  # because two seeds are too few
 
     page = Path(mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path)))
     before = page.read_bytes()
@@ -160,11 +160,11 @@ def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_regi
     summary = pd.read_csv(tmp_path / "report" / "summary.csv")
     assert [cell] == summary.loc[summary["recommended"], "group"].to_list()
     mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path))
-    assert before == page.read_bytes()  # a report leaves the page of the comparison as it was
+    assert before == page.read_bytes()  # a report does not change the report of the comparison
 
 
 def test_a_worker_that_is_killed_leaves_its_run_failed_and_a_signal_ends_the_others_as_killed(store: Path) -> None:
-    # Not so many epochs a second that SQLite could not keep up: MLflow prints a traceback of a write that waits.
+    # Epochs are slow enough for SQLite; otherwise MLflow prints the traceback of a write that waits.
     options = ("--dataset", "digits", "--epochs", "100000", "--hidden-units", "512", "--steps", "32", "--workers", 2)
     folder = store / "interrupted"
     with begin("compare", "--cells", "rnn", "--seeds", "7,8", *options, "--data-dir", folder, **PIPES) as process:
@@ -198,7 +198,7 @@ def test_what_was_trained_is_reused_and_what_fails_fails_alone(
     assert "FAILED" == second.info.status
     assert {*failed} == trainings(second.info.run_id).keys()
     assert before[f"rnn-{OPTIONS}-s1"].info.run_id in members(parent) & members(second.info.run_id)
-    assert before.keys() == trainings(parent).keys()  # none was moved
+    assert before.keys() == trainings(parent).keys()  # no run was moved
     page = mlflow.artifacts.load_text(f"{second.info.artifact_uri}/comparison/report.html")
     assert "reused" in page
     assert "Training stopped in" in page
@@ -232,4 +232,4 @@ def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_regis
 
     assert "must be the address of a model that a run has logged; got 'models:/nothing@champion'" in refused[0]
     assert "against must be trained on the same data" in refused[1]
-    assert before == run_count()  # it is looked up before anything is trained
+    assert before == run_count()  # the model is looked up before any training

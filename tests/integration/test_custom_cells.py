@@ -21,7 +21,7 @@ SMALL = ("--dataset", "digits", "--epochs", 3, "--shards", 2)
 
 @pytest.fixture(scope="module", autouse=True)
 def file(store: Path) -> Iterator[Path]:
-    """Save the first block of Python in the document as the document says."""
+    """Save the first block of Python in the document under the name in the document."""
     page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
     path = store / "my_cells.py"
     path.write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Real MNIST, a few epochs: what the tutorial published is reached."""
+"""A few epochs on real MNIST reach the results of the tutorial."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 
 from tests.integration.conftest import Command, run_id_in
 
-TUTORIAL_COST = 0.525  # after its first epoch, BasicRNNCell; its script printed three digits
-ACCURATE_FLOOR = 0.9732  # of the validation images, after two epochs: what the tutorial published after thirty
+TUTORIAL_COST = 0.525  # of BasicRNNCell after the first epoch; the script printed three digits
+ACCURATE_FLOOR = 0.9732  # on the validation images after two epochs; the tutorial published it after thirty
 
 
 def test_the_first_epoch_on_the_files_of_the_package_costs_no_more_than_the_tutorials(command: Command) -> None:

@@ -1,4 +1,4 @@
-"""The project: real `mlflow run`s of this folder, and its entry points one after the other."""
+"""The MLflow project: real `mlflow run`s of this folder, and all entry points."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ from tests.integration.conftest import PROJECT, environment, newest
 
 
 def project_run(env_manager: str, *parameters: str, **options: Any) -> "subprocess.Popen[str]":
-    """Start `mlflow run` of this folder."""
+    """Start `mlflow run` in this folder."""
     words = [word for each in parameters for word in ("-P", each)]
     return subprocess.Popen(
         [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", env_manager, *words],
@@ -60,11 +60,11 @@ def test_ctrl_c_on_a_project_run_is_recorded(store: Path) -> None:
     with project_run("local", "dataset=digits", "epochs=100000", f"data_dir={store / 'data'}") as process:
         assert process.stdout is not None
         assert any(line.startswith("epoch ") for line in process.stdout)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
+        os.killpg(process.pid, signal.SIGINT)  # like a terminal, to every process of the command
 
     assert process.returncode
     assert "Stopped by Ctrl-C or a termination signal." == newest().data.tags["error"]
-    assert newest().info.status in {"KILLED", "FAILED"}  # MLflow 3.17 writes FAILED over KILLED
+    assert newest().info.status in {"KILLED", "FAILED"}  # MLflow 3.17 replaces KILLED by FAILED
 
 
 def test_the_entry_points_work_one_after_the_other(store: Path, entry_point: Callable[..., Run]) -> None:
@@ -79,7 +79,7 @@ def test_the_entry_points_work_one_after_the_other(store: Path, entry_point: Cal
 
     evaluation = entry_point("evaluate", run_name="tuesday", run_id=run_id, **data)
 
-    assert "tuesday" == evaluation.info.run_name  # the user's name stays
+    assert "tuesday" == evaluation.info.run_name  # the name that the user gave stays
     assert run_id == evaluation.data.tags["mlflow.parentRunId"]
     assert "test_accuracy" not in evaluation.data.metrics
     assert "test_accuracy" in mlflow.get_run(run_id).data.metrics

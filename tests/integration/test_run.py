@@ -1,4 +1,4 @@
-"""What one `pipeline run` leaves in MLflow, held against the contract."""
+"""The content of a run in MLflow, compared with the contract."""
 
 import ast
 import json
@@ -78,7 +78,7 @@ def test_it_holds_the_metrics_of_the_contract_and_the_systems(run: Run) -> None:
     own = {name for name in run.data.metrics if not name.startswith("system/")}
     assert PER_EPOCH | ONCE == own
     sampled = MlflowClient().get_metric_history(run.info.run_id, "system/cpu_utilization_percentage")
-    assert max(sample.value for sample in sampled) > 0  # the last one may be of no time at all
+    assert max(sample.value for sample in sampled) > 0  # the last sample may cover no time
 
 
 def test_the_metrics_per_epoch_stand_at_each_step_once_and_the_best_epoch_has_the_best_accuracy(run: Run) -> None:

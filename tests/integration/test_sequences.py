@@ -1,4 +1,4 @@
-"""Sequences of the user: gestures of unequal lengths in a table, through the commands that train."""
+"""A user's sequences: gestures of different lengths in a table, with the commands that train."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_a_table_of_steps_is_trained_with_the_recipe_for_sequences(trained: tupl
     listed = {Path(each.path).name for each in MlflowClient().list_artifacts(run.info.run_id, "evaluation")}
     assert {"per_class.csv", "predictions.parquet"} | figures == listed
 
-    answers = store.load_table(run.info.run_id, "evaluation/predictions.parquet")  # listed by id
+    answers = store.load_table(run.info.run_id, "evaluation/predictions.parquet")  # the rows are sorted by id
     labels = pd.read_parquet(gestures).groupby("id")["label"].first()
     assert [labels[each] for each in answers["id"]] == [CLASSES[label] for label in answers["label"]]
     assert run.inputs is not None

@@ -10,7 +10,7 @@ from tests.integration.conftest import PROJECT, environment
 
 
 def run(*words: object, cwd: Path) -> str:
-    """Run a command and return what it printed; fail with that if the command fails."""
+    """Run a command and return its output; if it fails, fail with the output."""
     given = {name: value for name, value in environment().items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
         [str(word) for word in words],
