@@ -1,4 +1,4 @@
-"""Real servers on this machine: PostgreSQL (Debian's package), S3 (SeaweedFS, from PyPI), and MLflow's server with them."""
+"""Real servers on this machine: PostgreSQL (Debian's package), S3 (SeaweedFS, from PyPI), and MLflow's server."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def wait_until_up(address: str, process: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Mapping[str, str]]:
-    """Start an S3 store in a folder, with an empty bucket and one user; yield the environment variables for its clients.
+    """Start an S3 store in a folder, with an empty bucket and one user; yield the variables for its clients.
 
     If SeaweedFS is not installed, there are no variables.
     """
