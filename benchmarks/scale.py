@@ -43,14 +43,13 @@ from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
-from pipeline.execution import comparison_run, ray_executor, ray_node
+from pipeline.execution import comparison_run, ray_executor
 from pipeline.execution.grid import grid
-from pipeline.execution.job import Done, Job, Opened
+from pipeline.execution.job import DATA_DIR, Done, Job, Opened
 from pipeline.execution.ray_executor import RayExecutor
 from pipeline.execution.worker_pool import Executor, Send, Work
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages import comparable
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import identity, resuming
@@ -248,7 +247,7 @@ def _measure(
     trainings = [replace(each, data_dir=data.folder.parents[1]) for each in grid(lists)]
     watch, driver, served = Stopwatch(), time.process_time(), _cpu(server)
     with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
-        comparable.trained(trainings, data, watch, parent=parent, count=number, executor=executor)
+        comparison_run.train(trainings, data, watch, parent=parent, count=number, executor=executor)
         done = time.perf_counter()
     found = store.find_runs("tags.kind = 'training'")
     own = [run.metrics["process_seconds"] for run in found]
@@ -371,7 +370,7 @@ def _nodes(number: int, folder: Path) -> Iterator[Executor]:
     code = str(Path(__file__).parents[1])
 
     def own(index: int) -> Any:
-        return {"env_vars": {ray_node.DATA_DIR: str(folder / f"node-{index}"), "PYTHONPATH": code}}
+        return {"env_vars": {DATA_DIR: str(folder / f"node-{index}"), "PYTHONPATH": code}}
 
     made: Any = Cluster(initialize_head=True, head_node_args={**small, **own(0), "include_dashboard": False})
     try:

@@ -225,7 +225,7 @@ _TABLE = [
                 TEXT,
                 "Model or run to check against; exit code 3 if the recommended one is significantly worse.",
             ),
-            Option("dry_run", bool, "List of the runs with their estimated time, without training.", False),
+            Option("dry_run", bool, "List of the runs, whether new, reused or resumed, without training.", False),
         ],
         MANY_RUNS,
         result=results.Comparison,

@@ -1,4 +1,4 @@
-"""Open the MLflow run of a comparison, and make the runs of its groups.
+"""A comparison as an MLflow run: open it, train its runs, make the runs of its groups, and report.
 
 A group stands between the comparison and the runs of one configuration, so that the UI compares configurations:
 ``cost`` of a group is the mean of its runs' ``cost``; ``cost_sd``, ``cost_min`` and ``cost_max`` are logged with it, as
@@ -11,18 +11,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import disk
+from pipeline import cells, disk
+from pipeline.comparison import report, selection
 from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
+from pipeline.errors import TrainingError
 from pipeline.evaluation import figures
-from pipeline.execution import grid
+from pipeline.execution import executors, grid
 from pipeline.execution.job import Job
+from pipeline.execution.worker_pool import Executor, Failed, Finished
+from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import lifecycle, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.training import identity, resuming
 from pipeline.training.resuming import RunState
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
+STATES = {
+    RunState.FINISHED: "reused",
+    RunState.INTERRUPTED: "resumed",
+    RunState.RUNNING: "running in another process",
+    RunState.PRUNED: "new",
+}
+"""What a comparison does with an existing run."""
+
+ROWS = 28  # of an image, to tell roughly how long a training takes
+
 ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECONDS)
 
 
@@ -70,11 +84,71 @@ def opened_as(
         yield run.run_id
 
 
+# --- its runs -------------------------------------------------------------------------------------------------------
+
+
+def planned(trainings: Sequence[Settings], data: DataSet) -> dict[str, str]:
+    """Return the state of each run by its name, such as ``new`` or ``reused``, without training.
+
+    Raises:
+        TrackingError: the tracking server does not answer.
+        UsageError: a parameter does not fit the data.
+    """
+    names = identity.run_names(trainings, data.name)
+    if not connection.is_there():
+        return dict.fromkeys(names, "new")
+    connection.connect()
+    existing = [resuming.find_run(identity.fingerprint(each, data), each.data_dir) for each in trainings]
+    return {name: STATES[run.state] if run else "new" for name, run in zip(names, existing, strict=True)}
+
+
+def train(
+    trainings: Sequence[Settings], data: DataSet, reporter: Reporter, *, parent: str, count: int, executor: Executor
+) -> list[Group]:
+    """Train the missing runs under an open run, ``count`` at a time, and report; return the groups of runs.
+
+    Raises:
+        TrainingError: a run failed; the others are done and reported.
+    """
+    names, cores = identity.run_names(trainings, data.name), executor.cores(count)
+    jobs = [
+        Job.of(settings, data, name=name, parent=parent, cores=cores)
+        for name, settings in zip(names, trainings, strict=True)
+    ]
+    order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
+    ended = executors.run_jobs(order, data, reporter, count=count, executor=executor)
+    events = [ended[job] for job in jobs]
+    failures = {event.job.name: event.reason for event in events if isinstance(event, Failed)}
+    by_run = {event.result.run_id: event.job for event in events if isinstance(event, Finished)}
+    finished: list[Group] = []
+    if by_run:
+        selected = selection.of_runs(list(by_run), parent=parent, failures=failures)
+        finished = selected.groups
+        _make_groups(parent, data, finished, by_run, failures)
+        report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)
+    if failures:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise TrainingError(f"{len(failures)} of {len(trainings)} runs failed. {reasons}")
+    return finished
+
+
+def _size(job: Job) -> tuple[int, bool, int]:
+    """Return a key that sorts jobs roughly by their time: the steps of all layers, then what each step computes.
+
+    A custom cell has no fast path.
+    """
+    settings = job.settings
+    directions = 2 if settings.direction == "bidirectional" else 1
+    steps = settings.steps or ROWS if settings.steps >= 0 else ROWS**2
+    passes = settings.epochs * steps * settings.layers * directions
+    return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+
+
 # --- the runs of its groups -----------------------------------------------------------------------------------------
 
 
-def make_groups(
-    comparison: str, data: DataSet, groups: Sequence[Group], jobs: Mapping[str, Job], failed: Collection[Job]
+def _make_groups(
+    comparison: str, data: DataSet, groups: Sequence[Group], by_run: Mapping[str, Job], failed: Collection[str]
 ) -> None:
     """Create the missing runs of groups, and move the runs of each group below it.
 
@@ -82,23 +156,22 @@ def make_groups(
         comparison: the id of the comparison's run.
         data: the data of all runs.
         groups: the finished runs.
-        jobs: the job of each, by the id of its run.
-        failed: jobs that failed: their groups are not complete.
+        by_run: the job of each, by the id of its run.
+        failed: names of runs that failed: their groups are not complete.
     """
     existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
-    skipped = {identity.group_name(job.name) for job in failed} | {
-        name for name, run in existing.items() if run.status == "FINISHED"
-    }
-    cells = [group.cell for group in groups]
+    skipped = {identity.group_name(name) for name in failed}
+    skipped |= {name for name, run in existing.items() if run.status == "FINISHED"}
+    compared = [group.cell for group in groups]
     for group in groups:
-        job = jobs[group.results[0].run_id]
+        job = by_run[group.results[0].run_id]
         name = identity.group_name(job.name)
         if name in skipped:
             continue
         if name in existing:  # it was interrupted
             lifecycle.delete_run(existing[name].run_id)
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
-        tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if cells.count(group.cell) == 1 else {}
+        tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}
         made = store.get_run(lifecycle.create_child(comparison, name, tags))
         parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})

@@ -1,4 +1,4 @@
-"""Train many runs with an executor: their jobs, order, progress and results.
+"""Run jobs with an executor, and follow them: their runs and their progress.
 
     with executors.open_executor("ray") as executor: ...
 
@@ -9,18 +9,17 @@ A further kind of executor, such as one for Dask, is a module like ``ray_executo
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
 
-from pipeline import cells
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import UsageError
 from pipeline.execution import job as jobs
-from pipeline.execution.job import LOOKS, PRUNED, REUSED, Done, Job, Opened
+from pipeline.execution.job import LOOKS, PRUNED, REUSED, Job, Opened
 from pipeline.execution.worker_pool import (
     Event,
     Executor,
@@ -28,18 +27,16 @@ from pipeline.execution.worker_pool import (
     Finished,
     Message,
     Rescheduled,
-    Scheduled,
     ShouldContinue,
     Started,
+    Tick,
     always,
 )
 from pipeline.progress import Progress, Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle
-from pipeline.training import identity
 
 LOCAL = "local"
-ROWS = 28  # of an image, to tell roughly how long a training takes
 
 EVALUATION = 1.0
 """Seconds that a training needs at least until it has ended: its evaluation may still run."""
@@ -61,127 +58,73 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
         yield Executor()
     elif on == "ray" or on.startswith("ray://"):
         if find_spec("ray") is None:
-            raise UsageError("on: expected Ray to be installed for `ray`, found none. Try pip install -e '.[ray]'.")
+            raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
         from pipeline.execution import ray_executor
 
         with ray_executor.connected(on, tracks=tracks) as executor:
             yield executor
     else:
-        raise UsageError(f"on: expected local, ray or an address such as ray://HOST:10001, received {on!r}.")
-
-
-class Outcome(NamedTuple):
-    """The results of finished jobs, and the reasons of failed ones."""
-
-    done: Mapping[Job, Done]
-    failures: Mapping[Job, str]
-
-
-def train_all(
-    trainings: Sequence[Settings],
-    data: DataSet,
-    reporter: Reporter,
-    *,
-    parent: str,
-    count: int,
-    executor: Executor,
-) -> Outcome:
-    """Train on the data, ``count`` runs at a time; return the outcome of all jobs, in the order of the runs."""
-    names, cores = identity.run_names(trainings, data.name), executor.cores(count)
-    planned = [
-        Job.of(settings, data, name=name, parent=parent, cores=cores)
-        for name, settings in zip(names, trainings, strict=True)
-    ]
-    ended: dict[Job, Event] = {}
-
-    def keep(event: Event) -> None:
-        if isinstance(event, Finished | Failed):
-            ended[event.job] = event
-
-    order = sorted(planned, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
-    run_jobs(order, data, reporter, keep, count=count, executor=executor)
-    events = [ended[job] for job in planned]
-    return Outcome(
-        done={event.job: event.result for event in events if isinstance(event, Finished)},
-        failures={event.job: event.reason for event in events if isinstance(event, Failed)},
-    )
+        raise UsageError(f"on: must be local, ray or an address such as ray://HOST:10001; got {on!r}.")
 
 
 def run_jobs(
     todo: Iterable[Job],
     data: DataSet,
     reporter: Reporter,
-    take: Callable[[Event], None],
     *,
     count: int,
     executor: Executor,
+    take: Callable[[Event], object] = bool,
     should_continue: ShouldContinue = always,
-) -> None:
-    """Do the jobs, ``count`` at a time; end the run of each whose process could not.
+) -> dict[Job, Finished | Failed]:
+    """Do the jobs, ``count`` at a time; return the last event of each. End runs whose processes could not.
 
     Args:
-        todo: the jobs; each is taken when a worker is free, so it may depend on earlier results. The jobs of a
-            sequence are shown from the start.
-        data: the data of the jobs.
+        todo: the jobs, see :meth:`Executor.run`; those of a sequence are shown from the start.
+        data: their data.
         reporter: shows the progress.
-        take: receives all events.
         count: number of jobs at a time.
         executor: runs the jobs.
+        take: receives all events.
         should_continue: answers their messages.
     """
-    run_ids: dict[Job, str] = {}  # of the jobs that have opened a run
+    ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # of the jobs that have opened a run
     active: dict[str, Job] = {}  # the one of each fingerprint that may look for runs: a search may repeat parameters
-
-    def answer(job: Job, message: object) -> bool:
-        if message == LOOKS:
-            return active.setdefault(job.fingerprint, job) == job
-        return should_continue(job, message)
-
+    answer = partial(_answer, active, should_continue)
     board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
-    work = executor.prepared(jobs.train, data)
-    with _killed_on_interruption(run_ids), closing(executor.run(work, todo, count=count, answer=answer)) as events:
-        for event in events:
-            _follow(event, run_ids, active)
-            take(event)
-            board.update(event)
-            reporter.trainings(board.rows, board.left)
+    try:
+        with closing(executor.run(executor.prepared(jobs.train, data), todo, count=count, answer=answer)) as events:
+            for event in events:
+                _follow(event, run_ids, active, ended)
+                take(event)
+                board.update(event)
+                reporter.trainings(board.rows, board.left)
+    except KeyboardInterrupt:
+        for run_id in run_ids.values():  # of processes that took too long to end them
+            with lifecycle.best_effort():
+                lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
+        raise
+    return ended
 
 
-def _follow(event: Event, run_ids: dict[Job, str], active: dict[str, Job]) -> None:
-    """Note which runs are open; end the run of a job that failed, since its process may have died."""
+def _answer(active: dict[str, Job], should_continue: ShouldContinue, job: Job, message: object) -> bool:
+    """Return whether a job should continue after a message."""
+    if message == LOOKS:
+        return active.setdefault(job.fingerprint, job) == job
+    return should_continue(job, message)
+
+
+def _follow(event: Event, run_ids: dict[Job, str], active: dict[str, Job], ended: dict[Job, Finished | Failed]) -> None:
+    """Note which runs are open and which jobs have ended; end the run of a failed one: its process may have died."""
     match event:
         case Message(job, Opened(run_id=run_id)):
             run_ids[job] = run_id
         case Finished(job) | Failed(job):
-            ended = run_ids.pop(job, None)
+            ended[job], run_id = event, run_ids.pop(job, "")
             if active.get(job.fingerprint) == job:
                 del active[job.fingerprint]
-            if ended and isinstance(event, Failed):
-                lifecycle.mark_failed(ended, event.reason)
-
-
-@contextmanager
-def _killed_on_interruption(run_ids: Mapping[Job, str]) -> Iterator[None]:
-    """End runs as KILLED on Ctrl-C, if their processes took too long to do so."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for run_id in run_ids.values():
-            with lifecycle.best_effort():
-                lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
-        raise
-
-
-def _size(job: Job) -> tuple[int, bool, int]:
-    """Return a key that sorts jobs roughly by their time: the steps of all layers, then what each step computes.
-
-    A custom cell has no fast path.
-    """
-    settings = job.settings
-    directions = 2 if settings.direction == "bidirectional" else 1
-    steps = settings.steps or ROWS if settings.steps >= 0 else ROWS**2
-    passes = settings.epochs * steps * settings.layers * directions
-    return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+            if run_id and isinstance(event, Failed):
+                lifecycle.mark_failed(run_id, event.reason)
 
 
 class ProgressBoard:
@@ -200,11 +143,13 @@ class ProgressBoard:
         self._epoch_seconds: dict[Settings, list[float]] = defaultdict(list)
         self._count, self._all_known = count, bool(jobs)
         for job in jobs:
-            self._add(job)
+            self._row(job)
 
-    def _add(self, job: Job) -> None:
-        row = self._rows[job] = Progress(name=job.name, epochs=job.settings.epochs)
-        self._alike[replace(job.settings, seed=0)].append(row)
+    def _row(self, job: Job) -> Progress:
+        if job not in self._rows:
+            self._rows[job] = Progress(name=job.name, epochs=job.settings.epochs)
+            self._alike[replace(job.settings, seed=0)].append(self._rows[job])
+        return self._rows[job]
 
     @property
     def rows(self) -> list[Progress]:
@@ -219,37 +164,30 @@ class ProgressBoard:
 
     def update(self, event: Event) -> None:
         """Enter an event."""
-        now = time.monotonic()
-        match event:
-            case Started(job):
-                self._started[job] = now
-                if job not in self._rows:
-                    self._add(job)
-                self._rows[job].state = "starts"
-            case Scheduled(job, machine):
-                self._rows[job].machine = machine
-            case Rescheduled(job):
-                self._rows[job].state, self._rows[job].machine = "moves: its node was lost", ""
-            case Message(job, EpochRecord() as record):
-                self._rows[job].record = record
-                self._estimate(job, record)
-            case Message(job, message):
-                self._rows[job].state = message.state if isinstance(message, Opened) else str(message)
-            case Finished(job) | Failed(job):
-                self._end(event)
+        if not isinstance(event, Tick):
+            self._enter(event, self._row(event.job))
         for job, started in self._started.items():
-            self._rows[job].seconds = now - started
+            self._rows[job].seconds = time.monotonic() - started
 
-    def _end(self, event: Finished | Failed) -> None:
-        row = self._rows[event.job]
-        row.machine, row.left = "", 0.0
-        del self._started[event.job]
-        if isinstance(event, Failed):
-            row.state = "failed"
-        elif event.result.pruned:
-            row.state = PRUNED
-        elif row.state not in REUSED:
-            row.state = "finished"
+    def _enter(self, event: Started | Message | Finished | Failed | Rescheduled, row: Progress) -> None:
+        match event:
+            case Started(job, machine):
+                self._started.setdefault(job, time.monotonic())
+                row.state, row.machine = "starts", machine
+            case Message(job, EpochRecord() as record):
+                row.record = record
+                self._estimate(job, record)
+            case Message(_, message):
+                row.state = message.state if isinstance(message, Opened) else str(message)
+            case Rescheduled():
+                row.state, row.machine = "moves: its node was lost", ""
+            case Finished(job) | Failed(job):
+                self._started.pop(job, None)
+                row.machine, row.left = "", 0.0
+                if isinstance(event, Failed):
+                    row.state = "failed"
+                elif row.state not in REUSED:
+                    row.state = PRUNED if event.result.pruned else "finished"
 
     def _estimate(self, job: Job, record: EpochRecord) -> None:
         """Estimate the remaining seconds of a run, and of the runs that differ only by their seed."""

@@ -38,7 +38,7 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
     field_of = {option: name for name, option in OPTIONS.items()}
     for name, plural in _PLURALS.items():
         if name in given:  # it would be overridden by the default of the other
-            raise UsageError(f"{name}: expected {plural}, received {name}={given[name]!r}. Write {plural} instead.")
+            raise UsageError(f"{name}: must be given as {plural}; got {name}={given[name]!r}. Write {plural}=….")
     texts = {option: str(text) for option, text in (COMPARED | dict(given)).items() if option in field_of}
     rest = {name: value for name, value in given.items() if name not in field_of}
     names = [field_of[option] for option in texts]
@@ -47,7 +47,7 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
     settings = [recipes.resolve(rest | dict(zip(names, each, strict=True))) for each in product(*values)]
     for option, listed in zip(texts, values, strict=True):
         if len({getattr(each, field_of[option]) for each in settings}) < len(listed):
-            raise UsageError(f"{option}: expected each value once, received {texts[option]!r}.")
+            raise UsageError(f"{option}: must name each value once; got {texts[option]!r}.")
     return settings
 
 
@@ -55,7 +55,7 @@ def _values(option: str, name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         example = COMPARED.get(option, COMPARED["seeds"])
-        raise UsageError(f"{option}: expected values separated by commas, such as {example}, received {text!r}.")
+        raise UsageError(f"{option}: must be values separated by commas, such as {example}; got {text!r}.")
     if get_type_hints(Settings)[name] is not int:
         return parts
     return [value for part in parts for value in _expanded(option, part)]
@@ -68,14 +68,14 @@ def _expanded(option: str, part: str) -> list[str]:
         return [part]
     first, last = map(int, ends.groups())
     if last < first:
-        raise UsageError(f"{option}: expected an ascending range, such as 1-5, received {part!r}.")
+        raise UsageError(f"{option}: must be an ascending range, such as 1-5; got {part!r}.")
     _check_count(last - first + 1)
     return list(map(str, range(first, last + 1)))
 
 
 def _check_count(trainings: int) -> None:
     if trainings > MOST:
-        raise UsageError(f"Expected at most {MOST:,} runs in one comparison, received {trainings:,}. Compare fewer.")
+        raise UsageError(f"A comparison must have at most {MOST:,} runs; got {trainings:,}. Compare fewer.")
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
@@ -87,7 +87,7 @@ def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
     effective = [tuple(str(each[name]) for name in each if name not in WITHOUT_EFFECT) for each in parameters]
     if len(set(effective)) < len(effective):
         raise UsageError(
-            f"Expected different runs, received {len(effective)} of which only {len(set(effective))} differ: some "
+            f"The runs of a comparison must differ; got {len(effective)}, but only {len(set(effective))} differ: some "
             "values mean the same, such as steps 0 and the number of rows of an image. Leave one of them out."
         )
     return {

@@ -1,25 +1,34 @@
-"""One run as a job of an executor: its input, its messages and its result."""
+"""One run as a job of an executor: its input, its messages and its result, and what it needs on another machine.
+
+A node of a cluster does not see the disk of the machine where the command was typed: data and custom cells come with
+the jobs.
+"""
 
 import importlib
 import os
+import platform
+import sys
 import time
-from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
 
-from pipeline import cells
-from pipeline.data import processed
+from pipeline import cells, disk
+from pipeline.data import processed, stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
-from pipeline.errors import TrainingError
-from pipeline.execution.worker_pool import Send
+from pipeline.errors import DataError, TrainingError, UsageError, reason
+from pipeline.execution.worker_pool import Send, Work
 from pipeline.model import custom_cells
 from pipeline.model.custom_cells import Source
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import schema, store
+from pipeline.tracking import connection, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, identity, resuming
 from pipeline.training.checkpoints import LockedError, RunLocks
@@ -31,11 +40,14 @@ PRUNED = "pruned"
 DONE_HERE, DONE_ELSEWHERE = REUSED = ("finished before", "reused")
 """The states of a run that had already finished: in this comparison, or elsewhere."""
 
+DATA_DIR = "PIPELINE_NODE_DATA_DIR"
+"""The environment variable of a node with the folder for its data."""
+
+PACKAGES = ("tensorflow", "keras", "mlflow", "numpy")
+"""Packages whose versions have to be the same on all nodes."""
+
 LOOKS = "looks for an earlier run"
 """The state of a job before it opens a run; the answer is whether no other job has the same fingerprint."""
-
-WAITING = "waits for another process"
-"""The state of a job whose run another process or another job is training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +145,14 @@ def train(job: Job, send: Send) -> Done:
             with nullcontext() if job.remote else RunLocks(data_dir).exclusive(), suppress(LockedError):
                 existing = find()
                 if existing and _can_reuse(job, existing, send):
-                    return _reused(job, existing, send)
+                    return _reused(job, existing.run, send)
                 if existing is None or existing.state is not RunState.RUNNING:
-                    run = _opened(job, data, existing, stack)
+                    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
+                    run = stack.enter_context(_open(job, data, resume))
                     break
-            send(WAITING)
+            send("waits for another process")
             time.sleep(1)
-        is_resumed = existing is not None and existing.state is RunState.INTERRUPTED
-        return _finished(job, data, run, send, is_resumed=is_resumed)
+        return _finished(job, data, run, send, state="resumes" if resume else "trains")
 
 
 def _check_code(job: Job, data: DataSet) -> None:
@@ -148,8 +160,8 @@ def _check_code(job: Job, data: DataSet) -> None:
     if identity.fingerprint(job.settings, data) != job.fingerprint:
         changed = f"the file of {job.settings.cell}, or this package," if job.source else "this package"
         raise TrainingError(
-            f"code: expected the code with which the other runs started, found that {changed} has changed since. "
-            "Repeat the command to train with the present code."
+            f"code: must be the code with which the other runs started, but {changed} has changed since. Repeat the "
+            "command to train with the present code."
         )
 
 
@@ -161,16 +173,15 @@ def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
     return existing.state is RunState.FINISHED
 
 
-def _reused(job: Job, existing: ExistingRun, send: Send) -> Done:
+def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
     """Return the result of an existing run."""
-    run = existing.run
     send(Opened(run_id=run.run_id, state=DONE_HERE if store.belongs_to(run, job.parent) else DONE_ELSEWHERE))
     store.mark(run.run_id, job.parent)
     return Done(run_id=run.run_id, pruned=run.is_pruned)
 
 
-def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitStack) -> TrackedRun:
-    """Open a new run, or resume the interrupted one; the stack ends it.
+def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContextManager[TrackedRun]:
+    """Open a new run, or resume the interrupted one.
 
     Raises:
         LockedError: another process was faster.
@@ -178,32 +189,92 @@ def _opened(job: Job, data: DataSet, existing: ExistingRun | None, stack: ExitSt
     start_tensorflow(job.cores)
     from pipeline.training import training
 
-    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
-    return stack.enter_context(
-        training.open_run(
-            job.settings,
-            data,
-            name=job.name,
-            parent=None if resume else job.parent,
-            resume=resume,
-            cores=job.cores,
-            tested=job.evaluate,
-            remote=job.remote,
-        )
+    return training.open_run(
+        job.settings,
+        data,
+        name=job.name,
+        parent=None if resume else job.parent,
+        resume=resume,
+        cores=job.cores,
+        tested=job.evaluate,
+        remote=job.remote,
     )
 
 
-def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, is_resumed: bool) -> Done:
+def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> Done:
     """Train and evaluate an open run, as far as it is not done yet."""
     import keras
 
     from pipeline.training import training
 
     keras.backend.clear_session()  # forgets the training before
-    send(Opened(run_id=run.run_id, state="resumes" if is_resumed else "trains"))
+    send(Opened(run_id=run.run_id, state=state))
     store.mark(run.run_id, job.parent)
     has_model = training.train(run, job.settings, data, Reporter(), should_continue=send)
     if job.evaluate and not run.is_evaluated:
         send("evaluates")
         evaluation.evaluate(run, data, Reporter())
     return Done(run_id=run.run_id, pruned=not has_model)
+
+
+# --- on another machine ---------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that have to be the same on all nodes."""
+    return {"Python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def check_node(driver: Mapping[str, str], *, tracks: bool) -> None:
+    """Check that this node has the driver's versions and, if the jobs write runs, can write them and keep data.
+
+    Raises:
+        DataError: it cannot write to its folder.
+        TrackingError: runs cannot be written.
+        UsageError: it has other versions.
+    """
+    here = versions()
+    if different := [f"{name} {here[name]} (there {driver[name]})" for name in here if here[name] != driver[name]]:
+        raise UsageError(
+            f"on: versions must be those of the machine where the command is typed, for the same numbers; got "
+            f"{', '.join(different)}. Install the same."
+        )
+    if tracks:
+        connection.connect(writes=True)
+        try:
+            data_dir().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"{DATA_DIR}: must be a folder that can be written to; got {data_dir()}: {reason(error)}. Set it on "
+                "the node to another folder."
+            ) from None
+
+
+def data_dir() -> Path:
+    """Return this node's folder for data."""
+    return Path(os.environ.get(DATA_DIR) or Path.home() / ".cache" / "recurrent-mlflow-pipeline")
+
+
+def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Send) -> Any:
+    """Do work on a training, with the data and the custom cell that it needs."""
+    folder = processed.folder_of(data_dir(), job.dataset, job.digest)
+    with stored.locked(processed.processed_folder(data_dir()), Reporter()):
+        try:
+            processed.find_by_digest(data_dir(), job.dataset, job.digest)  # it is verified, too
+        except DataError:
+            with disk.new_folder(folder) as incoming:
+                copy_data(incoming)
+    _install_cell(job, data_dir() / "cells")
+    return work(replace(job, settings=replace(job.settings, data_dir=data_dir()), remote=True), send)
+
+
+def _install_cell(job: Job, folder: Path) -> None:
+    """Write the file of a custom cell, if the job has one, where Python imports it before other modules of its name."""
+    if job.source:
+        own = folder / job.source.digest
+        path = own.joinpath(*job.settings.cell.partition(":")[0].split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with disk.new_file(path) as incoming:
+            incoming.write_bytes(job.source.content)
+        sys.path.insert(0, str(own))
+        importlib.invalidate_caches()

@@ -2,6 +2,8 @@
 
 Ray knows which processes are alive. A worker is an actor, which ends with this process, the driver; so does an actor
 with the name of the experiment: while it is there, no other command trains in the same experiment.
+
+A node does not see the driver's disk: data and custom cells come with the jobs, and the driver's code comes from Ray.
 """
 
 import logging
@@ -9,33 +11,38 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray.exceptions import ActorUnavailableError, NodeDiedError, OutOfMemoryError, RayError, TaskUnschedulableError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import disk
 from pipeline.data.splits import DataSet
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
-from pipeline.execution import ray_node
-from pipeline.execution.ray_node import Node, RemoteFile
+from pipeline.execution import job as jobs
+from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import (
     STOP_SECONDS,
     Event,
     Executor,
     Failed,
+    FileRef,
     Finished,
     Message,
     Rescheduled,
-    Scheduled,
     ShouldContinue,
-    Tick,
+    Started,
     Work,
     Worker,
     always,
@@ -45,15 +52,12 @@ from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
 
 ADDRESS = "RAY_ADDRESS"
-ANSWER_SECONDS = 5
 
 PASSED_ON = ("MLFLOW_", "PIPELINE_")
 """Environment variables with these prefixes are set on the nodes, too: they say where the tracking server is."""
 
-NOT_PASSED_ON = ("MLFLOW_RUN_ID", ray_node.DATA_DIR)
-
-ATTEMPTS = 10
-"""Nodes that a job may lose until it fails: it may be the reason."""
+LOSSES = 10
+"""Processes that a job may lose with their nodes until it fails: it may be the reason."""
 
 SETTLED = 6.0
 """Seconds until it is known whether a process has died with its node."""
@@ -67,6 +71,7 @@ class RayExecutor(Executor):
     def __init__(self, claim: object = None) -> None:
         self._claim = claim  # an actor ends when nothing refers to it
         self._gpus = 1 if any(_amounts("GPU")) else 0
+        self._losses: Counter[Any] = Counter()
 
     def default_workers(self, trainings: int) -> int:
         """Return how many trainings to run at a time: one per core, or per GPU if there are any."""
@@ -77,24 +82,22 @@ class RayExecutor(Executor):
         cores = _amounts("CPU")
         return max(1, min(sum(cores) // count, max(cores, default=1), default_shards()))
 
-    def file_ref(self, path: Path) -> RemoteFile:
+    def file_ref(self, path: Path) -> "RemoteFile":
         """Put a file, or all files in and below a folder, into the cluster's object store."""
         files, root = ([path], path.parent) if path.is_file() else (filter(Path.is_file, path.rglob("*")), path)
         content = {each.relative_to(root).as_posix(): each.read_bytes() for each in files}
-        return RemoteFile(path.relative_to(root), [ray.put(content)])
+        return RemoteFile(path.relative_to(root), ray.put(content))
 
     def prepared(self, work: Work, data: DataSet) -> Work:
-        """Check that each node has room for the data and can write runs; return work that gets the data."""
-        _on_every_node(ray_node.check_training, data.name, data.digest, disk.size(data.folder))
-        return partial(ray_node.work_with, self.file_ref(data.folder), work)
+        """Return work on trainings such that each node has the data."""
+        return partial(jobs.work_with, self.file_ref(data.folder).copy_to, work)
 
     def worker(self, count: int) -> "RayWorker":
         """Return a process on the node that the cluster chooses for it."""
-        return RayWorker(cores=self.cores(count), gpus=self._gpus)
+        return RayWorker(self._losses, cores=self.cores(count), gpus=self._gpus)
 
-    def ready(self, workers: Sequence[Worker]) -> list[Any]:
-        """Return the handles of those with something to receive; none if nothing has come within a second."""
-        handles = [worker.handle for worker in workers]
+    def ready(self, handles: list[Any]) -> list[Any]:
+        """Return the handles of workers with something to receive; none if nothing has come within a second."""
         return ray.wait(handles, num_returns=len(handles), timeout=0)[0] or ray.wait(handles, timeout=1)[0]
 
 
@@ -110,12 +113,15 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
         tracks: whether its jobs write runs.
 
     Raises:
-        UsageError: there is no such cluster; it has other versions or no core to give; another
-            command trains on it in the same experiment.
-        TrackingError: other machines cannot reach the tracking server.
+        DataError, TrackingError: a node cannot write data, or runs.
+        UsageError: there is no such cluster; it has other versions or no core to give; another command trains on it in
+            the same experiment.
     """
-    if tracks:
-        _check_server()
+    if tracks and urlsplit(server := connection.address()).scheme not in ("http", "https"):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: must be a tracking server that all machines reach, such as http://HOST:5000; got "
+            f"{server}. Start one with `mlflow server`; see docs/scale.md."
+        )
     address = os.environ.get(ADDRESS, "auto") if on == "ray" else on
     _check_answers(address)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -124,18 +130,37 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
         start(address, runtime_env=_environment())
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(
-            f"on: expected a Ray cluster that takes jobs of this Ray ({ray.__version__}) and Python, received from "
-            f"{address}: {first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
+            f"on: must be a Ray cluster with this Ray ({ray.__version__}) and Python; {address} answered: "
+            f"{first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
     finally:
         for number, handler in handlers.items():  # Ray replaces them
             signal.signal(number, handler)
     try:
-        _check_cores()
-        _on_every_node(ray_node.check_versions, ray_node.versions())
+        check_nodes(tracks=tracks)
         yield RayExecutor(claim() if tracks else None)
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Check that something listens at an address: Ray itself tries for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        if port.isdecimal():  # not for "auto"
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"on: no Ray cluster answers at {address} ({ADDRESS}): {getattr(error, 'strerror', None) or error}. Start "
+            f"one with `ray start --head`, or set {ADDRESS} to another."
+        ) from None
+
+
+def _environment() -> dict[str, Any]:
+    """Return what Ray provides to each process on the nodes: the code that runs here, and where it tracks."""
+    names = [name for name in os.environ if name.startswith(PASSED_ON) and name not in ("MLFLOW_RUN_ID", jobs.DATA_DIR)]
+    passed = {name: os.environ[name] for name in names}
+    return {"py_modules": [str(disk.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
 
 
 def claim() -> object:
@@ -150,50 +175,9 @@ def claim() -> object:
         return actor.options(num_cpus=0, name=f"experiment {experiment} at {connection.address()}").remote()
     except ValueError:
         raise UsageError(
-            f"on: expected no other command that trains on this cluster in experiment {experiment}, found one. Wait "
-            "until it has ended, or set MLFLOW_EXPERIMENT_NAME to another experiment."
+            f"on: another command trains on this cluster in experiment {experiment}. Wait until it has ended, or set "
+            "MLFLOW_EXPERIMENT_NAME to another experiment."
         ) from None
-
-
-def _check_server() -> None:
-    address = connection.address()
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI: expected, to train on many machines, a tracking server that all of them reach, such "
-            f"as http://HOST:5000, received {address}. Start one with `mlflow server`; see docs/scale.md."
-        )
-
-
-def _check_answers(address: str) -> None:
-    """Check that something listens at an address: Ray itself tries for minutes."""
-    parts = urlsplit(address if "://" in address else f"//{address}")
-    try:
-        endpoint = parts.hostname, parts.port
-    except ValueError:  # which Ray explains
-        return
-    if None in endpoint:  # auto
-        return
-    try:
-        socket.create_connection(endpoint, ANSWER_SECONDS).close()
-    except OSError as error:
-        raise UsageError(
-            f"on: expected a Ray cluster at {address} ({ADDRESS}), received: {error.strerror or error}. Start it with "
-            f"`ray start --head`, or set {ADDRESS} to another."
-        ) from None
-
-
-def _check_cores() -> None:
-    if not any(_amounts("CPU")):
-        raise UsageError(
-            f"on: expected a Ray cluster with a node that has a core to give, received {len(living_nodes())} "
-            "nodes with none. Start a node with `ray start --num-cpus=N`."
-        )
-
-
-def _environment() -> dict[str, Any]:
-    """Return what Ray provides to each process on the nodes: the code that runs here, and where it tracks."""
-    passed = {key: value for key, value in os.environ.items() if key.startswith(PASSED_ON) and key not in NOT_PASSED_ON}
-    return {"py_modules": [str(disk.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
 
 
 def living_nodes() -> list[dict[str, Any]]:
@@ -206,19 +190,27 @@ def _amounts(resource: str) -> list[int]:
     return [int(each["Resources"].get(resource, 0)) for each in living_nodes()]
 
 
-def _on_every_node(check: Callable[..., None], *arguments: Any) -> None:
-    """Call a check on every node; one that dies meanwhile is left out.
+def check_nodes(*, tracks: bool) -> None:
+    """Check that every node can do the jobs, see :func:`job.check_node`; a node that dies meanwhile is left out.
 
     Raises:
-        PipelineError: what it has raised, with the name of the node.
-        UsageError: a node cannot run this package.
+        PipelineError: a check has failed, on the node that the message names.
+        UsageError: no node has a core, or one cannot run this package.
     """
-    task: Any = ray.remote(max_retries=0, num_cpus=0)(check)
+    nodes = living_nodes()
+    if not any(_amounts("CPU")):
+        raise UsageError(
+            f"on: one of the cluster's {len(nodes)} nodes must have a core to give; none has. Start a node with "
+            "`ray start --num-cpus=N`."
+        )
+    task: Any = ray.remote(jobs.check_node)  # type: ignore[arg-type]
     started = {}
-    for each in living_nodes():
-        there = NodeAffinitySchedulingStrategy(each["NodeID"], soft=False)
-        name = f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']}, {each['NodeID'][:8]})"
-        started[name] = task.options(scheduling_strategy=there).remote(*arguments)
+    for node in nodes:
+        name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        started[name] = task.options(max_retries=0, num_cpus=0, scheduling_strategy=there).remote(
+            jobs.versions(), tracks=tracks
+        )
     for name, answer in started.items():
         try:
             ray.get(answer)
@@ -229,71 +221,145 @@ def _on_every_node(check: Callable[..., None], *arguments: Any) -> None:
             if isinstance(cause, PipelineError):
                 raise type(cause)(f"Node {name}: {cause}") from None
             raise UsageError(
-                f"on: expected nodes that run this package, received: {str(error).strip().splitlines()[-1]} "
-                "Install the package's requirements on every node."
+                f"on: every node must be able to run this package; node {name} answered: "
+                f"{str(error).strip().splitlines()[-1]} Install the package's requirements there."
             ) from None
 
 
-# --- its workers ----------------------------------------------------------------------------------------------------
+# --- on a node ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RemoteFile(FileRef):
+    """A file or folder of the driver's machine, for a process on a node; ``path`` is its path in a copy.
+
+    Attributes:
+        content: a reference to the object store.
+    """
+
+    content: Any
+    is_remote = True
+
+    def copy_to(self, folder: Path) -> None:
+        """Write the file, or the files of the folder, into another folder."""
+        for name, content in ray.get(self.content).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    @contextmanager
+    def open(self) -> Iterator[Path]:
+        """Give a temporary copy; a file has its name there."""
+        with TemporaryDirectory() as folder:
+            self.copy_to(Path(folder))
+            yield Path(folder) / self.path
+
+
+class Node:
+    """A process on a node that works on a job in one thread and hands over its messages in another; an actor.
+
+    After each message the job waits for the answer of the driver: if the node was given up, but is alive, nothing more
+    is logged.
+    """
+
+    def __init__(self) -> None:
+        self._messages: SimpleQueue[tuple[type[Event], Any]] = SimpleQueue()
+        self._answers: SimpleQueue[bool | None] = SimpleQueue()
+        self._lock, self._taken = Lock(), 0
+        self._last: tuple[type[Event], Any] = Failed, ""
+
+    def work(self, work: Work, job: Any) -> None:
+        """Work on a job."""
+        self._messages.put((Started, (ray.get_runtime_context().get_node_id(), socket.gethostname())))
+        try:
+            self._messages.put(worker_pool.outcome(work, job, self._send))
+        except KeyboardInterrupt:
+            self._messages.put((Failed, "Stopped."))
+
+    def _send(self, message: Any) -> bool:
+        self._messages.put((Message, message))
+        if (answer := self._answers.get()) is None:
+            raise KeyboardInterrupt
+        return answer
+
+    @ray.method(max_task_retries=-1)  # if a call or its answer is lost
+    def take(self, number: int, answer: bool | None) -> tuple[type[Event], Any]:
+        """Answer the last message, if it needs an answer, and return the next one; by numbers, so it may be repeated.
+
+        Args:
+            number: number of the next message, from 1.
+            answer: whether the job should continue; None if nothing is to be answered.
+        """
+        with self._lock:
+            if number > self._taken:
+                if answer is not None:
+                    self._answers.put(answer)
+                self._last, self._taken = self._messages.get(), number
+            return self._last
+
+    def interrupt(self) -> None:
+        """Interrupt the job at its next message."""
+        self._answers.put(None)
+
+
+# --- its process here -----------------------------------------------------------------------------------------------
 
 
 class RayWorker(Worker):
     """A process on a node of the cluster.
 
     Args:
+        losses: counts the processes that each job has lost.
         cores: that it claims of its node.
         gpus: likewise.
     """
 
-    def __init__(self, *, cores: int, gpus: int) -> None:
+    def __init__(self, losses: Counter[Any], *, cores: int, gpus: int) -> None:
         actor: Any = ray.remote(Node)
         self._actor = actor.options(num_cpus=cores, num_gpus=gpus, max_concurrency=4).remote()
-        self._node: str | None = None  # None: not scheduled yet
-        self._taken = 0
+        self._node: str | None = None  # None: not scheduled yet, or dead
+        self._losses, self._taken = losses, 0
 
     def start(self, work: Work) -> None:
         """Start its job."""
-        self._taken += 1
         self._actor.work.remote(work, self.job)
-        self.handle = self._actor.take.remote(self._taken)
+        self._take()
+
+    def _take(self, answer: bool | None = None) -> None:
+        self._taken += 1
+        self.handle = self._actor.take.remote(self._taken, answer)
 
     def receive(self, answer: ShouldContinue) -> Event:
         """Return what has happened to its job; a message is answered."""
         try:
             kind, content = ray.get(self.handle)
-        except ActorUnavailableError:  # the next call tells whether it has died
-            self.handle = self._actor.take.remote(self._taken)
-            return Tick()
         except RayError as error:
-            self.has_died = True
             return self._lost(error)
-        if kind is Scheduled:
+        if kind is Started:
             self._node, content = content
+            self._take()
         if kind is Message:
-            self._actor.answer.remote(answer(self.job, content))
-        if kind in (Scheduled, Message):
-            self._taken += 1
-            self.handle = self._actor.take.remote(self._taken)
+            self._take(answer(self.job, content))
         event: Event = kind(self.job, content)
         return event
 
     def _lost(self, error: RayError) -> Event:
         """Return what happens to the job of a process that has died: it starts again if its node has died, too."""
+        node, self._node, self.jobs_left = self._node, None, 0
+        self._losses[self.job] += 1
         if isinstance(error, OutOfMemoryError):
-            reason = "Ray ended it, since the memory of its node ran out. Run fewer trainings at a time: --workers."
-        elif self.attempt <= ATTEMPTS and (self._node is None or _has_died(self._node)):
+            return Failed(self.job, "The memory of its node ran out. Run fewer trainings at a time: --workers.")
+        if self._losses[self.job] <= LOSSES and (node is None or _has_died(node)):
             return Rescheduled(self.job)
-        else:
-            reason = f"Its process ended on its node: {first_line(error)}"
-        return Failed(self.job, reason)
+        return Failed(self.job, f"Its process ended on its node: {first_line(error)}")
 
     def interrupt(self) -> None:
         """Interrupt its job, at its next message."""
-        self._actor.answer.remote(None)
+        self._actor.interrupt.remote()
 
     def end(self, seconds: float = STOP_SECONDS) -> None:
         """Wait until its job has ended, and kill it; immediately if it has no node, or after some seconds."""
-        deadline, is_over = time.monotonic() + seconds, self._node is None or self.has_died
+        deadline, is_over = time.monotonic() + seconds, self._node is None
         while not is_over and ray.wait([self.handle], timeout=max(0, deadline - time.monotonic()))[0]:
             is_over = isinstance(self.receive(always), Finished | Failed | Rescheduled)
         ray.kill(self._actor)

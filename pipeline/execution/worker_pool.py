@@ -13,10 +13,10 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,16 +46,10 @@ ShouldContinue = Callable[[Any, Any], bool]
 
 
 class Started(NamedTuple):
-    """A job was handed to a worker."""
+    """A worker has begun a job, on a machine; the name is empty if there is only one machine."""
 
     job: Any
-
-
-class Scheduled(NamedTuple):
-    """A job runs on a machine; its name is empty if there is only one."""
-
-    job: Any
-    machine: str
+    machine: str = ""
 
 
 class Message(NamedTuple):
@@ -89,23 +83,12 @@ class Tick(NamedTuple):
     """Nothing has happened for a second."""
 
 
-Event = Started | Scheduled | Message | Finished | Failed | Rescheduled | Tick
+Event = Started | Message | Finished | Failed | Rescheduled | Tick
 
 
 def always(job: Any, message: Any) -> bool:
     """Let every job continue."""
     return True
-
-
-def default_workers(trainings: int) -> int:
-    """Return how many trainings to run at a time: one per core, as far as the memory suffices; one on a GPU.
-
-    Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and what is around
-    the epochs then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
-    """
-    if Path("/proc/driver/nvidia/gpus").exists():
-        return 1
-    return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))
 
 
 @dataclass(frozen=True)
@@ -128,8 +111,14 @@ class Executor:
     """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
 
     def default_workers(self, trainings: int) -> int:
-        """Return how many trainings to run at a time."""
-        return default_workers(trainings)
+        """Return how many trainings to run at a time: one per core, as far as the memory suffices; one on a GPU.
+
+        Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and what is
+        around the epochs then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
+        """
+        if Path("/proc/driver/nvidia/gpus").exists():
+            return 1
+        return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))
 
     def cores(self, count: int) -> int:
         """Return the cores that each of ``count`` trainings may use."""
@@ -140,91 +129,62 @@ class Executor:
         return FileRef(path.absolute())
 
     def prepared(self, work: Work, data: "DataSet") -> Work:
-        """Return work on trainings such that each process has the data, once it is known that it can."""
+        """Return work on trainings such that each process has the data."""
         return work
 
     def worker(self, count: int) -> "Worker":
         """Return a process that has no job yet, one of ``count``."""
         return _prewarmed.pop() if _prewarmed else Worker()
 
-    def ready(self, workers: "Sequence[Worker]") -> Collection[Any]:
-        """Return the handles of those with something to receive; none if nothing has come within a second."""
-        return wait([worker.handle for worker in workers], timeout=1)
+    def ready(self, handles: list[Any]) -> Collection[Any]:
+        """Return the handles of workers with something to receive; none if nothing has come within a second."""
+        return wait(handles, timeout=1)
 
     def run(self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = always) -> Generator[Event]:
         """Do jobs in their order, ``count`` at a time; yield what happens.
 
-        A job is taken from ``jobs`` when a worker is free, and after everything before was yielded: the next job may
-        depend on the results so far. If closed before its end, also by Ctrl-C, it interrupts the jobs and waits for
-        their end.
-
         Args:
             work: a function of a module, called with a job; it, the jobs, their messages and results can be pickled.
-            jobs: the jobs.
+            jobs: the jobs; each is taken when a worker is free and all events before were yielded, so that it may
+                depend on them.
             count: number of jobs at a time.
             answer: answers each message of a job, before it is yielded; the job waits for it, and has to follow it.
+
+        If it is closed before its end, also by Ctrl-C, it interrupts the jobs and waits for their end.
         """
-        todo, pool = iter(jobs), _Pool(self, work, answer, count)
+        todo, busy, idle = iter(jobs), list[Worker](), list[Worker]()
         try:
             while True:
-                for job in islice(todo, count - len(pool)):
-                    pool.start(job)
-                    yield Started(job)
-                pool.release()
-                if not len(pool):
+                for job in islice(todo, count - len(busy)):
+                    busy.append(worker := idle.pop() if idle else self.worker(count))
+                    worker.job, worker.jobs_left = job, worker.jobs_left - 1
+                    worker.start(work)
+                _end(idle)  # other jobs may wait for their cores
+                if not busy:
                     return
-                yield from pool.events()
+                if not (ready := self.ready([worker.handle for worker in busy])):
+                    yield Tick()
+                for worker in [each for each in busy if each.handle in ready]:
+                    event = worker.receive(answer)
+                    if isinstance(event, Finished | Failed | Rescheduled):
+                        busy.remove(worker)
+                        if worker.jobs_left:
+                            idle.append(worker)
+                        else:
+                            worker.end()
+                    if isinstance(event, Rescheduled):
+                        todo = chain([worker.job], todo)
+                    yield event
         finally:
-            pool.stop()
+            for worker in busy:
+                worker.interrupt()
+            _end(busy + idle)
 
 
-class _Pool:
-    """The workers of an executor for some jobs; its length is the number of jobs that are running."""
-
-    def __init__(self, executor: Executor, work: Work, answer: ShouldContinue, count: int) -> None:
-        self._executor, self._work, self._answer, self._count = executor, work, answer, count
-        self._busy: list[Worker] = []
-        self._idle: list[Worker] = []
-
-    def __len__(self) -> int:
-        return len(self._busy)
-
-    def start(self, job: Any, attempt: int = 1) -> None:
-        """Hand a job to an idle worker or to a new one."""
-        worker = self._idle.pop() if self._idle else self._executor.worker(self._count)
-        self._busy.append(worker)
-        worker.job, worker.attempt, worker.started = job, attempt, worker.started + 1
-        worker.start(self._work)
-
-    def events(self) -> list[Event]:
-        """Return what happens next; a :class:`Tick` if nothing does within a second."""
-        ready = self._executor.ready(self._busy)
-        return [self._received(worker) for worker in self._busy[:] if worker.handle in ready] or [Tick()]
-
-    def _received(self, worker: "Worker") -> Event:
-        event = worker.receive(self._answer)
-        if isinstance(event, Finished | Failed | Rescheduled):
-            self._busy.remove(worker)
-            if worker.has_died or worker.started >= JOBS_EACH:
-                worker.end()
-            else:
-                self._idle.append(worker)
-        if isinstance(event, Rescheduled):
-            self.start(event.job, worker.attempt + 1)
-        return event
-
-    def release(self) -> None:
-        """End the workers that have no job: others may wait for their cores."""
-        while self._idle:
-            self._idle.pop().end()
-
-    def stop(self) -> None:
-        """Interrupt all jobs, and wait until they have ended."""
-        for worker in self._busy:
-            worker.interrupt()
-        for worker in self._busy:
-            worker.end()
-        self.release()
+def _end(workers: "list[Worker]") -> None:
+    """End workers, and remove them from the list."""
+    while workers:
+        workers.pop().end()
 
 
 class Worker:
@@ -233,15 +193,12 @@ class Worker:
     Attributes:
         handle: to wait for its messages.
         job: what it works on.
-        attempt: at this job; from 1.
-        started: number of jobs so far.
-        has_died: whether it takes no more jobs.
+        jobs_left: number of further jobs that it takes; 0 if it has died.
     """
 
     handle: Any
     job: Any = None
-    attempt = started = 0
-    has_died = False
+    jobs_left = JOBS_EACH
 
     def __init__(self, module: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")
@@ -261,7 +218,7 @@ class Worker:
             kind, content = self.handle.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            self.has_died = True
+            self.jobs_left = 0
             return Failed(self.job, f"Its process ended {_reason(self._process.exitcode)}.")
         if kind is Message:
             with suppress(BrokenPipeError):
@@ -313,6 +270,7 @@ def _serve(connection: Connection, module: str | None) -> None:
             importlib.import_module(module)
         while True:
             work, job = connection.recv()
+            connection.send((Started, ""))
             connection.send(outcome(work, job, lambda message: _ask(connection, message)))
 
 

@@ -7,13 +7,18 @@ The same command continues a comparison that was interrupted: finished runs are 
 The workers start while this process imports MLflow.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline import recipes
 from pipeline.errors import DataError
 from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:  # the workers start before it is imported
+    from pipeline.comparison.grouping import Group
 
 
 def compare(
@@ -28,38 +33,69 @@ def compare(
 ) -> str | None:
     """Compare, and return the id of the comparison's run; with ``dry_run`` only list the runs to do.
 
-    Args:
-        trainings: the parameters of each run; all use the same data.
-        reporter: shows the progress.
-        workers: number of runs in parallel; by default as many as cores and memory allow.
-        on: where to train: local, ray, or the address of a Ray cluster.
-        register: the name to register the best model of the recommended configuration under.
-        against: a model, a run or a comparison that the recommended configuration must not be worse than.
-        dry_run: train nothing.
+    The arguments are the options of the command; all runs have the same data.
     """
-    count = workers or worker_pool.default_workers(len(trainings))
     if dry_run:
-        _plan(trainings, reporter, count)
+        _plan(trainings, reporter)
         return None
-    with worker_pool.prewarm(min(count, len(trainings)) if on == "local" else 0, "pipeline.execution.job"):
-        from pipeline.stages import comparable
+    early = min(len(trainings), workers or worker_pool.Executor().default_workers(len(trainings)))
+    with worker_pool.prewarm(early if on == "local" else 0, "pipeline.execution.job"):
+        from pipeline.comparison import grouping
+        from pipeline.tracking import lifecycle, promotion
 
-        return comparable.compare(trainings, reporter, count=workers, register=register, reference=against, on=on)
+        if register is not None:
+            promotion.check_name(register)
+        parent, finished = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
+    if register is not None:
+        promotion.promote(reporter, grouping.recommended(finished).best.run_id, register)
+    reporter.result(lifecycle.where(parent, "the comparison"))
+    return parent
 
 
-def _plan(trainings: Sequence[Settings], reporter: Reporter, count: int) -> None:
-    """Report the runs of a comparison and their estimated time, without training."""
+def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
+    """Report the runs of a comparison and what is to be done for each, without training."""
     from pipeline.data import processed
-    from pipeline.execution import planning
+    from pipeline.execution import comparison_run
     from pipeline.model import preflight
+    from pipeline.training import identity
 
     preflight.check_cells(trainings)
     try:
         data = processed.find(trainings[0])
-        trainings = [recipes.fitted(settings, data) for settings in trainings]
+        states = comparison_run.planned([recipes.fitted(settings, data) for settings in trainings], data)
     except DataError as error:
         reporter.note(f"Reusable runs can be listed once the data is available. {error}")
-        data = None
-    items = planning.plan(trainings, data, count=count)
-    reporter.table(planning.COLUMNS, planning.rows(items))
-    reporter.result(planning.summary(items, count))
+        states = dict.fromkeys(identity.run_names(trainings, trainings[0].dataset), "unknown")
+    reporter.table(("run", "state"), [*states.items()])
+    counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
+    reporter.result(f"{len(states)} run{'' if len(states) == 1 else 's'}: {counts}.")
+
+
+def _trained(
+    trainings: Sequence[Settings],
+    reporter: Reporter,
+    *,
+    workers: int | None,
+    on: str,
+    against: str | None,
+    register: str | None,
+) -> "tuple[str, list[Group]]":
+    """Train, report and compare with the reference; return the id of the comparison's run and its groups."""
+    from pipeline.comparison import pairwise_tests
+    from pipeline.data import prepare
+    from pipeline.execution import comparison_run, executors
+    from pipeline.model import preflight
+    from pipeline.tracking import connection
+
+    connection.connect(reporter.note, writes=True)
+    preflight.check_cells(trainings)
+    with executors.open_executor(on) as executor:
+        data, _ = prepare.prepared(trainings[0], reporter)
+        trainings = [recipes.fitted(settings, data) for settings in trainings]
+        former = pairwise_tests.reference(against, data.digest) if against else None
+        count = workers or executor.default_workers(len(trainings))
+        with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
+            groups = comparison_run.train(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    if former is not None:
+        pairwise_tests.check_regression(parent, groups, former, str(against), reporter, register=register)
+    return parent, groups

@@ -11,11 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.data import prepare
-from pipeline.execution import executors
+from pipeline.execution import comparison_run, executors
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.stages import comparable
 from pipeline.tracking import connection, lifecycle, promotion
 from pipeline.tuning import report, search_run, space
 from pipeline.tuning.result import SearchResult
@@ -73,7 +72,9 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
             result = SearchResult(space=chosen, data=data, trials=study.trials, winner=study.winner())
             report.log_winner(parent, result)
             if trainings := _confirmation(result, budget):
-                groups = comparable.trained(trainings, data, reporter, parent=parent, count=workers, executor=executor)
+                groups = comparison_run.train(
+                    trainings, data, reporter, parent=parent, count=workers, executor=executor
+                )
                 result.confirm(groups)
             report.report(parent, result, reporter)
     return parent, result.winner.run_id

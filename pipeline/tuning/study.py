@@ -155,9 +155,9 @@ class Study:
             self._todo(self._executor.cores(workers)),
             self._data,
             reporter,
-            self._take,
             count=workers,
             executor=self._executor,
+            take=self._take,
             should_continue=self._should_continue,
         )
 

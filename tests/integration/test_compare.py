@@ -193,7 +193,7 @@ def test_what_was_trained_is_reused_and_what_fails_fails_alone(
     output = command(*arguments, "--workers", 1, exit_code=1).output
 
     failed = [f"rnn-digits-units=12-lr=1e+38-epochs=40-s{seed}" for seed in (1, 2)]
-    assert f"2 of 4 trainings failed. {failed[0]}: Training stopped" in output
+    assert f"2 of 4 runs failed. {failed[0]}: Training stopped" in output
     second = newest("attributes.run_name = 'compare-rnn-digits'")
     assert "FAILED" == second.info.status
     assert {*failed} == trainings(second.info.run_id).keys()

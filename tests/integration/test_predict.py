@@ -203,7 +203,7 @@ WRITABLE = "output: expected a file that can be written"
             "part.parquet",
             ["--on", "spark", "--output", "answers/"],
             2,
-            "on: expected local, ray or an address such as ray://HOST:10001",
+            "on: must be local, ray or an address such as ray://HOST:10001",
         ),
         (
             "part.parquet",

@@ -1,6 +1,6 @@
-"""What a training that is handed to a process makes sure of."""
+"""What is checked before and after one run is trained in a process of its own."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,34 @@ import pytest
 
 from pipeline.data import processed
 from pipeline.data.prepare import download, preprocess
-from pipeline.errors import TrainingError
-from pipeline.execution import executors, job, worker_pool
-from pipeline.execution.job import Job
-from pipeline.execution.worker_pool import Event, Executor
+from pipeline.errors import DataError, TrainingError
+from pipeline.execution import executors, job
+from pipeline.execution.job import Done, Job, Opened
+from pipeline.execution.worker_pool import Event, Executor, Failed, Finished, Message, Started
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import schema, store
+from pipeline.tracking import connection, schema, store
 from tests.runs import new_run
 
+NO_DATA: Any = None
 
-def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
+
+def planned_job(name: str = "n", **settings: object) -> Job:
+    return Job(settings=Settings.of(settings), name=name, parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
+
+
+class Pretended(Executor):
+    """An executor whose events are made up from its jobs and from what answers their messages."""
+
+    def __init__(self, events: Callable[[list[Job], Callable[[Job, object], bool]], Iterable[Event]]) -> None:
+        self._events = events
+
+    def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
+        yield from self._events(list(jobs), answer)
+
+
+def test_a_cell_that_was_edited_after_the_others_started_is_not_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each process reads the file by itself, the last of them long after the first."""
@@ -38,67 +54,46 @@ def test_a_cell_that_was_edited_after_the_others_began_is_not_trained(
         job.train(planned, lambda message: True)
 
 
-def test_the_longest_training_begins_first() -> None:
-    """By hand: 784 steps of a GRU are 28 times its rows; two layers in both directions are four times one."""
-    settings: list[dict[str, Any]] = [
-        {"cell": "lstm"},
-        {"cell": "gru", "steps": 784},
-        {"cell": "gru", "layers": 2, "direction": "bidirectional"},
-        {"cell": "gru", "epochs": 300},
-        {"cell": "rnn"},
-    ]
-    jobs = [
-        Job(settings=Settings.of(each), name=str(n), parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
-        for n, each in enumerate(settings)
-    ]
-    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=executors._size, reverse=True)]
-
-
-def planned_job(name: str = "n") -> Job:
-    return Job(settings=Settings(), name=name, parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
-
-
 def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own process may have died."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
     run_id = new_run("gru-s1")
 
-    class Failing(Executor):
-        def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
-            for each in jobs:
-                yield worker_pool.Started(each)
-                yield worker_pool.Message(each, job.Opened(run_id=run_id, state="trains"))
-                yield worker_pool.Failed(each, "the reason")
+    def events(jobs: list[Job], answer: object) -> Iterable[Event]:
+        return Started(jobs[0]), Message(jobs[0], Opened(run_id=run_id, state="trains")), Failed(jobs[0], "the reason")
 
-    nothing: Any = None
-    executors.run_jobs([planned_job()], nothing, Reporter(), nothing_else, count=1, executor=Failing())
+    planned = planned_job()
+    ended = executors.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Pretended(events))
 
+    assert {planned: Failed(planned, "the reason")} == ended
     run = store.get_run(run_id)
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
 
 
-def nothing_else(event: Event) -> None:
-    pass
-
-
-def test_of_two_jobs_that_do_the_same_training_one_waits_until_the_other_has_finished() -> None:
+def test_of_two_jobs_with_the_same_fingerprint_one_waits_until_the_other_has_finished() -> None:
     """A search may try the same parameters twice at a time; on a cluster no file is locked."""
-    first, second = planned_job("a"), planned_job("b")
     answers: list[bool] = []
 
-    class Asking(Executor):
-        def run(
-            self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = worker_pool.always
-        ) -> Generator[Event]:
-            for each in jobs:
-                yield worker_pool.Started(each)
-            answers.extend(answer(each, job.LOOKS) for each in (first, second, first))
-            yield worker_pool.Finished(first, job.Done(run_id="r"))
-            answers.append(answer(second, job.LOOKS))
-            yield worker_pool.Finished(second, job.Done(run_id="r"))
+    def events(jobs: list[Job], answer: Callable[[Job, object], bool]) -> Iterable[Event]:
+        first, second = jobs
+        answers.extend(answer(each, job.LOOKS) for each in (first, second, first))
+        yield Finished(first, Done(run_id="r"))
+        answers.append(answer(second, job.LOOKS))
+        yield Finished(second, Done(run_id="r"))
 
-    nothing: Any = None
-    executors.run_jobs([first, second], nothing, Reporter(), nothing_else, count=2, executor=Asking())
+    planned = [planned_job("a"), planned_job("b")]
+    executors.run_jobs(planned, NO_DATA, Reporter(), count=2, executor=Pretended(events))
 
     assert [True, False, True, True] == answers
+
+
+def test_a_node_whose_folder_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "connect", lambda *, writes: None)
+    monkeypatch.setenv(job.DATA_DIR, str(tmp_path / "file"))
+    (tmp_path / "file").write_text("a file")
+
+    said = f"PIPELINE_NODE_DATA_DIR: must be a folder that can be written to; got {tmp_path}/file: File exists"
+    with pytest.raises(DataError, match=said):
+        job.check_node(job.versions(), tracks=True)
+    job.check_node(job.versions(), tracks=False)

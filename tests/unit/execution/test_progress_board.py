@@ -1,14 +1,16 @@
-"""What is shown of trainings side by side, from what they send."""
+"""What is shown of parallel runs, from the events of their jobs."""
 
 from dataclasses import replace
+
+import pytest
 
 from pipeline.cli.terminal import cells
 from pipeline.epochs import EpochRecord
 from pipeline.execution.executors import ProgressBoard
-from pipeline.execution.grid import grid
 from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.worker_pool import Failed, Finished, Message, Rescheduled, Scheduled, Started
+from pipeline.execution.worker_pool import Event, Failed, Finished, Message, Rescheduled, Started
 from pipeline.progress import Progress
+from tests.unit.execution.test_job import planned_job
 
 RECORD = EpochRecord(
     epoch=1,
@@ -20,107 +22,83 @@ RECORD = EpochRecord(
     epoch_seconds=2.0,
     samples_per_second=100.0,
 )
+DONE = Done(run_id="r")
+FIRST, SECOND, OTHER = (
+    planned_job(name, cell=name[:3], seed=int(name[-1]), epochs=10) for name in ("gru1", "gru2", "rnn1")
+)
 
 
-def board(cells: str = "gru", seeds: str = "1,2") -> tuple[ProgressBoard, *tuple[Job, ...]]:
-    jobs = [
-        Job(
-            settings=settings,
-            name=f"{settings.cell}-s{settings.seed}",
-            parent="p",
-            dataset="d",
-            digest="0",
-            fingerprint="f",
-            cores=1,
-        )
-        for settings in grid({"cells": cells, "seeds": seeds, "epochs": 10})
-    ]
-    return ProgressBoard(jobs, count=2), *jobs
+def board(*events: Event, jobs: tuple[Job, ...] = (FIRST, SECOND)) -> ProgressBoard:
+    made = ProgressBoard(jobs, count=2)
+    for event in events:
+        made.update(event)
+    return made
 
 
-def test_a_training_goes_from_its_start_to_its_end() -> None:
-    shown, *jobs = board()
-    states = [shown.rows[0].state]
-    for event in (
-        Started(jobs[0]),
-        Message(jobs[0], Opened(run_id="r", state="trains")),
-        Message(jobs[0], RECORD),
-        Message(jobs[0], "evaluates"),
-        Finished(jobs[0], Done(run_id="r")),
-    ):
-        shown.update(event)
-        states.append(shown.rows[0].state)
+def test_a_run_goes_from_its_start_to_its_end() -> None:
+    events = (
+        Started(FIRST),
+        Message(FIRST, Opened(run_id="r", state="trains")),
+        Message(FIRST, RECORD),
+        Message(FIRST, "evaluates"),
+        Finished(FIRST, DONE),
+    )
+    shown = [board(*events[:count]).rows for count in range(len(events) + 1)]
 
-    assert ["queued", "starts", "trains", "trains", "evaluates", "finished"] == states
-    assert RECORD == shown.rows[0].record
-    assert "queued" == shown.rows[1].state
+    assert ["queued", "starts", "trains", "trains", "evaluates", "finished"] == [first.state for first, _ in shown]
+    assert {"queued"} == {second.state for _, second in shown}
+    assert RECORD == shown[-1][0].record
 
 
-def test_where_there_are_several_machines_a_row_says_on_which_one_it_is() -> None:
-    shown, *jobs = board()
-    machines = []
-    for event in (
-        Started(jobs[0]),
-        Scheduled(jobs[0], "node-a"),
-        Rescheduled(jobs[0]),
-        Scheduled(jobs[0], "node-b"),
-        Finished(jobs[0], Done(run_id="r")),
-    ):
-        shown.update(event)
-        machines.append(shown.rows[0].machine)
+def test_with_several_machines_a_row_shows_its_machine() -> None:
+    events = Started(FIRST, "node-a"), Rescheduled(FIRST), Started(FIRST, "node-b"), Finished(FIRST, DONE)
+    shown = [board(*events[:count]).rows[0].machine for count in range(len(events) + 1)]
 
-    assert ["", "node-a", "", "node-b", ""] == machines
+    assert ["", "node-a", "", "node-b", ""] == shown
     assert "trains, on node-b" == cells(Progress(name="gru-s1", epochs=2, state="trains", machine="node-b"))[1]
 
 
 def test_the_pace_is_the_median_of_the_epochs() -> None:
-    shown, *jobs = board(seeds="1")
-    shown.update(Started(jobs[0]))
-    for epoch, seconds in enumerate([5.0, 1.0, 2.0, 4.0], start=1):
-        shown.update(Message(jobs[0], replace(RECORD, epoch=epoch, epoch_seconds=seconds)))
+    epochs = enumerate([5.0, 1.0, 2.0, 4.0], start=1)
+    records = [replace(RECORD, epoch=epoch, epoch_seconds=seconds) for epoch, seconds in epochs]
 
-    # By hand: of 1, 2, 4 and 5 s the middle is 3 s; 6 epochs are left.
-    assert 18.0 == shown.rows[0].left
+    # By hand: the median of 1, 2, 4 and 5 s is 3 s; 6 epochs are left.
+    assert 18.0 == board(Started(FIRST), *(Message(FIRST, each) for each in records)).rows[0].left
 
 
-def test_the_time_left_is_what_the_pace_of_its_kind_says_shared_by_the_processes() -> None:
-    shown, *jobs = board()
-    shown.update(Started(jobs[0]))
-    assert shown.left is None
-    shown.update(Message(jobs[0], replace(RECORD, epoch=4)))
+def test_the_time_left_follows_from_the_pace_of_a_configuration_and_the_number_of_processes() -> None:
+    assert board(Started(FIRST)).left is None
 
-    # By hand: 6 epochs of 2 s are left of the first, 10 of the second, two at a time.
+    shown = board(Started(FIRST), Message(FIRST, replace(RECORD, epoch=4)))
+
+    # By hand: 6 epochs of 2 s are left of the first run, 10 of the second, two at a time.
     assert [12.0, 20.0, 16.0] == [shown.rows[0].left, shown.rows[1].left, shown.left]
+    with_other = board(Started(FIRST), Message(FIRST, RECORD), jobs=(FIRST, OTHER))
+    assert (None, None) == (with_other.rows[1].left, with_other.left)
 
 
-def test_a_training_that_is_evaluated_has_not_ended() -> None:
-    shown, *jobs = board(seeds="1")
-    for event in (Started(jobs[0]), Message(jobs[0], replace(RECORD, epoch=10)), Message(jobs[0], "evaluates")):
-        shown.update(event)
+def test_a_run_has_ended_after_its_evaluation() -> None:
+    events = Started(FIRST), Message(FIRST, replace(RECORD, epoch=10)), Message(FIRST, "evaluates")
 
-    assert 0 != shown.rows[0].left
-    shown.update(Finished(jobs[0], Done(run_id="r")))
-    assert 0 == shown.rows[0].left
+    assert 0 != board(*events).rows[0].left
+    assert 0 == board(*events, Finished(FIRST, DONE)).rows[0].left
 
 
-def test_another_cell_has_a_pace_of_its_own() -> None:
-    shown, *jobs = board(cells="gru,rnn", seeds="1")
-    shown.update(Started(jobs[0]))
-    shown.update(Message(jobs[0], RECORD))
+@pytest.mark.parametrize(
+    ("last", "state"),
+    [
+        ((Message(FIRST, Opened(run_id="r", state="reused")), Finished(FIRST, DONE)), "reused"),
+        ((Finished(FIRST, replace(DONE, pruned=True)),), "pruned"),
+        ((Failed(FIRST, "no more memory"),), "failed"),
+    ],
+)
+def test_a_run_that_did_not_finish_by_itself_shows_why(last: tuple[Event, ...], state: str) -> None:
+    shown = board(Started(FIRST), *last, jobs=(FIRST,))
 
-    assert shown.rows[1].left is None
+    assert (state, 0) == (shown.rows[0].state, shown.left)
 
 
-def test_what_was_done_before_and_what_fails_says_so() -> None:
-    shown, *jobs = board()
-    for event in (
-        Started(jobs[0]),
-        Message(jobs[0], Opened(run_id="r", state="reused")),
-        Finished(jobs[0], Done(run_id="r")),
-        Started(jobs[1]),
-        Failed(jobs[1], "no more memory"),
-    ):
-        shown.update(event)
+def test_runs_that_are_not_known_in_advance_get_a_row_when_they_start() -> None:
+    shown = board(Started(FIRST), Message(FIRST, RECORD), jobs=())
 
-    assert ["reused", "failed"] == [row.state for row in shown.rows]
-    assert 0 == shown.left
+    assert ([FIRST.name], None) == ([row.name for row in shown.rows], shown.left)

@@ -1,0 +1,43 @@
+"""The runs of a comparison: their order, and the metrics of the runs of groups."""
+
+import pytest
+
+from pipeline.comparison import grouping
+from pipeline.execution import comparison_run
+from tests.unit.execution.test_job import planned_job
+from tests.unit.result_fixtures import result
+
+
+def test_the_longest_run_starts_first() -> None:
+    """By hand: 784 steps of a GRU are 28 times its rows; two layers in both directions are four times one."""
+    settings: list[dict[str, object]] = [
+        {"cell": "lstm"},
+        {"cell": "gru", "steps": 784},
+        {"cell": "gru", "layers": 2, "direction": "bidirectional"},
+        {"cell": "gru", "epochs": 300},
+        {"cell": "rnn"},
+    ]
+    jobs = [planned_job(str(number), **each) for number, each in enumerate(settings)]
+    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=comparison_run._size, reverse=True)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        ((3, 2), {1: {"": 1.5, "_sd": 0.5**0.5, "_min": 1.0, "_max": 2.0}, 2: {"": 0.75}}),
+        ((1,), {1: {"": 1.0, "_min": 1.0, "_max": 1.0}}),  # one run has no deviation
+    ],
+)
+def test_the_metrics_of_a_group_reach_as_far_as_all_of_its_runs(
+    epochs: tuple[int, ...], expected: dict[int, dict[str, float]]
+) -> None:
+    """Patience has ended the second run after its second epoch. By hand: costs of 1 and 2, then of 1/2 and 1."""
+    runs = [result(seed=seed, epochs=each, params={"epochs": ""}) for seed, each in enumerate(epochs, start=1)]
+    for run in runs:
+        run.history[["accuracy", "val_cost"]] = 0.5
+    found = comparison_run.by_epoch(grouping.grouped(runs)[0])
+
+    assert expected.keys() == found.keys()
+    costs = {name.removeprefix("cost"): value for name, value in found[1].items() if name.startswith("cost")}
+    assert expected[1] == costs
+    assert {epoch: each[""] for epoch, each in expected.items()} == {epoch: found[epoch]["cost"] for epoch in found}
