@@ -28,7 +28,8 @@ def data(name: str, source: str) -> tuple[Any, Any]:
         from pipeline.data import formats
 
         contents = formats.read(Path(source), dataset=name)
-        return contents.train.examples, contents.train.labels
+        train = contents.parts["train"] if contents else None
+        return train and train.examples, train and train.labels
     random = np.random.default_rng(0)
     lengths = random.integers(50, 1_001, 256)
     examples = random.normal(size=(256, 1_000, 8)).astype(np.float32)

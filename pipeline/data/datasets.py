@@ -1,23 +1,14 @@
 """The named data sets: their published files, digests and mirrors.
 
-A data set is four IDX files (:data:`STEMS`). Files whose digests match the
-published ones get the name of that data set, all others ``custom-<digest8>``.
+A data set is four IDX files (:data:`STEMS`). Files with the published digests
+get the name of that data set, all others ``custom-<digest8>``.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The names of the four files, in the order in which the digest of the data set combines their digests."""
-
-DIGITS = "digits"
-
-OWN_NAME = r"[\w-]{1,60}-[0-9a-f]{8}"
-"""The name of other data: ``custom``, or its name in its source, and 8 digits of its digest."""
-
-SPLIT_SEED = 20_240_501
-"""Seed of every split made here. It is not a setting, so runs with different seeds use the same split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +75,8 @@ CATALOGUE: dict[str, Published] = {
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         validation=5_000,
     ),
-    # Not published as IDX files: these are the digests of what sources.make_digits returns.
-    DIGITS: Published(
+    # Not published as IDX files: these are the digests of what prepare.make_digits returns.
+    "digits": Published(
         digests=(
             "sha256:8ed2dd476154bd2a0eba8b36269c79e520ddf8a7be5315d61f7433bef8e2769b",
             "sha256:bdf9cf089058a4d34b5c6a6a9d3e2ef4f85e52807037c34e3ac909a46b47b7d5",
@@ -95,8 +86,3 @@ CATALOGUE: dict[str, Published] = {
         class_names=tuple("0123456789"),
     ),
 }
-
-
-def is_name(name: str) -> bool:
-    """Return whether a name may be that of a data set; names from a server must be checked."""
-    return name in CATALOGUE or re.fullmatch(OWN_NAME, name) is not None

@@ -35,8 +35,7 @@ Kind = Literal["images", "labels"]
 Bytes = npt.NDArray[np.uint8]
 _File = IO[bytes] | gzip.GzipFile
 
-_UNSIGNED_BYTES = 0x0800
-_KINDS: dict[int, Kind] = {_UNSIGNED_BYTES + 1: "labels", _UNSIGNED_BYTES + 3: "images"}
+_KINDS: dict[int, Kind] = {0x0801: "labels", 0x0803: "images"}
 
 
 def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
@@ -66,8 +65,8 @@ def stream(path: Path, *, name: str, height: int, width: int, rows: int) -> Iter
     with path.open("rb") as raw, _opened(raw, name, "images") as (file, (count, *size)):
         if size != [height, width]:
             raise DataError(
-                f"{name}: expected images of {height} × {width} pixels, which the model reads, "
-                f"received {' × '.join(map(str, size))}. Use a model of this data, or scale the images to that size."
+                f"{name}: must have images of {height} × {width} pixels, as the model reads; it has "
+                f"{' × '.join(map(str, size))}. Use a model of this data, or scale the images to that size."
             )
         for start in range(0, count, rows):
             part = file.read(min(rows, count - start) * height * width)
@@ -79,7 +78,7 @@ def stream(path: Path, *, name: str, height: int, width: int, rows: int) -> Iter
 
 def encode(array: Bytes) -> bytes:
     """Return the IDX file of images (N, H, W) or labels (N,), not compressed: the inverse of :func:`read`."""
-    return struct.pack(f">{1 + array.ndim}I", _UNSIGNED_BYTES + array.ndim, *array.shape) + array.tobytes()
+    return struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes()
 
 
 def is_idx(path: Path) -> bool:
@@ -98,9 +97,7 @@ def _opened(file: IO[bytes], name: str, kind: Kind | None) -> Iterator[tuple[_Fi
         with gzip.open(file) if compressed else nullcontext(file) as content:
             yield content, _shape(content, name, kind)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{name}: expected a whole gzip file, received a damaged one ({error}). Download it again."
-        ) from None
+        raise DataError(f"{name}: must be a whole gzip file, but is damaged ({error}). Download it again.") from None
 
 
 def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
@@ -108,16 +105,16 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
     start = file.read(4)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise DataError(
-            f"{name}: expected an IDX file, received an HTML or XML page, which servers send in place of a file. "
+            f"{name}: must be an IDX file, but is an HTML or XML page, which servers send in place of a file. "
             "Open the address in a browser, or choose another source."
         )
     magic = int.from_bytes(start, "big")
-    expected = [number for number, its_kind in _KINDS.items() if kind in (None, its_kind)]
-    if magic not in expected or len(start) < 4:  # noqa: PLR2004 - the bytes of the magic number
-        shown = " or ".join(f"0x{number:08x} ({_KINDS[number]})" for number in expected)
+    accepted = [number for number, its_kind in _KINDS.items() if kind in (None, its_kind)]
+    if magic not in accepted or len(start) < 4:  # noqa: PLR2004 - the bytes of the magic number
+        shown = " or ".join(f"0x{number:08x} ({_KINDS[number]})" for number in accepted)
         raise DataError(
-            f"{name}: expected the magic number {shown} of an IDX file of unsigned bytes, "
-            f"received {f'0x{start.hex()}' if start else 'an empty file'}. "
+            f"{name}: must begin with {shown}, the magic number of an IDX file of unsigned bytes; "
+            f"{f'it begins with 0x{start.hex()}' if start else 'it is empty'}. "
             "Check that this is the right file with the right name."
         )
     dimensions = magic % 0x100
@@ -126,7 +123,7 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
     shape = struct.unpack(f">{dimensions}I", sizes)
     if math.prod(shape) > LARGEST:
         raise DataError(
-            f"{name}: expected at most {LARGEST:,} bytes, received a header that announces {math.prod(shape):,}. "
+            f"{name}: must have at most {LARGEST:,} bytes; its header announces {math.prod(shape):,}. "
             "Check that this is the right file, or use less data."
         )
     return shape
@@ -134,5 +131,5 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
 
 def _check_count(found: int, expected: int, what: str, name: str) -> None:
     if found != expected:
-        state = f"{found:,}: the file is truncated" if found < expected else "more: something follows the data"
-        raise DataError(f"{name}: expected {expected:,} {what}, received {state}. Download it again.")
+        state = f"has {found:,}: it is truncated" if found < expected else "has more after them"
+        raise DataError(f"{name}: must have {expected:,} {what}, but {state}. Download it again.")

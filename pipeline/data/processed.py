@@ -11,31 +11,27 @@
 ``splits.py`` decides which example is in which split.
 """
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.data import datasets, raw_data, splits, stored
-from pipeline.data.contents import Contents, Part
-from pipeline.data.splits import SPLITS, DataSet, Split
+from pipeline.data import datasets, splits, stored
+from pipeline.data.splits import SPLITS, DataSet, Indices, Split
 from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 from pipeline.kinds import known
-from pipeline.kinds.kind import Kind
-
-if TYPE_CHECKING:
-    from pipeline.progress import Reporter
-    from pipeline.settings import DataSettings
-
-EXAMPLES = "examples.csv"
-
+from pipeline.progress import Reporter
+from pipeline.settings import DataSettings
 
 # --- made from raw data ---------------------------------------------------------------------------------------------
 
 
-def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
+def split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
     """Return raw data in three splits, which are made unless an intact, unchanged copy exists.
 
     Args:
@@ -66,47 +62,41 @@ def split(raw: Stored, data_dir: Path, reporter: "Reporter") -> DataSet:
 
 
 def _save(raw: Stored, data_dir: Path) -> Stored:
-    published = datasets.CATALOGUE.get(raw.name)
-    contents = raw_data.read(raw)
-    if not contents.class_names:
-        splits.validate(contents, known_classes=len(published.class_names) if published else None)
-    chosen = _chosen(contents, published.validation if published else None)
-    of_training = contents.train.examples[chosen["train"][1]]
-    kind = known.of(of_training, contents.features)
+    """Split and store raw data."""
+    parts, published = stored.read(raw), datasets.CATALOGUE.get(raw.name)
+    train, class_names = parts["train"], raw.class_names
+    if not class_names:  # labels of IDX files are only numbers
+        largest = max(int(part.labels.max()) for part in parts.values())
+        class_names = published.class_names if published else tuple(map(str, range(largest + 1)))
+    chosen = {name: (part, np.arange(len(part.labels))) for name, part in parts.items()}
+    if "validation" not in parts:
+        held_out = splits.hold_out(train.labels, first=published.validation if published else None)
+        chosen |= {"train": (train, held_out[0]), "validation": (train, held_out[1])}
+    kind = known.of(train.examples[chosen["train"][1]], raw.features)
     made = {
         "folder": folder_of(data_dir, raw.name, raw.digest),
         "code": code(),
-        "class_names": contents.class_names or (published.class_names if published else _numbered(contents)),
+        "class_names": class_names,
         "kind": kind.name,
         "example": kind.description(),
     }
-    return raw.model_copy(update=made).write(lambda folder: _write(folder, kind, chosen))
+    return raw.model_copy(update=made).write(_files(kind.name, chosen))
 
 
-def _numbered(contents: Contents) -> tuple[str, ...]:
-    """Return class names for labels that are only numbers."""
-    return tuple(map(str, range(1 + max(int(part.labels.max()) for part in contents.parts.values()))))
-
-
-def _chosen(contents: Contents, first: int | None) -> dict[str, tuple[Part, splits.Indices]]:
-    """Return, for each split, its part of the source and the positions of its examples there."""
-    everything = {name: np.arange(len(part.labels)) for name, part in contents.parts.items()}
-    if contents.validation is None:
-        train, validation = splits.hold_out(contents.train.labels, first=first)
-        everything |= {"train": train, "validation": validation}
-    return {split: (contents.parts.get(split, contents.train), everything[split]) for split in SPLITS}
-
-
-def _write(folder: Path, kind: Kind, chosen: dict[str, tuple[Part, splits.Indices]]) -> None:
+def _files(kind: str, chosen: Mapping[str, tuple[Split, Indices]]) -> Iterator[tuple[str, bytes | NDArray[Any]]]:
+    """Yield the files of a processed data set: the chosen examples of a part of the source for each split."""
     import pandas as pd
 
     tables = []
-    for split, (part, index) in chosen.items():
-        ids = {"id": np.array(part.ids)[index]} if part.ids else {}
-        arrays = {kind.name: part.examples[index], "labels": part.labels[index]} | ({"ids": ids["id"]} if ids else {})
-        raw_data.write_arrays(folder, {f"{split}_{what}": array for what, array in arrays.items()})
-        tables.append(pd.DataFrame({"split": split, "index": index, "label": arrays["labels"], **ids}))
-    pd.concat(tables).to_csv(folder / EXAMPLES, index=False)
+    for split in SPLITS:
+        part, index = chosen[split]
+        yield f"{split}_{kind}.npy", part.examples[index]
+        yield f"{split}_labels.npy", part.labels[index]
+        ids = {} if part.ids is None else {"id": part.ids[index]}
+        if part.ids is not None:
+            yield f"{split}_ids.npy", part.ids[index]
+        tables.append(pd.DataFrame({"split": split, "index": index, "label": part.labels[index], **ids}))
+    yield "examples.csv", pd.concat(tables).to_csv(index=False).encode()
 
 
 def code() -> str:
@@ -128,21 +118,21 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     Raises:
         DataError: the name or the digest, which may come from a server, is not one that this pipeline writes.
     """
-    if not datasets.is_name(name) or not disk.is_digest(digest):
+    if not re.fullmatch(r"[\w-]{1,69}", name) or not disk.is_digest(digest):
         raise DataError(
-            f"dataset: expected the name of a known data set or custom-<digest8>, and a digest of 64 hexadecimal "
-            f"digits; received {name!r} and {digest!r}. They come from a store or a file of another program."
+            "dataset: must be a name of letters, digits, _ and -, with a digest of 64 hexadecimal digits; "
+            f"got {name!r} and {digest!r}. They come from a store or a file of another program."
         )
     return processed_folder(data_dir) / f"{name}-{digest[: disk.SHORT]}"
 
 
-def find(settings: "DataSettings") -> DataSet:
+def find(settings: DataSettings) -> DataSet:
     """Return the processed data set that the settings name, after a check that it is intact.
 
     Raises:
         DataError: it has not been downloaded or preprocessed yet, or one of its files has changed.
     """
-    raw = raw_data.locate(settings)
+    raw = stored.locate(settings)
     return _load(_find(settings.data_dir, raw.name, raw.digest, settings.command("preprocess")))
 
 
@@ -160,8 +150,7 @@ def _find(data_dir: Path, name: str, digest: str, command: str = "pipeline prepr
     found = Stored.read(folder)
     if found is None or found.digest != digest:
         raise DataError(
-            f"data_dir: expected the processed data set {name} (digest {digest}) in {folder}, found none. "
-            f"First run `{command}`."
+            f"data_dir: must have the processed data set {name} (digest {digest}) in {folder}. First run `{command}`."
         )
     found.verify()
     return found
@@ -194,12 +183,12 @@ def _load(found: Stored) -> DataSet:
 
 def superseded(data_dir: Path) -> list[Path]:
     """Return the folders of processed data that other code made and that raw data can replace."""
-    found = filter(None, map(Stored.read, processed_folder(data_dir).glob("[!.]*")))
-    raw = {stored.digest for path in raw_data.raw_folder(data_dir).glob("[!.]*") if (stored := Stored.read(path))}
-    return sorted(each.folder for each in found if each.code != code() and each.digest in raw)
+    raw = {each.digest for each in Stored.all_in(stored.raw_folder(data_dir))}
+    found = Stored.all_in(processed_folder(data_dir))
+    return [each.folder for each in found if each.code != code() and each.digest in raw]
 
 
-def remove_superseded(folder: Path, data_dir: Path, reporter: "Reporter") -> None:
+def remove_superseded(folder: Path, data_dir: Path, reporter: Reporter) -> None:
     """Remove a processed data set, if it is still superseded.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The three splits of a data set: their requirements, and which example belongs to which.
+"""The three splits of a data set, and the training examples that are held out for validation.
 
 Published sets of 60,000 hold out their first 5,000 training images for
 validation; of all other data one tenth of each class is drawn with a fixed
@@ -11,36 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.data.contents import Contents, RawPart, classes
-from pipeline.data.datasets import SPLIT_SEED, STEMS
-from pipeline.errors import DataError
 from pipeline.kinds.kind import Kind
 
 SPLITS = ("train", "validation", "test")
 
-HELD_OUT = 0.1
-"""Fraction of the training images for validation if there is no convention."""
+SPLIT_SEED = 20_240_501
+"""Seed of every split made here. It is not a setting, so runs with different seeds use the same split."""
 
-Indices = npt.NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
     """Examples and their labels.
 
     Attributes:
         examples: images (N, H, W), uint8, or sequences (N, T, F), float32, padded with NaN at the end.
         labels: (N,), whole numbers from 0.
-        ids: the name of each example in its source, (N,); None if there are no names.
+        ids: the name of each example in its source, or its position, (N,); None for examples of IDX files.
     """
 
     examples: NDArray[Any]
     labels: NDArray[Any]
-    ids: NDArray[np.str_] | None = None
+    ids: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +44,7 @@ class DataSet:
     """A processed data set.
 
     Args:
-        name: name of a published data set, or ``custom-<digest8>``.
+        name: name of a published data set, or another name that ends in 8 digits of the digest.
         digest: digest of the raw data, 64 hexadecimal digits.
         source: its origin: an address, a folder, or ``scikit-learn``.
         kind: the kind of its examples.
@@ -80,53 +76,28 @@ class DataSet:
         return self.digest[: disk.SHORT]
 
 
-def validate(contents: Contents, *, known_classes: int | None = None) -> None:
-    """Check that the content of four IDX files can be split and learned.
+def hold_out(labels: NDArray[Any], *, first: int | None = None, fraction: float = 1 / 10) -> tuple[Indices, Indices]:
+    """Return the indices into ``labels`` of the examples for training and of those that are held out.
 
-    Args:
-        contents: the content, with images.
-        known_classes: the number of classes, if the data set is a known one.
-
-    Raises:
-        DataError: counts or sizes do not agree, there are too few images or classes, or a label is out of range.
-    """
-    parts = {
-        name: RawPart(source=stem, examples=part.examples, labels=part.labels, ids=np.arange(len(part.labels)))
-        for stem, (name, part) in zip(STEMS[::2], contents.parts.items(), strict=True)
-    }
-    classes(parts)
-    for stem, part in zip(STEMS[1::2], parts.values(), strict=True):
-        if known_classes is not None and part.labels.max() >= known_classes:
-            raise DataError(
-                f"{stem}: expected labels from 0 to {known_classes - 1}, received {part.labels.max()} "
-                f"at example {int(part.labels.argmax()):,}."
-            )
-
-
-def hold_out(labels: NDArray[Any], *, first: int | None = None) -> tuple[Indices, Indices]:
-    """Return the indices into ``labels`` of the examples for training and of those held out for validation.
-
-    Without a convention, a tenth is drawn with a fixed seed, in proportion to the classes, but at least as many
+    Without a convention, a fraction is drawn with a fixed seed, in proportion to the classes, but at least as many
     examples as there are classes. If a class has only one example, that example is used for training.
 
     Args:
-        labels: labels of all training examples (N,), at least 2.
+        labels: labels of all examples (N,), at least 2.
         first: number of first examples that are held out by the convention of a known data set. None, or a number that
             leaves no training examples, means that there is no convention.
+        fraction: fraction of the examples to hold out if there is no convention.
     """
     everything = np.arange(len(labels))
     if first is not None and first < len(labels):
         return everything[first:], everything[:first]
     from sklearn.model_selection import train_test_split
 
-    counts = np.bincount(labels)
-    divisible = everything[counts[labels] > 1]
+    divisible = everything[np.bincount(labels)[labels] > 1]
     stratify: NDArray[Any] | None = labels[divisible]
     if not len(divisible):  # every class has one example
         divisible, stratify = everything, None
-    held_out = math.ceil(HELD_OUT * len(divisible))
-    if stratify is not None:
-        held_out = max(held_out, len(np.unique(stratify)))
+    held_out = max(math.ceil(fraction * len(divisible)), 0 if stratify is None else len(np.unique(stratify)))
     _, validation = train_test_split(divisible, test_size=held_out, random_state=SPLIT_SEED, stratify=stratify)
     return np.setdiff1d(everything, validation), np.sort(validation)
 

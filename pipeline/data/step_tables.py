@@ -46,8 +46,8 @@ def find(folder: Path) -> dict[str, list[Path]]:
     found = {path.stem: [path] for path in paths}
     if len(found) < len(paths) or (found and "train" not in found):
         raise DataError(
-            f"{folder}: expected one table train.csv or train.parquet, and at most one test.csv or test.parquet, "
-            f"received {listed(path.name for path in paths)}."
+            f"{folder}: must have one table train.csv or train.parquet, and at most one test.csv or test.parquet; "
+            f"it has {listed(path.name for path in paths)}."
         )
     return found
 
@@ -60,7 +60,8 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
         columns: names of the columns that are not features, such as ``id=gesture,time=ms,label=class``.
 
     Raises:
-        DataError: a file is damaged, lacks a column or a value, or has an id with two labels.
+        DataError: a file is damaged, lacks a column or a value, has an id with two labels, or two rows of an id with
+            the same time.
         UsageError: ``columns`` is not a list of this form.
     """
     names = column_names(columns)
@@ -70,8 +71,8 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
     for part, path in files.items():
         if set(values[part]) != set(features):
             raise DataError(
-                f"{path}: expected the features {listed(features)} of the training part, "
-                f"received {listed(values[part])}."
+                f"{path}: must have the features {listed(features)} of the training part; "
+                f"it has {listed(values[part])}."
             )
     parts = {part: part_of(tables[part], names, values[part][features], files[part]) for part in files}
     unused = [name for name in tables["train"] if name not in (*features, *names.values())]
@@ -89,7 +90,7 @@ def column_names(columns: str | None) -> dict[str, str]:
     for pair in columns.split(",") if columns else ():
         role, _, name = (text.strip() for text in pair.partition("="))
         if role not in names or not name:
-            raise UsageError(f"columns: expected a list such as id=gesture,time=ms,label=class, received {columns!r}.")
+            raise UsageError(f"columns: must be a list such as id=gesture,time=ms,label=class; got {columns!r}.")
         names[role] = name
     return names
 
@@ -106,51 +107,59 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
             types = dict.fromkeys(texts, "str")
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
     except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
-        raise DataError(f"{path}: expected a whole Parquet or CSV file, received: {str(error).strip()}.") from None
+        raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
     needed = texts if names["time"] == "time" else [*texts, names["time"]]
     if not set(needed) <= set(table):
         raise DataError(
-            f"{path}: expected the columns {', '.join(needed)}, received {listed(table)}. "
-            "Other names can be given as columns: id=…,time=…,label=…"
+            f"{path}: needs the columns {', '.join(needed)}; its columns are {listed(table)}. Rename them, or give "
+            "their names as columns: id=…,time=…,label=…"
         )
     for name in table.columns.intersection([*names.values()]):
         missing = table[name].isna() | (table[name] == "")
         if missing.any():
-            raise DataError(f"{path}, row {missing.argmax() + 1}: expected a value in column {name!r}, received none.")
+            raise DataError(f"{path}, row {missing.argmax() + 1}: needs a value in column {name!r}; it has none.")
     return table.astype(dict.fromkeys(texts, "str"))
 
 
 def _numbers(table: "pd.DataFrame", names: Mapping[str, str], path: Path) -> "pd.DataFrame":
-    """Return the features: the columns of numbers."""
+    """Return the features: the columns in which at least one value is a number, and no value is another text."""
     import pandas as pd
 
-    columns = {}
-    for name in table.columns.difference([*names.values(), *ROW_NUMBERS], sort=False):
-        column = table[name]
-        texts = column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
-        numbers = pd.to_numeric(texts, errors="coerce")
-        wrong = numbers.isna() & column.notna() & ~texts.isin(MISSING)
-        if not wrong.any():
-            columns[name] = numbers
-        elif not wrong.all():
-            row = int(wrong.argmax())
-            raise DataError(f"{path}, row {row + 1}: expected a number in column {name!r}, received {column[row]!r}.")
-    if not columns:
-        raise DataError(f"{path}: expected columns of numbers, received {listed(table)}.")
-    return pd.DataFrame(columns)
+    given = table.drop(columns=[*names.values(), *ROW_NUMBERS], errors="ignore")
+    texts = given.astype(dict.fromkeys(given.select_dtypes(exclude=["number", "bool"]), "str"))
+    numbers = texts.apply(pd.to_numeric, errors="coerce")
+    wrong = numbers.isna() & given.notna() & ~texts.isin(MISSING)
+    features: pd.DataFrame = numbers.loc[:, ~wrong.all() | ~wrong.any()]
+    if features.columns.empty:
+        raise DataError(f"{path}: needs columns of numbers; its columns are {listed(table)}.")
+    for name, is_wrong in wrong[features.columns].items():
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise DataError(
+                f"{path}, row {row + 1}: must have a number in column {name!r}; got {texts[name].iloc[row]!r}."
+            )
+    return features
 
 
 def part_of(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path | str) -> RawPart:
-    """Return the examples of a table in the order in which their ids first appear."""
+    """Return the examples of a table in the order in which their ids first appear.
+
+    Raises:
+        DataError: an id has two labels, or two rows with the same time.
+    """
     import pandas as pd
 
     name, label, time = names["id"], names["label"], names["time"]
     pairs = table[[name, label]].drop_duplicates()
-    twice = pairs[pairs[name].duplicated()]
-    if len(twice):
-        example = twice[name].iloc[0]
-        received = " and ".join(pairs[label][pairs[name] == example])
-        raise DataError(f"{path}, id {example}: expected one label, received {received}.")
+    several = pairs[pairs.duplicated(name, keep=False)].groupby(name, sort=False)[label].agg(" and ".join)
+    if len(several):
+        raise DataError(f"{path}, id {several.index[0]}: must have one label; it has {several.iloc[0]}.")
+    again = table[table.duplicated([name, time])] if time in table else table[:0]
+    if len(again):
+        raise DataError(
+            f"{path}, id {again[name].iloc[0]}: must have one row for each time; it has several for "
+            f"{again[time].iloc[0]}. Remove rows, or name another column as time."
+        )
     ordered = table.sort_values(time, kind="stable") if time in table else table
     steps = ordered.groupby(name).cumcount().sort_index()
     examples = np.full((len(pairs), steps.max() + 1 if len(steps) else 0, values.shape[1]), np.nan)

@@ -7,15 +7,15 @@ computing the center of mass of the pixels, and translating the image so as to p
 "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86, 1998, section III.A).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead
 from pipeline.settings import Order, Settings, option
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Images(Kind):
         boxed: whether they have MNIST's form: scaled into a box, with the centre of mass in the middle.
     """
 
-    name, one, recipe, model_input, code, uses_all = "images", "image", "tutorial", "pixels", "scoring.py", False
+    name, one, recipe, model_input = "images", "image", "tutorial", "pixels"
+    numbers, code, uses_all = "numbers from 0 to 255", "scoring.py", False
 
     height: int
     width: int
@@ -79,19 +80,6 @@ class Images(Kind):
         """H and W."""
         return self.height, self.width
 
-    def description(self) -> dict[str, Any]:
-        """Return the fields that restore this record."""
-        return asdict(self)
-
-    def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
-        """Return images (N, H, W) as float32.
-
-        Raises:
-            DataError: they are not images of this size.
-        """
-        expected = f"pixels: expected numbers from 0 to 255 of the shape (N, {self.height}, {self.width}), received"
-        return as_numbers(examples, expected, (self.height, self.width))
-
     def sample(self) -> NDArray[np.float32]:
         """Return a gradient and the same gradient upside down."""
         image = np.linspace(0, 255, self.height * self.width, dtype=np.float32).reshape(1, self.height, self.width)
@@ -105,7 +93,7 @@ class Images(Kind):
         """
         if settings.jitter:
             raise UsageError(
-                f"jitter: expected 0 for images, received {settings.jitter:g}: it augments sequences only. "
+                f"jitter: must be 0 for images, because it augments sequences only; got {settings.jitter:g}. "
                 f"Use `{option('augmentation', 'affine')}` instead."
             )
         off = {"augmented": 1.0, "distortion": 1.0} if settings.augmentation == "none" else {}
@@ -122,7 +110,7 @@ class Images(Kind):
         steps = {0: lines, -1: pixels}.get(settings.steps, settings.steps)
         if pixels % steps:
             raise UsageError(
-                f"steps: expected a divisor of {self.height} × {self.width} = {pixels} pixels, received {steps}. "
+                f"steps: must divide {self.height} × {self.width} = {pixels} pixels; got {steps}. "
                 f"Use {lines} for {'columns' if settings.order == 'columns' else 'rows'}, or -1 for single pixels."
             )
         return steps
@@ -152,10 +140,6 @@ class Images(Kind):
         elif order == "permuted":
             return np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width)
         return by_rows.ravel()
-
-    def lengths(self, examples: "tf.Tensor") -> None:
-        """Return None."""
-        return
 
     def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
         """Return the affine transformations and displacements that ``augmentation`` requires."""

@@ -5,6 +5,7 @@ Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -51,11 +52,11 @@ class PartlyRead(NamedTuple):
 Box = tuple[float, float, float, float]
 """Left, right, bottom and top of a rectangle in a pair of axes."""
 
-
 EXAMPLES = 3
 """Number of dimensions of an array of examples, of either kind."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Kind(ABC):
     """A kind of examples, with the properties that all examples of a data set share. Equal kinds fit the same model.
 
@@ -64,6 +65,7 @@ class Kind(ABC):
         one: singular noun.
         recipe: default recipe.
         model_input: name of a model's input.
+        numbers: the numbers of an example, for errors.
         code: the file in ``tracking/`` that MLflow runs where a model is served.
         uses_all: whether each epoch trains on every example, however small the last batch is.
         ratio: height to width of the drawing of an example.
@@ -73,6 +75,7 @@ class Kind(ABC):
     one: ClassVar[str]
     recipe: ClassVar[str]
     model_input: ClassVar[str]
+    numbers: ClassVar[str]
     code: ClassVar[str]
     uses_all: ClassVar[bool]
 
@@ -83,22 +86,34 @@ class Kind(ABC):
     def shape(self) -> tuple[int | None, ...]:
         """The shape of an example as a model takes it; None: any size."""
 
-    @abstractmethod
     def description(self) -> dict[str, Any]:
         """Return the fields that restore this record, in types of JSON."""
+        return asdict(self)
 
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
         """Return what MLflow shows of examples, in addition to their number and shape, in types of JSON."""
         del examples
         return {}
 
-    @abstractmethod
-    def checked(self, examples: ArrayLike) -> NDArray[Any]:
-        """Return examples as float32, as a model takes them.
+    def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
+        """Return examples as float32, as a model takes them; numbers that are too large become infinite.
 
         Raises:
-            DataError: they are not examples of this kind.
+            DataError: they are not numbers of the shape of this kind.
         """
+        shape = f"(N, {', '.join('steps' if side is None else str(side) for side in self.shape)})"
+        rule = f"{self.model_input}: must be {self.numbers} of the shape {shape}"
+        try:
+            numbers = np.asarray(examples)
+            if numbers.dtype == object:  # null in JSON; all else keeps its type
+                numbers = np.array(np.where(numbers == None, np.nan, numbers).tolist())  # noqa: E711 - of each
+        except ValueError:
+            raise DataError(f"{rule}; got lists of unequal lengths.") from None
+        sides = [side for side in self.shape if side is not None]
+        if numbers.dtype.kind not in "iuf" or numbers.ndim != EXAMPLES or [*numbers.shape[-len(sides) :]] != sides:
+            raise DataError(f"{rule}; got {numbers.dtype.name} of the shape {numbers.shape}.")
+        with np.errstate(over="ignore"):
+            return numbers.astype(np.float32)
 
     @abstractmethod
     def sample(self) -> NDArray[Any]:
@@ -126,9 +141,10 @@ class Kind(ABC):
     def front(self, inputs: "keras.KerasTensor", settings: "Settings") -> tuple[Any, Any]:
         """Return the first layers of a network: steps (B, T, I), scaled, and which of them are real (B, T) or None."""
 
-    @abstractmethod
     def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
         """Return the number of steps of each example (B,), int32; None if all have T."""
+        del examples
+        return None
 
     def trimmed(self, examples: "tf.Tensor", lengths: "tf.Tensor | None") -> "tf.Tensor":
         """Return the examples of a batch, of these ``lengths``, without the steps that are padding in all of them."""
@@ -182,19 +198,7 @@ def shuffled(count: int, seed: tuple[int, int]) -> "tf.Tensor":
     return tf.random.experimental.stateless_shuffle(tf.range(count), seed=seed)
 
 
-def as_numbers(examples: ArrayLike, expected: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return examples (N, …, *shape) as float32; numbers that are too large become infinite.
-
-    Raises:
-        DataError: they are not numbers of one shape that ends in ``shape``; the message begins with ``expected``.
-    """
-    try:
-        numbers = np.asarray(examples)
-        if numbers.dtype == object:  # null in JSON; all else keeps its type
-            numbers = np.array(np.where(numbers == None, np.nan, numbers).tolist())  # noqa: E711 - of each
-    except ValueError:
-        raise DataError(f"{expected} lists of unequal lengths.") from None
-    if numbers.dtype.kind not in "iuf" or numbers.ndim != EXAMPLES or numbers.shape[-len(shape) :] != shape:
-        raise DataError(f"{expected} {numbers.dtype.name} of the shape {numbers.shape}.")
-    with np.errstate(over="ignore"):
-        return numbers.astype(np.float32)
+def lengths(examples: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the number of steps of each of N sequences (N, T, F), up to the last step with a value."""
+    real: NDArray[np.bool_] = np.asarray(~np.isnan(examples).all(axis=2))
+    return np.asarray(np.where(real.any(axis=1), real.shape[1] - real[:, ::-1].argmax(axis=1), 0))

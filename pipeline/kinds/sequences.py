@@ -1,15 +1,15 @@
 """Sequences: T steps of F numbers each, of unequal lengths, padded with NaN at the end."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, as_numbers, shuffled
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, lengths, shuffled
 from pipeline.settings import Settings, option
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Sequences(Kind):
     """
 
     name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"
-    code, uses_all = "sequence_scoring.py", True
+    numbers, code, uses_all = "numbers, null after the end of each,", "sequence_scoring.py", True
+    ratio = 0.6
 
     longest: int
     features: tuple[str, ...]
@@ -58,26 +59,10 @@ class Sequences(Kind):
         """Any number of steps, and F."""
         return None, len(self.features)
 
-    def description(self) -> dict[str, Any]:
-        """Return the fields that restore this record."""
-        return asdict(self)
-
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
         """Return the names of the features, and the lengths of the shortest and the longest sequence."""
-        lengths = self._lengths(np.asarray(examples))
-        return {"features": self.features, "shortest": int(lengths.min()), "longest": int(lengths.max())}
-
-    def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
-        """Return sequences (N, T, F) as float32.
-
-        Raises:
-            DataError: they have another number of features.
-        """
-        count = len(self.features)
-        expected = (
-            f"sequences: expected numbers of the shape (N, steps, {count}), shorter ones padded with null, received"
-        )
-        return as_numbers(examples, expected, (count,))
+        steps = lengths(np.asarray(examples))
+        return {"features": self.features, "shortest": int(steps.min()), "longest": int(steps.max())}
 
     def sample(self) -> NDArray[np.float32]:
         """Return a sequence around the mean of each feature, and a shorter one."""
@@ -94,11 +79,11 @@ class Sequences(Kind):
             UsageError: a parameter is for images only.
         """
         for name in ("augmentation", "order", "steps"):
-            received = getattr(settings, name)
-            if received != WITHOUT_EFFECT[name] and (name, received) != ("steps", self.longest):  # as a run logs it
+            given = getattr(settings, name)
+            if given != WITHOUT_EFFECT[name] and (name, given) != ("steps", self.longest):  # as a run logs it
                 instead = f"Use `{option('jitter', 0.1)}` instead" if name == "augmentation" else "Leave it out"
                 raise UsageError(
-                    f"{name}: expected {WITHOUT_EFFECT[name]} for sequences, received {received}, which is for images. "
+                    f"{name}: must be {WITHOUT_EFFECT[name]} for sequences; got {given}, which is for images. "
                     f"{instead}, or use `{option('recipe', self.recipe)}`."
                 )
         return {**WITHOUT_EFFECT, "steps": self.longest}
@@ -164,11 +149,6 @@ class Sequences(Kind):
 
         return examples + distortions[0][:, : tf.shape(examples)[1]] if distortions else examples
 
-    @property
-    def ratio(self) -> float:
-        """Height to width."""
-        return 0.6
-
     def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
         """Draw a sequence as one line per feature, in standard deviations from its mean, scaled to the box."""
         left, right, bottom, top = box
@@ -194,12 +174,8 @@ class Sequences(Kind):
 
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead:
         """Return the answers to the first tenth, two tenths, … of each sequence; any model can give them."""
-        ends = np.ceil(np.outer(TENTHS, self._lengths(examples))).astype(int)  # (10, N)
+        ends = np.ceil(np.outer(TENTHS, lengths(examples))).astype(int)  # (10, N)
         steps = np.arange(examples.shape[1])[:, np.newaxis]
         parts = [np.where(steps < end[:, np.newaxis, np.newaxis], examples, np.nan) for end in ends]
         answers = np.stack([model.probabilities(part).argmax(axis=1) for part in parts], axis=1)
         return PartlyRead(answers, (100 * TENTHS).tolist(), "percent of the sequence read")
-
-    @staticmethod
-    def _lengths(examples: NDArray[Any]) -> NDArray[np.intp]:
-        return np.asarray((~np.isnan(examples).all(axis=2)).sum(axis=1))

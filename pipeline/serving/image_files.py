@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from scipy import ndimage
 
-from pipeline.data import idx, readers
+from pipeline.data import formats, idx
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
 from pipeline.serving.answers import NO_OTHERS, SIZE
@@ -111,7 +111,7 @@ class ImageFiles:
             for images in idx.stream(file, name=name, height=form.height, width=form.width, rows=self.size):
                 yield images, NO_OTHERS
         elif file.suffix == ".npz":
-            images = readers.read_array(file).examples
+            images = formats.read_array(file).examples
             for first in range(0, len(images), self.size):
                 part = pa.FixedShapeTensorArray.from_numpy_ndarray(images[first : first + self.size])
                 yield self._images(pa.record_batch({"x": part}), name, first), NO_OTHERS

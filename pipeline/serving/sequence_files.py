@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from pipeline.data import contents, readers, step_tables
+from pipeline.data import contents, formats, step_tables
 from pipeline.data.contents import RawPart, listed
 from pipeline.errors import DataError, UsageError, first_line
+from pipeline.kinds.kind import lengths
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving.answers import NO_OTHERS, SIZE
 
@@ -80,9 +81,8 @@ class SequenceFiles:
                     raise DataError(f"{name}: expected {wanted}, received {raw.examples.shape[2]}.")
                 values = contents.checked(raw, self._features)
                 if values.shape[1] > MOST_STEPS:
-                    example = raw.ids[contents.lengths(values).argmax()]
-                    problem = f"expected at most {MOST_STEPS:,} steps, received {values.shape[1]:,}"
-                    raise DataError(f"{name}, example {example}: {problem}. Cut it into shorter sequences.")
+                    problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
+                    raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
                 known = {"id": raw.ids, "label": raw.labels}
                 yield values, pa.table([pa.array(known[each], pa.string()) for each in columns.names], columns)
         except DataError as error:
@@ -90,13 +90,13 @@ class SequenceFiles:
 
     def lengths(self, values: NDArray[Any]) -> NDArray[np.intp]:
         """Return the number of steps of each sequence."""
-        return contents.lengths(values)
+        return lengths(values)
 
     def _raw(self, file: Path, name: str) -> Iterator[RawPart]:
         """Yield the sequences of a file as it holds them."""
         if file.suffix in (".ts", ".tsv", ".npz"):
             is_array = file.suffix == ".npz"
-            raw = readers.read_array(file) if is_array else readers.read_archive(file, labelled=False)
+            raw = formats.read_array(file) if is_array else formats.read_archive(file, labelled=False)
             for first in range(0, len(raw.examples), self.size):
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
             return

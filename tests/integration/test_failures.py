@@ -21,7 +21,7 @@ from tests.servers import free_port
             ("run", "--batch-size", "2000"),
             "batch_size: must be at most 1,293, the number of training examples of digits; got 2,000.",
         ),
-        (("run", "--steps", "7"), "steps: expected a divisor of 8 × 8 = 64 pixels, received 7."),
+        (("run", "--steps", "7"), "steps: must divide 8 × 8 = 64 pixels; got 7."),
         (("run", "--momentum", "1"), "momentum"),
         (("compare", "--batch-size", "2000", "--workers", 1), "batch_size: must be at most 1,293"),
     ],

@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
     output = command("predict", *files, "--model", model, "--output", tmp_path / "a.parquet", exit_code=1).output
 
     assert "3 of 6 files not answered" in output
-    for said in ("0a.png: expected a picture", "0b-ubyte: expected images of 8 × 8 pixels", "missing.png: expected"):
+    for said in ("0a.png: expected a picture", "0b-ubyte: must have images of 8 × 8 pixels", "missing.png: expected"):
         assert said in output
     assert "Traceback" not in output
     check(pd.read_parquet(tmp_path / "a.parquet"), probabilities[:3])

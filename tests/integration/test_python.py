@@ -67,7 +67,7 @@ def test_models_answer(session: dict[str, Any]) -> None:
 
 
 def test_errors_are_exceptions(session: dict[str, Any]) -> None:
-    assert "steps: expected a divisor of 8 × 8 = 64 pixels, received 7." in session["printed"]
+    assert "steps: must divide 8 × 8 = 64 pixels; got 7." in session["printed"]
     with pytest.raises(UsageError, match="epochz: there is no parameter of this name"):
         pipeline.run(dataset="digits", epochz=3)
     with pytest.raises(UsageError, match="cell: must be 'rnn', 'lstm', 'gru' or 'mgu'") as caught:

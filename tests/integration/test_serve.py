@@ -72,9 +72,9 @@ def test_it_answers_as_mlflows_server_does(server: str) -> None:
     [
         ("invocations", b"{", 400, "what is not JSON"),
         ("invocations", b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "expected one JSON object"),
-        ("invocations", [[[True] * 28] * 28], 400, "received bool"),
-        ("invocations", [[["12"] * 28] * 28], 400, "received str"),
-        ("invocations", [[[10**400] * 28] * 28], 400, "expected numbers from 0 to 255"),
+        ("invocations", [[[True] * 28] * 28], 400, "got bool"),
+        ("invocations", [[["12"] * 28] * 28], 400, "got str"),
+        ("invocations", [[[10**400] * 28] * 28], 400, "numbers from 0 to 255"),
         ("invocations", [[[256] * 28] * 28], 400, "received numbers from 256 to 256"),
         ("invocations", [[[0.5] * 28] * 27], 400, "of the shape (1, 27, 28)"),
         ("invocations", [[[0] * 28] * 27, [[0] * 28] * 28], 400, "lists of unequal lengths"),

@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from pipeline.data.datasets import Published
-from pipeline.data.raw_data import RawFile
 from pipeline.progress import Reporter
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
@@ -43,15 +42,10 @@ def labels(values: Sequence[int]) -> bytes:
     return struct.pack(">2I", 0x0801, len(values)) + bytes(values)
 
 
-def small_set(**changes: bytes) -> dict[str, bytes]:
-    """Twenty training and four test images of 2 × 3 pixels in two classes; ``changes`` by the name of a file above."""
-    files = {
-        "TRAIN_IMAGES": images(20),
-        "TRAIN_LABELS": labels([0, 1] * 10),
-        "TEST_IMAGES": images(4, start=120),
-        "TEST_LABELS": labels([1, 1, 0, 0]),
-    } | changes
-    return {globals()[name]: content for name, content in files.items()}
+def small_set(changes: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+    """Twenty training and four test images of 2 × 3 pixels in two classes, with changed files by stem."""
+    contents = images(20), labels([0, 1] * 10), images(4, start=120), labels([1, 1, 0, 0])
+    return dict(zip(STEMS, contents, strict=True)) | dict(changes or {})
 
 
 def zipped(content: bytes) -> bytes:
@@ -69,12 +63,6 @@ def as_gz(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {f"{stem}.gz": zipped(content) for stem, content in files.items()}
 
 
-def opened(files: Mapping[str, bytes]) -> dict[str, RawFile]:
-    """The four files by stem, from their contents by name."""
-    stems = {name: name.removesuffix(".gz") for name in files}
-    return {stem: RawFile.of(files[name], stem=stem, name=name) for name, stem in stems.items()}
-
-
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -84,23 +72,24 @@ def set_digest(files: Mapping[str, bytes]) -> str:
     return sha256("\n".join(sha256(files[stem]) for stem in STEMS).encode())
 
 
-def published(files: Mapping[str, bytes], *mirrors: str) -> Published:
+def published(files: Mapping[str, bytes], *mirrors: str, folder: Path | None = None) -> Published:
     digests = tuple(f"sha256:{sha256(files[stem])}" for stem in STEMS)
-    return Published(mirrors=mirrors, digests=digests, class_names=("no", "yes"), validation=5)
+    return Published(mirrors=mirrors, folder=folder, digests=digests, class_names=("no", "yes"), validation=5)
 
 
-def everything_in(folder: Path) -> list[str]:
-    """All files under a folder but the lock, as a user sees that nothing half-done is left."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in paths if path.name != ".lock")
+def everything_in(folder: Path) -> dict[str, bytes]:
+    """All files under a folder but the lock, by their relative paths."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @dataclass
 class Server:
+    """A server's address, and what it was asked: file names, queries and authorizations."""
+
     base: str
     requests: list[str] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
-    authorizations: list[str | None] = field(default_factory=list)
+    credentials: list[tuple[str, str | None]] = field(default_factory=list)
 
 
 @dataclass
@@ -122,8 +111,7 @@ def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Ite
             path, _, query = self.path.partition("?")
             name = path.rpartition("/")[2]
             server.requests.append(name)
-            server.queries.append(query)
-            server.authorizations.append(self.headers["Authorization"])
+            server.credentials.append((query, self.headers["Authorization"]))
             answer = next(queues[name]) if name in queues else answers.get(name, Answer(status=404))
             assert not isinstance(answer, list)
             answer = answer if isinstance(answer, Answer) else Answer(answer)

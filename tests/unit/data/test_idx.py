@@ -35,17 +35,17 @@ def test_encode_is_the_inverse(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "received an empty file"),
-        (b"\x00\x00\x08", "received 0x000008"),
-        (struct.pack(">2I", 0x0802, 0), r"magic number 0x00000801 \(labels\) or 0x00000803 \(images\).* 0x00000802"),
-        (struct.pack(">2I", 0x0D01, 1) + bytes(4), "received 0x00000d01"),
-        (IMAGES[:10], "expected 12 bytes of sizes in the header, received 6: the file is truncated"),
-        (IMAGES[:-1], "expected 12 bytes, received 11: the file is truncated"),
-        (IMAGES + b"!", "expected 12 bytes, received more: something follows the data"),
-        (LARGE, "expected at most 8,589,934,592 bytes, received a header that announces 79,228,"),
-        (b"\n <!DOCTYPE html><html>", "received an HTML or XML page"),
-        (b"\xef\xbb\xbf<html lang=en>", "received an HTML or XML page"),
-        (b"<?xml version='1.0'?><Error/>", "received an HTML or XML page"),
+        (b"", "it is empty"),
+        (b"\x00\x00\x08", "begins with 0x000008"),
+        (struct.pack(">2I", 0x0802, 0), r"begin with 0x00000801 \(labels\) or 0x00000803 \(images\).* 0x00000802"),
+        (struct.pack(">2I", 0x0D01, 1) + bytes(4), "begins with 0x00000d01"),
+        (IMAGES[:10], "must have 12 bytes of sizes in the header, but has 6: it is truncated"),
+        (IMAGES[:-1], "must have 12 bytes, but has 11: it is truncated"),
+        (IMAGES + b"!", "must have 12 bytes, but has more after them"),
+        (LARGE, "must have at most 8,589,934,592 bytes; its header announces 79,228,"),
+        (b"\n <!DOCTYPE html><html>", "is an HTML or XML page"),
+        (b"\xef\xbb\xbf<html lang=en>", "is an HTML or XML page"),
+        (b"<?xml version='1.0'?><Error/>", "is an HTML or XML page"),
     ],
 )
 def test_content_that_is_not_a_whole_idx_file_is_refused_by_name(
@@ -56,7 +56,7 @@ def test_content_that_is_not_a_whole_idx_file_is_refused_by_name(
 
 
 def test_labels_in_place_of_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"expected the magic number 0x00000803 \(images\).* 0x00000801"):
+    with pytest.raises(DataError, match=r"must begin with 0x00000803 \(images\).* 0x00000801"):
         idx.read(LABELS, name="some-file", kind="images")
 
 
@@ -72,7 +72,7 @@ def test_labels_in_place_of_images_are_refused() -> None:
     ids=["cut short", "magic number alone", "check sum", "content", "more"],
 )
 def test_a_damaged_gzip_file_is_refused_by_name(content: bytes) -> None:
-    with pytest.raises(DataError, match=r"^file.gz: expected a whole gzip file, received a damaged one \(.+\)"):
+    with pytest.raises(DataError, match=r"^file.gz: must be a whole gzip file, but is damaged \(.+\)"):
         idx.read(content, name="file.gz")
 
 
@@ -88,10 +88,10 @@ def test_a_stream_gives_all_images_in_parts(tmp_path: Path, pack: type[bytes], r
 @pytest.mark.parametrize(
     ("content", "height", "complaint"),
     [
-        (IMAGES, 3, "expected images of 3 × 3 pixels, which the model reads, received 2 × 3"),
-        (IMAGES[:-1], 2, "expected 2 images, received 1: the file is truncated"),
-        (IMAGES + b"x", 2, "expected 2 images, received more"),
-        (LABELS, 2, "expected the magic number 0x00000803"),
+        (IMAGES, 3, "must have images of 3 × 3 pixels, as the model reads; it has 2 × 3"),
+        (IMAGES[:-1], 2, "must have 2 images, but has 1: it is truncated"),
+        (IMAGES + b"x", 2, "must have 2 images, but has more"),
+        (LABELS, 2, "must begin with 0x00000803"),
     ],
 )
 def test_a_stream_refuses_files_that_are_damaged_or_of_another_size(
@@ -108,7 +108,7 @@ def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is(tmp_path: Path) 
     path.write_bytes(zipped(idx.encode(content))[:-200_000])
     stream = idx.stream(path, name=path.name, height=100, width=100, rows=10)
     assert content[:10].tolist() == next(stream).tolist()
-    with pytest.raises(DataError, match="expected a whole gzip file"):
+    with pytest.raises(DataError, match="must be a whole gzip file"):
         list(stream)
 
 

@@ -1,123 +1,487 @@
+"""The stages download and preprocess: what they make, what they skip, and what they leave behind when they fail."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
-from pipeline.data import processed, raw_data
+from pipeline import disk
+from pipeline.data import idx, prepare, processed, stored
 from pipeline.data.datasets import CATALOGUE
+from pipeline.data.prepare import download, prepared, preprocess
 from pipeline.data.splits import DataSet
+from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 from pipeline.settings import DataSettings
-from tests.unit.data_fixtures import TEST_IMAGES as GIVEN_TEST_IMAGES
-from tests.unit.data_fixtures import TRAIN_IMAGES, Remembering, labels, opened, published, set_digest, small_set, write
+from tests.unit.data_fixtures import (
+    STEMS,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Remembering,
+    as_gz,
+    everything_in,
+    images,
+    labels,
+    published,
+    serving,
+    set_digest,
+    sha256,
+    small_set,
+    write,
+    zipped,
+)
 
-CUSTOM = "custom-00000001"
+DIGEST = set_digest(small_set())
+CUSTOM = f"custom-{DIGEST[:8]}"
 
 
-def saved(data_dir: Path, name: str = CUSTOM, reporter: Remembering | None = None, **changes: bytes) -> DataSet:
-    """The small set, which came from ``/here``, in three splits."""
-    root = write(data_dir / "raw", {})
-    raw = raw_data.keep(root, name, opened(small_set(**changes)), source="/here", origin="/here", inputs={})
-    return processed.split(raw, data_dir, reporter or Remembering())
+@dataclass
+class Desk:
+    """A folder of a user's own files, a data_dir, and what the last stage said."""
+
+    folder: Path
+    data_dir: Path
+    notes: list[str] = field(default_factory=list)
+
+    def settings(self, source: str | None = None, dataset: str = "mnist") -> DataSettings:
+        return DataSettings(dataset=dataset, source=source or str(self.folder), data_dir=self.data_dir)
+
+    def download(self, source: str | None = None, dataset: str = "mnist") -> Stored:
+        reporter = Remembering()
+        self.notes = reporter.notes
+        return download(self.settings(source, dataset), reporter)
+
+    def preprocess(self, source: str | None = None, dataset: str = "mnist") -> DataSet:
+        reporter = Remembering()
+        self.notes = reporter.notes
+        return preprocess(self.settings(source, dataset), reporter)
+
+    def run(self, changes: Mapping[str, bytes] | None = None) -> DataSet:
+        write(self.folder, as_gz(small_set(changes)))
+        self.download()
+        return self.preprocess()
+
+    @property
+    def skipped(self) -> bool:
+        return self.notes[0].startswith("Skipped ")
 
 
-def test_size_and_classes_are_those_of_the_files(tmp_path: Path) -> None:
-    data = saved(tmp_path, TEST_LABELS=labels([0, 1, 4, 0]))
-    assert (2, 3, 5) == (*data.kind.shape, data.classes)
-    assert ("0", "1", "2", "3", "4") == data.class_names
-    assert (CUSTOM, "/here", set_digest(small_set(TEST_LABELS=labels([0, 1, 4, 0])))) == (
-        data.name,
-        data.source,
-        data.digest,
-    )
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(prepare, "PAUSES", (0.0, 0.0))
+    return Desk(write(tmp_path / "mine", as_gz(small_set())), tmp_path / "data")
 
 
-def test_each_image_keeps_its_label(tmp_path: Path) -> None:
-    data = saved(tmp_path, TRAIN_LABELS=labels([*range(20)]))
-    # The small set's pixels count up from 0, so an image's first pixel is six times its index.
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+
+
+@pytest.fixture
+def other_code(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(disk, "code_digest", lambda *names: f"other code in {names}")
+
+
+# --- what is made ---------------------------------------------------------------------------------------------------
+
+
+def test_custom_data_is_kept_plain_and_split(desk: Desk) -> None:
+    raw = desk.download()
+    assert (CUSTOM, DIGEST, desk.data_dir / "raw" / CUSTOM) == (raw.name, raw.digest, raw.folder)
+    assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
+    assert [f"Obtained {CUSTOM} from {desk.folder}, kept in {raw.folder}."] == desk.notes
+    data = desk.preprocess()
+    assert [f"Preprocessed {CUSTOM} into {data.folder}: 18 train, 2 validation, 4 test images."] == desk.notes
+    assert (CUSTOM, str(desk.folder), DIGEST) == (data.name, data.source, data.digest)
+    folder = f"processed/{CUSTOM}-{DIGEST[:8]}"
+    assert desk.data_dir / folder == data.folder
+    arrays = [f"{split}_{what}.npy" for split in ("test", "train", "validation") for what in ("images", "labels")]
+    made = [f"{folder}/{name}" for name in ("examples.csv", "manifest.json", *arrays)]
+    kept = sorted(f"raw/{CUSTOM}/{name}" for name in (*STEMS, "manifest.json"))
+    assert [*made, *kept] == [*everything_in(desk.data_dir)]
+
+
+def test_each_image_keeps_its_label(desk: Desk) -> None:
+    data = desk.run({TRAIN_LABELS: labels([*range(20)]), TEST_LABELS: labels([0, 1, 24, 0])})
+    assert ((2, 3), tuple(map(str, range(25)))) == (data.kind.shape, data.class_names)
     for split in (data.train, data.validation):
-        assert [[[6 * k, 6 * k + 1, 6 * k + 2], [6 * k + 3, 6 * k + 4, 6 * k + 5]] for k in split.labels.tolist()] == (
-            split.examples.tolist()
-        )
-
-
-def test_arrays_are_mapped_and_not_writeable(tmp_path: Path) -> None:
-    for split in (saved(tmp_path).train, saved(tmp_path).test):
+        # The small set's pixels count up from 0, so an image's first pixel is six times its index.
+        assert [[*range(6 * k, 6 * k + 6)] for k in split.labels.tolist()] == split.examples.reshape(-1, 6).tolist()
         assert isinstance(split.examples, np.memmap)
-        assert np.uint8 == split.examples.dtype == split.labels.dtype
-        assert not split.examples.flags.writeable
+        assert ("uint8", False) == (split.labels.dtype.name, split.examples.flags.writeable)
 
 
-def test_a_known_data_set_has_its_class_names_and_convention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_content_has_its_name_class_names_and_convention(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOGUE, "mnist", published(small_set()))
-    data = saved(tmp_path, "mnist")
-    assert ("no", "yes") == data.class_names
+    data = desk.run()
+    assert ("mnist", ("no", "yes")) == (data.name, data.class_names)
+    assert "mnist" == desk.download("mirrors").name
+    assert desk.skipped
     assert small_set()[TRAIN_IMAGES][16:] == data.validation.examples.tobytes() + data.train.examples.tobytes()
-    assert small_set()[GIVEN_TEST_IMAGES][16:] == data.test.examples.tobytes()
-    expected = pd.DataFrame(
-        {
-            "split": ["train"] * 15 + ["validation"] * 5 + ["test"] * 4,
-            "index": [*range(5, 20), *range(5), *range(4)],
-            "label": [*([1, 0] * 7), 1, 0, 1, 0, 1, 0, 1, 1, 0, 0],
-        }
-    )
+    assert small_set()[TEST_IMAGES][16:] == data.test.examples.tobytes()
+    splits = ["train"] * 15 + ["validation"] * 5 + ["test"] * 4
+    index, label = [*range(5, 20), *range(5), *range(4)], [*([1, 0] * 7), 1, 0, 1, 0, 1, 0, 1, 1, 0, 0]
+    expected = pd.DataFrame({"split": splits, "index": index, "label": label})
     pd.testing.assert_frame_equal(expected, pd.read_csv(data.folder / "examples.csv"))
 
 
-def test_it_is_found_by_the_settings_and_by_its_digest(tmp_path: Path) -> None:
-    data, digest = saved(tmp_path), set_digest(small_set())
-    assert data.folder == processed.find(DataSettings(source="/here", data_dir=tmp_path)).folder
-    assert data.folder == processed.find_by_digest(tmp_path, CUSTOM, digest).folder
-    with pytest.raises(DataError, match="found none"):
-        processed.find_by_digest(tmp_path, CUSTOM, digest[:8] + "0" * 56)
+def test_a_relative_folder_is_recorded_in_full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk.folder.parent)
+    monkeypatch.setenv("HOME", str(desk.folder.parent))
+    for source in ("mine", "~/mine"):
+        assert str(desk.folder) == desk.download(source).origin
+    assert desk.skipped
 
 
-def test_missing_data_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    saved(tmp_path).folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"^data_dir: .* found none\. First run `pipeline preprocess --source /here"):
-        processed.find(DataSettings(source="/here", data_dir=tmp_path))
-    digest = set_digest(small_set())
-    with pytest.raises(DataError, match=f"^data_dir: expected the processed data set {CUSTOM} .digest {digest}"):
-        processed.find_by_digest(tmp_path, CUSTOM, digest)
+@pytest.mark.usefixtures("no_network")
+def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(desk: Desk) -> None:
+    raw = desk.download("mirrors")
+    assert ("mnist", "the mnist files of this package") == (raw.name, raw.origin)
+    # As published: of the content of each file.
+    assert [
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ] == [sha256((raw.folder / stem).read_bytes()) for stem in STEMS]
+    assert str(CATALOGUE["mnist"].folder) not in (raw.folder / "manifest.json").read_text()
+    data = desk.preprocess("mirrors")
+    assert 1 == len(desk.notes)
+    shapes = [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
+    assert shapes == [split.examples.shape for split in (data.train, data.validation, data.test)]
+    # The training labels begin 5 0 4 1 9, the test labels 7 2 1 0 4: the first figures of every MNIST tutorial.
+    assert ([5, 0, 4, 1, 9], [7, 2, 1, 0, 4]) == (data.validation.labels[:5].tolist(), data.test.labels[:5].tolist())
+    # Counts of the digits 0–9, published: of the 60,000 training labels, and of the 10,000 test labels.
+    counts = np.bincount(data.train.labels) + np.bincount(data.validation.labels)
+    assert [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949] == counts.tolist()
+    assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(data.test.labels).tolist()
+    # Mean and standard deviation of the 60,000 training images, as published: 0.1307 and 0.3081 of 255.
+    everything = np.concatenate([data.validation.examples, data.train.examples])
+    assert (0.1307, 0.3081) == (round(float(everything.mean()) / 255, 4), round(float(everything.std()) / 255, 4))
+
+
+@pytest.mark.usefixtures("no_network")
+def test_digits_need_no_network_and_are_split_by_class(desk: Desk) -> None:
+    desk.download("mirrors", "digits")
+    data = desk.preprocess("mirrors", "digits")
+    assert [1293, 144, 360] == [len(split.labels) for split in (data.train, data.validation, data.test)]
+    assert ("digits", "scikit-learn", (8, 8, 10)) == (data.name, data.source, (*data.kind.shape, data.classes))
+    assert [True] * 10 == [12 <= count <= 16 for count in np.bincount(data.validation.labels)]
+
+
+def test_sequences_keep_their_ids_and_a_held_out_test_part_is_reported_each_time(desk: Desk) -> None:
+    table = desk.folder / "gestures.csv"
+    table.write_text("id,label,x\n" + "".join(f"g{number},{number % 2},{number}\n" for number in range(40)))
+    note = f"{table} has no test part: a fifth of the examples (8 of 40) is held out as the test part"
+    for skipped in (False, True):
+        assert desk.download(str(table)).name.startswith("gestures-")
+        assert (skipped, True) == (desk.skipped, desk.notes[1].startswith(note))
+    data = desk.preprocess(str(table))
+    for split in (data.train, data.validation, data.test):
+        assert split.ids is not None
+        assert [f"g{value:.0f}" for value in split.examples.ravel()] == split.ids.tolist()
+
+
+def test_classes_that_are_too_small_are_reported(desk: Desk) -> None:
+    for _ in range(2):
+        desk.run({TRAIN_LABELS: labels([0, 1] * 9 + [2, 3]), TEST_LABELS: labels([0, 2, 5, 6])})
+        assert [
+            "these classes have no training image, so their test images will be classified wrongly: 5, 6.",
+            "these classes have a single image, which is trained on and not held out for validation: 2, 3.",
+            "these classes have no test image: 1, 3.",
+        ] == [note.partition(": ")[2] for note in desk.notes[1:]]
+
+
+# --- what is skipped, and what is not -------------------------------------------------------------------------------
+
+
+def test_unchanged_data_is_skipped_and_each_file_read_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = prepared(desk.settings(), Remembering())
+    reporter, of_file = Remembering(), Mock(wraps=disk.file_digest)
+    monkeypatch.setattr(disk, "file_digest", of_file)
+    second, seconds = prepared(desk.settings(), reporter)
+    assert [
+        f"Skipped download: {CUSTOM} in {desk.data_dir}/raw/{CUSTOM} is unchanged and intact.",
+        f"Skipped preprocess: {CUSTOM} in {first.folder} is unchanged and intact.",
+    ] == reporter.notes
+    hashed = [call.args[0] for call in of_file.call_args_list]
+    kept = [path for path in hashed if path.is_relative_to(desk.data_dir)]
+    assert (11, 11) == (len(kept), len(set(kept)))
+    assert (first.folder, ["seconds_download", "seconds_preprocess"]) == (second.folder, list(seconds))
+
+
+def test_changed_inputs_are_not_skipped(desk: Desk) -> None:
+    desk.run()
+    for values in ([0, 0, 0, 1], [1, 1, 0, 0]):
+        assert values == desk.run({TEST_LABELS: labels(values)}).test.labels.tolist()
+
+
+def test_changed_code_is_not_skipped(desk: Desk, other_code: Callable[[], None]) -> None:
+    desk.run()
+    other_code()
+    for skipped in (False, True):
+        for stage in (desk.download, desk.preprocess):
+            stage()
+            assert skipped == desk.skipped
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("harm", [_truncate, Path.unlink])
+@pytest.mark.parametrize("name", [TRAIN_IMAGES, "train_images.npy", "examples.csv", "manifest.json"])
+def test_damaged_outputs_are_made_again(desk: Desk, harm: Callable[[Path], None], name: str) -> None:
+    desk.run()
+    before = {path: content for path, content in everything_in(desk.data_dir).items() if "manifest" not in path}
+    for path in list(desk.data_dir.rglob(name)):
+        harm(path)
+    for stage in (desk.download, desk.preprocess):
+        stage()
+        stage()
+        assert desk.skipped
+    assert before.items() <= everything_in(desk.data_dir).items()
+
+
+def test_data_has_the_origin_of_the_source_that_was_named(desk: Desk, tmp_path: Path) -> None:
+    there = write(tmp_path / "there", small_set())
+    for source in (desk.folder, there, desk.folder):
+        assert str(source) == prepared(desk.settings(str(source)), Remembering())[0].source
+
+
+def test_only_code_that_decides_the_kept_files_is_in_their_digest() -> None:
+    raw = {f"data/{name}.py" for name in ("contents", "datasets", "formats", "idx", "splits", "step_tables", "stored")}
+    raw |= {"disk.py", "errors.py", "kinds/kind.py"}
+    assert raw == set(disk.imported_modules(*stored.CODE))
+    found = set(disk.imported_modules("data/processed.py"))
+    assert {"data/processed.py", "data/splits.py", "data/stored.py", "kinds/known.py"} <= found
+    assert set() == found & {"data/prepare.py", "data/formats.py", "data/step_tables.py"}
+
+
+@pytest.mark.parametrize("name", ["manifest.json with another name", "../../escaped", "mnist"])
+def test_a_manifest_with_the_name_of_another_folder_is_not_believed(desk: Desk, name: str) -> None:
+    raw = desk.download()
+    path = raw.folder / "manifest.json"
+    assert raw == Stored.read(raw.folder)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
+    assert Stored.read(raw.folder) is None
+
+
+# --- mirrors and addresses ------------------------------------------------------------------------------------------
+
+
+def test_a_published_set_is_fetched_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, other_code: Callable[[], None]
+) -> None:
+    with serving(as_gz(small_set())) as server:
+        monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
+        raw = desk.download("mirrors", "fashion-mnist")
+        assert [f"Obtained fashion-mnist from {server.base}, kept in {raw.folder}."] == desk.notes
+        other_code()  # what is published does not change
+        assert raw == desk.download("mirrors", "fashion-mnist")
+        assert (True, 4) == (desk.skipped, len(server.requests))
+    _truncate(raw.folder / TEST_LABELS)
+    with pytest.raises(DataError, match="Try again later"):
+        desk.download("mirrors", "fashion-mnist")
+
+
+@pytest.mark.parametrize(("user", "query"), [("user:secret@", ""), ("", "?token=secret"), ("secret:@", "?secret")])
+def test_an_address_is_asked_once_and_its_credentials_are_neither_kept_nor_shown(
+    desk: Desk, user: str, query: str
+) -> None:
+    with serving(small_set()) as server, serving({}) as empty:
+        there, nowhere = (
+            each.base.replace("http://", f"http://{user}").rstrip("/") + query for each in (server, empty)
+        )
+        raw = desk.download(there)
+        said = desk.notes
+        assert raw == desk.download(there)
+        assert desk.skipped
+        with pytest.raises(DataError, match=f"{empty.base[:-1]} must have .* it has neither") as caught:
+            desk.download(nowhere)
+    assert 8 == len(server.requests)
+    assert {(query.removeprefix("?"), bool(user))} == {(asked, bool(each)) for asked, each in server.credentials}
+    assert server.base == raw.origin == desk.preprocess(there).source
+    shown = [*said, *desk.notes, str(caught.value), *map(str, everything_in(desk.data_dir).values())]
+    assert [] == [each for each in shown if "secret" in each]
+
+
+# --- found again ----------------------------------------------------------------------------------------------------
+
+
+def test_data_is_found_by_the_settings_and_by_its_digest(desk: Desk) -> None:
+    data = desk.run()
+    assert data.folder == processed.find(desk.settings()).folder
+    assert data.folder == processed.find_by_digest(desk.data_dir, CUSTOM, DIGEST).folder
+    with pytest.raises(DataError, match=f"^data_dir: must have the processed data set {CUSTOM} .digest {DIGEST[:8]}0"):
+        processed.find_by_digest(desk.data_dir, CUSTOM, DIGEST[:8] + "0" * 56)
+
+
+def test_missing_data_comes_with_the_command_that_makes_it(desk: Desk, tmp_path: Path) -> None:
+    desk.download()
+    with pytest.raises(
+        DataError, match=f"^data_dir: must have .* First run `pipeline preprocess --source {desk.folder}"
+    ):
+        processed.find(desk.settings())
+    settings = DataSettings(dataset="digits", data_dir=tmp_path / "my data")
+    command = f"`pipeline download --dataset digits --data-dir '{tmp_path}/my data'`"
+    with pytest.raises(DataError, match=f"^data_dir: must have digits in .* First run {command}"):
+        stored.locate(settings)
+    settings = DataSettings(source="https://user:secret@host/data?secret", data_dir=tmp_path)
+    with pytest.raises(DataError, match="`pipeline download --source https://host/data --data-dir") as caught:
+        stored.locate(settings)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        *((name, "0" * 64) for name in ("../escaped", "/escaped", "custom-1", "custom-0000000g", "", "mnist/../..")),
+        *((name, "0" * 64) for name in ("../escaped", "/escaped", "", "mnist/../..")),
         *(("mnist", digest) for digest in ("../escaped", "0" * 63, "", "0" * 65, "A" * 64)),
     ],
 )
 def test_a_name_or_digest_that_this_pipeline_does_not_give_leads_nowhere(
     tmp_path: Path, name: str, digest: str
 ) -> None:
-    with pytest.raises(DataError, match=f"^dataset: expected the name of .* received '{name}' and '{digest}'"):
+    with pytest.raises(DataError, match=f"^dataset: must be a name of .* got '{name}' and '{digest}'"):
         processed.find_by_digest(tmp_path, name, digest)
 
 
-def test_classes_that_are_too_small_are_reported(tmp_path: Path) -> None:
-    for _ in range(2):
-        reporter = Remembering()
-        saved(tmp_path, reporter=reporter, TRAIN_LABELS=labels([0, 1] * 9 + [2, 3]), TEST_LABELS=labels([0, 2, 5, 6]))
-        assert [
-            f"{CUSTOM}: these classes have no training image, so their test images will be classified wrongly: 5, 6.",
-            f"{CUSTOM}: these classes have a single image, which is trained on and not held out for validation: 2, 3.",
-            f"{CUSTOM}: these classes have no test image: 1, 3.",
-        ] == reporter.notes[1:]
-
-
-def test_data_of_other_code_is_superseded_if_its_raw_data_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = saved(tmp_path).folder
-    assert [] == processed.superseded(tmp_path)
-    processed.remove_superseded(folder, tmp_path, Remembering())
+def test_data_of_other_code_is_superseded_if_its_raw_data_is_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, raw = desk.run().folder, desk.data_dir / "raw" / CUSTOM
+    assert [] == processed.superseded(desk.data_dir)
+    processed.remove_superseded(folder, desk.data_dir, Remembering())
     assert folder.exists()
     monkeypatch.setattr(processed, "code", lambda: "other")
-    assert [folder] == processed.superseded(tmp_path)
-    (tmp_path / "raw" / CUSTOM).rename(tmp_path / "elsewhere")
-    assert [] == processed.superseded(tmp_path)
-    (tmp_path / "elsewhere").rename(tmp_path / "raw" / CUSTOM)
-    processed.remove_superseded(folder, tmp_path, Remembering())
+    assert [folder] == processed.superseded(desk.data_dir)
+    raw.rename(desk.folder / "elsewhere")
+    assert [] == processed.superseded(desk.data_dir)
+    (desk.folder / "elsewhere").rename(raw)
+    processed.remove_superseded(folder, desk.data_dir, Remembering())
     assert not folder.exists()
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (TEST_IMAGES, zipped(images(4))[:-3], "must be a whole gzip file"),
+        (TEST_IMAGES, b"<html></html>", "is an HTML or XML page"),
+        (TEST_IMAGES, zipped(labels([1, 1, 0, 0])), r"must begin with 0x00000803 \(images\).*0x00000801"),
+        (TRAIN_LABELS, b"PK\x03\x04", "begins with 0x504b0304"),
+    ],
+)
+def test_a_bad_file_is_named_and_nothing_kept(desk: Desk, name: str, content: bytes, complaint: str) -> None:
+    write(desk.folder, {f"{name}.gz": content})
+    with pytest.raises(DataError, match=f"^{desk.folder}/{name}.gz: .*{complaint}"):
+        desk.download()
+    assert {} == everything_in(desk.data_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({TRAIN_LABELS: labels([0, 1] * 9)}, f"{TRAIN_IMAGES}: needs a label for each of 20 examples; got 18"),
+        ({TRAIN_IMAGES: images(1_293)}, f"{TRAIN_IMAGES}: needs a label for each of 1,293 examples; got 20"),
+        ({TEST_LABELS: labels([0] * 5)}, f"{TEST_IMAGES}: needs a label for each of 4 examples; got 5"),
+        ({TEST_IMAGES: images(4, 3, 2)}, f"{TEST_IMAGES}: must have 2 × 3 pixels like {TRAIN_IMAGES}; got 3 × 2"),
+        ({TEST_IMAGES: images(0), TEST_LABELS: labels([])}, f"{TEST_IMAGES}: must have at least one example"),
+        ({TRAIN_IMAGES: images(20, 0, 3)}, f"{TRAIN_IMAGES}: must have at least one example that is not empty"),
+        ({TRAIN_LABELS: labels([3] * 20)}, f"{TRAIN_IMAGES}: must have at least 2 classes; got only the label '3'"),
+    ],
+)
+def test_files_that_do_not_fit_together_are_refused(desk: Desk, changes: dict[str, bytes], complaint: str) -> None:
+    with pytest.raises(DataError, match=f"^{complaint}"):
+        desk.run(changes)
+
+
+def test_a_source_without_the_files_makes_no_data_dir(desk: Desk) -> None:
+    (desk.folder / f"{TEST_LABELS}.gz").unlink()
+    for source, complaint in (
+        (desk.folder, "must be a folder with the four"),
+        (desk.folder / "no", ".* does not exist"),
+    ):
+        with pytest.raises(DataError, match=f"^source: {complaint}"):
+            desk.download(str(source))
+    assert not desk.data_dir.exists()
+
+
+@pytest.mark.parametrize("harm", [_truncate, Path.unlink])
+def test_a_file_that_changed_or_is_missing_is_named_with_the_command_to_run(
+    desk: Desk, harm: Callable[[Path], None]
+) -> None:
+    labels_of = desk.run().folder / "test_labels.npy"
+    harm(labels_of)
+    with pytest.raises(DataError, match=f"^{labels_of}: must exist and have the digest .* Run `pipeline preprocess`"):
+        processed.find(desk.settings())
+    raw = desk.data_dir / "raw" / CUSTOM / TEST_LABELS
+    raw.write_bytes(idx.encode(np.zeros(4, np.uint8)))
+    with pytest.raises(DataError, match=f"^{raw}: must exist and have the digest .* Run `pipeline download` again"):
+        desk.preprocess()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full, as Linux has one")
+@pytest.mark.parametrize("full", ["train_images.npy", "examples.csv"])
+def test_a_full_disk_is_named_as_the_reason_and_nothing_left(
+    desk: Desk, full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.download()
+    make = Path.mkdir
+
+    def with_a_full_file(path: Path, *given: Any, **more: Any) -> None:
+        make(path, *given, **more)
+        if path.name.startswith(".unfinished-"):
+            (path / full).symlink_to("/dev/full")
+
+    monkeypatch.setattr(Path, "mkdir", with_a_full_file)
+    with pytest.raises(DataError, match=r"^data_dir: .*/processed: No space left on device\. Free some space"):
+        desk.preprocess()
+    assert {} == everything_in(desk.data_dir / "processed")
+
+
+def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
+    reporter, entered = Remembering(), threading.Event()
+
+    def second() -> None:
+        with stored.locked(tmp_path, reporter):
+            entered.set()
+
+    thread = threading.Thread(target=second)
+    with FileLock(tmp_path / ".lock"):
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(10)
+    assert entered.is_set()
+    assert [f"Waiting for another process that is using {tmp_path}."] == reporter.notes
+
+
+@pytest.mark.parametrize(
+    ("root", "error", "reason"),
+    [
+        ("file/raw", None, "Not a directory"),
+        ("", OSError("9 requested and 4 written"), r"9 requested and 4 written\."),
+        ("", OSError(), r"OSError\."),
+    ],
+)
+def test_a_data_dir_that_cannot_be_written_is_refused(
+    tmp_path: Path, root: str, error: OSError | None, reason: str
+) -> None:
+    write(tmp_path, {"file": b""})
+    with (
+        pytest.raises(DataError, match=f"^data_dir: must be a folder that can be written to; {tmp_path}.*: {reason}"),
+        stored.locked(tmp_path / root, Remembering()),
+    ):
+        raise error or AssertionError

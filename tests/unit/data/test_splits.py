@@ -1,22 +1,10 @@
+"""Which examples are held out for validation."""
+
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from pipeline.data import idx, splits
-from pipeline.data.contents import Contents, Part
-from pipeline.errors import DataError
-from tests.unit.data_fixtures import STEMS, images, labels, small_set
-
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS
-
-
-def contents(**changes: bytes) -> Contents:
-    arrays = [idx.read(content, name=stem) for stem, content in small_set(**changes).items()]
-    train, test = (Part(examples=arrays[at], labels=arrays[at + 1]) for at in (0, 2))
-    return Contents(name="", features=(), class_names=(), train=train, test=test)
-
-
-# --- which images are held out --------------------------------------------------------------------------------------
+from pipeline.data import splits
 
 
 def test_by_convention_the_first_images_are_held_out() -> None:
@@ -67,39 +55,3 @@ def test_data_without_small_classes_is_split_as_by_scikit_learn_alone(counts: tu
 def test_a_convention_that_would_leave_nothing_gives_way() -> None:
     train, validation = splits.hold_out(np.arange(20, dtype=np.uint8) % 2, first=20)
     assert (18, 2) == (len(train), len(validation))
-
-
-# --- what does not fit together -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        (
-            {"TRAIN_LABELS": labels([0, 1] * 9)},
-            f"{TRAIN_IMAGES}: expected a label for each of 20 examples.* 18",
-        ),
-        ({"TRAIN_IMAGES": images(1_293)}, f"{TRAIN_IMAGES}: expected a label for each of 1,293 examples, received 20"),
-        ({"TEST_LABELS": labels([0] * 5)}, f"{TEST_IMAGES}: expected a label for each of 4 examples, received 5"),
-        (
-            {"TEST_IMAGES": images(4, 3, 2)},
-            f"{TEST_IMAGES}: expected 2 × 3 pixels as in {TRAIN_IMAGES}.* 3 × 2",
-        ),
-        (
-            {"TEST_IMAGES": images(0), "TEST_LABELS": labels([])},
-            f"{TEST_IMAGES}: expected at least one non-empty example",
-        ),
-        ({"TRAIN_IMAGES": images(20, 0, 3)}, f"{TRAIN_IMAGES}: expected at least one non-empty example"),
-        ({"TRAIN_LABELS": labels([3] * 20)}, f"{TRAIN_IMAGES}: expected at least 2 classes, .* only the label 3"),
-    ],
-)
-def test_files_that_do_not_fit_together_are_refused(changes: dict[str, bytes], complaint: str) -> None:
-    with pytest.raises(DataError, match=f"^{complaint}"):
-        splits.validate(contents(**changes))
-
-
-def test_a_label_that_a_known_data_set_does_not_have_is_refused() -> None:
-    given = contents(TEST_LABELS=labels([0, 1, 2, 0]))
-    splits.validate(given)
-    with pytest.raises(DataError, match=f"^{TEST_LABELS}: expected labels from 0 to 1, received 2 at example 2"):
-        splits.validate(given, known_classes=2)

@@ -57,14 +57,14 @@ def test_jitter_is_relative_to_each_feature_and_the_same_whatever_the_padding(ki
 
 @pytest.mark.parametrize(("name", "value"), [("augmentation", "affine"), ("order", "columns"), ("steps", 4)])
 def test_parameters_of_images_are_refused_with_what_to_do(kind: Kind, name: str, value: object) -> None:
-    with pytest.raises(UsageError, match=f"^{name}: expected .* for sequences, received {value}, which is for images"):
+    with pytest.raises(UsageError, match=f"^{name}: must be .* for sequences; got {value}, which is for images"):
         kind.resolved(Settings.of({name: value}))
     assert 3 == kind.resolved(Settings())["steps"]
 
 
 @pytest.mark.parametrize("wrong", [[[1.0, 2.0]], [[[1.0, 2.0, 3.0]]], [[["a", "b"]]], [[[1, 2]], [[1, 2], [3, 4]]]])
 def test_arrays_that_are_no_such_sequences_are_refused(kind: Kind, wrong: Any) -> None:
-    with pytest.raises(DataError, match=r"^sequences: expected numbers of the shape \(N, steps, 2\), .*, received"):
+    with pytest.raises(DataError, match=r"^sequences: must be numbers, .*, of the shape \(N, steps, 2\); got"):
         kind.checked(wrong)
 
 

@@ -113,7 +113,7 @@ def test_the_pixels_are_read_in_the_order_and_steps_asked(
 
 
 def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"^steps: expected a divisor of 28 × 28 = 784 pixels, received 27\."):
+    with pytest.raises(UsageError, match=r"^steps: must divide 28 × 28 = 784 pixels; got 27\."):
         built(28, 28, steps=27)
 
 

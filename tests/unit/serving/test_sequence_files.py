@@ -125,11 +125,11 @@ def test_a_long_table_takes_the_memory_of_a_block(
         (TABLE.iloc[[0, 3, 1]], "it, id a: expected the rows of an id one after another, .* Sort the table by id"),
         (TABLE.drop(columns="y"), "it: expected the columns id, x, y, which the model reads, received id, time, x"),
         (TABLE.drop(columns="id"), "it: expected the columns id, x, y, .*Other names of the id can be given"),
-        (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), r"it, example a: expected a finite .* received nan for x at step 1"),
-        (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), r"it, example c: expected a finite .* received inf for y at step 0"),
+        (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), r"it, example a: must have a finite .* got nan for x at step 1"),
+        (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), r"it, example c: must have a finite .* got inf for y at step 0"),
         (TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]), "it: expected numbers in the columns of features, .*oops"),
         (TABLE.assign(id=["a", "a", "a", "", "c", "c"]), "it: expected a value in column 'id' of each row"),
-        (TABLE.assign(label=list("pqpppp")), "it, id a: expected one label, received p and q"),
+        (TABLE.assign(label=list("pqpppp")), "it, id a: must have one label; it has p and q"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -145,13 +145,13 @@ def test_what_is_not_a_sequence_of_the_model_is_named(tmp_path: Path, monkeypatc
     with pytest.raises(DataError, match=r"it: expected sequences of 2 features \(x, y\), received 3"):
         parts_of(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
-    with pytest.raises(DataError, match="it: expected an array x or x_test, received one, two"):
+    with pytest.raises(DataError, match="it: needs an array x or x_test; it has one, two"):
         parts_of(tmp_path / "b.npz")
     (tmp_path / "c.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"it: expected a step table \(\.parquet, \.csv\)"):
         parts_of(tmp_path / "c.parquet")
     monkeypatch.setattr(sequence_files, "MOST_STEPS", 2)
-    with pytest.raises(DataError, match=r"it, example a: expected at most 2 steps, received 3\. Cut it"):
+    with pytest.raises(DataError, match=r"it, example a: must have at most 2 steps; it has 3\. Cut it"):
         parts_of(save(TABLE, tmp_path / "a.csv"))
 
 
