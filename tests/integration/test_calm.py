@@ -48,7 +48,7 @@ def environment_of_a_user(folder: Path) -> dict[str, str]:
     return inherited | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(folder)}
 
 
-def test_a_run_says_what_it_does_and_nothing_else_and_closed_standard_streams_stop_none(tmp_path: Path) -> None:
+def test_a_run_prints_its_steps_only_and_works_with_closed_standard_streams(tmp_path: Path) -> None:
     """The first run makes the store; streams are closed under cron, in a daemon, and with pythonw."""
     (tmp_path / "site").mkdir()
     options: dict[str, Any] = {"cwd": tmp_path, "env": environment_of_a_user(tmp_path / "site")}

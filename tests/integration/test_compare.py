@@ -184,7 +184,7 @@ def test_a_worker_that_is_killed_leaves_its_run_failed_and_a_signal_ends_the_oth
     assert "KILLED" == newest("attributes.run_name = 'compare-rnn-digits'").info.status
 
 
-def test_what_was_trained_is_reused_and_what_fails_fails_alone(
+def test_finished_runs_are_reused_and_a_failure_stops_no_other_run(
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
     before = trainings(parent)

@@ -38,7 +38,7 @@ def test_wrong_usage_ends_with_2_and_opens_no_run(
     assert before == run_count()
 
 
-def test_what_lacks_a_run_or_its_data_is_told_how_to_get_it(command: Command, digits_run: str, tmp_path: Path) -> None:
+def test_a_missing_run_or_missing_data_is_named(command: Command, digits_run: str, tmp_path: Path) -> None:
     with mlflow.start_run() as run:
         pass
     for arguments, said in (

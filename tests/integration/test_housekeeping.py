@@ -1,4 +1,4 @@
-"""`runs`, `compare --dry-run`, `clean` and `doctor` on real runs, killed ones among them."""
+"""`runs`, `compare --dry-run`, `clean` and `doctor` on real runs, one of them interrupted."""
 
 import json
 import os
@@ -164,7 +164,7 @@ def test_processed_data_of_other_code_goes_when_no_run_is_training(
     assert not manifest.exists()
 
 
-def test_the_doctor_shows_what_lies_where_and_who_answers(
+def test_the_doctor_shows_versions_folders_and_the_tracking_server(
     command: Command, trained: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = json.loads(command("doctor", "--json", "--data-dir", data).stdout)

@@ -33,7 +33,7 @@ def worse(command: Command, digits_run: str) -> str:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """Return the name of a registered model that the test has for its own."""
+    """Return the name of a registered model for this test only."""
     return str(request.node.name.translate(str.maketrans("[]", "--")))
 
 
@@ -53,7 +53,7 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 
 
-def test_the_better_one_is_champion_until_a_rollback_and_each_version_says_what_was_decided(
+def test_the_better_one_is_champion_until_a_rollback_and_each_version_records_the_decision(
     command: Command, worse: str, better: str, name: str
 ) -> None:
     command("promote", "--run-id", worse, "--name", name)
@@ -113,7 +113,7 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
         (("--run-id", "RUN", "--name", "a/b"), 2, "name: must be at most 256 characters without"),
     ],
 )
-def test_what_cannot_be_promoted_is_named(
+def test_wrong_requests_are_explained(
     command: Command, better: str, arguments: tuple[str, ...], exit_code: int, said: str
 ) -> None:
     command("promote", "--run-id", better)
@@ -187,7 +187,7 @@ def test_a_promotion_or_rollback_interrupted_anywhere_leaves_a_champion_and_is_c
         assert champion == aliases(name)["champion"]
 
 
-def test_of_two_promotions_at_once_the_better_version_stays(
+def test_of_two_simultaneous_promotions_the_better_version_stays(
     command: Command, worse: str, better: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The better one is promoted while the other one, which would be the first champion, is loaded."""

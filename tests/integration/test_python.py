@@ -1,4 +1,4 @@
-"""The pipeline from Python: ``docs/python.md`` as it stands, and what it does not show."""
+"""The pipeline from Python: the code of ``docs/python.md``, and more."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ def session(store: Path) -> Iterator[dict[str, Any]]:
         yield names | {"printed": printed.getvalue()}
 
 
-def test_a_training_gives_what_its_run_holds(session: dict[str, Any]) -> None:
+def test_a_training_gives_access_to_its_run(session: dict[str, Any]) -> None:
     training = session["training"]
 
     run = mlflow.get_run(training.run_id)

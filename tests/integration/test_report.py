@@ -1,4 +1,4 @@
-"""`pipeline report` on real runs, and what it refuses."""
+"""`pipeline report` on real runs, and its errors."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from pipeline.comparison.report_data import ReportData
 from tests.integration.conftest import DIGITS, Command, one_line, run_id_in
 
 OPTIONS = "digits-units=16-lr=0.01-epochs=3"
-"""What the names of the runs say of the data and the parameters."""
+"""The data and the parameters in the names of the runs."""
 
 CHARTS = ("test_accuracy", "test_cost", "differences", "training_cost", "validation_accuracy", "accuracy_by_seconds")
 FILES = {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} | {f"{name}.png" for name in CHARTS}
@@ -53,7 +53,7 @@ def digits(digits_run: str) -> Run:
 
 @pytest.fixture(scope="module")
 def parent(command: Command, digits: Run) -> str:
-    """Return a run with two children of its own, and one that it reuses."""
+    """Return a run with two children and a reused run."""
     parent = str(MlflowClient().create_run("0", run_name="compare").info.run_id)
     MlflowClient().set_terminated(parent)
     for seed in (1, 2):
@@ -157,7 +157,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(
     ],
 )
 @pytest.mark.usefixtures("undrawn")
-def test_what_cannot_be_compared_is_refused(
+def test_wrong_options_and_runs_are_refused(
     command: Command,
     parent: str,
     digits: Run,

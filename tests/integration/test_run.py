@@ -135,7 +135,7 @@ def test_the_ui_shows_accuracy_and_data_beside_its_model(run: Run, digits: DataS
         assert (run.data.metrics[name], dataset, digits.digest8) == shown[name]
 
 
-def test_the_experiment_is_one_of_model_training_and_says_what_its_columns_mean(run: Run) -> None:
+def test_the_experiment_is_one_of_model_training_and_explains_its_columns(run: Run) -> None:
     tags = MlflowClient().get_experiment(run.info.experiment_id).tags
     assert "custom_model_development" == tags["mlflow.experimentKind"]
     assert {*run.data.metrics} >= set(re.findall(r"`([a-z]+_[a-z_]+)`", tags["mlflow.note.content"]))

@@ -1,4 +1,4 @@
-"""A search of real trainings that is killed and repeated, and what it leaves in MLflow."""
+"""A search of real trainings that is killed and repeated, and its runs in MLflow."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def data(store: Path) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def told(command: Command, data: tuple[str, str]) -> str:
+def output(command: Command, data: tuple[str, str]) -> str:
     """Return what a search prints that was killed in its second trial, and repeated."""
     with begin(*SEARCH, *data, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -48,7 +48,7 @@ def told(command: Command, data: tuple[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def search(told: str) -> Run:
+def search(output: str) -> Run:
     return newest("tags.kind = 'search'")
 
 
@@ -79,7 +79,7 @@ def test_no_trial_has_seen_the_test_images(search: Run) -> None:
 
 
 def test_the_winner_is_the_best_on_validation_and_its_command_trains_it_again(
-    search: Run, told: str, command: Command
+    search: Run, output: str, command: Command
 ) -> None:
     whole = complete(search)
     winner = whole[search.data.tags["best_trial"]]
@@ -90,7 +90,7 @@ def test_the_winner_is_the_best_on_validation_and_its_command_trains_it_again(
         assert float(winner.data.params[name]) == float(search.data.tags[f"best.{name}"])
     assert winner.info.run_id == MlflowClient().get_model_version_by_alias("searched", "champion").run_id
 
-    printed = told.partition("Train it again: pipeline ")[2].splitlines()[0].split()
+    printed = output.partition("Train it again: pipeline ")[2].splitlines()[0].split()
     assert history(winner.info.run_id) == history(run_id_in(command(*printed, "--new").output))
 
 
@@ -102,11 +102,11 @@ def test_it_holds_a_page_with_its_figures(search: Run) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_the_winner_is_confirmed_with_seeds_that_the_search_has_not_seen(search: Run, told: str) -> None:
+def test_the_winner_is_confirmed_with_new_seeds(search: Run, output: str) -> None:
     query = f"tags.`comparison.{search.info.run_id}` = 'true' and tags.kind = 'training'"
     runs = mlflow.search_runs(filter_string=query, output_format="list")
     assert {"2"} == {run.data.params["seed"] for run in runs if "test_accuracy" in run.data.metrics} - {"1"}
-    assert "it takes at least 3" in told or "Nothing better than the start" in told
+    assert "it takes at least 3" in output or "Nothing better than the start" in output
 
 
 def test_the_entry_point_searches_and_uninterrupted_its_trials_are_the_same(
@@ -132,8 +132,8 @@ def test_the_entry_point_searches_and_uninterrupted_its_trials_are_the_same(
         (("--patience", "2", "--schedule", "cosine"), "patience"),
     ],
 )
-def test_what_cannot_work_out_is_told_before_anything_is_trained(
-    command: Command, told: str, data: tuple[str, str], arguments: tuple[str, ...], said: str
+def test_wrong_options_are_refused_before_any_training(
+    command: Command, output: str, data: tuple[str, str], arguments: tuple[str, ...], said: str
 ) -> None:
     before = run_count()
     assert said in one_line(command("search", "--dataset", "digits", *arguments, *data, exit_code=2))

@@ -84,7 +84,7 @@ def test_it_answers_as_mlflows_server_does(server: str) -> None:
         ("drawing", bytes(2**24 + 1), 413, "expected at most 16,777,216 bytes"),
     ],
 )
-def test_what_is_no_image_is_refused_and_the_server_lives_on(
+def test_bad_requests_are_refused_and_the_server_still_answers(
     server: str, path: str, body: object, status: int, said: str
 ) -> None:
     content = body if isinstance(body, bytes) else json.dumps({"inputs": body}).encode()
@@ -283,7 +283,7 @@ def test_samples_are_read_and_reached_by_the_keyboard(page: Page, server: str) -
 
 
 @pytest.mark.parametrize("page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
-def test_text_contrasts_with_what_is_behind_it(page: Page, server: str) -> None:
+def test_text_has_enough_contrast(page: Page, server: str) -> None:
     """At least 4.5 : 1, as WCAG 2 computes it."""
     visit(page, server)
     names = ["--page", "--card", "--ink", "--soft", "--warn"]
@@ -380,7 +380,7 @@ def test_a_sequence_is_plotted_with_the_answer_after_each_step(
     expect(page.locator("#plot polyline")).to_have_count(0)
 
 
-def test_what_is_not_a_sequence_is_explained_and_without_answers_by_step_the_page_shows_the_final_one(
+def test_a_bad_sequence_is_explained_and_without_answers_by_step_the_page_shows_the_final_one(
     page: Page, gestures_server: str
 ) -> None:
     visit(page, gestures_server, 3)

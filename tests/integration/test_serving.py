@@ -1,4 +1,4 @@
-"""A real server of the logged model, asked over HTTP, and what the code in a model of sequences refuses."""
+"""Requests to a real server of the logged model, and the checks in the code of a model of sequences."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def zeros(*shape: int) -> Any:
         ('{"inputs": [[[', "Ensure that input is a valid JSON formatted string"),
     ],
 )
-def test_what_is_not_images_is_answered_with_400_and_the_server_lives_on(
+def test_bad_images_are_answered_with_400_and_the_server_still_answers(
     server: str, images: np.ndarray[Any, Any], body: object, said: str
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
@@ -128,7 +128,7 @@ def test_shorter_sequences_are_padded_with_nan(forward_model: str) -> None:
         (zeros(1, 10_001, 2), "expected at most 10,000 steps of a sequence, received 10,001"),
     ],
 )
-def test_what_is_not_sequences_is_refused(forward_model: str, sequences: object, said: str) -> None:
+def test_bad_sequences_are_refused(forward_model: str, sequences: object, said: str) -> None:
     with pytest.raises(MlflowException) as refused:
         mlflow.pyfunc.load_model(forward_model).predict(np.array(sequences, np.float32))
     assert said in str(refused.value)

@@ -1,4 +1,4 @@
-"""Models that are not of this pipeline, or no longer: real ones, which leave a file behind where their code runs."""
+"""Real models that are foreign or were changed; each writes a file if its code runs."""
 
 import importlib.util
 import py_compile
@@ -175,7 +175,7 @@ def test_a_description_that_is_none_is_an_error_of_ours(model: Path, description
 
 
 def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None:
-    """One rule, whatever holds them."""
+    """The rule is the same for arrays and lists."""
     loaded = classifier.load(str(model))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8))
     expected = loaded.probabilities(pixels.astype(np.uint8))

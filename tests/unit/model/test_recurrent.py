@@ -72,9 +72,7 @@ def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool
 
 
 # More than 64 steps are a loop: of a prime number of steps, which has no blocks of more than one, and of blocks.
-@pytest.mark.parametrize(
-    ("kind", "steps"), [*zip(CELLS, [96, 67, 70, 66], strict=True), *((each, 5) for each in CELLS)]
-)
+@pytest.mark.parametrize(("kind", "steps"), [*zip(CELLS, [96, 67, 70, 66], strict=True), (CELLS[-1], 5)])
 def test_layers_on_top_of_each_other(kind: Any, steps: int) -> None:
     layers = [
         built(kind(7, return_sequences=True), 3),
@@ -91,8 +89,7 @@ def test_relu_in_place_of_tanh(steps: int) -> None:
     assert_equal_to_stock([layer], random_sequences(steps, 4, 3))
 
 
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("depth", "both"), [(1, False), (2, True)])
 @pytest.mark.parametrize("kind", [*CELLS, partial(keras.layers.SimpleRNN, activation="relu")])
 def test_unequal_lengths_equal_the_stock_layers_under_a_mask(kind: Any, depth: int, both: bool) -> None:
     lengths, layers = np.array([5, 20, 1, 13, 8], np.int32), []

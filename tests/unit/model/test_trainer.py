@@ -74,14 +74,14 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
     ("cell", "count", "others"),
     [
         *((cell, 30, {}) for cell in CELLS),
-        *((cell, 37, {"layers": 2, "direction": "bidirectional"}) for cell in CELLS),
+        ("lstm", 37, {"layers": 2, "direction": "bidirectional"}),
         ("gru", 30, {"fast": False}),
     ],
 )
 def test_costs_are_those_of_stock_keras(cell: str, count: int, others: dict[str, Any]) -> None:
     """Of 37 images, the last batch has 7."""
     split = random_split(count)
-    ours = trainer(split, cell=cell, shards=3, **others)
+    ours = trainer(split, cell=cell, shards=2, **others)
     stock = trainer(split, cell=cell, **others).model  # the same seed, so the same weights
     assert_trains_as_keras(ours, stock, split, split, np.asarray(shuffled(count, (1, 1))))
 
@@ -105,16 +105,14 @@ def test_an_epoch_leaves_out_at_most_a_fiftieth_of_the_images(
     assert result.seconds > 0
 
 
-@pytest.mark.parametrize("shards", [2, 3, 7, 10])
-@pytest.mark.parametrize("augmentation", ["none", "elastic"])
+@pytest.mark.parametrize(("shards", "augmentation"), [(3, "none"), (3, "elastic"), (10, "elastic")])
 def test_shards_change_a_cost_by_rounding_only(shards: int, augmentation: str) -> None:
     one, several = (trainer(shards=number, augmentation=augmentation) for number in (1, shards))
     assert pytest.approx(costs(one), rel=1e-5) == costs(several)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_length_of_a_call_changes_no_bit(cell: str, monkeypatch: Any) -> None:
-    expected, actual = (trainer(cell=cell, shards=3) for _ in range(2))
+def test_the_length_of_a_call_changes_no_bit(monkeypatch: Any) -> None:
+    expected, actual = (trainer(cell="gru", shards=3) for _ in range(2))
     expected_costs = costs(expected)
     monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)  # one batch a call
     assert expected_costs == costs(actual)
@@ -145,7 +143,7 @@ EVERYTHING: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("fast", "settings"),
     [
-        *((None, {"cell": cell}) for cell in CELLS),
+        (None, {}),
         (True, EVERYTHING),
         (False, EVERYTHING),
         (None, {"cell": "keras.layers:GRUCell", "ema": 0.9, "dropout": 0.2}),
