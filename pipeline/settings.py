@@ -350,7 +350,7 @@ def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
         return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
     if problem.startswith("missing"):
         return f"{name}: is required, but was not given."
-    required = ", or ".join(dict.fromkeys(map(_requirement, problems)))
+    required = ", or ".join(map(_requirement, problems)).replace(", or be ", ", or ")
     near = suggestion(str(received), re.findall(r"'([\w-]+)'", required))
     return f"{name}: must {required}; got {_quoted(received)}.{near}"
 

@@ -38,7 +38,7 @@ def _build(settings: Settings) -> keras.Model:
     expected, received = (None, directions * settings.hidden_units), model.get_layer("logits").input.shape
     if expected != received:
         raise UsageError(
-            f"cell: expected a layer {settings.cell} whose last output has the shape {expected}, received {received}. "
+            f"cell: the last output of {settings.cell} must have the shape {expected}; got {received}. "
             "With return_sequences=False it must return only the last output."
         )
     return model
@@ -57,8 +57,8 @@ def _check_training(model: keras.Model, cell: str) -> None:
     unused = [weight.path for weight, each in zip(model.trainable_weights, computed, strict=True) if each is None]
     if unused:
         raise UsageError(
-            f"cell: expected every trainable weight of {cell} to affect its output; {', '.join(unused)} received no "
-            "gradient. Remove them, or create them with trainable=False."
+            f"cell: every trainable weight of {cell} must affect its output; {', '.join(unused)} received no gradient. "
+            "Remove them, or create them with trainable=False."
         )
 
 
@@ -69,8 +69,8 @@ def _check_backward(settings: Settings) -> None:
     x = IMAGES / 255
     if not np.allclose(both.backward_layer(x), both.forward_layer(x[:, ::-1]), atol=1e-5):
         raise UsageError(
-            f"direction: expected forward with {settings.cell}, received bidirectional: with go_backwards the cell "
-            "does not read the last step first."
+            f"direction: must be forward for {settings.cell}; with go_backwards=True it does not read the last step "
+            "first."
         )
 
 
@@ -78,7 +78,8 @@ def _check_saved(model: keras.Model, settings: Settings) -> None:
     kind, expected = custom_cells.load(settings.cell), model(IMAGES).numpy()
     with (
         custom_cells.explained(
-            settings.cell, "saved and opened again (get_config must return all arguments of __init__)"
+            settings.cell,
+            "a layer that can be saved and opened again (get_config must return all arguments of __init__)",
         ),
         TemporaryDirectory() as folder,
     ):

@@ -46,8 +46,8 @@ def source(cell: str) -> Source:
         spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(
-            f"cell: expected {cell} to be in a Python file in the working directory, {Path.cwd()}, or in an installed "
-            f"package, found none. Change to the folder of {module.replace('.', '/')}.py, or install the package."
+            f"cell: {cell} must be in a Python file in the working directory, {Path.cwd()}, or in an installed "
+            f"package; there is none. Change to the folder of {module.replace('.', '/')}.py, or install the package."
         )
     content = Path(spec.origin).read_bytes()
     return Source(Path(spec.origin).name, content, hashlib.sha256(content).hexdigest())
@@ -69,7 +69,7 @@ def load(cell: str) -> type:
         return kind
     classes = [each for each, value in members.items() if isinstance(value, type) and value.__module__ == module]
     hint = suggestion(name, classes) or f" Its classes: {', '.join(classes) or 'none'}."
-    raise UsageError(f"cell: expected a class {name} in {file}, found none.{hint}")
+    raise UsageError(f"cell: there is no class {name} in {file}.{hint}")
 
 
 def layer(cell: str, units: int, *, sequences: bool, bidirectional: bool, name: str) -> "keras.layers.Layer":
@@ -81,29 +81,29 @@ def layer(cell: str, units: int, *, sequences: bool, bidirectional: bool, name: 
     import keras
 
     kind = load(cell)
-    expected = (
+    required = (
         f"a cell, made with units={units}, with state_size and call(inputs, states), or a recurrent Keras layer, made "
         "with return_sequences too (docs/cells.md shows one)"
     )
-    with explained(cell, expected):
+    with explained(cell, required):
         if any("return_sequences" in inspect.signature(each).parameters for each in kind.__mro__[:-1]):
             layer = kind(units=units, return_sequences=sequences)
         else:
             layer = keras.layers.RNN(kind(units=units), return_sequences=sequences)
     if not bidirectional:
         return layer
-    expected = "a layer with go_backwards, in its get_config too, as direction=bidirectional requires (a cell has none)"
-    with explained(cell, expected), keras.saving.custom_object_scope({kind.__name__: kind}):
+    required = "a layer with go_backwards, in its get_config too, as direction=bidirectional requires (a cell has none)"
+    with explained(cell, required), keras.saving.custom_object_scope({kind.__name__: kind}):
         return keras.layers.Bidirectional(layer, name=name)
 
 
 @contextmanager
-def explained(cell: str, expected: str) -> Iterator[None]:
+def explained(cell: str, required: str) -> Iterator[None]:
     """Turn anything the code of a cell raises, SystemExit included, into an error with the line in the cell's file.
 
     Args:
         cell: its name.
-        expected: what the cell must be, such as "a layer that can be built".
+        required: description of a valid cell, such as "a layer that can be built".
 
     Raises:
         UsageError: the block raised an exception.
@@ -120,6 +120,5 @@ def explained(cell: str, expected: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         line = [f" ({file}, line {frame.lineno})" for frame in frames if Path(frame.filename).name == file]
         raise UsageError(
-            f"cell: expected {cell} to be {expected}, received {type(error).__name__}: {reason.rstrip('.')}"
-            f"{''.join(line[-1:])}."
+            f"cell: {cell} must be {required}; got {type(error).__name__}: {reason.rstrip('.')}{''.join(line[-1:])}."
         ) from error

@@ -126,7 +126,9 @@ def _looped(
     The loop keeps the first state, the outputs and the saved tensors of each block, (t, B, ·) each. The gradients of
     the products, which are as large as all of these, exist only while the backward pass processes their block.
     """
-    size = PADDED_BLOCK_STEPS if lengths is not None else _block_steps(x.shape[0])
+    size = PADDED_BLOCK_STEPS
+    if lengths is None:  # the largest divisor of T up to BLOCK_STEPS
+        size = max(size for size in range(1, BLOCK_STEPS + 1) if x.shape[0] % size == 0)
     blocks = _blocks(x, size)
     count = blocks.shape[0] or tf.shape(blocks)[0]
 
@@ -169,11 +171,6 @@ def _looped_back(
     start = (count - 1, end, tf.TensorArray(tf.float32, count), weights.shaped_as_arguments())
     _, _, dx, dweights = tf.while_loop(lambda at, *_: at >= 0, body, start)
     return dx.stack(), dweights
-
-
-def _block_steps(steps: int) -> int:
-    """Return the largest divisor of ``steps`` up to ``BLOCK_STEPS``."""
-    return max(size for size in range(1, BLOCK_STEPS + 1) if steps % size == 0)
 
 
 def _blocks(sequence: tf.Tensor, size: int) -> tf.Tensor:

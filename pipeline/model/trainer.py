@@ -168,16 +168,12 @@ class Trainer:
 
     def state(self) -> list[Numbers]:
         """Return all that changes from epoch to epoch: the variables of the model and of the optimizer."""
-        return [variable.numpy() for variable in self._state_variables]
+        return [variable.numpy() for variable in [*self.model.variables, *self.optimizer.variables]]
 
     def restore(self, state: Sequence[Numbers]) -> None:
         """Continue from the ``state`` of a trainer with the same settings: the next epoch gives the same numbers."""
-        for variable, value in zip(self._state_variables, state, strict=True):
+        for variable, value in zip([*self.model.variables, *self.optimizer.variables], state, strict=True):
             variable.assign(value)
-
-    @property
-    def _state_variables(self) -> list[keras.Variable]:
-        return [*self.model.variables, *self.optimizer.variables]
 
     def weights(self) -> list[Numbers]:
         """Return the weights that are validated: the averages, if any."""

@@ -1,6 +1,5 @@
 """The command line is the table of commands: options, help, completion, the entry points of the project."""
 
-import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -166,14 +165,6 @@ def completed(*words: str) -> list[str]:
 )
 def test_a_shell_completes_commands_options_and_choices(words: tuple[str, ...], offered: list[str]) -> None:
     assert offered == completed(*words)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a bash on Windows has its home elsewhere")
-def test_completion_can_be_installed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "--install-completion", "bash"]
-    environment = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert "_PIPELINE_COMPLETE=complete_bash" in (tmp_path / ".bash_completions" / "pipeline.sh").read_text()
 
 
 def test_help_imports_none_of_the_heavy_packages() -> None:

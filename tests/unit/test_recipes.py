@@ -16,10 +16,6 @@ from pipeline.settings import Recipe, Settings
 CELLS = get_args(Cell)
 
 
-def test_the_tutorial_is_the_defaults() -> None:
-    assert Settings() == recipes.resolve({"recipe": "tutorial"}) == recipes.resolve({})
-
-
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("recipe", get_args(Recipe))
 def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any) -> None:

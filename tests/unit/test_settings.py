@@ -7,7 +7,6 @@ import pytest
 
 from pipeline import machine
 from pipeline.errors import UsageError
-from pipeline.kinds.images import Images
 from pipeline.settings import DataSettings, Settings, command, option, shown
 
 
@@ -60,14 +59,6 @@ def test_a_parameter_that_does_not_exist_is_refused() -> None:
         Settings.of({"epochz": 3})
     with pytest.raises(UsageError, match="cell: there is no parameter of this name"):
         DataSettings.of({"cell": "gru"})
-
-
-@pytest.mark.parametrize(("order", "steps"), [("rows", {0: 8, -1: 48, 4: 4}), ("columns", {0: 6, -1: 48})])
-def test_the_steps_are_those_of_rows_columns_or_pixels(order: str, steps: dict[int, int]) -> None:
-    """Of an image of 8 rows and 6 columns."""
-    assert steps == {
-        given: Images(height=8, width=6).steps(Settings.of({"order": order, "steps": given})) for given in steps
-    }
 
 
 @pytest.mark.parametrize(("cores", "shards"), [(1, 1), (4, 4), (64, 4)])

@@ -30,7 +30,7 @@ def test_by_default_a_comparison_has_three_cells_and_three_seeds() -> None:
         ({"cells": "rnn,,gru"}, "cells: must be values separated by commas"),
         (
             {"cells": "rnn,transformer"},
-            "cell: must be 'rnn', 'lstm', 'gru' or 'mgu', or be MODULE:CLASS .*; got 'transformer'",
+            "cell: must be 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS .*; got 'transformer'",
         ),
         ({"seeds": "1,2.5"}, "seed: must be a whole number"),
         ({"seeds": "1,two"}, "seed: must be a whole number"),

@@ -193,7 +193,6 @@ def test_dropout_sets_its_fraction_to_0_after_each_layer_and_differently_there(f
         ours._seed_dropout(number)
         ones = np.ones((20, 64), np.float32)
         outputs += [np.asarray(ours.model.get_layer(f"dropout_{layer}")(ones, training=True)) for layer in (1, 2)]
-        assert ours.epoch(number).cost != trainer(layers=2, hidden_units=64, fast=fast).epoch(number).cost
     first, second, next_first, next_second, *again = outputs
     different = [first, second, next_first, next_second]
     agreements = [(one == other).mean() for one, other in itertools.combinations(different, 2)]
@@ -213,11 +212,6 @@ def test_averaged_weights_are_validated_and_kept_while_training_continues_with_t
     raw.model.set_weights(kept)
     assert raw.validate() == validation
     assert not np.array_equal(kept[0], ours.model.get_weights()[0])
-
-
-def test_the_order_holds_every_image_once() -> None:
-    order = np.asarray(shuffled(1_000, (3, 4)))
-    assert list(range(1_000)) == sorted(order)
 
 
 def test_a_cost_that_is_not_finite_stops_the_training() -> None:
