@@ -183,7 +183,9 @@ DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("
 AS_JSON = Option("as_json", bool, "Output as JSON.", False, "json")
 BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
 COLUMN = Option("column", TEXT, "Parquet column of the pixels. Default: the only one that can hold them.")
-COLUMNS = Option("columns", TEXT, "Columns of a table of sequences that are not features: id=…,time=…,label=…")
+COLUMNS = Option(
+    "columns", TEXT, "Names of the id, time and label columns in a table of sequences: id=…,time=…,label=…"
+)
 PATHS = Option(
     "paths",
     Annotated[list[str], MinLen(1)],
@@ -335,7 +337,7 @@ _TABLE = [
             Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),
             Option("name", TEXT, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
             Option("force", bool, "Promotion even if the model is not better, or was trained on other data.", False),
-            Option("rollback", bool, "Restore the previous champion of --name.", False),
+            Option("rollback", bool, "Return to the previous champion of --name.", False),
             TRUST,
         ],
         module="tracking.promotion",

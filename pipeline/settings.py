@@ -133,7 +133,8 @@ class DataSettings:
         Doc("Your own data: a file, folder or URL (docs/data.md); mirrors: the published files of the data set."),
     ] = MIRRORS
     columns: Annotated[
-        str, Doc("Names of three columns of a table of sequences. Default: id=id,time=time,label=label.")
+        str,
+        Doc("Names of the id, time and label columns in a table of sequences. Default: id=id,time=time,label=label."),
     ] = ""
     image_size: Annotated[
         int, Ge(0), Le(4_096), Doc("Side in pixels to which image files are scaled; 0: no scaling.")

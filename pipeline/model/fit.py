@@ -84,9 +84,8 @@ class Fit:
         return self.trainer.model
 
     def _epoch(self, number: int, on_batches: OnBatches) -> EpochRecord:
-        learning_rate = round(
-            float(self.trainer.optimizer.learning_rate), 9
-        )  # float32: 0.001 reads 0.0010000000474974513
+        # float32: 0.001 would be 0.0010000000474974513
+        learning_rate = round(float(self.trainer.optimizer.learning_rate), 9)
         began = time.process_time()
         trained = self.trainer.epoch(number, lambda done, total: on_batches(number, done, total))
         cpu_seconds = time.process_time() - began

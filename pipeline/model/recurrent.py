@@ -135,12 +135,9 @@ def _arguments(
     w, u, b = (tf.convert_to_tensor(weight) for weight in (w, u, b))
     if cell.joins:
         return [tf.concat([x, tf.ones_like(x[..., :1])], -1), tf.concat([u, w, b[tf.newaxis]], 0)]
-    bias = tf.split(b, cell.gates, axis=-1)
-    biases, recurrent_b = (bias, []) if len(b.shape) == 1 else _summed(bias)
-    return [x, u, *tf.split(w, cell.gates, axis=1), *biases, *recurrent_b]
-
-
-def _summed(bias: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Return b of each gate, and b' of the last; the other gates only add the two, so their b is the sum."""
+    gates, bias = tf.split(w, cell.gates, axis=1), tf.split(b, cell.gates, axis=-1)
+    if len(b.shape) == 1:
+        return [x, u, *gates, *bias]
+    # Of two biases per gate, the last gate keeps both, b and b'; the others only add the two, so their b is the sum.
     *others, (last, recurrent_last) = [tf.unstack(gate) for gate in bias]
-    return [*(own + recurrent for own, recurrent in others), last], [recurrent_last]
+    return [x, u, *gates, *(own + recurrent for own, recurrent in others), last, recurrent_last]

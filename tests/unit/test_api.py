@@ -8,6 +8,7 @@ import pytest
 import pipeline
 from pipeline import api
 from pipeline.commands import COMMANDS
+from pipeline.errors import UsageError
 from tests.unit.test_cli import options
 
 OF_A_TERMINAL = {"serve", "doctor", "clean"}
@@ -29,6 +30,8 @@ def test_a_function_takes_what_its_command_takes_and_its_help_says_what_that_is(
 
 
 def test_what_no_function_takes_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^limit: must be at least 1; got 0\."):
+        pipeline.runs(limit=0)
     with pytest.raises(TypeError, match="data_set"):
         pipeline.runs(data_set="digits")
 
