@@ -1,11 +1,8 @@
 """What the terminal and a log show of a stage."""
 
-import contextlib
-import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -77,38 +74,35 @@ def test_without_a_terminal_there_are_whole_lines_and_no_bars(
     assert shown == capsys.readouterr()
 
 
-def on_a_terminal(code: str, **environment: str) -> str:
-    """Return what a program writes to a terminal of 100 columns and 7 lines."""
-    import pty  # Windows has none
-
-    reading, terminal = pty.openpty()
-    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    with subprocess.Popen(
-        [sys.executable, "-c", f"from tests.unit.cli.test_terminal import *; {code}"],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        cwd=Path(__file__).parents[3],
-        env=inherited | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "7"} | environment,
-    ) as process:
-        os.close(terminal)
-        written = b""
-        with contextlib.suppress(OSError):  # how the end of a terminal reads
-            while read := os.read(reading, 1024):
-                written += read
-        process.wait()
-    os.close(reading)
-    return written.decode()
+@pytest.fixture
+def a_terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Have rich take the output for a terminal of 100 columns and 7 lines."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "7"}.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
-def test_on_a_terminal_errors_are_red_unless_no_color_is_set_and_several_runs_are_a_table_that_fits() -> None:
-    assert "\x1b[1;31mError:" in on_a_terminal("print_error('x')")
-    assert "Error: x\r\n" == on_a_terminal("print_error('x')", NO_COLOR="1")
-    ended = "Progress(name='gru-s1', epochs=30, state='ended', record=RECORD, seconds=99.6, left=0.0)"
-    others = "[Progress(name=f'gru-s{seed}', epochs=30, state='trains', record=RECORD, left=65.0) for seed in (2, 3)]"
-    fits = on_a_terminal(f"TerminalReporter().trainings([{ended}, *{others}], 130.0)")
-    crowded = on_a_terminal(f"TerminalReporter().trainings([{ended}, *2 * {others}], 130.0)")
+def test_errors_are_red_on_a_terminal_unless_no_color_is_set(
+    a_terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_error("x")
+    a_terminal.setenv("NO_COLOR", "1")
+    print_error("x")
+    red, plain = capsys.readouterr().err.splitlines()
+    assert red.startswith("\x1b[1;31mError:")
+    assert "Error: x" == plain
+
+
+@pytest.mark.usefixtures("a_terminal")
+def test_on_a_terminal_several_runs_are_a_table_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = Progress(name="gru-s1", epochs=30, state="ended", record=RECORD, seconds=99.6, left=0.0)
+    others = [Progress(name=f"gru-s{seed}", epochs=30, state="trains", record=RECORD, left=65.0) for seed in (2, 3)]
+    with TerminalReporter() as reporter:
+        reporter.trainings([ended, *others], 130.0)
+        fits = capsys.readouterr().out
+        reporter.trainings([ended, *others, *others], 130.0)
+        crowded = capsys.readouterr().out
     assert ["gru-s2", "trains", "3/30", "0.5000", "93.75%", "65", "s"] in [line.split() for line in fits.splitlines()]
     assert "1 of 3 ended, about 2 min left" in fits
     assert "gru-s1" in fits
