@@ -7,7 +7,7 @@
     compare(dataset="digits", cells=["rnn", "gru"], seeds=range(1, 4)).summary
     load("models:/mnist-gru@champion").probabilities(images)      # (N, C) for images (N, H, W)
 
-Parameters have the same defaults as on the command line; the errors are those of :mod:`pipeline.errors`.
+Parameters have the same defaults as on the command line; the errors are in :mod:`pipeline.errors`.
 Nothing expensive is imported before a function is called.
 """
 

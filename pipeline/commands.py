@@ -84,7 +84,7 @@ class Command(NamedTuple):
         help: what it does; the first line fits the list.
         options: options other than the parameters that it takes.
         module: module of the function, such as ``stages.run``; by default the one with its name in ``stages``.
-        result: converts the result of the stage to that of the Python function.
+        result: converts the result of the stage for the Python function.
     """
 
     name: str

@@ -71,7 +71,7 @@ _OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
 
 
 def first_line(error: Exception) -> str:
-    """Return the line of an error that says what is wrong; of a database error, the database's line, not SQLAlchemy's.
+    """Return the line of an error that names the problem; for a database error, the database's line, not SQLAlchemy's.
 
     User names and passwords are removed from addresses.
     """
@@ -89,17 +89,14 @@ def of_library(error: Exception) -> PipelineError | None:
     """Return the error that the user sees for a library's ``error``; None if it is a bug."""
     if any(kind.__module__.partition(".")[0] in _OF_THE_SERVER for kind in type(error).__mro__):
         return TrackingError(
-            f"Expected the tracking server to accept a request, received: {first_line(error)}. Check "
-            "MLFLOW_TRACKING_URI and that the server runs, then repeat the command: finished work is kept."
+            f"The tracking server did not accept a request: {first_line(error)}. Check MLFLOW_TRACKING_URI and that "
+            "the server runs, then repeat the command: finished work is kept."
         )
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = error.filename2 or error.filename or "a file"
-        return DataError(
-            f"{place}: expected a path that can be read and written, received: {reason(error)}. "
-            f"{_REMEDIES[error.errno]}"
-        )
+        return DataError(f"{place}: cannot be read or written: {reason(error)}. {_REMEDIES[error.errno]}")
     if isinstance(error, MemoryError):
-        return TrainingError("Expected enough free memory, but none is left. Use a smaller network or smaller batches.")
+        return TrainingError("There is no free memory left. Use a smaller network or smaller batches.")
     return None
 
 

@@ -37,7 +37,7 @@ class Reporter:
     """Receives progress and shows nothing."""
 
     def note(self, text: str) -> None:
-        """Receive one sentence for the user: what is done, skipped or noteworthy."""
+        """Receive one sentence for the user about work that is done or skipped, or about a problem."""
 
     def result(self, text: str) -> None:
         """Receive a result of the command, which is shown even if notes and progress are not."""

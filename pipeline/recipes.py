@@ -61,7 +61,7 @@ RECIPES: Mapping[str, Mapping[str, Values]] = {
     # Expect, on its test images, 99.2 % (rnn), 99.5 % (lstm) and 99.4 % (gru), 30 epochs of 1.7, 7 and 6 s of one core.
     "accurate": {"rnn": _IRNN_ACCURATE, **dict.fromkeys(_GATES_AND_CUSTOM, _GATED)},
     # From tuning two layers of 128 units in both directions on MNIST's validation images, with a GRU and an LSTM. The
-    # other cells were not tuned: the MGU has the values of the GRU, the RNN those of accurate.
+    # other cells were not tuned: the MGU has the values of the GRU, the RNN the values of accurate.
     # Expect, on its test images, 99.6 % (lstm, gru), 34 epochs of 34 s and 100 epochs of 24 s of one core.
     "deep": {
         "rnn": {**_IRNN_ACCURATE, **_TWO_BOTH_WAYS},
@@ -102,7 +102,7 @@ WARMUP = 0.1
 
 
 def resolve(given: Mapping[str, Any], data: "DataSet | None" = None) -> Settings:
-    """Return checked settings: the ``given`` values, those of the recipe, and the defaults of the rest.
+    """Return checked settings: the ``given`` values, the values of the recipe, and the defaults of the rest.
 
     Args:
         given: values by name.

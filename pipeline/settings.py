@@ -162,7 +162,7 @@ class DataSettings:
 
     @property
     def key(self) -> str:
-        """``source`` as it is kept with the data: the same from every working directory, and without secrets.
+        """The form of ``source`` that is kept with the data: the same from every working directory, without secrets.
 
         An absolute path, or an address that ends in /, followed by a digest of its query, which may select the data.
 
@@ -178,7 +178,7 @@ class DataSettings:
 
     @property
     def request(self) -> str:
-        """The requested data: the key, and the options that select what is read from there."""
+        """The requested data: the key, and the options that select a part of it."""
         chosen = {name: getattr(self, name) for name in ("dataset", "columns", "image_size")}
         given = [f"{name}={value}" for name, value in chosen.items() if value != getattr(DataSettings, name)]
         return " ".join([self.key, *([] if self.published else given)])
@@ -201,7 +201,7 @@ class DataSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(DataSettings):
-    """All parameters of a run. The defaults are the tutorial's; ``recipes.resolve`` applies those of the recipes.
+    """All parameters of a run. The defaults are the tutorial's; ``recipes.resolve`` applies the values of recipes.
 
     Attributes:
         given: the parameters from which ``recipes.resolve`` made these; None if they were made in another way: then

@@ -2,7 +2,7 @@
 
 Shapes: B examples in a batch, I inputs per step, U hidden units, G gates (1, 4, 3 or 2).
 
-The equations are those of Keras's own cells, gates in Keras's order; x_t is the
+Keras's own cells have the same equations, with the gates in the same order; x_t is the
 input of a step, h_t its output, ∘ the product of elements, σ the sigmoid:
 
     SimpleRNN   h_t = tanh(x_t W + b + h_{t-1} U)                     Elman 1990; or relu for tanh
@@ -48,7 +48,7 @@ class Equations(NamedTuple):
             gate if it has one) → (state after the step, saved).
         backward: (gradient of the state after the step, its output, saved) → (the part of it that reaches the
             previous state without passing through the products, None if there is none; the gradients of the
-            products, which are also those of x W + b; the gradient of the last x W + b if ``own_dx``).
+            products, which x W + b has too; the gradient of the last x W + b if ``own_dx``).
     """
 
     gates: int

@@ -31,7 +31,7 @@ class MGUCell(keras.layers.Layer):  # type: ignore[misc]
         self.units = self.state_size = units
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Create the weights, initialised like those of Keras's GRU."""
+        """Create the weights, initialised as in Keras's GRU."""
         columns = 2 * self.units
         self.kernel = self.add_weight(shape=(input_shape[-1], columns), initializer="glorot_uniform", name="kernel")
         self.recurrent_kernel = self.add_weight(
@@ -115,6 +115,6 @@ def _stock_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _stock_weight(weight: NDArray[Any]) -> NDArray[Any]:
-    """Return a kernel or the biases of a GRU (gates z, r, n) from those of an MGU (gates f, n)."""
+    """Convert a kernel or the biases of an MGU (gates f, n) to a GRU (gates z, r, n)."""
     f, n = np.split(weight, 2, axis=-1)
     return np.concatenate([-f, f, n], axis=-1)

@@ -1,7 +1,7 @@
 """Run a recurrent layer over the steps, as a flat graph or a loop, with its backward pass.
 
-Shapes are those of ``recurrent.py``, which explains the speed; t is a number of successive steps. A long sequence is a
-loop over blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
+Shapes are named as in ``recurrent.py``, which explains the speed; t is a number of successive steps. A long sequence is
+a loop over blocks of unrolled steps: enough of them to hide the cost of the loop, few enough to trace quickly.
 
 Sequences of unequal lengths are padded with zeros at the end and always loop, so that one graph serves every T. A
 padded step is computed like any other, but nothing reads its output, so its gradients are zero.
@@ -29,8 +29,8 @@ def recurrence_of(
 ) -> Callable[..., tf.Tensor]:
     """Return the function of a layer from its inputs and weights to its outputs.
 
-    The inputs are (T, B, I), and the weights those of ``_Weights``. The function returns the outputs of all steps
-    (T, B, U) if ``sequences``, else the last one, (B, U), and has the backward pass of ``cell`` if ``backward``. With
+    The inputs are (T, B, I), the weights the arguments of ``_Weights.of``. The function returns the outputs of all
+    steps (T, B, U) if ``sequences``, else the last one, (B, U), and has the backward pass of ``cell`` if ``backward``. With
     ``lengths`` (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown.
     """
 
@@ -107,7 +107,7 @@ class _Steps(NamedTuple):
 
 
 def _unrolled(weights: _Weights, x: tf.Tensor, *, sequences: bool) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
-    """Return the outputs as a flat graph, and the function from their gradient to those of x and the weights."""
+    """Return the outputs as a flat graph, and the function from their gradient to the gradients of x and weights."""
     state, steps = _forward(weights, weights.at_rest(x), x, first=True)
 
     def gradient(dy: tf.Tensor) -> Tensors:
@@ -182,7 +182,7 @@ def _blocks(sequence: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _end(weights: _Weights, dy: tf.Tensor, *, sequences: bool) -> Tensors:
-    """Return the gradient of the state after the last step: that of the output, unless all outputs have one."""
+    """Return the gradient of the state after the last step: the gradient of the output, unless all outputs have one."""
     zeros = tf.zeros_like(dy[0] if sequences else dy)
     return (zeros if sequences else dy, *[zeros] * (weights.cell.states - 1))
 
@@ -254,7 +254,7 @@ def _project(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _project_back(weights: _Weights, x: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Return the gradients of x, of each W and of each b, from those of each gate's projection, (T, B, U)."""
+    """Return the gradients of x, each W and each b, from the gradients of each gate's projection, (T, B, U)."""
     gates = [_rows(gradient) for gradient in gradients]
     dx = tf.add_n([tf.matmul(gate, w, transpose_b=True) for gate, w in zip(gates, weights.w, strict=True)])
     dw = [tf.matmul(_rows(x), gate, transpose_a=True) for gate in gates]

@@ -7,8 +7,8 @@
 The examples stay in memory as they are kept. One call into TensorFlow trains several
 batches: it gathers each by index, splits it into shards, whose graphs run in
 parallel on the cores, and updates the model's variables with the sum of their
-gradients. On a CPU the recurrent layers are those of ``recurrent.py``; on a GPU
-they are Keras's own, which use cuDNN. A custom cell is computed as it is written.
+gradients. On a CPU ``recurrent.py`` computes the recurrent layers; on a GPU Keras
+does, with cuDNN. A custom cell runs its own code.
 """
 
 import time
@@ -129,7 +129,7 @@ class Trainer:
         """Train one pass over the examples.
 
         Args:
-            number: of the epoch; decides what is random in it.
+            number: number of the epoch; it determines the random order, augmentation and dropout.
             on_batches: called with (batches done, batches in total) a few times a second.
 
         Raises:

@@ -17,7 +17,7 @@ def test_what_the_system_refuses_is_named_with_its_place_and_what_to_do(number: 
     failure = of_library(OSError(number, os.strerror(number), str(tmp_path / "file")))
 
     assert isinstance(failure, DataError)
-    assert str(failure).startswith(f"{tmp_path / 'file'}: expected a path that can be read and written, received: ")
+    assert str(failure).startswith(f"{tmp_path / 'file'}: cannot be read or written: ")
     assert os.strerror(number) in str(failure)
 
 
