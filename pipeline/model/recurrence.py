@@ -30,8 +30,8 @@ def recurrence_of(
     """Return the function of a layer from its inputs and weights to its outputs.
 
     The inputs are (T, B, I), the weights the arguments of ``_Weights.of``. The function returns the outputs of all
-    steps (T, B, U) if ``sequences``, else the last one, (B, U), and has the backward pass of ``cell`` if ``backward``. With
-    ``lengths`` (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown.
+    steps (T, B, U) if ``sequences``, else the last one, (B, U), and has the backward pass of ``cell`` if ``backward``.
+    With ``lengths`` (B,), which need ``sequences``, T is a multiple of ``PADDED_BLOCK_STEPS`` and may be unknown.
     """
 
     def recurrence(x: tf.Tensor, *arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Tensors]]:
