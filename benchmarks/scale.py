@@ -38,7 +38,7 @@ os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 import mlflow
 import numpy as np
 
-from pipeline.comparison import report, selection
+from pipeline.comparison import grouping, report
 from pipeline.data import prepare, processed
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord, Snapshot
@@ -283,7 +283,7 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
         )
         _make_run(replace(settings, epochs=epochs), parent, data)
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
-    chosen = selection.of_parent(parent)
+    chosen = grouping.select_children(parent)
     read = time.perf_counter()
     report.report(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from annotated_doc import Doc
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 
 from pipeline import recipes, results
 from pipeline.execution import grid
@@ -250,9 +250,9 @@ _TABLE = [
                 "Default: see docs/search.md.",
                 alias="range",
             ),
-            Option("trials", COUNT, "Maximum number of trials, at least 1. Default: 30."),
+            Option("trials", Annotated[int, Ge(1), Le(200)] | None, "Maximum number of trials. Default: 30."),
             Option("seconds", COUNT, "Time limit in seconds for starting new trials. Default: none."),
-            Option("confirm", Annotated[int, Ge(0)], "Number of new seeds to test the best trial; 0: no test.", 3),
+            Option("confirm", Annotated[int, Ge(0), Le(20)], "Number of new seeds for the best trial; 0: no test.", 3),
             WORKERS,
             ON,
             REGISTER,
@@ -274,10 +274,10 @@ _TABLE = [
             Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
             Option(
                 "form",
-                Literal["markdown", "csv", "json", "latex"] | None,
+                Literal["markdown", "csv", "json"] | None,
                 "Format in which the tables are printed.",
                 alias="format",
-                choices=("markdown", "csv", "json", "latex"),
+                choices=("markdown", "csv", "json"),
             ),
         ],
         DATA,

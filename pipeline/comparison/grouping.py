@@ -1,22 +1,24 @@
-"""Group finished runs that differ only by the seed, with means and standard deviations.
+"""Select finished runs, read their results, and group the runs that differ only by the seed.
 
 Shapes: N test examples, S seeds. Accuracies are fractions of 1, costs nats, times seconds.
 """
 
-import math
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.cells import CELLS
-from pipeline.settings import WITHOUT_EFFECT
-from pipeline.tracking import schema
+from pipeline.disk import SHORT
+from pipeline.errors import TrackingError, UsageError
+from pipeline.evaluation import metrics
+from pipeline.settings import WITHOUT_EFFECT, command, option
+from pipeline.tracking import lifecycle, schema, store
+from pipeline.tracking.schema import TrackedRun
 
 IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
 """The parameters in which two runs of one group may differ; a digest guards that their data is the same."""
@@ -101,6 +103,10 @@ class Group:
         """A row per seed, a column per metric that every run has."""
         return pd.DataFrame([result.metrics for result in self.results], index=self.seeds).dropna(axis="columns")
 
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the seeds."""
+        return float(self.metrics[metric].mean())
+
     def text(self, metric: str) -> str:
         """Return mean ± standard deviation of a metric, accuracies and F1 in percent."""
         values = self.metrics[metric]
@@ -132,37 +138,33 @@ class Group:
 
 
 def grouped(results: Iterable[Result]) -> list[Group]:
-    """Return the groups, in the order of the cells, then of the params they differ in.
+    """Return the groups, ranked by validation: the first one is recommended, tagged and registered.
 
-    Of several runs with the same configuration and seed, the one that ended last counts.
+    The rank is the mean of the best validation accuracies; among equals, fewer parameters are better. Of several runs
+    with the same configuration and seed, the one that ended last counts.
     """
-    members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = {}
+    members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.finished):
-        members.setdefault(configuration(result.params), {})[result.seed] = result
-    tables = [
-        dict(shared) | {"recipe": next(iter(by_seed.values())).params.get("recipe", "")}
+        members[configuration(result.params)][result.seed] = result
+    tables = {
+        shared: dict(shared) | {"recipe": next(iter(by_seed.values())).params.get("recipe", "")}
+        for shared, by_seed in members.items()
+    }
+    groups = [
+        Group(label=_label(tables[shared], tables.values()), results=tuple(by_seed[seed] for seed in sorted(by_seed)))
         for shared, by_seed in members.items()
     ]
-    groups = []
-    for table, by_seed in zip(tables, members.values(), strict=True):
-        names = _differing([each for each in tables if each["cell"] == table["cell"]])
-        label = ", ".join([table["cell"], *(f"{name} {table[name]}" for name in names if name in table)])
-        group = Group(label=label, results=tuple(by_seed[seed] for seed in sorted(by_seed)))
-        groups.append((_order(table, names), group))
-    return [group for _, group in sorted(groups, key=lambda pair: pair[0])]
+    return sorted(groups, key=lambda group: (-group.mean(schema.BEST_VAL_ACCURACY), group.parameters, group.label))
 
 
-def recommended(groups: Sequence[Group]) -> Group:
-    """Return the configuration that is recommended, tagged and registered: the best by validation.
-
-    That is the highest mean of the best validation accuracies; among equals, the one with the fewest parameters.
-    """
-    return min(groups, key=rank)
-
-
-def rank(group: Group) -> tuple[float, int]:
-    """Return the key that sorts groups by validation, the recommended one first."""
-    return -float(group.metrics[schema.BEST_VAL_ACCURACY].mean()), group.parameters
+def _label(table: Mapping[str, str], tables: Iterable[Mapping[str, str]]) -> str:
+    """Return the cell, and the parameters that tell a configuration from others of its cell: the recipe if it does."""
+    others = [each for each in tables if each["cell"] == table["cell"]]
+    if len({each["recipe"] for each in others}) == len(others) > 1:
+        return f"{table['cell']}, recipe {table['recipe']}"
+    names = sorted({name for each in others for name in each} - {"recipe"})
+    differing = [name for name in names if len({each.get(name) for each in others}) > 1 and name in table]
+    return ", ".join([table["cell"], *(f"{name} {table[name]}" for name in differing)])
 
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -179,17 +181,129 @@ def _plain(text: str) -> str:
         return text
 
 
-def _differing(configurations: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names that tell configurations of one cell apart: the recipe alone where that suffices."""
-    if len({each["recipe"] for each in configurations}) == len(configurations) > 1:
-        return ["recipe"]
-    names = sorted({name for each in configurations for name in each} - {"recipe"})
-    return [name for name in names if len({each.get(name) for each in configurations}) > 1]
+# --- the runs to compare ----------------------------------------------------------------------------------------------
 
 
-def _order(params: Mapping[str, str], names: Sequence[str]) -> tuple[Any, ...]:
-    """Return the sort key of a configuration: by cell, unknown ones last, then by value, numbers by their size."""
-    known = list(CELLS)
-    values = [params.get(name, "") for name in names]
-    numbers = [(float(value), "") if value.replace(".", "").isdecimal() else (math.inf, value) for value in values]
-    return known.index(params["cell"]) if params["cell"] in known else len(known), params["cell"], numbers
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The runs that are compared: results of those that finished, and reasons by the names of those that failed."""
+
+    results: Sequence[Result]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The results by configuration."""
+        return grouped(self.results)
+
+
+def select_children(parent: str) -> Selection:
+    """Return the runs of a comparison; for a search, the runs that confirm it, without its trials.
+
+    Raises:
+        TrackingError: there is no such run, it has no finished runs, or they are of different data.
+    """
+    trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
+    runs = [run for run in store.members(parent) if run.is_training and run.run_id not in trials]
+    if not runs:
+        raise TrackingError(
+            f"parent: must be a run that has training runs as children; {parent!r} has none. Give the ID of a "
+            f"comparison, or choose runs with {option('filter')}."
+        )
+    return _selected(runs, parent)
+
+
+def select_matching(filter_string: str) -> Selection:
+    """Return the training runs that an MLflow filter matches.
+
+    Raises:
+        TrackingError: it matches no finished training runs, or they are of different data.
+        UsageError: it is not a valid filter.
+    """
+    if not filter_string.strip():
+        raise UsageError(
+            "filter: must be an MLflow filter such as \"params.cell = 'gru'\"; got an empty text, which would match "
+            "every run."
+        )
+    matches = store.find_runs(filter_string)
+    runs = [run for run in matches if run.is_training]
+    if not runs:
+        received = f"{count_of(len(matches), 'run')} of other kinds" if matches else "no runs"
+        raise TrackingError(
+            f"filter: must match training runs of this experiment; {filter_string!r} matches {received}. "
+            "List the runs with: pipeline runs. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
+        )
+    return _selected(runs)
+
+
+def select_runs(run_ids: Sequence[str], *, parent: str | None = None) -> Selection:
+    """Return runs by their ids.
+
+    Args:
+        run_ids: of the runs.
+        parent: the comparison that they are part of; runs that another one has trained are reused.
+
+    Raises:
+        TrackingError: a run is not finished or not evaluated, or they are of different data.
+    """
+    return _selected([store.get_run(run_id) for run_id in run_ids], parent)
+
+
+def _selected(runs: Sequence[TrackedRun], parent: str | None = None) -> Selection:
+    """Select runs except those that failed, and those that did not finish but were repeated and then did."""
+
+    def identity(run: TrackedRun) -> tuple[object, ...]:
+        return configuration(_params(run)), run.params["seed"], run.tags.get(schema.DATASET_DIGEST)
+
+    done = {identity(run) for run in runs if not run.missing}
+    current = [run for run in runs if not run.missing or identity(run) not in done]
+    failures = {
+        _name(run): run.tags.get(schema.ERROR, "no reason recorded")
+        for run in current
+        if run.status == "FAILED" and run.missing
+    }
+    current = [run for run in current if _name(run) not in failures]
+    if not current:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise TrackingError(f"A comparison needs runs that finished; all of these failed. {listed}")
+    if problems := [f"{_name(run)} lacks {', '.join(run.missing)}" for run in current if run.missing]:
+        raise TrackingError(
+            f"Runs must be finished and evaluated to be compared; {len(problems)} are not: {'; '.join(problems)}. "
+            f"Repeat the command that trains them, evaluate them with `{command('evaluate', run_id='RUN_ID')}`, or "
+            "leave them out with a filter."
+        )
+    data = {f"{run.tags.get(schema.DATASET)}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}" for run in current}
+    if len(data) > 1:
+        raise TrackingError(
+            f"Runs must be of one data set to be compared; got {len(data)}: {', '.join(sorted(data))}. "
+            "Choose one with a filter, such as \"tags.dataset = 'mnist'\"."
+        )
+    return Selection(results=[_load(run, parent) for run in current], failures=failures)
+
+
+def _name(run: TrackedRun) -> str:
+    return f"{run.name} ({run.run_id})"
+
+
+def _params(run: TrackedRun) -> dict[str, str]:
+    """Return the params of a run, and the file of a custom cell among them: another file is another network."""
+    cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
+    return dict(run.params) | cell_file
+
+
+def _load(run: TrackedRun, parent: str | None) -> Result:
+    history = store.load_table(run.run_id, schema.HISTORY)
+    answers = store.load_table(run.run_id, schema.PREDICTIONS)
+    averages = metrics.class_averages(answers["label"].to_numpy(), answers["predicted"].to_numpy())
+    return Result(
+        run_id=run.run_id,
+        name=run.name,
+        params=_params(run),
+        metrics=dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
+        history=history,
+        answers=answers,
+        tags=run.tags,
+        finished=run.ended or run.started,
+        reused=parent is not None and not store.belongs_to(run, parent),
+        address=lifecycle.page_of(run),
+    )

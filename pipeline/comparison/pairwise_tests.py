@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from pipeline.comparison import grouping, selection
-from pipeline.comparison.grouping import Group, count_of, points, rank
+from pipeline.comparison import grouping
+from pipeline.comparison.grouping import Group, points
 from pipeline.disk import SHORT
 from pipeline.errors import RegressionError, UsageError
 from pipeline.progress import Reporter
@@ -31,7 +31,6 @@ ALPHA = 0.05
 FEWEST_SEEDS, GOOD_SEEDS = 3, 5
 """The minimum number of seeds for a test, and the recommended number."""
 
-_MOST_SEEDS = 1_000  # that are considered for a smaller detectable difference
 _SMALLEST = -100  # the exponent of ten of the smallest p-value that is told from 0; its quantiles do not overflow
 
 
@@ -50,12 +49,12 @@ class Variance(NamedTuple):
     of_images: float
     images: int
 
-    def half_width(self, level: float, factor: float = 1.0) -> float:
-        """Return half the width of the 1 − ``level`` interval, with ``factor`` times as many seeds."""
-        over_seeds, squares = self.of_seeds.sum(), (self.of_seeds**2 / (factor * self.seeds - 1)).sum()
+    def half_width(self, level: float) -> float:
+        """Return half the width of the 1 − ``level`` interval."""
+        over_seeds, squares = self.of_seeds.sum(), (self.of_seeds**2 / (self.seeds - 1)).sum()
         freedom = over_seeds**2 / squares if squares else 1.0  # after Welch and Satterthwaite
         quantiles = special.stdtrit([freedom, self.images - 1], level / 2)
-        return float(np.sqrt(quantiles**2 @ [over_seeds / factor, self.of_images]))
+        return float(np.sqrt(quantiles**2 @ [over_seeds, self.of_images]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,44 +95,25 @@ class PairwiseTest:
         half = self.half_width
         return None if half is None else (self.difference - half, self.difference + half)
 
-    @cached_property
-    def seeds_for_half(self) -> int | None:
-        """The number of seeds that halve the detectable difference on these images; None where none does."""
-        if not self.variance or not self.half_width:
-            return None
-        narrower = (
-            seeds
-            for seeds in range(self.seeds, _MOST_SEEDS + 1)
-            if self.variance.half_width(self.level, seeds / self.seeds) <= self.half_width / 2
-        )
-        return next(narrower, None)
-
-    @property
-    def words(self) -> str:
-        """The result, such as 'gru is better than lstm by 0.12 ± 0.08 points' (percentage points)."""
-        if self.variance is None or self.half_width is None:
-            few = f"{count_of(self.seeds, 'seed')} {'is' if self.seeds == 1 else 'are'} too few to test"
-            return f"{few}; it takes at least {FEWEST_SEEDS}, better {GOOD_SEEDS}"
-        if self.is_significant:
-            better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
-            interval = f"{100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
-            return f"{better} is better than {worse} by {interval}"
-        if not self.half_width:
-            return "no difference: all seeds are right on the same examples"
-        able = f"no significant difference; {self.seeds} seeds can detect {100 * self.half_width:.2f} points"
-        if self.seeds_for_half is None:
-            return f"{able}; to detect half of that takes more test examples than {self.variance.images:,}"
-        return f"{able}, {self.seeds_for_half} seeds {50 * self.half_width:.2f}"
-
     @property
     def sentence(self) -> str:
-        """The result as a sentence that names both groups."""
-        return f"{self.words}." if self.is_significant else f"{self.first} and {self.second}: {self.words}."
+        """The result, such as 'gru is better than lstm by 0.12 ± 0.08 points.' (percentage points)."""
+        pair = f"{self.first} and {self.second}"
+        if self.half_width is None:
+            return f"{pair} cannot be tested with fewer than {FEWEST_SEEDS} seeds each; {GOOD_SEEDS} are better."
+        if self.is_significant:
+            better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
+            points_and_half = f"{100 * abs(self.difference):.2f} ± {100 * self.half_width:.2f} points"
+            return f"{better} is better than {worse} by {points_and_half}."
+        if not self.half_width:
+            return f"{pair} do not differ: all seeds are right on the same examples."
+        least = f"with {self.seeds} seeds, only a difference of at least {100 * self.half_width:.2f} points"
+        return f"{pair} do not differ significantly: {least} is significant."
 
 
 def pairwise_tests(groups: Sequence[Group]) -> list[PairwiseTest]:
-    """Test every pair of groups, naming the better one by validation first; pairs with the best come first."""
-    tests = [between(first, second) for first, second in combinations(sorted(groups, key=rank), 2)]
+    """Test every pair of groups, in their order: the better one by validation is the first of a pair."""
+    tests = [between(first, second) for first, second in combinations(groups, 2)]
     steps = iter(holm([test.p_value for test in tests if test.p_value is not None]))
     for place, test in enumerate(tests):
         if test.p_value is not None:
@@ -221,62 +201,59 @@ def _p_value(difference: float, variance: Variance) -> float:
 
 # --- against an existing model ----------------------------------------------------------------------------------------
 
-BETTER, SAME, WORSE, UNDECIDED = "better", "no significant difference", "worse", "undecided"
-"""The results of a regression check."""
-
 
 def reference(given: str, digest: str) -> Group:
-    """Return what a comparison is checked against.
+    """Return the configuration that a comparison is checked against.
 
     Args:
-        given: the address of a model, such as ``models:/mnist-gru@champion``, the id of a training run, or the id of a
-            comparison, of which the recommended configuration counts.
-        digest: of the data that both must share.
+        given: address of a model, such as ``models:/mnist-gru@champion``, ID of a training run, or ID of a comparison,
+            which stands for its recommended configuration.
+        digest: digest of the data, which must be the same.
 
     Raises:
         TrackingError: there is no such run or model, or none that is trained and evaluated.
-        UsageError: it is of other data.
+        UsageError: it was trained on other data.
     """
     run = store.get_run(models.run_of(given) if ":/" in given else given)
-    selected = selection.of_runs([run.run_id]) if run.is_training else selection.of_parent(run.run_id)
-    found = selected.results[0].tags.get(schema.DATASET_DIGEST, "")
+    select = grouping.select_runs([run.run_id]) if run.is_training else grouping.select_children(run.run_id)
+    found = select.results[0].tags.get(schema.DATASET_DIGEST, "")
     if found != digest:
         raise UsageError(
-            f"against must be trained on the same data ({digest[:SHORT]}); {given!r} was trained on other data "
+            f"against: must be trained on the same data ({digest[:SHORT]}); {given!r} was trained on other data "
             f"({found[:SHORT]}). {', '.join(sorted(DATA_PARAMETERS))} choose the data."
         )
-    return grouping.recommended(selected.groups)
+    return select.groups[0]
 
 
 def check_regression(
-    comparison: str, groups: Sequence[Group], former: Group, name: str, reporter: Reporter, *, register: str | None
+    comparison: str, group: Group, former: Group, name: str, reporter: Reporter, *, register: str | None
 ) -> None:
-    """Compare the recommended group with what was there before, keep the result on the comparison's run, and report it.
+    """Compare the recommended group with an existing one, log the result on the comparison's run, and report it.
 
     Args:
-        comparison: the id of the comparison's run.
-        groups: its groups, of which the recommended one counts.
-        former: what it is checked against.
-        name: of that, as the user named it.
-        reporter: is told the result.
-        register: the name by which the model is registered unless it is worse.
+        comparison: ID of the comparison's run.
+        group: its recommended group.
+        former: the existing configuration.
+        name: how the user named the existing configuration.
+        reporter: receives the result.
+        register: name under which the model is registered unless it is worse.
 
     Raises:
-        RegressionError: it is worse.
+        RegressionError: the recommended group is worse.
     """
-    test = between(grouping.recommended(groups), former, borrow=True)
-    found, sentence = standing_of(test, name)
-    store.log_tags(comparison, {"against": name, "standing": found})
-    if found == WORSE:
+    standing, sentence = standing_of(between(group, former, borrow=True), name)
+    store.log_tags(comparison, {"against": name, "standing": standing})
+    if standing == "worse":
         registered = f" It is not registered as {register}." if register else ""
-        raise RegressionError(f"against: {sentence}{registered} Run {comparison} holds the report.")
+        raise RegressionError(f"against: {sentence}{registered} The report is on run {comparison}.")
     reporter.result(sentence)
 
 
 def standing_of(test: PairwiseTest, name: str) -> tuple[str, str]:
-    """Return how the first group of a test compares to the second, which is called ``name``: in short, and in words."""
+    """Return how the first group of a test compares with the second, called ``name``: in a word, and as a sentence."""
     found, difference = f"{test.first} against {name}", f"{points(test.difference)} points"
     if test.interval is None:
-        return UNDECIDED, f"{found}: {UNDECIDED} ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
-    standing = SAME if not test.is_significant else BETTER if test.difference > 0 else WORSE
+        return "undecided", f"{found}: undecided ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
+    standing = "better" if test.difference > 0 else "worse"
+    standing = standing if test.is_significant else "no significant difference"
     return standing, f"{found}: {standing}, {difference} (95 % interval {' to '.join(map(points, test.interval))})."

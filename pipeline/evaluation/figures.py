@@ -1,8 +1,7 @@
-"""Draw matplotlib figures of a run, and write them as PNG files.
+"""Draw matplotlib figures of a run.
 
-Only ``Figure`` objects, never pyplot: nothing here is global, so figures can
-be drawn in any thread and without a display. The parts that draw onto given
-axes (``draw_``…) also serve figures that show several runs.
+Only ``Figure`` objects, never pyplot: nothing here is global, so figures can be drawn in any thread and without a
+display.
 
 Shapes: K examples, C classes.
 """
@@ -10,11 +9,10 @@ Shapes: K examples, C classes.
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -27,6 +25,7 @@ from pipeline import epochs
 from pipeline.cells import CELLS
 from pipeline.epochs import EpochRecord
 from pipeline.evaluation import metrics
+from pipeline.kinds.kind import Box, Kind
 
 # The first four are from the palette of Okabe and Ito, "Color Universal Design" (2008),
 # https://jfly.uni-koeln.de/color/: of its triples with a contrast of 3:1 on white, the one whose colours stay furthest
@@ -43,28 +42,8 @@ WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrollin
 GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long ones)
 """Maximum number of examples for :func:`misclassified`."""
 
-
-class Drawable(Protocol):
-    """The part of :class:`pipeline.kinds.kind.Kind` that figures use."""
-
-    @property
-    def name(self) -> str:
-        """Plural noun for examples, such as ``images``."""
-
-    @property
-    def one(self) -> str:
-        """Singular noun for an example."""
-
-    @property
-    def ratio(self) -> float:
-        """Height to width."""
-
-    def draw(self, axes: Axes, example: NDArray[Any], box: tuple[float, float, float, float]) -> None:
-        """Draw an example into a box: left, right, bottom and top."""
-
-
 _MARKED_EPOCHS = 40  # more markers would overlap
-FULL_ERROR_SHARE = 0.05  # the least share with the darkest error colour: a single error must not look like a disaster
+_FULL_ERROR_SHARE = 0.05  # the least share with the darkest error colour: a single error must not look like a disaster
 _SLANTED_FROM = 3  # letters; longer class names do not fit next to each other under the cells
 _SHORT_NAME = 4  # letters; two such names fit into one line above an image
 _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
@@ -93,11 +72,20 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> 
         title: heading of the figure.
         colour: colour of the lines, such as ``colour_of(cell)``.
     """
-    best = epochs.best(records)
+    best, history = epochs.best(records), metrics.history(records)
     figure = empty_figure(WIDTH, 3.9)
+    marker = "o" if len(records) <= _MARKED_EPOCHS else ""
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
     left, right = figure.subplots(1, 2)
-    _draw_pair(left, records, best, "cost", 1, colour=colour)
-    _draw_pair(right, records, best, "accuracy", 100, colour=colour)
+    for axes, measure, scale in ((left, "cost", 1), (right, "accuracy", 100)):
+        training, validation = scale * history[measure], scale * history[f"val_{measure}"]
+        axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
+        axes.plot(history["epoch"], training, **style, ls="--", alpha=0.6, markerfacecolor="white", label="training")
+        axes.plot(history["epoch"], validation, **style, label="validation")
+        axes.plot([best.epoch], [validation[records.index(best)]], **ring, color=INK, label="best epoch")
+        epoch_axis(axes, records[0].epoch, records[-1].epoch)
+        tidy(axes)
     left.set(ylabel="cost (nats)", ylim=(0, None))
     right.set(ylabel="accuracy (%)", ylim=(None, min(right.get_ylim()[1], 100.5)))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
@@ -106,56 +94,33 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> 
 
 
 def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str], title: str) -> Figure:
-    """Draw the (C, C) counts of true (row) and predicted (column) classes; see :func:`draw_confusion`."""
+    """Draw the (C, C) counts of true (row) and predicted (column) classes.
+
+    Correct answers (blue) and errors (orange) are coloured by their share of the row, on separate scales, so that
+    errors remain visible next to a diagonal a hundred times larger.
+    """
     side = min(max(2.6 + 0.44 * len(class_names), 4.5), 11.0)
     figure = empty_figure(max(side + 0.9, 6.0), side)
     axes = figure.subplots()
-    draw_confusion(axes, matrix, class_names)
-    bar = figure.colorbar(
-        axes.images[-1],
-        ax=axes,
-        fraction=0.04,
-        pad=0.02,
-        label="errors, share of the true class (%, square-root scale)",
-    )
-    bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
-    total, right = int(matrix.sum()), int(np.trace(matrix))
-    _head(figure, title, f"{total - right:,} of {total:,} misclassified", width=side)
-    return figure
-
-
-def draw_confusion(
-    axes: Axes, matrix: NDArray[np.integer[Any]], class_names: Sequence[str], *, full_share: float | None = None
-) -> None:
-    """Draw a confusion matrix (C, C) onto ``axes``, the counts in its cells.
-
-    Correct answers (blue) and errors (orange) are coloured by their share of
-    the row, on separate scales, so that errors remain visible next to a diagonal
-    a hundred times larger.
-
-    Args:
-        axes: target axes; their last image is that of the errors, for a colour bar.
-        matrix: counts; rows are true classes, columns predicted ones.
-        class_names: names of the C classes.
-        full_share: the share with the darkest orange, from 0 to 1; use the same for matrices in one figure. None: the
-            largest share of an error, but at least 5 %.
-    """
-    shares = metrics.row_shares(matrix)
-    diagonal = np.eye(len(matrix), dtype=bool)
-    if full_share is None:
-        full_share = max(float(shares[~diagonal].max(initial=0)), FULL_ERROR_SHARE)
+    shares, diagonal = metrics.row_shares(matrix), np.eye(len(matrix), dtype=bool)
     # Half of the map's range: the counts on it stay legible in dark ink.
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
     # The square root spreads out the small shares, which are the most frequent.
-    errors = PowerNorm(0.5, vmin=0, vmax=full_share)
-    axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=errors)
-    dark = ~diagonal & (errors(shares) > 0.6)  # noqa: PLR2004
+    scale = PowerNorm(0.5, vmin=0, vmax=max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE))
+    errors = axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=scale)
+    dark = ~diagonal & (scale(shares) > 0.6)  # noqa: PLR2004
     size = float(np.interp(len(matrix), [10, 26], [9.5, 7]))  # points, in which four figures fit into a cell
     for row, column in np.argwhere(matrix):
         ink = "white" if dark[row, column] else INK
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
     _name_classes(axes, class_names, size + 0.5)
+    label = "errors, share of the true class (%, square-root scale)"
+    bar = figure.colorbar(errors, ax=axes, fraction=0.04, pad=0.02, label=label)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
+    total, right = int(matrix.sum()), int(np.trace(matrix))
+    _head(figure, title, f"{total - right:,} of {total:,} misclassified", width=side)
+    return figure
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str], size: float) -> None:
@@ -180,7 +145,7 @@ def misclassified(
     probabilities: NDArray[np.floating[Any]],
     class_names: Sequence[str],
     *,
-    kind: Drawable,
+    kind: Kind,
     total_wrong: int,
     title: str,
 ) -> Figure:
@@ -205,8 +170,8 @@ def misclassified(
         _caption(class_names[label], class_names[said], float(probability))
         for label, said, probability in zip(labels, predicted, probabilities, strict=True)
     ]
-    figure = draw_gallery(kind, examples, captions)
-    shown = f"The {len(examples)} surest of" if len(examples) < total_wrong else "All"
+    figure = _gallery(kind, examples, captions)
+    shown = f"The {len(examples)} most confident of" if len(examples) < total_wrong else "All"
     _head(figure, title, f"{shown} {total_wrong:,} misclassified {kind.name}")
     return figure
 
@@ -237,26 +202,7 @@ def epoch_axis(axes: Axes, first: int, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def _draw_pair(
-    axes: Axes, records: Sequence[EpochRecord], best: EpochRecord, measure: str, scale: float, *, colour: str
-) -> None:
-    """Draw a field of the records for training and validation, times ``scale``, and mark the best epoch."""
-    numbers = [record.epoch for record in records]
-    marker = "o" if len(records) <= _MARKED_EPOCHS else ""
-    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
-    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
-    training, validation = (
-        [scale * getattr(record, name) for record in records] for name in (measure, f"val_{measure}")
-    )
-    axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
-    axes.plot(numbers, training, **style, linestyle="--", alpha=0.6, markerfacecolor="white", label="training")
-    axes.plot(numbers, validation, **style, label="validation")
-    axes.plot([best.epoch], [validation[records.index(best)]], **ring, color=INK, label="best epoch")
-    epoch_axis(axes, numbers[0], numbers[-1])
-    tidy(axes)
-
-
-def draw_gallery(kind: Drawable, examples: NDArray[Any], captions: Sequence[str]) -> Figure:
+def _gallery(kind: Kind, examples: NDArray[Any], captions: Sequence[str]) -> Figure:
     """Draw one or more examples in rows, each below its caption; see :func:`misclassified`.
 
     All share one pair of axes, whose unit is an inch: separate axes would take most of the time of an evaluation.
@@ -274,7 +220,7 @@ def draw_gallery(kind: Drawable, examples: NDArray[Any], captions: Sequence[str]
     axes = figure.subplots()
     for place, (example, caption) in enumerate(zip(examples, captions, strict=True)):
         middle, bottom = (place % columns + 0.5) * cell, (place // columns + 1) * row_height
-        box = (middle - width / 2, middle + width / 2, bottom, bottom - height)
+        box: Box = (middle - width / 2, middle + width / 2, bottom, bottom - height)
         kind.draw(axes, example, box)
         axes.add_patch(Rectangle((box[0], box[3]), width, height, fill=False, edgecolor="#CCCCCC", linewidth=0.8))
         axes.text(middle, box[3] - 0.04, caption, fontsize=8, color=INK, ha="center", va="bottom")
@@ -293,22 +239,14 @@ def _caption(label: str, said: str, probability: float) -> str:
 class _PlainFigure(Figure):
     """A figure that draws dollar signs literally, because users name runs, classes and parameters."""
 
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw the figure."""
-        self._write_dollars()
-        super().draw(renderer)
-
     def savefig(self, fname: Any, **options: Any) -> None:
         """Lay out and write the figure once; Matplotlib would do both twice."""
-        self._write_dollars()
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
         if layout := self.get_layout_engine():
             layout.execute(self)
             self.set_layout_engine(None)
         super().savefig(fname, **options)
-
-    def _write_dollars(self) -> None:
-        for text in self.findobj(Text):
-            text.set_parse_math(False)
 
 
 def empty_figure(width: float, height: float) -> Figure:

@@ -1,4 +1,4 @@
-"""Compute metrics and tables from labels and probabilities.
+"""Compute metrics, tables and calibration from labels and probabilities.
 
 Shapes: N examples, C classes. ``labels`` and ``predicted`` are (N,) whole
 numbers from 0 to C − 1; ``probabilities`` is (N, C), and its rows sum to 1. The
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from pipeline.epochs import EpochRecord
 
@@ -22,6 +23,12 @@ Probabilities = NDArray[np.floating[Any]]
 # A softmax in float32 gives 0 to a class that is about 100 nats behind. The logarithm of one 0 would make the mean of
 # all examples infinite; with the smallest normal float32 instead, such an example costs 87.3 nats.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+
+COLDEST, WARMEST = 0.25, 4.0
+"""The range of temperatures; without it, no lowest one is best if all answers are correct."""
+
+_BINS = 15  # as in the article
+_HALVINGS = 40  # for twelve digits
 
 
 def cost(labels: Labels, probabilities: Probabilities) -> float:
@@ -112,3 +119,47 @@ def _pick(probabilities: Probabilities, classes: Labels) -> Probabilities:
     """Return (N,): from each row of ``probabilities`` (N, C), the probability of the given class."""
     picked: Probabilities = np.take_along_axis(probabilities, classes.astype(np.intp)[:, None], axis=1)[:, 0]
     return picked
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+#
+# "Temperature scaling" of C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML
+# 2017: all logits are divided by one number, which is chosen on the validation images. The most probable class stays
+# the same. The logarithms of the probabilities serve as logits.
+
+
+def temperature(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the temperature with the lowest mean cross-entropy of the true classes.
+
+    Its inverse b is found by bisection: the mean cross-entropy is convex in b, and its slope is the mean logit under
+    the probabilities at b, minus the logit of the true class.
+    """
+    logits = _logits(probabilities)
+    of_true = np.take_along_axis(logits, labels.astype(np.intp)[:, None], axis=1)[:, 0].mean()
+    low, high = 1 / WARMEST, 1 / COLDEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        slope = (softmax(middle * logits, axis=1) * logits).sum(axis=1).mean() - of_true
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    return 2 / (low + high)
+
+
+def calibrated(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
+    """Return the probabilities (N, C) at a temperature; 1 changes nothing."""
+    return np.asarray(softmax(_logits(probabilities) / temperature, axis=1))
+
+
+def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
+    """Return the expected calibration error, a fraction: the distance between confidence and accuracy.
+
+    Answers are sorted by probability into 15 bins of equal width. The error is the mean, over all examples, of the
+    distance between the accuracy and the mean probability of their bin.
+    """
+    sureness, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = np.minimum((sureness * _BINS).astype(int), _BINS - 1)
+    surplus = np.bincount(bins, weights=sureness.astype(np.float64) - right, minlength=_BINS)
+    return float(np.abs(surplus).sum() / len(labels))
+
+
+def _logits(probabilities: Probabilities) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(probabilities, SMALLEST_PROBABILITY).astype(np.float64)))

@@ -7,12 +7,13 @@ for every metric. Reused runs are also members, but keep their parents.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline import cells, disk
-from pipeline.comparison import report, selection
+from pipeline.comparison import grouping, report
 from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
@@ -122,7 +123,7 @@ def train(
     by_run = {event.result.run_id: event.job for event in events if isinstance(event, Finished)}
     finished: list[Group] = []
     if by_run:
-        selected = selection.of_runs(list(by_run), parent=parent, failures=failures)
+        selected = replace(grouping.select_runs(list(by_run), parent=parent), failures=failures)
         finished = selected.groups
         _make_groups(parent, data, finished, by_run, failures)
         report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.contents import listed
 from pipeline.errors import DataError
-from pipeline.evaluation import calibration
+from pipeline.evaluation import metrics
 from pipeline.kinds.images import Images
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving import digit_segmentation, image_files, out_of_distribution
@@ -122,7 +122,7 @@ def _is_number(text: str) -> bool:
 def _answer(classifier: Classifier, example: NDArray[Any], *, most: int) -> dict[str, Any]:
     """Return the answer to an example, and, if the model has them, those after at most so many of its steps."""
     probabilities = classifier.probabilities(example[None])
-    certainty = float(calibration.calibrated(probabilities, classifier.temperature).max())
+    certainty = float(metrics.calibrated(probabilities, classifier.temperature).max())
     by_step = None
     if classifier.step_by_step is not None:
         answers = classifier.by_step(example[None])[0]

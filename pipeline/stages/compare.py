@@ -40,15 +40,14 @@ def compare(
         return None
     early = min(len(trainings), workers or worker_pool.Executor().default_workers(len(trainings)))
     with worker_pool.prewarm(early if on == "local" else 0, "pipeline.execution.job"):
-        from pipeline.comparison import grouping
         from pipeline.tracking import lifecycle, promotion
 
         if register is not None:
             promotion.check_name(register)
         parent, finished = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
     if register is not None:
-        promotion.promote(reporter, grouping.recommended(finished).best.run_id, register)
-    reporter.result(lifecycle.where(parent, "the comparison"))
+        promotion.promote(reporter, finished[0].best.run_id, register)
+    reporter.result(lifecycle.where(parent, "the comparison and its report"))
     return parent
 
 
@@ -97,5 +96,5 @@ def _trained(
         with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
             groups = comparison_run.train(trainings, data, reporter, parent=parent, count=count, executor=executor)
     if former is not None:
-        pairwise_tests.check_regression(parent, groups, former, str(against), reporter, register=register)
+        pairwise_tests.check_regression(parent, groups[0], former, str(against), reporter, register=register)
     return parent, groups

@@ -6,10 +6,10 @@ pipeline report --filter "params.cell = 'gru'"
 
 from pathlib import Path
 
+from pipeline.comparison import grouping
 from pipeline.comparison import report as reports
-from pipeline.comparison import selection
+from pipeline.comparison.grouping import Selection
 from pipeline.comparison.report_data import Form
-from pipeline.comparison.selection import Selection
 from pipeline.errors import UsageError
 from pipeline.progress import Notes, Reporter
 from pipeline.results import Comparison
@@ -26,19 +26,21 @@ def report(
     output: Path = Path("report"),
     form: Form | None = None,
 ) -> Comparison:
-    """Report on the children of a run, or on the runs that a filter matches; return where the tables are.
+    """Report on the children of a run, or on the runs that a filter matches; return the folder of the tables.
 
-    With a ``form`` the reporter gets the report as one text, instead of its table and sentences.
+    With a ``form``, the reporter receives the report as one text, instead of its table and sentences.
 
     Raises:
         TrackingError: there is no such run, none that is a finished and evaluated training, or they are of
             different data.
-        UsageError: neither or both of ``parent`` and ``filter``, or it is no filter.
+        UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
     """
-    selected, output = _selected(parent, filter, reporter), Path(output)
-    shown = Notes(reporter) if form else reporter
-    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it was made
+    selected = _selected(parent, filter, reporter)
+    output, shown = Path(output), Notes(reporter) if form else reporter
+    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it is
     data = reports.report(selected, shown, data_dir=settings.data_dir, parent=own, output=output)
+    if own:
+        reporter.note(f"Run {own} also contains the report.")
     if form:
         reporter.result(data.text(form).rstrip("\n"))
     return Comparison(parent, expanded(output))
@@ -48,8 +50,8 @@ def _selected(parent: str | None, filter_string: str | None, reporter: Reporter)
     if (parent is None) == (filter_string is None):
         received = "neither" if parent is None else "both"
         raise UsageError(
-            f"Give either parent or filter; got {received}. parent is the run of a comparison, filter an MLflow filter "
-            "that matches training runs."
+            f"parent, filter: exactly one of them must be given; got {received}. parent is the ID of a comparison, "
+            "filter an MLflow filter that matches training runs."
         )
     connection.connect(reporter.note)
-    return selection.of_parent(parent) if parent is not None else selection.of_filter(str(filter_string))
+    return grouping.select_children(parent) if parent is not None else grouping.select_matching(str(filter_string))

@@ -39,7 +39,7 @@ def run(
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=True)
     if register is not None:
         promotion.promote(reporter, run_id, register)
-    reporter.result(lifecycle.where(run_id, "all of it"))
+    reporter.result(lifecycle.where(run_id, "the results"))
     return run_id
 
 

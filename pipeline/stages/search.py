@@ -16,11 +16,10 @@ from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, promotion
-from pipeline.tuning import report, search_run, space
-from pipeline.tuning.result import SearchResult
-from pipeline.tuning.search_run import Budget
+from pipeline.tuning import report, space, study
+from pipeline.tuning.report import SearchResult
 from pipeline.tuning.space import Space
-from pipeline.tuning.study import Study
+from pipeline.tuning.study import Budget, Study
 
 
 def search(
@@ -48,7 +47,7 @@ def search(
     parent, winner = _searched(chosen, budget, reporter, on)
     if register is not None:
         promotion.promote(reporter, winner, register)
-    reporter.result(lifecycle.where(parent, "the search"))
+    reporter.result(lifecycle.where(parent, "the search and its report"))
     return parent
 
 
@@ -64,12 +63,12 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
     with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(chosen.base(), reporter)
         chosen = replace(chosen, data=data)
-        search_run.check(chosen, data, budget)
+        study.check(chosen, data, budget)
         workers = budget.workers or executor.default_workers(budget.limit)
-        with search_run.opened(chosen, data, budget, remote=executor.remote) as parent:
-            study = Study(chosen, data, search=parent, budget=budget, executor=executor)
-            study.run(reporter, workers=workers)
-            result = SearchResult(space=chosen, data=data, trials=study.trials, winner=study.winner())
+        with study.opened(chosen, data, budget, remote=executor.remote) as parent:
+            running = Study(chosen, data, search=parent, budget=budget, executor=executor)
+            running.run(reporter, workers=workers)
+            result = SearchResult(space=chosen, data=data, trials=running.trials, winner=running.winner())
             report.log_winner(parent, result)
             if trainings := _confirmation(result, budget):
                 groups = comparison_run.train(

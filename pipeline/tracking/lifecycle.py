@@ -244,12 +244,12 @@ def where(run_id: str, what: str) -> str:
     """Return a sentence that names the run with the results of a command and its page, without a password."""
     run = get_run(run_id)
     if page := page_of(run):
-        return f"Run {run_id} holds {what}. Look at it at {page}"
+        return f"Run {run_id} contains {what}. Open {page}"
     file = connection.file()
     is_default = file is not None and file.resolve() == Path("mlflow.db").resolve()  # which `mlflow ui` shows
     store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
     page = _page("http://127.0.0.1:5000", run)
-    return f"Run {run_id} holds {what}. Look at it with: mlflow ui{store}, then open {page}"
+    return f"Run {run_id} contains {what}. Start `mlflow ui{store}`, then open {page}"
 
 
 def page_of(run: TrackedRun) -> str:

@@ -31,7 +31,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
 
     It takes raw examples, float32, and answers with probabilities (N, C) float32. Its environment names the few
     packages that it needs; ``needs`` names further requirements of its Keras file. ``temperature`` calibrates the
-    confidence of answers, see :mod:`pipeline.evaluation.calibration`.
+    confidence of answers, see :mod:`pipeline.evaluation.metrics`.
     """
     kind = data.kind
     examples = TensorSpec(np.dtype(np.float32), (-1, *(-1 if size is None else size for size in kind.shape)))

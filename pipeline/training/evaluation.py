@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.splits import DataSet
-from pipeline.evaluation import calibration, figures, metrics
+from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
 from pipeline.tracking import classifier, lifecycle, models, schema, store
 from pipeline.tracking.classifier import Classifier
@@ -35,10 +35,10 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
     _log_tables(run.run_id, data, probabilities)
     _log_figures(run, data, model, probabilities)
-    calibrated = calibration.calibrated(probabilities, model.temperature)
+    calibrated = metrics.calibrated(probabilities, model.temperature)
     results = {
-        "test_calibration_error": calibration.error(labels, probabilities),
-        "test_calibration_error_at_temperature": calibration.error(labels, calibrated),
+        "test_calibration_error": metrics.calibration_error(labels, probabilities),
+        "test_calibration_error_at_temperature": metrics.calibration_error(labels, calibrated),
         schema.TEST_COST: metrics.cost(labels, probabilities),
         schema.TEST_MACRO_F1: macro_f1,
         schema.TEST_BALANCED_ACCURACY: balanced_accuracy,

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline import cells, epochs, startup
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
-from pipeline.evaluation import calibration, figures, metrics
+from pipeline.evaluation import figures, metrics
 from pipeline.machine import usable_cores
 from pipeline.model import custom_cells, network, preflight
 from pipeline.model.fit import Fit
@@ -147,7 +147,7 @@ def _log_model(run: TrackedRun, settings: Settings, data: DataSet, fit: Fit) -> 
         answers = evaluation.in_chunks(
             lambda examples: classify(np.asarray(examples, np.float32))["probabilities"], data.validation.examples
         )
-        temperature = calibration.temperature(np.asarray(data.validation.labels), answers)
+        temperature = metrics.temperature(np.asarray(data.validation.labels), answers)
         model_id = models.log_model(
             Path(folder),
             data,

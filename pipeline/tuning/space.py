@@ -22,8 +22,6 @@ from pipeline.settings import DATA_PARAMETERS, Settings, option
 
 Range = CategoricalDistribution | FloatDistribution | IntDistribution
 
-EXAMPLES = "learning_rate=1e-4..1e-2:log, hidden_units=64,128,256 or dropout=0..0.5"
-
 DEFAULT = "learning_rate=3e-4..1e-2:log hidden_units=64,128,256 dropout=0..0.5 batch_size=64,128,256"
 """The default ranges."""
 
@@ -90,7 +88,13 @@ class Space:
     def start(self, cell: str) -> Parameters | None:
         """Return the base as a trial; None if it is outside the ranges."""
         values = {name: getattr(self.base(cell), name) for name in self.ranges}
-        return values if all(is_in(each, values[name]) for name, each in self.ranges.items()) else None
+        is_inside = (
+            values[name] in each.choices
+            if isinstance(each, CategoricalDistribution)
+            else each.low <= values[name] <= each.high
+            for name, each in self.ranges.items()
+        )
+        return values if all(is_inside) else None
 
     def corners(self) -> Iterator[Parameters]:
         """Yield, for each cell and every two parameters, the ends of their ranges in all combinations."""
@@ -126,17 +130,17 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
     listed = str(given.get("cell", Settings.cell))
     cells = [_value("cell", part.strip()) for part in listed.split(",")]
     if len(set(cells)) < len(cells):
-        raise UsageError(f"cell: expected each cell once, received {listed!r}.")
+        raise UsageError(f"cell: must name each cell once; got {listed!r}.")
     shared = {name: value for name, value in given.items() if name != "cell"}
     ranges = parse(texts)
     if both := sorted(ranges.keys() & shared.keys()):
-        raise UsageError(
-            f"{both[0]}: expected a value or a range, received both. Leave out {option(both[0])} or its range."
-        )
+        raise UsageError(f"{both[0]}: must be a value or a range; got both. Leave out {option(both[0])} or its range.")
     default = DEFAULT_WITHOUT_GATES if {*cells} & CELLS.keys() - {*GATED} else DEFAULT
     ranges = ranges or {name: each for name, each in parse([default]).items() if name not in shared}
     if not ranges:
-        raise UsageError(f"range: expected at least one parameter to search, received none: {EXAMPLES}.")
+        raise UsageError(
+            "range: must name at least one parameter to search; got none. Give one, such as dropout=0..0.5."
+        )
     space = Space(given=shared, ranges={"cell": CategoricalDistribution(cells), **ranges})
     for corner in space.corners():
         space.settings(corner)
@@ -151,17 +155,15 @@ def parse(texts: Sequence[str]) -> dict[str, Range]:
     """
     found: dict[str, Range] = {}
     for part in (part for text in texts for part in _BETWEEN.split(text.strip())):
-        name, equals, values = (piece.strip() for piece in part.partition("="))
+        name, _, values = (piece.strip() for piece in part.partition("="))
         name = name.replace("-", "_")
-        if not equals:
-            raise UsageError(f"range: expected a parameter and its values, such as {EXAMPLES}, received {part!r}.")
         if name in SHARED:
-            raise UsageError(f"range: expected a parameter that can be searched, received {name}: {SHARED[name]}.")
+            raise UsageError(f"range: {name} cannot be searched: {SHARED[name]}.")
         if name not in NAMES:
             hint = suggestion(name, NAMES) or f" The parameters are {', '.join(NAMES)}."
-            raise UsageError(f"range: expected a parameter, received {name!r}.{hint}")
+            raise UsageError(f"range: must name a parameter; got {name!r}.{hint}")
         if name in found:
-            raise UsageError(f"range: expected each parameter once, received {name} twice.")
+            raise UsageError(f"range: must name each parameter once; got {name} twice.")
         found[name] = _range(name, values)
     return found
 
@@ -179,7 +181,7 @@ def _range(name: str, text: str) -> Range:
     choices = [_value(name, part.strip()) for part in parts if part.strip()]
     if 1 < len({*choices}) == len(choices):
         return CategoricalDistribution(choices)
-    raise UsageError(f"range: expected {form}, received {name}={text}. Give a single value as {option(name)}.")
+    raise UsageError(f"range: must be {form}; got {name}={text}. Give a single value as {option(name)}.")
 
 
 def _value(name: str, text: str) -> Any:
@@ -190,11 +192,6 @@ def _value(name: str, text: str) -> Any:
 def range_ends(of: Range) -> tuple[Any, ...]:
     """Return the values of a range that may be too much for a setting, if any is."""
     return tuple(of.choices) if isinstance(of, CategoricalDistribution) else (of.low, of.high)
-
-
-def is_in(of: Range, value: Any) -> bool:
-    """Return whether a value is in a range."""
-    return value in of.choices if isinstance(of, CategoricalDistribution) else bool(of.low <= value <= of.high)
 
 
 def range_text(of: Range) -> str:

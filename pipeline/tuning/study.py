@@ -1,4 +1,4 @@
-"""A search in progress: propose trials, stop bad ones, collect results.
+"""A search in progress: its MLflow run and limits; propose trials, stop bad ones, collect results.
 
 Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
 in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Literal, NamedTuple
@@ -17,17 +18,21 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from pipeline import epochs
+from pipeline import disk, epochs
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
-from pipeline.execution import executors, job, worker_pool
+from pipeline.execution import comparison_run, executors, job, worker_pool
 from pipeline.execution.job import Job, Opened
 from pipeline.execution.worker_pool import Executor
+from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.tracking import schema, store
-from pipeline.tuning.search_run import Budget
-from pipeline.tuning.space import Parameters, Space
+from pipeline.training import identity
+from pipeline.tuning.space import Parameters, Space, range_text
+
+TRIALS, MOST_TRIALS = 30, 200
+"""The maximum number of trials without and with a time limit, if none is given."""
 
 FAILURES = 3
 """Maximum number of successive failures: more have another reason than their parameters."""
@@ -36,6 +41,64 @@ REDUCTION = 3
 """After a ninth and after a third of the epochs, one of so many trials continues (Li et al. 2020, arXiv:1810.05934)."""
 
 State = Literal["complete", "pruned", "failed", "running"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The limits of a search.
+
+    Attributes:
+        trials: maximum number of trials; None: as many as the time allows.
+        seconds: time limit for starting new trials; None: no limit.
+        confirm: number of new seeds for the winner and the start.
+        workers: number of runs in parallel; None: as many as the machine allows.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    confirm: int = 3
+    workers: int | None = None
+
+    @property
+    def limit(self) -> int:
+        """Maximum number of trials."""
+        return self.trials or (TRIALS if self.seconds is None else MOST_TRIALS)
+
+    def seeds(self, seed: int) -> list[int]:
+        """Return the seeds of the confirmation; no trial has them."""
+        return list(range(seed + 1, seed + 1 + self.confirm))
+
+
+def check(space: Space, data: DataSet, budget: Budget) -> None:
+    """Check that the whole search space fits the data and the memory.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for corner in space.corners():
+        settings = space.settings(corner)
+        identity.parameters(settings, data)
+        preflight.check_memory(settings, data)
+    for seed in budget.seeds(space.base().seed)[-1:]:
+        space.settings({"seed": seed})
+
+
+def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> AbstractContextManager[str]:
+    """Open the run of a search, or resume the same search if it was interrupted; the context is its ID.
+
+    Searches are the same if they have the same ranges and start; the limits may differ.
+    """
+    base, texts = space.base(), {name: range_text(each) for name, each in space.ranges.items()}
+    bases = [identity.fingerprint(space.base(cell), data) for cell in space.cells]
+    own = disk.text_digest("search", *bases, *(f"{name}={text}" for name, text in texts.items()))
+    limits = {"trials": budget.limit, "seconds": budget.seconds, "confirm": budget.confirm}
+    given = {name: value for name, value in limits.items() if value is not None}
+    parameters = identity.parameters(base, data) | texts | given
+    name = identity.search_name(space.cells, data.name, base.recipe)
+    return comparison_run.opened_as(schema.SEARCHED, name, own, data, parameters, data_dir=base.data_dir, remote=remote)
+
+
+# --- the trials -------------------------------------------------------------------------------------------------------
 
 
 class Reached(NamedTuple):
@@ -233,16 +296,11 @@ class Study:
             store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
         elif isinstance(event, worker_pool.Finished):
             trial.refresh()
-            self._ended(trial, failures=0)
+            self._failures = 0
+            self._tell(trial)
         elif isinstance(event, worker_pool.Failed):
             trial.state, trial.reason = "failed", event.reason
-            # Trials of before the interruption are tried once more, and may fail again.
-            self._ended(trial, failures=self._failures + trial.is_new)
-
-    def _ended(self, trial: Trial, *, failures: int) -> None:
-        """Tell the study; log the best accuracy so far, by the number of trials that have ended."""
-        self._failures = failures
-        self._tell(trial)
-        if self.best:
-            ended = sum(each.state != "running" for each in self.trials)
-            store.log_metrics(self._search, {schema.BEST_VAL_ACCURACY: self.best.kept.val_accuracy}, step=ended)
+            self._failures += (
+                trial.is_new
+            )  # trials from before the interruption are tried once more, and may fail again
+            self._tell(trial)

@@ -59,7 +59,7 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path: Path, content: byt
         ("run", "config: other.yaml", "there is no parameter config"),
         ("compare", "workers: 0", "workers: must be at least 1; got 0."),
         ("run", "epochs: {a: 1}", "epochs: must be a whole number; got \"{'a': 1}\"."),
-        ("report", "format: mardown", "format: must be 'markdown', 'csv', 'json' or 'latex'; got 'mardown'."),
+        ("report", "format: mardown", "format: must be 'markdown', 'csv' or 'json'; got 'mardown'."),
         ("run", "epochs: 0\nbatch_size: 0", "epochs: must be at least 1; got -1. batch_size: must"),
     ],
 )

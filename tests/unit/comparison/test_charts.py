@@ -7,8 +7,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from pipeline.cells import CELLS
-from pipeline.comparison import charts, grouping
-from pipeline.comparison.grouping import Group
+from pipeline.comparison import charts
+from pipeline.comparison.grouping import Group, grouped
 from pipeline.comparison.report_data import ReportData
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT
@@ -32,7 +32,7 @@ def points_of(axes: Axes, label: str) -> list[list[float]]:
 
 
 def many_groups() -> list[Group]:
-    return grouping.grouped(
+    return grouped(
         result(cell, seed, params={"hidden_units": units, "learning_rate": rate}, seconds=float(units))
         for cell in CELLS
         for seed in (1, 2)
@@ -43,7 +43,6 @@ def many_groups() -> list[Group]:
 
 LABELS = {
     "test_accuracy": ("test accuracy (%)", ""),
-    "test_cost": ("test cost (nats)", ""),
     "differences": ("difference (percentage points)", ""),
     "training_cost": ("epoch", "training cost (nats, log scale)"),
     "validation_accuracy": ("epoch", "validation accuracy (%)"),
@@ -65,11 +64,11 @@ def test_a_chart_names_its_axes_and_clips_nothing(name: str, groups: list[Group]
 @pytest.mark.parametrize("name", [chart.name for chart in charts.CHARTS])
 def test_dollars_in_a_label_are_dollars(name: str) -> None:
     labels = ("$\\frac{1$", "$x$")
-    assert stays_on_canvas(drawn(name, grouping.grouped([result(params={"note": label}) for label in labels])))
+    assert stays_on_canvas(drawn(name, grouped([result(params={"note": label}) for label in labels])))
 
 
 def test_groups_of_one_cell_share_its_colour_and_differ_by_line_and_marker() -> None:
-    groups = grouping.grouped(result(cell, params={"layers": layers}) for cell in CELLS for layers in ("1", "2"))
+    groups = grouped(result(cell, params={"layers": layers}) for cell in CELLS for layers in ("1", "2"))
     styles = charts.styles(groups)
     assert [figures.colour_of(each.cell) for each in groups] == [style["color"] for style in styles]
     assert len(groups) == len({(style["color"], style["linestyle"]) for style in styles})
@@ -92,25 +91,21 @@ def test_curves_are_means_over_seeds_within_their_range() -> None:
     assert (1, 2) == (band[band[:, 0] == 1, 1].min(), band[band[:, 0] == 1, 1].max())
 
 
-def test_a_steep_rise_is_drawn_whole_and_by_its_errors() -> None:
-    groups = grouping.grouped([result(seed=seed, epochs=30, val_accuracy=1.0) for seed in (1, 2)])
-    axes = only(drawn("validation_accuracy", groups))
-    low, high = axes.get_ylim()
-    assert low < 0.9
-    assert high > 0.996
-    heights = axes.transData.transform([(1, 0.90), (1, 0.99), (1, 0.999)])[:, 1]
-    # Errors of 10, 1 and 0.1 %, each with 0.05 % for the place of 100 %.
-    steps = np.diff(np.log10([10.05, 1.05, 0.15]))
-    assert steps[0] / steps[1] == pytest.approx((heights[1] - heights[0]) / (heights[2] - heights[1]), rel=1e-6)
+def test_accuracies_by_epoch_are_drawn_by_their_errors() -> None:
+    axes = only(drawn("validation_accuracy", grouped([result(epochs=30, val_accuracy=1.0)])))
+    # The accuracy is 1 − 0.1 / epoch; the axis is one of errors, and its labels are accuracies.
+    assert [[1, 10], [2, 5]] == points_of(axes, "gru")[:2]
+    heights = axes.transData.transform([(1, 10), (1, 1), (1, 0.1)])[:, 1]
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1])
+    assert heights[1] > heights[0]
+    assert "99.5" == axes.yaxis.get_major_formatter()(0.5)
+    perfect = only(drawn("validation_accuracy", grouped([result(epochs=9, val_accuracy=1.2)])))
+    assert 0.05 == points_of(perfect, "gru")[-1][1]
 
 
-def test_accuracy_by_seconds_marks_the_mean_of_the_times_that_are_compared() -> None:
+def test_accuracy_by_seconds_marks_the_mean() -> None:
     runs = [result(seed=1, seconds=10, wrong=[0]), result(seed=2, seconds=30, wrong=[0, 1, 2])]
-    assert [[20, 80]] == points_of(only(drawn("accuracy_by_seconds", grouping.grouped(runs))), "gru")
-    busy = [result(seed=seed, seconds=100, cpu_seconds=10 * seed, wrong=[0]) for seed in (1, 3)]
-    axes = only(drawn("accuracy_by_seconds", grouping.grouped(busy)))
-    assert "training processor time (s)" == axes.get_xlabel()
-    assert [[20, 90]] == points_of(axes, "gru")
+    assert [[20, 80]] == points_of(only(drawn("accuracy_by_seconds", grouped(runs))), "gru")
 
 
 @pytest.mark.parametrize(("seeds", "is_faint"), [(3, False), (2, True)])

@@ -1,8 +1,11 @@
+import io
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
 
 from pipeline.epochs import EpochRecord
 from pipeline.evaluation import metrics
@@ -22,22 +25,12 @@ PROBABILITIES = np.array(
 PREDICTED = np.array([0, 1, 1, 0, 1])
 
 
-def test_cost_is_the_mean_of_the_logarithms_by_hand() -> None:
+def test_cost_is_the_mean_of_the_logarithms_by_hand_finite_for_0_and_not_a_number_for_nan() -> None:
     by_hand = (math.log(2) + math.log(10) + math.log(2) + math.log(20) + math.log(10)) / 5
     assert pytest.approx(by_hand, rel=1e-6) == metrics.cost(LABELS, PROBABILITIES)
-
-
-def test_cost_of_a_probability_of_zero_is_finite() -> None:
     # −ln 2⁻¹²⁶, the smallest normal float32
     assert pytest.approx(126 * math.log(2)) == metrics.cost(np.array([1]), np.array([[1, 0]], np.float32))
-
-
-def test_cost_does_not_hide_a_probability_that_is_not_a_number() -> None:
     assert math.isnan(metrics.cost(np.array([0]), np.array([[np.nan, 1]])))
-
-
-def test_accuracy_is_a_fraction() -> None:
-    assert 0.4 == metrics.accuracy(LABELS, PREDICTED)
 
 
 def test_confusion_has_true_rows_and_predicted_columns_for_all_classes() -> None:
@@ -51,10 +44,11 @@ def test_averages_over_the_classes_by_hand() -> None:
     )
     labels, predicted = np.array([0, 0, 0, 2]), np.array([0, 0, 1, 2])
     assert pytest.approx(((4 / 5 + 1) / 2, (2 / 3 + 1) / 2)) == metrics.class_averages(labels, predicted)
-    assert 0.75 == metrics.accuracy(labels, predicted)
+    assert 0.75 == metrics.accuracy(labels, predicted)  # a fraction
 
 
-def test_per_class_by_hand() -> None:
+@pytest.mark.filterwarnings("error")
+def test_per_class_by_hand_and_zero_for_a_class_without_images() -> None:
     table = metrics.per_class(LABELS, PREDICTED, NAMES)
     assert ["class", "precision", "recall", "f1", "support"] == list(table.columns)
     assert NAMES == table["class"].tolist()
@@ -62,16 +56,13 @@ def test_per_class_by_hand() -> None:
     assert pytest.approx([1 / 2, 1 / 2, 0]) == table["recall"].tolist()
     assert pytest.approx([1 / 2, 2 / 5, 0]) == table["f1"].tolist()
     assert [2, 2, 1] == table["support"].tolist()
+    assert ["owl", 0, 0, 0, 0] == metrics.per_class(np.array([0, 0]), np.array([0, 1]), NAMES).iloc[2].tolist()
 
 
-@pytest.mark.filterwarnings("error")
-def test_per_class_says_zero_for_a_class_without_images() -> None:
-    table = metrics.per_class(np.array([0, 0]), np.array([0, 1]), NAMES)
-    assert ["owl", 0, 0, 0, 0] == table.iloc[2].tolist()
-
-
-def test_predictions_hold_what_was_said_of_each_image() -> None:
-    table = metrics.predictions(LABELS, PROBABILITIES, NAMES)
+def test_predictions_hold_the_answer_to_each_image_typed_for_parquet() -> None:
+    table = metrics.predictions(LABELS, PROBABILITIES.astype(np.float64), NAMES)
+    assert ["int64", "int64", "int64", "bool", *4 * ["float32"]] == [str(dtype) for dtype in table.dtypes]
+    table.to_parquet(io.BytesIO())
     columns = ["index", "label", "predicted", "correct", "probability", "p_cat", "p_dog", "p_owl"]
     assert columns == list(table.columns)
     assert [0, 1, 2, 3, 4] == table["index"].tolist()
@@ -80,12 +71,6 @@ def test_predictions_hold_what_was_said_of_each_image() -> None:
     assert [True, False, True, False, False] == table["correct"].tolist()
     assert pytest.approx([0.5, 0.8, 0.5, 0.9, 0.8]) == table["probability"].tolist()
     assert np.array_equal(table[["p_cat", "p_dog", "p_owl"]], PROBABILITIES)
-
-
-def test_predictions_are_typed_for_parquet(tmp_path: Path) -> None:
-    table = metrics.predictions(LABELS, PROBABILITIES.astype(np.float64), NAMES)
-    assert ["int64", "int64", "int64", "bool", *4 * ["float32"]] == [str(dtype) for dtype in table.dtypes]
-    table.to_parquet(tmp_path / "predictions.parquet")
 
 
 def test_history_has_a_row_per_epoch_in_the_fields_order() -> None:
@@ -110,3 +95,53 @@ def test_most_confidently_wrong_are_the_surest_first_and_ties_in_order() -> None
     assert [3, 1, 4] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 30).tolist()
     assert [3, 1] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 2).tolist()
     assert [] == metrics.most_confidently_wrong(PREDICTED, PROBABILITIES, 30).tolist()
+
+
+# --- calibration ------------------------------------------------------------------------------------------------------
+
+
+def drawn(temperature: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return labels that are drawn from probabilities, and these at an inverse temperature: too sure above 1."""
+    generator = np.random.default_rng(3)
+    logits = generator.normal(0, 2, (4_000, 5))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (generator.random((4_000, 1)) > true.cumsum(axis=1)).sum(axis=1)
+    powers = np.exp(logits * temperature)
+    return labels, powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_is_where_the_cost_is_smallest(temperature: float) -> None:
+    labels, probabilities = drawn(temperature)
+
+    def cost(tried: float) -> float:
+        powers = probabilities ** (1 / tried)
+        return float(log_loss(labels, powers / powers.sum(axis=1, keepdims=True)))
+
+    found = metrics.temperature(labels, probabilities)
+
+    assert pytest.approx(minimize_scalar(cost, bounds=(0.25, 4), method="bounded").x, rel=1e-4) == found
+    assert pytest.approx(temperature, rel=0.1) == found
+
+
+@pytest.mark.parametrize(("labels", "expected"), [([0, 1], metrics.COLDEST), ([1, 0], metrics.WARMEST)])
+def test_of_none_or_only_wrong_answers_it_goes_no_further_than_its_range(labels: list[int], expected: float) -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+    assert pytest.approx(expected) == metrics.temperature(np.array(labels), probabilities)
+
+
+def test_probabilities_at_a_temperature_by_hand() -> None:
+    probabilities = np.array([[0.64, 0.36], [0.5, 0.5]])
+    assert pytest.approx(probabilities) == metrics.calibrated(probabilities, 1)
+    assert pytest.approx(np.array([[0.8 / 1.4, 0.6 / 1.4], [0.5, 0.5]])) == metrics.calibrated(probabilities, 2)
+
+
+def test_a_probability_of_zero_stays_a_number() -> None:
+    assert np.isfinite(metrics.calibrated(np.array([[1, 0]], np.float32), 4)).all()
+
+
+def test_the_calibration_error_by_hand() -> None:
+    """Two answers of 0.98, one of them right, and one of 0.62, wrong: (|1.96 − 1| + |0.62 − 0|) ÷ 3."""
+    probabilities = np.array([[0.98, 0.02], [0.02, 0.98], [0.62, 0.38]])
+    assert pytest.approx((0.96 + 0.62) / 3) == metrics.calibration_error(np.array([0, 0, 1]), probabilities)
+    assert 0 == metrics.calibration_error(np.array([1]), np.array([[0.0, 1.0]]))

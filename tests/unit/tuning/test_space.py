@@ -27,17 +27,17 @@ def test_a_range_is_shown_with_every_digit(text: str) -> None:
     assert text == space.range_text(space.parse([f"{name}={text}"])[name])
 
 
-FORM = "expected dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log with LOW above 0, or dropout=VALUE,VALUE"
+FORM = "must be dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log with LOW above 0, or dropout=VALUE,VALUE"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("learning_rate", "expected a parameter and its values"),
+        ("learning_rate", "must be learning_rate=LOW..HIGH with LOW below HIGH,"),
         ("lerning_rate=1..2", "Did you mean learning_rate?"),
         ("seed=1,2", "a good seed is luck"),
         ("dataset=mnist,digits", "all trials share their data"),
-        ("dropout=0.5..0.1", f"{FORM} with at least two different values, received dropout=0.5..0.1."),
+        ("dropout=0.5..0.1", f"{FORM} with at least two different values; got dropout=0.5..0.1."),
         ("dropout=0.1..0.1", FORM),
         ("dropout=0.1..", FORM),
         ("dropout=", FORM),
@@ -48,7 +48,7 @@ FORM = "expected dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log wi
         ("dropout=0.1,0.5:log", FORM),
         ("dropout=0..1.5", "dropout: "),
         ("hidden_units=1.5..3", "hidden_units: "),
-        ("schedule=constant..cosine", "expected schedule=constant,"),
+        ("schedule=constant..cosine", "must be schedule=constant,"),
         ("schedule=constant,steep", "schedule: "),
         ("layers=1..2 layers=1..3", "layers twice"),
     ],

@@ -4,7 +4,6 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 
 from pipeline.data.splits import DataSet
@@ -15,8 +14,7 @@ from pipeline.execution.worker_pool import Event, Executor, ShouldContinue, Work
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space
-from pipeline.tuning.search_run import Budget
-from pipeline.tuning.study import FAILURES, Study
+from pipeline.tuning.study import FAILURES, Budget, Study
 from tests.runs import new_run
 from tests.unit.training.test_checkpoints import RECORD
 
@@ -49,38 +47,25 @@ class Pretended(Executor):
 
 
 @pytest.fixture(autouse=True)
-def store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+def own_store(new_store: Path) -> None:
+    """Track into a new store."""
 
 
 def study(parent: str, data: DataSet, executor: Pretended, limit: int = 5) -> Study:
     return Study(SPACE, data, search=parent, budget=Budget(trials=limit), executor=executor)
 
 
-def searched(data: DataSet) -> str:
-    """Return the run of a search that was stopped after five trials, three of which have failed, not in a row."""
-    parent = new_run("search-gru")
-    study(parent, data, Pretended(1, 3, 5)).run(Reporter(), workers=1)
-    return parent
-
-
-def test_what_had_failed_is_tried_once_more_and_may_fail_again(data: DataSet) -> None:
-    parent, executor = searched(data), Pretended(1, 3, 5)
+@pytest.mark.parametrize(("tags", "repeated"), [({}, [1, 3, 5, 6, 7]), ({schema.BEST_TRIAL: "gru-t2"}, [])])
+def test_failed_trials_are_tried_once_more_unless_the_search_has_its_winner(
+    data: DataSet, tags: dict[str, str], repeated: list[int]
+) -> None:
+    parent, executor = new_run("search-gru"), Pretended(1, 3, 5)
+    study(parent, data, Pretended(1, 3, 5)).run(Reporter(), workers=1)  # three fail, but not in a row
+    store.log_tags(parent, tags)
     again = study(parent, data, executor, limit=7)
     again.run(Reporter(), workers=1)
 
-    assert [f"gru-t{number}" for number in (1, 3, 5, 6, 7)] == executor.begun
-    assert 2 == again.winner().number
-
-
-def test_a_search_that_has_its_winner_repeats_nothing(data: DataSet) -> None:
-    parent, executor = searched(data), Pretended()
-    store.log_tags(parent, {schema.BEST_TRIAL: "gru-t2"})
-    again = study(parent, data, executor)
-    again.run(Reporter(), workers=1)
-
-    assert [] == executor.begun
+    assert [f"gru-t{number}" for number in repeated] == executor.begun
     assert 2 == again.winner().number
 
 
