@@ -9,7 +9,7 @@ from tests.unit.result_fixtures import result
 
 
 def test_the_longest_run_starts_first() -> None:
-    """By hand: 784 steps of a GRU are 28 times its rows; two layers in both directions are four times one."""
+    """By hand: 784 steps of a GRU cost 28 times as much as 28 rows; two layers in both directions four times one."""
     settings: list[dict[str, object]] = [
         {"cell": "lstm"},
         {"cell": "gru", "steps": 784},
@@ -25,13 +25,13 @@ def test_the_longest_run_starts_first() -> None:
     ("epochs", "expected"),
     [
         ((3, 2), {1: {"": 1.5, "_sd": 0.5**0.5, "_min": 1.0, "_max": 2.0}, 2: {"": 0.75}}),
-        ((1,), {1: {"": 1.0, "_min": 1.0, "_max": 1.0}}),  # one run has no deviation
+        ((1,), {1: {"": 1.0, "_min": 1.0, "_max": 1.0}}),  # a single run has no standard deviation
     ],
 )
 def test_the_metrics_of_a_group_reach_as_far_as_all_of_its_runs(
     epochs: tuple[int, ...], expected: dict[int, dict[str, float]]
 ) -> None:
-    """Patience has ended the second run after its second epoch. By hand: costs of 1 and 2, then of 1/2 and 1."""
+    """Early stopping ended the second run after two epochs. By hand: costs of 1 and 2, then of 1/2 and 1."""
     runs = [result(seed=seed, epochs=each, params={"epochs": ""}) for seed, each in enumerate(epochs, start=1)]
     for run in runs:
         run.history[["accuracy", "val_cost"]] = 0.5

@@ -1,4 +1,4 @@
-"""Where runs can be trained, and which error appears when they cannot be trained there."""
+"""The executor for each value of `--on`, and the error if it is not available."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Jobs in parallel: what holds in processes of this machine and on a real Ray cluster, and what only one does."""
+"""Parallel jobs with both executors, local processes and a real Ray cluster, and the differences."""
 
 import logging
 import multiprocessing
@@ -33,7 +33,7 @@ of_posix = pytest.mark.skipif(sys.platform == "win32", reason="on Windows no pro
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """Start a cluster of two nodes without TensorFlow, and be connected to it."""
+    """Start a cluster of two nodes without TensorFlow, and connect to it."""
     from tests.ray_fixtures import two_nodes  # isort: skip - before ray, which reads the environment
     import ray
 
@@ -45,7 +45,7 @@ def nodes() -> Iterator[Any]:
 
 @pytest.fixture(params=["processes", "ray"])
 def executor(request: pytest.FixtureRequest) -> Executor:
-    """Return the executor of a test: each is done with both."""
+    """Return the executor of a test; each test runs with both."""
     if request.param == "processes":
         return Executor()
     request.getfixturevalue("nodes")
@@ -59,7 +59,7 @@ def on_ray() -> Executor:
 
 
 def work(job: Job, send: Send) -> object:  # noqa: PLR0911 - one per kind of job
-    """Do what a job names; a function of a module, as processes and nodes need it."""
+    """Do what a job names; processes and nodes need a function of a module."""
     what, value = job
     if what == "square":
         send(f"squaring {value}")
@@ -78,10 +78,10 @@ def work(job: Job, send: Send) -> object:  # noqa: PLR0911 - one per kind of job
         return os.getpid()
     if what == "has":
         return value in sys.modules
-    if what == "meet":  # waits for another job to be there at the same time
+    if what == "meet":  # waits until another job runs at the same time
         (value / str(os.getpid())).touch()
         return wait_until(lambda: len(list(value.iterdir())) > 1)
-    if what == "until":  # a file is there
+    if what == "until":  # waits until a file exists
         send("here")
         return wait_until(value.exists)
     try:
@@ -103,7 +103,7 @@ def wait_until(holds: Any) -> bool:
 
 
 def happened(executor: Executor, jobs: Iterable[Job], count: int = 1) -> list[Event]:
-    """Return what happened to jobs, without the times when nothing happened."""
+    """Return the events of jobs, without events that only show that time passes."""
     return [event for event in executor.run(work, jobs, count=count) if not isinstance(event, Tick)]
 
 
@@ -112,7 +112,7 @@ def results(events: Iterable[Event]) -> list[Any]:
 
 
 def test_a_job_starts_sends_and_finishes_and_the_next_depends_on_its_result(executor: Executor) -> None:
-    """A search asks for its next trial when it knows what the last one gave."""
+    """A search proposes its next trial when it knows the last result."""
     known: list[Event] = []
 
     def jobs() -> Iterator[Job]:
@@ -144,7 +144,7 @@ def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(execut
 
 
 def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(executor: Executor, tmp_path: Path) -> None:
-    jobs = [("wait", tmp_path / name) for name in "abc"]  # on the cluster there is room for two
+    jobs = [("wait", tmp_path / name) for name in "abc"]  # the cluster has room for two
     with closing(executor.run(work, jobs, count=3)) as events:
         spoken: set[Job] = set()
         while len(spoken) < 2:
@@ -225,7 +225,7 @@ def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, tmp_path: Pat
         ray_executor.check_nodes(tracks=False)
     nodes.kill(third)
 
-    # The loss is noticed after some seconds: until then it counts as living, and is left out.
+    # The loss is noticed after some seconds. Until then, the node counts as alive and is left out.
     ray_executor.check_nodes(tracks=False)
 
 

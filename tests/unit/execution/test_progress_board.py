@@ -1,4 +1,4 @@
-"""What is shown of parallel runs, from the events of their jobs."""
+"""The table and lines of progress that are shown for the events of parallel runs."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Augmentation: its images against scipy's and Pillow's, its limits by where single points are read."""
+"""Augmentation, compared with scipy and Pillow; its limits, computed from the points that are read."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +25,13 @@ def draw(function: Callable[..., tf.Tensor], count: int = 1_000, side: int = 28,
 
 
 def read_at(row: Array, x: Any, y: Any) -> Array:
-    """Where the pixel (x, y) of a transformed image is read, by the definition of the eight numbers."""
+    """Return the point that the pixel (x, y) of the result is read from, by the definition of the eight numbers."""
     a = [float(value) for value in row]
     return np.array([a[0] * x + a[1] * y + a[2], a[3] * x + a[4] * y + a[5]])
 
 
 def limits(side: int, strength: float) -> dict[str, tuple[float, float]]:
-    """Return the least and the greatest angle, scale, shift, and displacement of the image's centre."""
+    """Return the lowest and highest angle, scale, shift, and displacement of the centre of the image."""
     rows, centre = draw(augmentation.random_affine, 2_000, side, strength=strength), (side - 1) / 2
     shifts = np.array([read_at(row, centre, centre) for row in rows]) - centre
     matrices = rows[:, [[0, 1], [3, 4]]].astype(float)
@@ -48,7 +48,7 @@ def limits(side: int, strength: float) -> dict[str, tuple[float, float]]:
 def test_the_limits_are_ten_degrees_a_tenth_and_two_pixels_of_28_times_the_strength(
     side: int, strength: float, angle: float, scale: float, shift: float
 ) -> None:
-    """By hand: turned and scaled, a shift by s along both axes moves by up to (1 + scale) (cos + sin) s: 2.55 for 2."""
+    """By hand: rotated and scaled, a shift of s along both axes is at most (1 + scale) (cos + sin) s: 2.55 for 2."""
     radians = np.radians(angle)
     moved = (1 + scale) * (np.cos(radians) + np.sin(radians)) * shift
     found = limits(side, strength)
@@ -63,7 +63,7 @@ def test_images_are_interpolated_as_scipy_does() -> None:
     rows = draw(augmentation.random_affine, 4, height=9, width=7)
     actual = augmentation.apply(tf.constant(images()), tf.constant(rows))
     for image, row, result in zip(images(), rows, actual, strict=True):
-        matrix, offset = [[row[4], row[3]], [row[1], row[0]]], [row[5], row[2]]  # scipy counts (y, x)
+        matrix, offset = [[row[4], row[3]], [row[1], row[0]]], [row[5], row[2]]  # scipy's order is (y, x)
         expected = affine_transform(image.astype(float), matrix, offset, order=1, mode="grid-constant", cval=0)
         np.testing.assert_allclose(result, expected, atol=0.01)
 
@@ -85,7 +85,7 @@ def test_images_are_deformed_as_pillow_and_scipy_do() -> None:
         ]
         x, y = read_at(row, right, down) + np.array(along)
         expected = map_coordinates(image.astype(float), [y, x], order=1, mode="grid-constant", cval=0)
-        np.testing.assert_allclose(result, expected, atol=1)  # of 255: TensorFlow looks bicubic weights up in a table
+        np.testing.assert_allclose(result, expected, atol=1)  # of 255; TensorFlow reads bicubic weights from a table
 
 
 @pytest.mark.parametrize(("side", "strength", "limit"), [(28, 1, 1.5), (28, 2, 3), (8, 1, 1.5 * 8 / 28)])
@@ -119,4 +119,4 @@ def test_a_random_fraction_of_the_images_stays_as_it_is(kind: str) -> None:
 
     np.testing.assert_array_equal(kept[0], kept[1])
     assert (kept[0] != kept[2]).any()
-    assert 0.2 < kept[0].mean() < 0.3  # 0.25, by 5 standard deviations of 0.0097
+    assert 0.2 < kept[0].mean() < 0.3  # 0.25 ± 5 standard deviations of 0.0097

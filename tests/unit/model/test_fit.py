@@ -1,4 +1,4 @@
-"""The epochs of a training: their records, which weights are kept, and resuming from a snapshot."""
+"""The epochs of a run: their records, the kept weights, and resuming from a snapshot."""
 
 from dataclasses import asdict
 
@@ -14,7 +14,7 @@ NUMBERS = ("cost", "accuracy", "val_cost", "val_accuracy", "learning_rate")
 
 @pytest.fixture(scope="module")
 def whole() -> Fit:
-    """Return a training of six epochs that was not stopped."""
+    """Return an uninterrupted run of six epochs."""
     training = Fit(trainer(learning_rate=0.05))
     assert [1, 2, 3, 4, 5, 6] == [record.epoch for record in training.epochs(6)]
     return training

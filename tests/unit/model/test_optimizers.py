@@ -1,4 +1,4 @@
-"""The optimizer that settings ask for: learning rates by hand, updates against numpy."""
+"""The optimizer for given settings: learning rates by hand, updates compared with NumPy."""
 
 from typing import Any
 
@@ -32,15 +32,18 @@ def updated(variable: keras.Variable, gradient: Any, steps: int = 1, **given: An
 def test_with_the_defaults_it_is_adam_and_nothing_more() -> None:
     expected = keras.optimizers.Adam(0.001).get_config()
     actual = built().get_config()
-    assert expected | {"name": actual["name"], "ema_momentum": 0.0} == actual  # the momentum of an average that is off
+    assert expected | {"name": actual["name"], "ema_momentum": 0.0} == actual  # averaging is off
 
 
 COSINE: dict[str, Any] = {"schedule": "cosine", "epochs": 30}
 RATES: list[tuple[dict[str, Any], dict[int, float]]] = [
     (COSINE, {0: 0.004, 50: 0.004 * (1 + np.cos(np.pi / 6)) / 2, 150: 0.002, 300: 0, 400: 0}),
-    (COSINE | {"warmup_epochs": 2}, {0: 0, 5: 0.001, 10: 0.002, 20: 0.004, 160: 0.002, 300: 0}),  # a cosine over 280
+    (
+        COSINE | {"warmup_epochs": 2},
+        {0: 0, 5: 0.001, 10: 0.002, 20: 0.004, 160: 0.002, 300: 0},
+    ),  # the cosine has 280 updates
     ({"warmup_epochs": 0.5}, {0: 0, 1: 0.0008, 5: 0.004, 300: 0.004}),
-    ({"schedule": "cosine", "epochs": 1, "warmup_epochs": 1}, {5: 0.002}),  # ends with its warm-up
+    ({"schedule": "cosine", "epochs": 1, "warmup_epochs": 1}, {5: 0.002}),  # ends with the warm-up
 ]
 
 
@@ -48,7 +51,7 @@ RATES: list[tuple[dict[str, Any], dict[int, float]]] = [
 def test_the_learning_rate_rises_in_the_warmup_and_falls_along_a_cosine(
     given: dict[str, Any], rates: dict[int, float]
 ) -> None:
-    """With 10 batches an epoch."""
+    """An epoch has 10 batches."""
     assert pytest.approx(rates, abs=1e-9) == {step: rate_at(step, **given) for step in rates}
 
 
@@ -65,7 +68,7 @@ def test_weights_decay_by_the_learning_rate_and_biases_do_not(name: str, value: 
 
 def test_gradients_are_clipped_by_their_norm() -> None:
     variable = keras.Variable([0.0, 0.0])
-    optimizer = updated(variable, [3.0, 4.0], clip_norm=1)  # of norm 5
+    optimizer = updated(variable, [3.0, 4.0], clip_norm=1)  # the norm is 5
     first_moment = next(v for v in optimizer.variables if "momentum" in v.path)
     np.testing.assert_allclose(first_moment, [0.1 * 0.6, 0.1 * 0.8], rtol=1e-5)
 
@@ -73,7 +76,7 @@ def test_gradients_are_clipped_by_their_norm() -> None:
 def test_the_average_is_that_of_the_weights_after_each_update() -> None:
     variable = keras.Variable([1.0])
     optimizer = updated(variable, [1.0], steps=3, ema=0.75, learning_rate=0.1)
-    # With a constant gradient Adam moves by the learning rate at each update: 0.9, 0.8, 0.7.
+    # With a constant gradient, each update of Adam moves by the learning rate: 0.9, 0.8, 0.7.
     assert pytest.approx(0.7, abs=1e-5) == float(variable.numpy()[0])
     optimizer.finalize_variable_values([variable])
     average = 0.75 * (0.75 * 0.9 + 0.25 * 0.8) + 0.25 * 0.7

@@ -1,4 +1,4 @@
-"""The least memory that a training needs."""
+"""The estimate of the memory that a run needs at least."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def data(images: int = 10) -> DataSet:
 def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() -> None:
     settings = Settings.of({"cell": "lstm", "hidden_units": 100, "layers": 2, "batch_size": 10})
 
-    # By hand: 4 gates of 8 × 100 and 100 × 100, then of 100 × 100 twice; 10 images × 8 steps × 2 layers × 100 × 5.
+    # By hand: 4 gates of 8 × 100 and 100 × 100, then 4 of 100 × 100 twice; 10 images × 8 steps × 2 layers × 100 × 5.
     weights, outputs, images = 4 * (800 + 10_000) + 4 * 20_000, 10 * 8 * 2 * 100 * 5, 2 * 640
     assert 4 * (5 * weights + outputs) + images == preflight.memory_needed(settings, data())
 

@@ -1,4 +1,4 @@
-"""Which checkpoints of runs in a real store are no longer needed."""
+"""The checkpoints in a real store that are no longer needed."""
 
 from pathlib import Path
 
@@ -28,6 +28,6 @@ def test_what_another_run_has_finished_needs_no_checkpoint_any_more(new_store: P
     assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)
     lifecycle.end(other)
     if kind == schema.TRAINING:
-        assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)  # the other one has no evaluation yet
+        assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)  # the other run has no evaluation yet
         store.log_metrics(other, {schema.TEST_ACCURACY: 0.9})
     assert name in clean(Reporter(), data_dir=tmp_path, dry_run=True)

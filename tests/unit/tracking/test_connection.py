@@ -1,4 +1,4 @@
-"""A store that conflicts, does not answer, refuses, or is opened for the first time by two processes."""
+"""A store that is not suitable, does not answer, refuses, or is first opened by two processes."""
 
 import json
 import os
@@ -25,12 +25,12 @@ GONE = 0
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PAUSE", 0.0)
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # may be set by other tests
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the file of a store that is not there yet."""
+    """Return the file of a store that does not exist yet."""
     path = tmp_path / "new" / "mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
     monkeypatch.chdir(tmp_path)
@@ -38,7 +38,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers with the given codes, one by one, then well; or not at all."""
+    """A server that answers with the given codes, one after the other, and then with 200; or not at all."""
 
     codes: ClassVar[list[int]] = []
 
@@ -55,7 +55,7 @@ class Server(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The runs of a comparison, and runs that are deleted or removed for good, in a real store."""
+"""The runs of a comparison, and deleted or permanently removed runs, in a real store."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("new_store")
 
 
 def remove_for_good(run_id: str) -> None:
-    """As `mlflow gc` does it, in less time."""
+    """Remove a run permanently, like `mlflow gc`, but faster."""
     there: Any = SqlAlchemyStore
     there(os.environ["MLFLOW_TRACKING_URI"], "http://nowhere.invalid")._hard_delete_run(run_id)
 

@@ -1,4 +1,4 @@
-"""A checkpoint comes back complete or not at all, and at most one process of a machine works on a run."""
+"""A checkpoint is loaded completely or not at all; at most one process of a machine works on a run."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from pipeline.training.checkpoints import LocalCheckpoints, LockedError, RunLock
 
 RECORD = EpochRecord(
     epoch=1,
-    cost=0.1 + 0.2,  # 0.30000000000000004: a number that text must not round
+    cost=0.1 + 0.2,  # 0.30000000000000004, which must not be rounded as text
     accuracy=0.9,
     val_cost=1 / 3,
     val_accuracy=0.8,
@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_named(store: LocalCheckpoints, file: Path, cont
 
 @pytest.mark.parametrize("name", ["", "..", "../..", "/etc", "abc", NAME + "/..", NAME.upper(), f"{NAME}\n"])
 def test_no_path_is_made_of_a_name_from_elsewhere(tmp_path: Path, name: str) -> None:
-    """It comes from a tag of a run, which others may write."""
+    """The name comes from a tag of a run, which other users can write."""
     store, locks = LocalCheckpoints(tmp_path), RunLocks(tmp_path)
     for method in (store.remove, store.load, locks.exists, locks.is_held, lambda name: locks.hold(name).__enter__()):
         with pytest.raises(DataError, match="checkpoint: the run's tag must be a name of 32 hexadecimal digits; got"):

@@ -1,4 +1,4 @@
-"""Which existing run counts, in a real store."""
+"""The existing run that is reused or resumed, in a real store."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ NAMES = [f"{number:032x}" for number in range(9)]
 def made(
     name: str, metrics: dict[str, float] | None = None, tags: dict[str, str] | None = None, *, finished: bool = False
 ) -> str:
-    """Return the id of a new run of the training ``f``, whose checkpoint has this name."""
+    """Return the id of a new run with the fingerprint ``f`` and a checkpoint of this name."""
     run_id = new_run("gru-s1", {schema.FINGERPRINT: "f", schema.CHECKPOINT: name} | (tags or {}))
     store.log_metrics(run_id, metrics or {})
     if finished:
@@ -53,7 +53,7 @@ def test_a_run_without_an_evaluation_has_finished_only_where_none_is_asked_for(t
 
 
 def test_a_run_whose_checkpoint_is_elsewhere_lost_or_damaged_does_not_count(tmp_path: Path) -> None:
-    made(NAMES[0])  # of another machine, or another data_dir
+    made(NAMES[0])  # from another machine, or another data_dir
     made(NAMES[1], {schema.COST: 0.1})
     with RunLocks(tmp_path).hold(NAMES[1]):
         pass
