@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,11 +264,12 @@ def test_images() -> tuple[Pixels, Pixels]:
 def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> float:
     """Return the fraction of the images (N, 28, 28) that are classified correctly as pictures of this kind."""
     seed = list(KINDS).index(kind)
+    form: Any = classifier.kind
     read = []
     for number, image in enumerate(images):
         file = io.BytesIO()
         KINDS[kind](image, np.random.default_rng([seed, number])).save(file, "PNG")
-        read.append(image_files.read(file, name=kind, form=classifier.form))
+        read.append(image_files.read(file, name=kind, form=form))
     pixels = np.stack(read)
     if kind == NOTHING:
         return float((pixels.max(axis=(1, 2)) == 0).mean())

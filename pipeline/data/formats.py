@@ -128,7 +128,7 @@ def read_arrays(path: Path) -> dict[str, RawPart]:
 
 
 def read_array(path: Path) -> RawPart:
-    """Return the examples in an ``.npz`` file without labels: the array ``x``, else ``x_test``, else the only one.
+    """Return the examples in an ``.npz`` file, with empty labels: the array ``x``, else ``x_test``, else the only one.
 
     Raises:
         DataError: there is no such array, or it is damaged, holds objects, or has a wrong shape or type.
@@ -138,7 +138,7 @@ def read_array(path: Path) -> RawPart:
         if names[0] not in ("x", "x_test") and len(names) > 1:
             raise DataError(f"{path}: needs an array x or x_test; it has {listed(sorted(names))}.")
         examples = file[names[0]]
-        return _array_part(examples, np.zeros(len(examples), int), f"{path}, {names[0]}")
+        return _array_part(examples, np.full(len(examples), ""), f"{path}, {names[0]}")
 
 
 @contextmanager

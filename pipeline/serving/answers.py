@@ -1,11 +1,12 @@
 """Answer files in parts of bounded memory, and print the tables or write them to CSV or Parquet.
 
 A row holds the ``file`` of an example and its ``index`` in this file, from 0; the ``label`` and ``probability`` (0–1)
-of the most probable class and of the ``runner_up``. By step, a row is an example after one of its steps, with the
-probabilities of all classes. The other columns of an input follow at the end.
+of the most probable class and of the ``runner_up``. With ``by_step``, a row is an example after one of its steps, with
+the probabilities of all classes. The other columns of an input follow at the end.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from pipeline import disk
 from pipeline.data import contents
 from pipeline.errors import DataError, UsageError, first_line, reason
+from pipeline.kinds.kind import lengths
+from pipeline.kinds.sequences import Sequences
 from pipeline.settings import expanded
 from pipeline.tracking.classifier import Classifier
 
@@ -35,7 +38,7 @@ Write = Callable[[pa.Table], None]
 """Takes answers."""
 
 Named = tuple[str, Path]
-"""A file as it is called in answers and errors, and where it is."""
+"""The name of a file in answers and errors, and its path."""
 
 NO_OTHERS = pa.table({})
 
@@ -43,6 +46,10 @@ WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWri
 
 ABOUT = "recurrent-mlflow-pipeline"
 """The key in a Parquet file's metadata that marks it as answers: such a file is never an input."""
+
+
+RESERVED = re.compile("step|label|runner_up|(runner_up_)?probability|probability_.*")
+"""Names of the columns of answers, after ``file`` and ``index``."""
 
 
 class Part(NamedTuple):
@@ -56,22 +63,17 @@ class Reader(Protocol):
     """Reads files of one kind of data.
 
     Attributes:
-        wanted: what it reads, in errors.
-        size: most examples of a part, which a core works on at a time.
+        wanted: the files that it reads, for errors.
+        endings: of the names of files that are taken from a folder.
+        size: maximum examples in a part, which a core works on at a time.
     """
 
     wanted: str
+    endings: tuple[str, ...]
     size: int
-
-    @staticmethod
-    def endings() -> tuple[str, ...]:
-        """Return how the names of files end that are taken from a folder."""
 
     def columns(self, file: Path, name: str) -> pa.Schema:
         """Return the columns that a file has in addition to its examples."""
-
-    def lengths(self, values: NDArray[Any]) -> NDArray[np.intp] | None:
-        """Return the number of steps of each example; None: all have as many."""
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the examples of a file in parts, with the other columns of their rows."""
@@ -88,24 +90,15 @@ def printable(text: str | Path) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
 
 
-def columns(class_names: Sequence[str], *, by_step: bool) -> list[str]:
-    """Return the names of the columns of an answer."""
-    if by_step:
-        return ["step", "label", *(f"probability_{each}" for each in class_names)]
-    return ["label", "probability", "runner_up", "runner_up_probability"]
-
-
-def rows(file: str, numbers: range, others: pa.Table, taken: Sequence[str]) -> pa.Table:
-    """Return a table of the file and the number of each example, and other columns.
-
-    One of these that is called as a column before it or one of ``taken`` gets ``input_`` before its name.
-    """
+def rows(file: str, numbers: range, others: pa.Table) -> pa.Table:
+    """Return a table of the file and the number of each example, and other columns, named ``input_…`` if necessary."""
     table = pa.table({"file": pa.array([file] * len(numbers), pa.string()), "index": pa.array(numbers, pa.int64())})
-    for field, column in zip(others.schema, others.columns, strict=True):
-        free = field.name
-        while free in (*table.column_names, *taken):
+    for name, column in zip(others.column_names, others.columns, strict=True):
+        free = name
+        while RESERVED.fullmatch(free) or free in table.column_names:
             free = f"input_{free}"
-        table = table.append_column(field.with_name(free), column)
+        is_dictionary = pa.types.is_dictionary(column.type)
+        table = table.append_column(free, column.cast(column.type.value_type) if is_dictionary else column)
     return table
 
 
@@ -113,7 +106,7 @@ def table(
     rows: pa.Table,
     probabilities: NDArray[np.float32],
     class_names: Sequence[str],
-    lengths: NDArray[np.intp] | None = None,
+    steps_of: NDArray[np.intp] | None = None,
 ) -> pa.Table:
     """Return answers: a row per example, or per example and step.
 
@@ -121,24 +114,23 @@ def table(
         rows: the examples, as :func:`rows` returns them.
         probabilities: of the classes (N, C), or after each step (N, T, C).
         class_names: one per class.
-        lengths: steps of each example that are answered; None: all of them.
+        steps_of: number of steps of each example; None: all have T.
     """
-    names, by_step = pa.array(class_names, pa.string()), probabilities.ndim == 3  # noqa: PLR2004
-    values: list[Any]
-    if by_step:
+    names = pa.array(class_names, pa.string())
+    answers: dict[str, Any]
+    if probabilities.ndim == 3:  # noqa: PLR2004
         examples, steps, classes = probabilities.shape
         rows, flat = rows.take(np.repeat(np.arange(examples), steps)), probabilities.reshape(-1, classes)
-        values = [np.tile(np.arange(1, steps + 1), examples), names.take(pa.array(flat.argmax(axis=1))), *flat.T]
+        answers = {"step": np.tile(np.arange(1, steps + 1), examples), "label": names.take(pa.array(flat.argmax(1)))}
+        answers |= {f"probability_{each}": column for each, column in zip(class_names, flat.T, strict=True)}
     else:
         best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
         each = np.arange(len(best))
-        values = [names.take(pa.array(best)), probabilities[each, best]]
-        values += [names.take(pa.array(second)), probabilities[each, second]]
-    for place, column in enumerate(columns(class_names, by_step=by_step)):
-        rows = rows.add_column(2 + place, column, pa.array(values[place]))
-    if by_step and lengths is not None:
-        rows = rows.filter((np.arange(steps) < lengths[:, np.newaxis]).ravel())
-    return rows
+        answers = {"label": names.take(pa.array(best)), "probability": probabilities[each, best]}
+        answers |= {"runner_up": names.take(pa.array(second)), "runner_up_probability": probabilities[each, second]}
+    for name, column in reversed(answers.items()):
+        rows = rows.add_column(2, name, pa.array(column))
+    return rows if steps_of is None else rows.filter((np.arange(steps) < steps_of[:, np.newaxis]).ravel())
 
 
 def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
@@ -153,66 +145,66 @@ def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *
             if file.is_file():  # a pipe would wait
                 found.append(reader.columns(file, name))
     none = np.empty((0, *[1] * by_step, len(class_names)), np.float32)
-    tables = [rows("", range(0), each.empty_table(), columns(class_names, by_step=by_step)) for each in found]
+    tables = [table(rows("", range(0), each.empty_table()), none, class_names) for each in found]
     try:
-        return pa.unify_schemas([table(each, none, class_names).schema for each in tables])
+        return pa.unify_schemas([each.schema for each in tables])
     except pa.ArrowException as error:
         raise UsageError(
-            f"paths: expected files whose columns of one name have one type, received different ones: "
-            f"{first_line(error)}. Answer the files one by one."
+            f"paths: columns of the same name must have the same type in all files: {first_line(error)}. Use a folder "
+            "as --output, for a file of answers for each input."
         ) from None
 
 
 def answer(
     files: Sequence[Named], reader: Reader, classifier: Classifier, write: Write, *, by_step: bool, cores: int
-) -> tuple[int, list[DataError]]:
+) -> tuple[int, list[str]]:
     """Write the answers to all examples of the files, in order and in parts.
 
     Args:
         files: their names and paths.
         reader: reads them.
-        classifier: that answers.
+        classifier: the model.
         write: called with the answers to some parts.
         by_step: answer after each step.
-        cores: that work in parallel.
+        cores: number of cores that work in parallel.
 
     Returns:
         The number of answers, and the error of each file that could not be read.
     """
-    unread: list[DataError] = []
+    unread: list[str] = []
     ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
     most = cores if by_step else AT_A_TIME  # answers after each step take much memory
-    names, count = classifier.class_names, 0
-    parts = _joined(_parts(files, reader, columns(names, by_step=by_step), unread), reader.size)
+    count, parts = 0, _joined(_parts(files, reader, unread), reader.size)
     with ThreadPoolExecutor(cores) as pool:
         while some := list(islice(parts, most)):
-            probabilities = pool.map(ask, (part.values for part in some))
-            answered = zip(some, probabilities, strict=True)
-            tables = [table(part.rows, each, names, reader.lengths(part.values)) for part, each in answered]
+            tables = []
+            for part, probabilities in zip(some, pool.map(ask, (part.values for part in some)), strict=True):
+                has_lengths = by_step and isinstance(classifier.kind, Sequences)
+                steps = lengths(part.values) if has_lengths else None
+                tables.append(table(part.rows, probabilities, classifier.class_names, steps))
             write(pa.concat_tables(tables, promote_options="default"))
             count += sum(map(len, tables))
     return count, unread
 
 
-def _parts(files: Sequence[Named], reader: Reader, taken: Sequence[str], unread: list[DataError]) -> Iterator[Part]:
+def _parts(files: Sequence[Named], reader: Reader, unread: list[str]) -> Iterator[Part]:
     """Yield the examples of the files, in order; add the errors of files that cannot be read to a list."""
     for name, file in files:
         count = 0
         try:
             if file.exists() and not file.is_file():
-                raise DataError(f"{name}: expected {reader.wanted}, received something that is not a file.")
+                raise DataError(f"{name}: must be {reader.wanted}; it is not a file.")
             for values, others in reader.parts(file, name):
-                numbers = range(count, count + len(values))
-                yield Part(rows(name, numbers, others, taken), values)
+                yield Part(rows(name, range(count, count + len(values)), others), values)
                 count += len(values)
         except OSError as error:
-            unread.append(DataError(printable(f"{name}: expected {reader.wanted}, received: {reason(error)}.")))
+            unread.append(printable(f"{name}: must be {reader.wanted}; it cannot be read: {reason(error)}."))
         except DataError as error:
-            unread.append(DataError(printable(str(error))))
+            unread.append(printable(str(error)))
 
 
 def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
-    """Yield parts of at least ``size`` examples, but for the last: those of smaller files together."""
+    """Yield parts of at least ``size`` examples, except the last one: small files are answered together."""
     waiting: list[Part] = []
     for part in parts:
         waiting.append(part)
@@ -224,8 +216,6 @@ def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
 
 
 def _together(parts: Sequence[Part]) -> Part:
-    if len(parts) == 1:
-        return parts[0]
     tables, values = zip(*parts, strict=True)
     longest = max(each.shape[1] for each in values)  # of images, all have one height
     alike = [each if each.shape[1] == longest else contents.padded(each, longest) for each in values]
@@ -244,19 +234,13 @@ def lines(answers: pa.Table) -> str:
 
 
 @contextmanager
-def as_json(say: Callable[[str], None]) -> Iterator[Write]:
-    """Yield a function that prints answers as they come, a line each; together the lines are one JSON array."""
-    waiting = ""  # for the comma, or the end
-
-    def write(answers: pa.Table) -> None:
-        nonlocal waiting
-        table = answers.to_pandas(integer_object_nulls=True)
-        for row in table.to_json(orient="records", lines=True, date_format="iso", default_handler=str).splitlines():
-            say(f"{waiting}," if waiting else "[")
-            waiting = row
-
-    yield write
-    say(f"{waiting}\n]" if waiting else "[]")
+def as_json(say: Callable[[str], None], columns: pa.Schema) -> Iterator[Write]:
+    """Yield a function that takes answers; print them at the end, as a JSON array with a line for each."""
+    tables = [columns.empty_table()]
+    yield tables.append
+    table = pa.concat_tables(tables, promote_options="default").to_pandas(integer_object_nulls=True)
+    records = table.to_json(orient="records", lines=True, date_format="iso", default_handler=str).splitlines()
+    say("[" + ",\n".join(records) + "]")
 
 
 def check_output(path: Path) -> None:
@@ -267,7 +251,7 @@ def check_output(path: Path) -> None:
     """
     if path.suffix not in WRITERS:
         raise UsageError(
-            f"output: expected a file name that ends in .csv or .parquet, or a folder, received {printable(path)}."
+            f"output: must be a folder, or a file name that ends in .csv or .parquet; got {printable(path)}."
         )
 
 
@@ -276,14 +260,13 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
     """Yield a function that adds answers to the file at ``path``, which appears when the block ends without an error.
 
     Args:
-        path: of the CSV or Parquet file.
-        columns: of the file; a column that some answers lack is null there.
-        about: what a Parquet file says of itself under :data:`ABOUT`.
+        path: a CSV or Parquet file.
+        columns: the columns of the file; a column that some answers lack is null there.
+        about: the metadata of a Parquet file, under :data:`ABOUT`.
 
     Raises:
-        UsageError: the file cannot be written, or a CSV file cannot hold a column.
+        UsageError: the file cannot be written, or a CSV file cannot contain a column.
     """
-    check_output(path)
     columns = columns.with_metadata({ABOUT: about})
     nothing = columns.empty_table()
     try:
@@ -291,10 +274,8 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
             yield lambda answers: writer.write_table(pa.concat_tables([nothing, answers], promote_options="default"))
     except pa.ArrowInvalid as error:  # a CSV file has no lists and no records
         raise UsageError(
-            f"output: expected a .parquet file for the columns of these answers, received {printable(path)} "
-            f"({first_line(error)})."
+            f"output: must be a .parquet file, because a CSV file cannot contain all columns of these answers; got "
+            f"{printable(path)} ({first_line(error)})."
         ) from None
     except OSError as error:
-        raise UsageError(
-            f"output: expected a file that can be written, received {printable(path)}: {reason(error)}."
-        ) from None
+        raise UsageError(f"output: {printable(path)} cannot be written: {reason(error)}.") from None

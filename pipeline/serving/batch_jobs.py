@@ -1,21 +1,21 @@
 """Answer many files as jobs of an executor, with one output file each; skip finished files.
 
-Files are on the local disk or in an S3 store: an address is a path or ``s3://BUCKET/KEY``. A store is asked with the
-credentials that its usual programs find here (``AWS_…``, ``~/.aws``, the role of the machine), at the address in
-:data:`ENDPOINTS` if one is set, else at Amazon's.
+Files are on the local disk or in an S3 store: an address is a path or ``s3://BUCKET/KEY``. Arrow finds the credentials
+and the address of a store as Amazon's own programs do: ``AWS_…``, ``~/.aws``, the role of the machine.
 
-The metadata of a file of answers states its input, model and options, so answers that are already there are recognised
-by themselves. The model is fetched once, where the command was typed, and handed to all jobs: they need no tracking
-server, and all answers come from one model even if its alias moves meanwhile.
+The metadata of a file of answers states its input, model and options, so existing answers are recognised. The model is
+fetched once, where the command was typed, and handed to all jobs: they need no tracking server, and all answers come
+from one model even if its alias moves in the meantime.
 """
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -24,21 +24,41 @@ from pyarrow import fs
 from pipeline import disk
 from pipeline.errors import DataError, UsageError, first_line, reason
 from pipeline.execution.worker_pool import Executor, Failed, FileRef, Finished, Rescheduled, Send
+from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
+from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
-from pipeline.serving import answers, known
+from pipeline.serving import answers
 from pipeline.serving.answers import ABOUT, Reader, printable
-from pipeline.serving.image_files import IDX_ENDINGS
+from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
+from pipeline.serving.sequence_files import SequenceFiles
 from pipeline.settings import expanded
 from pipeline.startup import quieten
 from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
+READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
+"""The class that reads the files of a kind; a new kind is a line here."""
+
 SCHEME = "s3://"
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
-"""The environment variables with the address of an S3 store that is not Amazon's; the first that is set."""
 
 LITTER = ("__MACOSX", "._")
-"""How the names of folders and files begin that archives from macOS add to their content."""
+"""Beginnings of the names of folders and files that archives from macOS add to their content."""
+
+
+def reader(kind: Kind, *, column: str | None, columns: str | None) -> Reader:
+    """Return the reader of files for a model.
+
+    Args:
+        kind: the kind of the model's examples.
+        column: the column of a Parquet file of images that holds the pixels; None: found by its type.
+        columns: names of a step table's columns that are not features.
+
+    Raises:
+        UsageError: an option is not for this kind.
+    """
+    made: Reader = READERS[type(kind)](kind, column, columns)
+    return made
 
 
 def is_remote(address: str) -> bool:
@@ -56,33 +76,30 @@ def located(address: str) -> tuple[fs.FileSystem, str]:
     if not is_remote(address):
         return fs.LocalFileSystem(), str(expanded(Path(address)).absolute())
     path = address.removeprefix(SCHEME).rstrip("/")
-    endpoint = next((os.environ[each] for each in ENDPOINTS if os.environ.get(each)), None)
-    if endpoint:
-        return fs.S3FileSystem(endpoint_override=endpoint), path
     return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
 
 
 def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
-    """Return the files that addresses name; for a folder those in and below it that a reader takes.
+    """Return the files at addresses; for a folder, all files in and below it that a reader takes.
 
     Labels of IDX files and files of answers are left out.
 
     Raises:
-        DataError: a folder holds none or cannot be listed, or a store does not answer.
+        DataError: a folder contains no such file or cannot be listed, or a store does not answer.
     """
     found = []
     for address in addresses:
         with _explained(address):
             files = _below(address)
-        files = [address] if files is None else [each for each in sorted(files) if _is_input(each, reader.endings())]
+        files = [address] if files is None else [each for each in sorted(files) if _is_input(each, reader.endings)]
         if not files:
-            raise DataError(f"{printable(address)}: expected a folder with {reader.wanted}, received one without any.")
+            raise DataError(f"{printable(address)}: must contain {reader.wanted}; this folder contains none.")
         found += files
     return found
 
 
 def _below(address: str) -> list[str] | None:
-    """Return the files in and below a folder; None for a file."""
+    """Return the files in and below a folder; None if the address is not a folder."""
     if is_folder(address):
         walk = os.walk(expanded(Path(address)), onerror=_raise)
         return [os.path.join(folder, name) for folder, _, names in walk for name in names]  # noqa: PTH118 - any bytes
@@ -108,7 +125,7 @@ def _is_input(address: str, endings: Sequence[str]) -> bool:
 
 
 def _about(address: str) -> dict[bytes, bytes] | None:
-    """Return the metadata of a Parquet file; nothing of another file; None if there is no file."""
+    """Return the metadata of a Parquet file; empty for another file; None if there is no file."""
     try:
         system, path = located(address)
         return dict(pa.parquet.read_metadata(path, filesystem=system).metadata or {})
@@ -119,7 +136,7 @@ def _about(address: str) -> dict[bytes, bytes] | None:
 
 
 def _etag(address: str) -> str:
-    """Return what tells this version of a file from others: its size and the time of its last change.
+    """Return the size of a file and the time of its last change, which identify its version.
 
     Raises:
         DataError: it cannot be read.
@@ -128,7 +145,7 @@ def _etag(address: str) -> str:
         system, path = located(address)
         file = system.get_file_info(path)
     if not file.is_file:
-        raise DataError(f"{printable(address)}: expected a file, found none.")
+        raise DataError(f"{printable(address)}: there is no such file.")
     return f"{file.size} bytes of {file.mtime_ns}"
 
 
@@ -147,8 +164,8 @@ def _fetched(address: str) -> Iterator[Path]:
         yield copy
 
 
-def _put(content: pa.Buffer | bytes, address: str) -> None:
-    """Write a file, whole or not at all, in place of the one that is there.
+def _put(content: bytes, address: str) -> None:
+    """Write a file, whole or not at all; it replaces an existing one.
 
     Raises:
         UsageError: it cannot be written there.
@@ -179,15 +196,14 @@ def made(folder: str) -> str:
 
 @contextmanager
 def _explained(address: str, *, writing: bool = False) -> Iterator[None]:
-    """Turn what a disk or a store raises into an error that names the address."""
+    """Turn an error of a disk or a store into one that names the address."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        said = reason(error) if isinstance(error, OSError) and error.errno else first_line(error)
-        received = f"{printable(address)}: {printable(said).rstrip('.')}."
+        said = printable(reason(error) if isinstance(error, OSError) and error.errno else first_line(error))
         if writing:
-            raise UsageError(f"output: expected a folder that can be written to, received {received}") from None
-        raise DataError(f"Expected a file or folder that can be read, received {received}") from None
+            raise UsageError(f"output: cannot write to {printable(address)}: {said.rstrip('.')}.") from None
+        raise DataError(f"{printable(address)}: cannot be read: {said.rstrip('.')}.") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +211,9 @@ class FileJob:
     """A file to be answered.
 
     Attributes:
-        address: of the file.
+        address: address of the file.
         output: address of its answers.
-        about: what the answers say of themselves.
+        about: metadata of the answers.
         file: the file, if it is on the disk where the command was typed; None: it is in a store.
     """
 
@@ -212,13 +228,13 @@ class Answering:
     """Answers files; handed to an executor.
 
     Attributes:
-        model: its files.
-        digest: of these.
-        trust: run its code even if it is not this pipeline's.
-        column: of a Parquet file that holds the pixels; None: found by its type.
-        columns: of a step table, the names of the columns that are no features.
+        model: files of the model.
+        digest: digest of these files.
+        trust: run the model's code even if it is not from this pipeline.
+        column: see :func:`reader`.
+        columns: likewise.
         by_step: answer after each step.
-        cores: that a job may use.
+        cores: number of cores that a job may use.
     """
 
     model: FileRef
@@ -230,38 +246,33 @@ class Answering:
     cores: int = 1
 
     def __call__(self, job: FileJob, send: Send) -> tuple[int, bytes | None]:
-        """Answer all examples of a file; return their number, and the answers' bytes if they cannot be put from here.
+        """Answer all examples of a file; return their number, and the answers if they cannot be put from here.
 
         Raises:
             DataError: the file cannot be read.
         """
         quieten()
-        classifier = _loaded(self)
+        classifier, by_step = _loaded(self), self.by_step
+        read = reader(classifier.kind, column=self.column, columns=self.columns)
         with job.file.open() if job.file else _fetched(job.address) as path, TemporaryDirectory() as folder:
-            file = Path(folder) / "answers.parquet"
-            count = self._answer([(answers.name(job.address), path)], classifier, file, job.about)
-            with pa.memory_map(str(file)) as content:
-                if self.model.is_remote and not is_remote(job.output):
-                    return count, content.read()
-                _put(content.read_buffer(), job.output)
+            files, output = [(answers.name(job.address), path)], Path(folder) / "answers.parquet"
+            columns = answers.schema(files, read, classifier.class_names, by_step=by_step)
+            with answers.written(output, columns, job.about) as write:
+                count, unread = answers.answer(files, read, classifier, write, by_step=by_step, cores=self.cores)
+            if unread:
+                raise DataError(unread[0])
+            content = output.read_bytes()
+        if self.model.is_remote and not is_remote(job.output):
+            return count, content
+        _put(content, job.output)
         return count, None
 
-    def _answer(self, files: Sequence[answers.Named], classifier: Classifier, output: Path, about: str) -> int:
-        """Write the answers to a file here into another one; return their number."""
-        reader, by_step = known.reader(classifier.kind, column=self.column, columns=self.columns), self.by_step
-        columns = answers.schema(files, reader, classifier.class_names, by_step=by_step)
-        with answers.written(output, columns, about) as write:
-            count, unread = answers.answer(files, reader, classifier, write, by_step=by_step, cores=self.cores)
-        if unread:
-            raise unread[0]
-        return count
 
-
-_model: dict[str, Classifier] = {}  # the one of this process, by its digest: loaded once
+_model: dict[str, Classifier] = {}  # the model of this process, by its digest
 
 
 def _loaded(work: Answering) -> Classifier:
-    """Return the model, loaded once in a process; what executors hand over need not be hashable."""
+    """Return the model, loaded once in a process."""
     if work.digest not in _model:
         _model.clear()
         with work.model.open() as files:
@@ -276,7 +287,7 @@ class Outcome:
     Attributes:
         answered: number of answers that were written.
         files: number of files that were answered.
-        found: number of files whose answers were there.
+        found: number of files whose answers existed.
         failures: the reason of each file that failed, by address.
     """
 
@@ -308,25 +319,25 @@ def answer_all(
             elif isinstance(event, Failed):
                 outcome.failures[event.job.address] = event.reason
             elif isinstance(event, Rescheduled):
-                reporter.note(f"{printable(event.job.address)} starts again elsewhere: its node was lost.")
+                reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
     return outcome
 
 
 def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the file that is answered into each address: its name in the folder, with .parquet at the end."""
+    """Return the file whose answers go to each address: its name in the folder, with .parquet at the end."""
     inputs: dict[str, str] = {}
     for file in files:
         output = f"{folder}/{PurePath(file).name.removesuffix('.parquet')}.parquet"
         if inputs.setdefault(output, file) != file:
             raise UsageError(
-                f"paths: expected files of different names, as their answers go into one folder, received "
+                "paths: must be files with different names, because their answers go into one folder; got "
                 f"{printable(inputs[output])} and {printable(file)}. Give each its own --output."
             )
     return inputs
 
 
 def _missing(inputs: dict[str, str], work: Answering, executor: Executor, outcome: Outcome) -> Iterator[FileJob]:
-    """Yield the files whose answers are not there, or are those of another input, model or option."""
+    """Yield the files without answers to this input by this model with these options."""
     asked = {"model": work.digest, "column": work.column, "columns": work.columns, "by_step": work.by_step}
     for output, address in inputs.items():
         try:
@@ -334,8 +345,8 @@ def _missing(inputs: dict[str, str], work: Answering, executor: Executor, outcom
             there = _about(output)
             if there is not None and ABOUT.encode() not in there:
                 raise DataError(
-                    f"{printable(output)}: expected answers or nothing there, received a file of something else. "
-                    "Move it out of the way, or choose another folder."
+                    f"{printable(output)}: this file does not contain answers, so it is not replaced. Move it, or "
+                    "choose another folder."
                 )
         except DataError as error:
             outcome.failures[address] = str(error)

@@ -1,14 +1,14 @@
 """Find the digit on a picture, and convert it to the form of a model's images.
 
-For a model of images in MNIST's form (:mod:`pipeline.kinds.images`) the digit is found, on paper in any light,
-regardless of what lies around the paper or is printed on it, and brought into that form. For other models the picture
-is resized, and turned light on dark where all images of the data are.
+For a model of images in MNIST's form (:mod:`pipeline.kinds.images`) the digit is found, on paper in any light, and
+brought into that form. The desk around the paper and lines printed on it are ignored. For other models the picture is
+resized, and inverted to light on dark if all images of the data are.
 
-The paper's brightness in each place is the morphological closing of the picture (J. Serra, "Image Analysis and
-Mathematical Morphology", 1982) with a window of half its side, the picture being continued beyond its edge. So a
-shadow, a vignette, a frame and the desk below a sheet are wide, and are paper of another brightness; ink is thin. It is
-darker than the paper or lighter, depending on which is thinner. Ruled lines run through the whole picture, and specks
-are much smaller than a digit: neither is ink.
+The brightness of the paper at each place is the morphological closing of the picture (J. Serra, "Image Analysis and
+Mathematical Morphology", 1982) with a window of half its side; the picture is continued beyond its edge. Shadows,
+vignettes, frames and the desk below a sheet are wide, so they count as paper of another brightness; ink is thin. It is
+darker or lighter than the paper, depending on which of the two is thinner. Ruled lines run through the whole picture,
+and specks are much smaller than a digit: neither is ink.
 """
 
 import math
@@ -26,53 +26,51 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 FINEST = 1_024
-"""Pixels on the longer side that are enough to draw a digit by."""
+"""Pixels on the longer side that are enough to draw a digit."""
 
 SEEN = 160
-"""Pixels on the longer side that are enough to find a digit by; averaging to so many evens out a camera's noise."""
+"""Pixels on the longer side that are enough to find a digit; the average evens out a camera's noise."""
 
 INK = 0.2
-"""Darkness, from paper (0) to the darkest ink (1), from which a pixel counts as ink: above a photo's noise."""
+"""Minimum darkness of ink, from paper (0) to the darkest ink (1): above a photo's noise."""
 
 CONTRAST = 10
-"""Least difference in brightness, of 255, between ink and paper."""
+"""Minimum difference in brightness, of 255, between ink and paper."""
 
 NOISE = 7
-"""The same in standard deviations of a sensor's noise: of tens of thousands of pixels none strays as far."""
+"""The same in standard deviations of a sensor's noise: no pixel of tens of thousands strays as far."""
 
 STRONG = 0.3
-"""Fraction of the largest contrast from which dark and light parts are weighed against each other."""
+"""Minimum contrast of the dark and light parts that are compared, as a fraction of the largest."""
 
 FAINT = 0.08
-"""Darkness from which a pixel may belong to a ruled line."""
+"""Minimum darkness of a pixel of a ruled line."""
 
 THROUGH = 0.7
-"""Fraction of a ruled line's pixels that are dark."""
+"""Minimum fraction of dark pixels in a ruled line."""
 
 TILTS = np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs))
-"""Angles by which ruled lines may be tilted; of equally good ones the first is taken."""
+"""Angles by which ruled lines may be tilted; the first of equally good ones is chosen."""
 
 SPECK = 0.1
-"""Fraction of a digit's ink below which a part beside it does not belong to it."""
+"""Minimum ink of a part next to a digit that belongs to it, as a fraction of the digit's ink."""
 
 LEAST = 10
-"""Pixels on the shorter side of a region that may hold a digit."""
+"""Minimum pixels on the shorter side of a region that may contain a digit."""
 
 
 def fit(brightness: Grey, form: Images) -> Pixels:
-    """Return the pixels (H, W), 0–255, in the form of a model's images, of a picture's brightness (rows, columns)."""
+    """Return a picture's brightness (rows, columns) as pixels (H, W), 0–255, in the form of a model's images."""
     if form.boxed:
         pixels = _boxed(brightness, form.height, form.width)
         return pixels if form.light_on_dark else 255 - pixels
-    if brightness.shape != (form.height, form.width):
-        brightness = _resized(_shrunk(brightness, FINEST), form.height, form.width)
-    if form.light_on_dark is not None and form.light_on_dark == _is_edge_light(brightness):
-        brightness = 255 - brightness
-    return _bytes(brightness)
+    resized = _resized(_shrunk(brightness, FINEST), form.height, form.width)
+    is_edge_light = bool(np.median(edge(resized)) > (resized.min() + resized.max()) / 2)
+    return _bytes(255 - resized if form.light_on_dark == is_edge_light else resized)
 
 
 def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
-    """Return a picture's digit as MNIST has it, light on dark, (H, W); a picture in this form already is unchanged."""
+    """Return a picture's digit in MNIST's form, light on dark, (H, W); a picture in this form is not changed."""
     if brightness.shape == (height, width):
         for light in (brightness, 255 - brightness):
             if image_form.is_boxed(light[None])[0]:
@@ -86,15 +84,14 @@ def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
 
 
 def _centred(found: Grey, height: int, width: int) -> Grey:
-    """Return an image with a digit's centre of mass at pixel (14, 14) of 28 × 28, as near to it as the digit fits in.
+    """Return an image with a digit's centre of mass as near to pixel (14, 14) of 28 × 28 as its size allows.
 
     In MNIST's own images it lies there on average, with 14 counted from 0.
     """
     middles = np.round(np.array([height, width]) / 2 - ndimage.center_of_mass(found)).astype(int)
     top, left = np.clip(middles, 0, np.subtract([height, width], found.shape))
-    image = np.zeros((height, width), np.float32)
-    image[top : top + found.shape[0], left : left + found.shape[1]] = found
-    return image
+    bottom, right = np.subtract([height, width], found.shape) - (top, left)
+    return np.pad(found, ((top, bottom), (left, right)))
 
 
 def _bytes(values: Grey) -> Pixels:
@@ -102,20 +99,15 @@ def _bytes(values: Grey) -> Pixels:
 
 
 def _resized(values: Grey, height: int, width: int, *, sharp: bool = False) -> Grey:
-    """Return the picture in another size: averaged when smaller; when larger, interpolated linearly or ``sharp``."""
+    """Return the picture in another size: averaged if smaller; if larger, interpolated linearly or ``sharp``."""
     method = Image.Resampling.BICUBIC if sharp and height > values.shape[0] else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(values).resize((width, height), method), np.float32)
 
 
 def _shrunk(values: Grey, longest: int) -> Grey:
-    """Return the picture with at most so many pixels on its longer side."""
+    """Return the picture with at most ``longest`` pixels on its longer side."""
     larger = max(values.shape) / longest
     return _resized(values, *(max(1, round(side / larger)) for side in values.shape)) if larger > 1 else values
-
-
-def _is_edge_light(brightness: Grey) -> bool:
-    """Return whether the picture's edge is nearer to its brightest than to its darkest pixel."""
-    return bool(np.median(edge(brightness)) > (brightness.min() + brightness.max()) / 2)
 
 
 def digit(brightness: Grey) -> Grey | None:
@@ -128,7 +120,7 @@ def digit(brightness: Grey) -> Grey | None:
         brightness = 255 - brightness
     ink = _ink(_shrunk(brightness, SEEN))
     chosen = _chosen(_without_level_lines(_without_level_lines(ink).T).T)
-    if not chosen.any():  # all of it is straight: strokes rather than ruled lines
+    if not chosen.any():  # all ink is straight: strokes rather than ruled lines
         chosen = _chosen(ink)
     if not chosen.any():
         return None
@@ -140,7 +132,7 @@ def digit(brightness: Grey) -> Grey | None:
 
 
 def _around(chosen: Mask, page: Grey) -> tuple[Grey, Grey]:
-    """Return what surrounds the chosen pixels on the page, at its full size, and which of it they may be, 0 or 1."""
+    """Return the surroundings of the chosen pixels at full size, and which pixels there may be chosen, 0 or 1."""
     margin = math.ceil(0.3 * max(chosen[_box(chosen)].shape)) + 1
     near = ndimage.binary_dilation(chosen, np.ones((3, 3)), iterations=margin)
     places, scales = np.argwhere(near), np.array(page.shape) / chosen.shape
@@ -150,20 +142,20 @@ def _around(chosen: Mask, page: Grey) -> tuple[Grey, Grey]:
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:
-    """Return the rows and columns that hold what is true."""
+    """Return the rows and columns of the smallest box around all true pixels."""
     return tuple(slice(places.min(), places.max() + 1) for places in np.nonzero(mask))
 
 
 def _below_paper(brightness: Grey, window: int | None = None) -> Grey:
-    """Return by how much each pixel is darker than its surroundings, in which a square window fits.
+    """Return how much darker each pixel is than its surroundings, into which a square window fits.
 
     Args:
-        brightness: of the picture.
-        window: side of the square in pixels, an odd number; half the picture's, which is the paper, unless given.
+        brightness: brightness of the picture.
+        window: side of the square in pixels, an odd number; by default half the picture's side, which shows the paper.
     """
     window = window or max(3, max(brightness.shape) // 2 | 1)
-    closed = ndimage.grey_closing(np.pad(brightness, window, "edge"), window)
-    return np.asarray(closed[window:-window, window:-window] - brightness, np.float32)
+    below = ndimage.black_tophat(np.pad(brightness, window, "edge"), window)
+    return np.asarray(below[window:-window, window:-window], np.float32)
 
 
 def _ink(brightness: Grey) -> Grey:
@@ -173,15 +165,15 @@ def _ink(brightness: Grey) -> Grey:
     if below.max() - np.percentile(below, 25) < max(CONTRAST, NOISE * noise):
         return np.zeros_like(below)
     paper = brightness + below
-    ink = below / np.maximum(paper, 0.3 * paper.max())  # of what is nearly black, noise is no ink
-    ink = np.maximum(ink - np.percentile(ink, 25), 0)  # the brightest of noisy paper is above the paper
+    ink = below / np.maximum(paper, 0.3 * paper.max())  # so that noise in nearly black parts is not ink
+    ink = np.maximum(ink - np.percentile(ink, 25), 0)  # the brightest part of noisy paper is above the paper
     return np.asarray(ink / ink.max(), np.float32)
 
 
 def _is_dark_on_light(brightness: Grey) -> bool:
-    """Return whether ink is darker than its paper: on the whole picture, and then on what stands out from it.
+    """Return whether ink is darker than its paper, on the whole picture or on the largest part that stands out from it.
 
-    That may be a sheet on a desk, or what a frame holds, and the ink on it of the other kind.
+    That part may be a sheet on a desk, or the inside of a frame, whose ink has the other colour.
     """
     from skimage.measure import label, regionprops  # takes half a second
 
@@ -192,7 +184,7 @@ def _is_dark_on_light(brightness: Grey) -> bool:
     if not parts:
         return whole > 0
     sides = max(parts, key=lambda part: part.area).slice
-    margins = [(side.stop - side.start) // 12 for side in sides]  # where a sheet that lies askew has its corners
+    margins = [(side.stop - side.start) // 12 for side in sides]  # the corners of a rotated sheet
     rows, columns = (
         slice(each.start + margin, each.stop - margin) for each, margin in zip(sides, margins, strict=True)
     )
@@ -203,10 +195,11 @@ def _is_dark_on_light(brightness: Grey) -> bool:
 
 
 def _thinness(brightness: Grey, strong: float) -> float:
-    """Return the length of thin dark parts minus that of thin light ones, weighed by their contrast.
+    """Return the length of thin dark parts minus the length of thin light parts, weighted by their contrast.
 
-    What is thinner than a window vanishes in its closing; its area over the window's side is about a length. Strokes
-    are longer than the gaps between them, and writing is longer than its sheet. Contrasts below ``strong`` don't count.
+    Parts thinner than a window vanish in its closing; their area divided by the window's side is about a length.
+    Strokes are longer than the gaps between them, and writing is longer than its sheet. Contrasts below ``strong``
+    don't count.
     """
     total, window = 0.0, 3
     while window <= max(3, 0.3 * max(brightness.shape)):  # the width of the boldest stroke
@@ -217,9 +210,9 @@ def _thinness(brightness: Grey, strong: float) -> float:
 
 
 def _chosen(ink: Grey) -> Mask:
-    """Return which pixels are the digit's: the part with most ink, and those near enough and large enough to join it.
+    """Return which pixels belong to the digit: the part with most ink, and near and large enough other parts.
 
-    A part that the picture's border cuts is rather something beside the paper.
+    A part that the picture's border cuts probably lies beside the paper.
     """
     from skimage.measure import label, regionprops
     from skimage.segmentation import clear_border
@@ -239,9 +232,9 @@ def _chosen(ink: Grey) -> Mask:
 
 
 def _without_level_lines(ink: Grey) -> Grey:
-    """Return the ink without ruled lines from left to right, at least two of them and thinner than strokes.
+    """Return the ink without ruled lines from left to right, if there are at least two, thinner than strokes.
 
-    What is darker than a line stays. Other strokes are cut by it, and are joined again.
+    Darker ink on a line stays. Other strokes are cut by the line, and are joined again.
     """
     numbers, through = _lines(ink > FAINT)
     runs, _ = ndimage.label(through)
@@ -263,7 +256,7 @@ def _without_level_lines(ink: Grey) -> Grey:
 def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
     """Return the number of the nearly level line through each pixel, and which of these lines are dark throughout.
 
-    The lines are parallel; their tilt is the one at which most are dark.
+    The lines are parallel, at the tilt with the most dark lines.
     """
     from skimage.transform import hough_line
 

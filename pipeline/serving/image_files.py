@@ -1,11 +1,10 @@
-"""Read files of images: pictures, IDX files, and Parquet files in parts of bounded memory, as a model's pixels.
+"""Read files of images: pictures, IDX files, NumPy arrays and Parquet files, in parts of bounded memory.
 
-A picture becomes grey, as it is seen: turned the way its camera was held, what is transparent in contrast to what is
-not. :mod:`pipeline.serving.digit_segmentation` brings it into the form of the model's images. A row of a Parquet file
-is an image of H × W numbers from 0 to 255, in one of these forms:
+A picture becomes grey and upright, and transparent parts become paper. :mod:`pipeline.serving.digit_segmentation`
+brings it into the form of the model's images. A row of a Parquet file is an image of H × W numbers from 0 to 255:
 
-- one list of H · W numbers, or H lists of W, of fixed size or not; or an Arrow tensor of fixed shape (H, W);
-- H · W columns of numbers whose names differ by digits alone, such as ``pixel0``, ``pixel1``, …;
+- one list of H · W numbers, or H lists of W, of fixed size or not;
+- H · W columns of numbers whose names differ only in digits, such as ``pixel0``, ``pixel1``, …;
 - a picture file as Hugging Face's ``datasets`` stores it: ``struct<bytes: binary, path: string>``.
 """
 
@@ -13,7 +12,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,9 +23,8 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
-from scipy import ndimage
 
-from pipeline.data import formats, idx
+from pipeline.data import formats, idx, step_tables
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
 from pipeline.serving.answers import NO_OTHERS, SIZE
@@ -36,10 +34,10 @@ from pipeline.settings import option
 IDX_ENDINGS = (".idx", ".gz", "-ubyte")
 
 PIXELS = 2**19
-"""Pixels of a part at most."""
+"""Maximum pixels in a part."""
 
 IN_MEMORY = 2**20
-"""Bytes of a Parquet file's rows at a time, as the file states them; and of a column that are read from the disk."""
+"""Maximum bytes of a Parquet file's rows in memory, uncompressed; and of a column that are read at a time."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
 """Formats that Pillow reads itself. It hands others (EPS) to separate programs."""
@@ -48,64 +46,58 @@ OTHER_VIEWS = ("MPO", "ICO")
 """Formats whose further pictures show the first one again: a camera's depth or light, an icon's other sizes."""
 
 MOST_PIXELS = 2**26
-"""Pixels of a picture, each of which takes about eight bytes: above every phone's camera but the largest."""
+"""Maximum pixels of a picture, each of which takes about eight bytes: more than most phones' cameras have."""
 
 PAPER_AND_INK = 64
-"""Least difference in brightness, of 255, within the opaque part of a picture that shows paper as well as ink."""
+"""Minimum difference in brightness, of 255, within the opaque part of a picture that shows paper and ink."""
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow refuses twice as many, and those of a picture in a picture (ICO)
-warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read all the same, or named in an error
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, before it decodes them
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or named in an error
 
 
 class ImageFiles:
     """Reads files of images.
 
     Args:
-        form: of the images that the model reads.
-        column: of a Parquet file that holds the pixels; None: found by its type.
-        columns: for sequences alone.
+        form: the form of the model's images.
+        column: the column of a Parquet file that holds the pixels; None: found by its type.
+        columns: only for sequences.
 
     Raises:
         UsageError: there are ``columns``.
     """
 
     wanted = "a picture or an IDX, Parquet or NumPy file"
-
-    @staticmethod
-    def endings() -> tuple[str, ...]:
-        """Return how the names of files end that are taken from a folder."""
-        return (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet", ".npz")
+    endings = (*Image.registered_extensions(), ".heic", ".heif", *IDX_ENDINGS, ".parquet", ".npz")
 
     def __init__(self, form: Images, column: str | None = None, columns: str | None = None) -> None:
         if columns:
-            raise UsageError(f"columns: expected none for a model of images, received {columns}. They are for tables.")
+            raise UsageError(f"columns: is for tables of sequences; this model reads images. Leave out {columns!r}.")
         self.size = max(1, min(SIZE, PIXELS // (form.height * form.width)))
         self._form = form
         self._column = column
+        self._needed = f"needs {form.height} × {form.width} = {form.height * form.width} numbers from 0 to 255"
 
     def columns(self, file: Path, name: str) -> pa.Schema:
-        """Return the columns that a Parquet file has beside the pixels.
+        """Return the columns that a Parquet file has in addition to the pixels.
 
         Raises:
             DataError: see :meth:`parts`.
         """
-        if not _is_parquet(file):
+        if not step_tables.is_parquet(file):
             return NO_OTHERS.schema
         with _parquet(file, name) as opened:
             return self._split(opened.schema_arrow, name)[1]
-
-    def lengths(self, values: NDArray[Any]) -> None:
-        """Return None: all images have as many steps."""
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the images of a file in parts (n, H, W), 0–255, with the other columns of their rows.
 
         Raises:
-            DataError: the file is damaged, or holds something that is not an image of this size; raised after the
+            DataError: the file is damaged, or contains something that is not an image of this size; raised after the
                 parts before.
         """
         form = self._form
-        if _is_parquet(file):
+        if step_tables.is_parquet(file):
             yield from self._rows(file, name)
         elif idx.is_idx(file):
             for images in idx.stream(file, name=name, height=form.height, width=form.width, rows=self.size):
@@ -113,8 +105,7 @@ class ImageFiles:
         elif file.suffix == ".npz":
             images = formats.read_array(file).examples
             for first in range(0, len(images), self.size):
-                part = pa.FixedShapeTensorArray.from_numpy_ndarray(images[first : first + self.size])
-                yield self._images(pa.record_batch({"x": part}), name, first), NO_OTHERS
+                yield self._checked(images[first : first + self.size], name, first), NO_OTHERS
         else:
             for page in pages(file, name=name, form=form):
                 yield page[np.newaxis], NO_OTHERS
@@ -123,73 +114,75 @@ class ImageFiles:
         with _parquet(file, name) as opened:
             pixels, others = self._split(opened.schema_arrow, name)
             place = name if len(pixels) > 1 else f"{name}: column {pixels[0]}"
-            groups = [opened.metadata.row_group(number) for number in range(opened.num_row_groups)]
-            largest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
-            count = 0
-            for batch in opened.iter_batches(max(1, min(self.size, int(IN_MEMORY / max(1, largest))))):
-                table = pa.Table.from_batches([batch])
-                yield self._images(batch.select(pixels), place, count), table.select(others.names).cast(others)
+            size = sum(opened.metadata.row_group(number).total_byte_size for number in range(opened.num_row_groups))
+            fitting, count = IN_MEMORY * opened.metadata.num_rows // max(1, size), 0
+            for batch in opened.iter_batches(max(1, min(self.size, fitting))):
+                images = self._images(batch.select(pixels).columns, place, count)
+                yield images, pa.Table.from_batches([batch]).select(others.names)
                 count += len(batch)
 
     def _split(self, schema: pa.Schema, name: str) -> tuple[list[str], pa.Schema]:
-        """Return the columns that hold the pixels, and the others; of a dictionary the type of its values.
+        """Return the columns that hold the pixels, and the others.
 
         Raises:
             DataError: there are none with pixels, or several candidates.
         """
         column, form = self._column, self._form
-        found = [field.name for field in schema if _holds_images(field.type) and column in (None, field.name)]
+        found = [field.name for field in schema if _may_hold_images(field.type) and column in (None, field.name)]
         pixels = found or ([] if column else _numbered(schema, form.height * form.width))
         if not pixels or len(found) > 1:
+            needed = f"a column {column!r}" if column else "one column"
             received = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            advice = f"Write the {form.height} × {form.width} pixels of each image as a list of numbers."
+            size = f"{form.height} × {form.width}"
+            advice = f"Write the {size} pixels of each image as a list of numbers, or files as struct<bytes, path>."
             if found:
                 advice = f"Choose one of them: {option('column', found[0])}."
-            elif any(map(_is_bytes, schema.types)):
-                advice = "Write pixels as lists of numbers, and picture files as struct<bytes, path>."
-            raise DataError(
-                f"{name}: expected {f'a column {column!r}' if column else 'one column'} of lists of numbers, the "
-                f"pixels, received the columns {received}. {advice}"
-            )
-        return pixels, pa.schema([_plain(field) for field in schema if field.name not in pixels])
+            raise DataError(f"{name}: needs {needed} of pixels, as lists; its columns are {received}. {advice}")
+        return pixels, pa.schema([field for field in schema if field.name not in pixels])
 
-    def _images(self, rows: pa.RecordBatch, place: str, first: int) -> NDArray[Any]:
-        """Return the images (n, H, W) of some rows, of which the first has the number ``first``.
+    def _images(self, columns: list[pa.Array], place: str, first: int) -> NDArray[Any]:
+        """Return the images (n, H, W) of some rows, of which the first has the number ``first``."""
+        if pa.types.is_struct(columns[0].type):
+            rows = enumerate(columns[0].to_pylist(), first)
+            return np.stack([self._picture(value, f"{place}, row {row:,}") for row, value in rows])
+        if len(columns) == 1:
+            return self._checked(self._flat(columns[0], place, first), place, first)
+        numbers = np.column_stack([each.to_numpy(zero_copy_only=False) for each in columns])
+        return self._checked(numbers.reshape(-1, *self._form.shape), place, first)
+
+    def _picture(self, value: dict[str, Any] | None, place: str) -> Pixels:
+        content = (value or {}).get("bytes")
+        if not content:
+            raise DataError(f"{place}: needs the bytes of a picture file; got none. Embed them.")
+        return read(BytesIO(content), name=place, form=self._form)
+
+    def _flat(self, lists: pa.Array, place: str, first: int) -> NDArray[Any]:
+        """Return the numbers (n, H, W) in lists, or in lists of lists.
 
         Raises:
-            DataError: a row is not an image of the form's size; it is named.
+            DataError: a list has another length.
         """
+        form, items = self._form, 1
+        for size in form.shape if pa.types.is_nested(lists.type.value_type) else (form.height * form.width,):
+            lengths = pa.compute.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+            if (lengths != size).any():
+                wrong = (lengths != size).argmax()
+                received = f"a list of {lengths[wrong]:,} instead of {size:,}"
+                raise DataError(f"{place}, row {first + wrong // items:,}: {self._needed}; got {received}.")
+            lists, items = lists.flatten(), size
+        return np.reshape(lists.to_numpy(zero_copy_only=False), (-1, *form.shape))
+
+    def _checked(self, images: NDArray[Any], place: str, first: int) -> NDArray[np.float32]:
+        """Return images (n, H, W) after a check of their shape and of each number."""
         try:
-            return self._decoded(rows, f"{place}, row {first:,}")
-        except ValueError as error:
-            size = f"{self._form.height} × {self._form.width} = {self._form.height * self._form.width}"
-            if len(rows) == 1:
-                problem = f"expected {size} numbers from 0 to 255, received {error}."
-                raise DataError(f"{place}, row {first:,}: {problem}") from None
-        return np.concatenate([self._images(rows.slice(row, 1), place, first + row) for row in range(len(rows))])
-
-    def _decoded(self, rows: pa.RecordBatch, place: str) -> NDArray[Any]:
-        """Return the images of rows; ValueError: one of them is not an image."""
-        form = self._form
-        if pa.types.is_struct(rows.schema.types[0]):
-            if len(rows) > 1:
-                raise ValueError("pictures, which are read one by one")
-            content = (rows.column(0)[0].as_py() or {}).get("bytes")
-            if not content:
-                raise DataError(f"{place}: expected the bytes of a picture file, received none. Embed them.")
-            return read(BytesIO(content), name=place, form=form)[np.newaxis]
-        pixels = _numbers(rows.columns)
-        if pixels.shape[1:] not in {(form.height, form.width), (form.height * form.width,)}:
-            raise ValueError(" × ".join(f"{each:,}" for each in pixels.shape[1:]) + " numbers")
-        bad = pixels[~((pixels >= 0) & (pixels <= 255))]  # noqa: PLR2004 - NaN is neither
-        if bad.size:
-            raise ValueError(f"{bad[0]:g}")
-        return pixels.reshape(-1, form.height, form.width)
-
-
-def _is_parquet(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(4) == b"PAR1"
+            pixels = self._form.checked(images)
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
+        wrong = np.argwhere(~((pixels >= 0) & (pixels <= 255)))  # noqa: PLR2004 - NaN is neither
+        if len(wrong):
+            received = f"{pixels[tuple(wrong[0])]:g}"
+            raise DataError(f"{place}, row {first + wrong[0, 0]:,}: {self._needed}; got {received}.")
+        return pixels
 
 
 @contextmanager
@@ -201,53 +194,17 @@ def _parquet(file: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
     except (OSError, KeyError, pa.ArrowException) as error:  # KeyError: two columns of one name
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise DataError(
-            f"{name}: expected a Parquet file, received one that does not read ({first_line(error)}). Write it again."
-        ) from None
+        raise DataError(f"{name}: this Parquet file cannot be read ({first_line(error)}). Write it again.") from None
 
 
-def _numbers(columns: list[pa.Array]) -> NDArray[Any]:
-    """Return the numbers in columns, or in the lists or tensors of one column; ValueError: a row differs."""
-    if len(columns) > 1:
-        return np.column_stack([each.to_numpy(zero_copy_only=False) for each in columns])
-    values, shape = columns[0], [len(columns[0])]
-    while _item(values.type):
-        if values.null_count:
-            raise ValueError("null")
-        if isinstance(values.type, pa.FixedShapeTensorType):
-            return np.asarray(values.to_numpy_ndarray())
-        lengths = pa.compute.list_value_length(values).unique()
-        if len(lengths) > 1:
-            raise ValueError("lists of unequal lengths")
-        shape.append(lengths[0].as_py())
-        values = values.flatten()
-    return np.reshape(values.to_numpy(zero_copy_only=False), shape)
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    """Return whether values are lists of numbers, lists of such lists, tensors of numbers, or picture files."""
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
-    inner = _item(kind) and (_item(_item(kind)) or _item(kind))
-    return bool(inner and (pa.types.is_integer(inner) or pa.types.is_floating(inner)))
-
-
-def _item(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type of the items of a list or a tensor; None for other types."""
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return kind.value_type if is_list or isinstance(kind, pa.FixedShapeTensorType) else None
-
-
-def _plain(field: pa.Field) -> pa.Field:
-    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+def _may_hold_images(kind: pa.DataType) -> bool:
+    """Return whether values are lists, or records such as picture files."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_struct)
+    return any(is_it(kind) for is_it in kinds)
 
 
 def _numbered(schema: pa.Schema, count: int) -> list[str]:
-    """Return the ``count`` columns of numbers whose names differ by digits alone; none if there are no such."""
+    """Return the ``count`` columns of numbers whose names differ only in digits; none if there are no such columns."""
     numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
     patterns = {each: re.sub(r"\d+", "#", each) for each in numbers}
     counts = Counter(patterns.values())
@@ -269,108 +226,57 @@ def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]
     Args:
         file: the picture, in one of :data:`FORMATS`.
         name: the file's name in errors.
-        form: the form of the images that the model reads.
+        form: the form of the model's images.
 
     Raises:
         DataError: it is not a picture, is damaged, or has too many pixels; raised after the pages before.
     """
-    for brightness in _opened(file, name):
-        yield fit(brightness, form)
-
-
-def _opened(file: Path | BinaryIO, name: str) -> Iterator[Grey]:
-    """Yield the brightness of each page."""
-    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened, _explained(name):
-        _check_heic(opened.read(12), name)
-        opened.seek(0)
-        with Image.open(opened, formats=FORMATS) as picture:
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
             for page in ImageSequence.Iterator(picture):
-                _check_pixels(page, name)
-                yield grey(page)
+                page.draft("L", (2 * FINEST, 2 * FINEST))  # a large JPEG is decoded at reduced size
+                yield fit(grey(page), form)
                 if picture.format in OTHER_VIEWS:
                     return
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn anything that Pillow raises into an error that names the file: its decoders raise errors of all kinds."""
-    expected = f"{name}: expected a picture such as a PNG or JPEG file, received"
-    try:
-        yield
-    except DataError:
-        raise
     except UnidentifiedImageError:
-        raise DataError(f"{expected} a file that is not a picture.") from None
+        raise DataError(
+            f"{name}: must be a picture such as a PNG or JPEG file; it is not one, or has a format that is not read, "
+            "such as HEIC. Convert it to JPEG."
+        ) from None
     except Image.DecompressionBombError:
-        raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels, received more. Make it smaller.") from None
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(f"{expected} a damaged one ({reason}).") from None
-
-
-def _check_pixels(picture: Image.Image, name: str) -> None:
-    """Check a page's size by its header; a large JPEG is then decoded at reduced size, unless it is progressive."""
-    width, height = picture.size
-    picture.draft("L", (2 * FINEST, 2 * FINEST))
-    decoded = width * height if "progressive" in picture.info else picture.width * picture.height
-    if decoded > MOST_PIXELS:
-        raise DataError(
-            f"{name}: expected at most {MOST_PIXELS:,} pixels, received {width:,} × {height:,}. Make it smaller."
-        )
-
-
-def _check_heic(start: bytes, name: str) -> None:
-    """Refuse a file that starts as HEIF files do (ISO/IEC 23008-12): a size, ``ftyp``, a brand."""
-    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"):
-        raise DataError(
-            f"{name}: expected a picture such as a PNG or JPEG file, received HEIC, which is not read. Make a JPEG "
-            "of it: on macOS `sips -s format jpeg FILE --out FILE.jpg`, elsewhere `heif-convert FILE FILE.jpg` or "
-            "`magick FILE FILE.jpg`; an iPhone takes JPEG by Settings, Camera, Formats, Most Compatible."
-        )
+        raise DataError(f"{name}: must have at most {MOST_PIXELS:,} pixels; it has more. Make it smaller.") from None
+    except Exception as error:  # Pillow's decoders raise errors of all kinds
+        raise DataError(f"{name}: this picture is damaged ({first_line(error)}).") from None
 
 
 def grey(picture: Image.Image) -> Grey:
-    """Return a picture's brightness (rows, columns), 0–255: its luma (ITU-R BT.601) as it is seen."""
-    seen = _reduced(_upright(picture))
-    if seen.mode.startswith("I") or seen.mode == "F":  # 16 bits a pixel, or more
-        return _deep(np.asarray(seen, np.float32))
-    if not seen.has_transparency_data:
-        return np.asarray(seen.convert("RGB").convert("L"), np.float32)
-    brightness, opacity = np.moveaxis(np.asarray(seen.convert("RGBA").convert("LA"), np.float32), -1, 0)
+    """Return a picture's brightness (rows, columns), 0–255: its luma (ITU-R BT.601), upright, on opaque paper."""
+    picture.load()
+    with suppress(Exception):  # damaged metadata turns nothing; its readers, too, raise errors of all kinds
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # 16 bits per pixel, or more
+        return _deep(_averaged(picture.convert("F")))
+    if not picture.has_transparency_data:
+        return _averaged(picture.convert("RGB").convert("L"))
+    brightness, opacity = np.moveaxis(_averaged(picture.convert("RGBA").convert("LA")), -1, 0)
     opacity = opacity / 255
     return np.asarray(brightness * opacity + _behind(brightness, opacity) * (1 - opacity), np.float32)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Return the picture turned as its metadata says; damaged metadata turns nothing."""
-    picture.load()
-    with suppress(Exception):  # readers of metadata, too, raise errors of all kinds
-        picture = ImageOps.exif_transpose(picture)
-    return picture
-
-
-def _reduced(picture: Image.Image) -> Image.Image:
-    """Return the picture at about the size that is needed, before it takes more bytes a pixel."""
-    factor = max(picture.size) // (2 * FINEST)
-    if factor < 2:  # noqa: PLR2004 - nothing to reduce
-        return picture
-    if picture.mode.startswith("I;"):
-        picture = picture.convert("I")
-    elif picture.mode not in ("L", "RGB", "RGBA", "CMYK", "I", "F"):
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    return picture.reduce(factor)
+def _averaged(picture: Image.Image) -> Grey:
+    """Return the values of a picture, at about the size that is needed."""
+    return np.asarray(picture.reduce(max(1, max(picture.size) // (2 * FINEST))), np.float32)
 
 
 def _behind(brightness: Grey, opacity: Grey) -> float:
-    """Return the brightness behind a transparent picture: its paper's at the rim, or the contrast to ink alone."""
+    """Return the brightness behind a transparent picture: that of its paper, or the contrast to ink alone."""
     opaque = opacity > 0.5  # noqa: PLR2004 - half
     if not opaque.any():
         return 0
-    darkest, brightest = np.percentile(brightness[opaque], [2, 98])
-    rim = opaque & ndimage.binary_dilation(~opaque, iterations=2)
-    if brightest - darkest > PAPER_AND_INK and rim.any():
-        return float(np.median(brightness[rim]))
-    return 255 if brightness[opaque].mean() < 128 else 0  # noqa: PLR2004 - half of it
+    darkest, middle, brightest = np.percentile(brightness[opaque], [2, 50, 98])
+    if brightest - darkest > PAPER_AND_INK:
+        return float(middle)
+    return 255 if middle < 128 else 0  # noqa: PLR2004 - half of it
 
 
 def _deep(values: Grey) -> Grey:

@@ -1,10 +1,9 @@
 """Check whether an image resembles the training images of its class.
 
 Images are compared by the cosine between their histograms of oriented gradients (N. Dalal and B. Triggs, "Histograms of
-oriented gradients for human detection", CVPR 2005): of how strong edges of each direction are in each cell of 4 × 4
-pixels. An image is like a class if it is as near to its nearest example as nearly all images are that were held out of
-the training. The examples are those of data that comes with this package, which is MNIST; for other data the answer is
-not known.
+oriented gradients for human detection", CVPR 2005): the strength of edges of each direction in each cell of 4 × 4
+pixels. An image resembles a class if it is as near to its nearest example as nearly all held-out images are to theirs.
+The examples come with this package, which has only MNIST; for other data the answer is not known.
 """
 
 from itertools import pairwise
@@ -15,13 +14,14 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE, STEMS
+from pipeline.kinds.images import Images
 from pipeline.tracking.classifier import Classifier
 
 EXAMPLES = 30_000
 CELL = 4  # pixels
 DIRECTIONS = 8  # of an edge, from 0° to 180°
 UNLIKE = 0.015
-"""Fraction of the held-out images that count as unlike their class; of MNIST's test images up to 2 % do."""
+"""Fraction of the held-out images that count as unlike their class; up to 2% of MNIST's test images do."""
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -43,15 +43,15 @@ class Similarity:
         self._enough = np.quantile(np.concatenate(list(map(self._nearest, others, known))), UNLIKE)
 
     def holds(self, pixels: Bytes, label: int) -> bool:
-        """Return whether an image (H, W) is like a class; an empty one is like none."""
+        """Return whether an image (H, W) resembles a class; an empty one resembles none."""
         return bool(self._nearest(_features(pixels[None]), label)[0] >= self._enough)
 
     def _nearest(self, features: Floats, label: int) -> Floats:
-        """Return the cosine between each of N features and those of the nearest example of a class."""
+        """Return the cosine between the features of each of N images and of its nearest example of a class."""
         return np.asarray((features @ self._examples[label].T).max(axis=1), np.float32)
 
 
-def of(classifier: Classifier) -> Similarity | None:
+def of(classifier: Classifier, kind: Images) -> Similarity | None:
     """Return the comparison with a model's training images if its data set comes with this package; else None.
 
     Raises:
@@ -64,7 +64,7 @@ def of(classifier: Classifier) -> Similarity | None:
         return None
     files = [published.folder / f"{stem}.gz" for stem in STEMS[:2]]
     rows = published.validation + EXAMPLES
-    images = next(idx.stream(files[0], name=files[0].name, height=classifier.height, width=classifier.width, rows=rows))
+    images = next(idx.stream(files[0], name=files[0].name, height=kind.height, width=kind.width, rows=rows))
     labels = idx.read(files[1].read_bytes(), name=files[1].name, kind="labels")
     return Similarity(images, labels[:rows], held_out=published.validation)
 
@@ -81,9 +81,9 @@ def _histograms(images: Bytes) -> Floats:
     number, height, width = images.shape
     cells = (number, height // CELL, CELL, width // CELL, CELL)
     histograms = []
-    for each in range(DIRECTIONS):  # an edge counts for the two directions next to its own
+    for each in range(DIRECTIONS):  # an edge counts for the two nearest directions
         distance = abs((direction - each + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2)
         histograms.append((strength * np.maximum(0, 1 - distance)).reshape(cells).sum(axis=(2, 4)))
-    smooth = gaussian_filter(np.stack(histograms), (0, 0, 0.7, 0.7))  # a stroke may lie a little beside
+    smooth = gaussian_filter(np.stack(histograms), (0, 0, 0.7, 0.7))  # a stroke may lie a little aside
     features = np.sqrt(np.moveaxis(smooth, 0, 1).reshape(number, -1))
     return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6), np.float32)

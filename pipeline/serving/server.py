@@ -1,49 +1,56 @@
 """An HTTP server that answers like `mlflow models serve`, and shows a web page at `/`.
 
 GET  /                         the page
-GET  /model                    the model's address, data set and class names; of images their size, boxed: whether the
-                               digit on a picture is found and scaled, and reads_rows: whether it reads row by row, from
-                               the top; of sequences their features, and a sample
+GET  /model                    the model's URI, data set and class names; for images their size, boxed: whether the
+                               digit on a picture is found and scaled, and reads_rows: whether the model reads row by
+                               row, from the top; for sequences their features, and a sample
 POST /drawing, /sequence       a picture file, or a sequence as CSV → probabilities (C,); certainty, the largest of them
-                               at the model's temperature; by_step, what it would have answered after some of its steps:
-                               their numbers (S,), from 1, and probabilities (S, C); pixels (H, W) that the model saw,
-                               and like, whether it is like the answer's class (null: not known); or the sequence (T, F)
+                               at the model's temperature; by_step, the answers after some of the steps: their numbers
+                               (S,), from 1, and probabilities (S, C), or null; pixels (H, W) that the model saw, and
+                               like, whether they resemble the class (null: not known); or the sequence (T, F)
 POST /invocations              JSON, {"inputs": examples} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  200 once the model is loaded; the version of MLflow
 """
 
 import asyncio
+import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 import uvicorn
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from pipeline.errors import DataError, UsageError
-from pipeline.serving import known
-from pipeline.serving.pages import Page
+from pipeline.data.contents import listed
+from pipeline.errors import DataError, UsageError, first_line
+from pipeline.evaluation import metrics
+from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
+from pipeline.kinds.sequences import Sequences
+from pipeline.serving import digit_segmentation, image_files, out_of_distribution
 from pipeline.tracking.classifier import Classifier
 
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
-LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28, as MNIST's are, have 27 million
-SMALL = 2**18  # bytes of a body that waits for no other; 64 images of 28 × 28 are fewer
+LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28 of MNIST have 27 million
+SMALL = 2**18  # bytes of a body that never waits for others; 64 images of 28 × 28 have fewer
 SECONDS = 60  # until a body must have arrived; slow clients, and many of them, are left to a proxy
 HELD = 4  # large bodies in memory at the same time
-HEAVY = 2  # pictures and large bodies that are worked on at the same time
+HEAVY = 2  # pictures and large bodies that are processed at the same time
 NESTED = 16  # braces, brackets and colons of a body, in addition to the rows of its images
+SHOWN = 100  # maximum steps of a sequence after which the page shows an answer
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -54,11 +61,11 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""Headers of each answer: browsers run and show what the page itself holds, and nothing else."""
+"""Headers of each answer: browsers run and show only what the page itself contains."""
 
 
-def config(app: Starlette) -> uvicorn.Config:
-    """Return how an app is served."""
+def config(app: TrustedHostMiddleware) -> uvicorn.Config:
+    """Return the configuration to serve an app."""
     return uvicorn.Config(
         app,
         http="h11",
@@ -67,78 +74,77 @@ def config(app: Starlette) -> uvicorn.Config:
         server_header=False,
         limit_concurrency=256,  # connections, fewer than the files that a process may open; others get status 503
         timeout_keep_alive=30,  # seconds that a connection may be idle after an answer
-        timeout_graceful_shutdown=15,  # seconds that requests have when the server is told to stop
+        timeout_graceful_shutdown=15,  # seconds that requests have when the server is asked to stop
         h11_max_incomplete_event_size=2**16,  # bytes of a request's headers
         log_level="warning",
     )
 
 
-def app(classifier: Classifier, *, address: str, hosts: Sequence[str] = ()) -> Starlette:
+def app(classifier: Classifier, *, uri: str, hosts: Sequence[str] = ()) -> TrustedHostMiddleware:
     """Return the server's app.
 
     Args:
         classifier: the model.
-        address: the model's address.
-        hosts: names by which clients may ask for it, in addition to those of the loopback interface. Any page on the
-            web may have a name that leads to 127.0.0.1, and could then read the answers (DNS rebinding), but for the
-            name that it asks for.
+        uri: the model's URI.
+        hosts: host names that clients may use, in addition to the names of the loopback interface. Any web page may
+            have a name that leads to 127.0.0.1. Without this check it could read the answers (DNS rebinding).
 
     Raises:
-        UsageError: one of the names is not one.
+        UsageError: one of the names is not a host name.
     """
-    page, folder = known.page(classifier), Path(__file__).with_name("page")
-    about = {"model": address, "dataset": classifier.dataset, "class_names": classifier.class_names, **page.about}
-    return Starlette(
-        routes=[
-            *_posts(classifier, page),
-            *(Route(path, lambda _: PlainTextResponse("\n")) for path in ("/ping", "/health")),
-            Route("/version", lambda _: PlainTextResponse(mlflow.__version__)),
-            Route("/model", lambda _: JSONResponse(about)),
-            Route("/", lambda _: FileResponse(folder / page.file)),
-            Mount("/", StaticFiles(directory=folder)),
-        ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_names(hosts), www_redirect=False)],
-        exception_handlers={HTTPException: _refused, DataError: _refused},
-    )
+    page, folder = PAGES[type(classifier.kind)](classifier, classifier.kind), Path(__file__).with_name("page")
+    about = {"model": uri, "dataset": classifier.dataset, "class_names": classifier.class_names, **page.about}
+    shared, own = ((folder / f"{name}.html").read_text(encoding="utf-8") for name in ("page", page.name))
+    html = shared.replace("<!-- input -->", own).replace("NAME.js", f"{page.name}.js")
+    routes = [
+        *_posts(classifier, page),
+        *(Route(path, lambda _: PlainTextResponse("\n")) for path in ("/ping", "/health")),
+        Route("/version", lambda _: PlainTextResponse(mlflow.__version__)),
+        Route("/model", lambda _: JSONResponse(about)),
+        Route("/", lambda _: HTMLResponse(html)),
+        Mount("/", StaticFiles(directory=folder)),
+    ]
+    handlers: Any = dict.fromkeys([HTTPException, DataError, ClientDisconnect], _refused)
+    return TrustedHostMiddleware(Starlette(routes=routes, exception_handlers=handlers), _names(hosts), False)
 
 
-def _posts(classifier: Classifier, page: Page) -> list[Route]:
+def _posts(classifier: Classifier, page: "Drawing | Plot") -> list[Route]:
     limiter = Limiter()
 
-    async def asked(request: Request) -> Response:
+    async def ask(request: Request) -> Response:
         return await limiter.answer(request, page.answer, page.name, most=LARGEST, heavy=True)
 
     async def invocations(request: Request) -> Response:
-        def answer(content: bytes) -> dict[str, object]:
-            return {"predictions": classifier.probabilities(examples(content, row=page.row)).tolist()}
-
         kind = request.headers.get("content-type", "none")
-        if not re.fullmatch(r'application/json\s*(;\s*(charset="?utf-8"?)?\s*)*', kind, re.IGNORECASE):
-            problem = f"Content-Type: expected application/json, in UTF-8, received {kind}."
-            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, problem)
-        return await limiter.answer(request, answer, "body", most=LARGEST_BODY)
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            raise HTTPException(415, f"Content-Type: must be application/json; got {kind}.")
+        return await limiter.answer(request, predicted, "body", most=LARGEST_BODY)
 
-    return [
-        Route(f"/{name}", post, methods=["POST"]) for name, post in ((page.name, asked), ("invocations", invocations))
-    ]
+    def predicted(content: bytes) -> dict[str, object]:
+        return {"predictions": classifier.probabilities(examples(content, row=page.row)).tolist()}
+
+    return [Route(f"/{page.name}", ask, methods=["POST"]), Route("/invocations", invocations, methods=["POST"])]
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return JSONResponse({"message": error.detail}, error.status_code, error.headers)
-    return JSONResponse({"message": str(error)}, HTTPStatus.BAD_REQUEST)
+    return JSONResponse({"message": str(error)}, 400)
 
 
 def _names(hosts: Sequence[str]) -> list[str]:
     names = [f"[{host}]" if host.count(":") > 1 else host for host in hosts]
     for name in names:
         if not re.fullmatch(r"[\w.-]+|\[[\w:.]+\]", name, re.ASCII):
-            raise UsageError(f"host: expected a name or an address, such as digits.example.com, received {name!r}.")
+            raise UsageError(f"host: must be a host name or an IP address, such as digits.example.com; got {name!r}.")
     return ["localhost", "127.0.0.1", "[::1]", *names]
 
 
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
 class Limiter:
-    """Answers requests so that all that are being answered fit into memory; small ones wait for none."""
+    """Answers requests within the limits of memory; small ones never wait."""
 
     def __init__(self) -> None:
         self._held = asyncio.Semaphore(HELD)
@@ -147,17 +153,17 @@ class Limiter:
     async def answer(
         self, request: Request, function: Callable[[bytes], object], name: str, *, most: int, heavy: bool = False
     ) -> JSONResponse:
-        """Return as JSON what a function, called in a thread, makes of a request's body.
+        """Return as JSON the result of a function, called in a thread with a request's body.
 
         Args:
             request: the request.
             function: takes the body.
-            name: the body's name in errors.
-            most: bytes that the body may have.
+            name: name of the body in errors.
+            most: maximum bytes of the body.
             heavy: the function takes much memory even for a small body.
 
         Raises:
-            HTTPException: the body is too large, does not arrive in time or at all, or the server stops.
+            HTTPException: the body is too large or does not arrive in time, or the server stops.
         """
         large = int(request.headers.get("content-length", most)) > SMALL
         try:
@@ -166,7 +172,7 @@ class Limiter:
                 async with self._heavy if large or heavy else nullcontext():
                     return JSONResponse(await asyncio.to_thread(function, content))
         except asyncio.CancelledError:  # uvicorn has waited for long enough
-            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping.") from None
+            raise HTTPException(503, "The server is stopping.") from None
 
 
 async def _body(request: Request, name: str, most: int) -> bytes:
@@ -174,21 +180,18 @@ async def _body(request: Request, name: str, most: int) -> bytes:
     try:
         async with asyncio.timeout(SECONDS):
             async for part in request.stream():
-                if len(content) <= most:  # the rest is dropped: a client reads the answer when it has sent all
+                if len(content) <= most:  # the rest is dropped: a client reads the answer when it has sent everything
                     content += part
     except TimeoutError:
-        problem = f"{name}: expected all of it within {SECONDS} s, received {len(content):,} bytes."
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, problem, {"Connection": "close"}) from None
-    except ClientDisconnect:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name}: the client has disconnected.") from None
+        problem = f"{name}: must arrive within {SECONDS} s; got only {len(content):,} bytes."
+        raise HTTPException(408, problem, {"Connection": "close"}) from None
     if len(content) > most:
-        problem = f"{name}: expected at most {most:,} bytes, received more. Send it in parts."
-        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem)
+        raise HTTPException(413, f"{name}: must have at most {most:,} bytes; got more. Send it in parts.")
     return bytes(content)
 
 
 def examples(content: bytes, *, row: int) -> list[Any]:
-    """Return the list of examples in a body of JSON, as they are: the model checks their shape and numbers.
+    """Return the list of examples in a body of JSON; the model checks their shape and numbers.
 
     Args:
         content: the body.
@@ -197,18 +200,113 @@ def examples(content: bytes, *, row: int) -> list[Any]:
     Raises:
         HTTPException: it is not JSON, or not an object with a list as its ``inputs`` or ``instances``.
     """
-    expected = 'body: expected one JSON object with either "inputs" or "instances", a list of examples, received'
+    needed = 'body: must be one JSON object with either "inputs" or "instances", a list of examples'
     nested = sum(map(content.count, (b"[", b"{", b":")))
     if nested > NESTED + len(content) / (2 * row + 1):  # brackets, numbers and commas
-        problem = f"{expected} {nested:,} lists and objects in {len(content):,} bytes."
-        raise HTTPException(HTTPStatus.BAD_REQUEST, problem)
+        raise HTTPException(400, f"{needed}; got {nested:,} lists and objects in {len(content):,} bytes.")
     try:
         parsed = json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # also text in another encoding, and a number of thousands of digits
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{expected} what is not JSON in UTF-8: {error}.") from None
-    found = {name: type(value).__name__ for name, value in parsed.items()} if isinstance(parsed, dict) else {}
-    keys = [key for key in ("inputs", "instances") if key in found]
-    if len(keys) != 1 or found[keys[0]] != "list":
-        received = ", ".join(f"{name!r}: {kind}" for name, kind in found.items())[:200] or type(parsed).__name__
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"{expected} {received}.")
-    return list(parsed[keys[0]])
+        raise HTTPException(400, f"{needed}; this is not JSON in UTF-8: {error}.") from None
+    found = [parsed[key] for key in ("inputs", "instances") if isinstance(parsed, dict) and key in parsed]
+    if [list] != [type(each) for each in found]:
+        raise HTTPException(400, f"{needed}.")
+    return list(found[0])
+
+
+# --- the page of each kind of examples ------------------------------------------------------------------------------
+
+
+class Drawing:
+    """A page to draw on: a picture file → probabilities, and the pixels that the model saw.
+
+    Attributes:
+        name: name of the page, and of what it sends.
+        row: numbers in the innermost lists of an example as JSON.
+        about: facts about the model that the page needs.
+    """
+
+    name = "drawing"
+
+    def __init__(self, classifier: Classifier, kind: Images) -> None:
+        self._classifier, self._kind = classifier, kind
+        digit_segmentation.fit(np.eye(9, dtype=np.float32), kind)  # imports scikit-image
+        self._similarity = out_of_distribution.of(classifier, kind)
+        self.row = kind.width
+        self.about = {"height": kind.height, "width": kind.width, "boxed": kind.boxed, "reads_rows": self._reads_rows()}
+
+    def answer(self, content: bytes) -> dict[str, Any]:
+        """Return the answer to a picture file.
+
+        Raises:
+            DataError: it is not a picture.
+        """
+        pixels = image_files.read(io.BytesIO(content), name=self.name, form=self._kind)
+        answer = _answer(self._classifier, pixels, most=self._kind.height)
+        best = int(np.argmax(answer["probabilities"]))
+        like = self._similarity.holds(pixels, best) if self._similarity else None
+        return answer | {"like": like, "pixels": pixels.tolist()}
+
+    def _reads_rows(self) -> bool:
+        """Return whether the model reads row by row, from the top: its answers before the last row ignore it."""
+        if self._classifier.step_by_step is None:
+            return False
+        images = np.zeros((2, *self._kind.shape), np.uint8)
+        images[1, -1] = 255
+        without, with_last = self._classifier.by_step(images)
+        before = len(without) - len(without) // self._kind.height
+        return bool(np.allclose(without[:before], with_last[:before], atol=1e-4))
+
+
+class Plot:
+    """A page that plots a sequence: CSV, steps × features → probabilities, and the numbers that the model read.
+
+    The attributes are those of :class:`Drawing`.
+    """
+
+    name = "sequence"
+
+    def __init__(self, classifier: Classifier, kind: Sequences) -> None:
+        self._classifier, self._features = classifier, list(kind.features)
+        sample = kind.sample()[0] if classifier.example is None else classifier.example
+        self.row = len(kind.features)
+        self.about = {"features": kind.features, "sample": sample[~np.isnan(sample).all(axis=1)].tolist()}
+
+    def answer(self, content: bytes) -> dict[str, Any]:
+        """Return the answer to a sequence (T, F) in CSV; a line of names may come first, and other columns are ignored.
+
+        Raises:
+            DataError: it is not such a sequence.
+        """
+        features, problem = self._features, f"sequence: needs a line of {self.row} numbers for each step"
+        try:
+            text = content.decode("utf-8-sig").strip("\r\n")
+            separator = next((each for each in "\t;" if each in text.rpartition("\n")[2]), ",")
+            table = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, skipinitialspace=True)
+            if pd.to_numeric(table.iloc[0], errors="coerce").isna().all():
+                table = table[1:].set_axis(table.iloc[0].str.strip(), axis=1)
+                table = table[features] if set(features) <= set(table) else table
+            sequence = table.to_numpy(np.float32)
+        except ValueError as error:
+            raise DataError(f"{problem}: {first_line(error)}. The features are {listed(features)}.") from None
+        wrong = ~np.isfinite(sequence).all(axis=1) | (sequence.shape[1] != self.row)
+        if wrong.any() or not len(sequence):
+            step = int(wrong.argmax()) + 1 if len(sequence) else 1
+            raise DataError(f"{problem}; step {step} differs. The features are {listed(features)}.")
+        return _answer(self._classifier, sequence, most=SHOWN) | {"sequence": sequence.tolist()}
+
+
+PAGES: Mapping[type[Kind], Any] = {Images: Drawing, Sequences: Plot}
+"""The page for each kind; a new kind is a line here."""
+
+
+def _answer(classifier: Classifier, example: NDArray[Any], *, most: int) -> dict[str, Any]:
+    """Return the answer to an example, and, if the model has them, the answers after at most so many of its steps."""
+    probabilities = classifier.probabilities(example[None])
+    certainty = float(metrics.calibrated(probabilities, classifier.temperature).max())
+    by_step = None
+    if classifier.step_by_step is not None:
+        answers = classifier.by_step(example[None])[0]
+        steps = np.unique(np.linspace(0, len(answers), min(most, len(answers)) + 1).round().astype(int))[1:]
+        by_step = {"steps": steps.tolist(), "probabilities": answers[steps - 1].round(4).tolist()}
+    return {"probabilities": probabilities[0].tolist(), "certainty": certainty, "by_step": by_step}

@@ -23,34 +23,34 @@ def serve(
     """Serve a model until Ctrl-C or a termination signal.
 
     Args:
-        reporter: prints the address to open, just before the server answers there.
-        model: address of the model, such as ``models:/mnist-gru@champion``.
-        host: name or address of the network interface to listen on.
+        reporter: prints the URL to open, just before the server answers there.
+        model: URI of the model, such as ``models:/mnist-gru@champion``.
+        host: name or IP address of the network interface to listen on.
         port: port to listen on; 0: any free one.
         allowed_hosts: host names that clients may use, in addition to ``host`` and the names of the loopback interface.
         trust: run the code of a model that this pipeline did not log.
 
     Raises:
         TrackingError: there is no such model.
-        UsageError: the address is not available, or the model is not from this pipeline.
+        UsageError: the port is not available, or the model is not from this pipeline.
     """
     with bound(host, port) as listener:
-        app = server.app(classifier.load(model, trust=trust), address=model, hosts=[host, *(allowed_hosts or [])])
+        app = server.app(classifier.load(model, trust=trust), uri=model, hosts=[host, *(allowed_hosts or [])])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        reporter.result(f"Serving {model} at {place}/invocations; its page is {place}/. Ctrl-C ends it.")
+        reporter.result(f"Serving {model} at {place}/invocations; its page is {place}/. Press Ctrl-C to stop.")
         try:
             uvicorn.Server(server.config(app)).run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn raises it once more when it has ended
+        except KeyboardInterrupt:  # uvicorn raises it again when it has ended
             reporter.note("Stopped.")
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address before the model is loaded; it refuses clients until it listens.
+    """Return a socket bound to a port before the model is loaded; it refuses clients until it listens.
 
     Raises:
-        UsageError: the address is not available.
+        UsageError: the port is not available.
     """
-    # asyncio sends each answer immediately (TCP_NODELAY) only if the protocol is named; else it takes 40 ms more.
+    # asyncio sends each answer immediately (TCP_NODELAY) only if the protocol is named; otherwise it takes 40 ms more.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -58,6 +58,6 @@ def bound(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        problem = f"expected an available address, received {host}:{port}: {str(error).rstrip('.')}."
+        problem = f"{host}:{port} is not available: {str(error).rstrip('.')}."
         raise UsageError(f"port: {problem} Use another --port, or 0 for any free one.") from None
     return listener

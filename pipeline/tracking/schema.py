@@ -21,7 +21,7 @@ BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
 SECONDS_TRAIN = "seconds_train"  # time of the stage, including validation and logging
 SECONDS_EVALUATE = "seconds_evaluate"
-CPU_SECONDS = "cpu_seconds"  # CPU time of all cores in the epochs
+CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # time of the epochs alone; the last metric that training logs
 TEST_COST = "test_cost"
 TEST_MACRO_F1 = "test_macro_f1"  # the mean of the classes' F1
@@ -63,7 +63,7 @@ configuration over seeds. Tick the groups of a comparison, then *Compare*: each 
 | `best_val_accuracy`, `best_epoch` | of the epoch whose weights are kept |
 | `test_cost`, `test_accuracy` | of the kept weights on the test examples, which decide nothing |
 | `epoch_seconds`, `train_seconds` | time of training alone, without validation and logging |
-| `cpu_seconds` | CPU time of all cores in the epochs, which other processes hardly change |
+| `cpu_seconds` | processor time of all cores in the epochs, which other processes hardly change |
 | `…_sd`, `…_min`, `…_max` | of a group: standard deviation, minimum, maximum over its seeds |
 """,
 }

@@ -13,13 +13,13 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 MOST_SEQUENCES = 10_000
-"""In one request: limits the memory that a single client can take."""
+"""Maximum sequences in a request: limits the memory that a single client can take."""
 
 MOST_STEPS = 10_000
-"""Of one sequence."""
+"""Maximum steps of a sequence."""
 
 MOST_NUMBERS = 20_000_000
-"""In one request, including the padding."""
+"""Maximum numbers in a request, including the padding."""
 
 
 class SequenceClassifier(PythonModel):
@@ -54,22 +54,22 @@ def _check(sequences: np.ndarray[Any, Any]) -> None:
     ):
         if received > most:
             raise MlflowException.invalid_parameter_value(
-                f"sequences: expected at most {most:,} {what}, received {received:,}. Send fewer per request."
+                f"sequences: at most {most:,} {what} are allowed; got {received:,}. Send fewer per request."
             )
     missing = np.isnan(sequences)
     real = ~missing.all(axis=2)
     lengths = np.where(real.any(axis=1), steps - real[:, ::-1].argmax(axis=1), 0) if steps else np.zeros(count, int)
     if not lengths.all():
         raise MlflowException.invalid_parameter_value(
-            f"sequences: expected at least one step, received none in sequence {int(lengths.argmin())}."
+            f"sequences: must have at least one step; sequence {int(lengths.argmin())} has none."
         )
     inside = (np.arange(steps) < lengths[:, np.newaxis])[..., np.newaxis]
-    for received, wrong in (("no number (null or NaN)", missing & inside), ("an infinite one", np.isinf(sequences))):
+    for received, wrong in (("null or NaN", missing & inside), ("infinity", np.isinf(sequences))):
         if wrong.any():
             sequence, step, feature = np.argwhere(wrong)[0]
             raise MlflowException.invalid_parameter_value(
-                f"sequences: expected a number for each feature of each step, received {received} for "
-                f"feature {feature} at step {step} of sequence {sequence}. "
+                f"sequences: must have a number for each feature of each step; got {received} for feature {feature} "
+                f"at step {step} of sequence {sequence}. "
                 "Only whole steps at the end of a shorter sequence may be null."
             )
 

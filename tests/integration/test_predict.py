@@ -127,8 +127,8 @@ def test_unreadable_files_are_named_and_the_others_are_answered(
 
     output = command("predict", *files, "--model", model, "--output", tmp_path / "a.parquet", exit_code=1).output
 
-    assert "3 of 6 files not answered" in output
-    for said in ("0a.png: expected a picture", "0b-ubyte: must have images of 8 × 8 pixels", "missing.png: expected"):
+    assert "3 of 6 files could not be answered" in output
+    for said in ("0a.png: must be a picture", "0b-ubyte: must have images of 8 × 8 pixels", "missing.png: must be"):
         assert said in output
     assert "Traceback" not in output
     check(pd.read_parquet(tmp_path / "a.parquet"), probabilities[:3])
@@ -153,8 +153,8 @@ def test_a_folder_of_parts_is_answered_file_by_file(
 
     said = one_line(command("predict", parts, "--model", model, "--output", f"{folder}/", exit_code=1))
 
-    assert f"{parts / '2.parquet'}: column pixels, row 0: expected 8 × 8 = 64 numbers" in said
-    assert "1 of 3 files not answered" in said
+    assert f"{parts / '2.parquet'}: column pixels, row 0: needs 8 × 8 = 64 numbers" in said
+    assert "1 of 3 files could not be answered" in said
     assert ["0.parquet", "1.parquet"] == sorted(file.name for file in folder.iterdir())
     table = pd.concat([pd.read_parquet(folder / f"{number}.parquet") for number in range(2)])
     assert [*range(300)] == table.pop("id").tolist()
@@ -177,18 +177,23 @@ def test_a_table_of_steps_is_answered_by_id_and_by_step(
     assert answers["label"].tolist() == last["label"].tolist()
 
 
-BOTH = "json, output: expected one of the two, received both."
-WRITABLE = "output: expected a file that can be written"
+BOTH = "json, output: exclude each other."
+WRITABLE = ".csv cannot be written"
 
 
 @pytest.mark.parametrize(
     ("file", "options", "exit_code", "said"),
     [
-        ("empty", [], 1, "expected a folder with a picture or an IDX, Parquet or NumPy file"),
-        ("digits", ["--model", "models:/nobody@champion"], 1, "model: expected the address of a model"),
-        ("digits", ["--model", "nonsense"], 1, "model: expected the address of a model"),
-        ("digits", ["--by-step"], 2, "by_step: expected an --output"),
-        ("digits", ["--output", "answers.txt"], 2, "output: expected a file name that ends in .csv or .parquet"),
+        ("empty", [], 1, "must contain a picture or an IDX, Parquet or NumPy file"),
+        ("digits", ["--model", "models:/nobody@champion"], 1, "model: must be the URI of a model"),
+        ("digits", ["--model", "nonsense"], 1, "model: must be the URI of a model"),
+        ("digits", ["--by-step"], 2, "by_step: needs an --output"),
+        (
+            "digits",
+            ["--output", "answers.txt"],
+            2,
+            "output: must be a folder, or a file name that ends in .csv or .parquet",
+        ),
         ("digits", ["--output", "nowhere/answers.csv"], 2, WRITABLE),
         ("digits", ["--output", "digits/notes.txt/answers.csv"], 2, WRITABLE),
         ("digits", ["--output", f"{'a' * 300}.csv"], 2, WRITABLE),
@@ -196,9 +201,14 @@ WRITABLE = "output: expected a file that can be written"
             "part.parquet",
             ["--json", "--output", "answers/"],
             2,
-            "json, output: expected one of the two, received both.",
+            "json, output: exclude each other.",
         ),
-        ("part.parquet", ["--on", "ray"], 2, "output: expected, on ray, a folder such as answers/, received none."),
+        (
+            "part.parquet",
+            ["--on", "ray"],
+            2,
+            "output: must be a folder such as answers/ because of --on ray; got none.",
+        ),
         (
             "part.parquet",
             ["--on", "spark", "--output", "answers/"],
@@ -209,11 +219,11 @@ WRITABLE = "output: expected a file that can be written"
             "part.parquet",
             ["--column", "image"],
             1,
-            "expected a column 'image' of lists of numbers, the pixels, received the columns id (int64), pixels (",
+            "needs a column 'image' of pixels, as lists; its columns are id (int64), pixels (",
         ),
-        ("steps", ["--column", "pixels"], 2, "column: expected none for a model of sequences"),
-        ("steps", ["--columns", "id=gesture"], 1, "expected the columns gesture, x, y, which the model reads"),
-        ("steps", ["--columns", "gesture"], 2, "columns: expected a list such as id=gesture,time=ms,label=class"),
+        ("steps", ["--column", "pixels"], 2, "column: is for models of images; this model reads sequences"),
+        ("steps", ["--columns", "id=gesture"], 1, "needs the columns gesture, x, y, which the model reads"),
+        ("steps", ["--columns", "gesture"], 2, "id=gesture,time=ms,label=class"),
     ],
 )
 def test_wrong_options_and_files_are_explained(
@@ -251,7 +261,7 @@ def test_a_model_of_others_is_refused(command: Command, pictures: Path, digits_r
 
     result = command("predict", pictures, "--model", other.model_uri, exit_code=2)
 
-    assert "model: expected a classifier that this pipeline trained" in result.output
+    assert "model: must be a classifier that this pipeline trained" in result.output
 
 
 # --- MNIST ----------------------------------------------------------------------------------------------------------

@@ -224,4 +224,4 @@ def test_a_name_with_any_sign_that_is_allowed_serves_and_is_printed_quoted(comma
 
     assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in output
     assert {"champion": better} == aliases(name)
-    assert 8 == classifier.load(f"models:/{name}@champion").height
+    assert (8, 8) == classifier.load(f"models:/{name}@champion").kind.shape

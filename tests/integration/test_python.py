@@ -86,7 +86,7 @@ def test_the_steps_are_functions(store: Path, tmp_path: Path) -> None:
     assert "test_accuracy" not in training.metrics
     assert "test_accuracy" in pipeline.evaluate(training.run_id, data_dir=tmp_path).metrics
     assert pipeline.promote(training.run_id, "from-python").champion
-    assert 8 == pipeline.load("models:/from-python@champion").height
+    assert (8, 8) == pipeline.load("models:/from-python@champion").kind.shape
 
 
 def test_importing_it_is_instant() -> None:

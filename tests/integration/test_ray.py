@@ -129,7 +129,7 @@ def test_parts_are_answered_on_the_nodes_as_they_are_here(
     said = command("predict", parts, "--model", model, "--output", "answers/", "--on", "ray", exit_code=1).output
 
     assert "Wrote 300 answers to 3 files" in said
-    assert "1 of 4 files not answered" in said
+    assert "1 of 4 files could not be answered" in said
     files = [folder / "answers" / f"{number}.parquet" for number in range(3)]
     assert files == sorted((folder / "answers").iterdir())
     expected = load(model).probabilities(images[:300])

@@ -70,18 +70,18 @@ def test_it_answers_as_mlflows_server_does(server: str) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        ("invocations", b"{", 400, "what is not JSON"),
-        ("invocations", b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "expected one JSON object"),
+        ("invocations", b"{", 400, "this is not JSON"),
+        ("invocations", b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "must be one JSON object"),
         ("invocations", [[[True] * 28] * 28], 400, "got bool"),
         ("invocations", [[["12"] * 28] * 28], 400, "got str"),
         ("invocations", [[[10**400] * 28] * 28], 400, "numbers from 0 to 255"),
-        ("invocations", [[[256] * 28] * 28], 400, "received numbers from 256 to 256"),
+        ("invocations", [[[256] * 28] * 28], 400, "such as 256."),
         ("invocations", [[[0.5] * 28] * 27], 400, "of the shape (1, 27, 28)"),
         ("invocations", [[[0] * 28] * 27, [[0] * 28] * 28], 400, "lists of unequal lengths"),
         ("invocations", [], 400, "of the shape (0,)"),
-        ("drawing", b"", 400, "drawing: expected a picture"),
-        ("drawing", b"hello", 400, "drawing: expected a picture"),
-        ("drawing", bytes(2**24 + 1), 413, "expected at most 16,777,216 bytes"),
+        ("drawing", b"", 400, "drawing: must be a picture"),
+        ("drawing", b"hello", 400, "drawing: must be a picture"),
+        ("drawing", bytes(2**24 + 1), 413, "must have at most 16,777,216 bytes"),
     ],
 )
 def test_bad_requests_are_refused_and_the_server_still_answers(
@@ -115,7 +115,7 @@ def test_a_drawing_is_answered_as_predict_answers_the_picture(command: Command, 
 def test_an_address_that_is_taken_and_a_model_that_is_not_there_are_named(command: Command, server: str) -> None:
     port = server.rpartition(":")[2]
     taken = command("serve", "--model", "models:/any@champion", "--port", port, exit_code=2)
-    assert f"port: expected an available address, received 127.0.0.1:{port}" in taken.output
+    assert f"port: 127.0.0.1:{port} is not available" in taken.output
     assert "nobody" in command("serve", "--model", "models:/nobody@champion", "--port", 0, exit_code=1).output
 
 
@@ -385,7 +385,7 @@ def test_a_bad_sequence_is_explained_and_without_answers_by_step_the_page_shows_
 ) -> None:
     visit(page, gestures_server, 3)
     page.get_by_role("textbox").fill("1,2\n3")
-    said = "expected a line of 2 numbers for each step, received '3' for step 2"
+    said = "needs a line of 2 numbers for each step; step 2 differs"
     expect(page.locator("#answer")).to_contain_text(said)
 
     final = {"probabilities": [0.1, 0.1, 0.8], "certainty": 0.8, "by_step": None, "sequence": [[1, 2], [3, 4]]}

@@ -69,12 +69,12 @@ def zeros(*shape: int) -> Any:
     ("body", "said"),
     [
         # Ours: what the numbers are, and how many.
-        (with_pixel(-1), "expected numbers from 0 to 255, received numbers from -1 to 0."),
-        (with_pixel(256), "expected numbers from 0 to 255, received numbers from 0 to 256."),
-        (with_pixel(float("inf")), "received numbers from 0 to inf."),
-        (with_pixel(None), "received numbers from 0 to 0, and 1 of 64 that are NaN or null."),
-        (with_pixel(float("nan")), "and 1 of 64 that are NaN or null."),
-        ({"inputs": zeros(10_001, 8, 8)}, "expected at most 10,000 in one request, received 10,001."),
+        (with_pixel(-1), "must be numbers from 0 to 255; 1 of 64 are not, such as -1."),
+        (with_pixel(256), "such as 256."),
+        (with_pixel(float("inf")), "such as inf."),
+        (with_pixel(None), "such as nan."),
+        (with_pixel(float("nan")), "such as nan."),
+        ({"inputs": zeros(10_001, 8, 8)}, "at most 10,000 in a request are allowed; got 10,001."),
         # MLflow's: whether they are numbers, and their shape.
         (with_pixel("dark"), "could not convert string to float: 'dark'"),
         (with_pixel({}), "not 'dict'"),
@@ -120,12 +120,12 @@ def test_shorter_sequences_are_padded_with_nan(forward_model: str) -> None:
     ("sequences", "said"),
     [
         ([[[1, 2, 3]]], "does not match expected shape (-1, -1, 2)"),
-        ([[[1, 2], [NONE, 2], [1, 2]]], "received no number (null or NaN) for feature 0 at step 1 of sequence 0"),
-        ([[[NONE, NONE], [1, 2]]], "received no number (null or NaN) for feature 0 at step 0 of sequence 0"),
-        ([[[NONE, NONE]]], "expected at least one step, received none in sequence 0"),
-        ([[[1, 2]], [[1, float("inf")]]], "received an infinite one for feature 1 at step 0 of sequence 1"),
-        (zeros(10_001, 1, 2), "expected at most 10,000 sequences in one request, received 10,001"),
-        (zeros(1, 10_001, 2), "expected at most 10,000 steps of a sequence, received 10,001"),
+        ([[[1, 2], [NONE, 2], [1, 2]]], "got null or NaN for feature 0 at step 1 of sequence 0"),
+        ([[[NONE, NONE], [1, 2]]], "got null or NaN for feature 0 at step 0 of sequence 0"),
+        ([[[NONE, NONE]]], "must have at least one step; sequence 0 has none"),
+        ([[[1, 2]], [[1, float("inf")]]], "got infinity for feature 1 at step 0 of sequence 1"),
+        (zeros(10_001, 1, 2), "at most 10,000 sequences in one request are allowed; got 10,001"),
+        (zeros(1, 10_001, 2), "at most 10,000 steps of a sequence are allowed; got 10,001"),
     ],
 )
 def test_bad_sequences_are_refused(forward_model: str, sequences: object, said: str) -> None:

@@ -1,9 +1,9 @@
 "use strict";
-// What the pages share. Each has its own `scan(part)`, called with the fraction of the example that was read.
+// Shared by all pages. Each has its own `scan(part)`, which shows the fraction of the example that was read.
 const find = (id) => document.getElementById(id);
-const SURE = 2 / 3; // of a certainty, from which a class is twice as probable as all others together
+const SURE = 2 / 3; // the certainty from which a class is twice as probable as all others together
 let model = {}, bars = [], version = 0, timer = null;
-let answer = null; // the last one
+let answer = null; // the last answer
 
 function element(tag, attributes, ...children) {
   const made = document.createElementNS(/^(svg|polyline|line|title)$/.test(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
@@ -42,7 +42,7 @@ function say(text, kind = "") {
 
 const named = (probabilities) => model.class_names[probabilities.indexOf(Math.max(...probabilities))];
 
-function showAnswer(said) { // null: there is none
+function showAnswer(said) { // null: there is no answer
   answer = said;
   stop();
   showBars(said?.probabilities ?? null);
@@ -55,7 +55,7 @@ function showAnswer(said) { // null: there is none
   showStep(said.by_step.steps.length);
 }
 
-function showStep(number) { // the answer after one of the steps: its bars, and the curves of all classes
+function showStep(number) { // shows the answer after a step: its bars, and the curves of all classes
   const {steps, probabilities} = answer.by_step, count = steps.length, row = number < count ? probabilities[number - 1] : answer.probabilities;
   find("step").value = number;
   document.body.classList.toggle("midway", number < count);

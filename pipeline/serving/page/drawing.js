@@ -6,10 +6,11 @@ const SAMPLES = {
   7: [[74, 64], [206, 64], [136, 236]],
 };
 let busy = false, stale = false;
-let strokes = [], stroke = null, picture = null; // points on the paper; the stroke being drawn; a file instead of them
+let strokes = [], stroke = null, picture = null; // points on the paper; the stroke being drawn; a file in their place
 
 function describe(said) {
   describeModel(said);
+  find("view").hidden = false;
   [seen.width, seen.height] = [model.width, model.height];
   const known = Object.entries(SAMPLES).filter(([name]) => model.class_names.includes(name));
   known.forEach(([name, points]) => {
@@ -28,7 +29,7 @@ function show(said) {
   seen.getContext("2d").putImageData(image, 0, 0);
 }
 
-function scan(part) { // the lines on the paper and on what the model sees, below the rows that were read
+function scan(part) { // moves the lines on the paper and on the model's image below the rows that were read
   const [onPaper, onSeen] = document.querySelectorAll(".scan"), rows = part * model.height, place = model.reads_rows ? placeOnPaper(rows) : null;
   onSeen.hidden = !model.reads_rows;
   onPaper.hidden = place === null;
@@ -36,7 +37,7 @@ function scan(part) { // the lines on the paper and on what the model sees, belo
   onPaper.style.transform = `translateY(${100 * place - 100}%)`;
 }
 
-function placeOnPaper(rows) { // where on the paper, from 0 to 1, so many rows of the model's image end; null: not known
+function placeOnPaper(rows) { // the place on the paper, from 0 to 1, where so many rows of the model's image end; null: not known
   if (!model.boxed) return rows / model.height;
   if (picture) return null;
   const inked = answer.pixels.flatMap((row, index) => (row.some(Boolean) ? [index] : []));
@@ -47,7 +48,7 @@ function placeOnPaper(rows) { // where on the paper, from 0 to 1, so many rows o
   return Math.min(1, Math.max(0, (drawn[0] + part * (drawn.at(-1) + 1 - drawn[0])) / paper.height));
 }
 
-async function ask() { // one question at a time; the newest drawing is asked next
+async function ask() { // one request at a time; the newest drawing is sent next
   if (busy) { stale = true; return; }
   [busy, stale] = [true, false];
   find("bars").setAttribute("aria-busy", "true");
@@ -89,7 +90,7 @@ function showTools() {
   for (const button of [find("undo"), find("clear")]) button.disabled = !drawn;
 }
 
-function keep(kept, file = null) { // these strokes, or a picture; what was asked before is not answered any more
+function keep(kept, file = null) { // these strokes, or a picture; earlier answers are ignored from now on
   [version, stale, strokes, stroke, picture] = [version + 1, false, kept, null, file];
   pen.clearRect(0, 0, paper.width, paper.height);
   for (const points of strokes) points.forEach((place, index) => ink(points[index - 1] ?? place, place));
@@ -103,7 +104,7 @@ async function open(file) {
   keep([], file);
   const asked = version, image = await createImageBitmap(file).catch(() => null);
   if (asked !== version) return;
-  if (!image) { // the model may read what the browser does not show
+  if (!image) { // the model may read formats that the browser cannot show
     document.body.classList.remove("drawn");
     find("hint").textContent = file.name;
     return;

@@ -14,7 +14,7 @@ function show(said) {
   showAnswer(said);
 }
 
-function draw(steps) { // a line for each feature, from its least to its largest value
+function draw(steps) { // draws a line for each feature, from its smallest to its largest value
   const last = Math.max(1, steps.length - 1);
   plot.setAttribute("viewBox", `0 -0.03 ${last} 1.06`);
   model.features.forEach((name, feature) => {
@@ -25,10 +25,10 @@ function draw(steps) { // a line for each feature, from its least to its largest
     line.style.stroke = `hsl(${360 * feature / model.features.length} 60% 50%)`;
     plot.append(line);
   });
-  find("steps").textContent = `${steps.length} ${steps.length === 1 ? "step" : "steps"}, each feature from its least to its largest value`;
+  find("steps").textContent = `${steps.length} ${steps.length === 1 ? "step" : "steps"}, each feature from its smallest to its largest value`;
 }
 
-function scan(part) { // a line behind the steps that were read
+function scan(part) { // moves a line behind the steps that were read
   const last = Number(plot.getAttribute("viewBox").split(" ")[2]), place = part * (last + 1) - 1;
   plot.querySelector("line")?.remove();
   if (part < 1) plot.append(element("line", {x1: place, x2: place, y1: -0.03, y2: 1.03}));
@@ -74,7 +74,7 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => {
   const file = event.clipboardData.files[0], pasted = event.clipboardData.getData("text");
-  if (event.target === text && !file) return; // into the text, as everywhere
+  if (event.target === text && !file) return; // the browser pastes into the text
   event.preventDefault();
   if (file) open(file);
   else fill(pasted);

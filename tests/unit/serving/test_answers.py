@@ -1,4 +1,4 @@
-"""Files to tables of answers, by a model that says how light an image is."""
+"""Files to tables of answers, by a model that tells how light an image is."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ from pipeline.tracking.classifier import Classifier
 
 
 class Brightness:
-    """Stands for a loaded model: says "light" of an image with the brightness of its first pixel as probability."""
+    """Stands for a loaded model: the brightness of the first pixel is the probability that an image is "light"."""
 
     def predict(self, pixels: Any) -> Any:
         light = pixels[:, 0, 0] / 255
@@ -35,7 +35,7 @@ CLASSIFIER = Classifier(
     class_names=["dark", "light"],
     kind=Images(height=2, width=2),
 )
-READER = ImageFiles(CLASSIFIER.form)
+READER = ImageFiles(CLASSIFIER.kind)  # type: ignore[arg-type]
 
 
 def save(path: Path, brightness: int = 255) -> Path:
@@ -59,8 +59,7 @@ def schema(files: Sequence[Path]) -> pa.Schema:
 
 def answer(files: Sequence[Path], write: answers.Write) -> list[str]:
     """Answer files; return the errors."""
-    unread = answers.answer(named(files), READER, CLASSIFIER, write, by_step=False, cores=1)[1]
-    return [str(error) for error in unread]
+    return answers.answer(named(files), READER, CLASSIFIER, write, by_step=False, cores=1)[1]
 
 
 def answered(files: Sequence[Path]) -> tuple[list[tuple[str, int, str]], list[str]]:
@@ -72,9 +71,8 @@ def answered(files: Sequence[Path]) -> tuple[list[tuple[str, int, str]], list[st
 
 def two(**others: Any) -> pa.Table:
     """Return the answers to two images of the classes dark and light."""
-    names = CLASSIFIER.class_names
-    rows = answers.rows("a", range(2), pa.table(others), answers.columns(names, by_step=False))
-    return answers.table(rows, np.eye(2, dtype=np.float32), names)
+    rows = answers.rows("a", range(2), pa.table(others))
+    return answers.table(rows, np.eye(2, dtype=np.float32), CLASSIFIER.class_names)
 
 
 ODD = {
@@ -84,7 +82,7 @@ ODD = {
     "ü 'q\".png".encode(): ("ü 'q\".png", "ü 'q\".png"),
     b"=1+1,[bold]x.png": ("=1+1,[bold]x.png", "=1+1,[bold]x.png"),
 }
-"""Names of files → as they are written, and as they are printed."""
+"""Names of files → in an output file, and on the terminal."""
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
@@ -100,36 +98,29 @@ def test_names_of_any_bytes_are_written_and_read_back(tmp_path: Path, ending: st
 
 
 @pytest.mark.parametrize("raw", ODD, ids=repr)
-def test_a_name_of_any_bytes_does_nothing_to_a_terminal(tmp_path: Path, raw: bytes) -> None:
+def test_a_name_of_any_bytes_is_printed_without_control_characters(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / os.fsdecode(raw)
     path.write_text("no picture")
     said = answered([path])[1][0]
-    assert said.startswith(f"{tmp_path}/{ODD[raw][1]}: expected a picture")
+    assert said.startswith(f"{tmp_path}/{ODD[raw][1]}: must be a picture")
     assert said.isprintable()
     table = two().set_column(0, "file", pa.array([answers.name(path), "b"]))
     assert answers.lines(table).splitlines()[0].startswith(f"{tmp_path}/{ODD[raw][1]}    dark   100.00%   then light")
 
 
-def test_a_column_that_is_called_as_an_answer_is_keeps_what_it_says() -> None:
-    table = two(label=[3, 4], input_label=["x", "y"])
-    assert [*two().column_names, "input_label", "input_input_label"] == table.column_names
+def test_a_column_with_the_name_of_an_answer_gets_another_name() -> None:
+    others = {"label": [3, 4], "input_label": ["x", "y"], "split": pa.array(["p", "q"]).dictionary_encode()}
+    table = two(**others)
+    assert [*two().column_names, "input_label", "input_input_label", "split"] == table.column_names
     assert [3, 4] == table["input_label"].to_pylist()
     assert ["x", "y"] == table["input_input_label"].to_pylist()
-
-
-def test_of_several_answers_to_an_image_each_has_its_columns() -> None:
-    rows = answers.rows("a", range(2), pa.table({"id": ["p", "q"]}), [])
-    table = answers.table(rows, np.eye(2, dtype=np.float32)[[[0, 1], [1, 1]]], ["no", "yes"])
-    assert ["p", "p", "q", "q"] == table["id"].to_pylist()
-    assert [0, 0, 1, 1] == table["index"].to_pylist()
-    assert [1, 2, 1, 2] == table["step"].to_pylist()
-    assert ["no", "yes", "yes", "yes"] == table["label"].to_pylist()
+    assert pa.string() == table["split"].type  # a CSV file contains no dictionaries
 
 
 @pytest.mark.parametrize("value", [[1.5], {"a": 1}], ids=["list", "record"])
-def test_what_a_csv_file_does_not_hold_is_refused_before_anything_is_answered(tmp_path: Path, value: Any) -> None:
+def test_columns_that_a_csv_file_cannot_contain_are_refused_before_any_answer(tmp_path: Path, value: Any) -> None:
     columns = two(box=[value, value]).schema
-    said = r"expected a \.parquet file for the columns of these answers"
+    said = r"output: must be a \.parquet file, because a CSV file cannot contain all columns"
     with pytest.raises(UsageError, match=said), answers.written(tmp_path / "a.csv", columns):
         pytest.fail("too late")
     with answers.written(tmp_path / "a.parquet", columns) as write:
@@ -137,41 +128,36 @@ def test_what_a_csv_file_does_not_hold_is_refused_before_anything_is_answered(tm
     assert [None, None] == pd.read_parquet(tmp_path / "a.parquet")["box"].tolist()
 
 
-def test_what_json_has_no_word_for_is_null_or_text() -> None:
+def test_values_that_json_lacks_become_null_or_text() -> None:
     said: list[str] = []
     others = {"size": [float("nan"), 0.5], "day": [datetime.date(2026, 1, 2), None], "box": [[float("inf")], []]}
-    with answers.as_json(said.append) as write:
-        write(two(**others))
+    table = two(**others)
+    with answers.as_json(said.append, table.schema) as write:
+        write(table)
 
-    first, second = json.loads("\n".join(said), parse_constant=pytest.fail)
+    first, second = json.loads(said[0], parse_constant=pytest.fail)
     assert (None, [None], (0.5, None, [])) == (first["size"], first["box"], tuple(second[each] for each in others))
     assert first["day"].startswith("2026-01-02")
 
 
-def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_answered(tmp_path: Path) -> None:
-    rows, errors = answered([tmp_path, save(tmp_path / "a.png"), tmp_path / "missing.png"])
+def test_paths_that_are_not_files_are_named_and_the_others_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    schema([tmp_path / "pipe.png"])  # does not open the pipe, which would wait
+    bad = [tmp_path, tmp_path / "missing.png", tmp_path / "pipe.png", Path("/dev/null")]
+
+    rows, errors = answered([save(tmp_path / "a.png"), *bad])
+
     assert [(str(tmp_path / "a.png"), 0, "light")] == rows
-    assert ["received something that is not a file.", "received: No such file or directory."] == [
-        error.partition(" file, ")[2] for error in errors
-    ]
+    reasons = ["it is not a file", "it cannot be read: No such file or directory", *["it is not a file"] * 2]
+    assert [f"{path}: must be {READER.wanted}; {why}." for path, why in zip(bad, reasons, strict=True)] == errors
 
-
-def test_what_cannot_even_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stat(path: Path, **_: Any) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "stat", stat)
-    rows, errors = answered([tmp_path / "a.png"])
-    assert [] == rows
-    assert "received: Permission denied." in errors[0]
-
-
-def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    schema([tmp_path / "pipe.png"])  # does not open the pipe, which would wait
-    rows, errors = answered([tmp_path / "pipe.png", Path("/dev/null"), save(tmp_path / "a.png")])
-    assert [(str(tmp_path / "a.png"), 0, "light")] == rows
-    assert ["received something that is not a file."] * 2 == [error.partition(" file, ")[2] for error in errors]
+    assert "it cannot be read: Permission denied." in answered([tmp_path / "a.png"])[1][0]
 
 
 def test_pages_and_pictures_stay_in_order_in_parts_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +172,7 @@ def test_pages_and_pictures_stay_in_order_in_parts_of_any_size(tmp_path: Path, m
     assert [] == errors
 
 
-def test_the_rows_of_a_parquet_file_are_answered_in_parts_and_its_other_columns_go_along(
+def test_the_rows_of_a_parquet_file_are_answered_in_parts_with_its_other_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(READER, "size", 3)
@@ -209,10 +195,10 @@ def test_a_row_that_cannot_be_read_ends_its_file_and_no_other(tmp_path: Path) ->
     bad = save_parquet(tmp_path / "a.parquet", [255, 256])
     rows, errors = answered([bad, save_parquet(tmp_path / "b.parquet", [0])])
     assert [(str(tmp_path / "b.parquet"), 0, "dark")] == rows
-    assert [f"{bad}: column pixels, row 1: expected 2 × 2 = 4 numbers from 0 to 255, received 256."] == errors
+    assert [f"{bad}: column pixels, row 1: needs 2 × 2 = 4 numbers from 0 to 255; got 256."] == errors
 
 
-def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
+def test_answers_have_the_columns_of_all_files(tmp_path: Path) -> None:
     first = save_parquet(tmp_path / "a.parquet", [255], id=[7])
     second = save_parquet(tmp_path / "b.parquet", [0], name=["x"])
     files = [first, save(tmp_path / "c.png"), second, tmp_path / "missing.parquet"]
@@ -227,5 +213,5 @@ def test_the_columns_of_files_are_those_of_all(tmp_path: Path) -> None:
 
 def test_columns_of_one_name_and_several_types_are_refused(tmp_path: Path) -> None:
     files = [save_parquet(tmp_path / f"{kind}.parquet", [255], id=[value]) for kind, value in (("a", 1), ("b", "x"))]
-    with pytest.raises(UsageError, match=r"columns of one name have one type, received different ones: .*id"):
+    with pytest.raises(UsageError, match=r"columns of the same name must have the same type in all files: .*id"):
         schema(files)

@@ -1,4 +1,4 @@
-"""Many files to a folder of answers: what is missing is done, what is there stays, what fails fails alone."""
+"""Many files to a folder of answers: missing ones are written, existing ones stay, failures affect no other file."""
 
 import json
 import os
@@ -20,8 +20,7 @@ from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Fin
 from pipeline.progress import Reporter
 from pipeline.serving import batch_jobs
 from pipeline.serving.batch_jobs import Answering, Outcome
-from pipeline.serving.image_files import ImageFiles
-from tests.unit.serving.test_answers import CLASSIFIER
+from tests.unit.serving.test_answers import CLASSIFIER, READER
 
 
 class InTurn(Executor):
@@ -78,7 +77,7 @@ def times(folder: Path) -> dict[str, int]:
 ALL = {"a.parquet": ["light", "light"], "b.parquet": ["dark"], "c.parquet": ["light"]}
 
 
-def test_each_file_has_one_of_answers_that_says_what_it_is(files: list[str], folder: Path) -> None:
+def test_each_file_gets_a_file_of_answers_whose_metadata_describe_it(files: list[str], folder: Path) -> None:
     assert Outcome(answered=4, files=3) == answer(files, folder)
 
     assert ALL == labels(folder)
@@ -90,33 +89,27 @@ def test_each_file_has_one_of_answers_that_says_what_it_is(files: list[str], fol
     assert {"input": version, "model": "abc", "column": None, "columns": None, "by_step": False} == about
 
 
-def test_repeated_it_does_what_is_missing(files: list[str], folder: Path) -> None:
+def test_a_repeated_command_answers_missing_and_changed_files(files: list[str], folder: Path, tmp_path: Path) -> None:
     answer(files, folder)
     (folder / "b.parquet").unlink()
     before = times(folder)
 
     assert Outcome(answered=1, files=1, found=2) == answer(files, folder)
-
     assert ALL == labels(folder)
     assert before == {name: time for name, time in times(folder).items() if name != "b.parquet"}
-
-
-def test_the_answers_to_another_input_are_replaced(files: list[str], folder: Path, tmp_path: Path) -> None:
-    answer(files, folder)
     save(tmp_path / "b.parquet", [255])
-
     assert Outcome(answered=1, files=1, found=2) == answer(files, folder)
     assert ["light"] == labels(folder)["b.parquet"]
 
 
 @pytest.mark.parametrize("other", [replace(WORK, digest="other"), replace(WORK, column="pixels")])
-def test_the_answers_of_another_model_or_column_are_replaced(files: list[str], folder: Path, other: Answering) -> None:
+def test_answers_of_another_model_or_column_are_replaced(files: list[str], folder: Path, other: Answering) -> None:
     answer(files, folder)
     assert Outcome(answered=4, files=3) == answer(files, folder, other)
     assert Outcome(found=3) == answer(files, folder, other)
 
 
-def test_what_fails_fails_alone_and_leaves_nothing(files: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_failure_affects_no_other_file_and_leaves_nothing(files: list[str], folder: Path, tmp_path: Path) -> None:
     save(tmp_path / "b.parquet", [0, 0, 300])
     missing = str(tmp_path / "missing.parquet")
 
@@ -124,33 +117,33 @@ def test_what_fails_fails_alone_and_leaves_nothing(files: list[str], folder: Pat
 
     assert (3, 2) == (outcome.answered, outcome.files)
     assert {missing, files[1]} == outcome.failures.keys()
-    assert outcome.failures[files[1]].startswith(f"{files[1]}: column pixels, row 2: expected 2 × 2 = 4 numbers")
+    assert outcome.failures[files[1]].startswith(f"{files[1]}: column pixels, row 2: needs 2 × 2 = 4 numbers")
     assert {"a.parquet", "c.parquet"} == labels(folder).keys()
 
 
-def test_what_is_no_answer_is_not_replaced(files: list[str], folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_does_not_contain_answers_is_not_replaced(files: list[str], folder: Path, tmp_path: Path) -> None:
     (folder / "a.parquet").write_text("mine")
 
     outcome = answer(files, folder)
-    own = answer(files, tmp_path)  # beside themselves
+    own = answer(files, tmp_path)  # next to the inputs
 
-    assert "expected answers or nothing there, received a file of something else" in outcome.failures[files[0]]
+    assert "this file does not contain answers, so it is not replaced" in outcome.failures[files[0]]
     assert "mine" == (folder / "a.parquet").read_text()
     assert set(files) == own.failures.keys()
     assert ["pixels", "id"] == pq.read_schema(files[0]).names
 
 
-def test_files_of_one_name_are_refused(files: list[str], folder: Path, tmp_path: Path) -> None:
+def test_files_with_the_same_name_are_refused(files: list[str], folder: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     other = save(tmp_path / "more" / "a.parquet", [0])
-    with pytest.raises(UsageError, match="expected files of different names"):
+    with pytest.raises(UsageError, match="must be files with different names"):
         answer([*files, other], folder)
     assert 3 == answer([*files, files[0]], folder).files  # the same one, twice
 
 
-def test_from_another_machine_the_answers_come_back(files: list[str], folder: Path, tmp_path: Path) -> None:
+def test_answers_come_back_from_another_machine(files: list[str], folder: Path, tmp_path: Path) -> None:
     class Copy(FileRef):
-        """A copy of a file, as on a machine with a disk of its own."""
+        """A copy of a file, as on another machine."""
 
         is_remote = True
 
@@ -180,7 +173,7 @@ def put(path: Path) -> None:
 
 def names(folder: Path | str) -> list[str]:
     """Return the files that are taken from a folder: their addresses in a store, or their paths below it."""
-    found = batch_jobs.listed([str(folder)], ImageFiles(CLASSIFIER.form))
+    found = batch_jobs.listed([str(folder)], READER)
     return [Path(file).relative_to(folder).as_posix() for file in found] if isinstance(folder, Path) else found
 
 
@@ -202,32 +195,25 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_of_a_store_is_its_parquet_and_idx_files(store: Path) -> None:
-    for name in (
-        "parts/b.parquet",
-        "parts/a.parquet",
-        "parts/more/c-idx3-ubyte.gz",
-        "parts/_SUCCESS",
-        "other/d.parquet",
-    ):
+    for name in ("parts/b.parquet", "parts/a.parquet", "parts/more/c-idx3-ubyte.gz", "parts/_SUCCESS", "d.parquet"):
         put(store / "bucket" / name)
     expected = ["s3://bucket/parts/a.parquet", "s3://bucket/parts/b.parquet", "s3://bucket/parts/more/c-idx3-ubyte.gz"]
     assert expected == names("s3://bucket/parts/")
     assert ["s3://bucket/x.parquet"] == names("s3://bucket/x.parquet")
     (store / "bucket" / "empty").mkdir()
-    with pytest.raises(DataError, match="expected a folder with a picture or an IDX, Parquet or NumPy file"):
+    with pytest.raises(
+        DataError, match="must contain a picture or an IDX, Parquet or NumPy file; this folder contains none"
+    ):
         names("s3://bucket/empty")
 
 
-@pytest.mark.parametrize("name", batch_jobs.ENDPOINTS)
-def test_a_store_that_is_not_amazons_is_found_by_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    for each in batch_jobs.ENDPOINTS:
-        monkeypatch.delenv(each, raising=False)
-    monkeypatch.setenv(name, "http://127.0.0.1:1")
-    monkeypatch.setattr(fs, "S3FileSystem", lambda **options: asked.append(options))
+def test_another_store_than_amazons_is_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "ENDPOINT_URL": "http://[::1]:1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
 
-    assert (None, "bucket/key") == batch_jobs.located("s3://bucket/key")
-    assert [{"endpoint_override": "http://127.0.0.1:1"}] == asked
+    system, path = batch_jobs.located("s3://bucket/a key/")  # asks Amazon for the region of the bucket otherwise
+
+    assert ("s3", "bucket/a key") == (system.type_name, path)
 
 
 def test_files_go_to_a_store_and_come_from_it(store: Path, tmp_path: Path) -> None:
@@ -238,7 +224,7 @@ def test_files_go_to_a_store_and_come_from_it(store: Path, tmp_path: Path) -> No
     outcome = batch_jobs.answer_all([remote, missing], "s3://bucket/out", WORK, Reporter(), executor=InTurn(), count=1)
 
     assert (1, 1, 0) == (outcome.answered, outcome.files, outcome.found)
-    assert "s3://bucket/missing.parquet: expected a file, found none." == outcome.failures[missing]
+    assert "s3://bucket/missing.parquet: there is no such file." == outcome.failures[missing]
     assert [remote] == pq.read_table(store / "bucket" / "out" / "a.parquet")["file"].to_pylist()
     again = batch_jobs.answer_all([remote], "s3://bucket/out", WORK, Reporter(), executor=InTurn(), count=1)
     assert Outcome(found=1) == again
@@ -249,42 +235,26 @@ def test_files_go_to_a_store_and_come_from_it(store: Path, tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_to_is_named(files: list[str]) -> None:
     assert files == list(answer(files, Path(files[0])).failures)
-    with pytest.raises(UsageError, match="expected a folder that can be written to"):
+    with pytest.raises(UsageError, match="output: cannot write to"):
         batch_jobs.made(files[0])
 
 
-def test_litter_of_archives_and_systems_is_left_out(tmp_path: Path) -> None:
-    put(tmp_path / "a.png")
-    for name in (
-        "._a.png",
-        "__MACOSX/._a.png",
-        "__MACOSX/a.png",
-        ".DS_Store",
-        "Thumbs.db",
-        "sub/._b.png",
-        "desktop.ini",
-    ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"\0\5\x16\7")
-    assert ["a.png"] == names(tmp_path)
-
-
 @pytest.mark.parametrize(
-    ("images", "labels"),
+    ("taken", "left_out"),
     [
-        ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-        ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"),
-        ("train-images.idx3-ubyte", "train-labels.idx1-ubyte"),
-        ("T10K-IMAGES-IDX3-UBYTE.gz", "t10k-labels-idx1-ubyte.gz"),
+        ("a.png", ["._a.png", "__MACOSX/._a.png", "__MACOSX/a.png", ".DS_Store", "Thumbs.db", "sub/._b.png"]),
+        ("train-images-idx3-ubyte", ["train-labels-idx1-ubyte"]),
+        ("train-images.idx3-ubyte", ["train-labels.idx1-ubyte"]),
+        ("T10K-IMAGES-IDX3-UBYTE.gz", ["t10k-labels-idx1-ubyte.gz"]),
     ],
 )
-def test_labels_beside_their_images_are_left_out(tmp_path: Path, images: str, labels: str) -> None:
-    put(tmp_path / images)
-    put(tmp_path / labels)
-    assert [images] == names(tmp_path)
+def test_labels_and_litter_of_archives_are_left_out(tmp_path: Path, taken: str, left_out: list[str]) -> None:
+    for name in (taken, *left_out):
+        put(tmp_path / name)
+    assert [taken] == names(tmp_path)
 
 
-def test_links_to_folders_are_not_followed_and_those_to_files_are(tmp_path: Path) -> None:
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
     put(tmp_path / "here" / "a.png")
     put(tmp_path / "elsewhere" / "b.png")
     (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
@@ -302,16 +272,16 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", unless_locked)
-    with pytest.raises(DataError, match=r"a file or folder that can be read, received .*: Permission denied\."):
+    with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
         names(tmp_path)
 
 
 def test_the_users_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     put(tmp_path / "digits" / "a.png")
-    assert [str(tmp_path / "digits" / "a.png")] == batch_jobs.listed(["~/digits"], ImageFiles(CLASSIFIER.form))
+    assert [str(tmp_path / "digits" / "a.png")] == batch_jobs.listed(["~/digits"], READER)
 
 
-def test_answers_that_lie_in_a_folder_are_no_input(files: list[str], folder: Path) -> None:
+def test_answers_in_a_folder_are_not_inputs(files: list[str], folder: Path) -> None:
     answer(files, folder)
     assert ["a.parquet", "b.parquet", "c.parquet"] == names(folder.parent)

@@ -1,4 +1,4 @@
-"""Sequences of the same numbers in files of every format, read in parts, and what is refused."""
+"""Sequences in files of every format, read in parts or refused."""
 
 import tracemalloc
 from pathlib import Path
@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UsageError
+from pipeline.kinds.images import Images
 from pipeline.kinds.sequences import Sequences
-from pipeline.serving import answers, known, sequence_files
+from pipeline.serving import answers, batch_jobs, sequence_files
 from pipeline.serving.sequence_files import SequenceFiles
 from pipeline.tracking.classifier import Classifier
 
@@ -29,7 +30,9 @@ LINES = "1,2,3:-1,-2,-3{0}\n4:-4{1}\n5,6:-5,-6{2}\n"
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:
-    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path, row_group_size=4)
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(
+        path, row_group_size=max(4, len(table) // 60)
+    )
     return path
 
 
@@ -55,25 +58,25 @@ def unpadded(parts: list[tuple[NDArray[Any], pa.Table]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("write", "columns"),
+    ("write", "ids", "labels"),
     [
-        (lambda folder: save(TABLE, folder / "a.parquet"), ["id"]),
-        (lambda folder: save(TABLE.assign(label="?", other="text"), folder / "a.parquet"), ["id", "label"]),
-        (lambda folder: save(TABLE, folder / "a.csv"), ["id"]),
-        (lambda folder: save(TABLE.assign(label="NA", x=TABLE["x"].astype(int)), folder / "a.csv"), ["id", "label"]),
-        (lambda folder: save(TABLE.iloc[[2, 0, 1, 3, 5, 4]], folder / "a.csv"), ["id"]),  # the times decide
-        (lambda folder: archive(folder / "a.ts", "@classLabel true p q", ":p", ":?", ":q"), ["label"]),
-        (lambda folder: archive(folder / "a.ts", "@classLabel false"), ["label"]),
-        (lambda folder: arrays(folder / "a.npz"), []),
+        (lambda folder: save(TABLE, folder / "a.parquet"), IDS, ["", "", ""]),
+        (lambda folder: save(TABLE.assign(label="?", other="text"), folder / "a.parquet"), IDS, ["?", "?", "?"]),
+        (lambda folder: save(TABLE, folder / "a.csv"), IDS, ["", "", ""]),
+        (lambda folder: save(TABLE.assign(label="NA", x=TABLE["x"].astype(int)), folder / "a.csv"), IDS, ["NA"] * 3),
+        (lambda folder: save(TABLE.iloc[[2, 0, 1, 3, 5, 4]], folder / "a.csv"), IDS, ["", "", ""]),  # the times decide
+        (lambda folder: archive(folder / "a.ts", "@classLabel true p q", ":p", ":?", ":q"), list("012"), list("p?q")),
+        (lambda folder: archive(folder / "a.ts", "@classLabel false"), list("012"), ["", "", ""]),
+        (lambda folder: arrays(folder / "a.npz"), list("012"), ["", "", ""]),
     ],
 )
-def test_the_sequences_of_every_format_are_read_labelled_or_not(tmp_path: Path, write: Any, columns: list[str]) -> None:
+def test_the_sequences_of_every_format_are_read(tmp_path: Path, write: Any, ids: list[str], labels: list[str]) -> None:
     path = write(tmp_path)
     parts = parts_of(path)
+    others = pa.concat_tables([others for _, others in parts])
     assert SEQUENCES == unpadded(parts)
-    assert columns == parts[0][1].column_names == SequenceFiles(KIND).columns(path, "it").names
-    if "id" in columns:
-        assert IDS == [each for _, others in parts for each in others["id"].to_pylist()]
+    assert {"id": ids, "label": labels} == others.to_pydict()
+    assert SequenceFiles(KIND).columns(path, "it") == others.schema
 
 
 def test_a_tsv_file_of_the_archive_has_its_labels_first(tmp_path: Path) -> None:
@@ -87,8 +90,13 @@ def test_the_columns_of_a_table_may_have_other_names(tmp_path: Path) -> None:
     table = TABLE.iloc[::-1].rename(columns={"id": "gesture", "time": "ms"})
     parts = parts_of(save(table, tmp_path / "a.csv"), columns="id=gesture,time=ms")
     assert SEQUENCES[::-1] == unpadded(parts)
-    with pytest.raises(UsageError, match="column: expected none for a model of sequences"):
-        known.reader(KIND, column="pixels", columns=None)
+
+
+def test_options_of_another_kind_are_refused() -> None:
+    with pytest.raises(UsageError, match="column: is for models of images; this model reads sequences"):
+        batch_jobs.reader(KIND, column="pixels", columns=None)
+    with pytest.raises(UsageError, match="columns: is for tables of sequences; this model reads images"):
+        batch_jobs.reader(Images(height=2, width=2), column=None, columns="id=gesture")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -119,36 +127,39 @@ def test_a_long_table_takes_the_memory_of_a_block(
     assert peak < whole
 
 
+UNREAD = r"it: must be a step table \(\.parquet, \.csv\), .*; it cannot be read: "
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (TABLE.iloc[[0, 3, 1]], "it, id a: expected the rows of an id one after another, .* Sort the table by id"),
-        (TABLE.drop(columns="y"), "it: expected the columns id, x, y, which the model reads, received id, time, x"),
-        (TABLE.drop(columns="id"), "it: expected the columns id, x, y, .*Other names of the id can be given"),
-        (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), r"it, example a: must have a finite .* got nan for x at step 1"),
-        (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), r"it, example c: must have a finite .* got inf for y at step 0"),
-        (TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]), "it: expected numbers in the columns of features, .*oops"),
-        (TABLE.assign(id=["a", "a", "a", "", "c", "c"]), "it: expected a value in column 'id' of each row"),
-        (TABLE.assign(label=list("pqpppp")), "it, id a: must have one label; it has p and q"),
+        (TABLE.iloc[[0, 3, 1]], "it, id a: its rows must be consecutive; .* Sort the table by id"),
+        (TABLE.drop(columns="y"), "it: needs the columns id, x, y, which the model reads; its columns are id, time, x"),
+        (TABLE.drop(columns="id"), "it: needs the columns id, x, y, .*Other names of the id can be given"),
+        (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), "it, example a: .* for x at step 1"),
+        (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), "it, example c: .* for y at step 0"),
+        (TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]), UNREAD + ".*oops"),
+        (TABLE.assign(id=pd.Series(["a", "a", "a", None, "c", "c"])), "it: needs a value in column 'id' of each row"),
+        (TABLE.assign(label=list("pqpppp")), "it, id a: .* p and q"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_table_that_is_not_as_the_model_reads_it_is_explained(
+def test_a_table_that_does_not_fit_the_model_is_explained(
     tmp_path: Path, *, table: pd.DataFrame, said: str, suffix: str
 ) -> None:
     with pytest.raises(DataError, match=said):
         parts_of(save(table, tmp_path / f"a{suffix}"))
 
 
-def test_what_is_not_a_sequence_of_the_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sequences_that_do_not_fit_the_model_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 4, 3)))
-    with pytest.raises(DataError, match=r"it: expected sequences of 2 features \(x, y\), received 3"):
+    with pytest.raises(DataError, match=r"it: must have sequences of 2 features \(x, y\); got 3"):
         parts_of(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
-    with pytest.raises(DataError, match="it: needs an array x or x_test; it has one, two"):
+    with pytest.raises(DataError, match=r"it: .* x or x_test.* one, two"):
         parts_of(tmp_path / "b.npz")
     (tmp_path / "c.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"it: expected a step table \(\.parquet, \.csv\)"):
+    with pytest.raises(DataError, match=UNREAD):
         parts_of(tmp_path / "c.parquet")
     monkeypatch.setattr(sequence_files, "MOST_STEPS", 2)
     with pytest.raises(DataError, match=r"it, example a: must have at most 2 steps; it has 3\. Cut it"):
@@ -156,7 +167,7 @@ def test_what_is_not_a_sequence_of_the_model_is_named(tmp_path: Path, monkeypatc
 
 
 class Sum:
-    """Stands for a loaded model of sequences: the sum of all x decides between the classes."""
+    """Stands for a loaded model of sequences: the sum of all x decides the class."""
 
     def predict(self, sequences: Any) -> Any:
         big = np.nansum(sequences[..., 0], axis=1) / 20
@@ -179,24 +190,22 @@ CLASSIFIER = Classifier(
 
 @pytest.mark.parametrize("every_step", [False, True])
 def test_files_of_several_formats_are_answered_together_with_ids(tmp_path: Path, *, every_step: bool) -> None:
-    table, labelled = (
-        save(TABLE, tmp_path / "a.csv"),
-        archive(tmp_path / "b.ts", "@classLabel true p", ":p", ":p", ":p"),
-    )
+    table = save(TABLE, tmp_path / "a.csv")
+    labelled = archive(tmp_path / "b.ts", "@classLabel true p", ":p", ":p", ":p")
     files = [("a.csv", table), ("b.ts", labelled), ("lost.csv", tmp_path / "lost.csv")]
-    reader = known.reader(KIND, column=None, columns=None)
+    reader = batch_jobs.reader(KIND, column=None, columns=None)
 
     columns = answers.schema(files, reader, CLASSIFIER.class_names, by_step=every_step)
     with answers.written(tmp_path / "out.parquet", columns) as write:
         _, unread = answers.answer(files, reader, CLASSIFIER, write, by_step=every_step, cores=1)
 
     found = pq.read_table(tmp_path / "out.parquet").to_pandas()
-    assert ["lost.csv: expected a step table"] == [str(error)[:31] for error in unread]
+    assert ["lost.csv: must be a step table"] == [error[:30] for error in unread]
     lengths = [3, 1, 2] if every_step else [1, 1, 1]
     assert [*np.repeat(["a.csv"] * 3 + ["b.ts"] * 3, lengths * 2)] == found["file"].tolist()
     assert [*np.repeat([0, 1, 2], lengths)] * 2 == found["index"].tolist()
-    assert [*np.repeat(IDS, lengths)] == found["id"].dropna().tolist()
-    assert ["p"] * sum(lengths) == found["input_label"].dropna().tolist()
+    assert [*np.repeat([*IDS, *"012"], lengths * 2)] == found["id"].tolist()
+    assert [""] * sum(lengths) + ["p"] * sum(lengths) == found["input_label"].tolist()
     if every_step:
         assert [1, 2, 3, 1, 1, 2] * 2 == found["step"].tolist()
         np.testing.assert_allclose([0.05, 0.15, 0.3, 0.2, 0.25, 0.55] * 2, found["probability_big"], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The app over real sockets, with a model that says always the same."""
+"""The app over real sockets, with a model that always gives the same answer."""
 
 import asyncio
 import http.client
@@ -16,8 +16,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import uvicorn
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 
 from pipeline.errors import UsageError
@@ -46,10 +46,10 @@ def last_step(sequences: Any) -> Any:
     return np.stack([np.subtract(1, last), last], axis=1)
 
 
-def app(*hosts: str, kind: Kind = IMAGES) -> Starlette:
+def app(*hosts: str, kind: Kind = IMAGES) -> TrustedHostMiddleware:
     model = cast("Any", SimpleNamespace(predict=always_the_same if kind == IMAGES else last_step))
     classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), kind=kind)
-    return server.app(classifier, address="models:/it/1", hosts=hosts)
+    return server.app(classifier, uri="models:/it/1", hosts=hosts)
 
 
 @contextmanager
@@ -89,24 +89,21 @@ def ask(
     return answer, answer.read().decode()
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:5001", "127.0.0.1:80", "[::1]", "[::1]:5001", "digits.example.com:443", "[::2]"]
-)
-def test_the_loopback_interface_and_allowed_names_are_answered(port: int, host: str) -> None:
-    assert 200 == ask(port, headers={"Host": host})[0].status
+LOOPBACK = ["localhost", "LOCALHOST:5001", "127.0.0.1:80", "[::1]", "[::1]:5001"]
+ALLOWED = ["digits.example.com:443", "[::2]"]
+OTHERS = ["evil.example", "localhost.evil.example", "www.digits.example.com", "192.168.1.5", "", "a]b", "x@localhost"]
 
 
 @pytest.mark.parametrize(
-    "host",
-    ["evil.example", "localhost.evil.example", "www.digits.example.com", "192.168.1.5", "", "a]b", "x@localhost"],
+    ("host", "status"), [*((host, 200) for host in LOOPBACK + ALLOWED), *((host, 400) for host in OTHERS)]
 )
-def test_other_names_are_refused(port: int, host: str) -> None:
-    assert 400 == ask(port, headers={"Host": host})[0].status
+def test_only_the_loopback_interface_and_allowed_names_are_answered(port: int, host: str, status: int) -> None:
+    assert status == ask(port, headers={"Host": host})[0].status
 
 
 @pytest.mark.parametrize("host", ["", " ", "*", "https://a/b", "]"])
-def test_what_is_not_a_name_cannot_be_allowed(host: str) -> None:
-    with pytest.raises(UsageError, match="host: expected a name"):
+def test_only_names_can_be_allowed(host: str) -> None:
+    with pytest.raises(UsageError, match="host: must be a host name"):
         app(host)
 
 
@@ -139,14 +136,10 @@ def test_each_page_is_complete_and_holds_nothing_that_its_policy_forbids(port: i
     [
         ([[[0.1, 1], [0.2, 2]]], [0.2]),
         ([[[0.1, 1], [0.2, 2]], [[0.3, 3], [None, None]]], [0.2, 0.3]),
-        (
-            [[[0.1, 1, 2]]],
-            "shape (N, steps, 2), shorter ones padded with null, received float64 of the shape (1, 1, 3)",
-        ),
-        ([[[0.1, 1]], [[0.1, 1], [0.2, 2]]], "shorter ones padded with null, received lists of unequal lengths."),
-        ([[[0.1, "1"]]], "received str"),
-        ([[[0.1, None], [0.1, "1"]]], "received str"),
-        ([], "received float64 of the shape (0,)"),
+        ([[[0.1, 1, 2]]], "float64 of the shape (1, 1, 3)"),
+        ([[[0.1, 1]], [[0.1, 1], [0.2, 2]]], "lists of unequal lengths"),
+        ([[[0.1, None], [0.1, "1"]]], "str"),
+        ([], "float64 of the shape (0,)"),
     ],
 )
 def test_sequences_are_answered_shorter_ones_padded_with_null(sequences: int, given: Any, expected: Any) -> None:
@@ -167,13 +160,13 @@ def test_sequences_are_answered_shorter_ones_padded_with_null(sequences: int, gi
         ("0.1;1\r\n\r\n0.2;2\r\n", [[0.1, 1], [0.2, 2]]),
         ("\ufeffx\ty\n0.1\t1", [[0.1, 1]]),
         ('time,"y, z",x\n0,1,0.1\n1,2,0.2', [[0.1, 1], [0.2, 2]]),
-        ("", "received none. The features are x, y, z."),
-        ("x,y\n", "received none."),
-        ("0.1,1\n0.2", "expected a line of 2 numbers for each step, received '0.2' for step 2. It reads x, y, z."),
-        ("0.1,1,2", "received '0.1, 1, 2' for step 1."),
-        ("0.1,", "received '0.1, ' for step 1."),
-        ("0.1,inf", "received '0.1, inf' for step 1."),
-        ("\udcff", "received what is not CSV in UTF-8"),
+        ("", "sequence: needs a line of 2 numbers for each step: No columns to parse"),
+        *(
+            (text, f"sequence: needs a line of 2 numbers for each step; step {step} differs. The features are x, y, z.")
+            for text, step in (("x,y\n", 1), ("0.1,1\n0.2", 2), ("0.1,1,2", 1), ("0.1,", 1), ("0.1,1\n0.1,inf", 2))
+        ),
+        ("0.1,a", "could not convert string to float: 'a'. The features are x, y, z."),
+        ("\udcff", "'utf-8' codec can't decode"),
     ],
 )
 def test_the_page_of_sequences_sends_csv(sequences: int, text: str, expected: Any) -> None:
@@ -203,14 +196,14 @@ def test_the_page_of_sequences_knows_the_features_and_a_sample(sequences: int) -
             {"inputs": [[0]]},
             "application/json",
             400,
-            "of the shape (N, 2, 2), received int64 of the shape (1, 1).",
+            "int64 of the shape (1, 1)",
         ),
         ("/invocations", {"inputs": [[[0, 1], [1, 2]]]}, 'Application/JSON;charset="utf-8"', 200, "[[0.25, 0.75]]"),
         *(
-            ("/invocations", {"inputs": []}, kind, 415, "Content-Type: expected application/json, in UTF-8, received")
-            for kind in ("", "text/csv", "application/json; charset=latin-1", "application/jsonp")
+            ("/invocations", {"inputs": []}, kind, 415, "Content-Type: must be application/json; got")
+            for kind in ("", "text/csv", "application/jsonp")
         ),
-        ("/drawing", {}, "image/png", 400, "drawing: expected a picture such as a PNG"),
+        ("/drawing", {}, "image/png", 400, "drawing: must be a picture such as a PNG"),
     ],
 )
 def test_a_request_is_answered_or_refused_with_json(  # noqa: PLR0917 - what is sent, and what comes back
@@ -240,37 +233,33 @@ IMAGE = [[0] * 28] * 28
 
 @pytest.mark.parametrize("key", ["inputs", "instances"])
 @pytest.mark.parametrize("more", [{}, {"params": {"a": 1}}])
-def test_images_are_read_whatever_else_is_sent(key: str, more: dict[str, Any]) -> None:
+def test_other_keys_of_a_body_are_ignored(key: str, more: dict[str, Any]) -> None:
     assert [IMAGE] == server.examples(json.dumps({key: [IMAGE]} | more).encode(), row=28)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "what is not JSON in UTF-8"),
-        (b"{", "what is not JSON in UTF-8"),
-        (b"[1, 2]", "received list."),
-        (b"{}", "received dict."),
-        (b"null", "received NoneType."),
-        (b'{"x": 1}', "received 'x': int."),
-        (json.dumps({"inputs": [IMAGE], "instances": [IMAGE]}).encode(), "'inputs': list, 'instances': list"),
-        (b'{"inputs": null}', "received 'inputs': NoneType."),
-        (b'{"instances": "abc"}', "received 'instances': str."),
-        (b'{"inputs": [' + b"9" * 5_000 + b"]}", "what is not JSON in UTF-8"),
-        (b'{"inputs": "\xff\xfe"}', "what is not JSON in UTF-8"),
-        ('{"inputs": [[[1]]]}'.encode("utf-16"), "what is not JSON in UTF-8"),
-        (b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "received 100,002 lists and objects"),
-        (b'{"inputs": [' + b"[]," * 100_000 + b"[]]}", "received 100,004 lists and objects"),
-        (b'{"inputs": [' + b"{}," * 100_000 + b"{}]}", "lists and objects in 300,016 bytes"),
-        (b"{" + b",".join(b'"%d":1' % number for number in range(9_999)) + b"}", "lists and objects"),
+        *(
+            (each, ".")
+            for each in (b"[1, 2]", b"{}", b"null", b'{"x": 1}', b'{"inputs": null}', b'{"instances": "abc"}')
+        ),
+        (json.dumps({"inputs": [IMAGE], "instances": [IMAGE]}).encode(), "."),
+        *((each, "; this is not JSON in UTF-8: ") for each in (b"", b"{", b'{"inputs": "\xff\xfe"}')),
+        (b'{"inputs": [' + b"9" * 5_000 + b"]}", "; this is not JSON in UTF-8: "),
+        ('{"inputs": [[[1]]]}'.encode("utf-16"), "; this is not JSON in UTF-8: "),
+        (b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "; got 100,002 lists and objects"),
+        (b'{"inputs": [' + b"{}," * 100_000 + b"{}]}", "; got 100,004 lists and objects in 300,016 bytes"),
+        (b"{" + b",".join(b'"%d":1' % number for number in range(9_999)) + b"}", "; got 10,000 lists and objects"),
     ],
 )
-def test_what_is_not_a_list_of_images_is_refused(content: bytes, said: str) -> None:
-    with pytest.raises(HTTPException, match="body: expected one JSON object") as refused:
+def test_a_body_without_a_list_of_images_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(HTTPException) as refused:
         server.examples(content, row=28)
 
     assert HTTPStatus.BAD_REQUEST == refused.value.status_code
-    assert said in refused.value.detail
+    needed = 'body: must be one JSON object with either "inputs" or "instances", a list of examples'
+    assert refused.value.detail.startswith(needed + said)
     assert 1_000 > len(refused.value.detail)
 
 
@@ -296,29 +285,20 @@ async def length(asked: Request, limiter: Limiter | None = None, *, most: int) -
 
 def test_a_body_is_read_up_to_its_limit() -> None:
     assert 4 == asyncio.run(length(request([b"ab", b"cd"]), most=4))
-    with pytest.raises(HTTPException, match="it: expected at most 4 bytes, received more"):
-        asyncio.run(length(request([b"ab", b"cd", b"e"]), most=4))
-
-
-def test_a_body_without_end_takes_no_more_memory_than_is_allowed() -> None:
     part = bytes(2**16)
     tracemalloc.start()
-    with pytest.raises(HTTPException) as refused:
+    with pytest.raises(HTTPException, match="413: it: must have at most 1,048,576 bytes; got more"):
         asyncio.run(length(request(part for _ in range(3_000)), most=2**20))  # 200 MB
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-
-    assert HTTPStatus.REQUEST_ENTITY_TOO_LARGE == refused.value.status_code
     assert 4 * 2**20 > peak
 
 
 def test_a_body_that_does_not_arrive_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.01)
 
-    with pytest.raises(HTTPException, match="expected all of it within") as refused:
+    with pytest.raises(HTTPException, match="408: it: must arrive within"):
         asyncio.run(length(request([b"a"], ends=False), most=9))
-
-    assert HTTPStatus.REQUEST_TIMEOUT == refused.value.status_code
 
 
 def test_small_bodies_overtake_large_ones_that_hang() -> None:
