@@ -262,7 +262,7 @@ def _measure(
 
 
 def _cpu(server: psutil.Process | None) -> float:
-    """Return the processor time of the server and its processes so far; 0 for a server on another machine."""
+    """Return the CPU time of the server and its processes so far; 0 for a server on another machine."""
     if server is None:
         return 0.0
     total = 0.0

@@ -78,7 +78,7 @@ def main() -> None:
         servers = [stack.enter_context(_serving(name, address)) for name, address in addresses.items()]
         _print_latencies(servers, arguments)
         _print_load(servers, arguments)
-        stack.close()  # ends the servers, which would take processor time
+        stack.close()  # ends the servers, which would take CPU time
         _print_batch(addresses[OURS], Path(folder), arguments.rounds)
 
 

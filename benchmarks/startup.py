@@ -3,8 +3,8 @@
     python benchmarks/startup.py
 
 Each command is a new process on digits, with an existing store. Each round also measures the import alone. The script
-prints wall time, and the processor time of all processes of a command, which depends less on other programs. The epochs
-are subtracted: from wall time the epochs of the longest run, from processor time the epochs of all runs.
+prints wall time, and the CPU time of all processes of a command, which depends less on other programs. The epochs
+are subtracted: from wall time the epochs of the longest run, from CPU time the epochs of all runs.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PORT = 5099
 
 
 class Seconds(NamedTuple):
-    """Wall time and processor time of a command, in seconds."""
+    """Wall time and CPU time of a command, in seconds."""
 
     passed: float
     processor: float
@@ -91,13 +91,13 @@ def _seconds(command: Sequence[str]) -> Seconds:
 
 
 def _processor_seconds() -> float:
-    """Return the processor time of all child processes that have ended."""
+    """Return the CPU time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _seconds_to_serve() -> Seconds:
-    """Return the wall time until the first answer, and the processor time until the end soon after it."""
+    """Return the wall time until the first answer, and the CPU time until the end soon after it."""
     command = [sys.executable, "-m", "pipeline", "serve", "--model", MODEL, "--port", str(PORT)]
     started, used = time.perf_counter(), _processor_seconds()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -125,7 +125,7 @@ def _write_picture(path: Path) -> None:
 
 
 def _print(taken: dict[str, list[Seconds]]) -> None:
-    print(f"{'':28} seconds       ÷   processor       ÷   (÷ the import alone; medians of {len(taken[IMPORT])} rounds)")
+    print(f"{'':28} seconds       ÷    CPU time       ÷   (÷ the import alone; medians of {len(taken[IMPORT])} rounds)")
     for name, measured in taken.items():
         columns = [
             text
