@@ -24,8 +24,6 @@ QUIET_ENV: Mapping[str, str] = {
 }
 VERBOSE_ENV: Mapping[str, str] = {"TF_CPP_MIN_LOG_LEVEL": "0", "MLFLOW_LOGGING_LEVEL": "INFO"}
 
-KERAS_BACKEND = "KERAS_BACKEND"
-
 
 def open_standard_streams() -> None:
     """Replace each closed standard stream by the null device; ``2>&-``, cron and pythonw close streams.
@@ -135,11 +133,11 @@ def start_tensorflow(threads: int) -> bool:
         UsageError: Keras was imported with another backend before.
     """
     quieten()
-    os.environ[KERAS_BACKEND] = "tensorflow"  # it precedes ~/.keras/keras.json
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # it precedes ~/.keras/keras.json
     if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
         raise UsageError(
-            f"{KERAS_BACKEND}: expected tensorflow, received {backend}, with which Keras was imported before. "
-            f"Restart Python with {KERAS_BACKEND}=tensorflow, or import pipeline before keras."
+            f"KERAS_BACKEND: must be tensorflow; Keras was imported before with {backend}. "
+            "Restart Python with KERAS_BACKEND=tensorflow, or import pipeline before keras."
         )
     import tensorflow as tf
 

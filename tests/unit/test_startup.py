@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, and TensorFlow's start."""
+"""Signals that ask a process to end, standard streams, log levels, and TensorFlow's start."""
 
 import os
 import re
@@ -17,32 +17,21 @@ TENSORFLOW_STARTS = re.compile(r"WARNING: All log messages before absl::Initiali
 """What TensorFlow prints on standard error while it is imported; no setting of it prevents that."""
 
 
-def beyond_the_start(stderr: str) -> list[str]:
-    """Return the lines of standard error that TensorFlow does not print while it is imported."""
-    return [line for line in stderr.splitlines() if not TENSORFLOW_STARTS.match(line)]
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_asks_a_process_to_end_interrupts_it_once(name: str) -> None:
     number = getattr(signal, name)
     before = signal.getsignal(number)
-
-    def stop_twice() -> None:
-        with interruptible():
-            try:
-                signal.raise_signal(number)
-            finally:
-                signal.raise_signal(signal.SIGTERM)  # `mlflow run` follows Ctrl-C up with it
-
-    with pytest.raises(KeyboardInterrupt):
-        stop_twice()
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012 - the whole block is interrupted
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # `mlflow run` sends it after Ctrl-C
     assert before == signal.getsignal(number)
 
 
 def test_an_interruption_waits_for_what_must_be_whole() -> None:
     done = []
-
-    def write() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012 - the whole block is interrupted
         with uninterrupted():
             with uninterrupted():
                 signal.raise_signal(signal.SIGINT)
@@ -50,72 +39,61 @@ def test_an_interruption_waits_for_what_must_be_whole() -> None:
             signal.raise_signal(signal.SIGTERM)
             done.append("outer")
         done.append("more")
-
-    with pytest.raises(KeyboardInterrupt), interruptible():
-        write()
     assert ["inner", "outer"] == done
 
 
-def test_the_users_own_log_levels_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "DEBUG")
-    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-
-    quieten()
-
-    assert ("DEBUG", "3") == (os.environ["MLFLOW_LOGGING_LEVEL"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
-
-
-def test_verbose_asks_the_libraries_for_all_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_LOGGING_LEVEL", "TF_CPP_MIN_LOG_LEVEL"):
+@pytest.mark.parametrize(
+    ("verbose", "given", "expected"),
+    [
+        (False, {"MLFLOW_LOGGING_LEVEL": "DEBUG"}, ("DEBUG", "3", False)),
+        (True, {}, ("INFO", "0", True)),
+        (True, {"TF_CPP_MIN_LOG_LEVEL": "2"}, ("INFO", "2", False)),
+    ],
+)
+def test_the_users_own_log_levels_take_precedence(
+    monkeypatch: pytest.MonkeyPatch, *, verbose: bool, given: dict[str, str], expected: tuple[str, str, bool]
+) -> None:
+    names = ("MLFLOW_LOGGING_LEVEL", "TF_CPP_MIN_LOG_LEVEL")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
-
-    quieten(verbose=True)
-
-    assert is_verbose()
-    assert "INFO" == os.environ["MLFLOW_LOGGING_LEVEL"]
-
-
-LIBRARIES = """
-import logging, warnings
-from pipeline.startup import quieten, start_tensorflow
-quieten()
-in_time = start_tensorflow(2)
-import keras, tensorflow as tf
-print(in_time, tf.config.threading.get_intra_op_parallelism_threads(), keras.backend.backend())
-tf.add(1, 1).numpy()
-print(start_tensorflow(1))
-import alembic.runtime.migration, mlflow, mlflow.store.db.utils
-for library in (tf.get_logger(), logging.getLogger("mlflow.tracking"), logging.getLogger("alembic.runtime.migration")):
-    library.error("an error of " + library.name)
-    library.info("a remark")
-warnings.warn("a warning")
-"""
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    quieten(verbose=verbose)
+    assert expected == (*(os.environ[name] for name in names), is_verbose())
 
 
-def test_keras_runs_on_tensorflow_with_threads_set_in_time_and_errors_of_libraries_are_shown(tmp_path: Path) -> None:
-    """Once TensorFlow runs, its threads cannot be set; another backend that is configured is overruled."""
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        ("tf.add(1, 1).numpy(); print(start_tensorflow(2))", "False"),  # its threads run already
+        (
+            "answer = start_tensorflow(2); import keras; "
+            "print(answer, tf.config.threading.get_intra_op_parallelism_threads(), keras.backend.backend())",
+            "True 1 tensorflow",
+        ),
+    ],
+)
+def test_threads_are_set_unless_they_run_and_keras_uses_tensorflow_despite_its_configuration(
+    tmp_path: Path, code: str, printed: str
+) -> None:
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    inherited = {name: value for name, value in os.environ.items() if not re.match("MLFLOW_|TF_", name)}
-    variables = inherited | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
-    done = subprocess.run([sys.executable, "-c", LIBRARIES], capture_output=True, text=True, check=True, env=variables)
-
-    assert ["True", "1", "tensorflow", "False"] == done.stdout.split()
-    said = ("of tensorflow", "of mlflow.tracking", "of alembic.runtime.migration", "a warning")
-    assert [True] * 4 == [text in done.stderr for text in said]
-    assert "a remark" not in done.stderr
+    command = [sys.executable, "-c", f"from pipeline.startup import *; import tensorflow as tf; {code}"]
+    variables = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+    assert printed == done.stdout.strip()
 
 
-def test_another_backend_that_is_imported_already_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keras_that_was_imported_with_another_backend_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     config = SimpleNamespace(backend=lambda: "torch")
     monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=config))
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with pytest.raises(UsageError, match="KERAS_BACKEND: expected tensorflow, received torch"):
+    with pytest.raises(UsageError, match="KERAS_BACKEND: must be tensorflow; Keras was imported before with torch"):
         start_tensorflow(1)
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Path) -> None:
-    """So no file that is opened later gets what native code prints; processes of ours have them as well."""
+    """So native code does not print into a file that is opened later, and child processes have the streams, too."""
     code = (
         "import os, subprocess, sys; from pipeline.startup import open_standard_streams; open_standard_streams(); "
         "print('x'); print('y', file=sys.stderr); sys.stdin.read(); "
@@ -127,14 +105,13 @@ def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Pa
     assert 0 == subprocess.run(shell, check=False, stdin=subprocess.DEVNULL).returncode
 
 
-def test_without_ipywidgets_a_notebook_shows_no_warning_of_progress_bars() -> None:
+@pytest.mark.parametrize(("call", "warns"), [("", True), ("quieten();", False)])
+def test_without_ipywidgets_a_notebook_shows_no_warning_of_progress_bars(call: str, *, warns: bool) -> None:
     """MLflow imports tqdm, which warns in a notebook that lacks them; here a stand-in for its kernel."""
     code = (
         "import sys, types; sys.modules['IPython'] = types.SimpleNamespace(get_ipython=object); "
         "sys.modules['ipykernel.zmqshell'] = sys.modules['ipywidgets'] = None; "
-        "from pipeline.startup import quieten; {} import tqdm.auto"
+        f"from pipeline.startup import quieten; {call} import tqdm.auto"
     )
-    for call, warned in (("", True), ("quieten();", False)):
-        command = [sys.executable, "-c", code.format(call)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert warned == ("IProgress not found" in done.stderr)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert warns == ("IProgress not found" in done.stderr)

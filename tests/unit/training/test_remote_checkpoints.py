@@ -37,12 +37,18 @@ def loaded(run_id: str) -> int:
     return len(snapshot.history) if snapshot else 0
 
 
-def test_the_last_checkpoint_comes_back_until_it_is_removed(run_id: str) -> None:
+def files(run_id: str) -> list[str]:
+    return [each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")]
+
+
+def test_the_last_checkpoint_comes_back_whatever_another_attempt_writes_until_it_is_removed(run_id: str) -> None:
     assert 0 == loaded(run_id)
     for epochs in (1, 2, 3):
         STORE.save(run_id, after(epochs))
-    assert 3 == loaded(run_id)
-    assert [PATHS[0], PATHS[1]] == [each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")]
+    assert (3, PATHS) == (loaded(run_id), files(run_id))
+    RemoteCheckpoints().save(run_id, after(5))
+    STORE.save(run_id, after(4))  # by a process that lives on after its node was given up
+    assert 5 == loaded(run_id)
     STORE.remove(run_id)
     assert 0 == loaded(run_id)
 
@@ -51,35 +57,25 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     STORE.save(run_id, after(1))
     STORE.save(run_id, after(2))
     content = Path(MlflowClient().download_artifacts(run_id, PATHS[0])).read_bytes()
-    store.write_file(run_id, PATHS[0], content[:-100])
-    assert 1 == loaded(run_id)
+    flipped = bytes([content[500] ^ 1])
+    for damaged in (content[:-100], content[:500] + flipped + content[501:]):
+        store.write_file(run_id, PATHS[0], damaged)
+        assert 1 == loaded(run_id)
     store.write_file(run_id, PATHS[1], b"")
     with pytest.raises(DataError, match=r"^run .*: all files in its folder checkpoint are damaged"):
         STORE.load(run_id)
 
 
-def test_a_checkpoint_of_a_finished_run_is_cleaned(run_id: str, tmp_path: Path) -> None:
+def test_a_checkpoint_is_resumed_by_a_cluster_alone_and_cleaned_when_its_run_has_finished(
+    run_id: str, tmp_path: Path
+) -> None:
+    """From elsewhere, the state of its process is unknown."""
     STORE.save(run_id, after(1))
-    lifecycle.end(run_id)
-
-    assert f"checkpoint {run_id} of gru-s1" in clean(Reporter(), data_dir=tmp_path, dry_run=False)
-    assert [] == MlflowClient().list_artifacts(run_id, "checkpoint")
-    assert [] == clean(Reporter(), data_dir=tmp_path, dry_run=False)
-
-
-def test_only_a_cluster_resumes_what_a_cluster_has_started_by_itself(run_id: str, tmp_path: Path) -> None:
-    """From elsewhere nobody can tell whether its process is alive."""
-    STORE.save(run_id, after(1))
-    here, there = find_run("f", tmp_path), find_run("f", tmp_path, remote=True)
-
-    assert here is None
+    there = find_run("f", tmp_path, remote=True)
+    assert find_run("f", tmp_path) is None
     assert there is not None
     assert (run_id, RunState.INTERRUPTED) == (there.run.run_id, there.state)
 
-
-def test_an_attempt_that_was_given_up_and_lives_overwrites_nothing(run_id: str) -> None:
-    STORE.save(run_id, after(2))
-    RemoteCheckpoints().save(run_id, after(4))
-    STORE.save(run_id, after(3))
-
-    assert 4 == loaded(run_id)
+    lifecycle.end(run_id)
+    assert [f"checkpoint {run_id} of gru-s1"] == clean(Reporter(), data_dir=tmp_path, dry_run=False)
+    assert ([], []) == (files(run_id), clean(Reporter(), data_dir=tmp_path, dry_run=False))
