@@ -76,8 +76,8 @@ def opened_as(
     remote: bool,
 ) -> Iterator[str]:
     """Open a parent run of any kind, or resume an interrupted one with the same fingerprint."""
-    found = () if lifecycle.project_run() else resuming.find_runs(fingerprint, data_dir, remote=remote)
-    resume = next((run for run, state in found if state is RunState.INTERRUPTED), None)
+    existing = None if lifecycle.project_run() else resuming.find_run(fingerprint, data_dir, remote=remote)
+    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
     with resuming.open_run(kind, name, fingerprint, data, data_dir=data_dir, resume=resume, remote=remote) as run:
         store.log_parameters(run, parameters)
         store.mark(run.run_id, run.run_id)

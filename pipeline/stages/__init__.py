@@ -1,4 +1,4 @@
-"""The commands: one function each, which connects the packages.
+"""The commands that connect several packages, one function each; the others are functions of their packages.
 
 In: settings and a reporter. Out: what the command leaves: files, runs, pages, answers.
 Imports: comparison, data, disk, errors, execution, kinds, machine, model, progress, recipes, results, serving,

@@ -47,20 +47,14 @@ def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate
         remote: find interrupted runs of a cluster instead.
         evaluate: whether a finished run must have been evaluated.
     """
-    found = find_runs(fingerprint, data_dir, remote=remote, evaluate=evaluate)
+    runs = store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'")
+    states = [(run, _state(run, data_dir, remote=remote, evaluate=evaluate)) for run in runs]
+    found = [ExistingRun(run, state) for run, state in states if state]
     return min(found, key=lambda existing: [*RunState].index(existing.state), default=None)
 
 
-def find_runs(
-    fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True
-) -> Iterator[ExistingRun]:
-    """Yield all usable runs with a fingerprint, the newest first; the arguments are those of :func:`find_run`."""
-    for run in store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'"):
-        if state := _state(run, data_dir, remote=remote, evaluate=evaluate):
-            yield ExistingRun(run, state)
-
-
 def _state(run: TrackedRun, data_dir: Path, *, remote: bool, evaluate: bool) -> RunState | None:
+    """Return the state of a run with the same fingerprint; None if it is of no use."""
     has_ended = run.status == "FINISHED"
     if has_ended and (run.is_pruned or (run.is_evaluated if evaluate else run.is_trained)):
         return RunState.PRUNED if run.is_pruned else RunState.FINISHED

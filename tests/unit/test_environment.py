@@ -18,9 +18,8 @@ def pins(lines: list[str]) -> dict[str, str]:
     return {canonicalize_name(item.name): str(item.specifier).removeprefix("==") for item in requirements}
 
 
-CONSTRAINTS = pins(
-    [line for line in (PROJECT / "constraints.txt").read_text().splitlines() if line[:1] not in ("", "#")]
-)
+LINES = (PROJECT / "constraints.txt").read_text().splitlines()
+CONSTRAINTS = pins([line for line in LINES if line and not line.startswith("#")])
 CONDA = pins(yaml.safe_load((PROJECT / "conda.yaml").read_text())["dependencies"][-1]["pip"])
 SETTINGS = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 
