@@ -17,6 +17,11 @@ TENSORFLOW_STARTS = re.compile(r"WARNING: All log messages before absl::Initiali
 """What TensorFlow prints on standard error while it is imported; no setting of it prevents that."""
 
 
+def beyond_the_start(stderr: str) -> list[str]:
+    """Return the lines of standard error that TensorFlow does not print while it is imported."""
+    return [line for line in stderr.splitlines() if not TENSORFLOW_STARTS.match(line)]
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_asks_a_process_to_end_interrupts_it_once(name: str) -> None:
     number = getattr(signal, name)
@@ -62,25 +67,34 @@ def test_the_users_own_log_levels_take_precedence(
     assert expected == (*(os.environ[name] for name in names), is_verbose())
 
 
-@pytest.mark.parametrize(
-    ("code", "printed"),
-    [
-        ("tf.add(1, 1).numpy(); print(start_tensorflow(2))", "False"),  # its threads run already
-        (
-            "answer = start_tensorflow(2); import keras; "
-            "print(answer, tf.config.threading.get_intra_op_parallelism_threads(), keras.backend.backend())",
-            "True 1 tensorflow",
-        ),
-    ],
-)
-def test_threads_are_set_unless_they_run_and_keras_uses_tensorflow_despite_its_configuration(
-    tmp_path: Path, code: str, printed: str
-) -> None:
+LIBRARIES = """
+import logging, warnings
+from pipeline.startup import quieten, start_tensorflow
+quieten()
+in_time = start_tensorflow(2)
+import keras, tensorflow as tf
+print(in_time, tf.config.threading.get_intra_op_parallelism_threads(), keras.backend.backend())
+tf.add(1, 1).numpy()
+print(start_tensorflow(1))
+import alembic.runtime.migration, mlflow, mlflow.store.db.utils
+for library in (tf.get_logger(), logging.getLogger("mlflow.tracking"), logging.getLogger("alembic.runtime.migration")):
+    library.error("an error of " + library.name)
+    library.info("a remark")
+warnings.warn("a warning")
+"""
+
+
+def test_keras_runs_on_tensorflow_with_threads_set_in_time_and_errors_of_libraries_are_shown(tmp_path: Path) -> None:
+    """Once TensorFlow runs, its threads cannot be set; another backend that is configured is overruled."""
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
-    command = [sys.executable, "-c", f"from pipeline.startup import *; import tensorflow as tf; {code}"]
-    variables = os.environ | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
-    assert printed == done.stdout.strip()
+    inherited = {name: value for name, value in os.environ.items() if not re.match("MLFLOW_|TF_", name)}
+    variables = inherited | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", LIBRARIES], capture_output=True, text=True, check=True, env=variables)
+
+    assert ["True", "1", "tensorflow", "False"] == done.stdout.split()
+    said = ("of tensorflow", "of mlflow.tracking", "of alembic.runtime.migration", "a warning")
+    assert [True] * 4 == [text in done.stderr for text in said]
+    assert "a remark" not in done.stderr
 
 
 def test_a_keras_that_was_imported_with_another_backend_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
