@@ -59,7 +59,7 @@ def _memories() -> Iterator[tuple[int, int]]:
 def _groups() -> Iterable[Path]:
     """Return the folders of the control groups of this process and of their parents.
 
-    Within a container the process sees its group as the root, under whatever name it has outside.
+    Within a container the process sees its group as the root, although it has another name outside.
     """
     lines = [line.split(":", 2) for line in _text(OWN).splitlines()]
     return dict.fromkeys(

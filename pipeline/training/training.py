@@ -155,7 +155,7 @@ def _log_model(run: TrackedRun, settings: Settings, data: DataSet, fit: Fit) -> 
             temperature=temperature,
             needs=_needed(run.run_id, settings.cell) if cells.is_custom(settings.cell) else None,
         )
-    models.discard_models(run, keep=model_id)  # those of attempts that were interrupted meanwhile
+    models.discard_models(run, keep=model_id)  # earlier attempts that were interrupted may have logged some
     return model_id, temperature
 
 

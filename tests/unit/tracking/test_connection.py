@@ -93,12 +93,12 @@ def test_only_a_call_that_conflicts_with_another_process_is_repeated(message: st
 def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_once(
     server: type[Server], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    told: list[str] = []
-    connection.connect(told.append)
+    notes: list[str] = []
+    connection.connect(notes.append)
     server.codes[:] = [GONE, 503, 500, 429, GONE]
 
     assert "gru" == store.get_run("r").name
-    (said,) = told
+    (said,) = notes
     assert "does not answer: trying again" in said
     assert "secret" not in said
     assert "Retrying" not in capfd.readouterr().err
