@@ -227,7 +227,7 @@ def lines(answers: pa.Table) -> str:
     rows = answers.to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(
-        f"{printable(row['file'])} {row.get('id', row['index']) if row['file'] in numbered else ''}   "
+        f"{printable(row['file'])} {(row.get('id') or row['index']) if row['file'] in numbered else ''}   "
         f"{row['label']}   {row['probability']:.2%}   then {row['runner_up']}   {row['runner_up_probability']:.2%}"
         for row in rows
     )

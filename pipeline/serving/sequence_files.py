@@ -32,7 +32,7 @@ MOST_STEPS = 10_000
 
 
 COLUMNS = pa.schema([("id", pa.string()), ("label", pa.string())])
-"""The id of a sequence, or its position in its file, and its label; an empty text if there is none."""
+"""The id and the label of a sequence; null and an empty text if its file has none."""
 
 
 class SequenceFiles:
@@ -78,7 +78,8 @@ class SequenceFiles:
                 if values.shape[1] > MOST_STEPS:
                     problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
                     raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
-                yield values, pa.table([pa.array(each, pa.string()) for each in (raw.ids, raw.labels)], COLUMNS)
+                ids = [None] * len(values) if raw.ids is None else raw.ids
+                yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
         except DataError as error:
             raise DataError(str(error).replace(str(file), name)) from None
 
