@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, Tensor
 from pipeline.settings import Order, Settings, option
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
     from matplotlib.axes import Axes
 
 BOX = 20 / 28
@@ -119,7 +117,7 @@ class Images(Kind):
         """Return the number of pixels per step."""
         return self.height * self.width // self.steps(settings)
 
-    def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, None]:
+    def front(self, inputs: Tensor, settings: Settings) -> tuple[Any, None]:
         """Return the pixels scaled to 0 to 1, in reading order, divided into steps."""
         import keras
 
@@ -141,13 +139,13 @@ class Images(Kind):
             return np.random.RandomState(PERMUTATION_SEED).permutation(self.height * self.width)
         return by_rows.ravel()
 
-    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple[Tensor, ...]:
         """Return the affine transformations and displacements that ``augmentation`` requires."""
         from pipeline.kinds import augmentation
 
         return augmentation.drawn(settings, count, epoch, height=self.height, width=self.width)
 
-    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+    def distorted(self, examples: Tensor, *distortions: Tensor) -> Tensor:
         """Return the images of a batch with their distortions."""
         from pipeline.kinds import augmentation
 

@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:  # the command line imports this module, and should answer immediately
-    import keras
-    import tensorflow as tf
     from matplotlib.axes import Axes
 
     from pipeline.settings import Settings
@@ -48,6 +46,9 @@ class PartlyRead(NamedTuple):
     read: Sequence[float]
     what: str
 
+
+Tensor = Any
+"""A tensor of TensorFlow or Keras, which are imported only where they compute, because that takes seconds."""
 
 Box = tuple[float, float, float, float]
 """Left, right, bottom and top of a rectangle in a pair of axes."""
@@ -92,7 +93,6 @@ class Kind(ABC):
 
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
         """Return what MLflow shows of examples, in addition to their number and shape, in types of JSON."""
-        del examples
         return {}
 
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
@@ -138,20 +138,18 @@ class Kind(ABC):
         """Return I."""
 
     @abstractmethod
-    def front(self, inputs: "keras.KerasTensor", settings: "Settings") -> tuple[Any, Any]:
+    def front(self, inputs: Tensor, settings: "Settings") -> tuple[Any, Any]:
         """Return the first layers of a network: steps (B, T, I), scaled, and which of them are real (B, T) or None."""
 
-    def lengths(self, examples: "tf.Tensor") -> "tf.Tensor | None":
+    def lengths(self, examples: Tensor) -> Tensor | None:
         """Return the number of steps of each example (B,), int32; None if all have T."""
-        del examples
         return None
 
-    def trimmed(self, examples: "tf.Tensor", lengths: "tf.Tensor | None") -> "tf.Tensor":
+    def trimmed(self, examples: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the examples of a batch, of these ``lengths``, without the steps that are padding in all of them."""
-        del lengths
         return examples
 
-    def order(self, lengths: "tf.Tensor | None", count: int, settings: "Settings", epoch: int) -> "tf.Tensor":
+    def order(self, lengths: Tensor | None, count: int, settings: "Settings", epoch: int) -> Tensor:
         """Return the numbers 0 to N - 1 in the order in which an epoch cuts them into batches, the smaller one last.
 
         Args:
@@ -160,15 +158,14 @@ class Kind(ABC):
             settings: the seed and the size of a batch matter.
             epoch: its number.
         """
-        del lengths
         return shuffled(count, (settings.seed, epoch))
 
     @abstractmethod
-    def distortions(self, settings: "Settings", count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+    def distortions(self, settings: "Settings", count: int, epoch: int) -> tuple[Tensor, ...]:
         """Return the distortions of N examples in an epoch, (N, …) each; they depend on the seed and the epoch."""
 
     @abstractmethod
-    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+    def distorted(self, examples: Tensor, *distortions: Tensor) -> Tensor:
         """Return the examples of a batch with their distortions."""
 
     # --- what people see ------------------------------------------------------------------------------------------
@@ -191,7 +188,7 @@ class Kind(ABC):
         """Return a model's answers to the beginnings of N examples; None if the model cannot give them."""
 
 
-def shuffled(count: int, seed: tuple[int, int]) -> "tf.Tensor":
+def shuffled(count: int, seed: tuple[int, int]) -> Tensor:
     """Return the numbers 0 to ``count`` - 1 in an order that is a function of the seed alone."""
     import tensorflow as tf
 

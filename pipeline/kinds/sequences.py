@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, lengths, shuffled
+from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, Tensor, lengths, shuffled
 from pipeline.settings import Settings, option
 
 if TYPE_CHECKING:
-    import keras
-    import tensorflow as tf
     from matplotlib.axes import Axes
 
 TENTHS = np.arange(1, 11) / 10
@@ -96,7 +94,7 @@ class Sequences(Kind):
         """Return F."""
         return len(self.features)
 
-    def front(self, inputs: "keras.KerasTensor", settings: Settings) -> tuple[Any, Any]:
+    def front(self, inputs: Tensor, settings: Settings) -> tuple[Any, Any]:
         """Return the steps, scaled to mean 0 and variance 1 of each feature over the training part; padding is 0."""
         import keras
 
@@ -104,20 +102,20 @@ class Sequences(Kind):
         scaled = keras.layers.Normalization(axis=-1, mean=self.mean, variance=self.variance, name="scale")(inputs)
         return keras.ops.nan_to_num(scaled), mask
 
-    def lengths(self, examples: "tf.Tensor") -> "tf.Tensor":
+    def lengths(self, examples: Tensor) -> Tensor:
         """Return the number of steps before the padding."""
         import tensorflow as tf
 
         is_real = tf.logical_not(tf.reduce_all(tf.math.is_nan(examples), axis=2))
         return tf.math.count_nonzero(is_real, axis=1, dtype=tf.int32)
 
-    def trimmed(self, examples: "tf.Tensor", lengths: "tf.Tensor") -> "tf.Tensor":
+    def trimmed(self, examples: Tensor, lengths: Tensor) -> Tensor:
         """Return sequences up to the end of the longest."""
         import tensorflow as tf
 
         return examples[:, : tf.reduce_max(lengths)]
 
-    def order(self, lengths: "tf.Tensor", count: int, settings: Settings, epoch: int) -> "tf.Tensor":
+    def order(self, lengths: Tensor, count: int, settings: Settings, epoch: int) -> Tensor:
         """Return an order of batches of similar lengths: those within a window of shuffled examples, sorted, cut.
 
         The batches are shuffled again, so that short and long ones alternate. A smaller last batch is not sorted.
@@ -132,7 +130,7 @@ class Sequences(Kind):
         again = shuffled(full, tf.random.experimental.stateless_fold_in(seed, 1)).numpy()
         return tf.constant(np.concatenate([batches[again].ravel(), rest]))
 
-    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple["tf.Tensor", ...]:
+    def distortions(self, settings: Settings, count: int, epoch: int) -> tuple[Tensor, ...]:
         """Return noise for each step of each sequence, if ``jitter`` is not 0; padding does not change it."""
         import tensorflow as tf
 
@@ -143,7 +141,7 @@ class Sequences(Kind):
         noise = tf.random.stateless_normal(shape, seed=(settings.seed, epoch))
         return (tf.transpose(noise * settings.jitter * np.sqrt(self.variance).astype(np.float32), (1, 0, 2)),)
 
-    def distorted(self, examples: "tf.Tensor", *distortions: "tf.Tensor") -> "tf.Tensor":
+    def distorted(self, examples: Tensor, *distortions: Tensor) -> Tensor:
         """Return the sequences of a batch with their noise."""
         import tensorflow as tf
 

@@ -118,7 +118,6 @@ def test_only_what_talks_to_mlflow_or_is_run_by_it_imports_it() -> None:
 def test_tensorflow_is_for_what_trains_and_serves() -> None:
     of_training = {
         "kinds/augmentation",
-        "kinds/images",
         "kinds/kind",
         "kinds/sequences",
         "model/equations",

@@ -55,11 +55,6 @@ def test_content_that_is_not_a_whole_idx_file_is_refused_by_name(
         idx.read(pack(content), name="some-file")
 
 
-def test_labels_in_place_of_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"must begin with 0x00000803 \(images\).* 0x00000801"):
-        idx.read(LABELS, name="some-file", kind="images")
-
-
 @pytest.mark.parametrize(
     "content",
     [

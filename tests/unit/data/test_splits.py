@@ -12,28 +12,22 @@ def test_by_convention_the_first_images_are_held_out() -> None:
     assert (list(range(5_000)), list(range(5_000, 60_000))) == (validation.tolist(), train.tolist())
 
 
-def test_a_tenth_of_each_class_is_held_out_of_other_data() -> None:
-    given = np.repeat(np.arange(3, dtype=np.uint8), (100, 200, 50))
+@pytest.mark.parametrize(
+    ("counts", "held_out"),
+    [
+        ((100, 200, 50), (10, 20, 5)),
+        ((4,) * 10, (1,) * 10),  # more classes than a tenth of the examples
+        ((30,) * 9 + (1, 1), (3,) * 9 + (0, 0)),
+    ],
+)
+def test_a_tenth_of_each_class_is_held_out_but_not_its_only_example(
+    counts: tuple[int, ...], held_out: tuple[int, ...]
+) -> None:
+    given = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
     train, validation = splits.hold_out(given)
-    assert [10, 20, 5] == np.bincount(given[validation]).tolist()
-    assert list(range(350)) == sorted((*train, *validation))
+    assert held_out == tuple(np.bincount(given[validation], minlength=len(counts)))
+    assert list(range(len(given))) == sorted((*train, *validation))
     assert sorted(train) == train.tolist()
-
-
-def test_a_class_with_a_single_image_is_trained_on_and_the_others_stay_stratified() -> None:
-    given = np.array([*np.repeat(np.arange(9, dtype=np.uint8), 30), 9, 10], np.uint8)
-    train, validation = splits.hold_out(given)
-    assert [3] * 9 == np.bincount(given[validation]).tolist()
-    assert [*([27] * 9), 1, 1] == np.bincount(given[train]).tolist()
-    alone = splits.hold_out(given[:270])  # the others are split as if it were not there
-    assert alone[1].tolist() == validation.tolist()
-
-
-def test_more_classes_than_a_tenth_of_the_images_are_stratified() -> None:
-    given = np.repeat(np.arange(10, dtype=np.uint8), 4)
-    train, validation = splits.hold_out(given)
-    assert [1] * 10 == np.bincount(given[validation]).tolist()
-    assert [3] * 10 == np.bincount(given[train]).tolist()
 
 
 @pytest.mark.parametrize(

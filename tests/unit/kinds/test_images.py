@@ -1,4 +1,5 @@
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,36 +12,34 @@ from pipeline.kinds import images as image_form
 from pipeline.kinds import known
 from pipeline.kinds.images import Images
 
+Pixels = NDArray[np.uint8]
+
 
 @pytest.fixture(scope="module")
-def images(mnist_folder: Path) -> NDArray[np.uint8]:
+def images(mnist_folder: Path) -> Pixels:
     return idx.read(gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes()), name="images")
 
 
-def test_mnists_images_are_light_on_dark_and_in_its_box(images: NDArray[np.uint8]) -> None:
-    assert Images(height=28, width=28, light_on_dark=True, boxed=True) == Images.of(images)
+@pytest.mark.parametrize(
+    ("change", "light_on_dark", "boxed"),
+    [
+        (lambda images: images, True, True),
+        (lambda images: 255 - images, False, True),
+        (lambda images: np.concatenate([images[:50], 255 - images[50:100]]), None, False),
+        (lambda images: np.roll(images[:100], 3, axis=2), True, False),
+        (lambda images: np.pad(images[:100, ::2, ::2], ((0, 0), (7, 7), (7, 7))), True, False),
+        (lambda images: np.where(np.arange(784).reshape(28, 28) == 29, 40, images[:100]), True, False),
+    ],
+    ids=["mnist", "inverted", "both", "moved", "smaller", "noisy"],
+)
+def test_the_form_of_images_is_measured(
+    images: Pixels, change: Callable[[Pixels], Pixels], light_on_dark: bool | None, boxed: bool
+) -> None:
+    assert Images(height=28, width=28, light_on_dark=light_on_dark, boxed=boxed) == Images.of(change(images))
+
+
+def test_every_test_image_of_mnist_is_in_its_box(images: Pixels) -> None:
     assert 10_000 == image_form.is_boxed(images).sum()
-
-
-def test_inverted_they_are_dark_on_light_and_in_its_box(images: NDArray[np.uint8]) -> None:
-    assert Images(height=28, width=28, light_on_dark=False, boxed=True) == Images.of(255 - images)
-
-
-def test_of_both_kinds_none_is_said(images: NDArray[np.uint8]) -> None:
-    both = np.concatenate([images[:50], 255 - images[50:100]])
-    assert Images(height=28, width=28, light_on_dark=None, boxed=False) == Images.of(both)
-
-
-@pytest.mark.parametrize("change", ["moved", "smaller", "noisy"])
-def test_what_is_not_in_the_box_is_known(images: NDArray[np.uint8], change: str) -> None:
-    changed = images[:100].copy()
-    if change == "moved":
-        changed = np.roll(changed, 3, axis=2)
-    elif change == "smaller":
-        changed = np.pad(changed[:, ::2, ::2], ((0, 0), (7, 7), (7, 7)))
-    else:
-        changed[:, 1, 1] = 40
-    assert Images(height=28, width=28, light_on_dark=True, boxed=False) == Images.of(changed)
 
 
 def test_the_digits_of_scikit_learn_are_light_on_dark_without_a_box() -> None:

@@ -1,4 +1,4 @@
-"""Sequences as a kind of examples: scaling, padding, noise, what is drawn and what is told of them."""
+"""Sequences as a kind of examples: scaling, padding, noise, drawing and description."""
 
 import json
 from io import BytesIO
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError, UsageError
 from pipeline.kinds import known
+from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.settings import Settings
@@ -27,7 +28,7 @@ def kind() -> Kind:
     return known.of(EXAMPLES, ("x", "y"))
 
 
-def test_mean_and_variance_are_those_of_the_real_steps(kind: Kind) -> None:
+def test_mean_and_variance_are_of_the_real_steps(kind: Kind) -> None:
     """By hand: 1, 3, 5 have the mean 3 and the variance 8/3; 10, 10, 40 have 20 and 200."""
     assert Sequences(longest=3, features=("x", "y"), mean=(3, 20), variance=(8 / 3, 200)) == kind
     assert kind == known.restored("sequences", json.loads(json.dumps(kind.description())))
@@ -63,15 +64,15 @@ def test_parameters_of_images_are_refused_with_what_to_do(kind: Kind, name: str,
 
 
 @pytest.mark.parametrize("wrong", [[[1.0, 2.0]], [[[1.0, 2.0, 3.0]]], [[["a", "b"]]], [[[1, 2]], [[1, 2], [3, 4]]]])
-def test_arrays_that_are_no_such_sequences_are_refused(kind: Kind, wrong: Any) -> None:
+def test_arrays_of_another_shape_are_refused(kind: Kind, wrong: Any) -> None:
     with pytest.raises(DataError, match=r"^sequences: must be numbers, .*, of the shape \(N, steps, 2\); got"):
         kind.checked(wrong)
 
 
 class Counting:
-    """A model whose answer is the number of real steps that it is given."""
+    """A model whose answer is the number of real steps that it is given; after each of three steps, that step."""
 
-    tells_by_step = False
+    tells_by_step = True
 
     def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
         answers: NDArray[np.float32] = np.eye(21, dtype=np.float32)[
@@ -80,7 +81,7 @@ class Counting:
         return answers
 
     def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
-        raise NotImplementedError
+        return np.repeat(np.eye(3, dtype=np.float32)[np.newaxis], len(examples), axis=0)
 
 
 def test_sequences_are_read_in_part_by_tenths_of_their_own_length(kind: Kind) -> None:
@@ -92,6 +93,12 @@ def test_sequences_are_read_in_part_by_tenths_of_their_own_length(kind: Kind) ->
     assert [10, 100] == [partly.read[0], partly.read[-1]]
 
 
+def test_images_are_read_in_part_step_by_step() -> None:
+    partly = Images(height=3, width=4).partly_read(np.zeros((2, 3, 4)), Counting())
+    assert partly is not None
+    assert ([[0, 1, 2]] * 2, [1, 2, 3]) == (partly.answers.tolist(), [*partly.read])
+
+
 def test_a_sequence_is_drawn_with_a_line_for_each_feature(kind: Kind) -> None:
     """Ink from the left to the right edge: the lines of two steps, in at least two colours."""
     pixels = imread(BytesIO(kind.png(EXAMPLES[0])))[..., :3]
@@ -101,5 +108,5 @@ def test_a_sequence_is_drawn_with_a_line_for_each_feature(kind: Kind) -> None:
     assert 1 < len({tuple(colour) for colour in np.round(pixels[inked], 1).tolist()})
 
 
-def test_what_mlflow_shows_of_them(kind: Kind) -> None:
+def test_mlflow_shows_the_features_and_lengths(kind: Kind) -> None:
     assert {"features": ("x", "y"), "shortest": 1, "longest": 2} == kind.profile(EXAMPLES)
