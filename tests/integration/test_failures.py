@@ -1,4 +1,4 @@
-"""Requests that cannot be met: one paragraph, an exit code, and nothing half done."""
+"""Wrong requests get an error of one paragraph and an exit code, and leave nothing unfinished."""
 
 from pathlib import Path
 

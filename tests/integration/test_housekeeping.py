@@ -25,7 +25,7 @@ def data(store: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(command: Command, data: Path) -> str:
-    """Return the id of a training that has ended; its parameters came from a file."""
+    """Return the id of a finished run with parameters from a file."""
     config = data.with_name("experiment.yaml")
     config.write_text("epochs: 4\nlearning-rate: 1e-2\nseed: 3  # typed over\n")
     return run_id_in(command("run", *SMALL, "--config", config, "--seed", 1, "--data-dir", data).output)
@@ -33,7 +33,7 @@ def trained(command: Command, data: Path) -> str:
 
 @pytest.fixture(scope="module")
 def left(command: Command, trained: str, data: Path) -> str:
-    """Return the id of a run that nothing has ended, as if its process had been killed."""
+    """Return the id of a run that is still RUNNING, as if its process had been killed."""
     run_id = stopped_run(command, *ENDLESS, "--data-dir", data, epoch=2)
     MlflowClient().update_run(run_id, status="RUNNING")
     MlflowClient().delete_tag(run_id, "error")
@@ -66,7 +66,7 @@ def test_the_last_trainings_are_listed_with_their_results_and_states(
     assert {"name": LEFT, "state": "interrupted", "test_accuracy": None}.items() <= listed[left].items()
     differing = listed[trained]["parameters"]
     assert {"cell": "gru", "seed": "1", "learning_rate": "0.01"}.items() <= differing.items()
-    assert {"hidden_units", "shards"}.isdisjoint(differing)  # they are the same in both
+    assert {"hidden_units", "shards"}.isdisjoint(differing)  # because both runs have the same values
     assert [left] == [row["run_id"] for row in json.loads(command(*listing, "--json", "--limit", 1).stdout)]
     table = command(*listing).output
     assert re.search(r"^run +name +data .*cell .*val accuracy % +test accuracy % +train s +state", table, re.MULTILINE)
@@ -128,7 +128,7 @@ def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str, da
 
 def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str, data: Path) -> None:
     needed, foreign, ended = checkpoint_of(left), "f" * 32, checkpoint_of(trained)
-    for name in (foreign, ended, "my notes"):  # of another store; of a run that was killed as it ended; of the user
+    for name in (foreign, ended, "my notes"):  # from another store, a run killed at its end, the user
         (data / "checkpoints" / name).mkdir()
 
     output = command("clean", "--data-dir", data).output

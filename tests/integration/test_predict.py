@@ -1,4 +1,4 @@
-"""Pictures, files of arrays and tables, answered by the models of real runs."""
+"""Pictures, files of arrays and tables, classified by the models of real runs."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def probabilities(model: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @pytest.fixture
 def pictures(images: NDArray[np.uint8], tmp_path: Path) -> Path:
-    """Return a folder of the first three images, one of them in a folder below it, and a text."""
+    """Return a folder with the first three images, one of them in a subfolder, and a text file."""
     (tmp_path / "digits" / "more").mkdir(parents=True)
     for name, image in zip(("0.png", "1.png", "more/2.png"), images, strict=False):
         Image.fromarray(image).save(tmp_path / "digits" / name)
@@ -49,7 +49,7 @@ def pictures(images: NDArray[np.uint8], tmp_path: Path) -> Path:
 
 
 def check(table: pd.DataFrame, probabilities: NDArray[Any]) -> None:
-    """Check the answers against the probabilities that MLflow gives in this process."""
+    """Compare the answers with the probabilities of MLflow in this process."""
     by_rank, rows = np.argsort(-probabilities, axis=1), np.arange(len(probabilities))
     assert table.columns.tolist() == COLUMNS
     for place, name in enumerate(("label", "runner_up")):
@@ -115,7 +115,7 @@ def test_an_idx_file_is_answered_image_by_image(
     assert list(range(len(images))) == table["index"].tolist()
     assert {str(path)} == set(table["file"])
     check(table, probabilities)
-    assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # nothing under another name is left
+    assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # no temporary file is left
 
 
 def test_unreadable_files_are_named_and_the_others_are_answered(

@@ -1,4 +1,4 @@
-"""Promotions in a real registry, of real models."""
+"""Promotions of real models in a real registry."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def aliases(name: str) -> dict[str, str]:
-    """Return the run that each alias names."""
+    """Return the run of each alias."""
     client = MlflowClient()
     found = client.get_registered_model(name).aliases
     return {alias: str(client.get_model_version(name, number).run_id) for alias, number in found.items()}
@@ -65,7 +65,7 @@ def test_the_better_one_is_champion_until_a_rollback_and_each_version_records_th
     assert float(promoted.tags["best_val_accuracy"]) == accuracy
     assert f"Promoted: validation accuracy {accuracy:.2%} beats" in str(promoted.description)
 
-    command("promote", "--run-id", worse, "--name", name)  # the same version again
+    command("promote", "--run-id", worse, "--name", name)  # finds the same version
 
     assert {"champion": better, "previous": worse} == aliases(name)
     first = client.get_model_version(name, "1")
@@ -75,7 +75,7 @@ def test_the_better_one_is_champion_until_a_rollback_and_each_version_records_th
 
     command("promote", "--rollback", "--name", name)
     assert {"champion": worse, "previous": better} == aliases(name)
-    command("promote", "--run-id", worse, "--name", name)  # changes nothing, though `better` is better
+    command("promote", "--run-id", worse, "--name", name)  # changes nothing, although `better` is better
     assert {"champion": worse, "previous": better} == aliases(name)
     command("promote", "--rollback", "--name", name)
     assert {"champion": better, "previous": worse} == aliases(name)
@@ -154,7 +154,7 @@ class EndedError(Exception):
 
 @contextmanager
 def interrupted(after: int) -> Iterator[None]:
-    """Let the process end after so many writes to the registry; no model is loaded."""
+    """Make the process end after a number of writes to the registry; no model is loaded."""
     left = iter(range(after))
 
     def ending(write: Callable[..., None], *arguments: Any) -> None:
@@ -190,7 +190,7 @@ def test_a_promotion_or_rollback_interrupted_anywhere_leaves_a_champion_and_is_c
 def test_of_two_simultaneous_promotions_the_better_version_stays(
     command: Command, worse: str, better: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The better one is promoted while the other one, which would be the first champion, is loaded."""
+    """The better version is promoted while the other one, which would be the first champion, is loaded."""
     check = classifier.check_serves
 
     def slow(address: str, *, trust: bool) -> None:

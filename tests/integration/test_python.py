@@ -21,14 +21,14 @@ from tests.integration.conftest import PROJECT, Command
 
 @pytest.fixture(scope="module")
 def session(store: Path) -> Iterator[dict[str, Any]]:
-    """Return the names that the page's code leaves when it is run from its top, and what it printed."""
+    """Run the code of the page from the top; return its names and its output."""
     page = (PROJECT / "docs" / "python.md").read_text()
     names: dict[str, Any] = {}
     folder = store / "from-python"
     folder.mkdir()
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
         for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-            exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102 - it is ours
+            exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102 - our own code
         yield names | {"printed": printed.getvalue()}
 
 
@@ -63,7 +63,7 @@ def test_models_answer(session: dict[str, Any]) -> None:
     assert ((10, 10), 10) == (session["probabilities"].shape, len(session["answers"]))
     assert ["three.png"] == session["table"].file.to_list()
     expected = session["training"].model.probabilities(np.rint(session["images"][3:4])).max()
-    assert expected == pytest.approx(session["table"].probability[0], abs=0.05)  # a pixel rounds to another number
+    assert expected == pytest.approx(session["table"].probability[0], abs=0.05)  # rounding of pixels differs
 
 
 def test_errors_are_exceptions(session: dict[str, Any]) -> None:

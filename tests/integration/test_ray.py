@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(folder: Path, command: Command) -> Iterator[tuple[Nodes, dict[str, Costs]]]:
     """Start a server and a cluster, which the commands of this module use, and save a custom cell.
 
-    The runs of the comparison are trained one by one in this process, too; their costs are returned.
+    The runs of the comparison are also trained one by one in this process; their costs are returned.
     """
     page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
     cell = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
@@ -63,7 +63,7 @@ def experiment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
 
 @contextmanager
 def driver(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Compare on the cluster, from a folder that is not the project's."""
+    """Start a comparison on the cluster, from a folder outside the project."""
     with (folder / "output.txt").open("ab") as output:
         variables = environment() | {"PYTHONPATH": str(PROJECT)}
         options: dict[str, Any] = {"cwd": folder, "env": variables, "stdout": output, "stderr": output}
@@ -72,7 +72,7 @@ def driver(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def runs(query: str = "") -> list[Run]:
-    """Return runs of the test's experiment, in the order of their names."""
+    """Return the runs of the experiment, sorted by name."""
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"])
     known = client.search_runs([experiment.experiment_id], query) if experiment else []
@@ -84,13 +84,13 @@ def trainings() -> list[Run]:
 
 
 def costs(run: Run) -> Costs:
-    """Return step, cost and validation cost of each epoch, in the order in which they were logged."""
+    """Return step, cost and validation cost of each epoch, in the order of logging."""
     cost, val_cost = (history(run.info.run_id, name) for name in ("cost", "val_cost"))
     return [(*entry, value) for entry, (_, value) in zip(cost, val_cost, strict=True)]
 
 
 def wait_for_epoch(number: int, process: "subprocess.Popen[str]", folder: Path) -> None:
-    """Wait until both trainings have logged an epoch."""
+    """Wait until both runs have logged an epoch."""
     while True:
         under_way = trainings()
         if len(under_way) == 2 and all(len(history(run.info.run_id)) >= number for run in under_way):
@@ -100,12 +100,12 @@ def wait_for_epoch(number: int, process: "subprocess.Popen[str]", folder: Path) 
 
 
 def check(local: dict[str, Costs]) -> None:
-    """Check that all is as if nothing had happened, and nothing is left behind."""
+    """Check that the results are the same as without a failure, and that nothing is left behind."""
     found = trainings()
     assert list(local) == [run.info.run_name for run in found]
     for run in found:
         assert local[str(run.info.run_name)] == costs(run)
-        assert models_of(run)  # an attempt that outlives its driver may log the same model once more
+        assert models_of(run)  # a worker that outlives its driver may log the same model again
         assert [] == mlflow.MlflowClient().list_artifacts(run.info.run_id, "checkpoint")
     assert {"FINISHED"} == {run.info.status for run in runs()}
     (comparison,) = runs("tags.kind = 'comparison'")

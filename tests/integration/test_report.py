@@ -28,7 +28,7 @@ def tagged(run_id: str, tags: Mapping[str, str]) -> None:
 
 @pytest.fixture
 def made() -> Iterator[Callable[..., str]]:
-    """Return a function that makes a run which trained nothing; the test's runs are deleted at its end."""
+    """Return a function that creates a run without training; the runs are deleted after the test."""
     client, run_ids = MlflowClient(), list[str]()
 
     def make(name: str, like: Run | None = None, *, status: str = "FINISHED", **tags: str) -> str:
@@ -65,7 +65,7 @@ def parent(command: Command, digits: Run) -> str:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pictures out where a test is about which runs are taken."""
+    """Leave out the charts in tests of the selection of runs."""
 
     def tables(data: ReportData) -> dict[str, bytes]:
         return {"runs.csv": data.runs().to_csv(index=False).encode(), "failures.txt": str(data.failures).encode()}

@@ -1,4 +1,4 @@
-"""Interrupted runs, which resume in the same run to the numbers of an uninterrupted one."""
+"""Interrupted runs resume in the same MLflow run, with the numbers of an uninterrupted one."""
 
 import subprocess
 from pathlib import Path
@@ -46,7 +46,7 @@ def folder_of(run_id: str, store: Path) -> Path:
 def test_a_run_without_its_checkpoint_or_with_a_process_at_it_is_refused_and_stays_as_it_is(
     command: Command, killed: str, store: Path
 ) -> None:
-    """The checkpoint may be on another machine, whose process trains it."""
+    """The checkpoint may be on another machine, where a process trains the run."""
     before, folder = mlflow.get_run(killed).to_dictionary(), folder_of(killed, store)
     folder.rename(store / "elsewhere")
     output = command("run", "--resume", killed, exit_code=1).output
@@ -57,7 +57,7 @@ def test_a_run_without_its_checkpoint_or_with_a_process_at_it_is_refused_and_sta
         assert "another process is training this one" in command("run", "--resume", killed, exit_code=2).output
 
     assert before == mlflow.get_run(killed).to_dictionary()
-    assert "RUNNING" == before["info"]["status"]  # no process was left to end it
+    assert "RUNNING" == before["info"]["status"]  # no process was left that could end it
 
 
 def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
@@ -163,6 +163,6 @@ def test_mlflow_run_reuses_a_finished_run_and_puts_the_run_that_it_has_opened_be
     assert f"Already trained as run {finished}; -P new=true trains again." in output
     assert f"Test accuracy {mlflow.get_run(finished).data.metrics['test_accuracy']:.2%}" in output
     assert finished == MlflowClient().get_model_version_by_alias("reused", "champion").run_id
-    MlflowClient().set_terminated(project)  # as `mlflow run` does
+    MlflowClient().set_terminated(project)  # like `mlflow run`
     tags = mlflow.get_run(project).data.tags
     assert ("stage", finished) == (tags["kind"], tags["mlflow.parentRunId"])

@@ -1,4 +1,4 @@
-"""A search of real trainings that is killed and repeated, and its runs in MLflow."""
+"""A search with real runs that is killed and repeated, and its runs in MLflow."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def data(store: Path) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def output(command: Command, data: tuple[str, str]) -> str:
-    """Return what a search prints that was killed in its second trial, and repeated."""
+    """Return the output of a search that was killed in its second trial and then repeated."""
     with begin(*SEARCH, *data, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         epochs = (line for line in process.stdout if "   trains   " in line and "%" in line)

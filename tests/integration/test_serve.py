@@ -1,4 +1,4 @@
-"""A real server with its page, drawn on in a real browser, by mouse and by finger."""
+"""A real server and its page in a real browser, with drawings by mouse and by finger."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from pipeline.stages.serve import bound
 from tests.integration.conftest import PROJECT, Command, begin
 from tests.servers import free_port, wait_until_up
 
-Place = tuple[float, float]  # on the paper, from 0 to 1: from its left, from its top
+Place = tuple[float, float]  # distance from the left and from the top of the paper, 0 to 1
 DIGITS: dict[str, list[Place]] = {
     "0": [(0.5 + 0.18 * np.sin(angle), 0.5 - 0.3 * np.cos(angle)) for angle in np.linspace(0, 2 * np.pi, 24)],
     "1": [(0.52, 0.15), (0.48, 0.85)],
@@ -30,7 +30,7 @@ DIGITS: dict[str, list[Place]] = {
 
 
 def served(model: str) -> Iterator[str]:
-    """Serve a model and return the address; afterwards, end the server as Ctrl-C does."""
+    """Serve a model and yield the address; then end the server with the signal of Ctrl-C."""
     port = free_port()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with begin("serve", "--model", model, "--port", port, **pipes) as process:
@@ -97,7 +97,7 @@ def test_bad_requests_are_refused_and_the_server_still_answers(
 
 
 def test_an_answer_is_sent_immediately_and_not_held_back_for_more() -> None:
-    """As asyncio does for sockets that name their protocol; else each answer takes as long as a delayed ACK, 40 ms."""
+    """asyncio does this for sockets that name their protocol; otherwise each answer waits 40 ms for a delayed ACK."""
     with bound("127.0.0.1", 0) as listener:
         assert socket.IPPROTO_TCP == listener.proto
 
@@ -146,7 +146,7 @@ def draw_by_finger(page: Page, stroke: Sequence[Place]) -> None:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """Open a page with the options of the test's parameter; it must have no error."""
+    """Open a page with the options in the parameter of the test; it must have no error."""
     context = browser.new_context(**getattr(request, "param", {}))
     page, problems = context.new_page(), list[str]()
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -165,7 +165,7 @@ def visit(page: Page, address: str, classes: int = 10) -> None:
 
 
 def is_in_view(page: Page, *selectors: str) -> bool:
-    """Return whether elements are seen without scrolling, and nothing reaches beyond the side."""
+    """Return whether elements are visible without scrolling, and nothing is wider than the window."""
     boxes = [page.locator(selector).bounding_box() for selector in selectors]
     bottoms = [box["y"] + box["height"] for box in boxes if box]
     height, narrow = page.evaluate("[innerHeight, document.documentElement.scrollWidth <= innerWidth]")
@@ -232,7 +232,7 @@ def test_the_reading_by_step_moves_the_bars_and_a_scan_line(page: Page, server: 
     paper, line = (page.locator(selector).bounding_box() for selector in (".paper", ".paper .scan"))
     assert paper is not None
     assert line is not None
-    assert 0.2 < (line["y"] + line["height"] - paper["y"]) / paper["height"] < 0.55  # the digit's upper part is read
+    assert 0.2 < (line["y"] + line["height"] - paper["y"]) / paper["height"] < 0.55  # the upper part is read
     page.get_by_role("button", name="Watch it read").click()
     expect(page.locator("#read")).to_contain_text("After 28 of 28 steps: 7")
     assert last == page.evaluate(shown)
@@ -270,7 +270,7 @@ def test_a_picture_is_read(page: Page, server: str, way: str) -> None:
 
 def test_samples_are_read_and_reached_by_the_keyboard(page: Page, server: str) -> None:
     visit(page, server)
-    for _ in range(3):  # past the file chooser
+    for _ in range(3):  # to skip the file chooser
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.ariaLabel") == "Sample 2":
             break
@@ -284,7 +284,7 @@ def test_samples_are_read_and_reached_by_the_keyboard(page: Page, server: str) -
 
 @pytest.mark.parametrize("page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
 def test_text_has_enough_contrast(page: Page, server: str) -> None:
-    """At least 4.5 : 1, as WCAG 2 computes it."""
+    """The contrast is at least 4.5 : 1 by the formula of WCAG 2."""
     visit(page, server)
     names = ["--page", "--card", "--ink", "--soft", "--warn"]
     colours = page.evaluate(
@@ -349,7 +349,7 @@ def test_the_page_says_when_the_model_is_not_sure(
 
     expect(page.locator("#answer")).to_have_text(said)
     heights = page.locator("li > span:last-child").evaluate_all("all => all.map(one => one.clientHeight)")
-    assert 1 == len(set(heights))  # 100.0 % takes one line, as 0.0 % does
+    assert 1 == len(set(heights))  # 100.0 % needs one line, like 0.0 %
 
 
 @pytest.mark.parametrize("way", ["typed", "chosen", "dropped", "pasted", "sample"])
@@ -389,7 +389,7 @@ def test_a_bad_sequence_is_explained_and_without_answers_by_step_the_page_shows_
     expect(page.locator("#answer")).to_contain_text(said)
 
     final = {"probabilities": [0.1, 0.1, 0.8], "certainty": 0.8, "by_step": None, "sequence": [[1, 2], [3, 4]]}
-    page.route("**/sequence", lambda route: route.fulfill(json=final))  # of a model that reads both ways
+    page.route("**/sequence", lambda route: route.fulfill(json=final))  # of a bidirectional model
     page.get_by_role("textbox").fill("1,2\n3,4")
     expect(page.locator("#answer")).to_have_text("rises")
     expect(page.locator("#plot polyline")).to_have_count(2)

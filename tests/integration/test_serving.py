@@ -68,14 +68,14 @@ def zeros(*shape: int) -> Any:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        # Ours: what the numbers are, and how many.
+        # Our code checks the values of the numbers, and their number.
         (with_pixel(-1), "must be numbers from 0 to 255; 1 of 64 are not, such as -1."),
         (with_pixel(256), "such as 256."),
         (with_pixel(float("inf")), "such as inf."),
         (with_pixel(None), "such as nan."),
         (with_pixel(float("nan")), "such as nan."),
         ({"inputs": zeros(10_001, 8, 8)}, "at most 10,000 in a request are allowed; got 10,001."),
-        # MLflow's: whether they are numbers, and their shape.
+        # MLflow checks that they are numbers, and their shape.
         (with_pixel("dark"), "could not convert string to float: 'dark'"),
         (with_pixel({}), "not 'dict'"),
         ({"inputs": "dark"}, "Failed to convert data `dark`"),
@@ -132,4 +132,4 @@ def test_bad_sequences_are_refused(forward_model: str, sequences: object, said: 
     with pytest.raises(MlflowException) as refused:
         mlflow.pyfunc.load_model(forward_model).predict(np.array(sequences, np.float32))
     assert said in str(refused.value)
-    assert "INVALID_PARAMETER_VALUE" == refused.value.error_code  # which a server answers with 400
+    assert "INVALID_PARAMETER_VALUE" == refused.value.error_code  # a server answers this with 400

@@ -26,7 +26,7 @@ SIGNATURE = ModelSignature(
 
 
 class Foreign(PythonModel):
-    """Looks as ours do from outside, and is a pickle."""
+    """A model that looks like ours from outside, but is a pickle."""
 
     def __init__(self, trace: str) -> None:
         self.trace = trace
@@ -40,13 +40,13 @@ class Foreign(PythonModel):
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    """Return the file that is there once foreign code has run."""
+    """Return the file that foreign code creates when it runs."""
     return tmp_path / "it-ran"
 
 
 @pytest.fixture
 def foreign_run(digits_run: str, trace: Path) -> str:
-    """Return the id of a run that looks like a training of ours and holds a foreign model."""
+    """Return the id of a run that looks like ours but contains a foreign model."""
     digest = mlflow.get_run(digits_run).data.tags["dataset_digest"]
     with mlflow.start_run() as run:
         mlflow.log_metric("best_val_accuracy", 0.5)
@@ -94,13 +94,13 @@ def test_no_command_runs_a_foreign_pickle_unless_it_is_trusted(
 
 @pytest.fixture
 def model(digits_run: str, tmp_path: Path) -> Path:
-    """Return a folder that holds the files of a model of ours, to be changed."""
+    """Return a folder with a copy of one of our models, which tests can change."""
     files = mlflow.artifacts.download_artifacts(f"runs:/{digits_run}/digits-gru")
     return Path(shutil.copytree(files, tmp_path / "model"))
 
 
 def describe(model: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the flavor in a model's description."""
+    """Change the flavor in the description of a model."""
     description = yaml.safe_load((model / "MLmodel").read_text())
     change(description["flavors"]["python_function"])
     (model / "MLmodel").write_text(yaml.safe_dump(description))
@@ -149,14 +149,14 @@ def test_a_model_that_is_ours_but_for_one_thing_is_refused(
 
 
 def test_python_runs_no_compiled_file_in_place_of_the_code_that_was_checked(model: Path, trace: Path) -> None:
-    """Of such a file (PEP 552, unchecked) Python does not look at the source at all."""
+    """With such a file (PEP 552, unchecked), Python does not read the source at all."""
     evil = model.with_name("evil.py")
     evil.write_text((model / "scoring.py").read_text() + f"\nopen({str(trace)!r}, 'w')\n")
     compiled = importlib.util.cache_from_source(str(model / "scoring.py"))
     py_compile.compile(str(evil), compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
     mlflow.pyfunc.load_model(str(model))
-    assert trace.exists()  # so MLflow itself would
+    assert trace.exists()  # MLflow itself does run it
     trace.unlink()
 
     assert (1, 10) == classifier.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8)).shape

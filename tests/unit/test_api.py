@@ -1,4 +1,4 @@
-"""The functions of the package: they are the commands, with their parameters."""
+"""The functions of the package match the commands and their parameters."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""The command line is the table of commands: options, help, completion, the entry points of the project."""
+"""The command line matches the table of commands: options, help, completion, entry points of the project."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ STAGES = {"run" if name == "main" else name: entry for name, entry in ENTRY_POIN
 
 @pytest.fixture(autouse=True)
 def log_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the log levels of this process, which a command sets for good."""
+    """Restore the log levels of this process, which a command changes permanently."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
 
@@ -34,7 +34,7 @@ def invoke(*arguments: str) -> Any:
 
 
 def options(name: str) -> dict[str, Any]:
-    """Return the options of a command as Typer has them, by their names."""
+    """Return the options of a command in Typer, by name."""
     parameters = command.build(COMMANDS[name]).params
     return {parameter.opts[0].lstrip("-").replace("-", "_"): parameter for parameter in parameters}
 
@@ -72,7 +72,7 @@ def test_the_parameters_stand_in_groups() -> None:
 
 
 def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> None:
-    """`mlflow run` logs all that it is given as params."""
+    """`mlflow run` logs all its parameters as params."""
     own = {option.name for name in ("run", "train", "evaluate") for option in COMMANDS[name].options}
     assert own | {"quiet", "verbose", "config"} == schema.COMMAND_OPTIONS
 
@@ -148,7 +148,7 @@ def test_version_and_help_without_a_command() -> None:
 
 
 def completed(*words: str) -> list[str]:
-    """Return what a bash would offer for the last word of a command line."""
+    """Return the words that bash offers for the last word of a command line."""
     line = " ".join(("pipeline", *words))
     environment = {"_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
     return CliRunner().invoke(app.app, [], prog_name="pipeline", env=environment).output.split()

@@ -1,4 +1,4 @@
-"""Networks of sequences of unequal lengths: trained as stock Keras does under a mask, and saved."""
+"""Networks for sequences of different lengths: trained like stock Keras with a mask, and saved."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ FEATURES = ("x", "y", "z")
 
 
 def random_split(count: int, seed: int = 0, padding: int = 0) -> Split:
-    """Sequences of 1 to 20 steps whose label, 0 or 1, is whether the first feature has a positive sum."""
+    """Return sequences of 1 to 20 steps; the label is 1 if the sum of the first feature is positive."""
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 21, count)
     examples = random.normal(size=(count, 20, 3)).astype(np.float32) * [1, 10, 0.1] + [0, 5, 0]
@@ -76,7 +76,7 @@ def test_more_padding_changes_no_cost(fast: bool, given: dict[str, Any]) -> None
 
 
 def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
-    """The last of ten examples is twice as long in one of two batches; two layers, so that each step has dropout."""
+    """The last of ten examples is twice as long in one of two batches; with two layers, each step has dropout."""
     split = random_split(10)
     longer = np.full((10, 40, 3), np.nan, np.float32)
     longer[:, :20] = split.examples
@@ -94,7 +94,7 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool) -> None:
-    """Two epochs, then the third by another trainer that takes on the state."""
+    """One trainer has two epochs; another one loads its state and trains the third."""
     given: dict[str, Any] = {"fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
     expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
     costs(expected, 2)
@@ -107,7 +107,7 @@ def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_o
     order, lengths = order_of(997), lengths_of(random_split(997))
     assert list(range(997)) == sorted(order)
     batches = lengths[order[:990]].reshape(99, 10)
-    assert np.ptp(batches, axis=1).mean() < 3  # of 19; at random it is 16
+    assert np.ptp(batches, axis=1).mean() < 3  # of 19; random batches have 16
     assert np.abs(np.corrcoef(batches.max(axis=1), np.arange(99))[0, 1]) < 0.3
     assert (order != order_of(997, seed=2)).any()
 

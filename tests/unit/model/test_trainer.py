@@ -1,4 +1,4 @@
-"""The trainer: its costs against Keras's own training, and what must not change them."""
+"""The trainer: its costs compared with Keras's own training, and changes that must not affect them."""
 
 import itertools
 from typing import Any
@@ -19,7 +19,7 @@ CELLS = ["rnn", "lstm", "gru", "mgu"]
 
 
 def random_split(count: int, seed: int = 0) -> Split:
-    """Images of 4 × 3 pixels whose label, 0 or 1, is whether the upper half is the brighter."""
+    """Return images of 4 × 3 pixels; the label is 1 if the upper half is brighter."""
     images = np.random.default_rng(seed).integers(0, 256, (count, 4, 3), dtype=np.uint8)
     upper, lower = images[:, :2].astype(int).sum((1, 2)), images[:, 2:].astype(int).sum((1, 2))
     return Split(examples=images, labels=(upper > lower).astype(np.uint8))
@@ -114,7 +114,7 @@ def test_shards_change_a_cost_by_rounding_only(shards: int, augmentation: str) -
 def test_the_length_of_a_call_changes_no_bit(monkeypatch: Any) -> None:
     expected, actual = (trainer(cell="gru", shards=3) for _ in range(2))
     expected_costs = costs(expected)
-    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)  # one batch a call
+    monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)  # one batch per call
     assert expected_costs == costs(actual)
     assert_same(expected.model.get_weights(), actual.model.get_weights())
 
@@ -150,7 +150,7 @@ EVERYTHING: dict[str, Any] = {
     ],
 )
 def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
-    """Two epochs, then the third by another trainer that takes on the state."""
+    """One trainer has two epochs; another one loads its state and trains the third."""
     expected, actual = (trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2))
     costs(expected, 2)
     actual.restore(expected.state())
@@ -161,7 +161,7 @@ def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool | None
 
 @pytest.mark.parametrize(("fast", "augmentation"), [(True, "affine"), (False, "affine"), (True, "elastic")])
 def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentation: str) -> None:
-    """With a learning rate of almost 0 the weights stay; what differs between two epochs' costs are the images."""
+    """With a learning rate of almost 0, the weights stay the same, so the costs of two epochs differ by the images."""
     still: dict[str, Any] = {"learning_rate": 1e-12, "batch_size": 100, "fast": fast}
     plain, augmented = trainer(**still, augmented=0.5), trainer(**still, augmentation=augmentation)
     same, first, second = plain.epoch(1).cost, augmented.epoch(1).cost, augmented.epoch(2).cost
@@ -186,7 +186,7 @@ def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> Non
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_dropout_sets_its_fraction_to_0_after_each_layer_and_differently_there(fast: bool) -> None:
-    """Both layers get ones before each of two epochs: they keep different outputs, and the same a second time."""
+    """Dropped outputs differ between layers and between epochs 1 and 2; they are the same again in epoch 1."""
     outputs = []
     for number in (1, 2, 1):
         ours = trainer(dropout=0.5, layers=2, hidden_units=64, fast=fast)
@@ -226,7 +226,7 @@ def test_a_cost_that_is_not_finite_stops_the_training() -> None:
 def on_the_brink(labels: list[int], **settings: Any) -> Trainer:
     """Black images, which leave the state at 0. A 1 costs 1,000 nats, its gradient is 1e25, whose square is too large.
 
-    A 0 costs nothing: its probability is 1, its gradient 0.
+    A 0 costs nothing: its probability is 1, and its gradient 0.
     """
     split = Split(examples=np.zeros((len(labels), 4, 3), np.uint8), labels=np.array(labels, np.uint8))
     ready = trainer(split, batch_size=2, clip_norm=1.0, **settings)
@@ -248,7 +248,7 @@ def test_a_batch_whose_gradient_overflows_is_skipped(begun: int, monkeypatch: py
     epoch = ready.epoch(1)
 
     assert (500, 0.5) == (epoch.cost, epoch.accuracy)
-    assert 2 * begun == int(iterations.numpy())  # for the schedule of the learning rate
+    assert 2 * begun == int(iterations.numpy())  # counted for the schedule of the learning rate
     iterations.assign(begun)
     assert_same(before, ready.state())
 

@@ -1,4 +1,4 @@
-"""Files to tables of answers, by a model that tells how light an image is."""
+"""Tables of answers for files, from a model that measures the brightness of an image."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ from pipeline.tracking.classifier import Classifier
 
 
 class Brightness:
-    """Stands for a loaded model: the brightness of the first pixel is the probability that an image is "light"."""
+    """A substitute for a loaded model: the brightness of the first pixel is the probability of the class "light"."""
 
     def predict(self, pixels: Any) -> Any:
         light = pixels[:, 0, 0] / 255
@@ -58,7 +58,7 @@ def schema(files: Sequence[Path]) -> pa.Schema:
 
 
 def answer(files: Sequence[Path], write: answers.Write) -> list[str]:
-    """Answer files; return the errors."""
+    """Classify files, and return the errors."""
     return answers.answer(named(files), READER, CLASSIFIER, write, by_step=False, cores=1)[1]
 
 
@@ -144,7 +144,7 @@ def test_paths_that_are_not_files_are_named_and_the_others_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    schema([tmp_path / "pipe.png"])  # does not open the pipe, which would wait
+    schema([tmp_path / "pipe.png"])  # does not open the pipe, because that would block
     bad = [tmp_path, tmp_path / "missing.png", tmp_path / "pipe.png", Path("/dev/null")]
 
     rows, errors = answered([save(tmp_path / "a.png"), *bad])

@@ -1,4 +1,4 @@
-"""Many files to a folder of answers: missing ones are written, existing ones stay, failures affect no other file."""
+"""A folder of answers for many files: missing answers are written, existing ones stay, a failure affects one file."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.unit.serving.test_answers import CLASSIFIER, READER
 
 
 class InTurn(Executor):
-    """An executor that does jobs in this process."""
+    """An executor that runs jobs in this process, one after the other."""
 
     def run(
         self, work: Any, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
@@ -38,12 +38,12 @@ class InTurn(Executor):
 @pytest.fixture(autouse=True)
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_jobs, "_loaded", lambda work: CLASSIFIER)
-    monkeypatch.setattr("gc.collect", lambda *_: 0)  # takes longer than all else here
+    monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Return three files: of two light images, a dark one, and a light one."""
+    """Return three files: with two light images, with a dark image, and with a light image."""
     return [save(tmp_path / f"{name}.parquet", rows) for name, rows in (("a", [255, 255]), ("b", [0]), ("c", [200]))]
 
 
@@ -172,14 +172,14 @@ def put(path: Path) -> None:
 
 
 def names(folder: Path | str) -> list[str]:
-    """Return the files that are taken from a folder: their addresses in a store, or their paths below it."""
+    """Return the files that are found in a folder: their addresses in a store, or their relative paths."""
     found = batch_jobs.listed([str(folder)], READER)
     return [Path(file).relative_to(folder).as_posix() for file in found] if isinstance(folder, Path) else found
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that holds the buckets of a store."""
+    """Return the folder that contains the buckets of a store."""
     buckets = tmp_path / "buckets"
     buckets.mkdir()
     system = fs.SubTreeFileSystem(str(buckets), fs.LocalFileSystem())
@@ -211,7 +211,7 @@ def test_another_store_than_amazons_is_found_by_the_environment(monkeypatch: pyt
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "ENDPOINT_URL": "http://[::1]:1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
 
-    system, path = batch_jobs.located("s3://bucket/a key/")  # asks Amazon for the region of the bucket otherwise
+    system, path = batch_jobs.located("s3://bucket/a key/")  # otherwise it asks Amazon for the region of the bucket
 
     assert ("s3", "bucket/a key") == (system.type_name, path)
 

@@ -41,7 +41,7 @@ def of_package(name: str) -> Pixels:
 
 
 def drawn(*strokes: NDArray[np.float64]) -> Pixels:
-    """Return the model's image of strokes between points, from 0 to 280, drawn with the page's pen."""
+    """Return the model's image of strokes between points (0 to 280), drawn with the pen of the page."""
     paper = Image.new("L", (280, 280))
     for points in strokes:
         ImageDraw.Draw(paper).line([tuple(point) for point in points], fill=255, width=24)
@@ -70,7 +70,7 @@ def crossed_lines(random: np.random.Generator) -> Iterator[Pixels]:
 def test_most_other_drawings_resemble_no_digit(
     mnist: Similarity, kind: Callable[[np.random.Generator], Iterator[Pixels]], least: float
 ) -> None:
-    """Even fewer resemble the one class that a model answers."""
+    """Even fewer resemble the one class that a model predicts."""
     images = list(kind(np.random.default_rng(1)))
 
     unlike = [not any(mnist.holds(image, label) for label in range(10)) for image in images]
@@ -79,7 +79,7 @@ def test_most_other_drawings_resemble_no_digit(
 
 
 def test_at_most_2_of_100_test_images_are_doubted_and_most_are_unlike_another_class(mnist: Similarity) -> None:
-    """Every 20th image, since the first half is written more neatly."""
+    """The test uses every 20th image, because the first half is written more neatly."""
     images, labels = of_package("t10k-images-idx3-ubyte.gz")[::20], of_package("t10k-labels-idx1-ubyte.gz")[::20]
 
     assert np.mean([mnist.holds(image, label) for image, label in zip(images, labels, strict=True)]) >= 0.98

@@ -170,7 +170,7 @@ def test_sequences_that_do_not_fit_the_model_are_named(tmp_path: Path, monkeypat
 
 
 class Sum:
-    """Stands for a loaded model of sequences: the sum of all x decides the class."""
+    """A substitute for a loaded model of sequences: the sum of all x determines the class."""
 
     def predict(self, sequences: Any) -> Any:
         big = np.nansum(sequences[..., 0], axis=1) / 20

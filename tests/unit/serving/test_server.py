@@ -1,4 +1,4 @@
-"""The app over real sockets, with a model that always gives the same answer."""
+"""The app on real sockets, with a model that always gives the same answer."""
 
 import asyncio
 import http.client
@@ -220,7 +220,7 @@ def test_a_client_that_hangs_does_not_keep_the_server_from_stopping(caplog: pyte
         client.sendall(
             b"POST /drawing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
         )
-        assert b"100 Continue" in client.recv(2**16)  # the body is being waited for
+        assert b"100 Continue" in client.recv(2**16)  # the server waits for the body
         running.should_exit = True
         answer = client.recv(2**16)
 
@@ -330,7 +330,7 @@ def test_few_heavy_requests_are_worked_on_at_the_same_time(heavy: bool, expected
             working += 1
             most = max(most, working)
             if most == expected:
-                threading.Timer(0.1, release.set).start()  # were a further one let in, it would have begun by then
+                threading.Timer(0.1, release.set).start()  # another one would have started by then
         release.wait(30)
         with lock:
             working -= 1

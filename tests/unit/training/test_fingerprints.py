@@ -1,4 +1,4 @@
-"""The identity of a run: two fingerprints are equal exactly if nothing differs that settles numbers; and names."""
+"""The identity of a run: fingerprints are equal exactly if everything that determines its numbers is; and names."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ def test_the_version_of_tensorflow_counts(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() -> None:
-    """The list is written down, so that a new import among these modules is a decision and not an accident."""
+    """The test contains the list, so a new import in these modules cannot extend it by accident."""
     assert [
         "cells.py",
         "data/splits.py",
