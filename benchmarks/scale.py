@@ -158,7 +158,7 @@ class SleepingOnRay(RayExecutor):
 
     epoch_seconds = 1.0
 
-    def prepared(self, work: Work, data: DataSet) -> Work:
+    def prepared(self, work: Work, data: Path) -> Work:
         """Return work that sleeps when the data is there."""
         return super().prepared(partial(sleep, epoch_seconds=self.epoch_seconds), data)
 
@@ -169,7 +169,7 @@ class SleepingHere(Executor):
     def __init__(self, epoch_seconds: float) -> None:
         self._epoch_seconds = epoch_seconds
 
-    def prepared(self, work: Work, data: DataSet) -> Work:
+    def prepared(self, work: Work, data: Path) -> Work:
         """Return work that sleeps."""
         return partial(sleep, epoch_seconds=self._epoch_seconds)
 

@@ -6,7 +6,7 @@ for every metric. Reused runs are also members, but keep their parents.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +44,8 @@ ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECON
 # --- its own run ----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Iterator[str]:
-    """Open the run of a comparison, or resume the same comparison if it was interrupted; yield its id.
+def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> AbstractContextManager[str]:
+    """Open the run of a comparison, or resume the same comparison if it was interrupted; the context is its ID.
 
     Args:
         trainings: the parameters of each run.
@@ -60,8 +59,7 @@ def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Ite
     name = identity.comparison_name(trainings, data.name)
     own = disk.text_digest(*(identity.fingerprint(settings, data) for settings in trainings))
     data_dir = trainings[0].data_dir
-    with opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote) as run_id:
-        yield run_id
+    return opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote)
 
 
 @contextmanager

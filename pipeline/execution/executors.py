@@ -12,14 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import UsageError
 from pipeline.execution import job as jobs
-from pipeline.execution.job import LOOKS, PRUNED, REUSED, Job, Opened
+from pipeline.execution.job import PRUNED, REUSED, Job, Opened
 from pipeline.execution.worker_pool import (
     Event,
     Executor,
@@ -75,7 +74,7 @@ def run_jobs(
     count: int,
     executor: Executor,
     take: Callable[[Event], object] = bool,
-    should_continue: ShouldContinue = always,
+    answer: ShouldContinue = always,
 ) -> dict[Job, Finished | Failed]:
     """Do the jobs, ``count`` at a time; return the last event of each. End runs whose processes could not.
 
@@ -86,16 +85,16 @@ def run_jobs(
         count: number of jobs at a time.
         executor: runs the jobs.
         take: receives all events.
-        should_continue: answers their messages.
+        answer: answers their messages.
     """
     ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # of the jobs that have opened a run
-    active: dict[str, Job] = {}  # the one of each fingerprint that may look for runs: a search may repeat parameters
-    answer = partial(_answer, active, should_continue)
     board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
     try:
-        with closing(executor.run(executor.prepared(jobs.train, data), todo, count=count, answer=answer)) as events:
+        with closing(
+            executor.run(executor.prepared(jobs.train, data.folder), todo, count=count, answer=answer)
+        ) as events:
             for event in events:
-                _follow(event, run_ids, active, ended)
+                _follow(event, run_ids, ended)
                 take(event)
                 board.update(event)
                 reporter.trainings(board.rows, board.left)
@@ -107,22 +106,13 @@ def run_jobs(
     return ended
 
 
-def _answer(active: dict[str, Job], should_continue: ShouldContinue, job: Job, message: object) -> bool:
-    """Return whether a job should continue after a message."""
-    if message == LOOKS:
-        return active.setdefault(job.fingerprint, job) == job
-    return should_continue(job, message)
-
-
-def _follow(event: Event, run_ids: dict[Job, str], active: dict[str, Job], ended: dict[Job, Finished | Failed]) -> None:
+def _follow(event: Event, run_ids: dict[Job, str], ended: dict[Job, Finished | Failed]) -> None:
     """Note which runs are open and which jobs have ended; end the run of a failed one: its process may have died."""
     match event:
         case Message(job, Opened(run_id=run_id)):
             run_ids[job] = run_id
         case Finished(job) | Failed(job):
             ended[job], run_id = event, run_ids.pop(job, "")
-            if active.get(job.fingerprint) == job:
-                del active[job.fingerprint]
             if run_id and isinstance(event, Failed):
                 lifecycle.mark_failed(run_id, event.reason)
 

@@ -47,7 +47,7 @@ PACKAGES = ("tensorflow", "keras", "mlflow", "numpy")
 """Packages whose versions have to be the same on all nodes."""
 
 LOOKS = "looks for an earlier run"
-"""The state of a job before it opens a run; the answer is whether no other job has the same fingerprint."""
+"""The state of a job on a cluster before it opens a run; the answer is whether no other job trains the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,6 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, TaskUnsche
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import disk
-from pipeline.data.splits import DataSet
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.execution import job as jobs
 from pipeline.execution import worker_pool
@@ -88,9 +87,9 @@ class RayExecutor(Executor):
         content = {each.relative_to(root).as_posix(): each.read_bytes() for each in files}
         return RemoteFile(path.relative_to(root), ray.put(content))
 
-    def prepared(self, work: Work, data: DataSet) -> Work:
-        """Return work on trainings such that each node has the data."""
-        return partial(jobs.work_with, self.file_ref(data.folder).copy_to, work)
+    def prepared(self, work: Work, data: Path) -> Work:
+        """Return work on trainings such that each node has the data of a folder."""
+        return partial(jobs.work_with, self.file_ref(data).copy_to, work)
 
     def worker(self, count: int) -> "RayWorker":
         """Return a process on the node that the cluster chooses for it."""

@@ -19,14 +19,11 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
-
-if TYPE_CHECKING:  # the workers start before it is imported
-    from pipeline.data.splits import DataSet
 
 JOBS_EACH = 24
 """Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
@@ -113,8 +110,8 @@ class Executor:
     def default_workers(self, trainings: int) -> int:
         """Return how many trainings to run at a time: one per core, as far as the memory suffices; one on a GPU.
 
-        Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and what is
-        around the epochs then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
+        Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and all other
+        work then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
         """
         if Path("/proc/driver/nvidia/gpus").exists():
             return 1
@@ -128,8 +125,8 @@ class Executor:
         """Return a file or folder of this machine as jobs get it."""
         return FileRef(path.absolute())
 
-    def prepared(self, work: Work, data: "DataSet") -> Work:
-        """Return work on trainings such that each process has the data."""
+    def prepared(self, work: Work, data: Path) -> Work:
+        """Return work on trainings such that each process has the data of a folder."""
         return work
 
     def worker(self, count: int) -> "Worker":
@@ -144,7 +141,7 @@ class Executor:
         """Do jobs in their order, ``count`` at a time; yield what happens.
 
         Args:
-            work: a function of a module, called with a job; it, the jobs, their messages and results can be pickled.
+            work: a function of a module, called with a job; it, the jobs, messages and results can be pickled.
             jobs: the jobs; each is taken when a worker is free and all events before were yielded, so that it may
                 depend on them.
             count: number of jobs at a time.
@@ -218,8 +215,9 @@ class Worker:
             kind, content = self.handle.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            self.jobs_left = 0
-            return Failed(self.job, f"Its process ended {_reason(self._process.exitcode)}.")
+            self.jobs_left, code = 0, self._process.exitcode or 0
+            reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            return Failed(self.job, f"Its process ended {reason}.")
         if kind is Message:
             with suppress(BrokenPipeError):
                 self.handle.send(answer(self.job, content))
@@ -250,13 +248,6 @@ def prewarm(count: int, module: str) -> Iterator[None]:
     finally:
         while _prewarmed:
             _prewarmed.pop().end(seconds=0)
-
-
-def _reason(exit_code: int | None) -> str:
-    """Return such as 'by SIGKILL' or 'with exit code 3'."""
-    if exit_code is not None and exit_code < 0:
-        return f"by {signal.Signals(-exit_code).name}"
-    return f"with exit code {exit_code}"
 
 
 def _serve(connection: Connection, module: str | None) -> None:

@@ -221,7 +221,7 @@ class Study:
             count=workers,
             executor=self._executor,
             take=self._take,
-            should_continue=self._should_continue,
+            answer=self._answer,
         )
 
     def _todo(self, cores: int) -> Iterator[Job]:
@@ -275,11 +275,14 @@ class Study:
         elif trial.state != "running":
             self._study.tell(self._asked[trial.number], state=TrialState.PRUNED)
 
-    def _should_continue(self, of: Job, message: object) -> bool:
-        """Enter an epoch; return whether to train another."""
+    def _answer(self, of: Job, message: object) -> bool:
+        """Enter an epoch; return whether to train another. A trial waits for earlier ones of the same training."""
+        trial = self._jobs[of]
+        if message == job.LOOKS:
+            same = [each for other, each in self._jobs.items() if other.fingerprint == of.fingerprint]
+            return not any(each.state == "running" and each.number < trial.number for each in same)
         if not isinstance(message, EpochRecord):
             return True
-        trial = self._jobs[of]
         if message.epoch not in {each.epoch for each in trial.history}:  # a resumed trial repeats its last epoch
             trial.history.append(Reached(message.epoch, message.val_cost, message.val_accuracy))
             self._report(trial, message.epoch)

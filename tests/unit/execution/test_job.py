@@ -1,7 +1,8 @@
 """What is checked before and after one run is trained in a process of its own."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -11,29 +12,19 @@ from pipeline.data import processed
 from pipeline.data.prepare import download, preprocess
 from pipeline.errors import DataError, TrainingError
 from pipeline.execution import executors, job
-from pipeline.execution.job import Done, Job, Opened
-from pipeline.execution.worker_pool import Event, Executor, Failed, Finished, Message, Started
+from pipeline.execution.job import Job, Opened
+from pipeline.execution.worker_pool import Event, Executor, Failed, Message, Started
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, schema, store
 from tests.runs import new_run
 
-NO_DATA: Any = None
+NO_DATA: Any = SimpleNamespace(folder=None)
 
 
 def planned_job(name: str = "n", **settings: object) -> Job:
     return Job(settings=Settings.of(settings), name=name, parent="p", dataset="d", digest="0", fingerprint="f", cores=1)
-
-
-class Pretended(Executor):
-    """An executor whose events are made up from its jobs and from what answers their messages."""
-
-    def __init__(self, events: Callable[[list[Job], Callable[[Job, object], bool]], Iterable[Event]]) -> None:
-        self._events = events
-
-    def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
-        yield from self._events(list(jobs), answer)
 
 
 def test_a_cell_that_was_edited_after_the_others_started_is_not_trained(
@@ -60,32 +51,19 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
     run_id = new_run("gru-s1")
 
-    def events(jobs: list[Job], answer: object) -> Iterable[Event]:
-        return Started(jobs[0]), Message(jobs[0], Opened(run_id=run_id, state="trains")), Failed(jobs[0], "the reason")
-
     planned = planned_job()
-    ended = executors.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Pretended(events))
+
+    class Failing(Executor):
+        def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
+            yield Started(planned)
+            yield Message(planned, Opened(run_id=run_id, state="trains"))
+            yield Failed(planned, "the reason")
+
+    ended = executors.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Failing())
 
     assert {planned: Failed(planned, "the reason")} == ended
     run = store.get_run(run_id)
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
-
-
-def test_of_two_jobs_with_the_same_fingerprint_one_waits_until_the_other_has_finished() -> None:
-    """A search may try the same parameters twice at a time; on a cluster no file is locked."""
-    answers: list[bool] = []
-
-    def events(jobs: list[Job], answer: Callable[[Job, object], bool]) -> Iterable[Event]:
-        first, second = jobs
-        answers.extend(answer(each, job.LOOKS) for each in (first, second, first))
-        yield Finished(first, Done(run_id="r"))
-        answers.append(answer(second, job.LOOKS))
-        yield Finished(second, Done(run_id="r"))
-
-    planned = [planned_job("a"), planned_job("b")]
-    executors.run_jobs(planned, NO_DATA, Reporter(), count=2, executor=Pretended(events))
-
-    assert [True, False, True, True] == answers
 
 
 def test_a_node_whose_folder_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import worker_pool
-from pipeline.execution.job import Done, Opened
+from pipeline.execution.job import LOOKS, Done, Opened
 from pipeline.execution.worker_pool import Event, Executor, ShouldContinue, Work
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, schema, store
@@ -79,3 +79,24 @@ def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
         failing.winner()
     again = study(parent, data, Pretended())
     assert ["running"] * FAILURES == [trial.state for trial in again.trials]
+
+
+def test_a_trial_waits_for_an_earlier_one_of_the_same_training(data: DataSet) -> None:
+    """There are four different trainings; on a cluster no file is locked."""
+    answers: list[bool] = []
+    fingerprints: list[str] = []
+
+    class Asking(Pretended):
+        def run(
+            self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
+        ) -> Generator[Event]:
+            todo = list(jobs)
+            fingerprints.extend(each.fingerprint for each in todo)
+            answers.extend(answer(each, LOOKS) for each in todo)
+            yield from super().run(work, todo, count=count)
+            answers.append(answer(todo[-1], LOOKS))
+
+    study(new_run("search-gru"), data, Asking(), limit=6).run(Reporter(), workers=6)
+
+    assert [each not in fingerprints[:number] for number, each in enumerate(fingerprints)] == answers[:-1]
+    assert [False, True] == [all(answers[:-1]), answers[-1]]
