@@ -1,4 +1,4 @@
-"""Small data sets as IDX files, made by hand; a web server that gives them, or fails to; a reporter that remembers."""
+"""Small data sets as IDX files, made by hand; a web server for them, which can fail; a reporter with a memory."""
 
 import gzip
 import hashlib
@@ -43,7 +43,7 @@ def labels(values: Sequence[int]) -> bytes:
 
 
 def small_set(changes: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
-    """Twenty training and four test images of 2 × 3 pixels in two classes, with changed files by stem."""
+    """Return twenty training and four test images of 2 × 3 pixels in two classes, with changed files by stem."""
     contents = images(20), labels([0, 1] * 10), images(4, start=120), labels([1, 1, 0, 0])
     return dict(zip(STEMS, contents, strict=True)) | dict(changes or {})
 
@@ -68,7 +68,7 @@ def sha256(content: bytes) -> str:
 
 
 def set_digest(files: Mapping[str, bytes]) -> str:
-    """The digest of a data set, as the contract defines it: that of the four digests, one per line."""
+    """Return the digest of a data set by the contract: the digest of the four digests, one per line."""
     return sha256("\n".join(sha256(files[stem]) for stem in STEMS).encode())
 
 
@@ -78,14 +78,14 @@ def published(files: Mapping[str, bytes], *mirrors: str, folder: Path | None = N
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
-    """All files under a folder but the lock, by their relative paths."""
+    """Return all files below a folder except the lock, by their relative paths."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @dataclass
 class Server:
-    """A server's address, and what it was asked: file names, queries and authorizations."""
+    """The address of a server, and its requests: file names, queries and authorizations."""
 
     base: str
     requests: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Server:
 
 @dataclass
 class Answer:
-    """What a server sends: ``length`` is what it claims the body to have, None not to say."""
+    """An answer of a server; ``length`` is the size of the body that it claims, None for no claim."""
 
     body: bytes = b""
     status: int = 200
@@ -103,7 +103,7 @@ class Answer:
 
 @contextmanager
 def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Iterator[Server]:
-    """A web server on loopback; ``answers`` by file name, a list for one answer after the other; 404 to all else."""
+    """Run a web server on loopback, with ``answers`` by file name (a list: one after the other) and 404 for others."""
     queues = {name: iter(answer) for name, answer in answers.items() if isinstance(answer, list)}
 
     class Handler(BaseHTTPRequestHandler):
@@ -119,11 +119,11 @@ def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Ite
             if answer.length is not None:
                 self.send_header("Content-Length", str(len(answer.body) if answer.length < 0 else answer.length))
             self.end_headers()
-            with suppress(ConnectionError):  # one who has read enough
+            with suppress(ConnectionError):  # the client has read enough
                 self.wfile.write(answer.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Keep silent."""
+            """Log nothing."""
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server = Server(f"http://127.0.0.1:{listener.server_port}/data/")

@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.startup import interruptible, is_verbose, quieten, start_tensorflow, uninterrupted
 
 TENSORFLOW_STARTS = re.compile(r"WARNING: All log messages before absl::InitializeLog|I\d{4} .*(oneDNN|cuda drivers)")
-"""What TensorFlow prints on standard error while it is imported; no setting of it prevents that."""
+"""The lines that TensorFlow prints on standard error while it is imported; no setting prevents them."""
 
 
 def beyond_the_start(stderr: str) -> list[str]:
@@ -85,7 +85,7 @@ warnings.warn("a warning")
 
 
 def test_keras_runs_on_tensorflow_with_threads_set_in_time_and_errors_of_libraries_are_shown(tmp_path: Path) -> None:
-    """Once TensorFlow runs, its threads cannot be set; another backend that is configured is overruled."""
+    """Threads cannot be set when TensorFlow runs; another configured backend is ignored."""
     (tmp_path / "keras.json").write_text('{"backend": "torch"}')
     inherited = {name: value for name, value in os.environ.items() if not re.match("MLFLOW_|TF_", name)}
     variables = inherited | {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}

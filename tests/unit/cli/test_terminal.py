@@ -1,4 +1,4 @@
-"""What the terminal and a log show of a stage."""
+"""The output of a stage on a terminal and in a log."""
 
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_without_a_terminal_there_are_whole_lines_and_no_bars(
 
 @pytest.fixture
 def a_terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Have rich take the output for a terminal of 100 columns and 7 lines."""
+    """Make rich treat the output as a terminal of 100 columns and 7 lines."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "7"}.items():
         monkeypatch.setenv(name, value)
@@ -117,7 +117,7 @@ def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(("stream", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
 def test_the_work_continues_when_the_reader_has_left(stream: str, other: str) -> None:
-    """As with `| head`: the reader is gone before the first line."""
+    """The reader has left before the first line, as with `| head`."""
     code = (
         "import sys; from pipeline.cli.terminal import *; input()\n"
         f"with TerminalReporter(aside={stream == 'stderr'}) as reporter:\n"
@@ -136,7 +136,7 @@ def test_the_work_continues_when_the_reader_has_left(stream: str, other: str) ->
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Make this process a notebook's; return the areas of its output, each with what it has shown."""
+    """Make this process look like a notebook; return the areas of its output with their content."""
     areas: list[list[str]] = []
 
     def show(content: str, *, display_id: bool) -> SimpleNamespace:

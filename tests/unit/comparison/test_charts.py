@@ -93,7 +93,7 @@ def test_curves_are_means_over_seeds_within_their_range() -> None:
 
 def test_accuracies_by_epoch_are_drawn_by_their_errors() -> None:
     axes = only(drawn("validation_accuracy", grouped([result(epochs=30, val_accuracy=1.0)])))
-    # The accuracy is 1 − 0.1 / epoch; the axis is one of errors, and its labels are accuracies.
+    # The accuracy is 1 − 0.1 / epoch; the axis shows errors, with accuracies as labels.
     assert [[1, 10], [2, 5]] == points_of(axes, "gru")[:2]
     heights = axes.transData.transform([(1, 10), (1, 1), (1, 0.1)])[:, 1]
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1])

@@ -36,7 +36,7 @@ def test_groups_are_ranked_by_validation_and_among_equals_by_size_whatever_the_t
 @pytest.mark.parametrize(
     ("runs", "labels"),
     [
-        # Digests that are numbers, both infinite if they were taken for such.
+        # Digests that look like numbers, which would both be infinite.
         (
             [result("my_cells:MGU", params={"cell_file": f"sha256:{digest}"}) for digest in ("1e999999", "2e888888")],
             {"my_cells:MGU, cell_file sha256:1e999999", "my_cells:MGU, cell_file sha256:2e888888"},

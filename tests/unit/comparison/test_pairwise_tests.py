@@ -1,4 +1,4 @@
-"""Pairwise tests, against formulas from textbooks, scipy and simulations."""
+"""Pairwise tests, compared with formulas from textbooks, scipy and simulations."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ def answers(of: Group) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 
 
 def half_width(difference: np.ndarray[tuple[int, int], np.dtype[np.float64]], level: float) -> float:
-    """Return √(t² V_seeds + t² V_images) of paired differences (S, N), from an analysis of variance done by loops."""
+    """Return √(t² V_seeds + t² V_images) of paired differences (S, N), from an analysis of variance with loops."""
     seeds, images = difference.shape
     over_seeds = np.var([row.mean() for row in difference], ddof=1) / seeds
     over_images = np.var([column.mean() for column in difference.T], ddof=1) / images
@@ -54,12 +54,12 @@ def test_where_all_images_differ_alike_it_is_the_paired_t_test() -> None:
 
 @pytest.mark.parametrize("others", [range(3), range(5, 8), [7]], ids=["common seeds", "other seeds", "one run"])
 def test_runs_of_one_configuration_are_called_different_in_at_most_5_percent(others: Sequence[int]) -> None:
-    """Accuracies scatter by 1 point over seeds; the test images alone would call 28 % of the single runs different."""
+    """Seeds have a standard deviation of 1 point; by the test images alone, 28 % of single runs would differ."""
     random, found = np.random.default_rng(1), []
     for _ in range(400):
         first, second = random_group(random, range(3), images=2_000), random_group(random, others, images=2_000)
         found.append(pairwise_tests.between(first, second, borrow=True).is_significant)
-    assert np.mean(found) <= 0.065  # 400 repetitions scatter by 0.011
+    assert np.mean(found) <= 0.065  # the standard error of 400 repetitions is 0.011
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (2, 2), (3, 2), (1, 5)])

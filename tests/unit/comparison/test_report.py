@@ -1,4 +1,4 @@
-"""The page: its content, what it may load, and how it looks in a browser."""
+"""The page of a comparison: its content, the resources that it loads, and its look in a browser."""
 
 import base64
 import io

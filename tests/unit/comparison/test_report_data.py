@@ -148,4 +148,4 @@ def test_what_all_share_is_named_once_and_what_differs_for_each() -> None:
         "Cores per run": "2",
         "Commit of the code": "not recorded",
     }.items() <= conditions.items()
-    assert "Layers" not in conditions  # it is the default
+    assert "Layers" not in conditions  # because it is the default

@@ -1,4 +1,4 @@
-"""Each format of a source, recognised and read; files are made here, and expected values are written by hand."""
+"""Each format of a source is recognised and read; the test makes the files, and expected values are written by hand."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ CSV = """,id,time,label,x,note,y
 1,b,1,NA,1.5,good,10
 2,a,1,None,7,bad,70
 """
-"""A table with a column of row numbers, as pandas writes it."""
+"""A table with a column of row numbers, as written by pandas."""
 
 
 def read(source: Path, **options: Any) -> Contents:
@@ -201,7 +201,7 @@ def test_published_data_sets(
 
 
 def steps(count: int = 20, **changes: Any) -> pd.DataFrame:
-    """Return a table of examples of two steps, of which every fourth is of class 1 and the others of class 0."""
+    """Return a table of examples with two steps; every fourth example has class 1, the others class 0."""
     ids = np.repeat(np.arange(count), 2)
     table = {"id": ids, "time": [2, 1] * count, "label": (ids % 4 == 3).astype(int), "x": np.arange(2.0 * count)}
     return pd.DataFrame(table | changes)

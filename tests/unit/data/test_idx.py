@@ -60,7 +60,7 @@ def test_content_that_is_not_a_whole_idx_file_is_refused_by_name(
     [
         zipped(IMAGES)[:-9],
         zipped(IMAGES)[:2],
-        zipped(IMAGES)[:-6] + b"!!!!!!",  # the check sum
+        zipped(IMAGES)[:-6] + b"!!!!!!",  # a wrong checksum
         zipped(IMAGES)[:10] + b"\xff" * 20,
         zipped(IMAGES) + b"more",
     ],

@@ -1,4 +1,4 @@
-"""Where data comes from: scikit-learn, folders, this package, mirrors and addresses."""
+"""The sources of data: scikit-learn, folders, this package, mirrors and addresses."""
 
 import hashlib
 import re
@@ -126,7 +126,7 @@ def test_files_that_are_there_twice_must_hold_the_same(tmp_path: Path) -> None:
 
 
 def fetched(monkeypatch: pytest.MonkeyPatch, reporter: Remembering, *mirrors: str, folder: Path | None = None) -> str:
-    """Let the small set be published under the name of mnist, fetch it, and return its origin."""
+    """Publish the small set under the name mnist, download it, and return its origin."""
     monkeypatch.setitem(CATALOGUE, "mnist", published(small_set(), *mirrors, folder=folder))
     files, origin = prepare.fetch("mnist", reporter)
     assert small_set() == contents(files)
@@ -212,7 +212,7 @@ def test_temporary_failures_are_tried_again_and_refusals_are_not() -> None:
         with pytest.raises(DataError, match="HTTP 404"):
             prepare.fetch_file(f"{server.base}b", Remembering())
     assert ["a", "a", "a", "b"] == server.requests
-    assert ("a", 100_000, None) == reporter.transfers[-1]  # of unknown size
+    assert ("a", 100_000, None) == reporter.transfers[-1]  # because the size is unknown
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The stages download and preprocess: what they make, what they skip, and what they leave behind when they fail."""
+"""The stages download and preprocess: their results, skipped steps, and the files that remain after a failure."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ CUSTOM = f"custom-{DIGEST[:8]}"
 
 @dataclass
 class Desk:
-    """A folder of a user's own files, a data_dir, and what the last stage said."""
+    """A folder with a user's files, a data_dir, and the output of the last stage."""
 
     folder: Path
     data_dir: Path
@@ -116,7 +116,7 @@ def test_each_image_keeps_its_label(desk: Desk) -> None:
     data = desk.run({TRAIN_LABELS: labels([*range(20)]), TEST_LABELS: labels([0, 1, 24, 0])})
     assert ((2, 3), tuple(map(str, range(25)))) == (data.kind.shape, data.class_names)
     for split in (data.train, data.validation):
-        # The small set's pixels count up from 0, so an image's first pixel is six times its index.
+        # The pixels of the small set count up from 0, so the first pixel of an image is six times its index.
         assert [[*range(6 * k, 6 * k + 6)] for k in split.labels.tolist()] == split.examples.reshape(-1, 6).tolist()
         assert isinstance(split.examples, np.memmap)
         assert ("uint8", False) == (split.labels.dtype.name, split.examples.flags.writeable)
@@ -148,7 +148,7 @@ def test_a_relative_folder_is_recorded_in_full(desk: Desk, monkeypatch: pytest.M
 def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(desk: Desk) -> None:
     raw = desk.download("mirrors")
     assert ("mnist", "the mnist files of this package") == (raw.name, raw.origin)
-    # As published: of the content of each file.
+    # Published digests of the content of each file.
     assert [
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -162,11 +162,11 @@ def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(
     assert shapes == [split.examples.shape for split in (data.train, data.validation, data.test)]
     # The training labels begin 5 0 4 1 9, the test labels 7 2 1 0 4: the first figures of every MNIST tutorial.
     assert ([5, 0, 4, 1, 9], [7, 2, 1, 0, 4]) == (data.validation.labels[:5].tolist(), data.test.labels[:5].tolist())
-    # Counts of the digits 0–9, published: of the 60,000 training labels, and of the 10,000 test labels.
+    # Published counts of the digits 0–9 in the 60,000 training labels and the 10,000 test labels.
     counts = np.bincount(data.train.labels) + np.bincount(data.validation.labels)
     assert [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949] == counts.tolist()
     assert [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009] == np.bincount(data.test.labels).tolist()
-    # Mean and standard deviation of the 60,000 training images, as published: 0.1307 and 0.3081 of 255.
+    # Published mean and standard deviation of the 60,000 training images: 0.1307 and 0.3081 of 255.
     everything = np.concatenate([data.validation.examples, data.train.examples])
     assert (0.1307, 0.3081) == (round(float(everything.mean()) / 255, 4), round(float(everything.std()) / 255, 4))
 
@@ -288,7 +288,7 @@ def test_a_published_set_is_fetched_once(
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
         raw = desk.download("mirrors", "fashion-mnist")
         assert [f"Obtained fashion-mnist from {server.base}, kept in {raw.folder}."] == desk.notes
-        other_code()  # what is published does not change
+        other_code()  # published data does not depend on the code
         assert raw == desk.download("mirrors", "fashion-mnist")
         assert (True, 4) == (desk.skipped, len(server.requests))
     _truncate(raw.folder / TEST_LABELS)

@@ -1,4 +1,4 @@
-"""Which examples are held out for validation."""
+"""The examples that are held out for validation."""
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ def draw(figure: Figure) -> None:
 
 
 def stays_on_canvas(figure: Figure) -> bool:
-    """Hold that nothing is drawn beyond the edges (in inches; half a pixel of rounding)."""
+    """Check that nothing is drawn beyond the edges (in inches, with half a pixel of rounding)."""
     draw(figure)
     drawn = figure.get_tightbbox()
     width, height = figure.get_size_inches()
@@ -50,7 +50,7 @@ def colours(image: AxesImage) -> NDArray[np.float64]:
 
 
 def cell_colour(axes: Axes, row: int, column: int) -> tuple[float, ...]:
-    """Return the (red, green, blue) that the confusion matrix shows in a cell; the upper image wins."""
+    """Return the (red, green, blue) of a cell of the confusion matrix, from the upper image."""
     layers = [colours(image)[row, column] for image in axes.images]
     return next((tuple(layer[:3]) for layer in reversed(layers) if layer[3] > 0), (1, 1, 1))
 
@@ -83,7 +83,7 @@ def gallery(
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio of two colours, as WCAG 2 defines it: from 1 to 21."""
+    """Return the contrast ratio of two colours by WCAG 2, from 1 to 21."""
     lights = []
     for colour in (one, other):
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
@@ -102,13 +102,13 @@ def test_cells_that_are_in_no_table_take_the_next_colours_in_their_order() -> No
     assert [*figures.PALETTE[len(CELLS) :][:2], figures.colour_of("gru")] == list(
         figures.colours(["mine", "yours", "gru"]).values()
     )
-    assert figures.colour_of("rnn") == figures.colours("abc")["c"]  # the palette has ended
+    assert figures.colour_of("rnn") == figures.colours("abc")["c"]  # the palette has no more colours
 
 
 @pytest.mark.parametrize("surface", ["#FFFFFF", "#1B1E22"], ids=["light", "dark"])
 @pytest.mark.parametrize("colour", figures.PALETTE)
 def test_colours_stand_out_from_the_page_in_both_themes(colour: str, surface: str) -> None:
-    assert contrast(colour, surface) >= 3  # what WCAG asks of lines in charts
+    assert contrast(colour, surface) >= 3  # required by WCAG for lines in charts
 
 
 def test_curves_draw_the_records_with_their_units_in_the_colour_of_the_cell() -> None:

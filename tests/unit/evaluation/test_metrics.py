@@ -17,7 +17,7 @@ PROBABILITIES = np.array(
         [0.5, 0.25, 0.25],  # right
         [0.1, 0.8, 0.1],  # says dog
         [0.25, 0.5, 0.25],  # right
-        [0.9, 0.05, 0.05],  # says cat, the surest mistake
+        [0.9, 0.05, 0.05],  # says cat, the most confident mistake
         [0.1, 0.8, 0.1],  # says dog; nothing is ever taken for an owl
     ],
     dtype=np.float32,
@@ -38,7 +38,7 @@ def test_confusion_has_true_rows_and_predicted_columns_for_all_classes() -> None
 
 
 def test_averages_over_the_classes_by_hand() -> None:
-    """F1 and recall as below; a class without images counts for nothing, also where it is predicted."""
+    """F1 and recall as below; a class without images does not count, even if it is predicted."""
     assert pytest.approx(((1 / 2 + 2 / 5 + 0) / 3, (1 / 2 + 1 / 2 + 0) / 3)) == metrics.class_averages(
         LABELS, PREDICTED
     )
@@ -101,7 +101,7 @@ def test_most_confidently_wrong_are_the_surest_first_and_ties_in_order() -> None
 
 
 def drawn(temperature: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return labels that are drawn from probabilities, and these at an inverse temperature: too sure above 1."""
+    """Return labels drawn from probabilities, and the probabilities at an inverse temperature; above 1, they are too sure."""
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 2, (4_000, 5))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Sequences as a kind of examples: scaling, padding, noise, drawing and description."""
+"""Sequences as a kind of example: scaling, padding, noise, drawing and description."""
 
 import json
 from io import BytesIO
@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 NAN = float("nan")
 
 EXAMPLES = np.array([[[1, 10], [3, 10], [NAN, NAN]], [[5, 40], [NAN, NAN], [NAN, NAN]]], np.float32)
-"""Two sequences of two features, of two steps and of one."""
+"""Two sequences with two features: one has two steps, the other one step."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def kind() -> Kind:
 
 
 def test_mean_and_variance_are_of_the_real_steps(kind: Kind) -> None:
-    """By hand: 1, 3, 5 have the mean 3 and the variance 8/3; 10, 10, 40 have 20 and 200."""
+    """By hand: 1, 3, 5 have mean 3 and variance 8/3; 10, 10, 40 have mean 20 and variance 200."""
     assert Sequences(longest=3, features=("x", "y"), mean=(3, 20), variance=(8 / 3, 200)) == kind
     assert kind == known.restored("sequences", json.loads(json.dumps(kind.description())))
 

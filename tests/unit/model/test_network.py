@@ -1,8 +1,7 @@
-"""The forward pass is compared with a computation in numpy, written from the equations of the papers.
+"""The forward pass, compared with NumPy code that is written from the equations of the papers.
 
-RNN: Elman (1990). LSTM: Hochreiter and Schmidhuber (1997) with the forget gate
-of Gers et al. (2000). GRU: Cho et al. (2014), the reset gate applied after the
-product, as cuDNN does.
+RNN: Elman (1990). LSTM: Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000). GRU: Cho et al.
+(2014), with the reset gate after the product, as in cuDNN.
 """
 
 from pathlib import Path
@@ -149,7 +148,7 @@ def biases(cell: str, initializer: str, seed: int = 1) -> list[Array]:
 @pytest.mark.parametrize("initializer", ["chrono", "log-chrono"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mgu"])
 def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str, initializer: str) -> None:
-    """A gate that keeps a fraction k in a step remembers 1 / (1 - k) of them; half of them fewer than the median."""
+    """A gate that keeps a fraction k per step remembers 1 / (1 - k) steps; half of them have less than the median."""
     for bias in biases(cell, initializer):
         if cell == "lstm":
             updates, kept, *others = np.split(bias, 4)

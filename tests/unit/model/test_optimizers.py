@@ -38,10 +38,7 @@ def test_with_the_defaults_it_is_adam_and_nothing_more() -> None:
 COSINE: dict[str, Any] = {"schedule": "cosine", "epochs": 30}
 RATES: list[tuple[dict[str, Any], dict[int, float]]] = [
     (COSINE, {0: 0.004, 50: 0.004 * (1 + np.cos(np.pi / 6)) / 2, 150: 0.002, 300: 0, 400: 0}),
-    (
-        COSINE | {"warmup_epochs": 2},
-        {0: 0, 5: 0.001, 10: 0.002, 20: 0.004, 160: 0.002, 300: 0},
-    ),  # the cosine has 280 updates
+    (COSINE | {"warmup_epochs": 2}, {0: 0, 5: 0.001, 10: 0.002, 20: 0.004, 160: 0.002, 300: 0}),  # a cosine of 280
     ({"warmup_epochs": 0.5}, {0: 0, 1: 0.0008, 5: 0.004, 300: 0.004}),
     ({"schedule": "cosine", "epochs": 1, "warmup_epochs": 1}, {5: 0.002}),  # ends with the warm-up
 ]

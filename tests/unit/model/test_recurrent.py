@@ -1,4 +1,4 @@
-"""The fast layers against Keras's own: outputs and gradients."""
+"""Outputs and gradients of the fast layers, compared with Keras's own."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ CELLS = [partial(built_in, cell) for cell in CELL_TABLE]
 
 
 def built(layer: keras.layers.Layer, inputs: int, seed: int = 0) -> keras.layers.Layer:
-    """A layer with random weights, biases among them, which Keras starts at 0 or 1."""
+    """Return a layer with random weights and random biases, which Keras starts at 0 or 1."""
     layer.build((None, None, inputs))
     random = np.random.default_rng(seed)
     layer.set_weights([random.normal(0, 0.4, weight.shape) for weight in layer.get_weights()])
@@ -24,7 +24,7 @@ def built(layer: keras.layers.Layer, inputs: int, seed: int = 0) -> keras.layers
 
 
 def outputs_and_gradients(function: Any, layers: list[keras.layers.Layer], x: Any) -> list[Any]:
-    """The outputs (time first, where they are sequences), then the gradients of x and all weights."""
+    """Return the outputs (sequences have time first), then the gradients of x and all weights."""
     variables = [weight.value for layer in layers for weight in layer.trainable_weights]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
@@ -32,7 +32,7 @@ def outputs_and_gradients(function: Any, layers: list[keras.layers.Layer], x: An
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = function(x)
-            # Each output weighs differently, so that none can stand for another.
+            # Each output has another weight, so outputs cannot be mixed up.
             cost = tf.reduce_sum(y * tf.cos(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), tf.shape(y))))
         return [y, *tape.gradient(cost, [x, *variables])]
 
@@ -71,7 +71,7 @@ def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool
     assert_equal_to_stock([built(layer, inputs=3)], random_sequences(6, 4, 3))
 
 
-# More than 64 steps are a loop: of a prime number of steps, which has no blocks of more than one, and of blocks.
+# More than 64 steps are a loop: one with a prime number of steps, which cannot have blocks, and one with blocks.
 @pytest.mark.parametrize(("kind", "steps"), [*zip(CELLS, [96, 67, 70, 66], strict=True), (CELLS[-1], 5)])
 def test_layers_on_top_of_each_other(kind: Any, steps: int) -> None:
     layers = [

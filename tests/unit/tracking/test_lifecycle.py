@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("new_store")
 
 
 def failing(call: Callable[..., Any], failures: list[bool]) -> Callable[..., Any]:
-    """Return a call that finds the store locked where the list says so, and works otherwise."""
+    """Return a function that finds the store locked if the list says so, and works otherwise."""
     left = iter(failures)
 
     def fails(*arguments: Any, **named: Any) -> Any:
@@ -51,7 +51,7 @@ def test_a_process_leaves_a_run_whose_failure_it_cannot_record(monkeypatch: pyte
 
 
 def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits for the call into the database, and comes with its end."""
+    """The signal waits for the call into the database, and arrives at its end."""
     start = mlflow.start_run
 
     def interrupted(**named: Any) -> Any:
@@ -78,11 +78,11 @@ def test_the_run_of_mlflow_run_is_used_although_the_server_did_not_answer_for_a_
 ) -> None:
     project = new_run("gru")
     monkeypatch.setenv("MLFLOW_RUN_ID", project)
-    # It answers when it is asked for the run's name, but not when the run is opened.
+    # The server answers the request for the name of the run, but not the request to open it.
     monkeypatch.setattr(MlflowClient, "get_run", failing(MlflowClient.get_run, [False, True]))
     with lifecycle.open_run("gru", {}) as opened:
         assert project == opened.run_id
-    assert project == os.environ["MLFLOW_RUN_ID"]  # MLflow drops it; what is said to the user afterwards depends on it
+    assert project == os.environ["MLFLOW_RUN_ID"]  # MLflow drops it, but later messages to the user need it
 
 
 def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

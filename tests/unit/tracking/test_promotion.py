@@ -19,11 +19,7 @@ def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
         (version(2, 0.97), version(1, 0.98), "not promoted"),
         (version(2, 0.99, "b" * 64), version(1, 0.98), "refused"),
         (version(2, 0.97, "b" * 64), version(1, 0.98), "refused"),
-        (
-            version(2, 0.99),
-            version(1, math.nan, ""),
-            "refused",
-        ),  # another program made this champion
+        (version(2, 0.99), version(1, math.nan, ""), "refused"),  # another program made this champion
     ],
 )
 def test_the_better_one_on_the_same_data_is_promoted(

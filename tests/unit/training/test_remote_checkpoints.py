@@ -1,4 +1,4 @@
-"""Checkpoints as files of runs, in a real store."""
+"""Checkpoints that are artifacts of runs, in a real store."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_the_last_checkpoint_comes_back_although_an_old_attempt_still_writes_unt
         STORE.save(run_id, after(epochs))
     assert (3, PATHS) == (loaded(run_id), files(run_id))
     RemoteCheckpoints().save(run_id, after(5))
-    STORE.save(run_id, after(4))  # by a process that lives on after its node was given up
+    STORE.save(run_id, after(4))  # by a process that still runs after its node was given up
     assert 5 == loaded(run_id)
     STORE.remove(run_id)
     assert 0 == loaded(run_id)
@@ -69,7 +69,7 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
 def test_a_checkpoint_is_resumed_by_a_cluster_alone_and_cleaned_when_its_run_has_finished(
     run_id: str, tmp_path: Path
 ) -> None:
-    """From elsewhere, the state of its process is unknown."""
+    """On another machine, the state of its process is unknown."""
     STORE.save(run_id, after(1))
     there = find_run("f", tmp_path, remote=True)
     assert find_run("f", tmp_path) is None

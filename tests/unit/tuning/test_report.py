@@ -1,4 +1,4 @@
-"""The report on a search: the winner and its start, what the parameters explain, and the charts."""
+"""The report on a search: the best trial and the start, the importance of parameters, and the charts."""
 
 from dataclasses import replace
 from typing import Any
@@ -70,7 +70,7 @@ def test_the_start_is_known_however_its_runs_were_typed_and_wherever_their_data_
 
 @pytest.mark.parametrize(("steps", "headline"), [(8, "Nothing better than the start"), (16, "gru-t1 is the best on")])
 def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSet, steps: int, headline: str) -> None:
-    """The digits have 8 rows, which steps=0 stands for; so the start itself, which is in no range, is no trial."""
+    """The digits have 8 rows, so steps=8 equals the start with steps=0, which is in no range and is no trial."""
     ranges = space.of({"cell": "gru", "dataset": "digits"}, ["steps=8,16,32"])
 
     assert ranges.start("gru") is None
@@ -86,7 +86,7 @@ def test_the_parameter_that_matters_gets_what_it_explains(data: DataSet) -> None
 
 
 def test_noise_and_a_few_trials_explain_nothing(data: DataSet) -> None:
-    """Optuna's importances alone gave parts of 64, 24 and 12 % for 20 trials of noise."""
+    """Optuna's importances alone are 64, 24 and 12 % for 20 trials of noise."""
     found = [searched(data, 20, seed=seed, weight=0.0).explained for seed in range(5)]
     assert [{}] * 5 == [parts for _, parts in found]
     few = searched(data, 7, seed=1, weight=0.2)
@@ -118,7 +118,7 @@ def test_the_files_are_a_page_a_table_and_charts_and_the_style_of_other_figures_
 
 
 def test_the_ticks_of_a_wide_logarithmic_range_do_not_overlap(data: DataSet) -> None:
-    """Optuna's labels, such as 6 × 10⁻⁴, ran into one another."""
+    """Optuna's labels, such as 6 × 10⁻⁴, overlap."""
     found = searched(data, 6, seed=1, weight=0.2)
     for trial, rate in zip(found.trials, (1e-5, 1e-4, 3e-4, 1e-3, 1e-2, 1e-1), strict=True):
         trial.parameters = {**trial.parameters, "learning_rate": rate}
@@ -128,5 +128,5 @@ def test_the_ticks_of_a_wide_logarithmic_range_do_not_overlap(data: DataSet) -> 
     labels = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
     boxes = [label.get_window_extent() for label in labels]
     middles = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
-    assert np.linalg.norm(np.diff(middles, axis=0), axis=1).min() > 14  # pixels of a line of text
+    assert np.linalg.norm(np.diff(middles, axis=0), axis=1).min() > 14  # height of a line of text in pixels
     assert not [label for label in labels if "$" in label.get_text()]

@@ -1,4 +1,4 @@
-"""Ranges as a user writes them; proposals lie in them and can be typed; the default ranges hold each cell's start."""
+"""Ranges from a user's text; proposals are in the ranges and can be typed; default ranges contain each cell's start."""
 
 import optuna
 import pytest
@@ -80,7 +80,7 @@ def test_what_is_proposed_is_in_its_range_and_can_be_typed() -> None:
     [("ema=0.999..0.9999", 0.999, 0.9999), ("dropout=0.49..0.5", 0.49, 0.5), ("weight_decay=1e-9..2e-9", 1e-9, 2e-9)],
 )
 def test_a_narrow_range_is_searched_between_its_ends(text: str, low: float, high: float) -> None:
-    """Rounded to three significant digits, nothing but the ends of the first would be tried."""
+    """If numbers were rounded to three significant digits, only the ends of the first range would be tried."""
     name = text.partition("=")[0]
     values = {float(str(each[name])) for each in proposals([text], 20)}
     assert len(values) > 15

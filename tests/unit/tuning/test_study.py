@@ -22,7 +22,7 @@ SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"
 
 
 class Pretended(Executor):
-    """Every training ends well at once, but those of trials with these numbers, which fail."""
+    """An executor whose runs finish immediately, except the trials with these numbers, which fail."""
 
     def __init__(self, *failing: int) -> None:
         self._failing = failing
@@ -82,7 +82,7 @@ def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
 
 
 def test_a_trial_waits_for_an_earlier_one_of_the_same_training(data: DataSet) -> None:
-    """There are four different trainings; on a cluster no file is locked."""
+    """There are four different runs; on a cluster, no file is locked."""
     answers: list[bool] = []
     fingerprints: list[str] = []
 
