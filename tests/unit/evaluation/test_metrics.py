@@ -101,7 +101,7 @@ def test_most_confidently_wrong_are_the_surest_first_and_ties_in_order() -> None
 
 
 def drawn(temperature: float) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return labels drawn from probabilities, and the probabilities at an inverse temperature; above 1, they are too sure."""
+    """Return labels drawn from probabilities, and the probabilities at an inverse temperature (above 1: too sure)."""
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 2, (4_000, 5))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
