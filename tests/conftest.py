@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-ONE_MODEL = ("mnist", "predict", "serve", "serving")
-"""Files of integration tests that share trained models."""
+ONE_MODEL = {f"tests/integration/test_{name}.py" for name in ("mnist", "predict", "serve", "serving")}
+"""Files that share trained models."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by file, or by files that share trained models, for `--dist loadgroup`."""
-    for item in items:
-        shared = item.path.stem.removeprefix("test_") in ONE_MODEL and "integration" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("models" if shared else item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process do all tests of a file, or of the files that share trained models."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    scheduler = LoadFileScheduling(config, log)
+    file_of = scheduler._split_scope
+    scheduler._split_scope = lambda test: "models" if file_of(test) in ONE_MODEL else file_of(test)
+    return scheduler
 
 
 @pytest.fixture(scope="session")
