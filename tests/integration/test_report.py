@@ -148,7 +148,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(
         ([], 2, "parent, filter: exactly one of them must be given; got neither."),
         (["--parent", "a", "--filter", "tags.family = 'small'"], 2, "exactly one of them must be given; got both."),
         (["--filter", " "], 2, "filter: must be an MLflow filter such as"),
-        (["--filter", "colour = red"], 2, "received 'colour = red'. MLflow says: "),
+        (["--filter", "colour = red"], 2, "got 'colour = red'. MLflow says: "),
         (["--filter", "tags.family = 'none'"], 1, "\"tags.family = 'none'\" matches no runs."),
         (["--filter", "tags.role = 'parent'"], 1, "matches 1 run of other kinds."),
         (["--filter", "tags.role = 'broken'"], 1, "all of these failed. gru-s9 ("),
