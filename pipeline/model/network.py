@@ -1,4 +1,4 @@
-"""From settings to a stock Keras model and its optimizer; recurrent layers read an example step by step.
+"""From settings to a stock Keras model; recurrent layers read an example step by step.
 
 Shapes: B examples in a batch, T steps, I inputs per step, U hidden units, D directions (1 or 2), C classes. The kind of
 the examples (``kinds/``) makes the first layers: H × W pixels are T · I, of sequences I is the number of features.
@@ -11,7 +11,7 @@ the examples (``kinds/``) makes the first layers: H × W pixels are T · I, of s
       → Softmax                           (B, C) probabilities
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,49 +53,6 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
     model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x), name=settings.cell.rpartition(":")[2])
     layers.initialise(model, settings, steps=kind.steps(settings))
     return model
-
-
-def optimizer(settings: Settings, variables: Sequence[keras.Variable], *, batches: int) -> keras.optimizers.Adam:
-    """Return Adam (Kingma & Ba 2015, arXiv:1412.6980), built for ``variables``; disabled parts add no operations.
-
-    Weight decay is decoupled (Loshchilov & Hutter 2019, arXiv:1711.05101). It excludes biases: variables of at most
-    one dimension, and those with "bias" in their name, such as the two rows of a GRU. Clipping uses the norm of all
-    gradients together (Pascanu et al. 2013, arXiv:1211.5063).
-
-    Args:
-        settings: the parameters.
-        variables: the trainable weights.
-        batches: number of updates per epoch.
-    """
-    adam = keras.optimizers.Adam(
-        _learning_rate(settings, batches),
-        weight_decay=settings.weight_decay or None,
-        global_clipnorm=settings.clip_norm or None,
-        use_ema=settings.ema > 0,
-        ema_momentum=settings.ema,
-    )
-    vectors = [variable for variable in variables if len(variable.shape) <= 1]
-    adam.exclude_from_weight_decay(var_list=vectors, var_names=["bias"])
-    adam.build(variables)
-    return adam
-
-
-def _learning_rate(settings: Settings, batches: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate, or its schedule: a linear warm-up from 0, then a half cosine to 0 (arXiv:1608.03983).
-
-    With the constant schedule it stays at its maximum after the warm-up. A run that is not longer than its warm-up ends
-    with it.
-    """
-    warmup = round(settings.warmup_epochs * batches)
-    if settings.schedule == "constant" and not warmup:
-        return settings.learning_rate
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else settings.learning_rate,
-        decay_steps=max(1, settings.epochs * batches - warmup),
-        alpha=0.0 if settings.schedule == "cosine" else 1.0,  # the fraction left at the end
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
 
 
 Answers = Callable[[tf.Tensor], tf.Tensor]

@@ -25,7 +25,7 @@ from pipeline import cells
 from pipeline.data.splits import DataSet, Split
 from pipeline.errors import TrainingError
 from pipeline.kinds.kind import Kind
-from pipeline.model import network, recurrent
+from pipeline.model import network, optimizer, recurrent
 from pipeline.settings import Settings
 
 CHUNK_SECONDS = 0.3
@@ -104,7 +104,7 @@ class Trainer:
         self._last = rest if rest > unused else 0  # size of a smaller last batch, if any
         self.batches = self._full + bool(self._last)
         self.model = network.build(settings, kind, classes=classes)
-        self.optimizer = network.optimizer(settings, self.model.trainable_variables, batches=self.batches)
+        self.optimizer = optimizer.of(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
         self._fast = on_cores and not cells.is_custom(settings.cell)
         self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model, kind)) else 1

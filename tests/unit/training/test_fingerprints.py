@@ -60,6 +60,7 @@ def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() ->
         "model/fit.py",
         "model/layers.py",
         "model/network.py",
+        "model/optimizer.py",
         "model/recurrence.py",
         "model/recurrent.py",
         "model/trainer.py",

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.model import network
+from pipeline.model import optimizer
 from pipeline.settings import Settings
 
 BATCHES = 10
 
 
 def built(*variables: keras.Variable, **given: Any) -> keras.optimizers.Adam:
-    return network.optimizer(Settings.of(given), variables, batches=BATCHES)
+    return optimizer.of(Settings.of(given), variables, batches=BATCHES)
 
 
 def rate_at(step: int, **given: Any) -> float:
