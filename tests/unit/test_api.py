@@ -14,12 +14,12 @@ from tests.unit.test_cli import options
 OF_A_TERMINAL = {"serve", "doctor", "clean"}
 
 
-def test_every_command_that_gives_something_is_a_function() -> None:
+def test_every_command_with_a_result_is_a_function() -> None:
     assert (COMMANDS.keys() - OF_A_TERMINAL) | {"load"} == set(pipeline.__all__)
 
 
 @pytest.mark.parametrize("name", sorted(set(pipeline.__all__) - {"load", "predict"}))
-def test_a_function_takes_what_its_command_takes_and_its_help_says_what_that_is(name: str) -> None:
+def test_a_function_has_the_parameters_and_help_of_its_command(name: str) -> None:
     function, command = getattr(pipeline, name), options(name)
     ours = set(inspect.signature(function).parameters)
 

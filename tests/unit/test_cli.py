@@ -39,7 +39,7 @@ def options(name: str) -> dict[str, Any]:
     return {parameter.opts[0].lstrip("-").replace("-", "_"): parameter for parameter in parameters}
 
 
-def test_help_fits_a_screen_and_says_first_what_the_tool_is_for() -> None:
+def test_help_fits_a_screen_and_begins_with_the_purpose() -> None:
     lines = invoke("--help").output.splitlines()
     assert "Train, compare and serve RNNs, LSTMs and GRUs on images or sequences." == lines[0]
     assert len(lines) <= 24
@@ -71,7 +71,7 @@ def test_the_parameters_stand_in_groups() -> None:
     assert ["Options:", "Data:", "Network:", "Training:", "General:", "Examples:"] == headings
 
 
-def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> None:
+def test_options_that_are_no_parameters_do_not_split_groups() -> None:
     """`mlflow run` logs all its parameters as params."""
     own = {option.name for name in ("run", "train", "evaluate") for option in COMMANDS[name].options}
     assert own | {"quiet", "verbose", "config"} == schema.COMMAND_OPTIONS
@@ -81,7 +81,7 @@ def test_what_is_an_option_and_no_parameter_parts_no_group_of_a_comparison() -> 
     ("arguments", "said"),
     [(("--force", "true", "--rollback", "false"), "run_id: needs"), (("--rollback", "True"), "name: needs")],
 )
-def test_a_switch_takes_a_value_as_mlflow_run_passes_it_on(arguments: tuple[str, ...], said: str) -> None:
+def test_a_switch_takes_a_value_from_mlflow_run(arguments: tuple[str, ...], said: str) -> None:
     assert said in invoke("promote", *arguments).output
 
 
@@ -109,7 +109,7 @@ def test_a_switch_takes_a_value_as_mlflow_run_passes_it_on(arguments: tuple[str,
         (("run", "--source", ""), "source: must have at least 1 character; got ''."),
     ],
 )
-def test_what_is_wrong_is_one_paragraph_and_exit_code_2(arguments: tuple[str, ...], said: str) -> None:
+def test_a_wrong_value_gives_one_paragraph_and_exit_code_2(arguments: tuple[str, ...], said: str) -> None:
     result = invoke(*arguments)
     assert (2, "") == (result.exit_code, result.stdout)
     assert f"Error: {said}" in result.stderr
@@ -178,12 +178,12 @@ def test_help_imports_none_of_the_heavy_packages() -> None:
     assert "[]\n" == done.stdout
 
 
-def test_the_entry_points_of_the_project_are_the_commands_that_end() -> None:
+def test_entry_points_are_the_commands_that_end() -> None:
     assert {name for name, each in COMMANDS.items() if each.takes} | {"promote"} == STAGES.keys()
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_entry_point_runs_its_stage_with_the_defaults_that_it_declares(stage: str) -> None:
+def test_an_entry_point_runs_its_stage_with_its_declared_defaults(stage: str) -> None:
     declared = STAGES[stage].get("parameters", {})
     defaults = {field.name: field.default for field in fields(Settings)} | COMPARED
     assert declared.keys() <= options(stage).keys()
@@ -192,6 +192,6 @@ def test_an_entry_point_runs_its_stage_with_the_defaults_that_it_declares(stage:
     assert " ".join(["python -m pipeline", stage, *passed]) == STAGES[stage]["command"]
 
 
-def test_the_declared_settings_are_those_that_a_file_must_agree_with() -> None:
+def test_declared_settings_must_agree_with_a_file() -> None:
     declared = {name for entry in STAGES.values() for name in entry.get("parameters", {})}
     assert declared - {"run_id"} == command.DECLARED

@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monk
     ("make", "parent"),
     [(disk.new_folder, ""), (disk.new_folder, "file/"), (disk.new_file, "file/"), (disk.new_file, "none/")],
 )
-def test_a_place_that_cannot_be_written_is_an_error_of_the_system(
+def test_a_folder_that_cannot_be_written_raises_a_system_error(
     make: Callable[[Path], AbstractContextManager[Path]], parent: str, tmp_path: Path
 ) -> None:
     write(tmp_path, {"file": b"precious", "target": b"precious"})
@@ -107,17 +107,14 @@ def test_a_file_has_the_digest_of_its_content(tmp_path: Path) -> None:
     assert (SHA256_ABC, MD5_ABC) == (disk.file_digest(tmp_path / "file"), disk.file_digest(tmp_path / "file", "md5"))
 
 
-def test_texts_count_in_their_order_and_separately() -> None:
+def test_the_digest_depends_on_the_order_and_limits_of_texts() -> None:
     assert SHA256_ABC == disk.text_digest("abc")
     assert 4 == len({disk.text_digest(*texts) for texts in (("ab", "c"), ("c", "ab"), ("a", "bc"), ("abc",))})
 
 
-def test_code_that_imports_nothing_of_the_package_has_the_digest_of_its_module_alone() -> None:
+def test_code_without_imports_of_the_package_has_the_digest_of_its_module() -> None:
     source = hashlib.sha256(Path(disk.__file__).read_bytes()).hexdigest()
     assert hashlib.sha256(f"{source}\ndisk.py".encode()).hexdigest() == disk.code_digest("disk.py")
-
-
-TYPED = "from house import typed"
 
 
 @pytest.mark.parametrize(
@@ -125,17 +122,17 @@ TYPED = "from house import typed"
     [
         (
             {
-                "top": "from house import middle\nimport numpy",
-                "middle": "def later():\n    from house.rooms.bottom import thing",
-                "rooms/bottom": "from house import circle",
-                "circle": "import house.middle",
-                "other": "from house import top",
+                "top": "from project import middle\nimport numpy",
+                "middle": "def later():\n    from project.lower.bottom import thing",
+                "lower/bottom": "from project import circle",
+                "circle": "import project.middle",
+                "other": "from project import top",
             },
-            ["circle.py", "middle.py", "rooms/bottom.py", "top.py"],
+            ["circle.py", "middle.py", "lower/bottom.py", "top.py"],
         ),
         (
             {
-                "top": "if TYPE_CHECKING:\n    from house import typed\nelse:\n    from house import run",
+                "top": "if TYPE_CHECKING:\n    from project import typed\nelse:\n    from project import run",
                 "run": "",
                 "typed": "",
             },
@@ -143,11 +140,11 @@ TYPED = "from house import typed"
         ),
     ],
 )
-def test_what_a_module_imports_is_found_in_functions_and_indirectly_but_not_for_the_type_checker(
+def test_imports_are_found_in_functions_and_indirectly_but_not_for_type_checking(
     tmp_path: Path, sources: dict[str, str], expected: list[str]
 ) -> None:
     for name, source in sources.items():
-        path = tmp_path / "house" / f"{name}.py"
+        path = tmp_path / "project" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
-    assert expected == disk.imported_modules("top.py", package=tmp_path / "house")
+    assert expected == disk.imported_modules("top.py", package=tmp_path / "project")

@@ -13,7 +13,7 @@ from pipeline.errors import DataError, TrackingError, TrainingError, first_line,
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG])
-def test_what_the_system_refuses_is_named_with_its_place_and_what_to_do(number: int, tmp_path: Path) -> None:
+def test_a_system_error_names_the_file_and_what_to_do(number: int, tmp_path: Path) -> None:
     failure = of_library(OSError(number, os.strerror(number), str(tmp_path / "file")))
 
     assert isinstance(failure, DataError)
@@ -29,7 +29,7 @@ def test_what_the_system_refuses_is_named_with_its_place_and_what_to_do(number: 
         OperationalError("INSERT", {}, Exception("database or disk is full")),
     ],
 )
-def test_what_the_store_refuses_is_said_in_its_words(error: Exception) -> None:
+def test_an_error_of_the_store_keeps_its_message(error: Exception) -> None:
     failure = of_library(error)
     assert isinstance(failure, TrackingError)
     assert first_line(error) in str(failure)
@@ -60,5 +60,5 @@ def test_a_bug_stays_one(error: Exception) -> None:
         ("no answer from https://db.example/a@b", "no answer from https://db.example/a@b"),
     ],
 )
-def test_what_a_library_says_is_repeated_without_passwords(said: str, shown: str) -> None:
+def test_a_message_of_a_library_is_shown_without_passwords(said: str, shown: str) -> None:
     assert shown == first_line(OSError(said))

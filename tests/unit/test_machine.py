@@ -30,14 +30,14 @@ def write(folder: Path, **files: str) -> None:
 @pytest.mark.parametrize(
     ("quota", "cores"), [("", 16), ("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1)]
 )
-def test_a_container_has_the_cores_of_its_quota(groups: Path, quota: str, cores: int) -> None:
+def test_a_container_has_its_quota_of_cores(groups: Path, quota: str, cores: int) -> None:
     """`docker run --cpus` writes this; inside the container, the group is the root."""
     (groups / "own").write_text("0::/\n")
     write(groups, cpu_max=quota)
     assert cores == machine.usable_cores()
 
 
-def test_a_container_has_the_memory_that_is_left_of_its_own(groups: Path) -> None:
+def test_a_container_has_its_remaining_memory(groups: Path) -> None:
     (groups / "own").write_text("0::/\n")
     write(groups, memory_max=str(4 * GB), memory_current=str(3 * GB))
     write(groups, memory_stat=f"anon {2 * GB}\ninactive_file {GB // 2}\nactive_file {GB // 4}")

@@ -26,7 +26,7 @@ def test_a_recipe_gives_the_values_that_are_written_in_it(recipe: Any, cell: Any
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_is_given_overrides_the_recipe(cell: Any) -> None:
+def test_given_options_override_the_recipe(cell: Any) -> None:
     recipe = recipes.resolve({"recipe": "accurate", "cell": cell})
     given = {"augmentation": "none", "learning_rate": 0.01, "epochs": 5, "schedule": "constant"}
 
@@ -46,7 +46,7 @@ def test_every_recipe_fits_images_of_any_size(recipe: Any, cell: str) -> None:
 
 
 @pytest.mark.parametrize("given", [{"recipe": "lucky"}, {"recipe": ["accurate"]}, {"cell": 3, "recipe": "accurate"}])
-def test_a_recipe_that_does_not_exist_is_refused_as_any_wrong_value(given: dict[str, Any]) -> None:
+def test_an_unknown_recipe_is_refused_like_any_wrong_value(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="must be"):
         recipes.resolve(given)
 
@@ -62,7 +62,7 @@ def test_a_recipe_that_does_not_exist_is_refused_as_any_wrong_value(given: dict[
         (243, {"epochs": 20}, (16, 20)),
     ],
 )
-def test_sequences_get_about_1_000_updates_however_few_they_are(
+def test_small_sets_of_sequences_get_about_1_000_updates(
     count: int, given: dict[str, Any], expected: tuple[int, int]
 ) -> None:
     sequences = np.zeros((count, 5, 2), np.float32)

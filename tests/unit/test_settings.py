@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.settings import DataSettings, Settings, command, option, shown
 
 
-def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> None:
+def test_defaults_follow_the_tutorial_and_other_features_are_off() -> None:
     expected = {"dataset": "mnist", "steps": 0, "hidden_units": 128, "layers": 1, "direction": "forward"}
     expected |= {"learning_rate": 0.001, "epochs": 30, "batch_size": 128, "recipe": "tutorial", "schedule": "constant"}
     expected |= {"augmentation": "none", "initializer": "orthogonal"}
@@ -47,9 +47,7 @@ def test_the_defaults_are_those_of_the_tutorial_and_all_beyond_it_is_off() -> No
         ("clip_norm", -1.0, "at least 0"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_name_the_expectation_and_what_came(
-    name: str, value: object, expectation: str
-) -> None:
+def test_a_wrong_value_is_refused_with_its_name_and_requirement(name: str, value: object, expectation: str) -> None:
     with pytest.raises(UsageError, match=f"^{name}: must .*{re.escape(expectation)}.*got {value!r}"):
         Settings.of({name: value})
 
@@ -62,7 +60,7 @@ def test_a_parameter_that_does_not_exist_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("cores", "shards"), [(1, 1), (4, 4), (64, 4)])
-def test_a_batch_is_split_into_as_many_shards_as_there_are_cores_at_most_four_and_no_more_than_images(
+def test_shards_are_limited_by_cores_images_and_four(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, shards: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
@@ -84,9 +82,7 @@ def key_of(source: str) -> str:
     return DataSettings(source=source).key
 
 
-def test_a_source_and_a_data_dir_have_one_form_however_they_are_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_paths_of_source_and_data_dir_are_normalised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
@@ -115,7 +111,7 @@ def test_an_address_that_is_not_of_the_web_is_refused_and_no_secret_shown(source
 @pytest.mark.parametrize(
     "source", ["https://user:secret@a.b:80/c?token=secret#secret", "https://secret@a.b:80/c", "https://a.b:80/c?secret"]
 )
-def test_of_an_address_no_credentials_are_shown_logged_or_kept(source: str, tmp_path: Path) -> None:
+def test_credentials_in_an_address_are_never_shown_logged_or_stored(source: str, tmp_path: Path) -> None:
     settings = Settings(source=source, data_dir=tmp_path)
     assert ["https://a.b:80/c", "/data/a@b?c#d"] == [shown(source), shown("/data/a@b?c#d")]
     assert "https://a.b:80/c" == settings.resolved(dataset="mnist", examples=1_000, of_kind={})["source"]

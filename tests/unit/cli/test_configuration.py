@@ -63,7 +63,7 @@ def test_a_file_that_holds_no_parameters_is_refused(tmp_path: Path, content: byt
         ("run", "epochs: 0\nbatch_size: 0", "epochs: must be at least 1; got -1. batch_size: must"),
     ],
 )
-def test_what_is_wrong_is_named_and_typed_options_win(tmp_path: Path, command: str, text: str, said: str) -> None:
+def test_wrong_values_are_named_and_typed_options_win(tmp_path: Path, command: str, text: str, said: str) -> None:
     typed = ("--epochs", "-1") if "epochs: 0" in text else ()
     arguments = [command, "--config", written(tmp_path, text), *typed]
     result: Any = CliRunner().invoke(app.app, arguments, prog_name="pipeline")
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_named_and_typed_options_win(tmp_path: Path, command: s
     assert said in result.output.replace("\n", " ")
 
 
-def test_what_mlflow_run_passes_on_unasked_must_be_what_the_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_passed_by_mlflow_run_must_agree_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"cell": "lstm", "epochs": "3"}
     check_declared(said, {"cell": "gru"})
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)

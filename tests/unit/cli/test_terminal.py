@@ -25,7 +25,7 @@ RECORD = EpochRecord(
 HEADINGS = "run   state   epoch   cost   val accuracy   seconds   left"
 
 
-def test_in_a_log_several_runs_are_a_line_per_epoch_and_change_of_state_below_headings(
+def test_a_log_of_several_runs_has_a_line_per_epoch_and_state(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     one, other = Progress(name="gru-s1", epochs=30), Progress(name="rnn-s1", epochs=30)

@@ -24,7 +24,7 @@ def test_runs_that_differ_by_the_seed_alone_are_one_group_ordered_by_it(other: d
     assert [("gru", (1, 2, 10))] == [(group.label, group.seeds) for group in groups]
 
 
-def test_groups_are_ranked_by_validation_and_among_equals_by_size_whatever_the_test_images_say() -> None:
+def test_groups_are_ranked_by_validation_then_size_and_never_by_test_accuracy() -> None:
     runs = [
         result("gru", parameters=20),
         result("rnn", wrong=[0, 1, 2], parameters=10),

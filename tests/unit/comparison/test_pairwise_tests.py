@@ -34,7 +34,7 @@ def half_width(difference: np.ndarray[tuple[int, int], np.dtype[np.float64]], le
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_the_interval_has_the_variance_over_seeds_and_that_of_images(seeds: int) -> None:
+def test_the_interval_includes_the_variance_of_seeds_and_images(seeds: int) -> None:
     random = np.random.default_rng(seeds)
     first, second = (random_group(random, range(seeds), images=200) for _ in range(2))
     test = pairwise_tests.between(first, second)
@@ -44,7 +44,7 @@ def test_the_interval_has_the_variance_over_seeds_and_that_of_images(seeds: int)
     assert abs(test.difference) == pytest.approx(half_width(differences, test.p_value or 0))
 
 
-def test_where_all_images_differ_alike_it_is_the_paired_t_test() -> None:
+def test_without_variance_between_images_the_test_is_a_paired_t_test() -> None:
     """Seed s gets the first images wrong with one group, none with the other: hardly anything is left to the images."""
     first, second = group("gru", *[range(count) for count in (100, 300, 200, 250)], images=100_000), NONE
     test = pairwise_tests.between(first, group("rnn", *[second] * 4, images=100_000))
@@ -53,7 +53,7 @@ def test_where_all_images_differ_alike_it_is_the_paired_t_test() -> None:
 
 
 @pytest.mark.parametrize("others", [range(3), range(5, 8), [7]], ids=["common seeds", "other seeds", "one run"])
-def test_runs_of_one_configuration_are_called_different_in_at_most_5_percent(others: Sequence[int]) -> None:
+def test_equal_configurations_are_called_different_in_at_most_5_percent(others: Sequence[int]) -> None:
     """Seeds have a standard deviation of 1 point; by the test images alone, 28 % of single runs would differ."""
     random, found = np.random.default_rng(1), []
     for _ in range(400):
@@ -63,7 +63,7 @@ def test_runs_of_one_configuration_are_called_different_in_at_most_5_percent(oth
 
 
 @pytest.mark.parametrize("seeds", [(1, 1), (2, 2), (3, 2), (1, 5)])
-def test_fewer_than_three_seeds_are_not_tested_and_it_says_how_many_it_takes(seeds: tuple[int, int]) -> None:
+def test_fewer_than_three_seeds_are_not_tested_and_the_required_number_is_shown(seeds: tuple[int, int]) -> None:
     test = pairwise_tests.between(group("gru", *[NONE] * seeds[0]), group("lstm", *[range(900)] * seeds[1]))
     assert (None, None, False) == (test.p_value, test.interval, test.is_significant)
     assert "gru and lstm cannot be tested with fewer than 3 seeds each; 5 are better." == test.sentence
@@ -133,7 +133,7 @@ MANY = [RANDOM.choice(1_000, 400, replace=False).tolist() for _ in range(4)]
         (MANY[:2], SOME[3:], "undecided (−30.00 points). Train at least 3 seeds to decide."),
     ],
 )
-def test_it_is_better_or_worse_only_where_that_is_significant(
+def test_a_group_is_better_or_worse_only_if_significant(
     ours: list[list[int]], theirs: list[list[int]], said: str
 ) -> None:
     test = pairwise_tests.between(group("gru", *ours), group("rnn", *theirs, first_seed=9), borrow=True)

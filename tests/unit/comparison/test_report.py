@@ -70,7 +70,7 @@ def test_every_section_is_there_and_in_the_table_of_contents(html: str) -> None:
     assert sections == [each["id"] for each in attributes_of(html, "section") if each.get("id") in sections]
 
 
-def test_it_runs_no_script_and_needs_nothing_from_elsewhere(html: str) -> None:
+def test_the_page_has_no_script_and_loads_nothing(html: str) -> None:
     loaded = {"src", "href", "xlink:href", "action", "srcset", "poster", "data"}
     addresses = [str(attributes[name]) for _, attributes in tags_of(html) for name in loaded & attributes.keys()]
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in addresses)

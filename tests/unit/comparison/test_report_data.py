@@ -104,7 +104,7 @@ def test_numbers_in_sentences() -> None:
     ],
     ids=["better", "not significant", "too few seeds", "worse on the test data", "loser near chance"],
 )
-def test_the_best_by_validation_is_taken_if_it_is_significantly_better(
+def test_a_significantly_better_group_is_recommended(
     gru: list[range], rnn: list[range], is_decided: bool, headline: str, reason: str
 ) -> None:
     found = ReportData(groups=[group("gru", *gru, val=0.99), group("rnn", *rnn, val=0.6)]).recommendation
@@ -129,7 +129,7 @@ def test_one_configuration_is_compared_with_nothing() -> None:
     assert "gru. There is nothing to compare it with." == ReportData(groups=[group("gru", [1])]).recommendation.sentence
 
 
-def test_what_all_share_is_named_once_and_what_differs_for_each() -> None:
+def test_shared_conditions_are_named_once_and_different_ones_per_group() -> None:
     tags = {"cores": "2", "machine": "a CPU, 2 cores, no GPU"}
     params = {"hidden_units": "128", "recipe": "accurate", "layers": "1", "augmentation": "affine"}
     rates = (("rnn", "1e-3", "64"), ("lstm", "0.0025", "128"), ("gru", "0.0025", "128"))

@@ -97,7 +97,7 @@ def test_a_stream_refuses_files_that_are_damaged_or_of_another_size(
         list(idx.stream(tmp_path / "images", name="images", height=height, width=3, rows=1))
 
 
-def test_a_stream_of_gzip_that_is_cut_short_gives_what_there_is(tmp_path: Path) -> None:
+def test_an_incomplete_gzip_stream_gives_its_first_images(tmp_path: Path) -> None:
     content = np.random.default_rng(1).integers(0, 256, (100, 100, 100), np.uint8)
     path = tmp_path / "images.gz"
     path.write_bytes(zipped(idx.encode(content))[:-200_000])

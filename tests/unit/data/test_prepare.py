@@ -66,9 +66,7 @@ def test_data_is_recognised_by_its_content_however_it_is_compressed(tmp_path: Pa
         assert (name, name) == (name_of(tmp_path, files), name_of(tmp_path, as_gz(files)))
 
 
-def test_where_only_the_md5_of_the_gz_is_published_that_decides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_md5_of_the_gz_identifies_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5s = tuple(f"md5:{hashlib.md5(each, usedforsecurity=False).hexdigest()}" for each in as_gz(small_set()).values())
     monkeypatch.setitem(CATALOGUE, "kmnist", Published(digests=md5s, class_names=("no", "yes")))
     assert "kmnist" == name_of(tmp_path, as_gz(small_set()))
@@ -107,7 +105,7 @@ def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rename", [str, lambda name: name.replace("-idx", ".idx"), str.upper])
 @pytest.mark.parametrize("files", [small_set(), as_gz(small_set()), small_set() | as_gz(small_set())])
-def test_files_are_known_by_the_names_that_archives_give_them(
+def test_files_are_recognised_by_their_names_in_archives(
     tmp_path: Path, files: dict[str, bytes], rename: Callable[[str], str]
 ) -> None:
     write(tmp_path, {rename(name): content for name, content in files.items()})
@@ -165,7 +163,7 @@ def test_where_a_mirror_fails_the_next_one_serves(
 
 
 @pytest.mark.parametrize("damage", [None, labels([1, 1, 0, 1]), labels([1])[:-1]], ids=["none", "other", "short"])
-def test_mirrors_serve_where_the_files_of_the_package_are_missing_or_damaged(
+def test_mirrors_replace_missing_or_damaged_files_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
 ) -> None:
     reporter = Remembering()
@@ -175,7 +173,7 @@ def test_mirrors_serve_where_the_files_of_the_package_are_missing_or_damaged(
     assert 1 == len(reporter.notes)
 
 
-def test_when_no_mirror_answers_the_error_names_each_and_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_no_mirror_answers_the_error_names_each_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}/"

@@ -254,7 +254,7 @@ def test_damaged_outputs_are_made_again(desk: Desk, harm: Callable[[Path], None]
     assert before.items() <= everything_in(desk.data_dir).items()
 
 
-def test_data_has_the_origin_of_the_source_that_was_named(desk: Desk, tmp_path: Path) -> None:
+def test_data_records_the_source_that_was_given(desk: Desk, tmp_path: Path) -> None:
     there = write(tmp_path / "there", small_set())
     for source in (desk.folder, there, desk.folder):
         assert str(source) == prepared(desk.settings(str(source)), Remembering())[0].source
@@ -270,7 +270,7 @@ def test_only_code_that_decides_the_kept_files_is_in_their_digest() -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json with another name", "../../escaped", "mnist"])
-def test_a_manifest_with_the_name_of_another_folder_is_not_believed(desk: Desk, name: str) -> None:
+def test_a_manifest_with_the_name_of_another_folder_is_ignored(desk: Desk, name: str) -> None:
     raw = desk.download()
     path = raw.folder / "manifest.json"
     assert raw == Stored.read(raw.folder)
@@ -297,9 +297,7 @@ def test_a_published_set_is_fetched_once(
 
 
 @pytest.mark.parametrize(("user", "query"), [("user:secret@", ""), ("", "?token=secret"), ("secret:@", "?secret")])
-def test_an_address_is_asked_once_and_its_credentials_are_neither_kept_nor_shown(
-    desk: Desk, user: str, query: str
-) -> None:
+def test_an_address_is_fetched_once_and_its_credentials_stay_secret(desk: Desk, user: str, query: str) -> None:
     with serving(small_set()) as server, serving({}) as empty:
         there, nowhere = (
             each.base.replace("http://", f"http://{user}").rstrip("/") + query for each in (server, empty)
@@ -328,7 +326,7 @@ def test_data_is_found_by_the_settings_and_by_its_digest(desk: Desk) -> None:
         processed.find_by_digest(desk.data_dir, CUSTOM, DIGEST[:8] + "0" * 56)
 
 
-def test_missing_data_comes_with_the_command_that_makes_it(desk: Desk, tmp_path: Path) -> None:
+def test_an_error_about_missing_data_names_the_command_to_run(desk: Desk, tmp_path: Path) -> None:
     desk.download()
     with pytest.raises(
         DataError, match=f"^data_dir: must have .* First run `pipeline preprocess --source {desk.folder}"
@@ -351,9 +349,7 @@ def test_missing_data_comes_with_the_command_that_makes_it(desk: Desk, tmp_path:
         *(("mnist", digest) for digest in ("../escaped", "0" * 63, "", "0" * 65, "A" * 64)),
     ],
 )
-def test_a_name_or_digest_that_this_pipeline_does_not_give_leads_nowhere(
-    tmp_path: Path, name: str, digest: str
-) -> None:
+def test_an_invalid_name_or_digest_is_refused(tmp_path: Path, name: str, digest: str) -> None:
     with pytest.raises(DataError, match=f"^dataset: must be a name of .* got '{name}' and '{digest}'"):
         processed.find_by_digest(tmp_path, name, digest)
 
@@ -420,9 +416,7 @@ def test_a_source_without_the_files_makes_no_data_dir(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("harm", [_truncate, Path.unlink])
-def test_a_file_that_changed_or_is_missing_is_named_with_the_command_to_run(
-    desk: Desk, harm: Callable[[Path], None]
-) -> None:
+def test_a_changed_or_missing_file_is_named_with_the_command_to_run(desk: Desk, harm: Callable[[Path], None]) -> None:
     labels_of = desk.run().folder / "test_labels.npy"
     harm(labels_of)
     with pytest.raises(DataError, match=f"^{labels_of}: must exist and have the digest .* Run `pipeline preprocess`"):
@@ -435,9 +429,7 @@ def test_a_file_that_changed_or_is_missing_is_named_with_the_command_to_run(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full, as Linux has one")
 @pytest.mark.parametrize("full", ["train_images.npy", "examples.csv"])
-def test_a_full_disk_is_named_as_the_reason_and_nothing_left(
-    desk: Desk, full: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_files(desk: Desk, full: str, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.download()
     make = Path.mkdir
 
@@ -452,7 +444,7 @@ def test_a_full_disk_is_named_as_the_reason_and_nothing_left(
     assert {} == everything_in(desk.data_dir / "processed")
 
 
-def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
+def test_a_second_process_waits_and_reports_it(tmp_path: Path) -> None:
     reporter, entered = Remembering(), threading.Event()
 
     def second() -> None:

@@ -92,7 +92,7 @@ def contrast(one: str, other: str) -> float:
     return max(lights) / min(lights)
 
 
-def test_every_cell_has_a_colour_of_its_own() -> None:
+def test_every_cell_has_its_own_colour() -> None:
     assert ["#CC79A7", "#0072B2", "#D55E00"] == [figures.colour_of(cell) for cell in ("rnn", "lstm", "gru")]
     assert len(CELLS) == len({figures.colour_of(cell) for cell in CELLS})
 
@@ -122,7 +122,7 @@ def test_curves_draw_the_records_with_their_units_in_the_colour_of_the_cell() ->
     assert 100 < right.get_ylim()[1] <= 100.5
 
 
-def test_curves_mark_the_best_epoch_and_among_equals_the_one_of_lowest_cost() -> None:
+def test_curves_mark_the_best_epoch_and_break_ties_by_cost() -> None:
     figure = figures.curves([record(1, 0.9), record(2, 0.95), record(3, 0.95)], "gru")
     for axes in figure.axes:
         assert [3] == [x for x, _ in points(axes, "best epoch")]
@@ -215,9 +215,7 @@ def test_accuracy_by_step_draws_the_accuracies_in_percent(steps: int) -> None:
 
 
 @pytest.mark.parametrize(("probability", "percent"), [(0.504, "50"), (0.9997, "99"), (1, "100")])
-def test_misclassified_shows_every_image_with_the_answer_and_never_rounds_up_to_certainty(
-    probability: float, percent: str
-) -> None:
+def test_misclassified_images_show_the_answer_and_never_100_percent(probability: float, percent: str) -> None:
     figure = gallery(8, total=217, probability=probability)
     (axes,) = figure.axes
     assert 8 == len(axes.images)

@@ -25,7 +25,7 @@ PROBABILITIES = np.array(
 PREDICTED = np.array([0, 1, 1, 0, 1])
 
 
-def test_cost_is_the_mean_of_the_logarithms_by_hand_finite_for_0_and_not_a_number_for_nan() -> None:
+def test_cost_is_finite_for_probability_0_and_nan_for_nan() -> None:
     by_hand = (math.log(2) + math.log(10) + math.log(2) + math.log(20) + math.log(10)) / 5
     assert pytest.approx(by_hand, rel=1e-6) == metrics.cost(LABELS, PROBABILITIES)
     # −ln 2⁻¹²⁶, the smallest normal float32
@@ -59,7 +59,7 @@ def test_per_class_by_hand_and_zero_for_a_class_without_images() -> None:
     assert ["owl", 0, 0, 0, 0] == metrics.per_class(np.array([0, 0]), np.array([0, 1]), NAMES).iloc[2].tolist()
 
 
-def test_predictions_hold_the_answer_to_each_image_typed_for_parquet() -> None:
+def test_predictions_have_a_typed_row_per_image() -> None:
     table = metrics.predictions(LABELS, PROBABILITIES.astype(np.float64), NAMES)
     assert ["int64", "int64", "int64", "bool", *4 * ["float32"]] == [str(dtype) for dtype in table.dtypes]
     table.to_parquet(io.BytesIO())
@@ -91,7 +91,7 @@ def test_history_has_a_row_per_epoch_in_the_fields_order() -> None:
     ] == metrics.history([record]).to_csv(index=False).splitlines()
 
 
-def test_most_confidently_wrong_are_the_surest_first_and_ties_in_order() -> None:
+def test_most_confident_errors_come_first_and_ties_keep_their_order() -> None:
     assert [3, 1, 4] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 30).tolist()
     assert [3, 1] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 2).tolist()
     assert [] == metrics.most_confidently_wrong(PREDICTED, PROBABILITIES, 30).tolist()
@@ -125,7 +125,7 @@ def test_the_temperature_is_where_the_cost_is_smallest(temperature: float) -> No
 
 
 @pytest.mark.parametrize(("labels", "expected"), [([0, 1], metrics.COLDEST), ([1, 0], metrics.WARMEST)])
-def test_of_none_or_only_wrong_answers_it_goes_no_further_than_its_range(labels: list[int], expected: float) -> None:
+def test_the_temperature_of_no_or_only_wrong_answers_stays_in_range(labels: list[int], expected: float) -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
     assert pytest.approx(expected) == metrics.temperature(np.array(labels), probabilities)
 

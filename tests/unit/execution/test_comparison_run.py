@@ -28,7 +28,7 @@ def test_the_longest_run_starts_first() -> None:
         ((1,), {1: {"": 1.0, "_min": 1.0, "_max": 1.0}}),  # a single run has no standard deviation
     ],
 )
-def test_the_metrics_of_a_group_reach_as_far_as_all_of_its_runs(
+def test_the_metrics_of_a_group_end_with_its_shortest_run(
     epochs: tuple[int, ...], expected: dict[int, dict[str, float]]
 ) -> None:
     """Early stopping ended the second run after two epochs. By hand: costs of 1 and 2, then of 1/2 and 1."""

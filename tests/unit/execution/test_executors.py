@@ -14,7 +14,7 @@ def refused(on: str, kind: type[PipelineError] = UsageError) -> str:
     return str(raised.value)
 
 
-def test_local_is_this_machine_and_an_unknown_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_uses_this_machine_and_an_unknown_executor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with executors.open_executor("local") as executor:
         assert isinstance(executor, Executor)
     assert "on: must be local, ray or an address such as ray://HOST:10001; got 'spark'." == refused("spark")

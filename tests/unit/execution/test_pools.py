@@ -132,7 +132,7 @@ def test_as_many_run_at_a_time_as_asked_for(executor: Executor, tmp_path: Path) 
     assert [True, True] == results(happened(executor, [("meet", tmp_path), ("meet", tmp_path)], 2))
 
 
-def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(executor: Executor) -> None:
+def test_a_failed_job_or_process_fails_alone_with_its_reason(executor: Executor) -> None:
     events = happened(executor, [("fail", "no such file"), ("bug", "1 / 0"), ("die", 3), ("square", 5)])
 
     reasons = {event.job[0]: event.reason for event in events if isinstance(event, Failed)}
@@ -142,7 +142,7 @@ def test_what_fails_or_takes_its_process_down_fails_alone_with_its_reason(execut
     assert ({}, [25]) == (reasons, results(events))
 
 
-def test_stopping_interrupts_jobs_and_waits_until_they_have_tidied_up(executor: Executor, tmp_path: Path) -> None:
+def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor, tmp_path: Path) -> None:
     jobs = [("wait", tmp_path / name) for name in "abc"]  # the cluster has room for two
     spoken: set[Job] = set()
     with closing(executor.run(work, jobs, count=3)) as events:
@@ -173,7 +173,7 @@ def test_prewarmed_processes_take_the_jobs_and_the_others_end() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
-def test_a_process_that_is_killed_says_by_what() -> None:
+def test_a_killed_process_reports_the_signal() -> None:
     kill = ("kill", signal.SIGKILL)
     assert [Started(kill), Failed(kill, "Its process ended by SIGKILL.")] == happened(Executor(), [kill])
 
@@ -188,7 +188,7 @@ def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("cores", "memory", "trainings", "expected"), [(4, 64, 9, 4), (4, 3.2, 9, 2), (4, 64, 3, 3), (4, 0.5, 9, 1)]
 )
-def test_as_many_run_at_a_time_as_cores_memory_and_trainings_allow(
+def test_the_number_of_workers_respects_cores_memory_and_runs(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
 ) -> None:
     monkeypatch.setattr(worker_pool, "usable_cores", lambda: cores)
@@ -200,9 +200,7 @@ def test_as_many_run_at_a_time_as_cores_memory_and_trainings_allow(
 # --- a cluster ------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_command_in_the_same_experiment_is_refused_while_the_first_one_lives(
-    nodes: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_command_in_the_same_experiment_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.execution import ray_executor
 
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "first")

@@ -66,7 +66,7 @@ def test_the_pace_is_the_median_of_the_epochs() -> None:
     assert 18.0 == board(Started(FIRST), *(Message(FIRST, each) for each in records)).rows[0].left
 
 
-def test_the_time_left_follows_from_the_pace_of_a_configuration_and_the_number_of_processes() -> None:
+def test_the_remaining_time_depends_on_pace_and_processes() -> None:
     assert board(Started(FIRST)).left is None
 
     shown = board(Started(FIRST), Message(FIRST, replace(RECORD, epoch=4)))

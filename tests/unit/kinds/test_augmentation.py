@@ -107,7 +107,7 @@ def test_the_seed_alone_decides_and_each_image_is_distorted_differently(function
 
 
 @pytest.mark.parametrize("kind", ["affine", "elastic"])
-def test_a_random_fraction_of_the_images_stays_as_it_is(kind: str) -> None:
+def test_a_random_fraction_of_the_images_is_unchanged(kind: str) -> None:
     count, shown = 2_000, np.random.default_rng(0).integers(0, 256, (1, 28, 28), np.uint8)
     repeated = tf.repeat(tf.constant(shown), count, axis=0)
     drawn = augmentation.drawn(Settings.of({"augmentation": kind}), count, 7, height=28, width=28)

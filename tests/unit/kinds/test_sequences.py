@@ -46,7 +46,7 @@ def test_the_front_of_a_network_scales_real_steps_and_masks_the_others(kind: Kin
     assert [2, 1] == lengths.numpy().tolist()
 
 
-def test_jitter_is_relative_to_each_feature_and_the_same_whatever_the_padding(kind: Kind) -> None:
+def test_jitter_is_relative_to_each_feature_and_independent_of_padding(kind: Kind) -> None:
     settings = Settings.of({"jitter": 0.5, "seed": 3})
     (noise,) = kind.distortions(settings, 2_000, 7)
     np.testing.assert_allclose(noise.numpy().std(axis=(0, 1)), 0.5 * np.sqrt([8 / 3, 200]), rtol=0.05)

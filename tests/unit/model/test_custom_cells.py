@@ -233,9 +233,7 @@ def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu", "own_good:Sums", "own_good:Running", "keras.layers:GRU"])
-def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_further(
-    cell: str, tmp_path: Path
-) -> None:
+def test_the_answer_after_a_step_ignores_later_steps(cell: str, tmp_path: Path) -> None:
     several = settings(cell, layers=2, order="snake", dropout=0.5)
     model = network.build(several, Images(height=6, width=5), classes=3)
     images = np.random.default_rng(0).integers(0, 256, (2, 6, 5)).astype(np.float32)
@@ -252,7 +250,7 @@ def test_the_served_answer_after_each_step_is_that_of_a_network_that_reads_no_fu
         np.testing.assert_allclose(by_step[:, rows - 1], shorter(images[:, :rows]), rtol=1e-4)
 
 
-def test_a_layer_whose_output_is_not_the_last_of_its_sequence_has_no_answers_after_each_step(tmp_path: Path) -> None:
+def test_a_layer_that_does_not_return_its_last_output_has_no_answers_by_step(tmp_path: Path) -> None:
     pooled = settings("own_good:Pooled")
     model = network.build(pooled, Images(height=6, width=5), classes=3)
 

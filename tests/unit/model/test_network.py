@@ -67,7 +67,7 @@ def mgu(xs: Array, w: Array, u: Array, b: Array) -> Array:
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize("cell", [rnn, lstm, gru, mgu])
-def test_the_forward_pass_is_that_of_the_equations(cell: Any, direction: str) -> None:
+def test_the_forward_pass_follows_the_equations(cell: Any, direction: str) -> None:
     settings = Settings.of({"cell": cell.__name__, "hidden_units": 5, "direction": direction, "steps": 4})
     model = network.build(settings, Images(height=2, width=6), classes=3)
     generator = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def built(height: int = 6, width: int = 5, **given: Any) -> keras.Model:
     ],
 )
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_pixels_are_read_in_the_order_and_steps_asked(
+def test_pixels_are_read_in_the_requested_order_and_steps(
     order: str, steps: int, expected: list[list[int]], seed: int
 ) -> None:
     model = built(2, 3, order=order, steps=steps, seed=seed)
@@ -147,7 +147,7 @@ def biases(cell: str, initializer: str, seed: int = 1) -> list[Array]:
 
 @pytest.mark.parametrize("initializer", ["chrono", "log-chrono"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mgu"])
-def test_chrono_lets_the_gate_that_keeps_remember_from_2_to_all_steps(cell: str, initializer: str) -> None:
+def test_chrono_initialises_the_forget_gate_for_2_to_all_steps(cell: str, initializer: str) -> None:
     """A gate that keeps a fraction k per step remembers 1 / (1 - k) steps; half of them have less than the median."""
     for bias in biases(cell, initializer):
         if cell == "lstm":
@@ -180,7 +180,7 @@ SAVED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("kind", SAVED)
-def test_both_saved_forms_take_ordinary_images_and_answer_as_the_model_does(
+def test_both_saved_models_take_ordinary_images_and_equal_the_trained_model(
     tmp_path: Path, kind: dict[str, Any]
 ) -> None:
     height = 14 if kind.get("steps") == 70 else 6

@@ -70,7 +70,7 @@ def test_gradients_are_clipped_by_their_norm() -> None:
     np.testing.assert_allclose(first_moment, [0.1 * 0.6, 0.1 * 0.8], rtol=1e-5)
 
 
-def test_the_average_is_that_of_the_weights_after_each_update() -> None:
+def test_weights_are_averaged_after_each_update() -> None:
     variable = keras.Variable([1.0])
     optimizer = updated(variable, [1.0], steps=3, ema=0.75, learning_rate=0.1)
     # With a constant gradient, each update of Adam moves by the learning rate: 0.9, 0.8, 0.7.

@@ -27,7 +27,7 @@ def data(images: int = 10) -> DataSet:
     )
 
 
-def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() -> None:
+def test_the_estimate_counts_weights_outputs_and_images() -> None:
     settings = Settings.of({"cell": "lstm", "hidden_units": 100, "layers": 2, "batch_size": 10})
 
     # By hand: 4 gates of 8 × 100 and 100 × 100, then 4 of 100 × 100 twice; 10 images × 8 steps × 2 layers × 100 × 5.
@@ -35,7 +35,7 @@ def test_it_is_the_weights_five_times_the_outputs_of_a_batch_and_the_images() ->
     assert 4 * (5 * weights + outputs) + images == preflight.memory_needed(settings, data())
 
 
-def test_a_network_that_cannot_fit_is_refused_with_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_does_not_fit_is_refused_with_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_memory", lambda: 4_000_000_000)
     settings = Settings.of({"hidden_units": 8_192, "layers": 8})  # by hand: 3.02e9 weights × 20, 0.27e9 outputs × 4
     preflight.check_memory(Settings(), data(60_000))

@@ -55,7 +55,7 @@ def lengths_of(split: Split) -> NDArray[Any]:
     ("cell", "direction"),
     [("rnn", "forward"), ("lstm", "bidirectional"), ("gru", "bidirectional"), ("mgu", "forward")],
 )
-def test_costs_are_those_of_stock_keras_under_a_mask(cell: str, direction: str) -> None:
+def test_costs_equal_stock_keras_with_a_mask(cell: str, direction: str) -> None:
     """Keras's batches are padded to the longest sequence of all."""
     ours = trainer(37, cell=cell, direction=direction, shards=2)
     stock = trainer(37, cell=cell, direction=direction).model  # the same seed, so the same weights
@@ -93,7 +93,7 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool) -> None:
+def test_a_resumed_run_gives_the_same_bits(fast: bool) -> None:
     """One trainer has two epochs; another one loads its state and trains the third."""
     given: dict[str, Any] = {"fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
     expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
@@ -103,7 +103,7 @@ def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool) -> No
     assert_same(expected.state(), actual.state())
 
 
-def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_once() -> None:
+def test_batches_have_similar_lengths_random_order_and_every_example_once() -> None:
     order, lengths = order_of(997), lengths_of(random_split(997))
     assert list(range(997)) == sorted(order)
     batches = lengths[order[:990]].reshape(99, 10)
@@ -116,7 +116,7 @@ def test_batches_are_of_similar_lengths_in_random_order_and_hold_every_example_o
     ("cell", "direction"),
     [("rnn", "bidirectional"), ("lstm", "forward"), ("gru", "bidirectional"), ("mgu", "forward")],
 )
-def test_both_saved_forms_answer_as_to_each_sequence_alone(tmp_path: Path, cell: str, direction: str) -> None:
+def test_both_saved_models_classify_a_batch_like_single_sequences(tmp_path: Path, cell: str, direction: str) -> None:
     given: dict[str, Any] = {"cell": cell, "direction": direction, "dropout": 0.3}
     ours = trainer(**given)
     ours.epoch(1)

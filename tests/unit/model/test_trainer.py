@@ -78,7 +78,7 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
         ("gru", 30, {"fast": False}),
     ],
 )
-def test_costs_are_those_of_stock_keras(cell: str, count: int, others: dict[str, Any]) -> None:
+def test_costs_equal_stock_keras(cell: str, count: int, others: dict[str, Any]) -> None:
     """Of 37 images, the last batch has 7."""
     split = random_split(count)
     ours = trainer(split, cell=cell, shards=2, **others)
@@ -90,7 +90,7 @@ def test_costs_are_those_of_stock_keras(cell: str, count: int, others: dict[str,
     ("count", "batch_size", "batches", "samples"),
     [(45, 32, 2, 45), (33, 32, 2, 33), (1_293, 128, 10, 1_280), (1_020, 100, 10, 1_000), (1_021, 100, 11, 1_021)],
 )
-def test_an_epoch_leaves_out_at_most_a_fiftieth_of_the_images(
+def test_an_epoch_skips_at_most_2_percent_of_the_images(
     count: int, batch_size: int, batches: int, samples: int
 ) -> None:
     """By hand: 13 of 1,293 and 20 of 1,020 are left out; 21 of 1,021 are a batch."""
@@ -149,7 +149,7 @@ EVERYTHING: dict[str, Any] = {
         (None, {"cell": "keras.layers:GRUCell", "ema": 0.9, "dropout": 0.2}),
     ],
 )
-def test_a_training_resumed_from_its_state_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
+def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
     """One trainer has two epochs; another one loads its state and trains the third."""
     expected, actual = (trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2))
     costs(expected, 2)
@@ -172,7 +172,7 @@ def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentat
     assert plain.validate() == augmented.validate()
 
 
-def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> None:
+def test_label_smoothing_trains_like_keras_and_reports_the_plain_cost() -> None:
     split = random_split(10)
     ours = trainer(split, label_smoothing=0.2, shards=2)
     stock = trainer(split).model
@@ -185,7 +185,7 @@ def test_label_smoothing_minimises_keras_own_and_reports_the_plain_cost() -> Non
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_dropout_sets_its_fraction_to_0_after_each_layer_and_differently_there(fast: bool) -> None:
+def test_dropout_differs_between_layers_and_keeps_its_rate(fast: bool) -> None:
     """Dropped outputs differ between layers and between epochs 1 and 2; they are the same again in epoch 1."""
     outputs = []
     for number in (1, 2, 1):
@@ -204,7 +204,7 @@ def test_dropout_sets_its_fraction_to_0_after_each_layer_and_differently_there(f
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_averaged_weights_are_validated_and_kept_while_training_continues_with_the_others(fast: bool) -> None:
+def test_averaged_weights_are_validated_and_saved_but_not_trained_further(fast: bool) -> None:
     ours, raw = trainer(fast=fast, ema=0.9), trainer(fast=fast)
     assert costs(ours) == costs(raw)
     validation, kept = ours.validate(), ours.weights()

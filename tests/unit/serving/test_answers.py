@@ -98,7 +98,7 @@ def test_names_of_any_bytes_are_written_and_read_back(tmp_path: Path, ending: st
 
 
 @pytest.mark.parametrize("raw", ODD, ids=repr)
-def test_a_name_of_any_bytes_is_printed_without_control_characters(tmp_path: Path, raw: bytes) -> None:
+def test_a_file_name_is_printed_without_control_characters(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / os.fsdecode(raw)
     path.write_text("no picture")
     said = answered([path])[1][0]

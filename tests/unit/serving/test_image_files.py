@@ -277,7 +277,7 @@ EXIF[0x0112] = 6  # orientation: the first row is the right side
         (np.array([[255, 0], [0, 0]], np.uint8), {"exif": EXIF}, [[0, 255], [0, 0]]),
     ],
 )
-def test_a_picture_of_16_bits_is_scaled_and_a_turned_one_upright(
+def test_16_bit_pictures_are_scaled_and_rotated_ones_turned_upright(
     values: Any, saved: dict[str, Any], expected: list[list[int]]
 ) -> None:
     assert expected == pixels(Image.fromarray(values), Images(height=2, width=2), **saved).tolist()

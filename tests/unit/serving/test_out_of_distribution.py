@@ -78,7 +78,7 @@ def test_most_other_drawings_resemble_no_digit(
     assert np.mean(unlike) >= least
 
 
-def test_at_most_2_of_100_test_images_are_doubted_and_most_are_unlike_another_class(mnist: Similarity) -> None:
+def test_most_images_resemble_their_own_class_and_no_other(mnist: Similarity) -> None:
     """The test uses every 20th image, because the first half is written more neatly."""
     images, labels = of_package("t10k-images-idx3-ubyte.gz")[::20], of_package("t10k-labels-idx1-ubyte.gz")[::20]
 

@@ -321,7 +321,7 @@ def test_small_bodies_overtake_large_ones_that_hang() -> None:
 
 
 @pytest.mark.parametrize(("heavy", "expected"), [(True, server.HEAVY), (False, 4)])
-def test_few_heavy_requests_are_worked_on_at_the_same_time(heavy: bool, expected: int) -> None:
+def test_the_number_of_concurrent_heavy_requests_is_limited(heavy: bool, expected: int) -> None:
     working, most, lock, release = 0, 0, threading.Lock(), threading.Event()
 
     def work(_: bytes) -> None:

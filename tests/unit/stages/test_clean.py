@@ -11,7 +11,9 @@ from tests.runs import new_run
 
 
 @pytest.mark.parametrize("kind", [schema.TRAINING, schema.COMPARED])
-def test_what_another_run_has_finished_needs_no_checkpoint_any_more(new_store: Path, tmp_path: Path, kind: str) -> None:
+def test_checkpoints_of_runs_that_another_run_has_finished_are_removed(
+    new_store: Path, tmp_path: Path, kind: str
+) -> None:
     def started(number: int) -> str:
         checkpoint = f"{number:032x}"
         (tmp_path / "checkpoints" / checkpoint).mkdir(parents=True)

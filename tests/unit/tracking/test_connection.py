@@ -90,7 +90,7 @@ def test_only_a_call_that_conflicts_with_another_process_is_repeated(message: st
     assert ["a question"] * calls == done
 
 
-def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_once(
+def test_an_unreachable_server_loses_nothing_and_is_reported_once(
     server: type[Server], capfd: pytest.CaptureFixture[str]
 ) -> None:
     notes: list[str] = []
@@ -112,7 +112,7 @@ def test_a_server_that_is_away_for_a_while_loses_nothing_and_the_user_is_told_on
         (401, r"The tracking server refuses this user\. .* Check MLFLOW_TRACKING_USERNAME"),
     ],
 )
-def test_only_a_server_that_does_not_answer_is_said_not_to(server: type[Server], code: int, said: str) -> None:
+def test_only_an_unreachable_server_is_reported_as_unreachable(server: type[Server], code: int, said: str) -> None:
     server.codes[:] = [code] * 99
     with pytest.raises(TrackingError, match=said):
         store.get_run("r")

@@ -33,7 +33,7 @@ def failing(call: Callable[..., Any], failures: list[bool]) -> Callable[..., Any
     return fails
 
 
-def test_a_run_that_ends_while_the_server_is_away_is_finished_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_the_server_is_unreachable_is_finished_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with lifecycle.open_run("gru", {}) as run:
         monkeypatch.setattr(MlflowClient, "set_terminated", failing(MlflowClient.set_terminated, [True] * 3))
     assert "FINISHED" == store.get_run(run.run_id).status
@@ -66,14 +66,14 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     assert ("KILLED", lifecycle.STOPPED) == (run.status, run.tags[schema.ERROR])
 
 
-def test_a_run_of_mlflow_run_whose_results_are_elsewhere_is_below_that_run() -> None:
+def test_the_run_of_mlflow_run_becomes_a_child_of_its_result() -> None:
     parent, run_id = map(new_run, ("gru", "clumsy-fish-12"))
     lifecycle.describe_stage_run(run_id, "report", parent)
     run = store.get_run(run_id)
     assert ("report", "stage", parent) == (run.name, run.tags[schema.KIND], run.tags[schema.PARENT])
 
 
-def test_the_run_of_mlflow_run_is_used_although_the_server_did_not_answer_for_a_moment(
+def test_the_run_of_mlflow_run_is_used_after_a_short_outage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project = new_run("gru")

@@ -29,7 +29,7 @@ def test_the_better_one_on_the_same_data_is_promoted(
 
 
 @pytest.mark.parametrize("champion", [version(1, 0.99), version(1, 0.98), version(1, 0.5, "b" * 64)])
-def test_force_promotes_what_is_not_better_or_from_other_data(champion: Version) -> None:
+def test_force_promotes_a_worse_version_or_one_from_other_data(champion: Version) -> None:
     outcome, reason = judge(version(2, 0.98), champion, force=True)
 
     assert "promoted" == outcome
@@ -49,11 +49,11 @@ def test_the_reason_names_both_accuracies_and_the_version() -> None:
         *("a\x1b[31mb", "a\u202eb", ".", "..", "-m", "n" * 257),
     ],
 )
-def test_a_name_that_no_address_can_hold_is_refused(name: str) -> None:
+def test_a_name_that_does_not_fit_in_a_url_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="name: must be at most 256 characters without"):
         check_name(name)
 
 
 @pytest.mark.parametrize("name", ["mnist-gru", "Größe 2", "n" * 256, 'a!"$&()*+,-.;<=>[]^_`{|}~'])
-def test_any_other_name_is_taken(name: str) -> None:
+def test_other_names_are_accepted(name: str) -> None:
     check_name(name)

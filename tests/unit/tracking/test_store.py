@@ -33,7 +33,7 @@ def test_a_comparison_has_its_children_and_the_runs_that_it_reused() -> None:
     assert [True, False] == [store.belongs_to(store.get_run(own), comparison) for comparison in (first, second)]
 
 
-def test_a_run_that_several_comparisons_mark_at_the_same_time_is_a_member_of_each() -> None:
+def test_a_run_can_be_marked_by_several_comparisons_at_the_same_time() -> None:
     run_id, comparisons = new_run("gru-s1"), [new_run(f"comparison-{number}") for number in range(4)]
     with ThreadPoolExecutor(len(comparisons)) as pool:
         list(pool.map(lambda comparison: store.mark(run_id, comparison), comparisons))
@@ -41,7 +41,7 @@ def test_a_run_that_several_comparisons_mark_at_the_same_time_is_a_member_of_eac
     assert [[run_id]] * 4 == [[run.run_id for run in store.members(each)] for each in comparisons]
 
 
-def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() -> None:
+def test_a_run_of_a_permanently_removed_comparison_belongs_to_no_other() -> None:
     first, second = new_run("first"), new_run("second")
     training = lifecycle.create_child(first, "gru-s1", {})
     assert store.belongs_to(store.get_run(training), first)
@@ -50,7 +50,7 @@ def test_a_training_whose_comparison_was_removed_for_good_belongs_to_no_other() 
     assert not store.belongs_to(store.get_run(training), second)
 
 
-def test_a_run_is_found_until_it_is_removed_for_good() -> None:
+def test_a_run_is_found_until_it_is_permanently_removed() -> None:
     run_id = new_run("gru")
     lifecycle.delete_run(run_id)
     found = store.find_run(run_id)

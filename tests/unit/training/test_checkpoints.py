@@ -120,7 +120,7 @@ def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_that_does_not_exist_is_not_made_by_asking_and_one_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_query_creates_no_lock_and_a_lock_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     locks = RunLocks(tmp_path)
     assert (False, False) == (locks.exists(NAME), locks.is_held(NAME))
     assert [] == list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ PARAMETERS = {"cell": "gru", "seed": 1, "data_dir": Path("data"), "source": "mir
         ({"dataset": "custom"}, "abc", True),
     ],
 )
-def test_parameters_and_the_content_of_the_data_count_but_not_its_place(
+def test_the_fingerprint_depends_on_parameters_and_data_but_not_on_paths(
     other: dict[str, object], digest: str, is_same: bool
 ) -> None:
     reordered = dict(reversed((PARAMETERS | other).items()))
@@ -40,7 +40,7 @@ def test_the_version_of_tensorflow_counts(monkeypatch: pytest.MonkeyPatch) -> No
     assert before != identity.fingerprint_of(PARAMETERS, "abc")
 
 
-def test_the_code_that_settles_the_numbers_is_what_trains_splits_and_scores() -> None:
+def test_the_fingerprint_covers_code_that_trains_splits_and_scores() -> None:
     """The test contains the list, so a new import in these modules cannot extend it by accident."""
     assert [
         "cells.py",
@@ -94,9 +94,7 @@ def fingerprint_in(folder: Path) -> str:
         (["settings.py"], True),
     ],
 )
-def test_a_change_of_code_changes_the_fingerprint_if_the_code_settles_numbers(
-    copy: Path, modules: list[str], moves: bool
-) -> None:
+def test_the_fingerprint_changes_with_code_that_affects_results(copy: Path, modules: list[str], moves: bool) -> None:
     before, paths = fingerprint_in(copy), [copy / "pipeline" / module for module in modules]
     contents = [path.read_text() for path in paths]
     for path, content in zip(paths, contents, strict=True):
@@ -126,7 +124,7 @@ def test_a_change_of_code_changes_the_fingerprint_if_the_code_settles_numbers(
         ({"data_dir": "elsewhere", "shards": 1}, "mnist", "gru-s1"),
     ],
 )
-def test_a_run_is_named_by_all_that_differs_from_its_recipe(given: dict[str, object], dataset: str, name: str) -> None:
+def test_a_run_is_named_by_its_differences_from_the_recipe(given: dict[str, object], dataset: str, name: str) -> None:
     assert name == identity.run_name(recipes.resolve(given), dataset)
 
 

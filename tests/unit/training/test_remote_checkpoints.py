@@ -41,7 +41,7 @@ def files(run_id: str) -> list[str]:
     return [each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")]
 
 
-def test_the_last_checkpoint_comes_back_although_an_old_attempt_still_writes_until_it_is_removed(run_id: str) -> None:
+def test_the_last_checkpoint_is_loaded_while_an_old_attempt_still_writes(run_id: str) -> None:
     assert 0 == loaded(run_id)
     for epochs in (1, 2, 3):
         STORE.save(run_id, after(epochs))

@@ -46,13 +46,13 @@ def test_a_finished_run_counts_before_a_running_an_interrupted_and_a_pruned_one(
         assert (finished, RunState.FINISHED) == found(tmp_path)
 
 
-def test_a_run_without_an_evaluation_has_finished_only_where_none_is_asked_for(tmp_path: Path) -> None:
+def test_a_run_without_evaluation_has_finished_only_if_none_is_requested(tmp_path: Path) -> None:
     trained = made(NAMES[0], TRAINED, finished=True)
     assert (trained, RunState.FINISHED) == found(tmp_path, evaluate=False)
     assert (trained, RunState.INTERRUPTED) == found(tmp_path)
 
 
-def test_a_run_whose_checkpoint_is_elsewhere_lost_or_damaged_does_not_count(tmp_path: Path) -> None:
+def test_a_run_without_a_usable_checkpoint_is_ignored(tmp_path: Path) -> None:
     made(NAMES[0])  # from another machine, or another data_dir
     made(NAMES[1], {schema.COST: 0.1})
     with RunLocks(tmp_path).hold(NAMES[1]):
@@ -64,7 +64,7 @@ def test_a_run_whose_checkpoint_is_elsewhere_lost_or_damaged_does_not_count(tmp_
     assert found(tmp_path) is None
 
 
-def test_a_run_that_was_stopped_before_its_first_epoch_starts_again_in_the_same_run(tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_first_epoch_restarts_in_the_same_run(tmp_path: Path) -> None:
     run_id = made(NAMES[0])
     with RunLocks(tmp_path).hold(NAMES[0]):
         pass

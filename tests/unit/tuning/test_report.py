@@ -48,9 +48,7 @@ def searched(data: DataSet, count: int, seed: int, weight: float) -> SearchResul
     "elsewhere",
     [{}, {"data_dir": "/elsewhere"}, {"learning_rate": "1e-3"}, {"register": "digits-gru"}, {"recipe": "quick"}],
 )
-def test_the_start_is_known_however_its_runs_were_typed_and_wherever_their_data_was(
-    data: DataSet, elsewhere: dict[str, str]
-) -> None:
+def test_the_start_is_found_for_any_spelling_and_data_folder(data: DataSet, elsewhere: dict[str, str]) -> None:
     """Reused runs keep the params that they were logged with."""
     start = Settings.of({"dataset": "digits", "learning_rate": 0.001})
     groups = []
@@ -69,7 +67,7 @@ def test_the_start_is_known_however_its_runs_were_typed_and_wherever_their_data_
 
 
 @pytest.mark.parametrize(("steps", "headline"), [(8, "Nothing better than the start"), (16, "gru-t1 is the best on")])
-def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSet, steps: int, headline: str) -> None:
+def test_the_start_can_win_in_any_spelling(data: DataSet, steps: int, headline: str) -> None:
     """The digits have 8 rows, so steps=8 equals the start with steps=0, which is in no range and is no trial."""
     ranges = space.of({"cell": "gru", "dataset": "digits"}, ["steps=8,16,32"])
 
@@ -77,7 +75,7 @@ def test_the_start_is_the_winner_also_where_it_is_written_otherwise(data: DataSe
     assert search_result(ranges, data, {"cell": "gru", "steps": steps}).verdict[0].startswith(headline)
 
 
-def test_the_parameter_that_matters_gets_what_it_explains(data: DataSet) -> None:
+def test_the_decisive_parameter_gets_its_importance(data: DataSet) -> None:
     share, parts = searched(data, 30, seed=1, weight=0.2).explained
     assert 0.6 < share <= 1
     assert "dropout" == next(iter(parts))

@@ -53,7 +53,7 @@ FORM = "must be dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log wit
         ("layers=1..2 layers=1..3", "layers twice"),
     ],
 )
-def test_what_is_no_range_is_refused(text: str, message: str) -> None:
+def test_a_wrong_range_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         space.parse([text])
     assert message in str(error.value)
@@ -65,7 +65,7 @@ def proposals(texts: list[str], count: int) -> list[dict[str, object]]:
     return [dict(searched.rounded(study.ask({**searched.ranges}).params)) for _ in range(count)]
 
 
-def test_what_is_proposed_is_in_its_range_and_can_be_typed() -> None:
+def test_proposed_values_are_in_range_and_can_be_typed() -> None:
     for chosen in proposals(["learning_rate=1e-4..1e-1:log", "hidden_units=64,128", "layers=1..3"], 30):
         rate = chosen["learning_rate"]
         assert isinstance(rate, float)

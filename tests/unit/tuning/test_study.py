@@ -56,7 +56,7 @@ def study(parent: str, data: DataSet, executor: Pretended, limit: int = 5) -> St
 
 
 @pytest.mark.parametrize(("tags", "repeated"), [({}, [1, 3, 5, 6, 7]), ({schema.BEST_TRIAL: "gru-t2"}, [])])
-def test_failed_trials_are_tried_once_more_unless_the_search_has_its_winner(
+def test_failed_trials_are_repeated_once_unless_the_search_has_a_winner(
     data: DataSet, tags: dict[str, str], repeated: list[int]
 ) -> None:
     parent, executor = new_run("search-gru"), Pretended(1, 3, 5)
@@ -81,7 +81,7 @@ def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
     assert ["running"] * FAILURES == [trial.state for trial in again.trials]
 
 
-def test_a_trial_waits_for_an_earlier_one_of_the_same_training(data: DataSet) -> None:
+def test_a_trial_waits_for_an_earlier_trial_with_the_same_fingerprint(data: DataSet) -> None:
     """There are four different runs; on a cluster, no file is locked."""
     answers: list[bool] = []
     fingerprints: list[str] = []
