@@ -111,7 +111,7 @@ def load(model: str, *, trust: bool = False) -> "Classifier":
     The columns are in the order of its ``class_names``.
 
     Args:
-        model: address of the model, such as ``models:/mnist-gru@champion`` or ``runs:/RUN_ID/model``.
+        model: URI of the model, such as ``models:/mnist-gru@champion`` or ``runs:/RUN_ID/model``.
         trust: run the model's code even if this pipeline did not create it.
 
     Raises:
@@ -136,7 +136,7 @@ def predict(
 
     Args:
         paths: pictures, IDX and Parquet files, or folders of them.
-        model: address of the model.
+        model: URI of the model.
         by_step: return a row after each time step, with the probabilities of all classes.
         column: Parquet column that holds the pixels, if several columns could.
         trust: run the model's code even if this pipeline did not create it.

@@ -136,7 +136,7 @@ class Command(NamedTuple):
 PANELS = ("Data", "Network", "Training")
 
 _OF_SEVERAL = {
-    "cells": "Recurrent cells: built-in, or module:Class of your own (docs/cells.md).",
+    "cells": "Recurrent cells: built-in, or custom as module:Class (docs/cells.md).",
     "seeds": "Seeds; each configuration is trained once with each of them.",
 }
 """Help of the parameters whose name is a plural in a comparison."""
@@ -171,14 +171,14 @@ TEXT, TEXTS, COUNT, RUN_ID = str | None, list[str] | None, Annotated[int, Ge(1)]
 
 RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its own parameters.", metavar=RUN_ID)
 NEW = Option("new", bool, "A new run, even if the same one has already finished or was interrupted.", False)
-IGNORE_MEMORY = Option("force", bool, "Training even if the network seems too large for the memory.", False)
+IGNORE_MEMORY = Option("force", bool, "Permission to train even if the network seems too large for the memory.", False)
 REGISTER = Option("register", TEXT, "Name in the registry for the model, which becomes its champion if it is better.")
 WORKERS = Option(
-    "workers", COUNT, "Number of runs trained in parallel, at least 1. Default: what cores and memory allow."
+    "workers", COUNT, "Number of runs trained in parallel, at least 1. Default: as many as cores and memory allow."
 )
 ON = Option("on", str, "Where the work runs: local, ray (cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
 TRUST = Option("trust", bool, "Permission to run code from a model that this pipeline did not create.", False)
-MODEL = Option("model", str, "Address of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
+MODEL = Option("model", str, "URI of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
 DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
 AS_JSON = Option("as_json", bool, "Output as JSON.", False, "json")
 BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
@@ -336,7 +336,7 @@ _TABLE = [
         [
             Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),
             Option("name", TEXT, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
-            Option("force", bool, "Promotion even if the model is not better, or was trained on other data.", False),
+            Option("force", bool, "Promotion even if the model is not better or was trained on other data.", False),
             Option("rollback", bool, "Return to the previous champion of --name.", False),
             TRUST,
         ],

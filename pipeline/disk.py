@@ -78,7 +78,7 @@ def remove_folder(target: Path) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Remove what killed processes left in a folder while they wrote or removed others there."""
+    """Remove the remains of files and folders that killed processes were writing or removing in a folder."""
     for path in root.glob(f"{UNFINISHED}*"):
         _remove(path)
 
@@ -126,7 +126,7 @@ def is_digest(text: str) -> bool:
 def code_digest(*roots: str) -> str:
     """Return one digest of modules, such as ``"data/idx.py"``, and of everything that they import from this package.
 
-    It is computed once, so that it describes the running code even if a file changes later.
+    It is computed only once, so it describes the running code even if a file changes later.
     """
     names = imported_modules(*roots)
     return text_digest(*(file_digest(PACKAGE / name) for name in names), *names)

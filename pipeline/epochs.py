@@ -15,7 +15,7 @@ class EpochRecord:
     Costs are mean cross-entropies in nats, and accuracies are fractions of 1.
     ``epoch`` counts from 1; ``learning_rate`` is the rate of its first update.
     ``epoch_seconds`` is the time of training alone, ``epoch_cpu_seconds`` the
-    processor time of all cores in it, 0 if it was not measured.
+    CPU time of all cores in it, 0 if it was not measured.
     """
 
     epoch: int

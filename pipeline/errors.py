@@ -8,7 +8,7 @@
     └── UsageError          a parameter is wrong, or does not fit the data: exit code 2
 
 A message is one paragraph. It names the parameter, file or address, and says
-what is required, what was received and what to try. Only the command line
+what is required, what was given and what to try. Only the command line
 catches and prints these errors. Where a command or a job ends, :func:`of_library`
 converts errors of libraries that have the same causes, such as a full disk or a
 server that does not answer. Any other exception is a bug and keeps its traceback.

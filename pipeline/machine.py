@@ -1,7 +1,7 @@
 """CPU cores and memory available to this process, within the limits of its container.
 
 These limits are set on control groups (Linux, cgroup v1 and v2). The machine's number of cores and its free memory do
-not show them.
+not include them.
 """
 
 import math

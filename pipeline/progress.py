@@ -1,7 +1,7 @@
 """The interface through which a stage reports its progress, without printing.
 
 Stages take a :class:`Reporter`. The base class shows nothing; the command line
-passes one that draws (``cli/terminal.py``), tests pass one that records.
+passes one that draws (``cli/terminal.py``), and tests pass one that records.
 """
 
 from collections.abc import Sequence

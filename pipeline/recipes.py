@@ -1,6 +1,6 @@
 """Named sets of parameter values for each cell; a parameter that is given overrides its recipe's value.
 
-``docs/recipes.md`` says how the values were found, and what each of them is worth.
+``docs/recipes.md`` says how the values were found, and how much each of them improves.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
 Values = Mapping[str, object]
 
 CUSTOM = "custom"
-"""Stands for every custom cell: it gets the values tuned for the GRU, so that the two are trained alike."""
+"""Stands for every custom cell, which gets the values tuned for the GRU, so that the two are trained alike."""
 
 _PARTS: Values = {"schedule": "cosine", "warmup_epochs": 1.0, "clip_norm": 1.0, "ema": 0.99}
 _GATED: Values = {**_PARTS, "learning_rate": 0.0025, "augmentation": "elastic", "dropout": 0.2}
@@ -95,7 +95,7 @@ RECIPES: Mapping[str, Mapping[str, Values]] = {
 """The values of each recipe by cell, :data:`CUSTOM` for a custom cell; the defaults apply to the rest."""
 
 UPDATES = 1_000
-"""Number of updates of the weights in a training of the recipe for sequences."""
+"""Number of updates of the weights in a run with the recipe for sequences."""
 
 WARMUP = 0.1
 """Fraction of the epochs of that recipe in which the learning rate rises."""
@@ -106,7 +106,7 @@ def resolve(given: Mapping[str, Any], data: "DataSet | None" = None) -> Settings
 
     Args:
         given: values by name.
-        data: where it is known: it decides the default recipe, and the defaults that depend on its size.
+        data: the data, if it is known; it decides the default recipe and the defaults that depend on its size.
 
     Raises:
         UsageError: names each parameter that is wrong, what it must be, and what it is.

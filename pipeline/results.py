@@ -66,8 +66,8 @@ class Comparison:
     """A comparison of finished runs: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
-        run_id: ID of the MLflow run that holds the report; None if only a folder does.
-        folder: folder that holds the report; None if only a run does.
+        run_id: ID of the MLflow run that holds the report; None if only a folder holds it.
+        folder: folder that holds the report; None if only a run holds it.
     """
 
     run_id: str | None

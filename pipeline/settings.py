@@ -216,7 +216,7 @@ class Settings(DataSettings):
     ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
-        Doc("Recurrent cell: built-in, or module:Class of your own (docs/cells.md)."),
+        Doc("Recurrent cell: built-in, or custom as module:Class (docs/cells.md)."),
     ] = "gru"
     steps: Annotated[int, Ge(-1), Doc("Number of time steps per image; 0: one per row, -1: one per pixel.")] = 0
     order: Annotated[
@@ -350,7 +350,7 @@ def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
     if problem == "unexpected_keyword_argument":
         return f"{name}: there is no parameter of this name.{suggestion(name, known)}"
     if problem.startswith("missing"):
-        return f"{name}: is required, but was not given."
+        return f"{name}: must be given."
     required = ", or ".join(map(_requirement, problems)).replace(", or be ", ", or ")
     near = suggestion(str(received), re.findall(r"'([\w-]+)'", required))
     return f"{name}: must {required}; got {_quoted(received)}.{near}"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pipeline.errors import UsageError
 from pipeline.machine import usable_cores
 
-# Ctrl-C, a request by another process, and a closed terminal (which Windows does not know).
+# Ctrl-C, a request by another process, and a closed terminal (which does not exist on Windows).
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 QUIET_ENV: Mapping[str, str] = {
@@ -33,7 +33,7 @@ def open_standard_streams() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor
             os.set_inheritable(descriptor, True)
             setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
     for stream in (sys.stdout, sys.stderr):
@@ -133,7 +133,7 @@ def start_tensorflow(threads: int) -> bool:
         UsageError: Keras was imported with another backend before.
     """
     quieten()
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # it precedes ~/.keras/keras.json
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # takes precedence over ~/.keras/keras.json
     if "keras" in sys.modules and (backend := sys.modules["keras"].config.backend()) != "tensorflow":
         raise UsageError(
             f"KERAS_BACKEND: must be tensorflow; Keras was imported before with {backend}. "

@@ -217,7 +217,7 @@ def _exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalR
     try:
         with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter:
             if quiet and verbose:
-                raise UsageError("quiet, verbose: only one of the two can be given.")
+                raise UsageError("quiet, verbose: only one of the two can be given; got both.")
             yield reporter
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)

@@ -150,7 +150,7 @@ class NotebookReporter(TerminalReporter):
         self._show(EPOCH_COLUMNS, self._epochs)
 
     def trainings(self, trainings: Sequence[Progress], left: float | None) -> None:
-        """Draw the table of all runs in place of the previous one."""
+        """Replace the previous table of all runs."""
         self._show(COLUMNS, [cells(training) for training in trainings], f"about {duration(left)} left" if left else "")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -193,7 +193,7 @@ class _Console(Console):
 
 
 def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> Table:
-    """Return the table of all runs; if they do not fit, of the active ones."""
+    """Return the table of all runs; if they do not fit, of the active runs."""
     ended = sum(training.left == 0 for training in trainings)
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     columns = [Column(each, justify="left" if each in ("run", "state") else "right") for each in COLUMNS]

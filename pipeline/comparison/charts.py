@@ -1,4 +1,4 @@
-"""The table of charts on a comparison page: the place, drawing and caption of each.
+"""The table of charts on a comparison page, with the place, drawing function and caption of each.
 
 Every chart in :data:`CHARTS` is on the page, and next to it as PNG. A new chart takes a function and an entry
 here. Charts are narrow enough to be read on a phone at full width. A group has the colour of its cell; groups of one
@@ -127,11 +127,11 @@ class Chart:
     """A chart.
 
     Attributes:
-        name: of its file.
+        name: name of its file.
         section: where it stands on the page.
         title: its heading.
         caption: how to read it.
-        draw: how it is drawn.
+        draw: function that draws it.
         applies: whether there is anything to draw.
     """
 
@@ -221,7 +221,7 @@ def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
 
 
 def _place_legend(figure: Figure, axes: Axes) -> None:
-    """Put a legend above the axes, in as many columns as its labels leave room for."""
+    """Put a legend above the axes, in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     texts = [_wrapped(label) for label in labels]
     columns = max(1, min(len(labels), _LETTERS // (max(map(len, labels)) + 4)))
@@ -234,7 +234,7 @@ def _place_legend(figure: Figure, axes: Axes) -> None:
 def plain_logarithmic(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as plain numbers, 0.05 instead of 5 × 10⁻²."""
     low, high = axis.get_view_interval()
-    # With fewer ticks allowed, matplotlib draws none where it would have to leave some out.
+    # If fewer ticks were allowed, matplotlib would draw none where it would have to leave some out.
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=50))
     axis.set_major_formatter("{x:g}")
     axis.minorticks_off()

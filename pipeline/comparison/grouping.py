@@ -27,7 +27,7 @@ _LONG_SECONDS = 10
 
 
 def count_of(count: int, noun: str) -> str:
-    """Return such as '1 seed' and '3 seeds'."""
+    """Return a number with its noun, such as '1 seed' or '3 seeds'."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
@@ -43,15 +43,15 @@ class Result:
 
     Args:
         run_id: the id of its MLflow run.
-        name: the name of its run, such as ``gru-s1``.
-        params: as MLflow has them, text by name.
+        name: its name, such as ``gru-s1``.
+        params: its params in MLflow, text by name.
         metrics: last values by name, :data:`schema.OF_A_FINISHED_TRAINING` among them.
         history: a row per epoch, as ``training/history.csv``.
         answers: a row per test example, as ``evaluation/predictions.parquet``.
-        tags: of its MLflow run: data, machine, versions.
+        tags: its tags in MLflow: data, machine, versions.
         finished: when it ended, in milliseconds since 1970.
         reused: whether an earlier comparison trained it.
-        address: of its page in the UI; empty where the store has none.
+        address: address of its page in the UI; empty if the store has none.
     """
 
     run_id: str
@@ -78,7 +78,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Runs of one configuration, one per seed, in the order of the seeds; ``label`` tells it from other groups."""
+    """Runs of one configuration, one per seed, in the order of the seeds; ``label`` is unique in a comparison."""
 
     label: str
     results: tuple[Result, ...]
@@ -158,7 +158,7 @@ def grouped(results: Iterable[Result]) -> list[Group]:
 
 
 def _label(table: Mapping[str, str], tables: Iterable[Mapping[str, str]]) -> str:
-    """Return the cell, and the parameters that tell a configuration from others of its cell: the recipe if it does."""
+    """Return the cell and the parameters that distinguish a configuration of it: only the recipe if that is enough."""
     others = [each for each in tables if each["cell"] == table["cell"]]
     if len({each["recipe"] for each in others}) == len(others) > 1:
         return f"{table['cell']}, recipe {table['recipe']}"
@@ -168,7 +168,7 @@ def _label(table: Mapping[str, str], tables: Iterable[Mapping[str, str]]) -> str
 
 
 def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return what the runs of a group share: names and values, sorted, with one spelling per value."""
+    """Return the parameters that the runs of a group share: names and values, sorted, with one spelling per value."""
     return tuple((name, _plain(text)) for name, text in sorted(params.items()) if name not in IGNORED_PARAMS)
 
 
@@ -240,7 +240,7 @@ def select_runs(run_ids: Sequence[str], *, parent: str | None = None) -> Selecti
     """Return runs by their ids.
 
     Args:
-        run_ids: of the runs.
+        run_ids: the ids of the runs.
         parent: the comparison that they are part of; runs that another one has trained are reused.
 
     Raises:
@@ -265,7 +265,7 @@ def _selected(runs: Sequence[TrackedRun], parent: str | None = None) -> Selectio
     current = [run for run in current if _name(run) not in failures]
     if not current:
         listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TrackingError(f"A comparison needs runs that finished; all of these failed. {listed}")
+        raise TrackingError(f"A comparison needs finished runs; all of these failed. {listed}")
     if problems := [f"{_name(run)} lacks {', '.join(run.missing)}" for run in current if run.missing]:
         raise TrackingError(
             f"Runs must be finished and evaluated to be compared; {len(problems)} are not: {'; '.join(problems)}. "
@@ -275,7 +275,7 @@ def _selected(runs: Sequence[TrackedRun], parent: str | None = None) -> Selectio
     data = {f"{run.tags.get(schema.DATASET)}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}" for run in current}
     if len(data) > 1:
         raise TrackingError(
-            f"Runs must be of one data set to be compared; got {len(data)}: {', '.join(sorted(data))}. "
+            f"The runs of a comparison must have the same data; got {len(data)} data sets: {', '.join(sorted(data))}. "
             "Choose one with a filter, such as \"tags.dataset = 'mnist'\"."
         )
     return Selection(results=[_load(run, parent) for run in current], failures=failures)
@@ -286,7 +286,7 @@ def _name(run: TrackedRun) -> str:
 
 
 def _params(run: TrackedRun) -> dict[str, str]:
-    """Return the params of a run, and the file of a custom cell among them: another file is another network."""
+    """Return the params of a run and the digest of a custom cell's file: another file is another network."""
     cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
     return dict(run.params) | cell_file
 

@@ -31,7 +31,7 @@ ALPHA = 0.05
 FEWEST_SEEDS, GOOD_SEEDS = 3, 5
 """The minimum number of seeds for a test, and the recommended number."""
 
-_SMALLEST = -100  # the exponent of ten of the smallest p-value that is told from 0; its quantiles do not overflow
+_SMALLEST = -100  # exponent of ten of the smallest p-value above 0 that is computed; its quantiles do not overflow
 
 
 class Variance(NamedTuple):
@@ -40,7 +40,7 @@ class Variance(NamedTuple):
     Attributes:
         of_seeds: from the seeds, a value per sample of them; it contains the interaction of seeds and images.
         seeds: the number of seeds in each sample.
-        of_images: what the images add to it; it does not shrink with more seeds.
+        of_images: from the images; it does not shrink with more seeds.
         images: their number.
     """
 
@@ -66,9 +66,9 @@ class PairwiseTest:
         second: the label of another.
         seeds: the number of seeds of each; the smaller one, if they differ.
         difference: mean test accuracy of the first minus the second.
-        variance: of the difference; None with too few seeds.
-        level: at which the pair is tested; after Holm where there are several.
-        p_value: adjusted for the number of pairs; None with too few seeds.
+        variance: variance of the difference; None if there are too few seeds.
+        level: level at which the pair is tested; by Holm's procedure if there are several pairs.
+        p_value: p-value adjusted for the number of pairs; None if there are too few seeds.
     """
 
     first: str
@@ -206,7 +206,7 @@ def reference(given: str, digest: str) -> Group:
     """Return the configuration that a comparison is checked against.
 
     Args:
-        given: address of a model, such as ``models:/mnist-gru@champion``, ID of a training run, or ID of a comparison,
+        given: URI of a model, such as ``models:/mnist-gru@champion``, ID of a training run, or ID of a comparison,
             which stands for its recommended configuration.
         digest: digest of the data, which must be the same.
 

@@ -44,7 +44,7 @@ CLASSES_LIMIT = 40
 
 _GLYPHS = dict(zip(charts.MARKERS, "●■▲◆▼✚", strict=True))
 GALLERY_LIMIT = 48
-"""Number of images shown of those that all runs get wrong."""
+"""Maximum number of images to show that all runs get wrong."""
 
 
 def report(
@@ -65,12 +65,13 @@ def report(
     groups = selected.groups
     counted = {result.run_id for group in groups for result in group.results}
     if left := [f"{result.name} ({result.run_id})" for result in selected.results if result.run_id not in counted]:
-        reporter.note(f"Of runs with the same parameters and seed only the latest counts. Left out: {', '.join(left)}.")
+        reporter.note(f"Only the latest run of each configuration and seed counts. Left out: {', '.join(left)}.")
     pictures = _pictures(groups[0].results[0].tags, data_dir, reporter)
     data = ReportData(groups=groups, png=pictures, failures=selected.failures)
     content = files(data)
     reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
-    for sentence in [*(test.sentence for test in data.tests), data.recommendation.sentence]:
+    recommended = data.recommendation.sentence  # includes the sentence of a test
+    for sentence in [*(test.sentence for test in data.tests if test.sentence not in recommended), recommended]:
         reporter.result(sentence)
     if output is not None:
         _write(expanded(output), content)
@@ -88,7 +89,7 @@ def is_on(run_id: str) -> bool:
 
 
 def _pictures(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Callable[[int], bytes] | None:
-    """Return what draws a test example of the data that a run was trained on; None where it is not available."""
+    """Return a function that draws a test example of a run's data; None if the data is not available."""
     try:
         data = processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
     except DataError as error:
@@ -98,14 +99,14 @@ def _pictures(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Ca
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by their names; each is complete, or as it was."""
+    """Write files by their names; each is written completely or not at all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             with disk.new_file(folder / name) as incoming:
                 incoming.write_bytes(content)
     except OSError as error:
-        raise DataError(f"output must be a folder that can be written; got {folder}: {reason(error)}.") from None
+        raise DataError(f"output: must be a folder that can be written to; got {folder}: {reason(error)}.") from None
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def _matrix(group: Group) -> tuple[Group, NDArray[Any], NDArray[Any]]:
 
 
 def png(figure: Figure, **options: Any) -> bytes:
-    """Return a figure as a PNG file; the options are those of ``savefig``."""
+    """Return a figure as a PNG file; the options are passed to ``savefig``."""
     written = io.BytesIO()
     figure.savefig(written, format="png", **options)
     return written.getvalue()
@@ -174,8 +175,8 @@ def svg_element(figure: Figure, *, name: str, title: str) -> str:
     """Return a figure as an SVG element that scales to its column and takes the page's colours and font.
 
     Args:
-        figure: to draw.
-        name: made part of each id in it, so that several of them stand in one page.
+        figure: the figure.
+        name: part of each id in it, so that one page can contain several figures.
         title: what a screen reader says.
     """
     written = io.StringIO()

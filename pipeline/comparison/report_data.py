@@ -26,7 +26,7 @@ QUALITY = (schema.TEST_ACCURACY, *schema.CLASS_AVERAGES, schema.TEST_COST)
 Form = Literal["markdown", "csv", "json"]
 """How a table is written."""
 
-_PAIRS_LIMIT = 6  # up to which all pairs are shown; four groups make six
+_PAIRS_LIMIT = 6  # maximum number of pairs of which all are shown; four groups make six
 _TEST_COLUMNS = "first second seeds difference low high confidence p_value result"
 _READABLE = {
     "validation accuracy (%)": schema.BEST_VAL_ACCURACY,
@@ -38,7 +38,7 @@ _READABLE = {
 }
 
 MAIN = ("recipe", "epochs", "hidden_units", "learning_rate", "batch_size")
-"""The parameters that every page names; others where they are not the defaults, or differ."""
+"""The parameters that every page names; it names others if they differ, or are not the defaults."""
 
 _TAGS = {
     "Data set": schema.DATASET,
@@ -47,7 +47,7 @@ _TAGS = {
     "Cores per run": schema.CORES,
     "Commit of the code": schema.COMMIT,
 }
-_NEAR_CHANCE = 0.1  # of the way from guessing to perfect
+_NEAR_CHANCE = 0.1  # fraction of the way from guessing to perfect
 _REMEDY = "Train longer, or check the parameters and the data."
 
 
@@ -101,7 +101,7 @@ class ReportData:
 
     @property
     def main_tests(self) -> list[PairwiseTest]:
-        """All tests; where these are too many to look at, the tests of the recommended group."""
+        """All tests; if there are too many, only the tests of the recommended group."""
         return self.tests if len(self.tests) <= _PAIRS_LIMIT else self.tests[: len(self.groups) - 1]
 
     @cached_property
@@ -214,7 +214,7 @@ def recommendation(groups: Sequence[Group], tests: Sequence[PairwiseTest]) -> Re
 
     Args:
         groups: at least one, the best by validation first.
-        tests: of every two of them, in the same order.
+        tests: the tests of every two of them, in the same order.
     """
     leader, *others = groups
     chance = 1 / len(leader.results[0].class_names)  # the balanced accuracy of guessing

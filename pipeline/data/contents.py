@@ -28,7 +28,7 @@ class Contents:
         name: name of the data set for display; only letters, digits, ``_`` and ``-``.
         parts: ``train``, ``test`` and perhaps ``validation``. Each class of the test part is also in another part.
         features: names of the F features of sequences; empty for images.
-        class_names: one for each label, in natural order: numbers by value, anything else as text; () for IDX files.
+        class_names: one for each label, in natural order (numbers by value, other labels as text); () for IDX files.
         notes: sentences for the user.
     """
 

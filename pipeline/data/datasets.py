@@ -32,7 +32,7 @@ class Published:
     validation: int | None = None
 
 
-# MNIST's digests are those of the content, because equal content may be compressed differently.
+# MNIST's digests are of the uncompressed content, because equal content may be compressed differently.
 CATALOGUE: dict[str, Published] = {
     "mnist": Published(
         folder=Path(__file__).with_name("mnist"),

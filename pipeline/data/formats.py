@@ -16,9 +16,8 @@ from pipeline.data.contents import Array, Contents, RawPart, assemble, listed
 from pipeline.errors import DataError, UsageError, suggestion
 
 WANTED = (
-    "a NumPy file (.npz) with x_train, y_train, x_test and y_test; a table (.parquet, .csv) with one row per step, or "
-    "a folder with train.* and test.* of them; a folder with NAME_TRAIN.ts and NAME_TEST.ts; or a folder of images "
-    "with one subfolder per class"
+    "a NumPy file (.npz), a table (.parquet, .csv), a folder with the tables train.* and test.*, a folder with "
+    "NAME_TRAIN.ts and NAME_TEST.ts, or a folder of images with one subfolder per class (docs/data.md)"
 )
 """The possible sources other than a folder with four IDX files, for errors."""
 
@@ -69,7 +68,7 @@ def _of_file(file: Path, dataset: str | None) -> Format:
         return Format("arrays", name, files)
     if step_tables.is_table(file):
         return Format("tables", name, files)
-    raise DataError(f"source: must be {WANTED}. The file {file} has none of these formats.")
+    raise DataError(f"source: must be {WANTED}; the file {file} has none of these formats.")
 
 
 def read(
@@ -143,7 +142,7 @@ def read_array(path: Path) -> RawPart:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what NumPy and zipfile raise about a damaged file, or one with objects, into an error that names it."""
+    """Turn the errors of NumPy and zipfile about a damaged file, or one with objects, into an error that names it."""
     try:
         yield
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -268,7 +267,7 @@ def read_images(folder: Path, paths: Sequence[Path], size: int | None) -> RawPar
 
     Args:
         folder: the source, for errors and ids.
-        paths: of the images.
+        paths: paths of the images.
         size: the side, in pixels, of the square to which all are scaled; None: they have one size.
 
     Raises:
@@ -298,7 +297,7 @@ def _read_image(path: Path, size: int | None) -> Array:
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode == "I;16":  # of 16 bits, which Pillow would clip at 255
+            if image.mode == "I;16":  # 16 bits, which Pillow would clip at 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             grey = image.convert("L")
     except Exception as error:  # the decoders of Pillow raise errors of all kinds

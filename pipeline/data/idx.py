@@ -105,7 +105,7 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
     start = file.read(4)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise DataError(
-            f"{name}: must be an IDX file, but is an HTML or XML page, which servers send in place of a file. "
+            f"{name}: must be an IDX file, but is an HTML or XML page, which servers send instead of a file. "
             "Open the address in a browser, or choose another source."
         )
     magic = int.from_bytes(start, "big")

@@ -1,4 +1,4 @@
-"""Download and split the data that the settings name (`download`, `preprocess`); skip what is unchanged.
+"""Download and split the data that the settings name (`download`, `preprocess`); skip unchanged data.
 
 The data comes from this package, mirrors, an address, a folder, a file or scikit-learn. An intact copy of unchanged
 data is kept: published data never changes; other data is unchanged if its files (by digest), the parameters and the
@@ -22,7 +22,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, is_address, option, shown
 
 TIMEOUT = 30
-"""Seconds without an answer after which a server is given up."""
+"""Seconds to wait for an answer from a server."""
 
 PAUSES = (0.5, 2.0)
 """Seconds to wait before the second and the third attempt to fetch a file."""
@@ -104,7 +104,7 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
     """
     source = Path(settings.key)
     if not source.exists():
-        raise DataError(f"source: {source} does not exist. It must be {formats.WANTED}, or four IDX files.")
+        raise DataError(f"source: must be a file or folder that exists; {source} does not. See docs/data.md.")
     found = formats.recognise(source, _chosen(settings))
     files = [file for paths in (found.files if found else _find(source)).values() for file in paths]
     return {str(file.relative_to(source.parent)): disk.file_digest(file) for file in files}
@@ -116,10 +116,10 @@ def _chosen(settings: DataSettings) -> str | None:
 
 
 def make_digits() -> Files:
-    """Return scikit-learn's handwritten digits as the four files: 8 × 8 pixels, their 0–16 scaled to 0–255.
+    """Return scikit-learn's handwritten digits as the four files: 8 × 8 pixels, scaled from 0–16 to 0–255.
 
-    The 1,797 images are those of the UCI set "Optical Recognition of
-    Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998), its test part.
+    The 1,797 images are the test part of the UCI set "Optical Recognition of
+    Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998).
     One fifth of each digit, drawn with a fixed seed, becomes the test split.
     """
     from sklearn.datasets import load_digits
@@ -158,7 +158,7 @@ def read_folder(folder: Path) -> Files:
 def _find(folder: Path) -> dict[str, list[Path]]:
     """Return the paths of each of the four files (by stem) in a folder: .gz, plain, or both.
 
-    Archives give them other names, too: ``train-images.idx3-ubyte``, or capitals.
+    Archives may use other names, such as ``train-images.idx3-ubyte``, or capitals.
     """
     found: dict[str, list[Path]] = {stem: [] for stem in STEMS}
     paths = sorted(folder.iterdir())
@@ -197,7 +197,7 @@ def fetch(name: str, reporter: Reporter) -> tuple[Files, str]:
             # The path of the package on this machine would be stored and logged, so it is not used as the name.
             return files, f"the {name} files of this package" if place == published.folder else str(place)
     raise DataError(
-        f"dataset: {name} must come from one of its mirrors, but all failed. {' '.join(failures)} "
+        f"dataset: {name} cannot be downloaded: all of its mirrors failed. {' '.join(failures)} "
         f"Try again later; `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
         f"`{option('dataset', 'digits')}` needs no network."
     )
@@ -265,7 +265,7 @@ def fetch_file(address: str, reporter: Reporter) -> bytes:
 
 
 def _cause(error: BaseException) -> str:
-    """Return why a connection failed, in the operating system's words: urllib3's text is long and shows the address."""
+    """Return the operating system's reason why a connection failed: urllib3's text is long and shows the address."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return reason(error) if isinstance(error, OSError) else str(error)

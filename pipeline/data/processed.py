@@ -37,7 +37,7 @@ def split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
     Args:
         raw: verified raw data.
         data_dir: folder whose subfolder ``processed`` holds the processed data sets.
-        reporter: shows what was made, and which classes are too small.
+        reporter: shows the result, and which classes are too small.
 
     Raises:
         DataError: the data cannot be split and learned.

@@ -2,7 +2,7 @@
 
 Published sets of 60,000 hold out their first 5,000 training images for
 validation; of all other data one tenth of each class is drawn with a fixed
-seed. The test split is the one that the data came with.
+seed. The test split comes with the data.
 """
 
 import math
@@ -77,7 +77,7 @@ class DataSet:
 
 
 def hold_out(labels: NDArray[Any], *, first: int | None = None, fraction: float = 1 / 10) -> tuple[Indices, Indices]:
-    """Return the indices into ``labels`` of the examples for training and of those that are held out.
+    """Return the indices into ``labels`` of the examples for training and of the held-out examples.
 
     Without a convention, a fraction is drawn with a fixed seed, in proportion to the classes, but at least as many
     examples as there are classes. If a class has only one example, that example is used for training.

@@ -196,7 +196,7 @@ def locate(settings: "DataSettings") -> Stored:
 
 
 def read(raw: Stored) -> dict[str, Split]:
-    """Return the parts of a raw folder; those of four IDX files are checked.
+    """Return the parts of a raw folder; check them if they are IDX files.
 
     Raises:
         DataError: the IDX files do not fit together.

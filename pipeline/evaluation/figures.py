@@ -28,8 +28,8 @@ from pipeline.evaluation import metrics
 from pipeline.kinds.kind import Box, Kind
 
 # The first four are from the palette of Okabe and Ito, "Color Universal Design" (2008),
-# https://jfly.uni-koeln.de/color/: of its triples with a contrast of 3:1 on white, the one whose colours stay furthest
-# apart in all kinds of colour blindness, and the fourth. The others have that contrast on the page's dark cards, too.
+# https://jfly.uni-koeln.de/color/: three have a contrast of 3:1 on white, and stay furthest apart in all
+# kinds of colour blindness; a fourth follows. The others have that contrast on the page's dark cards, too.
 PALETTE = ("#CC79A7", "#0072B2", "#D55E00", "#009E73", "#8C7400", "#7F63C9")
 """The colours of the cells in the order of :data:`CELLS`, followed by colours for other cells."""
 
@@ -103,7 +103,7 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
     figure = empty_figure(max(side + 0.9, 6.0), side)
     axes = figure.subplots()
     shares, diagonal = metrics.row_shares(matrix), np.eye(len(matrix), dtype=bool)
-    # Half of the map's range: the counts on it stay legible in dark ink.
+    # Only half of the map's range is used, so that the counts on it stay legible in dark ink.
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
     # The square root spreads out the small shares, which are the most frequent.
     scale = PowerNorm(0.5, vmin=0, vmax=max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE))
@@ -230,7 +230,7 @@ def _gallery(kind: Kind, examples: NDArray[Any], captions: Sequence[str]) -> Fig
 
 
 def _caption(label: str, said: str, probability: float) -> str:
-    """Return such as 'true 4, said 9 (99 %)', in two lines when the names are long; 100 % is only for 1."""
+    """Return a caption such as 'true 4, said 9 (99 %)', in two lines if the names are long; 100 % is only for 1."""
     gap = " " if max(len(label), len(said)) <= _SHORT_NAME else "\n"
     percent = 100 if probability == 1 else min(round(100 * probability), 99)
     return f"true {label},{gap}said {said} ({percent} %)"
@@ -263,7 +263,7 @@ def _head(figure: Figure, title: str, subtitle: str, width: float | None = None)
 
 
 def tidy(axes: Axes) -> None:
-    """Leave only what helps reading: faint grid lines, no box."""
+    """Keep faint grid lines and remove the box."""
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,7 @@ Probabilities = NDArray[np.floating[Any]]
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 COLDEST, WARMEST = 0.25, 4.0
-"""The range of temperatures; without it, no lowest one is best if all answers are correct."""
+"""The range of temperatures; without a limit, there is no best one if all answers are correct."""
 
 _BINS = 15  # as in the article
 _HALVINGS = 40  # for twelve digits

@@ -36,7 +36,7 @@ STATES = {
 }
 """What a comparison does with an existing run."""
 
-ROWS = 28  # of an image, to tell roughly how long a training takes
+ROWS = 28  # of an image, to estimate roughly how long a run takes
 
 ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECONDS)
 
@@ -155,7 +155,7 @@ def _make_groups(
         comparison: the id of the comparison's run.
         data: the data of all runs.
         groups: the finished runs.
-        by_run: the job of each, by the id of its run.
+        by_run: the job of each run, by the id of the run.
         failed: names of runs that failed: their groups are not complete.
     """
     existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}

@@ -38,7 +38,7 @@ from pipeline.tracking import lifecycle
 LOCAL = "local"
 
 EVALUATION = 1.0
-"""Seconds that a training needs at least until it has ended: its evaluation may still run."""
+"""Minimum number of seconds that a run in its last epoch still needs: it has to be evaluated."""
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def run_jobs(
     """Do the jobs, ``count`` at a time; return the last event of each. End runs whose processes could not.
 
     Args:
-        todo: the jobs, see :meth:`Executor.run`; those of a sequence are shown from the start.
+        todo: the jobs, see :meth:`Executor.run`; if they are a sequence, all are shown from the start.
         data: their data.
         reporter: shows the progress.
         count: number of jobs at a time.
@@ -118,7 +118,7 @@ def _follow(event: Event, run_ids: dict[Job, str], ended: dict[Job, Finished | F
 
 
 class ProgressBoard:
-    """A row per training, in their order.
+    """The progress of jobs, a row for each, in their order.
 
     Args:
         jobs: the jobs; empty if they are not known in advance: each then gets its row when it starts, and the total
@@ -143,7 +143,7 @@ class ProgressBoard:
 
     @property
     def rows(self) -> list[Progress]:
-        """The progress of each training."""
+        """The progress of each job."""
         return list(self._rows.values())
 
     @property
@@ -170,7 +170,7 @@ class ProgressBoard:
             case Message(_, message):
                 row.state = message.state if isinstance(message, Opened) else str(message)
             case Rescheduled():
-                row.state, row.machine = "moves: its node was lost", ""
+                row.state, row.machine = "restarting: its node was lost", ""
             case Finished(job) | Failed(job):
                 self._started.pop(job, None)
                 row.machine, row.left = "", 0.0

@@ -22,13 +22,13 @@ OPTIONS = {
 """The parameters that take several values in a comparison: the field of the settings, and its option."""
 
 COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
-"""What a comparison compares by default."""
+"""The values that a comparison compares by default."""
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
 
 
 def grid(given: Mapping[str, Any]) -> list[Settings]:
-    """Return checked settings of all combinations of the values among those ``given``.
+    """Return checked settings of all combinations of the ``given`` values.
 
     Several values are separated by commas; ``1-5`` is a range of whole numbers, including both ends.
 
@@ -79,7 +79,7 @@ def _check_count(trainings: int) -> None:
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:
-    """Return the parameters of a comparison from those of its runs; different values are separated by commas.
+    """Return the parameters of a comparison from its runs' parameters; different values are separated by commas.
 
     Raises:
         UsageError: two runs have the same effective parameters on this data.

@@ -46,7 +46,7 @@ DATA_DIR = "PIPELINE_NODE_DATA_DIR"
 PACKAGES = ("tensorflow", "keras", "mlflow", "numpy")
 """Packages whose versions have to be the same on all nodes."""
 
-LOOKS = "looks for an earlier run"
+LOOKS = "looking for an earlier run"
 """The state of a job on a cluster before it opens a run; the answer is whether no other job trains the same."""
 
 
@@ -130,7 +130,7 @@ def train(job: Job, send: Send) -> Done:
     Raises:
         TrainingError: the code has changed since the other jobs started.
     """
-    os.environ.pop("MLFLOW_RUN_ID", None)  # of the comparison: the training has a run of its own
+    os.environ.pop("MLFLOW_RUN_ID", None)  # the comparison's run: the job has its own run
     data_dir = job.settings.data_dir
     data = processed.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
@@ -150,7 +150,7 @@ def train(job: Job, send: Send) -> Done:
                     resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
                     run = stack.enter_context(_open(job, data, resume))
                     break
-            send("waits for another process")
+            send("waiting for another process")
             time.sleep(1)
         return _finished(job, data, run, send, state="resumes" if resume else "trains")
 
@@ -160,8 +160,8 @@ def _check_code(job: Job, data: DataSet) -> None:
     if identity.fingerprint(job.settings, data) != job.fingerprint:
         changed = f"the file of {job.settings.cell}, or this package," if job.source else "this package"
         raise TrainingError(
-            f"code: must be the code with which the other runs started, but {changed} has changed since. Repeat the "
-            "command to train with the present code."
+            f"code: must be the same for all runs, but {changed} has changed since the first one started. "
+            "Repeat the command to train with the present code."
         )
 
 
@@ -207,7 +207,7 @@ def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: st
 
     from pipeline.training import training
 
-    keras.backend.clear_session()  # forgets the training before
+    keras.backend.clear_session()  # removes the state of the previous run
     send(Opened(run_id=run.run_id, state=state))
     store.mark(run.run_id, job.parent)
     has_model = training.train(run, job.settings, data, Reporter(), should_continue=send)
@@ -236,8 +236,8 @@ def check_node(driver: Mapping[str, str], *, tracks: bool) -> None:
     here = versions()
     if different := [f"{name} {here[name]} (there {driver[name]})" for name in here if here[name] != driver[name]]:
         raise UsageError(
-            f"on: versions must be those of the machine where the command is typed, for the same numbers; got "
-            f"{', '.join(different)}. Install the same."
+            f"on: each node must have the same versions as the machine where the command is typed; got "
+            f"{', '.join(different)}. Install the same versions."
         )
     if tracks:
         connection.connect(writes=True)
@@ -256,7 +256,7 @@ def data_dir() -> Path:
 
 
 def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Send) -> Any:
-    """Do work on a training, with the data and the custom cell that it needs."""
+    """Do the work of a job, with the data and the custom cell that it needs."""
     folder = processed.folder_of(data_dir(), job.dataset, job.digest)
     with stored.locked(processed.processed_folder(data_dir()), Reporter()):
         try:

@@ -1,7 +1,7 @@
 """The Ray executor: connect to a cluster, check its nodes, and run workers on them.
 
 Ray knows which processes are alive. A worker is an actor, which ends with this process, the driver; so does an actor
-with the name of the experiment: while it is there, no other command trains in the same experiment.
+with the name of the experiment: while it exists, no other command trains in the same experiment.
 
 A node does not see the driver's disk: data and custom cells come with the jobs, and the driver's code comes from Ray.
 """
@@ -56,7 +56,7 @@ PASSED_ON = ("MLFLOW_", "PIPELINE_")
 """Environment variables with these prefixes are set on the nodes, too: they say where the tracking server is."""
 
 LOSSES = 10
-"""Processes that a job may lose with their nodes until it fails: it may be the reason."""
+"""Number of processes that a job may lose with their nodes before it fails: it may be the reason."""
 
 SETTLED = 6.0
 """Seconds until it is known whether a process has died with its node."""
@@ -73,11 +73,11 @@ class RayExecutor(Executor):
         self._losses: Counter[Any] = Counter()
 
     def default_workers(self, trainings: int) -> int:
-        """Return how many trainings to run at a time: one per core, or per GPU if there are any."""
+        """Return how many runs to train at the same time: one per core, or per GPU if there are any."""
         return max(1, min(trainings, sum(_amounts("GPU" if self._gpus else "CPU"))))
 
     def cores(self, count: int) -> int:
-        """Return an equal share of the cores, at most those of a node and those that a training uses."""
+        """Return an equal share of the cores, at most as many as a node has and as a run can use."""
         cores = _amounts("CPU")
         return max(1, min(sum(cores) // count, max(cores, default=1), default_shards()))
 
@@ -88,7 +88,7 @@ class RayExecutor(Executor):
         return RemoteFile(path.relative_to(root), ray.put(content))
 
     def prepared(self, work: Work, data: Path) -> Work:
-        """Return work on trainings such that each node has the data of a folder."""
+        """Return the work with a step before it that copies the data of a folder to the node."""
         return partial(jobs.work_with, self.file_ref(data).copy_to, work)
 
     def worker(self, count: int) -> "RayWorker":
@@ -129,7 +129,7 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
         start(address, runtime_env=_environment())
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(
-            f"on: must be a Ray cluster with this Ray ({ray.__version__}) and Python; {address} answered: "
+            f"on: must be a Ray cluster with the same Ray ({ray.__version__}) and Python; {address} answered: "
             f"{first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
     finally:
@@ -199,7 +199,7 @@ def check_nodes(*, tracks: bool) -> None:
     nodes = living_nodes()
     if not any(_amounts("CPU")):
         raise UsageError(
-            f"on: one of the cluster's {len(nodes)} nodes must have a core to give; none has. Start a node with "
+            f"on: at least one of the cluster's {len(nodes)} nodes must offer a core; none does. Start a node with "
             "`ray start --num-cpus=N`."
         )
     task: Any = ray.remote(jobs.check_node)  # type: ignore[arg-type]
@@ -309,8 +309,8 @@ class RayWorker(Worker):
 
     Args:
         losses: counts the processes that each job has lost.
-        cores: that it claims of its node.
-        gpus: likewise.
+        cores: number of cores that it claims of its node.
+        gpus: number of GPUs that it claims of its node.
     """
 
     def __init__(self, losses: Counter[Any], *, cores: int, gpus: int) -> None:
@@ -347,7 +347,7 @@ class RayWorker(Worker):
         node, self._node, self.jobs_left = self._node, None, 0
         self._losses[self.job] += 1
         if isinstance(error, OutOfMemoryError):
-            return Failed(self.job, "The memory of its node ran out. Run fewer trainings at a time: --workers.")
+            return Failed(self.job, "Its node ran out of memory. Train fewer runs at the same time: --workers.")
         if self._losses[self.job] <= LOSSES and (node is None or _has_died(node)):
             return Rescheduled(self.job)
         return Failed(self.job, f"Its process ended on its node: {first_line(error)}")

@@ -26,20 +26,20 @@ from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
 
 JOBS_EACH = 24
-"""Jobs that a process does before another takes its place: TensorFlow keeps some of the memory of each."""
+"""Number of jobs after which a process is replaced: TensorFlow keeps some of the memory of each."""
 
 STOP_SECONDS = 30
 """Seconds that a process has to end its job when all are stopped."""
 
 MEMORY = 1.5e9
-"""Bytes that a training is assumed to need; at the defaults, MNIST included, it needs 0.9e9."""
+"""Bytes of memory that a run is assumed to need; at the defaults, MNIST included, it needs 0.9e9."""
 
 Send = Callable[[Any], bool]
 """Sends a message to the process that started the job; returns whether the job should continue."""
 
 Work = Callable[[Any, Send], Any]
 ShouldContinue = Callable[[Any, Any], bool]
-"""Is called with a job and a message of it, before that is yielded; returns whether the job should continue."""
+"""Called with a job and its message before the message is yielded; returns whether the job should continue."""
 
 
 class Started(NamedTuple):
@@ -108,7 +108,7 @@ class Executor:
     """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
 
     def default_workers(self, trainings: int) -> int:
-        """Return how many trainings to run at a time: one per core, as far as the memory suffices; one on a GPU.
+        """Return how many runs to train at the same time: one per core if the memory suffices; one on a GPU.
 
         Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and all other
         work then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
@@ -118,7 +118,7 @@ class Executor:
         return max(1, min(trainings, usable_cores(), int(free_memory() / MEMORY)))
 
     def cores(self, count: int) -> int:
-        """Return the cores that each of ``count`` trainings may use."""
+        """Return the number of cores that each of ``count`` runs may use."""
         return max(1, usable_cores() // count)
 
     def file_ref(self, path: Path) -> FileRef:
@@ -126,7 +126,7 @@ class Executor:
         return FileRef(path.absolute())
 
     def prepared(self, work: Work, data: Path) -> Work:
-        """Return work on trainings such that each process has the data of a folder."""
+        """Return the work such that each process has the data of a folder."""
         return work
 
     def worker(self, count: int) -> "Worker":
@@ -141,11 +141,11 @@ class Executor:
         """Do jobs in their order, ``count`` at a time; yield what happens.
 
         Args:
-            work: a function of a module, called with a job; it, the jobs, messages and results can be pickled.
+            work: a function of a module, called with a job; the work, jobs, messages and results can be pickled.
             jobs: the jobs; each is taken when a worker is free and all events before were yielded, so that it may
                 depend on them.
             count: number of jobs at a time.
-            answer: answers each message of a job, before it is yielded; the job waits for it, and has to follow it.
+            answer: answers each message of a job, before it is yielded; the job waits for the answer and obeys it.
 
         If it is closed before its end, also by Ctrl-C, it interrupts the jobs and waits for their end.
         """
@@ -188,8 +188,8 @@ class Worker:
     """A process of this machine.
 
     Attributes:
-        handle: to wait for its messages.
-        job: what it works on.
+        handle: handle to wait for its messages.
+        job: the job that it works on.
         jobs_left: number of further jobs that it takes; 0 if it has died.
     """
 
@@ -229,7 +229,7 @@ class Worker:
         self._process.terminate()
 
     def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Let it end after what it does, and kill it if that takes longer than some seconds."""
+        """Let it finish its work, and kill it if that takes longer than some seconds."""
         self.handle.close()
         self._process.join(seconds)
         self._process.kill()
@@ -251,7 +251,7 @@ def prewarm(count: int, module: str) -> Iterator[None]:
 
 
 def _serve(connection: Connection, module: str | None) -> None:
-    """Import a module, if one is named, and do jobs until the connection is closed: what a process runs."""
+    """Run a process: import a module, if one is named, and do jobs until the connection is closed."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1,) if is_verbose() else (1, 2):
         os.dup2(nowhere, stream)
@@ -273,7 +273,7 @@ def outcome(work: Work, job: Any, send: Send) -> tuple[type[Event], Any]:
         failure = error if isinstance(error, PipelineError) else of_library(error)
         return Failed, str(failure) if failure else traceback.format_exc().strip()
     finally:
-        gc.collect()  # the graphs of a training refer to themselves, and it is rarely collected by itself
+        gc.collect()  # the graphs of a run refer to themselves, and garbage is rarely collected otherwise
 
 
 def _ask(connection: Connection, message: Any) -> bool:

@@ -21,8 +21,8 @@ ANGLE = math.radians(10)
 """Largest rotation in either direction, in radians."""
 
 SHIFT = 2 / 28
-"""Largest shift along each axis, as a fraction of the side: 2 pixels of MNIST's 28, of the image before it is turned
-and scaled. Afterwards that is up to (1 + SCALE) (cos ANGLE + sin ANGLE) times as much: 2.55 pixels."""
+"""Largest shift along each axis, as a fraction of the side: 2 pixels of MNIST's 28, before the image is rotated
+and scaled. Afterwards it is up to (1 + SCALE) (cos ANGLE + sin ANGLE) times as much: 2.55 pixels."""
 
 SCALE = 0.1
 """Largest relative change of size."""

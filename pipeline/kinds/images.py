@@ -41,7 +41,7 @@ MOST = 0.9
 
 
 PERMUTATION_SEED = 2015
-"""Seed of the one permutation of ``permuted``, drawn by ``numpy.random.RandomState``, whose numbers never change."""
+"""Seed of the permutation for ``permuted``, drawn by ``numpy.random.RandomState``, whose numbers never change."""
 
 
 @dataclass(frozen=True, kw_only=True)

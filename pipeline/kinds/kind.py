@@ -92,7 +92,7 @@ class Kind(ABC):
         return asdict(self)
 
     def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
-        """Return what MLflow shows of examples, in addition to their number and shape, in types of JSON."""
+        """Return the facts that MLflow shows about examples in addition to their number and shape."""
         return {}
 
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
@@ -153,9 +153,9 @@ class Kind(ABC):
         """Return the numbers 0 to N - 1 in the order in which an epoch cuts them into batches, the smaller one last.
 
         Args:
-            lengths: of the examples that are trained on, as ``lengths`` returns them.
+            lengths: lengths of the training examples, as ``lengths`` returns them.
             count: N.
-            settings: the seed and the size of a batch matter.
+            settings: the seed and the size of a batch are used.
             epoch: its number.
         """
         return shuffled(count, (settings.seed, epoch))
@@ -168,7 +168,7 @@ class Kind(ABC):
     def distorted(self, examples: Tensor, *distortions: Tensor) -> Tensor:
         """Return the examples of a batch with their distortions."""
 
-    # --- what people see ------------------------------------------------------------------------------------------
+    # --- pictures and answers -------------------------------------------------------------------------------------
 
     @property
     @abstractmethod

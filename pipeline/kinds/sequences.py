@@ -116,7 +116,7 @@ class Sequences(Kind):
         return examples[:, : tf.reduce_max(lengths)]
 
     def order(self, lengths: Tensor, count: int, settings: Settings, epoch: int) -> Tensor:
-        """Return an order of batches of similar lengths: those within a window of shuffled examples, sorted, cut.
+        """Return an order in which batches have similar lengths: windows of shuffled examples are sorted and cut.
 
         The batches are shuffled again, so that short and long ones alternate. A smaller last batch is not sorted.
         """
@@ -136,7 +136,7 @@ class Sequences(Kind):
 
         if not settings.jitter:
             return ()
-        # Time comes first, so that the first steps get the same numbers whatever the length of the padding.
+        # Time comes first, so that the first steps get the same numbers for any length of the padding.
         shape = (self.longest, count, len(self.features))
         noise = tf.random.stateless_normal(shape, seed=(settings.seed, epoch))
         return (tf.transpose(noise * settings.jitter * np.sqrt(self.variance).astype(np.float32), (1, 0, 2)),)

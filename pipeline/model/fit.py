@@ -1,4 +1,4 @@
-"""Train epoch by epoch: a record of each, and a snapshot to resume from.
+"""Train epoch by epoch: return a record of each epoch, and a snapshot to resume from.
 
     fit = Fit(Trainer.of(settings, data))
     for record in fit.epochs(30):

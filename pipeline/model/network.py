@@ -1,10 +1,10 @@
 """From settings to a stock Keras model; recurrent layers read an example step by step.
 
 Shapes: B examples in a batch, T steps, I inputs per step, U hidden units, D directions (1 or 2), C classes. The kind of
-the examples (``kinds/``) makes the first layers: H × W pixels are T · I, of sequences I is the number of features.
+the examples (``kinds/``) makes the first layers. For images, H × W = T · I; for sequences, I is the number of features.
 
     raw pixels (B, H, W), 0–255, or sequences (B, T, I), padded with NaN
-      → layers of the kind                (B, T, I), scaled; of sequences also a mask of the real steps
+      → layers of the kind                (B, T, I), scaled; for sequences also a mask of the real steps
       → recurrent layers                  (B, T, D·U) between layers, (B, D·U) after the last;
                                           each followed by Dropout, if requested, in training only
       → Dense                             (B, C) logits

@@ -21,7 +21,7 @@ def check_cells(trainings: Sequence[Settings]) -> None:
     """Validate each custom cell once for each direction and size, before any data is read.
 
     Raises:
-        UsageError: one cannot be trained, or two have classes of one name, which a saved model could not tell apart.
+        UsageError: one cannot be trained, or two have classes of one name, which a saved model could not distinguish.
     """
     custom = {(each.cell, each.direction, each.hidden_units): each for each in trainings if cells.is_custom(each.cell)}
     if not custom:

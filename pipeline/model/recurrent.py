@@ -53,7 +53,7 @@ def logits(
         inputs: a batch of inputs of the model.
         lengths: steps of each example, (B,), int32, if they are unequal; see ``run``.
         training: passed on to layers such as dropout.
-        backward: whether gradients are needed. Those of a loop over many steps cannot be saved with a graph.
+        backward: whether gradients are needed. The gradients of a loop over many steps cannot be saved with a graph.
         by_step: return the final logits as if reading ended after each step; for a model that reads
             forward only.
 
@@ -61,7 +61,7 @@ def logits(
         Logits (B, C), or (B, T, C) ``by_step``; float32.
     """
     first = next(number for number, layer in enumerate(model.layers) if is_recurrent(layer))
-    steps, *_ = tf.nest.flatten(model.layers[first].input)  # of sequences, the mask follows
+    steps, *_ = tf.nest.flatten(model.layers[first].input)  # for sequences, the mask follows
     sequence = keras.Model(model.input, steps)(tf.cast(inputs, tf.float32))
     x = tf.transpose(sequence, (1, 0, 2))
     for layer in model.layers[first:-1]:

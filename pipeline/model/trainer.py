@@ -63,17 +63,17 @@ class Trainer:
     """Trains ``model`` in place.
 
     All randomness (the order of the examples, their augmentation, dropout) is a function of
-    (seed, epoch) alone, the order of sequences also of their lengths. Costs depend on neither the
+    (seed, epoch) alone; the order of sequences also depends on their lengths. Costs depend on neither the
     threads nor the progress calls: the same seed, shards and machine give the same bits.
 
-    An epoch trains on full batches, and leaves out what remains of the shuffled examples. If that
-    is more than 2 % of them, it is trained on too, as a smaller last batch.
+    An epoch trains on full batches, and leaves out the rest of the shuffled examples. If the
+    rest is more than 2 % of them, it is a smaller last batch.
 
     Args:
         settings: the parameters.
         train: training examples, at least one batch.
-        validation: what ``validate`` measures.
-        kind: of the examples.
+        validation: the examples of ``validate``.
+        kind: the kind of the examples.
         classes: number of classes.
         fast: whether to compute the recurrent layers by ``recurrent.py``; by default on a
             machine without a GPU. False: a batch is one shard.
@@ -183,7 +183,7 @@ class Trainer:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Replace the weights by their averages, if any, for a while."""
+        """Replace the weights by their averages, if any, within the block."""
         if not self.optimizer.use_ema:
             yield
             return

@@ -29,13 +29,13 @@ from pipeline.settings import expanded
 from pipeline.tracking.classifier import Classifier
 
 SIZE = 512
-"""Examples that a core works on at a time: larger parts leave its cache."""
+"""Number of examples that a core works on at a time: larger parts do not fit into its cache."""
 
 AT_A_TIME = 32
-"""Parts that are answered before they are written: 16,384 images of 28 × 28."""
+"""Number of parts that are answered before they are written: 16,384 images of 28 × 28."""
 
 Write = Callable[[pa.Table], None]
-"""Takes answers."""
+"""A function that takes answers."""
 
 Named = tuple[str, Path]
 """The name of a file in answers and errors, and its path."""
@@ -63,8 +63,8 @@ class Reader(Protocol):
     """Reads files of one kind of data.
 
     Attributes:
-        wanted: the files that it reads, for errors.
-        endings: of the names of files that are taken from a folder.
+        wanted: a description of the files that it reads, for errors.
+        endings: endings of the names of files that are read from a folder.
         size: maximum examples in a part, which a core works on at a time.
     """
 
@@ -112,7 +112,7 @@ def table(
 
     Args:
         rows: the examples, as :func:`rows` returns them.
-        probabilities: of the classes (N, C), or after each step (N, T, C).
+        probabilities: probabilities of the classes (N, C), or after each step (N, T, C).
         class_names: one per class.
         steps_of: number of steps of each example; None: all have T.
     """
@@ -217,13 +217,13 @@ def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
 
 def _together(parts: Sequence[Part]) -> Part:
     tables, values = zip(*parts, strict=True)
-    longest = max(each.shape[1] for each in values)  # of images, all have one height
+    longest = max(each.shape[1] for each in values)  # images all have the same height
     alike = [each if each.shape[1] == longest else contents.padded(each, longest) for each in values]
     return Part(pa.concat_tables(tables, promote_options="default"), np.concatenate(alike))
 
 
 def lines(answers: pa.Table) -> str:
-    """Return answers as text, a line each; an example is numbered if its file holds several."""
+    """Return answers as text, one per line; an example is numbered if its file holds several."""
     rows = answers.to_pylist()
     numbered = {row["file"] for row in rows if row["index"]}
     return "\n".join(

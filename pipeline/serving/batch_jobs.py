@@ -38,12 +38,12 @@ from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
 READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
-"""The class that reads the files of a kind; a new kind is a line here."""
+"""The class that reads the files of each kind; a new kind is a line here."""
 
 SCHEME = "s3://"
 
 LITTER = ("__MACOSX", "._")
-"""Beginnings of the names of folders and files that archives from macOS add to their content."""
+"""Prefixes of the names of folders and files that macOS adds to archives."""
 
 
 def reader(kind: Kind, *, column: str | None, columns: str | None) -> Reader:
@@ -80,7 +80,7 @@ def located(address: str) -> tuple[fs.FileSystem, str]:
 
 
 def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
-    """Return the files at addresses; for a folder, all files in and below it that a reader takes.
+    """Return the files at addresses; for a folder, all files in and below it that a reader can read.
 
     Labels of IDX files and files of answers are left out.
 
@@ -231,8 +231,8 @@ class Answering:
         model: files of the model.
         digest: digest of these files.
         trust: run the model's code even if it is not from this pipeline.
-        column: see :func:`reader`.
-        columns: likewise.
+        column: an argument of :func:`reader`.
+        columns: an argument of :func:`reader`.
         by_step: answer after each step.
         cores: number of cores that a job may use.
     """
@@ -246,7 +246,7 @@ class Answering:
     cores: int = 1
 
     def __call__(self, job: FileJob, send: Send) -> tuple[int, bytes | None]:
-        """Answer all examples of a file; return their number, and the answers if they cannot be put from here.
+        """Answer all examples of a file; return their number, and the answers if they cannot be written from here.
 
         Raises:
             DataError: the file cannot be read.
@@ -288,7 +288,7 @@ class Outcome:
         answered: number of answers that were written.
         files: number of files that were answered.
         found: number of files whose answers existed.
-        failures: the reason of each file that failed, by address.
+        failures: the reason why each file failed, by address.
     """
 
     answered: int = 0
@@ -324,7 +324,7 @@ def answer_all(
 
 
 def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the file whose answers go to each address: its name in the folder, with .parquet at the end."""
+    """Return the input for each output address, which is the input's name in the folder with .parquet at the end."""
     inputs: dict[str, str] = {}
     for file in files:
         output = f"{folder}/{PurePath(file).name.removesuffix('.parquet')}.parquet"

@@ -6,7 +6,7 @@ resized, and inverted to light on dark if all images of the data are.
 
 The brightness of the paper at each place is the morphological closing of the picture (J. Serra, "Image Analysis and
 Mathematical Morphology", 1982) with a window of half its side; the picture is continued beyond its edge. Shadows,
-vignettes, frames and the desk below a sheet are wide, so they count as paper of another brightness; ink is thin. It is
+vignettes, frames and the desk below a sheet are wide, so they count as paper of another brightness. Ink is thin. It is
 darker or lighter than the paper, depending on which of the two is thinner. Ruled lines run through the whole picture,
 and specks are much smaller than a digit: neither is ink.
 """
@@ -38,7 +38,7 @@ CONTRAST = 10
 """Minimum difference in brightness, of 255, between ink and paper."""
 
 NOISE = 7
-"""The same in standard deviations of a sensor's noise: no pixel of tens of thousands strays as far."""
+"""The same in standard deviations of a sensor's noise: none of tens of thousands of pixels deviates that much."""
 
 STRONG = 0.3
 """Minimum contrast of the dark and light parts that are compared, as a fraction of the largest."""
@@ -114,7 +114,7 @@ def digit(brightness: Grey) -> Grey | None:
     """Return the ink of the digit on a picture, 0–1, cropped to the digit; None if there is none.
 
     Args:
-        brightness: of the picture (rows, columns), 0–255.
+        brightness: brightness of the picture (rows, columns), 0–255.
     """
     if not _is_dark_on_light(_shrunk(brightness, SEEN)):
         brightness = 255 - brightness
@@ -147,7 +147,7 @@ def _box(mask: Mask) -> tuple[slice, ...]:
 
 
 def _below_paper(brightness: Grey, window: int | None = None) -> Grey:
-    """Return how much darker each pixel is than its surroundings, into which a square window fits.
+    """Return how much darker each pixel is than its surroundings of the size of a square window.
 
     Args:
         brightness: brightness of the picture.
@@ -173,7 +173,7 @@ def _ink(brightness: Grey) -> Grey:
 def _is_dark_on_light(brightness: Grey) -> bool:
     """Return whether ink is darker than its paper, on the whole picture or on the largest part that stands out from it.
 
-    That part may be a sheet on a desk, or the inside of a frame, whose ink has the other colour.
+    That part may be a sheet on a desk, or the inside of a frame that is drawn in the other colour.
     """
     from skimage.measure import label, regionprops  # takes half a second
 
@@ -210,7 +210,7 @@ def _thinness(brightness: Grey, strong: float) -> float:
 
 
 def _chosen(ink: Grey) -> Mask:
-    """Return which pixels belong to the digit: the part with most ink, and near and large enough other parts.
+    """Return which pixels belong to the digit: the part with most ink, and other parts that are near and large enough.
 
     A part that the picture's border cuts probably lies beside the paper.
     """

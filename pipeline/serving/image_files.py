@@ -43,7 +43,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "T
 """Formats that Pillow reads itself. It hands others (EPS) to separate programs."""
 
 OTHER_VIEWS = ("MPO", "ICO")
-"""Formats whose further pictures show the first one again: a camera's depth or light, an icon's other sizes."""
+"""Formats whose other pictures are variants of the first: a camera's depth or light, an icon's other sizes."""
 
 MOST_PIXELS = 2**26
 """Maximum pixels of a picture, each of which takes about eight bytes: more than most phones' cameras have."""
@@ -51,7 +51,7 @@ MOST_PIXELS = 2**26
 PAPER_AND_INK = 64
 """Minimum difference in brightness, of 255, within the opaque part of a picture that shows paper and ink."""
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, before it decodes them
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice as many before it decodes them
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or named in an error
 
 
@@ -141,7 +141,7 @@ class ImageFiles:
         return pixels, pa.schema([field for field in schema if field.name not in pixels])
 
     def _images(self, columns: list[pa.Array], place: str, first: int) -> NDArray[Any]:
-        """Return the images (n, H, W) of some rows, of which the first has the number ``first``."""
+        """Return the images (n, H, W) of some rows; ``first`` is the number of the first of these rows."""
         if pa.types.is_struct(columns[0].type):
             rows = enumerate(columns[0].to_pylist(), first)
             return np.stack([self._picture(value, f"{place}, row {row:,}") for row, value in rows])
@@ -187,7 +187,7 @@ class ImageFiles:
 
 @contextmanager
 def _parquet(file: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
-    """Open a Parquet file; what Arrow raises about a damaged one becomes an error that names it."""
+    """Open a Parquet file; turn Arrow's errors about a damaged one into an error that names it."""
     try:
         with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups
             yield opened
@@ -252,7 +252,7 @@ def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]
 def grey(picture: Image.Image) -> Grey:
     """Return a picture's brightness (rows, columns), 0–255: its luma (ITU-R BT.601), upright, on opaque paper."""
     picture.load()
-    with suppress(Exception):  # damaged metadata turns nothing; its readers, too, raise errors of all kinds
+    with suppress(Exception):  # damaged metadata is ignored; its readers also raise errors of all kinds
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16 bits per pixel, or more
         return _deep(_averaged(picture.convert("F")))
@@ -269,7 +269,7 @@ def _averaged(picture: Image.Image) -> Grey:
 
 
 def _behind(brightness: Grey, opacity: Grey) -> float:
-    """Return the brightness behind a transparent picture: that of its paper, or the contrast to ink alone."""
+    """Return the brightness behind a transparent picture: its paper's, or the opposite of its ink's."""
     opaque = opacity > 0.5  # noqa: PLR2004 - half
     if not opaque.any():
         return 0
@@ -280,7 +280,7 @@ def _behind(brightness: Grey, opacity: Grey) -> float:
 
 
 def _deep(values: Grey) -> Grey:
-    """Return the brightness of pixels with more than 8 bits; floats are from 0 to 1 if none is above.
+    """Return the brightness of pixels with more than 8 bits; floats count as 0 to 1 if none is above 1.
 
     Raises:
         ValueError: some are not finite.

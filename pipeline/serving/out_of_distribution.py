@@ -84,6 +84,6 @@ def _histograms(images: Bytes) -> Floats:
     for each in range(DIRECTIONS):  # an edge counts for the two nearest directions
         distance = abs((direction - each + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2)
         histograms.append((strength * np.maximum(0, 1 - distance)).reshape(cells).sum(axis=(2, 4)))
-    smooth = gaussian_filter(np.stack(histograms), (0, 0, 0.7, 0.7))  # a stroke may lie a little aside
+    smooth = gaussian_filter(np.stack(histograms), (0, 0, 0.7, 0.7))  # a stroke may be slightly shifted
     features = np.sqrt(np.moveaxis(smooth, 0, 1).reshape(number, -1))
     return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6), np.float32)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBERS = 2**19
-"""Maximum numbers in a part, if its sequences are as long as those of the training, and in a block of rows."""
+"""Maximum numbers in a part whose sequences are as long as the training sequences, and in a block of rows."""
 
 MOST_STEPS = 10_000
 """Maximum steps of a sequence: ``MOST_STEPS`` of a served model, whose code this package cannot import."""

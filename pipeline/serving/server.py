@@ -46,7 +46,7 @@ from pipeline.tracking.classifier import Classifier
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28 of MNIST have 27 million
 SMALL = 2**18  # bytes of a body that never waits for others; 64 images of 28 × 28 have fewer
-SECONDS = 60  # until a body must have arrived; slow clients, and many of them, are left to a proxy
+SECONDS = 60  # until a body must have arrived; a proxy has to handle many slow clients
 HELD = 4  # large bodies in memory at the same time
 HEAVY = 2  # pictures and large bodies that are processed at the same time
 NESTED = 16  # braces, brackets and colons of a body, in addition to the rows of its images
@@ -171,7 +171,7 @@ class Limiter:
                 content = await _body(request, name, most)
                 async with self._heavy if large or heavy else nullcontext():
                     return JSONResponse(await asyncio.to_thread(function, content))
-        except asyncio.CancelledError:  # uvicorn has waited for long enough
+        except asyncio.CancelledError:  # uvicorn's time for requests is over
             raise HTTPException(503, "The server is stopping.") from None
 
 
@@ -261,7 +261,7 @@ class Drawing:
 class Plot:
     """A page that plots a sequence: CSV, steps × features → probabilities, and the numbers that the model read.
 
-    The attributes are those of :class:`Drawing`.
+    It has the attributes of :class:`Drawing`.
     """
 
     name = "sequence"

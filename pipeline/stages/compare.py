@@ -17,7 +17,7 @@ from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 
-if TYPE_CHECKING:  # the workers start before it is imported
+if TYPE_CHECKING:  # so that the workers start before the import
     from pipeline.comparison.grouping import Group
 
 
@@ -52,7 +52,7 @@ def compare(
 
 
 def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
-    """Report the runs of a comparison and what is to be done for each, without training."""
+    """Report the runs of a comparison and the state of each, without training."""
     from pipeline.data import processed
     from pipeline.execution import comparison_run
     from pipeline.model import preflight

@@ -1,4 +1,4 @@
-"""Commands for what earlier ones left: list runs (`runs`), remove files (`clean`), check the installation (`doctor`).
+"""List runs (`runs`), remove files that are no longer needed (`clean`), check the installation (`doctor`).
 
 pipeline runs --limit 100
 pipeline clean --dry-run
@@ -125,10 +125,10 @@ class Item(NamedTuple):
 
 
 def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
-    """Remove what is no longer needed; return the names of what was removed.
+    """Remove items that are no longer needed; return their names.
 
     Args:
-        reporter: shows what is removed, and why.
+        reporter: shows each item that is removed, and the reason.
         data_dir: folder of data and of checkpoints.
         dry_run: only show what would be removed.
 
@@ -164,9 +164,9 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
         if reason := _reason(run, finished):
             yield from _checkpoint(run, reason, data_dir, free)
     if unknown := len(free - {run.checkpoint for run in known}):
-        reporter.note(f"{unknown} checkpoints stay: this store does not have their runs, but another one may.")
+        reporter.note(f"Kept {unknown} checkpoints: their runs are not in this store, but may be in another one.")
     if len(free) < len(names):
-        reporter.note("Processed data stays: a run is training.")
+        reporter.note("Kept the processed data: a run is in progress.")
         return
     for folder in processed.superseded(data_dir):
         remove = partial(processed.remove_superseded, folder, data_dir, reporter)

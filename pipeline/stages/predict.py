@@ -26,7 +26,7 @@ from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
 Read = Callable[[Kind], Reader]
-"""Returns the reader of files for a kind."""
+"""A function that returns the reader of files for a kind."""
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
     on: str,
     trust: bool,
 ) -> None:
-    """Answer all examples at ``paths``; print the answers or write them, or a file of them for each input.
+    """Answer all examples at ``paths``; print the answers, or write them to one file or to a file for each input.
 
     The arguments are the options of the command.
 
@@ -90,7 +90,7 @@ def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, 
     if by_step and output is None:
         raise UsageError("by_step: needs an --output file, .csv or .parquet.")
     if as_json and output:
-        raise UsageError("json, output: exclude each other. Leave one of them out.")
+        raise UsageError("json, output: only one of the two can be given; got both. Leave one of them out.")
     if output:
         answers.check_output(Path(output))
 

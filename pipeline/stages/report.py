@@ -31,8 +31,7 @@ def report(
     With a ``form``, the reporter receives the report as one text, instead of its table and sentences.
 
     Raises:
-        TrackingError: there is no such run, none that is a finished and evaluated training, or they are of
-            different data.
+        TrackingError: there is no such run, none is finished and evaluated, or they are of different data.
         UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
     """
     selected = _selected(parent, filter, reporter)
@@ -40,7 +39,7 @@ def report(
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it is
     data = reports.report(selected, shown, data_dir=settings.data_dir, parent=own, output=output)
     if own:
-        reporter.note(f"Run {own} also contains the report.")
+        reporter.note(f"The report is also an artifact of run {own}.")
     if form:
         reporter.result(data.text(form).rstrip("\n"))
     return Comparison(parent, expanded(output))

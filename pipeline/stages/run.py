@@ -4,8 +4,7 @@ pipeline run --cell gru
 pipeline train --resume 4fdc…
 pipeline evaluate --run-id 4fdc…
 
-A run that was interrupted is resumed after its last finished epoch, to the same numbers. One that has finished is
-reused.
+An interrupted run is resumed after its last finished epoch, and gives the same numbers. A finished run is reused.
 """
 
 from pipeline import recipes
@@ -46,10 +45,10 @@ def run(
 def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool) -> str:
     """Train on the processed data, or reuse an existing run; return the id of the MLflow run.
 
-    The arguments are those of :func:`run`.
+    The arguments are described in :func:`run`.
     """
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=False)
-    reporter.result(lifecycle.where(run_id, "the training and its model"))
+    reporter.result(lifecycle.where(run_id, "the run and its model"))
     return run_id
 
 

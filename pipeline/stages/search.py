@@ -36,7 +36,7 @@ def search(
     Args:
         given: the parameters that all trials share.
         reporter: shows the progress and the result.
-        ranges: ranges of the searched parameters; by default those of docs/search.md.
+        ranges: ranges of the searched parameters; by default the ranges in docs/search.md.
         on: where to train: local, ray, or the address of a Ray cluster.
         register: name under which the best trial's model is registered; it becomes champion if it is better.
         limits: fields of a :class:`Budget`.

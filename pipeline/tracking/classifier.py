@@ -2,8 +2,8 @@
 
 Anyone with write access to the store can write a model's files, and a pyfunc runs code when it is loaded: a pickle, a
 module that it names, a folder of code. So its description (``MLmodel``) is read first, as data. A model is loaded only
-if its code is our ``scoring.py``, or if the user trusts it (``--trust``). The checked files are the loaded files: a
-copy that no other process writes to.
+if its code is this package's ``scoring.py``, or if the user trusts it (``--trust``). The checked files are also the
+files that are loaded: a copy that no other process writes to.
 """
 
 import shutil

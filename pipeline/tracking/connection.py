@@ -1,8 +1,8 @@
 """Connect to the tracking server: check it before any work, retry requests, explain failures.
 
 While a server does not answer, MLflow itself repeats each request for about four minutes
-(``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` and its relatives). :func:`retried` adds what a SQLite file needs that several
-processes share: MLflow waits for its lock, but not for a row that another process has just written.
+(``MLFLOW_HTTP_REQUEST_MAX_RETRIES`` and similar variables). A SQLite file that several processes share needs more:
+MLflow waits for its lock, but not for a row that another process has just written. :func:`retried` waits for both.
 """
 
 import functools
@@ -32,8 +32,8 @@ from pipeline.startup import uninterrupted
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 """Environment variables that make MLflow give up within seconds if a server does not answer."""
 
-CONFLICTS = 4  # with other processes, at most, in one call
-PAUSE = 1.0  # seconds after each of them
+CONFLICTS = 4  # maximum number of conflicts with other processes in one call
+PAUSE = 1.0  # seconds after each conflict
 
 _CONFLICT = re.compile(r"database is locked|UNIQUE constraint failed|duplicate key value")
 _AWAY = re.compile(
@@ -75,7 +75,7 @@ def connect(note: Note | None = None, *, writes: bool = False) -> None:
 def _announce(record: logging.LogRecord) -> bool:
     """Tell the user once that MLflow repeats its requests, instead of urllib3's warning about each of them."""
     while _note:
-        _note.pop()(f"The tracking server {address()} does not answer: trying again.")
+        _note.pop()(f"The tracking server {address()} does not answer; trying again.")
     return record.levelno < logging.WARNING
 
 
@@ -117,9 +117,9 @@ def _prepare_sqlite() -> None:
 
 
 def _check_writable() -> None:
-    """Write a small file to the place of the experiment's runs, and remove it.
+    """Write a small file to the artifact folder of the experiment, and remove it.
 
-    An experiment that does not exist yet will have the same place as the default one.
+    An experiment that does not exist yet will have its folder in the same place as the default experiment.
     """
     server, experiment_id = mlflow.MlflowClient(), os.environ.get("MLFLOW_EXPERIMENT_ID")
     names = (os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default"), "Default")
@@ -198,13 +198,13 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     try:
         yield
     except (*_OF_A_STORE, *others) as error:
-        remedy = "Check it, and MLFLOW_TRACKING_URI"
+        remedy = "Check it and MLFLOW_TRACKING_URI"
         if _FORBIDDEN.search(str(error)):
             problem = "The tracking server refuses this user"
             remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         elif _AWAY.search(str(error)) or isinstance(error, SQLAlchemyError | sqlite3.Error):
             problem = "No answer from the tracking server"
-            remedy = "Check MLFLOW_TRACKING_URI, and that the server runs"
+            remedy = "Check MLFLOW_TRACKING_URI and that the server is running"
         raise TrackingError(
             f"{problem}. Tracking server: {address()}. Reason: {first_line(error)}. {remedy}."
         ) from None

@@ -1,7 +1,7 @@
 """Start and end a run; log its data and environment, and its description for MLflow's UI.
 
-If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that one is used. What a run holds is in
-``store.py``.
+If ``mlflow run`` has opened a run for this process (``MLFLOW_RUN_ID``), that run is used. ``store.py`` reads and
+writes the content of runs.
 """
 
 import json
@@ -241,15 +241,15 @@ def processor() -> str:
 
 
 def where(run_id: str, what: str) -> str:
-    """Return a sentence that names the run with the results of a command and its page, without a password."""
+    """Return the ID of the run with the results of a command, and how to see them, without a password."""
     run = get_run(run_id)
     if page := page_of(run):
-        return f"Run {run_id} contains {what}. Open {page}"
+        return f"Run ID: {run_id}. To see {what}, open {page}"
     file = connection.file()
     is_default = file is not None and file.resolve() == Path("mlflow.db").resolve()  # which `mlflow ui` shows
     store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
     page = _page("http://127.0.0.1:5000", run)
-    return f"Run {run_id} contains {what}. Start `mlflow ui{store}`, then open {page}"
+    return f"Run ID: {run_id}. To see {what}, type `mlflow ui{store}` and open {page}"
 
 
 def page_of(run: TrackedRun) -> str:
@@ -267,7 +267,7 @@ def _page(server: str, run: TrackedRun) -> str:
 
 @cache
 def _describe_experiment(experiment_id: str) -> None:
-    """Describe an experiment once; keep tags that a person has written."""
+    """Describe an experiment once; keep tags that the user has written."""
     tags = client().get_experiment(experiment_id).tags
     for name, text in schema.OF_EXPERIMENT.items():
         if name not in tags:
@@ -275,7 +275,7 @@ def _describe_experiment(experiment_id: str) -> None:
 
 
 def describe_result(run: TrackedRun, result: str) -> None:
-    """Put the result of a run before its description; keep a description that a person has written."""
+    """Put the result of a run before its description; keep a description that the user has written."""
     general = schema.DESCRIPTIONS[schema.TRAINING]
     if run.tags.get(schema.DESCRIPTION, general).endswith(general):
         client().set_tag(run.run_id, schema.DESCRIPTION, f"{result}\n\n{general}")

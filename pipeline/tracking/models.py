@@ -68,7 +68,7 @@ def code(kind: Kind) -> Path:
 
 
 def _environment() -> dict[str, object]:
-    """Return the environment of the model.
+    """Return the environment of a model.
 
     Given packages alone, MLflow looks up the installed version of pip, and warns if there is none, as in environments
     made by uv.
@@ -114,18 +114,18 @@ def of(run: TrackedRun) -> LoggedModel:
 
 
 def address(given: str) -> str:
-    """Return an address that MLflow resolves; ``runs:/RUN_ID/model`` becomes the address of the run's model."""
+    """Return a URI that MLflow resolves; ``runs:/RUN_ID/model`` becomes the URI of the run's logged model."""
     of_run = re.fullmatch(rf"runs:/(\w+)(/{schema.MODEL})?", given)
     return str(of(get_run(of_run[1])).model_uri) if of_run else given
 
 
 def run_of(given: str) -> str:
-    """Return the id of the run that has logged the model at an address.
+    """Return the id of the run that has logged the model with a URI.
 
     Raises:
         TrackingError: there is no such model, or no run has logged it.
     """
-    problem = f"model: must be the address of a model that a run has logged; got {given!r}"
+    problem = f"model: must be the URI of a model that a run has logged; got {given!r}"
     with explained(problem):
         run_id = retried(get_model_info, address(given)).run_id
     if not run_id:

@@ -33,7 +33,7 @@ from pipeline.tracking.schema import TrackedRun
 Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
 
 FORBIDDEN = "/\\:@?#%'"
-"""Characters with a special meaning in an address, a path, or MLflow's search."""
+"""Characters with a special meaning in a URI, a path, or MLflow's search."""
 
 LONGEST = 256  # maximum length of a name in MLflow's database
 
@@ -58,7 +58,7 @@ class Version:
 
     @property
     def address(self) -> str:
-        """The address of its model."""
+        """The URI of its model."""
         return f"models:/{self.name}/{self.number}"
 
 
@@ -83,9 +83,9 @@ def promote(
     rollback: bool = False,
     trust: bool = False,
 ) -> Promotion:
-    """Register the model of a run, and make it champion if it is better than the present one on the same data.
+    """Register the model of a run, and make it champion if it is better than the present champion on the same data.
 
-    The arguments are the options of the command. The default ``name`` is that of the run's logged model.
+    The arguments are the options of the command. The default ``name`` is the name of the run's logged model.
 
     Raises:
         TrackingError: there is no such run or model, or its model does not serve.
@@ -158,7 +158,7 @@ def _report(version: Version, champion: Version, reason: str, reporter: Reporter
         serving = f"mlflow models serve -m {address} --env-manager uv"
         reporter.result(f"{subject} is champion: {reason}. Serve it with: {serving}")
     else:
-        reporter.result(f"{subject} is not champion, version {champion.number} is: {reason}.")
+        reporter.result(f"{subject} is not champion; version {champion.number} is: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)
 
 
@@ -166,9 +166,9 @@ def _report(version: Version, champion: Version, reason: str, reporter: Reporter
 
 
 def check_name(name: str) -> None:
-    """Check that a name is valid in an address such as ``models:/<name>@champion``, and after ``--name``.
+    """Check that a name is valid in a URI such as ``models:/<name>@champion``, and after ``--name``.
 
-    MLflow itself registers names that are invalid in addresses: it reads ``?`` and ``#`` as the end of a path.
+    MLflow itself registers names that are invalid in a URI: it reads ``?`` and ``#`` as the end of a path.
 
     Raises:
         UsageError: it is not valid.
@@ -176,8 +176,8 @@ def check_name(name: str) -> None:
     is_plain = name.isprintable() and name == name.strip() and not name.startswith("-")
     if not is_plain or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
         raise UsageError(
-            f"name: must be at most {LONGEST} characters without {' '.join(FORBIDDEN)}, without - at its start and "
-            f"blanks at its ends; got {name[:LONGEST]!r}. Use a name such as mnist-gru."
+            f"name: must have at most {LONGEST} characters, none of {' '.join(FORBIDDEN)}, no - at the start and no "
+            f"blanks at the ends; got {name[:LONGEST]!r}. Use a name such as mnist-gru."
         )
 
 

@@ -1,7 +1,7 @@
 """The names of metrics, tags and artifacts in MLflow runs that several modules use, and the fields of a run.
 
-A name that only one module uses stands where it is logged. The metrics of each epoch are the fields of
-:class:`pipeline.epochs.EpochRecord`, the params those of :class:`pipeline.settings.Settings`.
+A name that only one module uses is defined there. The metrics of each epoch are the fields of
+:class:`pipeline.epochs.EpochRecord`, and the params are the fields of :class:`pipeline.settings.Settings`.
 """
 
 import json
@@ -21,7 +21,7 @@ BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
 SECONDS_TRAIN = "seconds_train"  # time of the stage, including validation and logging
 SECONDS_EVALUATE = "seconds_evaluate"
-CPU_SECONDS = "cpu_seconds"  # processor time of all cores in the epochs
+CPU_SECONDS = "cpu_seconds"  # CPU time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # time of the epochs alone; the last metric that training logs
 TEST_COST = "test_cost"
 TEST_MACRO_F1 = "test_macro_f1"  # the mean of the classes' F1
@@ -39,7 +39,7 @@ KIND = "kind"  # kind of the MLflow run: a training run, a comparison, a group o
 TRAINING, COMPARED, GROUP, SEARCHED, STAGE = "training", "comparison", "group", "search", "stage"
 DESCRIPTION = "mlflow.note.content"  # description of the run in the UI
 DESCRIPTIONS = {
-    TRAINING: "One training: its parameters, its metrics per epoch, its model, and the evaluation of the model.",
+    TRAINING: "One run: its parameters, its metrics per epoch, its model, and the evaluation of the model.",
     COMPARED: "A comparison. Below it is a group for each configuration, and below each group are its runs. The report "
     "is an artifact. The accuracies are the means of the recommended group, which the tag `best` names.",
     GROUP: "One configuration of a comparison. `cost` is the mean of its runs' `cost` over their seeds; `cost_sd`, "
@@ -51,19 +51,19 @@ DESCRIPTIONS = {
 """Descriptions of the kinds of runs, shown in the UI."""
 OF_EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI treats it as generative AI
-    DESCRIPTION: """Recurrent networks that read images row by row.
+    DESCRIPTION: """Recurrent networks that classify images and sequences, which they read step by step.
 
-The tag `kind` tells what a run is: a `training`, a `comparison` of several, or a `group`, which holds the means of one
-configuration over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
+The tag `kind` is `training` for a training run, `comparison` for a comparison of several, and `group` for the means of
+one configuration over seeds. Tick the groups of a comparison, then *Compare*: each cell is one line.
 
 | metric | meaning |
 | --- | --- |
 | `cost`, `accuracy` | on the training examples in an epoch: mean cross-entropy in nats, fraction of correct answers |
 | `val_cost`, `val_accuracy` | on the validation examples after the epoch |
 | `best_val_accuracy`, `best_epoch` | of the epoch whose weights are kept |
-| `test_cost`, `test_accuracy` | of the kept weights on the test examples, which decide nothing |
+| `test_cost`, `test_accuracy` | of the kept weights on the test examples, which are used for nothing else |
 | `epoch_seconds`, `train_seconds` | time of training alone, without validation and logging |
-| `cpu_seconds` | processor time of all cores in the epochs, which other processes hardly change |
+| `cpu_seconds` | CPU time of all cores in the epochs, which other processes hardly change |
 | `…_sd`, `…_min`, `…_max` | of a group: standard deviation, minimum, maximum over its seeds |
 """,
 }
@@ -93,7 +93,7 @@ PER_CLASS = "evaluation/per_class.csv"
 PREDICTIONS = "evaluation/predictions.parquet"
 COMPARISON_FOLDER = "comparison"
 SEARCH_FOLDER = "search"
-MODEL = "model"  # the logged model in addresses such as ``runs:/RUN_ID/model``, which do not contain its real name
+MODEL = "model"  # the logged model in URIs such as ``runs:/RUN_ID/model``, which do not contain its real name
 
 
 COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "resume", "run_id", "trust", "verbose"})
@@ -115,7 +115,7 @@ class TrackedRun:
         name: its name, such as ``gru-s1``.
         status: its status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
         started: start time in milliseconds since 1970.
-        ended: end time likewise; None while it runs.
+        ended: end time in the same unit; None while it runs.
         params: text by name.
         metrics: last value by name.
         tags: text by name.

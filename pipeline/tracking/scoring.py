@@ -1,9 +1,9 @@
 """The code of a served model of images: raw pixels in, probabilities out.
 
 MLflow copies this file into every such model, and runs it wherever the model is
-served, so it imports nothing from this package. Calling the signature
-of the exported graph answers in milliseconds; ``keras.Model.predict`` takes
-tens of them for one image.
+served, so it imports nothing from this package. The signature of the exported
+graph answers in milliseconds; ``keras.Model.predict`` takes tens of milliseconds
+for one image.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Read and write the content of runs: parameters, tags, metrics, tables, figures and files.
 
 Everything is logged by run id, so that a stage can add to a run that has ended.
-How a run begins and ends is in ``lifecycle.py``.
+The start and end of runs are in ``lifecycle.py``.
 """
 
 import shlex
@@ -153,7 +153,7 @@ def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags by name, in one request."""
+    """Set tags by name in one request."""
     client().log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 

@@ -130,15 +130,15 @@ class LocalCheckpoints:
 class RemoteCheckpoints:
     """Checkpoints in the tracking server's artifact store, by the ids of their runs.
 
-    Two files take turns: whenever a machine stops, one of the two is complete. Each process that trains writes files of
-    its own: a process that lives on after its node was given up overwrites nothing.
+    Two files take turns: whenever a machine stops, one of the two is complete. Each process that trains writes its
+    own files, so a process that is still alive after its node was given up overwrites nothing.
     """
 
     def __init__(self) -> None:
         self._attempt = uuid.uuid4().hex[:8]
 
     def save(self, name: str, snapshot: Snapshot) -> None:
-        """Write a checkpoint over the last but one.
+        """Replace the last but one checkpoint.
 
         Raises:
             TrackingError: the artifact store refuses it.

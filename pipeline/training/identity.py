@@ -1,8 +1,8 @@
-"""The identity of a run: its fingerprint, by which it is found again, and its name.
+"""The identity of a run: its name, and the fingerprint by which it is found again.
 
 A fingerprint is a digest of everything that determines the numbers of a run: the parameters as they apply to the data,
 the data, the file of a custom cell, the versions of TensorFlow and Keras, and the code. The code is the modules
-:data:`CODE` with all that they import of this package. So a new message in the terminal or on a page changes no
+:data:`CODE` and everything that they import from this package. So a new message in the terminal or on a page changes no
 fingerprint.
 
 A name is the cell, then each parameter that is not the default, then the seed.
@@ -33,7 +33,7 @@ SHORT = {
 """Short names of parameters; the others are short enough."""
 
 _ELSEWHERE = DATA_PARAMETERS | {"recipe", "cell", "seed", "shards"}
-"""The parameters that have a place of their own in a name, and ``shards``, whose default depends on the machine."""
+"""The parameters that have their own place in a name, and ``shards``, whose default depends on the machine."""
 
 
 # --- fingerprint ----------------------------------------------------------------------------------------------------
@@ -105,6 +105,6 @@ def _configuration(settings: Settings, dataset: str) -> str:
 
 
 def _unusual(dataset: str, recipe: str) -> list[str]:
-    """Return the data set and the recipe, as far as they are not the default."""
+    """Return the data set and the recipe, except those that are the default."""
     defaults = {Settings.dataset, *(kind.recipe for kind in KINDS.values())}
     return [value for value in (dataset, recipe) if value not in defaults]

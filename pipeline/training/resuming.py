@@ -43,7 +43,7 @@ def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate
 
     Args:
         fingerprint: the fingerprint.
-        data_dir: of this process: its interrupted runs have their checkpoints there.
+        data_dir: the folder with the checkpoints of the interrupted runs of this machine.
         remote: find interrupted runs of a cluster instead.
         evaluate: whether a finished run must have been evaluated.
     """
@@ -102,10 +102,10 @@ def open_run(
     """Open a run that can be resumed, and lock it; remove its checkpoint when it has finished.
 
     Args:
-        kind: of run, from :mod:`pipeline.tracking.schema`.
-        name: of a new run.
-        fingerprint: by which it is found again.
-        data: what is trained on.
+        kind: kind of the run, from :mod:`pipeline.tracking.schema`.
+        name: name of a new run.
+        fingerprint: fingerprint by which it is found again.
+        data: the data that it trains on.
         data_dir: the folder of checkpoints and locks.
         resume: the run to resume; None: a new one.
         remote: whether its processes share no disk: no lock, and the checkpoint is an artifact of the run.
@@ -131,7 +131,7 @@ def find_earlier(
 
     Args:
         settings: the parameters of the command.
-        data: what it trains on.
+        data: the data that it trains on.
         reporter: shows what is reused or resumed, and how to train again.
         new: whether the user asked for a new run: then there is none.
         evaluate: whether an evaluation is part of the command.
@@ -157,13 +157,13 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
     """Return an interrupted run that the user named, its parameters and its data.
 
     Args:
-        run_id: of the run.
+        run_id: the id of the run.
         given: ``data_dir`` is taken from here; other parameters must not differ from the run's.
         evaluate: whether an evaluation is part of the command.
 
     Raises:
         DataError: its data or its checkpoint is not here.
-        TrackingError: there is no such run, or it is not a training.
+        TrackingError: there is no such run, or it is not a training run.
         UsageError: it has finished, was started by other code, may still be running, or has other parameters.
     """
     run = store.get_run(run_id)

@@ -1,4 +1,4 @@
-"""One training as an MLflow run: epochs, model and evaluation; can be interrupted anywhere and resumed."""
+"""Train one MLflow run: epochs, model and evaluation. It can be interrupted anywhere and resumed."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -39,15 +39,15 @@ def open_run(
     tested: bool = True,
     remote: bool = False,
 ) -> Iterator[TrackedRun]:
-    """Open and lock the run of a training, and log what is known before; remove its checkpoint when it has finished.
+    """Open and lock a training run, and log its origin; remove its checkpoint when it has finished.
 
     Args:
         settings: the parameters.
-        data: what it trains on.
-        name: of the run; by default from :mod:`pipeline.training.identity`.
+        data: the data that it trains on.
+        name: name of the run; by default from :mod:`pipeline.training.identity`.
         parent: the id of the parent run, if any.
         resume: the run to resume; by default a new one.
-        cores: it may use; by default all.
+        cores: number of cores that it may use; by default all.
         force: train even if the network does not fit into the memory.
         tested: whether the test images are an input of the run.
         remote: whether this is a node of a cluster, see :func:`pipeline.training.resuming.open_run`.
@@ -119,14 +119,14 @@ def _train_epochs(
         fit.restore(snapshot)
         store.log_missing_epochs(run.run_id, fit.history)
         reporter.note(f"Resumed run {run.run_id} after epoch {len(fit.history)} of {settings.epochs}.")
-        if not should_continue(fit.history[-1]):  # it was interrupted between the answer and its end
+        if not should_continue(fit.history[-1]):  # it was interrupted after this answer, before its end
             return False
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, settings.epochs, done, total)
 
     for record in fit.epochs(settings.epochs, on_batches, patience=settings.patience):
-        checkpoints.save(run.checkpoint, fit.snapshot())  # first: what is logged is never logged again
+        checkpoints.save(run.checkpoint, fit.snapshot())  # before logging, so that no epoch is logged twice
         store.log_epoch(run.run_id, record)
         reporter.epoch(record, settings.epochs)
         if not should_continue(record):

@@ -109,10 +109,10 @@ class SearchResult:
 
     @cached_property
     def explained(self) -> tuple[float, Mapping[str, float]]:
-        """How much of the variation between trials the parameters explain, and the part of each parameter in it.
+        """The share of the variation between trials that the parameters explain, and the part of each parameter in it.
 
         A random forest predicts the lead of trials that it has not seen: the mean lead in accuracy over all trials that
-        came as far, at each epoch at which trials ended. The share that it explains is R² of a cross-validation. If the
+        got so far, at each epoch at which trials ended. The share that it explains is R² of a cross-validation. If the
         share is too small, there are no parts.
         """
         from sklearn.ensemble import RandomForestRegressor

@@ -31,11 +31,11 @@ DEFAULT_WITHOUT_GATES = (
 """The default ranges if one of the cells has no gates."""
 
 SHARED = {
-    "cell": "give several of them with commas: " + option("cell", "gru,lstm"),
-    "seed": "all trials share one, as a good seed is luck",
+    "cell": "give several cells, separated by commas: " + option("cell", "gru,lstm"),
+    "seed": "all trials have the same seed, because a good seed is luck",
     "epochs": "all trials have the same number; bad ones are stopped early",
-    "shards": "it changes the time and the last bits of the results only",
-    "recipe": "it is a name for values of the other parameters",
+    "shards": "it changes only the time and the last bits of the results",
+    "recipe": "it stands for values of the other parameters",
     **dict.fromkeys(DATA_PARAMETERS, "all trials share their data"),
 }
 """The parameters that are not searched, and why."""
@@ -59,8 +59,8 @@ class Space:
 
     Attributes:
         given: the parameters that all trials share, as they were given.
-        ranges: by parameter; the cells are the first.
-        data: what the defaults are fitted to, once it is known.
+        ranges: the range of each parameter; the cells are the first.
+        data: the data to which the defaults are fitted; None if it is not known yet.
     """
 
     given: Mapping[str, Any]
@@ -112,7 +112,7 @@ class Space:
 
 
 def _rounded(value: float, low: float, high: float) -> float:
-    """Return a number rounded to enough digits to distinguish a thousand values of its range, and of itself."""
+    """Return a number rounded to enough digits to distinguish a thousand values in its range, and near itself."""
     smallest = min(high - low, abs(value) or high - low)
     return min(max(round(value, DIGITS - 1 - math.floor(math.log10(smallest))), low), high)
 
@@ -125,7 +125,7 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
         texts: the given ranges.
 
     Raises:
-        UsageError: a range is wrong, there is none, its parameter is given as well, or two values do not go together.
+        UsageError: a range is wrong, there is none, its parameter also has a value, or two values do not fit together.
     """
     listed = str(given.get("cell", Settings.cell))
     cells = [_value("cell", part.strip()) for part in listed.split(",")]
@@ -185,16 +185,16 @@ def _range(name: str, text: str) -> Range:
 
 
 def _value(name: str, text: str) -> Any:
-    """Return a value as the settings hold it."""
+    """Return a text as a value of the settings."""
     return getattr(Settings.of({name: text}), name)
 
 
 def range_ends(of: Range) -> tuple[Any, ...]:
-    """Return the values of a range that may be too much for a setting, if any is."""
+    """Return the values of a range to check: if these are valid, so are all others."""
     return tuple(of.choices) if isinstance(of, CategoricalDistribution) else (of.low, of.high)
 
 
 def range_text(of: Range) -> str:
-    """Return a range as it is written, every digit of it."""
+    """Return a range as text, with every digit of its numbers."""
     text = (",".join if isinstance(of, CategoricalDistribution) else "..".join)(map(str, range_ends(of)))
     return f"{text}:log" if isinstance(of, FloatDistribution | IntDistribution) and of.log else text

@@ -2,7 +2,7 @@
 
 Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
 in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
-seed and the trial's number, so an interrupted search continues with the trials that it would have had.
+seed and the trial's number, so an interrupted search continues with the same trials as without the interruption.
 """
 
 import json
@@ -35,7 +35,7 @@ TRIALS, MOST_TRIALS = 30, 200
 """The maximum number of trials without and with a time limit, if none is given."""
 
 FAILURES = 3
-"""Maximum number of successive failures: more have another reason than their parameters."""
+"""Maximum number of successive failures: if there are more, the parameters are not the reason."""
 
 REDUCTION = 3
 """After a ninth and after a third of the epochs, one of so many trials continues (Li et al. 2020, arXiv:1810.05934)."""
@@ -102,7 +102,7 @@ def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> Abst
 
 
 class Reached(NamedTuple):
-    """What a trial has reached on validation after an epoch: cost in nats, accuracy as a fraction."""
+    """The results of a trial on the validation data after an epoch: cost in nats, accuracy as a fraction."""
 
     epoch: int
     val_cost: float
@@ -118,7 +118,7 @@ class Trial:
         parameters: its parameters.
         state: "running" includes interrupted ones.
         history: an entry per epoch.
-        run_id: of its MLflow run; empty if none was opened yet.
+        run_id: the id of its MLflow run; empty if none was opened yet.
         reason: the reason if it failed.
         reused: whether it was trained outside this search.
         is_new: whether this process has proposed it.
@@ -163,7 +163,7 @@ class Study:
 
     Args:
         space: the search space.
-        data: what is trained on.
+        data: the data of all trials.
         search: the id of the search's run.
         budget: the limits.
         executor: runs the trials.
@@ -251,7 +251,7 @@ class Study:
         seed = int(np.random.SeedSequence([self._base.seed, number]).generate_state(1)[0])
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         asked = self._study.ask({**self._space.ranges})
-        self._study.tell(asked, state=TrialState.FAIL)  # ignored from here on: what is trained has rounded values
+        self._study.tell(asked, state=TrialState.FAIL)  # ignored from now on, because the trial gets rounded values
         return self._space.rounded(asked.params)
 
     def _enter(self, trial: Trial) -> None:
@@ -276,7 +276,7 @@ class Study:
             self._study.tell(self._asked[trial.number], state=TrialState.PRUNED)
 
     def _answer(self, of: Job, message: object) -> bool:
-        """Enter an epoch; return whether to train another. A trial waits for earlier ones of the same training."""
+        """Enter an epoch; return whether to train another. A trial waits for earlier trials with the same training."""
         trial = self._jobs[of]
         if message == job.LOOKS:
             same = [each for other, each in self._jobs.items() if other.fingerprint == of.fingerprint]

@@ -22,7 +22,7 @@ RUN = [
     r"Kept the weights of epoch \d: validation accuracy \d+\.\d\d%\.",
     r"Test accuracy \d+\.\d\d%, cost \d\.\d{4}, on 360 images of digits; "
     r"balanced accuracy \d+\.\d\d%, macro F1 \d+\.\d\d%\.",
-    rf"Run {HEX} contains the results\. Start `mlflow ui`, then open {PAGE}",
+    rf"Run ID: {HEX}\. To see the results, type `mlflow ui` and open {PAGE}",
 ]
 SMALL = ("--dataset", "digits", "--epochs", 2, "--hidden-units", 12, "--shards", 2)
 

@@ -230,6 +230,6 @@ def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_regis
     ]
     client.set_tag(gru.info.run_id, "dataset_digest", gru.data.tags["dataset_digest"])
 
-    assert "must be the address of a model that a run has logged; got 'models:/nothing@champion'" in refused[0]
+    assert "must be the URI of a model that a run has logged; got 'models:/nothing@champion'" in refused[0]
     assert "against: must be trained on the same data" in refused[1]
     assert before == run_count()  # the model is looked up before any training

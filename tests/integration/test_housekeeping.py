@@ -156,7 +156,7 @@ def test_processed_data_of_other_code_goes_when_no_run_is_training(
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"code": "0" * 64}))
 
     with RunLocks(here).hold("a" * 32):
-        assert "Processed data stays: a run is training." in command("clean", "--data-dir", here).output
+        assert "Kept the processed data: a run is in progress." in command("clean", "--data-dir", here).output
     assert manifest.exists()
     output = command("clean", "--data-dir", here).output
 

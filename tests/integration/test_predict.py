@@ -177,7 +177,7 @@ def test_a_table_of_steps_is_answered_by_id_and_by_step(
     assert answers["label"].tolist() == last["label"].tolist()
 
 
-BOTH = "json, output: exclude each other."
+BOTH = "json, output: only one of the two can be given; got both."
 WRITABLE = ".csv cannot be written"
 
 
@@ -201,7 +201,7 @@ WRITABLE = ".csv cannot be written"
             "part.parquet",
             ["--json", "--output", "answers/"],
             2,
-            "json, output: exclude each other.",
+            "json, output: only one of the two can be given; got both.",
         ),
         (
             "part.parquet",

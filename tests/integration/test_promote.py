@@ -110,7 +110,7 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
         (("--rollback", "--name", "digits-grue"), 1, "got 'digits-grue'. Did you mean digits-gru"),
         (("--rollback", "--name", "digits-gru"), 1, "name: must be a model with a previous champion"),
         (("--run-id", "0" * 32), 1, "run_id: must be a run of this tracking server"),
-        (("--run-id", "RUN", "--name", "a/b"), 2, "name: must be at most 256 characters without"),
+        (("--run-id", "RUN", "--name", "a/b"), 2, "name: must have at most 256 characters, none of"),
     ],
 )
 def test_wrong_requests_are_explained(
@@ -123,7 +123,7 @@ def test_wrong_requests_are_explained(
     output = one_line(command("promote", *given, exit_code=exit_code))
 
     assert said in output
-    assert "that the server runs" not in output
+    assert "that the server is running" not in output
 
 
 def test_a_run_without_metrics_or_model_is_named(command: Command, store: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_filter_chooses_runs(command: Command, parent: str, tmp_path: Path) ->
     output = command("report", "--filter", "tags.family = 'small' and params.cell = 'rnn'", "--output", tmp_path).output
 
     assert ["rnn", "rnn"] == pd.read_csv(tmp_path / "runs.csv")["group"].to_list()
-    assert "contains the report" not in output
+    assert "The report is also an artifact" not in output
 
 
 def test_without_the_data_the_page_of_the_entry_point_shows_no_images_and_its_run_is_below_the_comparison(
@@ -154,7 +154,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(
         (["--filter", "tags.role = 'broken'"], 1, "all of these failed. gru-s9 ("),
         (["--parent", "0" * 32], 1, f"must be a run of this tracking server; got '{'0' * 32}'"),
         (["--parent", "{run}"], 1, "parent: must be a run that has training runs as children; '{run}' has none."),
-        ([*SMALL, "--output", "file"], 1, "output must be a folder that can be written"),
+        ([*SMALL, "--output", "file"], 1, "output: must be a folder that can be written to"),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
@@ -188,7 +188,7 @@ def test_runs_of_different_data_are_listed_and_not_compared(
     finally:
         tagged(digits.info.run_id, {name: digits.data.tags[name] for name in ("dataset", "dataset_digest")})
 
-    assert "Runs must be of one data set to be compared; got 2: digits-" in said
+    assert "The runs of a comparison must have the same data; got 2 data sets: digits-" in said
     assert ", mnist-ca67ca67. Choose one with a filter" in said
     assert not (tmp_path / "out").exists()
 

@@ -343,7 +343,7 @@ TABLE = "id,label,x\n1,a,2\n2,b,3\n"
         ({"train.csv": TABLE.replace("label", "class")}, "the columns id, label; its columns are id, class, x. Rename"),
         ({"train.csv": "id,label,x\n"}, "train.csv: must have at least one example that is not empty"),
         ({"train.csv": TABLE, "test.csv": CSV}, "test.csv: must have the features x of the training part; it has x, y"),
-        ({"file": ""}, "^source: must be a NumPy file .* The file .*/file has none of these formats"),
+        ({"file": ""}, "^source: must be a NumPy file .*; the file .*/file has none of these formats"),
         ({"file": "no commas here"}, "^source: must be a NumPy file .* has none of these formats"),
         ({"x.npz": "PK"}, "x.npz: must have the arrays x_train.* reading failed"),
     ],

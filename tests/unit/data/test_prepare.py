@@ -180,7 +180,7 @@ def test_when_no_mirror_answers_the_error_names_each_and_what_to_do(monkeypatch:
     with serving({}) as empty, pytest.raises(DataError) as caught:
         fetched(monkeypatch, Remembering(), closed, empty.base)
     assert (
-        f"dataset: mnist must come from one of its mirrors, but all failed. "
+        f"dataset: mnist cannot be downloaded: all of its mirrors failed. "
         f"{closed}{TRAIN_IMAGES}.gz: Connection refused. {empty.base}{TRAIN_IMAGES}.gz: HTTP 404. "
         "Try again later; `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
         "needs no network."

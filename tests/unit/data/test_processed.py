@@ -408,7 +408,7 @@ def test_a_source_without_the_files_makes_no_data_dir(desk: Desk) -> None:
     (desk.folder / f"{TEST_LABELS}.gz").unlink()
     for source, complaint in (
         (desk.folder, "must be a folder with the four"),
-        (desk.folder / "no", ".* does not exist"),
+        (desk.folder / "no", "must be a file or folder that exists; .* does not"),
     ):
         with pytest.raises(DataError, match=f"^source: {complaint}"):
             desk.download(str(source))

@@ -231,7 +231,7 @@ def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ray_executor, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
 
-    with pytest.raises(UsageError, match="one of the cluster's 1 nodes must have a core to give; none has"):
+    with pytest.raises(UsageError, match="one of the cluster's 1 nodes must offer a core; none does"):
         ray_executor.check_nodes(tracks=False)
 
 

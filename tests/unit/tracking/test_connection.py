@@ -99,7 +99,7 @@ def test_an_unreachable_server_loses_nothing_and_is_reported_once(
 
     assert "gru" == store.get_run("r").name
     (said,) = notes
-    assert "does not answer: trying again" in said
+    assert "does not answer; trying again" in said
     assert "secret" not in said
     assert "Retrying" not in capfd.readouterr().err
 
@@ -107,7 +107,7 @@ def test_an_unreachable_server_loses_nothing_and_is_reported_once(
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (503, r"No answer from the tracking server\. .* and that the server runs"),
+        (503, r"No answer from the tracking server\. .* and that the server is running"),
         (403, r"The tracking server refuses this user\. .* Check MLFLOW_TRACKING_USERNAME"),
         (401, r"The tracking server refuses this user\. .* Check MLFLOW_TRACKING_USERNAME"),
     ],
@@ -123,7 +123,7 @@ def test_only_an_unreachable_server_is_reported_as_unreachable(server: type[Serv
 def test_an_unknown_run_is_not_blamed_on_the_server() -> None:
     with pytest.raises(TrackingError, match="run_id: must be a run of this tracking server; got 'x'") as raised:
         store.get_run("x")
-    assert "that the server runs" not in str(raised.value)
+    assert "that the server is running" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -103,17 +103,17 @@ def test_a_run_records_the_version_and_the_commit_of_the_package(monkeypatch: py
 @pytest.mark.parametrize(
     ("uri", "expected"),
     [
-        ("sqlite:///mlflow.db", "Start `mlflow ui`, then open http://127.0.0.1:5000/"),
-        ("sqlite:///{folder}/mlflow.db", "Start `mlflow ui`, then open http://127.0.0.1:5000/"),
+        ("sqlite:///mlflow.db", "type `mlflow ui` and open http://127.0.0.1:5000/"),
+        ("sqlite:///{folder}/mlflow.db", "type `mlflow ui` and open http://127.0.0.1:5000/"),
         (
             "sqlite:///{folder}/other.db",
-            "Start `mlflow ui --backend-store-uri sqlite:///{folder}/other.db`, then open http://127.0.0.1:5000/",
+            "type `mlflow ui --backend-store-uri sqlite:///{folder}/other.db` and open http://127.0.0.1:5000/",
         ),
         (
             "postgresql://me:secret@db/runs",
-            "Start `mlflow ui --backend-store-uri 'postgresql://me:***@db/runs'`, then open http://127.0.0.1:5000/",
+            "type `mlflow ui --backend-store-uri 'postgresql://me:***@db/runs'` and open http://127.0.0.1:5000/",
         ),
-        ("https://me:secret@host/mlflow/", "Open https://host/mlflow/"),
+        ("https://me:secret@host/mlflow/", "open https://host/mlflow/"),
     ],
 )
 def test_the_sentence_names_the_page_of_the_run(
@@ -122,7 +122,7 @@ def test_the_sentence_names_the_page_of_the_run(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=tmp_path))
     monkeypatch.setattr(lifecycle, "get_run", lambda run_id: SimpleNamespace(run_id=run_id, experiment_id="3"))
     page = "#/experiments/3/runs/7ab?workflowType=machine_learning"
-    said = f"Run 7ab contains the search. {expected.format(folder=tmp_path)}{page}"
+    said = f"Run ID: 7ab. To see the search, {expected.format(folder=tmp_path)}{page}"
     assert said == lifecycle.where("7ab", "the search")
 
 

@@ -50,7 +50,7 @@ def test_the_reason_names_both_accuracies_and_the_version() -> None:
     ],
 )
 def test_a_name_that_does_not_fit_in_a_url_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="name: must be at most 256 characters without"):
+    with pytest.raises(UsageError, match="name: must have at most 256 characters, none of"):
         check_name(name)
 
 
