@@ -2,8 +2,8 @@
 
     from pipeline import compare, load, run
 
-    training = run(dataset="digits", cell="gru", epochs=5)
-    training.history                                              # a row per epoch
+    first_run = run(dataset="digits", cell="gru", epochs=5)
+    first_run.history                                             # a row per epoch
     compare(dataset="digits", cells=["rnn", "gru"], seeds=range(1, 4)).summary
     load("models:/mnist-gru@champion").probabilities(images)      # (N, C) for images (N, H, W)
 
@@ -88,7 +88,7 @@ def _check_no_run_is_active(command: Command) -> None:
 
     if run_id := lifecycle.active_run():
         raise UsageError(
-            f"{command.name} opens an MLflow run of its own, but run {run_id} is active in this process. End it first: "
+            f"{command.name} opens its own MLflow run, but run {run_id} is active in this process. End it first: "
             "mlflow.end_run()."
         )
 

@@ -97,7 +97,7 @@ class Command(NamedTuple):
     result: Callable[[Any], Any] = lambda returned: returned
 
     def run(self, given: Mapping[str, Any], reporter: Reporter, options: Mapping[str, Any]) -> Any:
-        """Run the stage with the ``given`` parameters and options; return what it returns.
+        """Run the stage with the ``given`` parameters and options; return its result.
 
         Raises:
             PipelineError: a parameter is wrong, or the stage fails.

@@ -1,4 +1,4 @@
-"""The interface through which a stage reports its progress, without printing.
+"""The interface through which a stage reports its progress without printing.
 
 Stages take a :class:`Reporter`. The base class shows nothing; the command line
 passes one that draws (``cli/terminal.py``), and tests pass one that records.

@@ -109,7 +109,7 @@ def resolve(given: Mapping[str, Any], data: "DataSet | None" = None) -> Settings
         data: the data, if it is known; it decides the default recipe and the defaults that depend on its size.
 
     Raises:
-        UsageError: names each parameter that is wrong, what it must be, and what it is.
+        UsageError: a parameter is wrong; the message names each with its required and its given value.
     """
     recipe = str(given.get("recipe", data.kind.recipe if data else Settings.recipe))
     cell = str(given.get("cell", Settings.cell))

@@ -6,7 +6,7 @@ range, help and default are read from this file by all three. Options stay
 values from defaults.
 
 The checks are pydantic's. It is imported when they run, not with this module:
-``pipeline --help`` reads the fields too, and should be fast.
+``pipeline --help`` also reads the fields, and should be fast.
 """
 
 import os
@@ -194,7 +194,7 @@ class DataSettings:
         """Return checked settings: the ``given`` values, and the defaults of the rest.
 
         Raises:
-            UsageError: a parameter is wrong; the message names each, what it must be, and what it is.
+            UsageError: a parameter is wrong; the message names each with its required and its given value.
         """
         return cast(Self, validated(cls, given))
 
@@ -307,7 +307,7 @@ class Settings(DataSettings):
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
 
     def resolved(self, *, dataset: str, examples: int, of_kind: Mapping[str, object]) -> dict[str, object]:
-        """Return every parameter by name as it applies to a data set: what an MLflow run logs.
+        """Return every parameter by name as it applies to a data set and is logged on an MLflow run.
 
         Args:
             dataset: its name, as determined by its content.
@@ -327,10 +327,10 @@ class Settings(DataSettings):
 
 
 def validated(kind: Any, given: Mapping[str, Any]) -> Any:
-    """Return the ``given`` values as a dataclass of this ``kind``, checked and converted as its types say.
+    """Return the ``given`` values as a dataclass of this ``kind``, checked and converted according to its types.
 
     Raises:
-        UsageError: a value is wrong; the message names each, what it must be, and what it is.
+        UsageError: a value is wrong; the message names each with the required and the given value.
     """
     from pydantic import TypeAdapter, ValidationError
 

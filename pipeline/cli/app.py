@@ -71,7 +71,7 @@ class Group(TyperGroup):
 
 
 def _explain(error: Exception) -> int:
-    """Print what is wrong with a command line; return the exit code."""
+    """Print the problem of a command line; return the exit code."""
     from pipeline.cli.terminal import print_error
 
     if isinstance(error, PipelineError):

@@ -27,7 +27,7 @@ MARGIN = 4
 
 
 class TerminalReporter(Reporter):
-    """Draws what a stage reports. A context manager: leaving it removes an unfinished bar.
+    """Draws the reports of a stage. It is a context manager, whose end removes an unfinished bar.
 
     Args:
         quiet: show results only.

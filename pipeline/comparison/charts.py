@@ -128,7 +128,7 @@ class Chart:
 
     Attributes:
         name: name of its file.
-        section: where it stands on the page.
+        section: section of the page that contains it.
         title: its heading.
         caption: how to read it.
         draw: function that draws it.

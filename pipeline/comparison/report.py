@@ -177,7 +177,7 @@ def svg_element(figure: Figure, *, name: str, title: str) -> str:
     Args:
         figure: the figure.
         name: part of each id in it, so that one page can contain several figures.
-        title: what a screen reader says.
+        title: text for screen readers.
     """
     written = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

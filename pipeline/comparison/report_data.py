@@ -26,7 +26,7 @@ QUALITY = (schema.TEST_ACCURACY, *schema.CLASS_AVERAGES, schema.TEST_COST)
 Form = Literal["markdown", "csv", "json"]
 """How a table is written."""
 
-_PAIRS_LIMIT = 6  # maximum number of pairs of which all are shown; four groups make six
+_PAIRS_LIMIT = 6  # maximum number of pairs that are all shown; four groups make six
 _TEST_COLUMNS = "first second seeds difference low high confidence p_value result"
 _READABLE = {
     "validation accuracy (%)": schema.BEST_VAL_ACCURACY,
@@ -243,7 +243,7 @@ def recommendation(groups: Sequence[Group], tests: Sequence[PairwiseTest]) -> Re
 
 
 def conditions(groups: Sequence[Group]) -> list[tuple[str, str]]:
-    """Return what the numbers depend on, as pairs of a term and its value; several values where they differ."""
+    """Return the facts that the numbers depend on, as pairs of a term and its value, or its values if they differ."""
     defaults = dict(configuration({name: str(value) for name, value in asdict(Settings()).items()}))
     table = pd.DataFrame(
         [

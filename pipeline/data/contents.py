@@ -80,7 +80,7 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
         notes: sentences of the reader for the user.
 
     Raises:
-        DataError: some examples are unfit for training, or the parts do not fit together; says which and why.
+        DataError: some examples are unfit for training, or the parts do not fit together.
     """
     class_names = classes(parts)
     if "test" not in parts:
@@ -154,7 +154,7 @@ def _check_known(test: RawPart, class_names: tuple[str, ...]) -> None:
 
 
 def _with_test_part(parts: Mapping[str, RawPart]) -> tuple[dict[str, RawPart], str]:
-    """Return the parts with a fifth of the training examples held out as the test part, and a note that says so."""
+    """Return the parts with a fifth of the training examples held out as the test part, and a note about it."""
     whole = parts["train"]
     train, test = hold_out(np.unique(whole.labels, return_inverse=True)[1], fraction=1 / 5)
     note = (

@@ -48,7 +48,7 @@ def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
 
     Raises:
         DataError: it is an HTML page, has another magic number, is a damaged gzip file, or has more or fewer bytes than
-            the header says.
+            the header requires.
     """
     with _opened(BytesIO(content), name, kind) as (file, shape):
         values = file.read(math.prod(shape) + 1)

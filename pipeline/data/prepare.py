@@ -182,7 +182,7 @@ def fetch(name: str, reporter: Reporter) -> tuple[Files, str]:
     """Return the four files of a published data set from the first place that has them all, and the place's name.
 
     Raises:
-        DataError: no place has them; the message says why each failed and what to do.
+        DataError: no place has them; the message contains the reasons.
     """
     published, failures = CATALOGUE[name], []
     digest_of = dict(zip(STEMS, published.digests, strict=True))

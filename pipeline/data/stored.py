@@ -100,7 +100,7 @@ class Stored(BaseModel):
                 with (incoming / name).open("wb") as file:
                     if isinstance(content, bytes):
                         file.write(content)
-                    else:  # given a real file, NumPy would not say why it cannot be written
+                    else:  # given a real file, NumPy would hide the reason why it cannot be written
                         np.save(SimpleNamespace(write=file.write), content)
             digest_of = {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}
             written = self.model_copy(update={"files": digest_of})
@@ -168,7 +168,7 @@ class RawFile(NamedTuple):
         """Return the file ``stem``, decompressed and checked for completeness; ``name`` is for errors.
 
         Raises:
-            DataError: it is not a complete IDX file of images or labels, as the stem says.
+            DataError: it is not a complete IDX file of images or labels, as the stem requires.
         """
         content = idx.encode(idx.read(received, name=name, kind="images" if "images" in stem else "labels"))
         md5 = hashlib.md5(received, usedforsecurity=False).hexdigest()

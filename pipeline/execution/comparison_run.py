@@ -132,7 +132,7 @@ def train(
 
 
 def _size(job: Job) -> tuple[int, bool, int]:
-    """Return a key that sorts jobs roughly by their time: the steps of all layers, then what each step computes.
+    """Return a key that sorts jobs roughly by their time: the steps of all layers, then the work of each step.
 
     A custom cell has no fast path.
     """

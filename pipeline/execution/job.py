@@ -1,4 +1,4 @@
-"""One run as a job of an executor: its input, its messages and its result, and what it needs on another machine.
+"""One run as a job of an executor: its input, its messages and its result, and its needs on another machine.
 
 A node of a cluster does not see the disk of the machine where the command was typed: data and custom cells come with
 the jobs.
@@ -118,7 +118,7 @@ class Done:
 
 
 def train(job: Job, send: Send) -> Done:
-    """Train and evaluate one run in a separate process, as far as it is not done yet.
+    """Train and evaluate one run in a separate process; skip finished parts.
 
     Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
     says so.
@@ -202,7 +202,7 @@ def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContext
 
 
 def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> Done:
-    """Train and evaluate an open run, as far as it is not done yet."""
+    """Train and evaluate an open run; skip finished parts."""
     import keras
 
     from pipeline.training import training

@@ -53,7 +53,7 @@ from pipeline.tracking import connection
 ADDRESS = "RAY_ADDRESS"
 
 PASSED_ON = ("MLFLOW_", "PIPELINE_")
-"""Environment variables with these prefixes are set on the nodes, too: they say where the tracking server is."""
+"""Environment variables with these prefixes are also set on the nodes: they locate the tracking server."""
 
 LOSSES = 10
 """Number of processes that a job may lose with their nodes before it fails: it may be the reason."""
@@ -343,7 +343,7 @@ class RayWorker(Worker):
         return event
 
     def _lost(self, error: RayError) -> Event:
-        """Return what happens to the job of a process that has died: it starts again if its node has died, too."""
+        """Return what happens to the job of a process that has died: it starts again if its node has also died."""
         node, self._node, self.jobs_left = self._node, None, 0
         self._losses[self.job] += 1
         if isinstance(error, OutOfMemoryError):

@@ -2,9 +2,9 @@
 
     for event in Executor().run(work, jobs, count=2): ...
 
-Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. What
-they print is dropped unless the user wants to see what the libraries say. A job sends messages, and each is answered.
-Another kind of executor is a subclass of :class:`Executor` with a :class:`Worker` of its own: see ``ray_executor.py``.
+Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. Their
+output is dropped unless the user wants to see messages of libraries. A job sends messages, and each is answered.
+Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`: see ``ray_executor.py``.
 """
 
 import gc
@@ -93,7 +93,7 @@ class FileRef:
     """A file or folder of the machine where a command was typed, as jobs get it; can be pickled."""
 
     path: Path
-    is_remote = False  # whether what is opened is a copy on another machine
+    is_remote = False  # whether the opened file is a copy on another machine
 
     @contextmanager
     def open(self) -> Iterator[Path]:
@@ -111,7 +111,7 @@ class Executor:
         """Return how many runs to train at the same time: one per core if the memory suffices; one on a GPU.
 
         Two epochs of an LSTM on one core each take about as long as one after the other on two cores, and all other
-        work then runs in parallel, too. The numbers are the same. See ``benchmarks/side_by_side.py``.
+        work then also runs in parallel. The numbers are the same. See ``benchmarks/side_by_side.py``.
         """
         if Path("/proc/driver/nvidia/gpus").exists():
             return 1

@@ -33,7 +33,7 @@ class Sequences(Kind):
         longest: number of steps of the longest one, T.
         features: the name of each of the F numbers of a step.
         mean: mean of each feature, over all steps of the training part.
-        variance: variance of each feature, likewise.
+        variance: variance of each feature, over the same steps.
     """
 
     name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"

@@ -92,7 +92,7 @@ def layer(cell: str, units: int, *, sequences: bool, bidirectional: bool, name: 
             layer = keras.layers.RNN(kind(units=units), return_sequences=sequences)
     if not bidirectional:
         return layer
-    required = "a layer with go_backwards, in its get_config too, as direction=bidirectional requires (a cell has none)"
+    required = "a layer with go_backwards (also in get_config), as direction=bidirectional requires; a cell has none"
     with explained(cell, required), keras.saving.custom_object_scope({kind.__name__: kind}):
         return keras.layers.Bidirectional(layer, name=name)
 

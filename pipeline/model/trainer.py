@@ -214,7 +214,7 @@ class Trainer:
             begin = time.perf_counter()
             results = self._train_chunk(order, distortions, tf.constant(start), tf.constant(stop))
             costs, hits = (result.numpy() for result in results)
-            # The first call traces, so it says little about the next: from one batch, two calls find the right size.
+            # The first call includes tracing, so its time says little: from one batch, two calls find the right size.
             self._chunk = max(1, round((stop - start) * CHUNK_SECONDS / (time.perf_counter() - begin)))
             yield costs, hits
             start = stop
@@ -312,7 +312,7 @@ class Trainer:
             return stop, cost + tf.reduce_sum(costs), hits + right
 
         begin = (tf.constant(0), tf.constant(0.0), tf.constant(0))
-        parallel = self._shards  # batches do not wait for each other here, as they do in training
+        parallel = self._shards  # batches do not wait for each other here, unlike in training
         _, cost, hits = tf.while_loop(lambda start, *_: start < count, body, begin, parallel_iterations=parallel)
         return cost, hits
 

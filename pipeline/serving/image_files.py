@@ -46,7 +46,7 @@ OTHER_VIEWS = ("MPO", "ICO")
 """Formats whose other pictures are variants of the first: a camera's depth or light, an icon's other sizes."""
 
 MOST_PIXELS = 2**26
-"""Maximum pixels of a picture, each of which takes about eight bytes: more than most phones' cameras have."""
+"""Maximum pixels of a picture, more than most phones' cameras have; each pixel takes about eight bytes."""
 
 PAPER_AND_INK = 64
 """Minimum difference in brightness, of 255, within the opaque part of a picture that shows paper and ink."""

@@ -31,7 +31,7 @@ class Similarity:
     """Compares images with examples of each class.
 
     Args:
-        images: (N, H, W), the examples after the first ``held_out``, which determine what is near enough.
+        images: (N, H, W), the examples after the first ``held_out``, which determine the minimum similarity.
         labels: (N,), from 0.
         held_out: number of held-out images.
     """

@@ -221,7 +221,7 @@ class Drawing:
     """A page to draw on: a picture file → probabilities, and the pixels that the model saw.
 
     Attributes:
-        name: name of the page, and of what it sends.
+        name: name of the page, and of the content that it sends.
         row: numbers in the innermost lists of an example as JSON.
         about: facts about the model that the page needs.
     """

@@ -36,7 +36,7 @@ def report(
     """
     selected = _selected(parent, filter, reporter)
     output, shown = Path(output), Notes(reporter) if form else reporter
-    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page stays as it is
+    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     data = reports.report(selected, shown, data_dir=settings.data_dir, parent=own, output=output)
     if own:
         reporter.note(f"The report is also an artifact of run {own}.")

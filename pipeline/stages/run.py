@@ -1,4 +1,4 @@
-"""One run: all stages in order (`run`), or training and evaluation alone (`train`, `evaluate`).
+"""Do one run: all stages in order (`run`), or only training or evaluation (`train`, `evaluate`).
 
 pipeline run --cell gru
 pipeline train --resume 4fdc…

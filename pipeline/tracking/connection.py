@@ -189,7 +189,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     The message is the ``problem``, unless the server does not answer or refuses the user.
 
     Args:
-        problem: what is wrong, without a full stop.
+        problem: description of the problem, without a full stop.
         others: further kinds of errors to explain.
 
     Raises:

@@ -191,7 +191,7 @@ def _register(run: TrackedRun, name: str | None) -> Version:
     accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)
     if accuracy is None or digest is None:
         raise TrackingError(
-            f"run_id: must be a run whose training has ended; run {run.run_id} has no best_val_accuracy. "
+            f"run_id: must be a run that has finished training; run {run.run_id} has no best_val_accuracy. "
             f"Resume it (`{command('run', resume=run.run_id)}`), or choose another run."
         )
     model = models.of(run)

@@ -1,4 +1,4 @@
-"""Checkpoints, which hold what a run needs to resume after each epoch, and the locks of runs.
+"""The checkpoints from which a run resumes after its last finished epoch, and the locks of runs.
 
     <data_dir>/checkpoints/<name>/checkpoint.npz   the checkpoint of a run of this machine
     <data_dir>/checkpoints/<name>/.lock            held while a process works on the run

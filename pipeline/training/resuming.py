@@ -132,7 +132,7 @@ def find_earlier(
     Args:
         settings: the parameters of the command.
         data: the data that it trains on.
-        reporter: shows what is reused or resumed, and how to train again.
+        reporter: shows which run is reused or resumed, and how to train again.
         new: whether the user asked for a new run: then there is none.
         evaluate: whether an evaluation is part of the command.
     """

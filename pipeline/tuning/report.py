@@ -147,7 +147,7 @@ class SearchResult:
         share, parts = self.explained
         named = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
         text = f"The parameters explain {share:.0%} of the variation between trials: {named}."
-        return text if parts else "Too few trials to tell which parameters matter."
+        return text if parts else "There are too few trials to show which parameters matter."
 
     @property
     def saved(self) -> float:

@@ -33,7 +33,7 @@ def session(store: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_a_training_gives_access_to_its_run(session: dict[str, Any]) -> None:
-    training = session["training"]
+    training = session["first_run"]
 
     run = mlflow.get_run(training.run_id)
     assert (run.data.params, run.data.metrics) == (training.params, training.metrics)
@@ -49,7 +49,7 @@ def test_a_comparison_gives_tables(session: dict[str, Any], command: Command, tm
 
     assert {"gru": 3, "rnn": 3} == dict(zip(comparison.summary.group, comparison.summary.seeds, strict=True))
     assert (6, 1) == (len(comparison.runs), len(comparison.pairwise_tests))
-    assert [session["training"].run_id] == comparison.runs[comparison.runs.reused].run_id.to_list()
+    assert [session["first_run"].run_id] == comparison.runs[comparison.runs.reused].run_id.to_list()
     found, expected = (
         each.runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]]
         for each in (comparison, session["long_ones"])
@@ -62,7 +62,7 @@ def test_a_comparison_gives_tables(session: dict[str, Any], command: Command, tm
 def test_models_answer(session: dict[str, Any]) -> None:
     assert ((10, 10), 10) == (session["probabilities"].shape, len(session["answers"]))
     assert ["three.png"] == session["table"].file.to_list()
-    expected = session["training"].model.probabilities(np.rint(session["images"][3:4])).max()
+    expected = session["first_run"].model.probabilities(np.rint(session["images"][3:4])).max()
     assert expected == pytest.approx(session["table"].probability[0], abs=0.05)  # rounding of pixels differs
 
 

@@ -89,7 +89,7 @@ def test_noise_and_a_few_trials_explain_nothing(data: DataSet) -> None:
     assert [{}] * 5 == [parts for _, parts in found]
     few = searched(data, 7, seed=1, weight=0.2)
     assert (0.0, {}) == few.explained
-    assert "Too few trials" in few.importance_text
+    assert "too few trials" in few.importance_text
 
 
 def test_the_forest_is_fitted_once_for_the_tags_and_the_page(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_the_forest_is_fitted_once_for_the_tags_and_the_page(data: DataSet, monk
     )
     found = searched(data, 9, seed=1, weight=0.2)
     texts = [found.importance_text for _ in range(2)]
-    assert ["Too few trials to tell which parameters matter."] * 2 == texts
+    assert ["There are too few trials to show which parameters matter."] * 2 == texts
     assert [0] == fitted
 
 
