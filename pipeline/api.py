@@ -142,7 +142,7 @@ def predict(
         trust: run the model's code even if this pipeline did not create it.
 
     Raises:
-        DataError: a file could not be read, or a folder holds no images.
+        DataError: a file could not be read, or a folder contains no images.
         TrackingError: there is no such model.
         UsageError: no path is given, or the model's code is not from this pipeline, and is not trusted.
     """

@@ -182,7 +182,7 @@ MODEL = Option("model", str, "URI of the model, such as models:/mnist-gru@champi
 DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
 AS_JSON = Option("as_json", bool, "Output as JSON.", False, "json")
 BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
-COLUMN = Option("column", TEXT, "Parquet column of the pixels. Default: the only one that can hold them.")
+COLUMN = Option("column", TEXT, "Parquet column of the pixels. Default: the only one that can contain them.")
 COLUMNS = Option(
     "columns", TEXT, "Names of the id, time and label columns in a table of sequences: id=…,time=…,label=…"
 )

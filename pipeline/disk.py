@@ -88,7 +88,7 @@ def _unfinished(target: Path) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder with its content, or only the link if it is one, as far as possible."""
+    """Remove as much as possible of a folder and its content, or only the link if it is one."""
     if path.is_symlink():
         path.unlink()
     shutil.rmtree(path, ignore_errors=True)

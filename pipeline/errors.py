@@ -1,7 +1,7 @@
 """Errors that the user can fix.
 
     PipelineError           a failure: exit code 1
-    ├── DataError           a file, folder or mirror does not hold what it should
+    ├── DataError           a file, folder or mirror is missing, damaged or unsuitable
     ├── TrainingError       a run failed, such as by a cost that is not finite
     ├── TrackingError       the MLflow server does not answer, or has no such run or model
     ├── RegressionError     the new model is significantly worse than the one it is checked against: exit code 3
@@ -31,7 +31,7 @@ class PipelineError(Exception):
 
 
 class DataError(PipelineError):
-    """A file, folder or mirror does not hold what it should."""
+    """A file, folder or mirror is missing, damaged or unsuitable."""
 
 
 class TrainingError(PipelineError):

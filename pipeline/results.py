@@ -66,8 +66,8 @@ class Comparison:
     """A comparison of finished runs: accuracies are fractions, costs nats, times seconds.
 
     Attributes:
-        run_id: ID of the MLflow run that holds the report; None if only a folder holds it.
-        folder: folder that holds the report; None if only a run holds it.
+        run_id: ID of the MLflow run with the report; None if the report is only in a folder.
+        folder: folder with the report; None if the report is only on a run.
     """
 
     run_id: str | None
@@ -101,7 +101,7 @@ class Search:
     """A search for better parameters.
 
     Attributes:
-        run_id: ID of the MLflow run that holds the report.
+        run_id: ID of the MLflow run with the report.
     """
 
     run_id: str

@@ -77,7 +77,7 @@ def differences(data: ReportData) -> Figure:
 
 
 def validation_accuracies(data: ReportData) -> Figure:
-    """Draw validation accuracy by epoch, on a logarithmic axis of errors: 90 to 99 % is as far as 99 to 99.9 %."""
+    """Draw validation accuracy by epoch, on a logarithmic axis of errors: 90 to 99 % is as long as 99 to 99.9 %."""
     errors = [(100 - 100 * group.history(schema.VAL_ACCURACY)).clip(lower=_LEAST_ERROR) for group in data.groups]
     figure, axes = _curves(data, errors, "validation accuracy (%)")
     axes.invert_yaxis()

@@ -21,7 +21,7 @@ from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 
 IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
-"""The parameters in which two runs of one group may differ; a digest guards that their data is the same."""
+"""The parameters in which two runs of a group may differ; their data is compared by its digest."""
 
 _LONG_SECONDS = 10
 

@@ -84,7 +84,7 @@ def report(
 
 
 def is_on(run_id: str) -> bool:
-    """Return whether a run holds a page already."""
+    """Return whether a run already contains a page."""
     return f"{schema.COMPARISON_FOLDER}/{PAGE}" in store.files_in(run_id, schema.COMPARISON_FOLDER)
 
 
@@ -123,7 +123,7 @@ def files(data: ReportData) -> dict[str, bytes]:
 
 
 def environment(*folders: Path) -> Environment:
-    """Return the environment of templates: this package's, on whose page others build, and those in more folders."""
+    """Return the environment of the templates of this package, whose page others extend, and of ``folders``."""
     found = FileSystemLoader([Path(__file__).parent, *folders])
     made = Environment(loader=found, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.globals |= {"count_of": count_of, "points": points, "picture": picture}

@@ -76,7 +76,7 @@ class ReportData:
 
     Args:
         groups: at least one, all tested on the same images, the recommended one first.
-        png: returns a picture of a test example by its position; None where they are not available.
+        png: returns a picture of a test example by its position; None if the pictures are not available.
         failures: reasons by the names of runs that failed.
     """
 

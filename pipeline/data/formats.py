@@ -179,7 +179,7 @@ def _find_archive(folder: Path, dataset: str | None) -> Format | None:
 
     Raises:
         UsageError: there are several data sets and ``dataset`` is None, or it names none of them.
-        DataError: the training or the test part is missing, or is there twice.
+        DataError: the training or the test part is missing, or exists twice.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted([*folder.glob("*_T*.ts*"), *folder.glob("*/*_T*.ts*")]):

@@ -142,7 +142,7 @@ def read_folder(folder: Path) -> Files:
     """Return the four files (by stem) in ``folder``.
 
     Raises:
-        DataError: a file is missing, cannot be read or is not a whole IDX file; or it is there both as .gz and plain,
+        DataError: a file is missing, cannot be read or is not a whole IDX file; or it exists both as .gz and plain,
             with different contents.
     """
     files = {}

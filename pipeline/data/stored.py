@@ -125,7 +125,7 @@ class Stored(BaseModel):
 
 @contextmanager
 def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
-    """Make the folder ``root`` and hold its lock; remove what killed processes left in it.
+    """Make the folder ``root`` and hold its lock; remove the remains of killed processes in it.
 
     Raises:
         DataError: the folder cannot be made or written to, here or in the block.

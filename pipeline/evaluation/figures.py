@@ -28,8 +28,8 @@ from pipeline.evaluation import metrics
 from pipeline.kinds.kind import Box, Kind
 
 # The first four are from the palette of Okabe and Ito, "Color Universal Design" (2008),
-# https://jfly.uni-koeln.de/color/: three have a contrast of 3:1 on white, and stay furthest apart in all
-# kinds of colour blindness; a fourth follows. The others have that contrast on the page's dark cards, too.
+# https://jfly.uni-koeln.de/color/. Of all triples in it with a contrast of 3:1 on white, the first three stay furthest
+# apart in all kinds of colour blindness. The last two colours also have this contrast on the page's dark cards.
 PALETTE = ("#CC79A7", "#0072B2", "#D55E00", "#009E73", "#8C7400", "#7F63C9")
 """The colours of the cells in the order of :data:`CELLS`, followed by colours for other cells."""
 

@@ -1,6 +1,6 @@
 """A comparison as an MLflow run: open it, train its runs, make the runs of its groups, and report.
 
-A group stands between the comparison and the runs of one configuration, so that the UI compares configurations:
+A group is a run between the comparison and the runs of one configuration, so that the UI compares configurations:
 ``cost`` of a group is the mean of its runs' ``cost``; ``cost_sd``, ``cost_min`` and ``cost_max`` are logged with it, as
 for every metric. Reused runs are also members, but keep their parents.
 """

@@ -260,7 +260,7 @@ def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Sen
     folder = processed.folder_of(data_dir(), job.dataset, job.digest)
     with stored.locked(processed.processed_folder(data_dir()), Reporter()):
         try:
-            processed.find_by_digest(data_dir(), job.dataset, job.digest)  # it is verified, too
+            processed.find_by_digest(data_dir(), job.dataset, job.digest)  # this also verifies it
         except DataError:
             with disk.new_folder(folder) as incoming:
                 copy_data(incoming)

@@ -287,7 +287,7 @@ class Node:
 
         Args:
             number: number of the next message, from 1.
-            answer: whether the job should continue; None if nothing is to be answered.
+            answer: whether the job should continue; None if there is nothing to answer.
         """
         with self._lock:
             if number > self._taken:

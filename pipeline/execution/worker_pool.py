@@ -126,7 +126,7 @@ class Executor:
         return FileRef(path.absolute())
 
     def prepared(self, work: Work, data: Path) -> Work:
-        """Return the work such that each process has the data of a folder."""
+        """Return the work in a form that gives each process the data of a folder."""
         return work
 
     def worker(self, count: int) -> "Worker":

@@ -212,7 +212,7 @@ def _thinness(brightness: Grey, strong: float) -> float:
 def _chosen(ink: Grey) -> Mask:
     """Return which pixels belong to the digit: the part with most ink, and other parts that are near and large enough.
 
-    A part that the picture's border cuts probably lies beside the paper.
+    A part that the picture's border cuts is probably not on the paper.
     """
     from skimage.measure import label, regionprops
     from skimage.segmentation import clear_border

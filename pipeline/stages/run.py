@@ -93,7 +93,7 @@ def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: 
 
     Raises:
         DataError: the data that the run was trained on is not in ``data_dir``.
-        TrackingError: there is no such run, or it holds no model.
+        TrackingError: there is no such run, or it has no model.
         UsageError: the model is not from this pipeline, and not trusted.
     """
     connection.connect(reporter.note, writes=True)

@@ -106,7 +106,7 @@ def of(run: TrackedRun) -> LoggedModel:
     """Return the model that a run has logged.
 
     Raises:
-        TrackingError: the run holds no model.
+        TrackingError: the run has no model.
     """
     if found := _models_of(run):
         return found[0]

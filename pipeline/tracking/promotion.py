@@ -185,7 +185,7 @@ def _register(run: TrackedRun, name: str | None) -> Version:
     """Return the version that holds the model of a run; it is created only once.
 
     Raises:
-        TrackingError: the run holds no model or no validation accuracy.
+        TrackingError: the run has no model or no validation accuracy.
         UsageError: the name is not valid.
     """
     accuracy, digest = run.metrics.get(schema.BEST_VAL_ACCURACY), run.tags.get(schema.DATASET_DIGEST)

@@ -221,13 +221,13 @@ def load_table(run_id: str, path: str) -> "DataFrame":
     """Return the table in the artifact ``path`` of a run, CSV or Parquet by its suffix.
 
     Raises:
-        TrackingError: the run holds no such artifact, or it is not a table.
+        TrackingError: the run has no such artifact, or it is not a table.
     """
     import pandas as pd
 
     read = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
     with (
-        explained(f"run_id: must be a run that holds {path}; got {run_id!r}", (ValueError,)),
+        explained(f"run_id: must be a run that has {path}; got {run_id!r}", (ValueError,)),
         tempfile.TemporaryDirectory() as folder,
     ):
         return read(client().download_artifacts(run_id, path, folder))

@@ -24,7 +24,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     """Evaluate the model of a run on the test examples of ``data``.
 
     Raises:
-        TrackingError: the run holds no model, or it does not load.
+        TrackingError: the run has no model, or it does not load.
         UsageError: its code is not from this pipeline, and ``trust`` is False.
     """
     started = time.perf_counter()

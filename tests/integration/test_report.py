@@ -203,4 +203,4 @@ def test_runs_that_are_not_finished_not_evaluated_or_without_a_history_are_named
 
     empty = made("gru-s7", digits, role="empty", dataset_digest="x")
     result = command("report", "--filter", "tags.role = 'empty'", exit_code=1)
-    assert f"run_id: must be a run that holds training/history.csv; got '{empty}'" in one_line(result)
+    assert f"run_id: must be a run that has training/history.csv; got '{empty}'" in one_line(result)
