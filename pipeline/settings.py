@@ -60,7 +60,7 @@ def expanded(path: Path) -> Path:
     """Return a path with a leading ~ replaced: the shell does not do this within ``-P source=~/…``."""
     try:
         return path.expanduser()
-    except RuntimeError:  # there is no such user: it is the name of a folder
+    except RuntimeError:  # there is no such user, so the text is the name of a folder
         return path
 
 
@@ -338,7 +338,7 @@ def validated(kind: Any, given: Mapping[str, Any]) -> Any:
         return TypeAdapter(kind).validate_python(dict(given))
     except ValidationError as error:
         problems: dict[str, list[Any]] = {}
-        for problem in error.errors():  # a value with two possible types has one for each
+        for problem in error.errors():  # a value with two possible types has an error for each
             problems.setdefault(str(problem["loc"][0]), []).append(problem)
         known = [each.name for each in fields(kind)]
         raise UsageError(" ".join(_explain(name, each, known) for name, each in problems.items())) from None

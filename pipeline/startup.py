@@ -17,8 +17,8 @@ from pipeline.machine import usable_cores
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 QUIET_ENV: Mapping[str, str] = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # at 2 TensorFlow reports as an error that there is no GPU
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # alembic's migrations are below
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # at level 2 TensorFlow reports a missing GPU as an error
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # hides alembic's migrations
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline shows the address itself
 }
@@ -51,7 +51,7 @@ def quieten(*, verbose: bool = False) -> None:
     """
     for name, value in (VERBOSE_ENV if verbose else QUIET_ENV).items():
         os.environ.setdefault(name, value)
-    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, which MLflow imports, without ipywidgets
+    warnings.filterwarnings("ignore", "IProgress not found")  # tqdm warns if ipywidgets is missing
 
 
 def is_verbose() -> bool:

@@ -30,7 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 _HEIGHT = 2.8  # inches, of a chart without its legend
 _WIDTH = 4.4  # inches; 317 points, at most the CSS pixels of a column of the page, so that a point is at least a pixel
 _LINES = ("-", "--", ":", "-.")
-_LETTERS = 34  # of a line of a label, and of all labels in one row of a legend
+_LETTERS = 34  # maximum number in a line of a label, and in a row of a legend
 _LEAST_ERROR = 0.05  # %; a logarithmic axis has no place for 0
 _TEXT: dict[str, Any] = {"fontsize": 11, "color": INK}
 
@@ -215,7 +215,7 @@ def _rows(labels: Sequence[str], unit: str) -> tuple[Figure, Axes]:
 def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
     """Write the row's name on the left above its dots, and its number on the right."""
     look = _TEXT | {"xycoords": ("axes fraction", "data"), "va": "bottom"}
-    look["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # the line of no difference may pass there
+    look["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # hides the line of no difference
     axes.annotate(_wrapped(label), (0, row - 0.25), ha="left", **look)
     axes.annotate(value, (1, row - 0.25), ha="right", **look)
 

@@ -52,7 +52,7 @@ class Variance(NamedTuple):
     def half_width(self, level: float) -> float:
         """Return half the width of the 1 − ``level`` interval."""
         over_seeds, squares = self.of_seeds.sum(), (self.of_seeds**2 / (self.seeds - 1)).sum()
-        freedom = over_seeds**2 / squares if squares else 1.0  # after Welch and Satterthwaite
+        freedom = over_seeds**2 / squares if squares else 1.0  # the formula of Welch and Satterthwaite
         quantiles = special.stdtrit([freedom, self.images - 1], level / 2)
         return float(np.sqrt(quantiles**2 @ [over_seeds, self.of_images]))
 

@@ -43,11 +43,11 @@ GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long on
 """Maximum number of examples for :func:`misclassified`."""
 
 _MARKED_EPOCHS = 40  # more markers would overlap
-_FULL_ERROR_SHARE = 0.05  # the least share with the darkest error colour: a single error must not look like a disaster
+_FULL_ERROR_SHARE = 0.05  # smallest share with the darkest error colour: a single error must not look like a disaster
 _SLANTED_FROM = 3  # letters; longer class names do not fit next to each other under the cells
 _SHORT_NAME = 4  # letters; two such names fit into one line above an image
 _LETTER_WIDTH = 0.062  # inches, on average, of a caption's 8 points, with the gap to the next caption
-_ELONGATED = 4  # height to width, or width to height, beyond which pixels are not drawn square
+_ELONGATED = 4  # the ratio of the sides above which pixels are not drawn as squares
 
 
 def colour_of(cell: str) -> str:
@@ -109,7 +109,7 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
     scale = PowerNorm(0.5, vmin=0, vmax=max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE))
     errors = axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=scale)
     dark = ~diagonal & (scale(shares) > 0.6)  # noqa: PLR2004
-    size = float(np.interp(len(matrix), [10, 26], [9.5, 7]))  # points, in which four figures fit into a cell
+    size = float(np.interp(len(matrix), [10, 26], [9.5, 7]))  # points; a cell has room for four digits
     for row, column in np.argwhere(matrix):
         ink = "white" if dark[row, column] else INK
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)

@@ -27,8 +27,8 @@ SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 COLDEST, WARMEST = 0.25, 4.0
 """The range of temperatures; without a limit, there is no best one if all answers are correct."""
 
-_BINS = 15  # as in the article
-_HALVINGS = 40  # for twelve digits
+_BINS = 15  # the number in the article
+_HALVINGS = 40  # enough for twelve digits
 
 
 def cost(labels: Labels, probabilities: Probabilities) -> float:

@@ -36,7 +36,7 @@ STATES = {
 }
 """What a comparison does with an existing run."""
 
-ROWS = 28  # of an image, to estimate roughly how long a run takes
+ROWS = 28  # assumed rows of an image, to estimate roughly how long a run takes
 
 ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECONDS)
 
@@ -167,7 +167,7 @@ def _make_groups(
         name = identity.group_name(job.name)
         if name in skipped:
             continue
-        if name in existing:  # it was interrupted
+        if name in existing:  # the group was interrupted
             lifecycle.delete_run(existing[name].run_id)
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
         tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}

@@ -87,7 +87,7 @@ def run_jobs(
         take: receives all events.
         answer: answers their messages.
     """
-    ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # of the jobs that have opened a run
+    ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # run_ids: of jobs that have opened a run
     board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
     try:
         with closing(
@@ -99,7 +99,7 @@ def run_jobs(
                 board.update(event)
                 reporter.trainings(board.rows, board.left)
     except KeyboardInterrupt:
-        for run_id in run_ids.values():  # of processes that took too long to end them
+        for run_id in run_ids.values():  # their processes took too long to end them
             with lifecycle.best_effort():
                 lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
         raise

@@ -130,7 +130,7 @@ def train(job: Job, send: Send) -> Done:
     Raises:
         TrainingError: the code has changed since the other jobs started.
     """
-    os.environ.pop("MLFLOW_RUN_ID", None)  # the comparison's run: the job has its own run
+    os.environ.pop("MLFLOW_RUN_ID", None)  # it is the comparison's run; the job has its own
     data_dir = job.settings.data_dir
     data = processed.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)

@@ -133,7 +133,7 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
             f"{first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
     finally:
-        for number, handler in handlers.items():  # Ray replaces them
+        for number, handler in handlers.items():  # Ray replaces the handlers
             signal.signal(number, handler)
     try:
         check_nodes(tracks=tracks)
@@ -146,7 +146,7 @@ def _check_answers(address: str) -> None:
     """Check that something listens at an address: Ray itself tries for minutes."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
-        if port.isdecimal():  # not for "auto"
+        if port.isdecimal():  # "auto" has no port
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise UsageError(
@@ -281,7 +281,7 @@ class Node:
             raise KeyboardInterrupt
         return answer
 
-    @ray.method(max_task_retries=-1)  # if a call or its answer is lost
+    @ray.method(max_task_retries=-1)  # repeats a call that is lost, or whose answer is lost
     def take(self, number: int, answer: bool | None) -> tuple[type[Event], Any]:
         """Answer the last message, if it needs an answer, and return the next one; by numbers, so it may be repeated.
 

@@ -202,11 +202,11 @@ class Worker:
         self.handle, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, module), daemon=True)
         self._process.start()
-        theirs.close()  # so that its end is noticed here
+        theirs.close()  # so that this process notices the end of the other
 
     def start(self, work: Work) -> None:
         """Start its job."""
-        with suppress(BrokenPipeError):  # its death is noticed in receive()
+        with suppress(BrokenPipeError):  # receive() notices the death of the process
             self.handle.send((work, self.job))
 
     def receive(self, answer: ShouldContinue) -> Event:

@@ -105,7 +105,7 @@ class Kind(ABC):
         rule = f"{self.model_input}: must be {self.numbers} of the shape {shape}"
         try:
             numbers = np.asarray(examples)
-            if numbers.dtype == object:  # null in JSON; all else keeps its type
+            if numbers.dtype == object:  # JSON contains null; other content keeps its type
                 numbers = np.array(np.where(numbers == None, np.nan, numbers).tolist())  # noqa: E711 - of each
         except ValueError:
             raise DataError(f"{rule}; got lists of unequal lengths.") from None

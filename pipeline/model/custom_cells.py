@@ -39,7 +39,7 @@ def source(cell: str) -> Source:
         UsageError: there is no such module, or it has no file.
     """
     module = cell.partition(":")[0]
-    if not {"", str(Path.cwd())} & {*sys.path}:  # behind all others: no file here replaces an installed module
+    if not {"", str(Path.cwd())} & {*sys.path}:  # at the end, so that no file here replaces an installed module
         sys.path.append(str(Path.cwd()))
         importlib.invalidate_caches()
     with explained(cell, "in a module that Python finds"):

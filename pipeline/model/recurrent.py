@@ -138,6 +138,6 @@ def _arguments(
     gates, bias = tf.split(w, cell.gates, axis=1), tf.split(b, cell.gates, axis=-1)
     if len(b.shape) == 1:
         return [x, u, *gates, *bias]
-    # Of two biases per gate, the last gate keeps both, b and b'; the others only add the two, so their b is the sum.
+    # If there are two biases per gate, the last gate keeps both, b and b'; for other gates only their sum matters.
     *others, (last, recurrent_last) = [tf.unstack(gate) for gate in bias]
     return [x, u, *gates, *(own + recurrent for own, recurrent in others), last, recurrent_last]

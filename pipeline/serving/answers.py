@@ -142,7 +142,7 @@ def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *
     found = [pa.schema([])]
     for name, file in files:
         with suppress(OSError, DataError):  # reported when the file is read
-            if file.is_file():  # a pipe would wait
+            if file.is_file():  # reading a pipe would block
                 found.append(reader.columns(file, name))
     none = np.empty((0, *[1] * by_step, len(class_names)), np.float32)
     tables = [table(rows("", range(0), each.empty_table()), none, class_names) for each in found]

@@ -184,7 +184,7 @@ def _is_dark_on_light(brightness: Grey) -> bool:
     if not parts:
         return whole > 0
     sides = max(parts, key=lambda part: part.area).slice
-    margins = [(side.stop - side.start) // 12 for side in sides]  # the corners of a rotated sheet
+    margins = [(side.stop - side.start) // 12 for side in sides]  # ignores the corners of a rotated sheet
     rows, columns = (
         slice(each.start + margin, each.stop - margin) for each, margin in zip(sides, margins, strict=True)
     )
@@ -246,7 +246,7 @@ def _without_level_lines(ink: Grey) -> Grey:
     medians = np.asarray(ndimage.median(ink, numbers, lines))
     darkness = np.zeros(len(through))
     darkness[lines] = np.minimum(medians, np.median(medians))  # a stroke along a line is darker than the others
-    darkness = ndimage.maximum_filter1d(darkness, 3)[numbers]  # a line's edge is up to a pixel beside it
+    darkness = ndimage.maximum_filter1d(darkness, 3)[numbers]  # the edge of a line may be a pixel away
     cut = np.where((darkness > 0) & (ink <= 1.25 * darkness + 0.05), 0, ink)
     across = int(thickness[ruled - 1].max()) + 3
     joined = ndimage.grey_closing(np.pad(cut, ((across, across), (0, 0))), (across, 1))[across:-across]

@@ -52,7 +52,7 @@ PAPER_AND_INK = 64
 """Minimum difference in brightness, of 255, within the opaque part of a picture that shows paper and ink."""
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice as many before it decodes them
-warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or named in an error
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or reported in an error
 
 
 class ImageFiles:

@@ -18,8 +18,8 @@ from pipeline.kinds.images import Images
 from pipeline.tracking.classifier import Classifier
 
 EXAMPLES = 30_000
-CELL = 4  # pixels
-DIRECTIONS = 8  # of an edge, from 0° to 180°
+CELL = 4  # side in pixels
+DIRECTIONS = 8  # number of directions of an edge, from 0° to 180°
 UNLIKE = 0.015
 """Fraction of the held-out images that count as unlike their class; up to 2% of MNIST's test images do."""
 

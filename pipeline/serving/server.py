@@ -206,7 +206,7 @@ def examples(content: bytes, *, row: int) -> list[Any]:
         raise HTTPException(400, f"{needed}; got {nested:,} lists and objects in {len(content):,} bytes.")
     try:
         parsed = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # also text in another encoding, and a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # including another encoding, and numbers with thousands of digits
         raise HTTPException(400, f"{needed}; this is not JSON in UTF-8: {error}.") from None
     found = [parsed[key] for key in ("inputs", "instances") if isinstance(parsed, dict) and key in parsed]
     if [list] != [type(each) for each in found]:

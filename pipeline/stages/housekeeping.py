@@ -48,7 +48,7 @@ def _is_interrupted(run: TrackedRun, locks: RunLocks) -> bool:
     """Return whether a run has the status RUNNING, was started here, and no process works on it."""
     if run.status != "RUNNING" or run.has_remote_checkpoint:
         return False
-    with suppress(DataError):  # the checkpoint has a name that is not from the pipeline
+    with suppress(DataError):  # if the pipeline did not write the checkpoint's name
         return locks.exists(run.checkpoint) and not locks.is_held(run.checkpoint)
     return False
 

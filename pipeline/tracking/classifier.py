@@ -124,10 +124,10 @@ def load(uri: str, *, trust: bool = False, patient: bool = False) -> Classifier:
         UsageError: it is not a classifier of this pipeline, and not trusted; none of its code has run.
     """
     with fetched(uri, trust=trust, patient=patient) as (files, described), _explained(uri):
-        start_tensorflow(usable_cores())  # otherwise the model does, with many lines of output
+        start_tensorflow(usable_cores())  # otherwise the model would start it, with many lines of output
         model = load_model(str(files), suppress_warnings=True)
         unwrapped: Any = model.unwrap_python_model()  # type: ignore[no-untyped-call]
-        graph = getattr(unwrapped, "_graph", None)  # of our scoring.py, whose own answer is one array
+        graph = getattr(unwrapped, "_graph", None)  # exists in our scoring.py, which itself returns one array
         step_by_step = graph.signatures.get(BY_STEP) if graph else None
         examples: Any = model.metadata.load_input_example(str(files))
         example = None if examples is None else examples[0]
@@ -146,7 +146,7 @@ def fetched(uri: str, *, trust: bool = False, patient: bool = False) -> Iterator
     """
     if uri.startswith(("models:/", "runs:/")):
         if not patient:
-            connection.connect()  # MLflow itself would try for minutes
+            connection.connect()  # MLflow itself would retry for minutes
         uri = models.address(uri)
     with TemporaryDirectory() as folder:
         with _explained(uri):
@@ -239,7 +239,7 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except PipelineError:
         raise
-    except Exception as error:  # each store and each model raises other kinds
+    except Exception as error:  # each store and each model raises its own kinds of errors
         raise TrackingError(
             f"model: must be the URI of a model, such as models:/NAME@champion; {uri!r} does not load. "
             f"{type(error).__name__}: {first_line(error)}"

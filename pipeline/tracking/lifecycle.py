@@ -216,7 +216,7 @@ def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
 
 def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
     is_place = data.source.startswith(("http://", "https://")) or Path(data.source).is_absolute()
-    source = data.source if is_place else CodeDatasetSource(tags={"source": data.source})  # such as scikit-learn
+    source = data.source if is_place else CodeDatasetSource(tags={"source": data.source})  # a name such as scikit-learn
     name = f"{data.name}-{context}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder

@@ -36,7 +36,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
     kind = data.kind
     examples = TensorSpec(np.dtype(np.float32), (-1, *(-1 if size is None else size for size in kind.shape)))
     probabilities = TensorSpec(np.dtype(np.float32), (-1, data.classes))
-    # MLflow would add a nearby uv.lock to the model, and serving would install from it in place of the pins.
+    # MLflow would add a nearby uv.lock to the model, and serving would install from it instead of the pins.
     with environment({"MLFLOW_LOG_UV_FILES": "false"}):
         info = retried(
             Model.log,
@@ -85,7 +85,7 @@ class _Portable:
 
     @staticmethod
     def save_model(path: str, mlflow_model: Model, *, validate_serving_input: bool, **named: Any) -> None:
-        del validate_serving_input  # meant for Model.log, which passes everything on
+        del validate_serving_input  # only for Model.log, which passes on all arguments
         pyfunc.save_model(path=path, mlflow_model=mlflow_model, **named)
         described = mlflow_model.flavors[pyfunc.FLAVOR_NAME]
         described["model_code_path"] = Path(described["model_code_path"]).name

@@ -127,7 +127,7 @@ def _roll_back(reporter: Reporter, name: str | None, *, trust: bool) -> Promotio
     record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
     record(previous, "promoted", reason)
-    move("champion", previous)  # first: if interrupted here, the rollback is done, and only its undo is lost
+    move("champion", previous)  # first, so that an interruption here loses only the way back, not the rollback
     move("previous", champion)
     return _report(previous, previous, reason, reporter)
 

@@ -15,7 +15,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 BRIGHTEST = 255
-MOST_IMAGES = 10_000  # in a request: limits the memory that a single client can take
+MOST_IMAGES = 10_000  # maximum in a request; it limits the memory that a client can take
 
 
 class ImageClassifier(PythonModel):

@@ -238,7 +238,7 @@ class RunLocks:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             return FileLock(path).acquire(timeout=timeout)
-        except Timeout:  # also an OSError, but the folder is in order
+        except Timeout:  # Timeout is an OSError, but the folder has no problem
             raise LockedError(
                 f"resume: must be an interrupted run; another process is training this one, in {path.parent}."
             ) from None

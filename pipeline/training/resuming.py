@@ -60,7 +60,7 @@ def _state(run: TrackedRun, data_dir: Path, *, remote: bool, evaluate: bool) -> 
         return RunState.PRUNED if run.is_pruned else RunState.FINISHED
     if has_ended and not run.is_trained:  # a comparison or a search
         return None
-    if not has_ended and run.has_remote_checkpoint != remote:  # it may be running there
+    if not has_ended and run.has_remote_checkpoint != remote:  # it may be running on the cluster, or on a machine
         return None
     with suppress(DataError):
         if not remote and RunLocks(data_dir).is_held(run.checkpoint):
@@ -192,7 +192,7 @@ def _settings_of(run: TrackedRun, given: Settings) -> Settings:
     logged: dict[str, object] = {
         each.name: run.params[each.name] for each in fields(Settings) if each.name in run.params
     }
-    if logged["dataset"] not in get_args(DatasetName):  # a custom one, which its digest finds
+    if logged["dataset"] not in get_args(DatasetName):  # a custom data set, which is found by its digest
         logged["dataset"] = given.dataset
     settings, default = Settings.of(logged), Settings()
     for name in (given.given or {}).keys() - DATA_PARAMETERS:

@@ -100,7 +100,7 @@ def train(
         return False
     model_id, temperature = _log_model(run, settings, data, fit)
     summary |= {
-        "temperature": temperature,  # at which confidence matches accuracy on the validation examples
+        "temperature": temperature,  # makes confidence match accuracy on the validation examples
         schema.SECONDS_TRAIN: fit.seconds,
         schema.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),

@@ -94,7 +94,7 @@ class SearchResult:
     def study(self) -> optuna.Study:
         """The trials for Optuna's charts, numbered from 1; a stopped trial counts with its best accuracy."""
         study = optuna.create_study(direction="maximize")
-        study.add_trial(create_trial(state=TrialState.FAIL))  # number 0
+        study.add_trial(create_trial(state=TrialState.FAIL))  # takes number 0
         for trial in self.trials:
             has_value = trial.state in ("complete", "pruned")
             made = create_trial(
@@ -259,7 +259,7 @@ def charts(result: SearchResult) -> dict[str, Figure]:
     figures: dict[str, Figure] = {name: np.ravel(axes)[0].figure for name, axes in drawn.items()}
     figures["parameters"].set_size_inches(10, 4.5)
     for figure in figures.values():
-        pyplot.close(figure)  # pyplot would keep it
+        pyplot.close(figure)  # otherwise pyplot would keep it in memory
         figure.suptitle("")
         for axes in figure.axes:
             axes.set_title("")
