@@ -111,7 +111,7 @@ def forward_model(command: Command, gestures: Path) -> str:
 
 def run_id_in(output: str) -> str:
     """Return the run id in the last line of a command."""
-    return output.rpartition("Run ")[2].split()[0]
+    return output.rpartition("Run ID: ")[2].partition(".")[0]
 
 
 def one_line(result: Result) -> str:
