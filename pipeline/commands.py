@@ -225,7 +225,7 @@ _TABLE = [
             Option(
                 "against",
                 TEXT,
-                "Model or run to check against; exit code 3 if the recommended one is significantly worse.",
+                "Model or run to check against; exit code 3 if the best configuration is significantly worse.",
             ),
             Option("dry_run", bool, "List of the runs, whether new, reused or resumed, without training.", False),
         ],

@@ -253,7 +253,7 @@ def standing_of(test: PairwiseTest, name: str) -> tuple[str, str]:
     """Return how the first group of a test compares with the second, called ``name``: in a word, and as a sentence."""
     found, difference = f"{test.first} against {name}", f"{points(test.difference)} points"
     if test.interval is None:
-        return "undecided", f"{found}: undecided ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
+        return "not tested", f"{found}: not tested ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
     standing = "better" if test.difference > 0 else "worse"
     standing = standing if test.is_significant else "no significant difference"
     return standing, f"{found}: {standing}, {difference} (95 % interval {' to '.join(map(points, test.interval))})."

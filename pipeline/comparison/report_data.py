@@ -228,7 +228,7 @@ def recommendation(groups: Sequence[Group], tests: Sequence[PairwiseTest]) -> Re
     undecided = [test for test in tests if not test.is_significant or test.difference < 0]
     gain = leader.mean(schema.BEST_VAL_ACCURACY) - others[0].mean(schema.BEST_VAL_ACCURACY)
     reasons = [
-        f"It leads on validation accuracy by {100 * gain:.2f} points.",
+        f"It leads {others[0].label} by {100 * gain:.2f} points of validation accuracy.",
         f"On the test data, {(undecided or tests)[0].sentence}",
     ]
     if undecided[1:]:

@@ -130,7 +130,7 @@ MANY = [RANDOM.choice(1_000, 400, replace=False).tolist() for _ in range(4)]
         (SOME[:3], MANY[3:], "gru against models:/m@champion: better, +30.00 points (95 % interval +2"),
         (MANY[:3], SOME[3:], "gru against models:/m@champion: worse, −30.00 points (95 % interval −3"),
         (SOME[:3], SOME[3:], "gru against models:/m@champion: no significant difference, 0.00 points"),
-        (MANY[:2], SOME[3:], "undecided (−30.00 points). Train at least 3 seeds to decide."),
+        (MANY[:2], SOME[3:], "not tested (−30.00 points). Train at least 3 seeds to decide."),
     ],
 )
 def test_a_group_is_better_or_worse_only_if_significant(

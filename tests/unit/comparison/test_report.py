@@ -117,14 +117,14 @@ def test_ids_are_unique_references_have_targets_and_tables_have_headers(html: st
 
 
 def test_it_opens_with_the_recommendation_three_numbers_and_the_recommended_row(html: str) -> None:
-    assert "● Undecided: gru leads It leads on validation accuracy by 4.00 points." in text_of(html)
+    assert "● Undecided: gru leads It leads lstm by 4.00 points of validation accuracy." in text_of(html)
     numbers = "test accuracy of gru 90.00 ± 0.00 % training time 20.0 ± 0.0 s trainable weights 1,000"
     assert numbers in text_of(html)
     rows = [row for row in rows_of(html) if len(row) == 9]
     assert ["● gru best by validation", "2", "94.00 ± 1.41", "90.00 ± 0.00"] == rows[1][:4]
     assert ["● lstm", "2", "90.00 ± 0.00", "85.00 ± 7.07"] == rows[2][:4]
     taken = html_of([group("gru", *[range(9)] * 3, val=0.99), group("rnn", *[range(400)] * 3)], images=False)
-    assert "● Take gru It leads on validation accuracy by 9.00 points. On the test data, gru is better" in text_of(
+    assert "● Take gru It leads rnn by 9.00 points of validation accuracy. On the test data, gru is better" in text_of(
         taken
     )
     assert "● gru recommended" in [row[0] for row in rows_of(taken) if row]

@@ -60,7 +60,7 @@ def test_images_that_all_get_wrong_come_with_their_answers() -> None:
 def test_a_report_as_markdown_is_the_summary_the_recommendation_and_the_tests() -> None:
     text = THREE.text("markdown")
     assert "| lstm | 2 | 90.00 ± 0.00 | 85.00 ± 7.07 |" in text
-    assert "\n\n- Undecided: gru leads. It leads on validation accuracy by 4.00 points." in text
+    assert "\n\n- Undecided: gru leads. It leads lstm by 4.00 points of validation accuracy." in text
     assert text.endswith("- lstm and rnn cannot be tested with fewer than 3 seeds each; 5 are better.\n")
     assert "| a\\|b c & d | 1 |" in ReportData(groups=grouped([result("a|b\nc & d")])).text("markdown")
 
@@ -89,7 +89,7 @@ def test_numbers_in_sentences() -> None:
             [range(400)] * 3,
             True,
             "Take gru",
-            "It leads on validation accuracy by 39.00 points. On the test data, gru is better than rnn by 39.00 ±",
+            "It leads rnn by 39.00 points of validation accuracy. On the test data, gru is better than rnn by 39.00 ±",
         ),
         (
             [range(100), range(40, 150), range(90)],
