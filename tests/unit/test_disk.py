@@ -128,7 +128,7 @@ def test_code_without_imports_of_the_package_has_the_digest_of_its_module() -> N
                 "circle": "import project.middle",
                 "other": "from project import top",
             },
-            ["circle.py", "middle.py", "lower/bottom.py", "top.py"],
+            ["circle.py", "lower/bottom.py", "middle.py", "top.py"],
         ),
         (
             {
