@@ -3,7 +3,6 @@
 import hashlib
 import re
 import socket
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,12 +216,3 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match=r": timed out\."):
         prepare.fetch_file(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
-
-
-def test_credentials_are_used_and_not_shown() -> None:
-    with serving({}) as server:
-        address = server.base.replace("http://", "http://user:secret@")
-        with pytest.raises(DataError, match=f"^{server.base}a: HTTP 404") as caught:
-            prepare.fetch_file(f"{address}a?token=secret", Remembering())
-    assert "secret" not in str(caught.value)
-    assert [("token=secret", f"Basic {b64encode(b'user:secret').decode()}")] == server.credentials

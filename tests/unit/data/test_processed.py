@@ -2,6 +2,7 @@
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -280,8 +281,17 @@ def test_a_published_set_is_fetched_once(
         desk.download("mirrors", "fashion-mnist")
 
 
-@pytest.mark.parametrize(("user", "query"), [("user:secret@", ""), ("", "?token=secret"), ("secret:@", "?secret")])
-def test_an_address_is_fetched_once_and_its_credentials_stay_secret(desk: Desk, user: str, query: str) -> None:
+@pytest.mark.parametrize(
+    ("user", "query", "authorization"),
+    [
+        ("user:secret@", "", f"Basic {b64encode(b'user:secret').decode()}"),
+        ("", "?token=secret", None),
+        ("secret:@", "?secret", f"Basic {b64encode(b'secret:').decode()}"),
+    ],
+)
+def test_an_address_is_fetched_once_and_its_credentials_stay_secret(
+    desk: Desk, user: str, query: str, authorization: str | None
+) -> None:
     with serving(small_set()) as server, serving({}) as empty:
         there, nowhere = (
             each.base.replace("http://", f"http://{user}").rstrip("/") + query for each in (server, empty)
@@ -293,7 +303,7 @@ def test_an_address_is_fetched_once_and_its_credentials_stay_secret(desk: Desk, 
         with pytest.raises(DataError, match=f"{empty.base[:-1]} must have .* it has neither") as caught:
             desk.download(nowhere)
     assert 8 == len(server.requests)
-    assert {(query.removeprefix("?"), bool(user))} == {(asked, bool(each)) for asked, each in server.credentials}
+    assert {(query.removeprefix("?"), authorization)} == {*server.credentials}
     assert server.base == raw.origin == desk.preprocess(there).source
     shown = [*said, *desk.notes, str(caught.value), *map(str, everything_in(desk.data_dir).values())]
     assert [] == [each for each in shown if "secret" in each]

@@ -31,13 +31,9 @@ def record(epoch: int, val_accuracy: float = 0.9) -> EpochRecord:
     )
 
 
-def draw(figure: Figure) -> None:
-    figure.savefig(BytesIO())
-
-
 def stays_on_canvas(figure: Figure) -> bool:
     """Check that nothing is drawn beyond the edges (in inches, with half a pixel of rounding)."""
-    draw(figure)
+    figure.savefig(BytesIO())
     drawn = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     pixel = 0.5 / figures.DOTS_PER_INCH
@@ -236,22 +232,19 @@ def test_misclassified_images_show_the_answer_and_never_100_percent(probability:
         (3, (1, 784), DIGITS),
     ],
 )
-def test_misclassified_clips_nothing_and_parts_captions(count: int, shape: tuple[int, int], names: list[str]) -> None:
+def test_misclassified_clips_nothing_and_keeps_proportions(
+    count: int, shape: tuple[int, int], names: list[str]
+) -> None:
     figure = gallery(count, shape=shape, names=names, probability=1)
     assert stays_on_canvas(figure)
     (axes,) = figure.axes
     assert count == len(axes.images)
     parts = [part.get_window_extent() for part in (*axes.images, *axes.texts)]
     assert not any(here.overlaps(there) for here, there in combinations(parts, 2))
-    assert min(image.get_window_extent().height for image in axes.images) > 60  # pixels
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (8, 20), (20, 8)])
-def test_misclassified_keeps_pixels_square(shape: tuple[int, int]) -> None:
-    figure = gallery(2, shape=shape)
-    draw(figure)
-    extent = figure.axes[0].images[0].get_window_extent()
-    assert pytest.approx(shape[0] / shape[1], rel=0.02) == extent.height / extent.width
+    assert min(part.height for part in parts[:count]) > 60  # pixels
+    # Pixels are square, except where such an image would be too low to see.
+    ratio = parts[0].height / parts[0].width
+    assert shape == (1, 784) or pytest.approx(shape[0] / shape[1], rel=0.02) == ratio
 
 
 def test_a_figure_is_saved_as_a_white_png_of_the_width_of_the_artifact_view(tmp_path: Path) -> None:

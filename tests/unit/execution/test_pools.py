@@ -48,14 +48,16 @@ def executor(request: pytest.FixtureRequest) -> Executor:
     """Return the executor of a test; each test runs with both."""
     if request.param == "processes":
         return Executor()
-    request.getfixturevalue("nodes")
-    return on_ray()
+    executor: Executor = request.getfixturevalue("ray_executor").RayExecutor()
+    return executor
 
 
-def on_ray() -> Executor:
-    from pipeline.execution.ray_executor import RayExecutor
+@pytest.fixture
+def ray_executor(nodes: Any) -> Any:
+    """Return the module, which imports Ray."""
+    from pipeline.execution import ray_executor
 
-    return RayExecutor()
+    return ray_executor
 
 
 def work(job: Job, send: Send) -> object:  # noqa: PLR0911, PLR0912 - one per kind of job
@@ -200,9 +202,7 @@ def test_the_number_of_workers_respects_cores_memory_and_runs(
 # --- a cluster ------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_command_in_the_same_experiment_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.execution import ray_executor
-
+def test_a_second_command_in_the_same_experiment_is_refused(ray_executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "first")
     claims = [ray_executor.claim()]
     with pytest.raises(UsageError, match="another command trains on this cluster in experiment first"):
@@ -211,9 +211,7 @@ def test_a_second_command_in_the_same_experiment_is_refused(nodes: Any, monkeypa
     claims.append(ray_executor.claim())
 
 
-def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, tmp_path: Path) -> None:
-    from pipeline.execution import ray_executor
-
+def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, ray_executor: Any, tmp_path: Path) -> None:
     other = tmp_path / "keras-3.0.0.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 3.0.0\n")
@@ -226,19 +224,17 @@ def test_a_node_with_other_versions_is_refused_by_name(nodes: Any, tmp_path: Pat
     ray_executor.check_nodes(tracks=False)
 
 
-def test_a_cluster_without_a_core_is_refused(nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.execution import ray_executor
-
+def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_executor, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
 
     with pytest.raises(UsageError, match="one of the cluster's 1 nodes must offer a core; none does"):
         ray_executor.check_nodes(tracks=False)
 
 
-def test_a_job_whose_node_is_killed_starts_again_on_another(nodes: Any, tmp_path: Path) -> None:
+def test_a_job_whose_node_is_killed_starts_again_on_another(nodes: Any, ray_executor: Any, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     happened: list[Event] = []
-    for event in on_ray().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2):
+    for event in ray_executor.RayExecutor().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2):
         happened.append(event)
         if isinstance(event, Message) and 2 == sum(isinstance(each, Message) for each in happened):
             nodes.kill()

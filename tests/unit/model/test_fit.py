@@ -2,12 +2,11 @@
 
 from dataclasses import asdict
 
-import numpy as np
 import pytest
 
 from pipeline import epochs
 from pipeline.model.fit import Fit
-from tests.unit.model.test_trainer import trainer
+from tests.unit.model.test_trainer import assert_same, trainer
 
 NUMBERS = ("cost", "accuracy", "val_cost", "val_accuracy", "learning_rate")
 
@@ -40,5 +39,4 @@ def test_the_model_has_the_weights_of_the_kept_epoch(whole: Fit) -> None:
     short = Fit(trainer(learning_rate=0.05))
     list(short.epochs(epochs.best(whole.history).epoch))
 
-    for weights, actual in zip(short.trainer.weights(), whole.model().get_weights(), strict=True):
-        np.testing.assert_array_equal(weights, actual)
+    assert_same(short.trainer.weights(), whole.model().get_weights())

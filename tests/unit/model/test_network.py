@@ -17,10 +17,9 @@ from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.model import network
 from pipeline.settings import Settings
+from tests.unit.model.test_trainer import CELLS, assert_same
 
 Array = NDArray[Any]
-
-CELLS = ["rnn", "lstm", "gru", "mgu"]
 
 # numpy.random.RandomState(2015).permutation(6), in three steps
 PERMUTED = [[3, 1], [5, 0], [4, 2]]
@@ -120,8 +119,7 @@ def test_the_seed_and_nothing_else_decides_the_weights() -> None:
     kernel, same, other = (built(seed=seed).get_weights()[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(kernel, same)
     assert not np.array_equal(kernel, other)
-    for expected, actual in zip(built(layers=2).get_weights(), built(layers=2, dropout=0.5).get_weights(), strict=True):
-        np.testing.assert_array_equal(actual, expected)
+    assert_same(built(layers=2).get_weights(), built(layers=2, dropout=0.5).get_weights())
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("lstm", 4), ("gru", 3), ("mgu", 2)])

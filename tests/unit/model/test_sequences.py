@@ -15,7 +15,7 @@ from pipeline.kinds.kind import Kind
 from pipeline.model import network
 from pipeline.model.trainer import Trainer
 from pipeline.settings import Settings
-from tests.unit.model.test_trainer import assert_same, assert_trains_as_keras, costs
+from tests.unit.model.test_trainer import assert_resumes, assert_trains_as_keras
 
 FEATURES = ("x", "y", "z")
 
@@ -69,10 +69,10 @@ ALL_CHANCE: dict[str, Any] = {"layers": 2, "dropout": 0.5, "jitter": 0.3}
     ("fast", "given"), [(True, {"direction": "bidirectional"}), (True, ALL_CHANCE), (False, ALL_CHANCE)]
 )
 def test_more_padding_changes_no_cost(fast: bool, given: dict[str, Any]) -> None:
-    as_it_is, padded = (trainer(padding=padding, fast=fast, **given) for padding in (0, 13))
+    plain, padded = (trainer(padding=padding, fast=fast, **given) for padding in (0, 13))
     for number in (1, 2):
-        assert pytest.approx(as_it_is.epoch(number).cost, rel=1e-6) == padded.epoch(number).cost
-    assert pytest.approx(as_it_is.validate(), rel=1e-6) == padded.validate()
+        assert pytest.approx(plain.epoch(number).cost, rel=1e-6) == padded.epoch(number).cost
+    assert pytest.approx(plain.validate(), rel=1e-6) == padded.validate()
 
 
 def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
@@ -94,13 +94,8 @@ def test_dropout_and_noise_are_the_same_in_a_longer_batch() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_resumed_run_gives_the_same_bits(fast: bool) -> None:
-    """One trainer has two epochs; another one loads its state and trains the third."""
     given: dict[str, Any] = {"fast": fast, "epochs": 3, "schedule": "cosine", "clip_norm": 1.0, "ema": 0.9}
-    expected, actual = (trainer(**given, **ALL_CHANCE) for _ in range(2))
-    costs(expected, 2)
-    actual.restore(expected.state())
-    assert expected.epoch(3).cost == actual.epoch(3).cost
-    assert_same(expected.state(), actual.state())
+    assert_resumes(*(trainer(**given, **ALL_CHANCE) for _ in range(2)))
 
 
 def test_batches_have_similar_lengths_random_order_and_every_example_once() -> None:
@@ -122,12 +117,8 @@ def test_both_saved_models_classify_a_batch_like_single_sequences(tmp_path: Path
     ours.epoch(1)
     split = random_split(12, seed=5, padding=4)
     kind: Kind = known.of(random_split(37).examples, FEATURES)
-    alone = np.concatenate(
-        [
-            ours.model(example[np.newaxis, :length])
-            for example, length in zip(split.examples, lengths_of(split), strict=True)
-        ]
-    )
+    pairs = zip(split.examples, lengths_of(split), strict=True)
+    alone = np.concatenate([ours.model(example[np.newaxis, :length]) for example, length in pairs])
 
     network.save(ours.model, of_settings(**given), kind, tmp_path)
     stock = keras.saving.load_model(tmp_path / "model.keras", custom_objects={}, safe_mode=True)

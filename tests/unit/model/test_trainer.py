@@ -51,6 +51,20 @@ def assert_same(expected: list[Any], actual: list[Any]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def assert_close(expected: list[Any], actual: list[Any], *, rtol: float = 1e-3, atol: float = 1e-4) -> None:
+    for one, other in zip(expected, actual, strict=True):
+        np.testing.assert_allclose(other, one, rtol=rtol, atol=atol)
+
+
+def assert_resumes(expected: Trainer, actual: Trainer) -> None:
+    """Train one trainer for three epochs; the other one loads its state after two and gives the same third."""
+    costs(expected, 2)
+    actual.restore(expected.state())
+    assert expected.epoch(3).cost == actual.epoch(3).cost
+    assert expected.validate() == actual.validate()
+    assert_same(expected.state(), actual.state())
+
+
 def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, validation: Split, order: Any) -> None:
     """One epoch of Keras's own updates on the same batches of 10; the costs are those before each update."""
     stock.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -64,8 +78,7 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
 
     assert pytest.approx(expected, rel=1e-5) == (result.cost, result.accuracy)
     assert len(order) == result.samples
-    for expected_weight, weight in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
-        np.testing.assert_allclose(weight, expected_weight, rtol=1e-3, atol=1e-4)
+    assert_close(stock.get_weights(), ours.model.get_weights())
     evaluated = stock.evaluate(validation.examples.astype("float32"), validation.labels, verbose=0)
     assert pytest.approx(evaluated, rel=1e-3) == ours.validate()
 
@@ -150,13 +163,7 @@ EVERYTHING: dict[str, Any] = {
     ],
 )
 def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
-    """One trainer has two epochs; another one loads its state and trains the third."""
-    expected, actual = (trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2))
-    costs(expected, 2)
-    actual.restore(expected.state())
-    assert expected.epoch(3).cost == actual.epoch(3).cost
-    assert expected.validate() == actual.validate()
-    assert_same(expected.state(), actual.state())
+    assert_resumes(*(trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2)))
 
 
 @pytest.mark.parametrize(("fast", "augmentation"), [(True, "affine"), (False, "affine"), (True, "elastic")])
@@ -180,8 +187,7 @@ def test_label_smoothing_trains_like_keras_and_reports_the_plain_cost() -> None:
     stock.compile(keras.optimizers.Adam(0.01), keras.losses.CategoricalCrossentropy(label_smoothing=0.2))
     stock.train_on_batch(split.examples.astype("float32"), np.eye(2)[split.labels])
     assert pytest.approx(plain.cost, rel=1e-6) == ours.epoch(1).cost
-    for expected, actual in zip(stock.get_weights(), ours.model.get_weights(), strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+    assert_close(stock.get_weights(), ours.model.get_weights())
 
 
 @pytest.mark.parametrize("fast", [True, False])

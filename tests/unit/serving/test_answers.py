@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -153,10 +154,7 @@ def test_paths_that_are_not_files_are_named_and_the_others_answered(
     reasons = ["it is not a file", "it cannot be read: No such file or directory", *["it is not a file"] * 2]
     assert [f"{path}: must be {READER.wanted}; {why}." for path, why in zip(bad, reasons, strict=True)] == errors
 
-    def stat(path: Path, **_: Any) -> Any:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError(13, "Permission denied")))
     assert "it cannot be read: Permission denied." in answered([tmp_path / "a.png"])[1][0]
 
 

@@ -278,7 +278,7 @@ EXIF[0x0112] = 6  # orientation: the first row is the right side
         (np.array([[255, 0], [0, 0]], np.uint8), {"exif": EXIF}, [[0, 255], [0, 0]]),
         (
             np.array([[255, 0], [0, 0]], np.uint8),
-            {"exif": b"Exif\0\0MM\0*\xff\xff\xff\xff"},
+            {"exif": b"Exif\0\0MM"},
             [[255, 0], [0, 0]],
         ),  # damaged
     ],

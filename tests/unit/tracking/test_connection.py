@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
+from unittest.mock import Mock, call
 
 import mlflow
 import pytest
@@ -79,15 +80,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
     ],
 )
 def test_only_a_call_that_conflicts_with_another_process_is_repeated(message: str, calls: int) -> None:
-    done: list[str] = []
-
-    def call(question: str) -> None:
-        done.append(question)
-        raise MlflowException(message)
-
+    conflicting = Mock(side_effect=MlflowException(message))
     with pytest.raises(MlflowException):
-        connection.retried(call, "a question")
-    assert ["a question"] * calls == done
+        connection.retried(conflicting, "a question")
+    assert [call("a question")] * calls == conflicting.call_args_list
 
 
 def test_an_unreachable_server_loses_nothing_and_is_reported_once(
@@ -157,11 +153,8 @@ def test_two_first_starts_make_one_store(path: Path) -> None:
 
 
 def test_an_interrupted_first_start_leaves_no_incomplete_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **named: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow.MlflowClient, "search_experiments", interrupted)
+        patch.setattr(mlflow.MlflowClient, "search_experiments", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             connection.connect()
     assert not path.exists()
