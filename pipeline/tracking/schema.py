@@ -41,7 +41,7 @@ DESCRIPTION = "mlflow.note.content"  # description of the run in the UI
 DESCRIPTIONS = {
     TRAINING: "One run: its parameters, its metrics per epoch, its model, and the evaluation of the model.",
     COMPARED: "A comparison. Below it is a group for each configuration, and below each group are its runs. The report "
-    "is an artifact. The accuracies are the means of the recommended group, which the tag `best` names.",
+    "is an artifact. The accuracies are the means of the leading group, which the tag `best` names.",
     GROUP: "One configuration of a comparison. `cost` is the mean of its runs' `cost` over their seeds; `cost_sd`, "
     "`cost_min` and `cost_max` are the standard deviation, minimum and maximum. Other metrics have the same names.",
     SEARCHED: "A search. Below it is a run for each trial, and its page is an artifact. The tag `best_run_id` names "
