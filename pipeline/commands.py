@@ -29,7 +29,7 @@ class Option(NamedTuple):
     Attributes:
         name: name of the argument in Python.
         type: type of the value, with its limits; pydantic checks it and converts text.
-        help: help text, a noun phrase.
+        help: help text: a noun phrase for a value, an imperative for a switch.
         default: value if the option is not given.
         alias: its :attr:`word`, if it differs from ``name``.
         positional: whether the Python function also takes it by position.
@@ -136,7 +136,7 @@ class Command(NamedTuple):
 PANELS = ("Data", "Network", "Training")
 
 _OF_SEVERAL = {
-    "cells": "Recurrent cells: built-in, or custom as module:Class (docs/cells.md).",
+    "cells": "Recurrent cells: built-in (mgu: minimal gated unit), or custom as module:Class (docs/cells.md).",
     "seeds": "Seeds; each configuration is trained once with each of them.",
 }
 """Help of the parameters whose name is a plural in a comparison."""
@@ -169,23 +169,23 @@ UNCHECKED = Takes(Settings, dict)
 
 TEXT, TEXTS, COUNT, RUN_ID = str | None, list[str] | None, Annotated[int, Ge(1)] | None, "<run id>"
 
-RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its own parameters.", metavar=RUN_ID)
-NEW = Option("new", bool, "A new run, even if the same one has already finished or was interrupted.", False)
-IGNORE_MEMORY = Option("force", bool, "Permission to train even if the network seems too large for the memory.", False)
-REGISTER = Option("register", TEXT, "Name in the registry for the model, which becomes its champion if it is better.")
+RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its original parameters.", metavar=RUN_ID)
+NEW = Option("new", bool, "Start a new run, even if the same run has finished or was interrupted.", False)
+IGNORE_MEMORY = Option("force", bool, "Train even if the network seems too large for the memory.", False)
+REGISTER = Option(
+    "register", TEXT, "Name to register the model under; it becomes the champion if it is better than the current one."
+)
 WORKERS = Option(
-    "workers", COUNT, "Number of runs trained in parallel, at least 1. Default: as many as cores and memory allow."
+    "workers", COUNT, "Number of runs trained in parallel. Default: as many as cores and memory allow; 1 on a GPU."
 )
 ON = Option("on", str, "Where the work runs: local, ray (cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
-TRUST = Option("trust", bool, "Permission to run code from a model that this pipeline did not create.", False)
+TRUST = Option("trust", bool, "Run the code in a model even if it differs from this version's code.", False)
 MODEL = Option("model", str, "URI of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
-DATA_DIR = Option("data_dir", Path, "Folder for raw and processed data.", Path("data"))
-AS_JSON = Option("as_json", bool, "Output as JSON.", False, "json")
-BY_STEP = Option("by_step", bool, "Answers after each time step, written to --output.", False)
-COLUMN = Option("column", TEXT, "Parquet column of the pixels. Default: the only one that can contain them.")
-COLUMNS = Option(
-    "columns", TEXT, "Names of the id, time and label columns in a table of sequences: id=…,time=…,label=…"
-)
+DATA_DIR = Option("data_dir", Path, "Folder for data and checkpoints.", Path("data"))
+AS_JSON = Option("as_json", bool, "Print JSON.", False, "json")
+BY_STEP = Option("by_step", bool, "Classify after each time step, and write the answers to --output.", False)
+COLUMN = Option("column", TEXT, "Parquet column that contains the pixels. Default: the only suitable one.")
+COLUMNS = Option("columns", TEXT, "Columns of a table of sequences, if named differently: id=…,time=…,label=…")
 PATHS = Option(
     "paths",
     Annotated[list[str], MinLen(1)],
@@ -194,17 +194,14 @@ PATHS = Option(
     positional=True,
 )
 
-TRAIN, STEPS, MODELS, UPKEEP = "Train and compare", "Single steps", "Use a model", "Maintenance"
+TRAIN, STEPS, MODELS, UPKEEP = "Train and compare", "Single stages", "Use a model", "Maintenance"
 
 _TABLE = [
     Command(
         "run",
         TRAIN,
         "Download, preprocess, train and evaluate in one MLflow run.",
-        [
-            "pipeline run --cell lstm --epochs 10",
-            "pipeline run --config experiment.yaml --seed 2",
-        ],
+        ["pipeline run --cell lstm --epochs 10", "pipeline run --config experiment.yaml --seed 2"],
         [RESUME, NEW, IGNORE_MEMORY, REGISTER],
         ONE_RUN,
         result=results.RunResult,
@@ -225,9 +222,10 @@ _TABLE = [
             Option(
                 "against",
                 TEXT,
-                "Model or run to check against; exit code 3 if the best configuration is significantly worse.",
+                "Model, run or comparison to check against; exit code 3 if the recommended configuration is "
+                "significantly worse.",
             ),
-            Option("dry_run", bool, "List of the runs, whether new, reused or resumed, without training.", False),
+            Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],
         MANY_RUNS,
         result=results.Comparison,
@@ -235,8 +233,8 @@ _TABLE = [
     Command(
         "search",
         TRAIN,
-        "Search for better parameters and confirm the best ones.\n\nOnly parameters with a --range are searched. "
-        "--cell takes several cells, separated by commas.",
+        "Search for better parameters and confirm the best ones.\n\nIt varies the parameters with a --range, or else a "
+        "default set. --cell takes several cells, separated by commas.",
         [
             "pipeline search --cell gru --trials 30",
             "pipeline search --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256 --seconds 1800",
@@ -250,9 +248,13 @@ _TABLE = [
                 "Default: see docs/search.md.",
                 alias="range",
             ),
-            Option("trials", Annotated[int, Ge(1), Le(200)] | None, "Maximum number of trials. Default: 30."),
+            Option(
+                "trials",
+                Annotated[int, Ge(1), Le(200)] | None,
+                "Maximum number of trials. Default: 30; with --seconds: 200.",
+            ),
             Option("seconds", COUNT, "Time limit in seconds for starting new trials. Default: none."),
-            Option("confirm", Annotated[int, Ge(0), Le(20)], "Number of new seeds for the best trial; 0: no test.", 3),
+            Option("confirm", Annotated[int, Ge(0), Le(20)], "Number of new seeds to test the best trial; 0: none.", 3),
             WORKERS,
             ON,
             REGISTER,
@@ -269,7 +271,7 @@ _TABLE = [
             "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
         ],
         [
-            Option("parent", TEXT, "ID of the run of a comparison.", metavar=RUN_ID),
+            Option("parent", TEXT, "ID of the parent run of a comparison.", metavar=RUN_ID),
             Option("filter", TEXT, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."),
             Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
             Option(
@@ -336,8 +338,8 @@ _TABLE = [
         [
             Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),
             Option("name", TEXT, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
-            Option("force", bool, "Promotion even if the model is not better or was trained on other data.", False),
-            Option("rollback", bool, "Return to the previous champion of --name.", False),
+            Option("force", bool, "Promote the model even if it is not better, or was trained on other data.", False),
+            Option("rollback", bool, "Make the previous champion of --name the champion again.", False),
             TRUST,
         ],
         module="tracking.promotion",
@@ -354,9 +356,7 @@ _TABLE = [
         [
             PATHS,
             MODEL,
-            Option(
-                "output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: the terminal."
-            ),
+            Option("output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: terminal."),
             AS_JSON,
             BY_STEP,
             COLUMN,
@@ -368,13 +368,13 @@ _TABLE = [
     Command(
         "serve",
         MODELS,
-        "Serve a model over HTTP, with a page to try it on.",
+        "Serve a model over HTTP, with a web page on which to try it.",
         ["pipeline serve --model models:/mnist-gru@champion"],
         [
             MODEL,
             Option("host", str, "Address to listen on; 0.0.0.0: all network interfaces.", "127.0.0.1"),
             Option("port", int, "Port to listen on; 0: any free one.", 5001),
-            Option("allowed_hosts", TEXTS, "Host name that clients may use; can be repeated.", alias="allowed_host"),
+            Option("allowed_hosts", TEXTS, "Another host name for clients; can be repeated.", alias="allowed_host"),
             TRUST,
         ],
     ),
@@ -391,7 +391,7 @@ _TABLE = [
         UPKEEP,
         "Remove files that are no longer needed; end abandoned runs.",
         ["pipeline clean --dry-run", "pipeline clean"],
-        [DATA_DIR, Option("dry_run", bool, "List of the files that would be removed, without removing them.", False)],
+        [DATA_DIR, Option("dry_run", bool, "Only list what would be removed or ended.", False)],
         module="stages.housekeeping",
     ),
 ]

@@ -125,12 +125,15 @@ class DataSettings:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
     dataset: Annotated[
-        str, MinLen(1), Doc(f"Name of the data set: {', '.join(get_args(DatasetName))}, or one of several in --source.")
+        str, MinLen(1), Doc(f"Data set: {', '.join(get_args(DatasetName))}, or the name of one in the --source folder.")
     ] = "mnist"
     source: Annotated[
         str,
         MinLen(1),
-        Doc("Your own data: a file, folder or URL (docs/data.md); mirrors: the published files of the data set."),
+        Doc(
+            "Your own data: a file, folder or URL (docs/data.md); mirrors: the published files of --dataset (for "
+            "MNIST, those in this package)."
+        ),
     ] = MIRRORS
     columns: Annotated[
         str,
@@ -139,7 +142,7 @@ class DataSettings:
     image_size: Annotated[
         int, Ge(0), Le(4_096), Doc("Side in pixels to which image files are scaled; 0: no scaling.")
     ] = 0
-    data_dir: Annotated[Path, Doc("Folder for raw and processed data.")] = Path("data")
+    data_dir: Annotated[Path, Doc("Folder for data and checkpoints.")] = Path("data")
 
     def __post_init__(self) -> None:
         """Replace a leading ~ in ``data_dir``; :attr:`key` does so for ``source``.
@@ -212,11 +215,14 @@ class Settings(DataSettings):
 
     recipe: Annotated[
         Recipe,
-        Doc("Named set of values for other parameters (docs/recipes.md). Default: tutorial; for sequences: sequences."),
+        Doc(
+            "Named set of parameter values (docs/recipes.md); the defaults in this help are those of tutorial. "
+            "Default: tutorial for images, sequences for sequences."
+        ),
     ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
-        Doc("Recurrent cell: built-in, or custom as module:Class (docs/cells.md)."),
+        Doc("Recurrent cell: built-in (mgu: minimal gated unit), or custom as module:Class (docs/cells.md)."),
     ] = "gru"
     steps: Annotated[int, Ge(-1), Doc("Number of time steps per image; 0: one per row, -1: one per pixel.")] = 0
     order: Annotated[
@@ -240,7 +246,7 @@ class Settings(DataSettings):
         Doc("Length of the learning-rate warm-up from 0, in epochs; fractions are allowed."),
     ] = 0.0
     weight_decay: Annotated[float, Ge(0), Doc("Weight decay, as in AdamW, of all weights except biases.")] = 0.0
-    clip_norm: Annotated[float, Ge(0), Doc("Maximum norm of all gradients together; 0: no clipping.")] = 0.0
+    clip_norm: Annotated[float, Ge(0), Doc("Maximum global norm of the gradients; 0: no clipping.")] = 0.0
     ema: Annotated[
         float,
         Ge(0),
@@ -252,7 +258,12 @@ class Settings(DataSettings):
         Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms."),
     ] = "none"
     augmented: Annotated[float, Gt(0), Le(1), Doc("Fraction of the images that are augmented in each epoch.")] = 1.0
-    distortion: Annotated[float, Gt(0), Le(4), Doc("Strength of the augmentation: a factor on its limits.")] = 1.0
+    distortion: Annotated[
+        float,
+        Gt(0),
+        Le(4),
+        Doc("Strength of the augmentation: multiplies its maximum rotation, shift, scaling and deformation."),
+    ] = 1.0
     jitter: Annotated[
         float, Ge(0), Le(4), Doc("Noise added to sequences in training, in standard deviations of each feature.")
     ] = 0.0
@@ -260,7 +271,7 @@ class Settings(DataSettings):
         float,
         Ge(0),
         Lt(1),
-        Doc("Fraction of each label that is spread over all classes in the training loss; not in the reported costs."),
+        Doc("Fraction of each label that is spread over all classes in the training loss; reported costs exclude it."),
     ] = 0.0
     epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training examples.")] = 30
     patience: Annotated[
@@ -278,8 +289,8 @@ class Settings(DataSettings):
         Ge(1),
         Le(16),
         Doc(
-            "Number of parts of a batch computed in parallel; results repeat exactly only for the same number. "
-            "Default: cores, at most 4."
+            "Number of parts into which each batch is split for parallel computation; exact results depend on it. "
+            "Default: number of cores, at most 4."
         ),
     ] = field(default_factory=default_shards)
 

@@ -26,14 +26,14 @@ from pipeline.settings import MLFLOW_RUN_ID, expanded
 from pipeline.startup import interruptible, quieten, relax_garbage_collection
 
 GENERAL = "General"
-QUIET = Option("quiet", bool, "Results and errors only.", False, panel=GENERAL)
+QUIET = Option("quiet", bool, "Show only results and errors.", False, panel=GENERAL)
 VERBOSE = Option(
-    "verbose", bool, "Additional messages of TensorFlow and MLflow, and tracebacks of errors.", False, panel=GENERAL
+    "verbose", bool, "Also show messages of TensorFlow and MLflow, and tracebacks of errors.", False, panel=GENERAL
 )
 CONFIG = Option(
     "config",
     str | None,
-    "YAML file with values of these options; typed options take precedence. The run keeps a copy.",
+    "YAML file with values of these options; options on the command line take precedence. The run keeps a copy.",
     panel=GENERAL,
     metavar="<file>",
 )

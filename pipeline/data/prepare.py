@@ -77,7 +77,7 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
         else:
             obtained, origin = _fetched(settings, reporter)
             raw = stored.keep(settings, obtained, origin=origin, inputs=inputs)
-            reporter.note(f"Obtained {raw.name} from {origin}, kept in {raw.folder}.")
+            reporter.note(f"Obtained {raw.name} from {origin}; saved in {raw.folder}.")
     for note in raw.notes:
         reporter.note(note)
     return raw
@@ -195,7 +195,7 @@ def fetch(name: str, reporter: Reporter) -> tuple[Files, str]:
             reporter.note(f"A source failed: {error}")
         else:
             # The path of the package on this machine would be stored and logged, so it is not used as the name.
-            return files, f"the {name} files of this package" if place == published.folder else str(place)
+            return files, "the pipeline package" if place == published.folder else str(place)
     raise DataError(
         f"dataset: {name} cannot be downloaded: all of its mirrors failed. {' '.join(failures)} "
         f"Try again later; `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "

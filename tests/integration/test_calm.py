@@ -15,7 +15,7 @@ EPOCH = (
     r"epoch \d/2   cost \d\.\d{4}   accuracy +\d+\.\d\d%   val cost \d\.\d{4}   val accuracy +\d+\.\d\d%   \d+\.\d s"
 )
 RUN = [
-    r"Obtained digits from scikit-learn, kept in data/raw/digits\.",
+    r"Obtained digits from scikit-learn; saved in data/raw/digits\.",
     r"Preprocessed digits into data/processed/digits-[0-9a-f]{8}: 1,293 train, 144 validation, 360 test images\.",
     EPOCH,
     EPOCH,

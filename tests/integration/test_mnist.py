@@ -18,7 +18,7 @@ def test_the_first_epoch_on_the_files_of_the_package_costs_no_more_than_the_tuto
     assert ("mnist", "28", "mirrors") == tuple(run.data.params[name] for name in ("dataset", "steps", "source"))
     assert run.inputs is not None
     sources = [(entry.dataset.source_type, json.loads(entry.dataset.source)) for entry in run.inputs.dataset_inputs]
-    assert [("code", {"tags": {"source": "the mnist files of this package"}})] * 2 == sources
+    assert [("code", {"tags": {"source": "the pipeline package"}})] * 2 == sources
 
 
 @pytest.mark.slow

@@ -51,9 +51,9 @@ def test_help_fits_a_screen_and_begins_with_the_purpose() -> None:
 def test_the_help_of_a_command_shows_each_option_with_its_default_once_and_examples(name: str) -> None:
     text = " ".join(invoke(name, "--help").output.split())
     defaults = {field.name: str(field.default) for field in fields(Settings)} | {
-        "shards": "cores, at most 4",
+        "shards": "number of cores, at most 4",
         "columns": "id=id,time=time,label=label",
-        "recipe": "tutorial; for sequences: sequences",
+        "recipe": "tutorial for images, sequences for sequences",
     }
     defaults |= COMPARED if name == "compare" else {}
     for option, parameter in options(name).items():

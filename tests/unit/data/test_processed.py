@@ -102,7 +102,7 @@ def test_custom_data_is_kept_plain_and_split(desk: Desk) -> None:
     raw = desk.download()
     assert (CUSTOM, DIGEST, desk.data_dir / "raw" / CUSTOM) == (raw.name, raw.digest, raw.folder)
     assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
-    assert [f"Obtained {CUSTOM} from {desk.folder}, kept in {raw.folder}."] == desk.notes
+    assert [f"Obtained {CUSTOM} from {desk.folder}; saved in {raw.folder}."] == desk.notes
     data = desk.preprocess()
     assert [f"Preprocessed {CUSTOM} into {data.folder}: 18 train, 2 validation, 4 test images."] == desk.notes
     assert (CUSTOM, str(desk.folder), DIGEST) == (data.name, data.source, data.digest)
@@ -141,7 +141,7 @@ def test_known_content_has_its_name_class_names_and_convention(desk: Desk, monke
 @pytest.mark.usefixtures("no_network")
 def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(desk: Desk) -> None:
     raw = desk.download("mirrors")
-    assert ("mnist", "the mnist files of this package") == (raw.name, raw.origin)
+    assert ("mnist", "the pipeline package") == (raw.name, raw.origin)
     # Published digests of the content of each file, which include its counts and means.
     assert [
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -272,7 +272,7 @@ def test_a_published_set_is_fetched_once(
     with serving(as_gz(small_set())) as server:
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
         raw = desk.download("mirrors", "fashion-mnist")
-        assert [f"Obtained fashion-mnist from {server.base}, kept in {raw.folder}."] == desk.notes
+        assert [f"Obtained fashion-mnist from {server.base}; saved in {raw.folder}."] == desk.notes
         other_code()  # published data does not depend on the code
         assert raw == desk.download("mirrors", "fashion-mnist")
         assert (True, 4) == (desk.skipped, len(server.requests))
