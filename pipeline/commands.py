@@ -222,8 +222,8 @@ _TABLE = [
             Option(
                 "against",
                 TEXT,
-                "Model, run or comparison to check against; exit code 3 if the recommended configuration is "
-                "significantly worse.",
+                "Model, run or comparison to check against; exit code 3 if the best configuration is significantly "
+                "worse than it.",
             ),
             Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],

@@ -4,7 +4,7 @@ Typer passes on text; the settings and the table check and convert it, so that a
 command line, from a file, from ``mlflow run -P`` and from Python.
 
 A configuration file, ``--config experiment.yaml``, has lines such as ``epochs: 10``. A value is read like a typed one,
-and a list like typed values separated by commas. Typed options override the file.
+and a list like typed values separated by commas. Options on the command line override the file.
 """
 
 import inspect
