@@ -164,7 +164,7 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
         if reason := _reason(run, finished):
             yield from _checkpoint(run, reason, data_dir, free)
     if unknown := len(free - {run.checkpoint for run in known}):
-        reporter.note(f"Kept {unknown} checkpoints: their runs are not in this store, but may be in another one.")
+        reporter.note(f"Checkpoints kept, because their runs are not in this store but may be in another: {unknown}.")
     if len(free) < len(names):
         reporter.note("Kept the processed data: a run is in progress.")
         return

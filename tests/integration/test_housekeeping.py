@@ -134,7 +134,7 @@ def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, l
     output = command("clean", "--data-dir", data).output
 
     assert f"Cleaned checkpoint {ended} of {FINISHED}: its run has finished" in output
-    assert "this store does not have their runs, but another one may" in output
+    assert "Checkpoints kept, because their runs are not in this store but may be in another: 1." in output
     assert {needed, foreign, "my notes"} <= {path.name for path in (data / "checkpoints").iterdir()}
     assert ended not in LocalCheckpoints(data).names()
 
