@@ -179,7 +179,7 @@ WORKERS = Option(
     "workers", COUNT, "Number of runs trained in parallel. Default: as many as cores and memory allow; 1 on a GPU."
 )
 ON = Option("on", str, "Where the work runs: local, ray (cluster at RAY_ADDRESS), or ray://HOST:10001.", "local")
-TRUST = Option("trust", bool, "Run the code in a model even if it differs from this version's code.", False)
+TRUST = Option("trust", bool, "Run a model that you trust, even if its code differs from this version's.", False)
 MODEL = Option("model", str, "URI of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
 DATA_DIR = Option("data_dir", Path, "Folder for data and checkpoints.", Path("data"))
 AS_JSON = Option("as_json", bool, "Print JSON.", False, "json")
@@ -277,7 +277,7 @@ _TABLE = [
             Option(
                 "form",
                 Literal["markdown", "csv", "json"] | None,
-                "Format in which the tables are printed.",
+                "Format in which the report is printed, for other programs.",
                 alias="format",
                 choices=("markdown", "csv", "json"),
             ),
@@ -374,7 +374,7 @@ _TABLE = [
             MODEL,
             Option("host", str, "Address to listen on; 0.0.0.0: all network interfaces.", "127.0.0.1"),
             Option("port", int, "Port to listen on; 0: any free one.", 5001),
-            Option("allowed_hosts", TEXTS, "Another host name for clients; can be repeated.", alias="allowed_host"),
+            Option("allowed_hosts", TEXTS, "Extra host name that clients may use; repeatable.", alias="allowed_host"),
             TRUST,
         ],
     ),
