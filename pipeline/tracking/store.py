@@ -43,7 +43,7 @@ def get_run(run_id: str) -> TrackedRun:
     Raises:
         TrackingError: there is no run with this id.
     """
-    with explained(f"run_id: must be a run of this tracking server; got {run_id!r}"):
+    with explained(f"There is no run {run_id!r}"):
         return _tracked(client().get_run(run_id))
 
 

@@ -42,7 +42,7 @@ def test_a_missing_run_or_missing_data_is_named(command: Command, digits_run: st
     with mlflow.start_run() as run:
         pass
     for arguments, said in (
-        (("evaluate", "--run-id", "0" * 32), f"run_id: must be a run of this tracking server; got '{'0' * 32}'"),
+        (("evaluate", "--run-id", "0" * 32), f"There is no run '{'0' * 32}'"),
         (("evaluate", "--run-id", run.info.run_id), "run_id: must be a training run of this pipeline"),
         (("evaluate", "--run-id", digits_run, "--data-dir", tmp_path), "pipeline preprocess"),
         (("train", "--dataset", "digits", "--data-dir", tmp_path), "pipeline download"),

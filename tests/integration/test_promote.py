@@ -109,7 +109,7 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
         (("--rollback",), 2, "name: needs the name of the registered model"),
         (("--rollback", "--name", "digits-grue"), 1, "got 'digits-grue'. Did you mean digits-gru"),
         (("--rollback", "--name", "digits-gru"), 1, "name: must be a model with a previous champion"),
-        (("--run-id", "0" * 32), 1, "run_id: must be a run of this tracking server"),
+        (("--run-id", "0" * 32), 1, "There is no run"),
         (("--run-id", "RUN", "--name", "a/b"), 2, "name: must have at most 256 characters, none of"),
     ],
 )

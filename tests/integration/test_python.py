@@ -73,7 +73,7 @@ def test_errors_are_exceptions(session: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="cell: must be 'rnn', 'lstm', 'gru' or 'mgu'") as caught:
         pipeline.compare(cells=["rnn", "elman"])
     assert [f"UsageError: {caught.value}"] == caught.value._render_traceback_()
-    with pytest.raises(TrackingError, match="must be a run of this tracking server"):
+    with pytest.raises(TrackingError, match="There is no run"):
         pipeline.evaluate("0" * 32)
     with mlflow.start_run(), pytest.raises(UsageError, match=r"is active in this process\. End it first"):
         pipeline.run(dataset="digits", epochs=1, data_dir="from-python/data")

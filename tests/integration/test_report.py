@@ -152,7 +152,7 @@ def test_of_twins_the_earlier_one_is_left_out_by_name(
         (["--filter", "tags.family = 'none'"], 1, "\"tags.family = 'none'\" matches no runs."),
         (["--filter", "tags.role = 'parent'"], 1, "matches 1 run of other kinds."),
         (["--filter", "tags.role = 'broken'"], 1, "all of these failed. gru-s9 ("),
-        (["--parent", "0" * 32], 1, f"must be a run of this tracking server; got '{'0' * 32}'"),
+        (["--parent", "0" * 32], 1, f"There is no run '{'0' * 32}'"),
         (["--parent", "{run}"], 1, "parent: must be a run that has training runs as children; '{run}' has none."),
         ([*SMALL, "--output", "file"], 1, "output: must be a folder that can be written to"),
     ],

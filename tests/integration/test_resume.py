@@ -145,7 +145,7 @@ def test_other_runs_cannot_be_resumed(command: Command, store: Path, monkeypatch
         pass
     for run_id, said in (
         (stopped, f"data_dir: the checkpoint of run {stopped} is not in "),
-        ("0" * 32, "must be a run of this tracking server"),
+        ("0" * 32, "There is no run"),
         (foreign.info.run_id, "resume: must be a training run of this pipeline"),
     ):
         assert said in command("train", "--resume", run_id, exit_code=1).output

@@ -117,7 +117,7 @@ def test_only_an_unreachable_server_is_reported_as_unreachable(server: type[Serv
 
 @pytest.mark.usefixtures("new_store")
 def test_an_unknown_run_is_not_blamed_on_the_server() -> None:
-    with pytest.raises(TrackingError, match="run_id: must be a run of this tracking server; got 'x'") as raised:
+    with pytest.raises(TrackingError, match="There is no run 'x'") as raised:
         store.get_run("x")
     assert "that the server is running" not in str(raised.value)
 
