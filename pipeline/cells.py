@@ -49,7 +49,7 @@ def check_custom(name: str) -> bool:
         ValueError: it does not.
     """
     if not is_custom(name):
-        raise ValueError("be MODULE:CLASS of a custom cell, such as my_cells:MGU")
+        raise ValueError("be MODULE:CLASS of a custom cell, such as my_cells:MyCell")
     return True
 
 

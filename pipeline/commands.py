@@ -120,8 +120,7 @@ class Command(NamedTuple):
     def parameters(self) -> list[Option]:
         """An option for each parameter that the command takes; its value is text, or None if it is not given.
 
-        The settings check the text, so a wrong value from the command line, a file or ``mlflow run -P`` gets the same
-        message.
+        The settings check it: a wrong value gets the same message from the command line, a file or ``mlflow run -P``.
         """
         if self.takes is None:
             return []
@@ -136,7 +135,7 @@ class Command(NamedTuple):
 PANELS = ("Data", "Network", "Training")
 
 _OF_SEVERAL = {
-    "cells": "Recurrent cells: built-in (mgu: minimal gated unit), or custom as module:Class (docs/cells.md).",
+    "cells": "Recurrent cells: rnn, lstm, gru, mgu (minimal gated unit), or custom as module:Class (docs/cells.md).",
     "seeds": "Seeds; each configuration is trained once with each of them.",
 }
 """Help of the parameters whose name is a plural in a comparison."""
@@ -152,10 +151,14 @@ def _parameter(field: str, hint: Any, default: object, *, several: bool) -> Opti
     choices = get_args(literal)
     kind = "|".join(choices) if choices else value_type.__name__.lower().replace("str", "text")
     kind += "" if literal in (None, value_type) else "|…"
+    text = text if "Default: " in text else f"{text} Default: {default}."
+    if several and choices:  # the bars and the commas of <rnn|lstm|…,…> would be confusing
+        kind, named = field, all(choice in text for choice in choices)
+        text = text if named else text.replace(" Default: ", f" Values: {', '.join(choices)}. Default: ")
     return Option(
         name,
         str | None,
-        text if "Default: " in text else f"{text} Default: {default}.",
+        text,
         panel=PANELS[0 if field in DATA_PARAMETERS else 1 if field in NETWORK_PARAMETERS else 2],
         metavar=f"<{kind}{',…' if several else ''}>",
         choices=choices,
@@ -170,11 +173,12 @@ UNCHECKED = Takes(Settings, dict)
 TEXT, TEXTS, COUNT, RUN_ID = str | None, list[str] | None, Annotated[int, Ge(1)] | None, "<run id>"
 
 RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its original parameters.", metavar=RUN_ID)
-NEW = Option("new", bool, "Start a new run, even if the same run has finished or was interrupted.", False)
-IGNORE_MEMORY = Option("force", bool, "Train even if the network seems too large for the memory.", False)
+NEW = Option("new", bool, "Start a new run instead of reusing or resuming one that has the same parameters.", False)
+IGNORE_MEMORY = Option("force", bool, "Train even if the network seems too large for memory.", False)
 REGISTER = Option(
-    "register", TEXT, "Name to register the model under; it becomes the champion if it is better than the current one."
+    "register", TEXT, "Name under which to register the model, which becomes the champion if it beats the current one."
 )
+REGISTER_BEST = REGISTER._replace(help=REGISTER.help.replace("the model", "the best model"))
 WORKERS = Option(
     "workers", COUNT, "Number of runs trained in parallel. Default: as many as cores and memory allow; 1 on a GPU."
 )
@@ -209,8 +213,8 @@ _TABLE = [
     Command(
         "compare",
         TRAIN,
-        "Train several cells with several seeds and report the best.\n\nOptions under Network and Training take several"
-        " values, separated by commas; 1-5 is a range of whole numbers.",
+        "Train several kinds of cell with several seeds; report the best.\n\nOptions under Network and Training take"
+        " several values, separated by commas; 1-5 is a range of whole numbers.",
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
             "pipeline compare --cells gru --hidden-units 64,128 --dropout 0,0.2 --dry-run",
@@ -218,12 +222,9 @@ _TABLE = [
         [
             WORKERS,
             ON,
-            REGISTER,
+            REGISTER_BEST,
             Option(
-                "against",
-                TEXT,
-                "Model, run or comparison to check against; exit code 3 if the best configuration is significantly "
-                "worse than it.",
+                "against", TEXT, "Model, run or comparison; exit code 3 if the best is significantly worse than it."
             ),
             Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],
@@ -257,7 +258,7 @@ _TABLE = [
             Option("confirm", Annotated[int, Ge(0), Le(20)], "Number of new seeds to test the best trial; 0: none.", 3),
             WORKERS,
             ON,
-            REGISTER,
+            REGISTER_BEST,
         ],
         UNCHECKED,
         result=results.Search,
@@ -265,11 +266,8 @@ _TABLE = [
     Command(
         "report",
         TRAIN,
-        "Compare finished runs on one page, with statistics over seeds.",
-        [
-            "pipeline report --parent RUN_ID",
-            "pipeline report --filter \"params.epochs = '30'\" --output all-of-30-epochs",
-        ],
+        "Write one page of statistics over finished runs.",
+        ["pipeline report --parent RUN_ID", "pipeline report --filter \"params.epochs = '30'\" --output all-of-30"],
         [
             Option("parent", TEXT, "ID of the parent run of a comparison.", metavar=RUN_ID),
             Option("filter", TEXT, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."),
@@ -287,7 +285,7 @@ _TABLE = [
     Command(
         "runs",
         TRAIN,
-        "List the latest runs with their accuracy, time and state.",
+        "List the latest runs: accuracy, training time, state and start.",
         ["pipeline runs", "pipeline runs --limit 100 --json"],
         [Option("limit", Annotated[int, Ge(1)], "Maximum number of runs.", 20, positional=True), DATA_DIR, AS_JSON],
         module="stages.housekeeping",
@@ -333,7 +331,7 @@ _TABLE = [
     Command(
         "promote",
         MODELS,
-        "Register the model of a run; make it champion if it is better.",
+        "Register a model; make it champion if it beats the current one.",
         ["pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru"],
         [
             Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),

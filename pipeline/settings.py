@@ -1,12 +1,11 @@
 """Every parameter of the pipeline, declared once.
 
-A field here is a Typer option, a check, and an MLflow param: its name, type,
-range, help and default are read from this file by all three. Options stay
-``None`` on the command line until the user gives one, which distinguishes given
-values from defaults.
+A field here is a Typer option, a check, and an MLflow param: its name, type, range, help and default are read from this
+file by all three. Options stay ``None`` on the command line until the user gives one, which distinguishes given values
+from defaults.
 
-The checks are pydantic's. It is imported when they run, not with this module:
-``pipeline --help`` also reads the fields, and should be fast.
+The checks are pydantic's. It is imported when they run, not with this module: ``pipeline --help`` also reads the
+fields, and should be fast.
 """
 
 import os
@@ -131,8 +130,8 @@ class DataSettings:
         str,
         MinLen(1),
         Doc(
-            "Your own data: a file, folder or URL (docs/data.md); mirrors: the published files of --dataset (for "
-            "MNIST, those in this package)."
+            "Where the data comes from: mirrors (published copies of --dataset; MNIST ships with this package), or "
+            "your own file, folder or URL (docs/data.md)."
         ),
     ] = MIRRORS
     columns: Annotated[
@@ -140,7 +139,7 @@ class DataSettings:
         Doc("Names of the id, time and label columns in a table of sequences. Default: id=id,time=time,label=label."),
     ] = ""
     image_size: Annotated[
-        int, Ge(0), Le(4_096), Doc("Side in pixels to which image files are scaled; 0: no scaling.")
+        int, Ge(0), Le(4_096), Doc("Number of pixels per side to which image files are scaled; 0: no scaling.")
     ] = 0
     data_dir: Annotated[Path, Doc("Folder for data and checkpoints.")] = Path("data")
 
@@ -216,15 +215,17 @@ class Settings(DataSettings):
     recipe: Annotated[
         Recipe,
         Doc(
-            "Named set of parameter values (docs/recipes.md); the defaults in this help are those of tutorial. "
-            "Default: tutorial for images, sequences for sequences."
+            "Named set of parameter values (docs/recipes.md). Defaults listed here are those of tutorial; other "
+            "recipes change them. Default: tutorial; for sequence data, the recipe named sequences."
         ),
     ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
         Doc("Recurrent cell: built-in (mgu: minimal gated unit), or custom as module:Class (docs/cells.md)."),
     ] = "gru"
-    steps: Annotated[int, Ge(-1), Doc("Number of time steps per image; 0: one per row, -1: one per pixel.")] = 0
+    steps: Annotated[
+        int, Ge(-1), Doc("Number of time steps per image; 0: one per row (or column), -1: one per pixel.")
+    ] = 0
     order: Annotated[
         Order, Doc("Order in which pixels are read; snake: rows in alternating directions; permuted: random but fixed.")
     ] = "rows"
@@ -233,17 +234,17 @@ class Settings(DataSettings):
     direction: Annotated[Direction, Doc("Direction of reading; bidirectional: forward and backward.")] = "forward"
     initializer: Annotated[
         Initializer,
-        Doc("Initial recurrent weights; chrono and log-chrono also set gate biases for a long memory."),
+        Doc(
+            "Initial recurrent weights: orthogonal or identity; chrono and log-chrono: orthogonal, plus gate biases "
+            "that favour long memory."
+        ),
     ] = "orthogonal"
     activation: Annotated[Activation, Doc("Activation of the rnn cell; the others always use tanh.")] = "tanh"
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Dropout rate after each recurrent layer.")] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule, its maximum.")] = 0.001
     schedule: Annotated[Schedule, Doc("Learning-rate schedule; cosine falls to 0 at the last epoch.")] = "constant"
     warmup_epochs: Annotated[
-        float,
-        Ge(0),
-        Le(1_000_000),
-        Doc("Length of the learning-rate warm-up from 0, in epochs; fractions are allowed."),
+        float, Ge(0), Le(1_000_000), Doc("Number of epochs in which the learning rate rises from 0; may be fractional.")
     ] = 0.0
     weight_decay: Annotated[float, Ge(0), Doc("Weight decay, as in AdamW, of all weights except biases.")] = 0.0
     clip_norm: Annotated[float, Ge(0), Doc("Maximum global norm of the gradients; 0: no clipping.")] = 0.0
@@ -251,11 +252,13 @@ class Settings(DataSettings):
         float,
         Ge(0),
         Lt(1),
-        Doc("Momentum, such as 0.99, of a moving average of the weights, which is validated and saved; 0: no average."),
+        Doc(
+            "Momentum, such as 0.99, of a moving average of the weights; the average is validated and saved instead of "
+            "the last weights; 0: no average."
+        ),
     ] = 0.0
     augmentation: Annotated[
-        Augmentation,
-        Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms."),
+        Augmentation, Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms.")
     ] = "none"
     augmented: Annotated[float, Gt(0), Le(1), Doc("Fraction of the images that are augmented in each epoch.")] = 1.0
     distortion: Annotated[
@@ -271,14 +274,14 @@ class Settings(DataSettings):
         float,
         Ge(0),
         Lt(1),
-        Doc("Fraction of each label that is spread over all classes in the training loss; reported costs exclude it."),
+        Doc("Fraction of each label spread over all classes in training; reported costs are computed without it."),
     ] = 0.0
     epochs: Annotated[int, Ge(1), Le(1_000_000), Doc("Number of passes over the training examples.")] = 30
     patience: Annotated[
         int,
         Ge(0),
         Le(1_000_000),
-        Doc("Number of epochs without improvement after which training stops early; 0: never."),
+        Doc("Number of epochs without better validation accuracy after which training stops early; 0: never."),
     ] = 0
     batch_size: Annotated[int, Ge(1), Doc("Number of examples per update of the weights.")] = 128
     seed: Annotated[
@@ -289,8 +292,8 @@ class Settings(DataSettings):
         Ge(1),
         Le(16),
         Doc(
-            "Number of parts into which each batch is split for parallel computation; exact results depend on it. "
-            "Default: number of cores, at most 4."
+            "Number of parts into which each batch is split for parallel computation; results differ slightly with "
+            "a different number. Default: number of cores, at most 4."
         ),
     ] = field(default_factory=default_shards)
 

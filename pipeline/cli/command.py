@@ -33,7 +33,7 @@ VERBOSE = Option(
 CONFIG = Option(
     "config",
     str | None,
-    "YAML file with values of these options; options on the command line take precedence. The run keeps a copy.",
+    "YAML file with values of these options; options on the command line take precedence. MLflow keeps a copy.",
     panel=GENERAL,
     metavar="<file>",
 )

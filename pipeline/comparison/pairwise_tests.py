@@ -107,8 +107,12 @@ class PairwiseTest:
             return f"{better} is better than {worse} by {points_and_half}."
         if not self.half_width:
             return f"{pair} do not differ: all seeds are right on the same examples."
-        least = f"with {self.seeds} seeds, only a difference of at least {100 * self.half_width:.2f} points"
-        return f"{pair} do not differ significantly: {least} is significant."
+        verb = "trails" if self.difference < 0 else "leads"
+        return (
+            f"{self.first} {verb} {self.second} by {100 * abs(self.difference):.2f} points, which is not significant: "
+            f"with {self.seeds} seeds that vary this much, a difference must be at least {100 * self.half_width:.2f} "
+            "points."
+        )
 
 
 def pairwise_tests(groups: Sequence[Group]) -> list[PairwiseTest]:

@@ -34,7 +34,7 @@ from pipeline.tracking import schema, store
 
 PAGE = "report.html"
 
-_COLUMNS = ("", "seeds", "val acc %", "test acc %", "macro F1 %", "bal acc %", "test cost", "train s", "weights")
+_COLUMNS = ("", "seeds", "val acc %", "test acc %", "macro F1 %", "balanced acc %", "test cost", "train s", "weights")
 
 THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", charts.SURFACE: "--card"}
 """The colours that figures are drawn in, and the variables of the page's style that replace them."""
@@ -70,6 +70,8 @@ def report(
     data = ReportData(groups=groups, png=pictures, failures=selected.failures)
     content = files(data)
     reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
+    if any(len(group.seeds) > 1 for group in groups):
+        reporter.note("± is the standard deviation over seeds, around their mean.")
     recommended = data.recommendation.sentence  # includes the sentence of a test
     for sentence in [*(test.sentence for test in data.tests if test.sentence not in recommended), recommended]:
         reporter.result(sentence)

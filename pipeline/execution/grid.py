@@ -55,7 +55,9 @@ def _values(option: str, name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         example = COMPARED.get(option, COMPARED["seeds"])
-        raise UsageError(f"{option}: must be values separated by commas, such as {example}; got {text!r}.")
+        raise UsageError(
+            f"{option}: has an empty value; got {text!r}. Write values separated by single commas, such as {example}."
+        )
     if get_type_hints(Settings)[name] is not int:
         return parts
     return [value for part in parts for value in _expanded(option, part)]
@@ -68,7 +70,7 @@ def _expanded(option: str, part: str) -> list[str]:
         return [part]
     first, last = map(int, ends.groups())
     if last < first:
-        raise UsageError(f"{option}: must be an ascending range, such as 1-5; got {part!r}.")
+        raise UsageError(f"{option}: a range must go from low to high, such as 1-5; got {part!r}.")
     _check_count(last - first + 1)
     return list(map(str, range(first, last + 1)))
 

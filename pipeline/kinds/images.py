@@ -109,7 +109,8 @@ class Images(Kind):
         if pixels % steps:
             raise UsageError(
                 f"steps: must divide {self.height} × {self.width} = {pixels} pixels; got {steps}. "
-                f"Use {lines} for {'columns' if settings.order == 'columns' else 'rows'}, or -1 for single pixels."
+                f"Use 0 (or {lines}) for one step per {'column' if settings.order == 'columns' else 'row'}, -1 for one "
+                "per pixel."
             )
         return steps
 

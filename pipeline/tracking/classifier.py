@@ -240,7 +240,9 @@ def _explained(uri: str) -> Iterator[None]:
     except PipelineError:
         raise
     except Exception as error:  # each store and each model raises its own kinds of errors
+        # Other errors, such as a KeyError of the model's code, may say nothing without their name.
+        kind = "" if isinstance(error, MlflowException | OSError) else f"{type(error).__name__}: "
         raise TrackingError(
-            f"model: must be the URI of a model, such as models:/NAME@champion; {uri!r} does not load. "
-            f"{type(error).__name__}: {first_line(error)}"
+            f"model: {uri!r} could not be loaded: {kind}{first_line(error).rstrip('.')}. Give the URI of a model, such "
+            "as models:/NAME@champion."
         ) from None

@@ -198,7 +198,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     try:
         yield
     except (*_OF_A_STORE, *others) as error:
-        remedy = "Check it and MLFLOW_TRACKING_URI"
+        remedy = "Check the name or ID, and MLFLOW_TRACKING_URI"
         if _FORBIDDEN.search(str(error)):
             problem = "The tracking server refuses this user"
             remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

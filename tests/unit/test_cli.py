@@ -53,7 +53,7 @@ def test_the_help_of_a_command_shows_each_option_with_its_default_once_and_examp
     defaults = {field.name: str(field.default) for field in fields(Settings)} | {
         "shards": "number of cores, at most 4",
         "columns": "id=id,time=time,label=label",
-        "recipe": "tutorial for images, sequences for sequences",
+        "recipe": "tutorial; for sequence data, the recipe named sequences",
     }
     defaults |= COMPARED if name == "compare" else {}
     for option, parameter in options(name).items():

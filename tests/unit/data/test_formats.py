@@ -340,7 +340,10 @@ TABLE = "id,label,x\n1,a,2\n2,b,3\n"
         ({"test.csv": CSV}, "must have one table train.csv or train.parquet, .* it has test.csv"),
         ({"train.csv": TABLE + "1,a,2,3,4\n"}, "train.csv: must be a whole Parquet or CSV file; .*: .*line 4"),
         ({"train.csv": "PAR1" + "\0" * 20}, "train.csv: must be a whole Parquet or CSV file"),
-        ({"train.csv": TABLE.replace("label", "class")}, "the columns id, label; its columns are id, class, x. Rename"),
+        (
+            {"train.csv": TABLE.replace("label", "class")},
+            "the columns id and label .time is optional.; its columns are id, class, x. Rename",
+        ),
         ({"train.csv": "id,label,x\n"}, "train.csv: must have at least one example that is not empty"),
         ({"train.csv": TABLE, "test.csv": CSV}, "test.csv: must have the features x of the training part; it has x, y"),
         ({"file": ""}, "^source: must be a NumPy file .*; the file .*/file has none of these formats"),

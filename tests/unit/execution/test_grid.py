@@ -26,8 +26,11 @@ def test_by_default_a_comparison_has_three_cells_and_three_seeds() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"cells": ""}, "cells: must be values separated by commas"),
-        ({"cells": "rnn,,gru"}, "cells: must be values separated by commas"),
+        ({"cells": ""}, "cells: has an empty value; got ''"),
+        (
+            {"cells": "rnn,,gru"},
+            "cells: has an empty value; got 'rnn,,gru'. Write values separated by single commas, such",
+        ),
         (
             {"cells": "rnn,transformer"},
             "cell: must be 'rnn', 'lstm', 'gru' or 'mgu', or MODULE:CLASS .*; got 'transformer'",
@@ -38,7 +41,7 @@ def test_by_default_a_comparison_has_three_cells_and_three_seeds() -> None:
         ({"seeds": "1,01"}, "seeds: must name each value once; got '1,01'"),
         ({"seeds": "1-3,2"}, "seeds: must name each value once; got '1-3,2'"),
         ({"learning_rate": "1e-3,0.001"}, "learning_rate: must name each value once"),
-        ({"seeds": "5-1"}, "seeds: must be an ascending range, such as 1-5; got '5-1'"),
+        ({"seeds": "5-1"}, "seeds: a range must go from low to high, such as 1-5; got '5-1'"),
         ({"seeds": "1-"}, "seed: must be a whole number"),
         ({"dataset": "mnist,digits"}, "dataset: must be one of mnist"),
         ({"hidden_units": "0"}, "hidden_units: must be at least 1"),
