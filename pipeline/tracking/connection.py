@@ -64,7 +64,7 @@ def connect(note: Note | None = None, *, writes: bool = False) -> None:
     logging.getLogger("urllib3.connectionpool").addFilter(_announce)
     # This logger prints errors that MLflow also raises, with a traceback.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    with environment(BRIEF), explained("No answer from the tracking server"):
+    with environment(BRIEF), explained("No answer from the tracking server", check="the server"):
         _prepare_sqlite()
         mlflow.search_experiments(max_results=1)
     if writes:
@@ -126,7 +126,8 @@ def _check_writable() -> None:
     found = [server.get_experiment(experiment_id)] if experiment_id else map(server.get_experiment_by_name, names)
     if experiment := next(filter(None, found), None):
         place = experiment.artifact_location
-        with explained(f"Files of runs cannot be written to {shown(place)}"), TemporaryDirectory() as folder:
+        problem, permission = f"Files of runs cannot be written to {shown(place)}", "its permissions"
+        with explained(problem, check=permission), TemporaryDirectory() as folder:
             repository, probe = get_artifact_repository(place), Path(folder, f"write-test-{uuid.uuid4().hex}")
             probe.touch()
             repository.log_artifact(str(probe))  # type: ignore[no-untyped-call]
@@ -183,7 +184,9 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def explained(
+    problem: str, others: tuple[type[Exception], ...] = (), *, check: str = "the name or ID"
+) -> Iterator[None]:
     """Turn errors of MLflow and its stores into an error for the user.
 
     The message is the ``problem``, unless the server does not answer or refuses the user.
@@ -191,6 +194,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     Args:
         problem: description of the problem, without a full stop.
         others: further kinds of errors to explain.
+        check: what the user should check besides the address of the server.
 
     Raises:
         TrackingError: replaces the original error.
@@ -198,7 +202,7 @@ def explained(problem: str, others: tuple[type[Exception], ...] = ()) -> Iterato
     try:
         yield
     except (*_OF_A_STORE, *others) as error:
-        remedy = "Check the name or ID, and MLFLOW_TRACKING_URI"
+        remedy = f"Check {check}, and MLFLOW_TRACKING_URI"
         if _FORBIDDEN.search(str(error)):
             problem = "The tracking server refuses this user"
             remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

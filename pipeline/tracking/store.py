@@ -71,7 +71,7 @@ def find_runs(
         TrackingError: the tracking server does not answer.
         UsageError: the filter is not valid.
     """
-    with explained("The tracking server cannot list runs"):
+    with explained("The tracking server cannot list runs", check="the experiment"):
         try:
             found: list[Run] = retried(
                 mlflow.search_runs,
@@ -239,7 +239,8 @@ def write_files(run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
     Raises:
         TrackingError: the store refuses them.
     """
-    with explained(f"{folder} of run {run_id} cannot be written"), tempfile.TemporaryDirectory() as copies:
+    problem = f"{folder} of run {run_id} cannot be written"
+    with explained(problem, check="its permissions"), tempfile.TemporaryDirectory() as copies:
         for name, content in files.items():
             Path(copies, name).write_bytes(content)
         client().log_artifacts(run_id, copies, folder)
@@ -278,7 +279,7 @@ def remove_checkpoint(run_id: str, folder: str) -> None:
     Raises:
         TrackingError: the store refuses it.
     """
-    with explained(f"{folder} of run {run_id} cannot be removed"):
+    with explained(f"{folder} of run {run_id} cannot be removed", check="its permissions"):
         repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
         repository.delete_artifacts(folder)  # type: ignore[no-untyped-call]
     with suppress(MlflowException):  # a deleted run cannot be tagged
