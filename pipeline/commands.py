@@ -224,7 +224,9 @@ _TABLE = [
             ON,
             REGISTER_BEST,
             Option(
-                "against", TEXT, "Model, run or comparison; exit code 3 if the best is significantly worse than it."
+                "against",
+                TEXT,
+                "Model, run or comparison; exit code 3 if the best configuration is significantly worse.",
             ),
             Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],

@@ -136,7 +136,7 @@ class DataSettings:
     ] = MIRRORS
     columns: Annotated[
         str,
-        Doc("Names of the id, time and label columns in a table of sequences. Default: id=id,time=time,label=label."),
+        Doc("Your columns in a table of sequences, as id=NAME,time=NAME,label=NAME. Default: id, time and label."),
     ] = ""
     image_size: Annotated[
         int, Ge(0), Le(4_096), Doc("Number of pixels per side to which image files are scaled; 0: no scaling.")

@@ -42,10 +42,10 @@ MAIN = ("recipe", "epochs", "hidden_units", "learning_rate", "batch_size")
 
 _TAGS = {
     "Data set": schema.DATASET,
-    "Digest of the data": schema.DATASET_DIGEST,
+    "Data digest": schema.DATASET_DIGEST,
     "Machine": schema.MACHINE,
     "Cores per run": schema.CORES,
-    "Commit of the code": schema.COMMIT,
+    "Code commit": schema.COMMIT,
 }
 _NEAR_CHANCE = 0.1  # fraction of the way from guessing to perfect
 _REMEDY = "Train longer, or check the parameters and the data."

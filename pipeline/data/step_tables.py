@@ -114,7 +114,7 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
         wanted = " and ".join(texts) + " (time is optional)" if any_time else ", ".join(needed)
         raise DataError(
             f"{path}: needs the columns {wanted}; its columns are {listed(table)}. Rename them, or name yours with "
-            "the option columns, such as id=NAME,label=NAME."
+            "the parameter columns, such as id=NAME,label=NAME."
         )
     for name in table.columns.intersection([*names.values()]):
         missing = table[name].isna() | (table[name] == "")

@@ -52,7 +52,7 @@ def test_the_help_of_a_command_shows_each_option_with_its_default_once_and_examp
     text = " ".join(invoke(name, "--help").output.split())
     defaults = {field.name: str(field.default) for field in fields(Settings)} | {
         "shards": "number of cores, at most 4",
-        "columns": "id=id,time=time,label=label",
+        "columns": "id, time and label",
         "recipe": "tutorial; for sequence data, the recipe named sequences",
     }
     defaults |= COMPARED if name == "compare" else {}

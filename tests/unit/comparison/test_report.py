@@ -189,7 +189,7 @@ def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(html: str) -
     assert np.allclose(pixels[:, :, 0], 1 - IMAGES[3] / 255, atol=1.1 / 255)
     without = html_of(three_groups(), images=False)
     assert [] == attributes_of(without, "img")
-    assert "1 test example of 10. The test examples are not available" in text_of(without)
+    assert "1 of the 10 test examples. The test examples are not available" in text_of(without)
 
 
 def test_the_files_are_the_page_three_tables_and_a_picture_of_each_chart() -> None:

@@ -146,6 +146,6 @@ def test_shared_conditions_are_named_once_and_different_ones_per_group() -> None
         "Augmentation": "affine",
         "Machine": "a CPU, 2 cores, no GPU",
         "Cores per run": "2",
-        "Commit of the code": "not recorded",
+        "Code commit": "not recorded",
     }.items() <= conditions.items()
     assert "Layers" not in conditions  # because it is the default
