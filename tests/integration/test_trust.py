@@ -170,7 +170,7 @@ def test_python_runs_no_compiled_file_in_place_of_the_code_that_was_checked(mode
 def test_a_description_that_is_none_is_an_error_of_ours(model: Path, description: str) -> None:
     (model / "MLmodel").write_text(description)
 
-    with pytest.raises(PipelineError, match="^model: "):
+    with pytest.raises(PipelineError, match=r"^model: "):
         classifier.load(str(model))
 
 
