@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -115,11 +114,6 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 def text_digest(*texts: str) -> str:
     """Return one digest of several texts, in their order."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
-
-
-def is_digest(text: str) -> bool:
-    """Return whether a text has the form of a digest."""
-    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 @cache

@@ -215,7 +215,7 @@ class Settings(DataSettings):
     recipe: Annotated[
         Recipe,
         Doc(
-            "Named set of parameter values (docs/recipes.md). Defaults listed here are those of tutorial; other "
+            "Named set of parameter values (docs/recipes.md). The defaults listed here belong to tutorial; other "
             "recipes change them. Default: tutorial; for sequence data, the recipe named sequences."
         ),
     ] = "tutorial"

@@ -8,16 +8,17 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.table import Column, Table
 
 from pipeline.epochs import EpochRecord
 from pipeline.progress import Progress, Reporter, duration
+
+if TYPE_CHECKING:  # imported when something is drawn: every command imports this module
+    from rich.live import Live
+    from rich.progress import Progress as Bar
+    from rich.table import Table
 
 COLUMNS = ("run", "state", "epoch", "cost", "val accuracy", "seconds", "left")
 EPOCH_COLUMNS = ("epoch", "cost", "accuracy", "val cost", "val accuracy", "seconds")
@@ -98,7 +99,9 @@ class TerminalReporter(Reporter):
             numbers = (value.rjust(width) for value, width in zip(values, widths, strict=True))
             self.result("   ".join([name.ljust(first), *numbers]))
 
-    def _draw(self, table: Table) -> None:
+    def _draw(self, table: "Table") -> None:
+        from rich.live import Live
+
         if not isinstance(self._drawn, Live):
             self._leave()
             self._drawn = Live(console=self._console, auto_refresh=False)
@@ -108,6 +111,9 @@ class TerminalReporter(Reporter):
     def _advance(self, subject: str, done: int, total: int | None, *, in_bytes: bool) -> None:
         if self._quiet or not self._console.is_terminal:
             return
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
         if not isinstance(self._drawn, Bar) or subject != self._subject:
             self._leave()
             columns = (
@@ -192,8 +198,10 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
-def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> Table:
+def _board(trainings: Sequence[Progress], left: float | None, *, height: int) -> "Table":
     """Return the table of all runs; if they do not fit, of the active runs."""
+    from rich.table import Column, Table
+
     ended = sum(training.left == 0 for training in trainings)
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     columns = [Column(each, justify="left" if each in ("run", "state") else "right") for each in COLUMNS]

@@ -118,7 +118,7 @@ def folder_of(data_dir: Path, name: str, digest: str) -> Path:
     Raises:
         DataError: the name or the digest, which may come from a server, is not one that this pipeline writes.
     """
-    if not re.fullmatch(r"[\w-]{1,69}", name) or not disk.is_digest(digest):
+    if not re.fullmatch(r"[\w-]{1,69}", name) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise DataError(
             "dataset: must be a name of letters, digits, _ and -, with a digest of 64 hexadecimal digits; "
             f"got {name!r} and {digest!r}. They come from a store or a file of another program."

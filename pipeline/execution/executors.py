@@ -73,7 +73,7 @@ def run_jobs(
     *,
     count: int,
     executor: Executor,
-    take: Callable[[Event], object] = bool,
+    take: Callable[[Event], object] = lambda event: None,
     answer: ShouldContinue = always,
 ) -> dict[Job, Finished | Failed]:
     """Do the jobs, ``count`` at a time; return the last event of each. End runs whose processes could not.

@@ -194,7 +194,7 @@ def explained(
     Args:
         problem: description of the problem, without a full stop.
         others: further kinds of errors to explain.
-        check: what the user should check besides the address of the server.
+        check: what the user should check, in addition to the address of the server.
 
     Raises:
         TrackingError: replaces the original error.
