@@ -53,7 +53,8 @@ def test_a_missing_run_or_missing_data_is_named(command: Command, digits_run: st
 
 
 @pytest.mark.parametrize(
-    "arguments", [DIGITS, ("predict", "7.png", "--model", "models:/m@champion"), ("serve", "--model", "models:/m/1")]
+    "arguments",
+    [DIGITS, ("predict", "7.png", "--model", "models:/m@champion"), ("serve", "--model", "models:/m/1", "--port", 0)],
 )
 def test_a_tracking_server_that_does_not_answer_is_found_before_anything_is_done(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, arguments: tuple[object, ...]
