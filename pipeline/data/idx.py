@@ -131,5 +131,5 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
 
 def _check_count(found: int, expected: int, what: str, name: str) -> None:
     if found != expected:
-        state = f"has {found:,}: it is truncated" if found < expected else "has more after them"
+        state = f"has {found:,}: it is cut short" if found < expected else "they are followed by more"
         raise DataError(f"{name}: must have {expected:,} {what}, but {state}. Download it again.")

@@ -39,9 +39,9 @@ def test_encode_is_the_inverse(content: bytes) -> None:
         (b"\x00\x00\x08", "begins with 0x000008"),
         (struct.pack(">2I", 0x0802, 0), r"begin with 0x00000801 \(labels\) or 0x00000803 \(images\).* 0x00000802"),
         (struct.pack(">2I", 0x0D01, 1) + bytes(4), "begins with 0x00000d01"),
-        (IMAGES[:10], "must have 12 bytes of sizes in the header, but has 6: it is truncated"),
-        (IMAGES[:-1], "must have 12 bytes, but has 11: it is truncated"),
-        (IMAGES + b"!", "must have 12 bytes, but has more after them"),
+        (IMAGES[:10], "must have 12 bytes of sizes in the header, but has 6: it is cut short"),
+        (IMAGES[:-1], "must have 12 bytes, but has 11: it is cut short"),
+        (IMAGES + b"!", "must have 12 bytes, but they are followed by more"),
         (LARGE, "must have at most 8,589,934,592 bytes; its header announces 79,228,"),
         (b"\n <!DOCTYPE html><html>", "is an HTML or XML page"),
         (b"\xef\xbb\xbf<html lang=en>", "is an HTML or XML page"),
@@ -84,8 +84,8 @@ def test_a_stream_gives_all_images_in_parts(tmp_path: Path, pack: type[bytes], r
     ("content", "height", "complaint"),
     [
         (IMAGES, 3, "must have images of 3 × 3 pixels, as the model reads; it has 2 × 3"),
-        (IMAGES[:-1], 2, "must have 2 images, but has 1: it is truncated"),
-        (IMAGES + b"x", 2, "must have 2 images, but has more"),
+        (IMAGES[:-1], 2, "must have 2 images, but has 1: it is cut short"),
+        (IMAGES + b"x", 2, "must have 2 images, but they are followed by more"),
         (LABELS, 2, "must begin with 0x00000803"),
     ],
 )
