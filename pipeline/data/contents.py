@@ -134,7 +134,7 @@ def _check_counts(part: RawPart, train: RawPart) -> None:
     """Check that a part has examples, a label for each, and as many features or pixels as the training part."""
     count, shape = len(part.examples), part.examples.shape
     if not part.examples.size:
-        raise DataError(f"{part.source}: needs at least one example of at least one pixel or step; got none. Add examples.")
+        raise DataError(f"{part.source}: needs at least one example, of at least one pixel or step; got none.")
     if count != len(part.labels):
         raise DataError(f"{part.source}: needs a label for each of {count:,} examples; got {len(part.labels):,}.")
     start, what = (1, "pixels") if part.examples.dtype == np.uint8 else (2, "features")

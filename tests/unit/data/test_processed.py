@@ -387,7 +387,7 @@ def test_a_bad_file_is_named_and_nothing_kept(desk: Desk, content: bytes, compla
         ({TEST_LABELS: labels([0] * 5)}, f"{TEST_IMAGES}: needs a label for each of 4 examples; got 5"),
         ({TEST_IMAGES: images(4, 3, 2)}, f"{TEST_IMAGES}: must have 2 × 3 pixels like {TRAIN_IMAGES}; got 3 × 2"),
         ({TEST_IMAGES: images(0), TEST_LABELS: labels([])}, f"{TEST_IMAGES}: needs at least one example"),
-        ({TRAIN_IMAGES: images(20, 0, 3)}, f"{TRAIN_IMAGES}: needs at least one example of at least one pixel or step"),
+        ({TRAIN_IMAGES: images(20, 0, 3)}, f"{TRAIN_IMAGES}: needs at least one example"),
         ({TRAIN_LABELS: labels([3] * 20)}, f"{TRAIN_IMAGES}: must have at least 2 classes; got only the label '3'"),
     ],
 )
