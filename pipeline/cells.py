@@ -15,7 +15,7 @@ class Kind(NamedTuple):
 
     Attributes:
         gates: number of matrices (I, U), and of matrices (U, U), in a layer; its time is roughly proportional to it.
-        layer: name of its Keras layer; Keras lacks the MGU, see ``model/layers.py``.
+        layer: name of its Keras layer; Keras lacks the MGU, see ``model/network.py``.
         memory_gates: indices of the gates that control the memory: 1 if a large bias keeps the state, -1 if it
             overwrites the state. Empty for a cell without gates.
     """

@@ -44,7 +44,7 @@ DATA_PARAMETERS = frozenset({"dataset", "source", "columns", "image_size", "data
 """The parameters that name the data, its source and its folder; its digest identifies the content."""
 
 CHRONO = frozenset({"chrono", "log-chrono"})
-"""The initializers that set the biases of gates; see ``model/layers.py``."""
+"""The initializers that set the biases of gates; see ``model/network.py``."""
 
 NETWORK_PARAMETERS = frozenset(
     {"cell", "steps", "order", "hidden_units", "layers", "direction", "initializer", "activation"}

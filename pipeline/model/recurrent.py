@@ -30,10 +30,9 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS
 from pipeline.model.equations import EQUATIONS, RELU_RNN, Equations
-from pipeline.model.layers import MGUCell
 from pipeline.model.recurrence import PADDED_BLOCK_STEPS, recurrence_of
 
-_OF_CELL = {getattr(keras.layers, f"{kind.layer}Cell", MGUCell): EQUATIONS[cell] for cell, kind in CELLS.items()}
+_OF_CELL = {f"{kind.layer}Cell": EQUATIONS[cell] for cell, kind in CELLS.items()}
 
 
 def logits(
@@ -116,7 +115,7 @@ def _run(
 ) -> tf.Tensor:
     """Return the output of a unidirectional ``layer`` that reads x from its first step to its last."""
     has_relu = isinstance(layer, keras.layers.SimpleRNN) and layer.activation is keras.activations.relu
-    cell = RELU_RNN if has_relu else _OF_CELL[type(layer.cell)]
+    cell = RELU_RNN if has_relu else _OF_CELL[type(layer.cell).__name__]
     arguments = _arguments(cell, x, *layer.weights)
     if lengths is None:
         return recurrence_of(cell, sequences=sequences, backward=backward)(*arguments)

@@ -175,6 +175,11 @@ class Trainer:
         for variable, value in zip([*self.model.variables, *self.optimizer.variables], state, strict=True):
             variable.assign(value)
 
+    def begin_again(self, settings: Settings, state: Sequence[Numbers]) -> None:
+        """Start with settings that differ at most by the seed from the ``state`` of a new trainer; keep the graphs."""
+        self._settings = settings
+        self.restore(state)
+
     def weights(self) -> list[Numbers]:
         """Return the weights that are validated: the averages, if any."""
         with self._averaged():

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline import cells, epochs, startup
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
+from pipeline.errors import DataError
 from pipeline.evaluation import figures, metrics
 from pipeline.machine import usable_cores
 from pipeline.model import custom_cells, network, preflight
@@ -24,6 +26,9 @@ from pipeline.training.checkpoints import open_store
 
 ShouldContinue = Callable[[EpochRecord], bool]
 """Receives each epoch, and returns whether to train another."""
+
+_latest: dict[tuple[Settings, str], Trainer] = {}
+"""The last trainer of this process, by its settings without the seed and the digest of its data."""
 
 
 @contextmanager
@@ -87,7 +92,7 @@ def train(
     """
     if run.is_trained:
         return True
-    fit = Fit(Trainer.of(settings, data))
+    fit = Fit(_trainer(settings, data))
     store.log_missing_metrics(run, {schema.PARAMETERS: fit.trainer.model.count_params()})
     is_pruned = not _train_epochs(run, settings, fit, reporter, should_continue)
     _log_history(run.run_id, fit, settings, data)
@@ -110,13 +115,33 @@ def train(
     return True
 
 
+def _trainer(settings: Settings, data: DataSet) -> Trainer:
+    """Return a trainer before its first epoch: the last one of this process again if only the seed differs.
+
+    Its graphs are traced already, which takes longer than a small run. The code of a custom cell may have a memory.
+    """
+    key = replace(settings, seed=0), data.digest
+    if key not in _latest:
+        _latest.clear()  # before the next one needs memory
+    new = Trainer.of(settings, data)
+    trainer = new if cells.is_custom(settings.cell) else _latest.setdefault(key, new)
+    trainer.begin_again(settings, new.state())
+    return trainer
+
+
 def _train_epochs(
     run: TrackedRun, settings: Settings, fit: Fit, reporter: Reporter, should_continue: ShouldContinue
 ) -> bool:
     """Train the epochs after the last checkpoint; return False if ``should_continue`` ended the run."""
     checkpoints = open_store(settings.data_dir, remote=run.has_remote_checkpoint)
     if snapshot := checkpoints.load(run.checkpoint):
-        fit.restore(snapshot)
+        try:
+            fit.restore(snapshot)
+        except ValueError:  # its text contains all the numbers
+            raise DataError(
+                f"checkpoint: must be of this network; the weights in the checkpoint of run {run.run_id} have other "
+                "shapes. Train again with --new."
+            ) from None
         store.log_missing_epochs(run.run_id, fit.history)
         reporter.note(f"Resumed run {run.run_id} after epoch {len(fit.history)} of {settings.epochs}.")
         if not should_continue(fit.history[-1]):  # it was interrupted after this answer, before its end

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 
 from pipeline.cells import CELLS, Cell
-from pipeline.model import layers
+from pipeline.model import network
 
 
 def test_the_type_and_the_table_name_the_same_cells() -> None:
@@ -12,7 +12,7 @@ def test_the_type_and_the_table_name_the_same_cells() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_cell_has_the_matrices_of_its_layer(cell: Cell) -> None:
-    layer = layers.built_in(cell, 5)
+    layer = network.built_in(cell, 5)
     layer.build((None, 4, 3))
     shapes = {tuple(weight.shape) for weight in layer.trainable_weights if weight.name.endswith("kernel")}
     assert {(3, 5 * CELLS[cell].gates), (5, 5 * CELLS[cell].gates)} == shapes

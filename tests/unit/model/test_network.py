@@ -198,3 +198,13 @@ def test_both_saved_models_take_ordinary_images_and_equal_the_trained_model(
     else:
         by_step = graph[network.BY_STEP](pixels=images)[network.BY_STEP]
         np.testing.assert_allclose(by_step[:, -1], expected, rtol=1e-5)
+
+
+def test_a_model_is_saved_again_with_its_present_weights(tmp_path: Path) -> None:
+    images, settings = np.full((2, 6, 5), 200, np.float32), Settings.of({"hidden_units": 4, "cell": "gru"})
+    model = built(6, cell="gru")
+    for factor in (1, 2):
+        model.set_weights([factor * weight for weight in model.get_weights()])
+        network.save(model, settings, Images(height=6, width=5), tmp_path)
+        graph = tf.saved_model.load(tmp_path / "saved_model").signatures["serving_default"]
+        np.testing.assert_allclose(graph(pixels=images)["probabilities"], model(images), rtol=1e-5)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipeline.cells import CELLS as CELL_TABLE
 from pipeline.model import recurrent
-from pipeline.model.layers import built_in
+from pipeline.model.network import built_in
 from tests.unit.model.test_trainer import assert_close
 
 CELLS = [partial(built_in, cell) for cell in CELL_TABLE]

@@ -25,17 +25,16 @@ def random_split(count: int, seed: int = 0) -> Split:
     return Split(examples=images, labels=(upper > lower).astype(np.uint8))
 
 
+OWN = {"hidden_units": 8, "learning_rate": 0.01, "batch_size": 10, "shards": 2}
+
+
 def trainer(
     train: Split | None = None,
     *,
-    batch_size: int = 10,
-    shards: int = 2,
-    seed: int = 1,
     fast: bool | None = None,
     **settings: Any,
 ) -> Trainer:
-    own = {"hidden_units": 8, "learning_rate": 0.01, "batch_size": batch_size, "shards": shards, "seed": seed}
-    given, split = Settings.of(own | settings), train or random_split(100)
+    given, split = Settings.of(OWN | settings), train or random_split(100)
     validation = random_split(23, seed=9) if train is None else split
     return Trainer(
         given, split, validation, kind=Images(height=4, width=3), classes=int(split.labels.max()) + 1, fast=fast
@@ -164,6 +163,16 @@ EVERYTHING: dict[str, Any] = {
 )
 def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str, Any]) -> None:
     assert_resumes(*(trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2)))
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING])
+def test_a_trainer_that_begins_again_gives_the_numbers_of_a_new_one(settings: dict[str, Any]) -> None:
+    used, expected = (trainer(random_split(45), seed=seed, epochs=3, **settings) for seed in (1, 2))
+    costs(used)
+    used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | settings), expected.state())
+    assert costs(expected) == costs(used)
+    assert expected.validate() == used.validate()
+    assert_same(expected.state(), used.state())
 
 
 @pytest.mark.parametrize(("fast", "augmentation"), [(True, "affine"), (False, "affine"), (True, "elastic")])
