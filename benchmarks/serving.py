@@ -188,7 +188,7 @@ def _ask(connection: http.client.HTTPConnection, body: bytes) -> float:
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"expected an answer, received {answer.status}: {content[:200]!r}")
+        raise RuntimeError(f"must answer with 200; got {answer.status}: {content[:200]!r}")
     return time.perf_counter() - started
 
 

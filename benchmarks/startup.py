@@ -2,9 +2,11 @@
 
     python benchmarks/startup.py
 
-Each command is a new process on digits, with an existing store. Each round also measures the import alone. The script
-prints wall time, and the CPU time of all processes of a command, which depends less on other programs. The epochs
-are subtracted: from wall time the epochs of the longest run, from CPU time the epochs of all runs.
+Each command is a new process on digits, with an existing store. Each round also measures the import alone, and an
+import of Typer, with which ``--help`` is compared. The script prints wall time, and the CPU time of all processes of a
+command, which depends less on other programs. The epochs are subtracted: from wall time the epochs of the longest run,
+from CPU time the epochs of all runs. "one more run" is the slope between comparisons of 8 and of 24 runs of one epoch,
+with two workers; it includes the epoch.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from typing import NamedTuple
 
 import mlflow
 
-IMPORT = "import tensorflow, mlflow"
+IMPORT, TYPER = "import tensorflow, mlflow", "import typer"
 SMALL = ("--dataset", "digits", "--hidden-units", "16")
 MODEL = "models:/started@champion"
 PORT = 5099
@@ -59,12 +61,24 @@ def _measures(number: int) -> dict[str, Callable[[], Seconds]]:
     """Return the measurements of a round; the number of the round is the seed, so no run is reused."""
     seed = str(100 + number)
     return {
+        TYPER: lambda: _seconds([sys.executable, "-c", TYPER]),
+        "--help": lambda: _pipeline("--help"),
         IMPORT: lambda: _seconds([sys.executable, "-c", IMPORT]),
         "run": lambda: _around_epochs("run", *SMALL, "--epochs", "5", "--seed", seed),
         "compare": lambda: _around_epochs("compare", *SMALL, "--epochs", "5", "--cells", "rnn,gru", "--seeds", seed),
         "predict": lambda: _pipeline("predict", "it.png", "--model", MODEL),
         "serve": _seconds_to_serve,
+        "one more run": lambda: _one_more(1_000 * (number + 1)),
     }
+
+
+def _one_more(seed: int) -> Seconds:
+    """Return the time that a run adds to a comparison of runs that differ by the seed."""
+    few, many = (
+        _pipeline("compare", *SMALL, "--epochs", "1", "--cells", "gru", "--seeds", seeds, "--workers", "2")
+        for seeds in (f"{seed}-{seed + 7}", f"{seed + 100}-{seed + 123}")
+    )
+    return Seconds((many.passed - few.passed) / 16, (many.processor - few.processor) / 16)
 
 
 def _around_epochs(*arguments: str) -> Seconds:
@@ -125,12 +139,13 @@ def _write_picture(path: Path) -> None:
 
 
 def _print(taken: dict[str, list[Seconds]]) -> None:
-    print(f"{'':28} seconds       ÷    CPU time       ÷   (÷ the import alone; medians of {len(taken[IMPORT])} rounds)")
+    print(f"{'':28} seconds       ÷    CPU time       ÷   (÷ the import; medians of {len(taken[IMPORT])} rounds)")
     for name, measured in taken.items():
+        base = TYPER if name in (TYPER, "--help") else IMPORT
         columns = [
             text
-            for own, bare in zip(zip(*measured, strict=True), zip(*taken[IMPORT], strict=True), strict=True)
-            for text in (f"{statistics.median(own):9.1f}", f"{statistics.median(map(truediv, own, bare)):7.2f}")
+            for own, bare in zip(zip(*measured, strict=True), zip(*taken[base], strict=True), strict=True)
+            for text in (f"{statistics.median(own):9.2f}", f"{statistics.median(map(truediv, own, bare)):7.2f}")
         ]
         print(f"{name:26}", " ".join(columns))
 

@@ -254,7 +254,7 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.source = arguments.source.resolve()
     if arguments.epochs < 2:  # noqa: PLR2004 - the first is not like the others
-        parser.error(f"--epochs: expected at least 2, the first being counted apart; received {arguments.epochs}.")
+        parser.error(f"--epochs: must be at least 2, because the first is counted separately; got {arguments.epochs}.")
     return arguments
 
 
