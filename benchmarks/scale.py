@@ -39,7 +39,7 @@ import mlflow
 import numpy as np
 
 from pipeline.comparison import grouping, report
-from pipeline.data import prepare, processed
+from pipeline.data import prepare, stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
@@ -72,7 +72,7 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
     """Do everything in `pipeline.execution.job.train`, in the same order, except training."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
-    data = processed.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
+    data = stored.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = identity.fingerprint(job.settings, data)
     data_dir, remote = job.settings.data_dir, job.remote
     existing = resuming.find_run(fingerprint, data_dir, remote=remote)

@@ -43,13 +43,13 @@ class Moment(NamedTuple):
 
 def train_ours(settings: Settings, target: float) -> list[Moment]:
     """Train like `pipeline train`, until a validation accuracy of ``target``; return its course."""
-    from pipeline.data import processed
+    from pipeline.data import stored
     from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(settings.shards)
-    fit = Fit(Trainer.of(settings, processed.find(settings)))
+    fit = Fit(Trainer.of(settings, stored.find(settings)))
     moments: list[Moment] = []
     for record in fit.epochs(settings.epochs):
         seconds = record.epoch_seconds + (moments[-1].seconds if moments else 0)
@@ -63,10 +63,10 @@ def train_keras(settings: Settings, target: float) -> list[Moment]:
     """Train the same model with Keras's own `compile` and `fit`, and TensorFlow's default threads."""
     import keras
 
-    from pipeline.data import processed
+    from pipeline.data import stored
     from pipeline.model import network
 
-    data = processed.find(settings)
+    data = stored.find(settings)
     samples = len(data.train.labels) // settings.batch_size * settings.batch_size  # full batches, as in the pipeline
     x, y = (part[:samples] for part in (data.train.examples.astype("float32"), data.train.labels))
     held_out = data.validation.examples.astype("float32"), data.validation.labels

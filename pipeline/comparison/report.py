@@ -25,7 +25,7 @@ from pipeline.comparison.charts import Chart
 from pipeline.comparison.grouping import Group, Selection, count_of, points
 from pipeline.comparison.pairwise_tests import FEWEST_SEEDS
 from pipeline.comparison.report_data import QUALITY, ReportData
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.errors import DataError, reason
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
@@ -93,7 +93,7 @@ def is_on(run_id: str) -> bool:
 def _pictures(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Callable[[int], bytes] | None:
     """Return a function that draws a test example of a run's data; None if the data is not available."""
     try:
-        data = processed.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
+        data = stored.find_by_digest(data_dir, tags[schema.DATASET], tags[schema.DATASET_DIGEST])
     except DataError as error:
         reporter.note(f"The page shows no test examples. {error}")
         return None

@@ -4,13 +4,13 @@ Readers of formats return :class:`RawPart` objects; :func:`assemble` checks them
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.splits import Indices, Split, hold_out
+from pipeline.data.splits import Split, hold_out
 from pipeline.errors import DataError
 from pipeline.kinds.kind import lengths
 
@@ -25,11 +25,12 @@ class Contents:
     """The content of a source.
 
     Attributes:
-        name: name of the data set for display; only letters, digits, ``_`` and ``-``.
+        name: only letters, digits, ``_`` and ``-``; ``custom`` for IDX files that are not published.
         parts: ``train``, ``test`` and perhaps ``validation``. Each class of the test part is also in another part.
         features: names of the F features of sequences; empty for images.
-        class_names: one for each label, in natural order (numbers by value, other labels as text); () for IDX files.
+        class_names: one for each label, in natural order (numbers by value, other labels as text).
         notes: sentences for the user.
+        files: IDX files by name, which are stored as they are; otherwise the arrays of the parts are stored.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Contents:
     features: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,11 +53,6 @@ class RawPart(Split):
 
     source: str
     lines: Array | None = None
-
-    def take(self, chosen: Indices) -> "RawPart":
-        """Return some of the examples."""
-        arrays: dict[str, Any] = {name: each for name, each in vars(self).items() if isinstance(each, np.ndarray)}
-        return replace(self, **{name: array[chosen] for name, array in arrays.items()})
 
     def place(self, example: int | np.intp) -> str:
         """Return where an example is, for errors."""
@@ -87,9 +84,8 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
         parts, note = _with_test_part(parts)
         notes = (*notes, note)
     _check_known(parts["test"], class_names)
-    examples = {part: raw.examples for part, raw in parts.items()}
+    examples = {part: checked(raw, features) if features else raw.examples for part, raw in parts.items()}
     if features:
-        examples = {part: checked(raw, features) for part, raw in parts.items()}
         longest = max(array.shape[1] for array in examples.values())
         examples = {part: padded(array, longest) for part, array in examples.items()}
         constant = np.nanmin(examples["train"], axis=(0, 1)) == np.nanmax(examples["train"], axis=(0, 1))
@@ -100,7 +96,7 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     made = {
         part: Split(
             examples=examples[part],
-            labels=np.array([index[label] for label in raw.labels], np.intp),
+            labels=np.array([index[label] for label in raw.labels], np.int32),
             ids=np.array([str(each) for each in (range(len(raw.labels)) if raw.ids is None else raw.ids)]),
         )
         for part in ("train", "test", "validation")

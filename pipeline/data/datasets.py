@@ -1,11 +1,29 @@
-"""The named data sets: their published files, digests and mirrors.
+"""The named data sets, and the four IDX files of a data set, from wherever they come.
 
-A data set is four IDX files (:data:`STEMS`). Files with the published digests
-get the name of that data set, all others ``custom-<digest8>``.
+Files with the published digests get the name of that data set, all others ``custom-<digest8>``.
 """
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import contains
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from pipeline.data import idx
+from pipeline.data.contents import Contents, RawPart, classes
+from pipeline.data.splits import SPLIT_SEED
+from pipeline.errors import DataError, reason
+from pipeline.progress import Reporter
+from pipeline.settings import option, shown
+
+TIMEOUT = 30
+"""Seconds to wait for an answer from a server."""
+
+ATTEMPTS = 2
+"""Number of times that each mirror is tried, in turn."""
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The names of the four files, in the order in which the digest of the data set combines their digests."""
@@ -75,7 +93,7 @@ CATALOGUE: dict[str, Published] = {
         class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         validation=5_000,
     ),
-    # Not published as IDX files: these are the digests of what prepare.make_digits returns.
+    # Not published as IDX files: these are the digests of what make_digits returns.
     "digits": Published(
         digests=(
             "sha256:8ed2dd476154bd2a0eba8b36269c79e520ddf8a7be5315d61f7433bef8e2769b",
@@ -86,3 +104,139 @@ CATALOGUE: dict[str, Published] = {
         class_names=tuple("0123456789"),
     ),
 }
+
+
+Received = Mapping[str, tuple[str, bytes]]
+"""The four files by stem, plain or gzip: where each comes from, and its bytes."""
+
+
+def contents_of(received: Received) -> Contents:
+    """Return the content of four files under the name of the published data set with their digests, or ``custom``.
+
+    Raises:
+        DataError: a file is not a whole IDX file of images or labels, or they do not fit together.
+    """
+    arrays = {
+        stem: idx.read(content, name=name, kind="images" if "images" in stem else "labels")
+        for stem, (name, content) in received.items()
+    }
+    parts = {
+        part: RawPart(source=images, examples=arrays[images], labels=arrays[labels])
+        for part, images, labels in (("train", *STEMS[:2]), ("test", *STEMS[2:]))
+    }
+    classes(parts)
+    files = {stem: idx.encode(arrays[stem]) for stem in STEMS}
+    digests = [
+        (
+            f"sha256:{hashlib.sha256(files[stem]).hexdigest()}",
+            f"md5:{hashlib.md5(received[stem][1], usedforsecurity=False).hexdigest()}",
+        )
+        for stem in STEMS
+    ]
+    for name, known in CATALOGUE.items():
+        if all(map(contains, digests, known.digests)):
+            return Contents(name=name, parts=parts, class_names=known.class_names, files=files)
+    largest = max(int(part.labels.max()) for part in parts.values())
+    return Contents(name="custom", parts=parts, class_names=tuple(map(str, range(largest + 1))), files=files)
+
+
+def published(name: str, reporter: Reporter) -> tuple[Contents, str]:
+    """Return a published data set from the first place that has it, and the name of this place.
+
+    Raises:
+        DataError: no place has it; the message contains the reasons.
+    """
+    if name == "digits":
+        return contents_of(make_digits()), "scikit-learn"
+    own, failures = CATALOGUE[name].folder, []
+    places: list[Path | str] = [*filter(None, [own]), *CATALOGUE[name].mirrors * ATTEMPTS]
+    for place in places:
+        try:
+            contents = contents_of({stem: _get(place, f"{stem}.gz", reporter) for stem in STEMS})
+            if contents.name != name:
+                raise DataError(f"{place}: must have files with the digests of {name}; it has others.")
+        except (DataError, OSError) as error:
+            failures.append(str(error))
+            reporter.note(f"A source failed: {error}")
+        else:
+            # The path of the package on this machine would be stored and logged, so it is not used as the name.
+            return contents, "the pipeline package" if place == own else str(place)
+    raise DataError(
+        f"dataset: {name} cannot be downloaded: all of its mirrors failed. {' '.join(dict.fromkeys(failures))} "
+        f"Try again later; `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
+        f"`{option('dataset', 'digits')}` needs no network."
+    )
+
+
+def at_address(base: str, reporter: Reporter) -> Contents:
+    """Return the content of the four files below an address, as ``<stem>.gz`` or, if that does not exist, ``<stem>``.
+
+    Raises:
+        DataError: one of them cannot be fetched under either name, or does not have the expected content.
+    """
+    received = {}
+    for stem in STEMS:
+        try:
+            received[stem] = _get(base, f"{stem}.gz", reporter)
+        except DataError as first:
+            try:
+                received[stem] = _get(base, stem, reporter)
+            except DataError as second:
+                place = shown(base)
+                raise DataError(f"source: {place} must have {stem}, plain or as .gz. {first} {second}") from None
+    return contents_of(received)
+
+
+def make_digits() -> Received:
+    """Return scikit-learn's handwritten digits as the four files: 8 × 8 pixels, scaled from 0–16 to 0–255.
+
+    The 1,797 images are the test part of the UCI set "Optical Recognition of
+    Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998).
+    One fifth of each digit, drawn with a fixed seed, becomes the test split.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images, labels = np.round(bunch.images * (255 / 16)), bunch.target
+    split = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED)
+    arrays = zip(STEMS, (split[0], split[2], split[1], split[3]), strict=True)
+    return {stem: (stem, idx.encode(array.astype(np.uint8))) for stem, array in arrays}
+
+
+def _get(place: Path | str, name: str, reporter: Reporter) -> tuple[str, bytes]:
+    """Return a file in a folder, or at an address with credentials: where it is, for errors, and its bytes."""
+    if isinstance(place, Path):
+        return str(place / name), (place / name).read_bytes()
+    parts = urlsplit(place)
+    address = parts._replace(path=f"{parts.path.rstrip('/')}/{name}", fragment="").geturl()
+    return shown(address), fetch(address, reporter)
+
+
+def fetch(address: str, reporter: Reporter) -> bytes:
+    """Return the file at an address; show no credentials.
+
+    Raises:
+        DataError: the file cannot be fetched; the message ends with a short reason.
+    """
+    import requests
+
+    try:
+        with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+            response.raise_for_status()
+            content, total = bytearray(), int(response.headers.get("Content-Length", 0)) or None
+            for part in response.iter_content(2**16):
+                content += part
+                reporter.transfer(urlsplit(address).path.rpartition("/")[2], len(content), total)
+    except requests.HTTPError as error:
+        raise DataError(f"{shown(address)}: HTTP {error.response.status_code}.") from None
+    except requests.RequestException as error:
+        raise DataError(f"{shown(address)}: {_cause(error)}.") from None
+    return bytes(content)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the operating system's reason why a connection failed: urllib3's text is long and shows the address."""
+    while deeper := error.__cause__ or error.__context__:
+        error = deeper
+    return reason(error) if isinstance(error, OSError) else str(error)

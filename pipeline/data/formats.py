@@ -1,80 +1,66 @@
-"""Recognise and read formats other than IDX: NumPy (`.npz`), UCR/UEA archive (`.ts`, `.tsv`), tables, image folders."""
+"""Recognise and read the formats of a source: NumPy (`.npz`), UCR/UEA archive (`.ts`, `.tsv`), tables, images, IDX."""
 
 import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.data import step_tables
+from pipeline.data import datasets, step_tables
 from pipeline.data.contents import Array, Contents, RawPart, assemble, listed
+from pipeline.data.datasets import STEMS
 from pipeline.errors import DataError, UsageError, suggestion
 
 WANTED = (
-    "a NumPy file (.npz), a table (.parquet, .csv), a folder with the tables train.* and test.*, a folder with "
-    "NAME_TRAIN.ts and NAME_TEST.ts, or a folder of images with one subfolder per class (docs/data.md)"
+    f"a folder with the four files {', '.join(STEMS)}, each plain or as .gz, a NumPy file (.npz), a table (.parquet, "
+    ".csv), a folder with the tables train.* and test.*, a folder with NAME_TRAIN.ts and NAME_TEST.ts, or a folder of "
+    "images with one subfolder per class (docs/data.md)"
 )
-"""The possible sources other than a folder with four IDX files, for errors."""
+"""The possible sources, for errors."""
 
 NDIM = 3
 """Dimensions of images (N, H, W) and of sequences (N, T, F)."""
 
 Files = Mapping[str, Sequence[Path]]
-"""The files of a source, by part."""
+"""The files of a source: by part, or IDX files by stem."""
 
 
-class Format(NamedTuple):
-    """The format of a source: ``arrays``, ``archive``, ``tables`` or ``pictures``; the data set's name; its files."""
-
-    format: str
-    name: str
-    files: Files
-
-
-def recognise(source: Path, dataset: str | None = None) -> Format | None:
-    """Return the format of a source, reading only its beginning; None if it may be four IDX files.
+def recognise(source: Path, dataset: str | None = None) -> tuple[str, Files]:
+    """Return the format of a source (``archive``, ``arrays``, ``tables``, ``pictures`` or ``IDX``) and its files.
 
     Args:
-        source: a file or folder.
-        dataset: the name of one of several data sets in a folder; otherwise a name for the only one.
+        source: a file or folder, of which only the beginning is read.
+        dataset: the name of one of several data sets in a folder.
 
     Raises:
-        DataError: the source is a file of another format, or a part is missing or exists twice.
+        DataError: the source does not exist or has none of these formats, or a part is missing or exists twice.
         UsageError: a folder holds several data sets, and ``dataset`` names none of them.
     """
-    found = _of_folder(source, dataset) if source.is_dir() else _of_file(source, dataset)
-    return found and found._replace(name=re.sub("[^A-Za-z0-9_-]+", "-", found.name).strip("-") or "data")
-
-
-def _of_folder(folder: Path, dataset: str | None) -> Format | None:
-    if archive := _find_archive(folder, dataset):
-        return archive
-    name = dataset or folder.resolve().name
-    if files := step_tables.find(folder):
-        return Format("tables", name, files)
-    parts = {part: _find_images(folder / part) for part in ("train", "test")}
-    files = parts if parts["train"] else {"train": _find_images(folder)}
-    return Format("pictures", name, {part: paths for part, paths in files.items() if paths}) if files["train"] else None
-
-
-def _of_file(file: Path, dataset: str | None) -> Format:
-    name, files = dataset or file.stem, {"train": [file]}
-    if zipfile.is_zipfile(file) or file.suffix == ".npz":
-        return Format("arrays", name, files)
-    if step_tables.is_table(file):
-        return Format("tables", name, files)
-    raise DataError(f"source: must be {WANTED}; the file {file} has none of these formats.")
+    if not source.exists():
+        raise DataError(f"source: must be a file or folder that exists; {source} does not. See docs/data.md.")
+    finders: dict[str, Callable[[Path], Files]] = {
+        "archive": partial(_find_archive, dataset=dataset),
+        "arrays": _find_arrays,
+        "tables": step_tables.find,
+        "pictures": _find_pictures,
+        "IDX": _find_idx,
+    }
+    for name, find in finders.items():
+        if files := find(source):
+            return name, files
+    has = listed(path.name for path in sorted(source.iterdir())) if source.is_dir() else "none of these formats"
+    raise DataError(f"source: must be {WANTED}; {source} has {has}.")
 
 
 def read(
     source: Path, *, dataset: str | None = None, columns: str | None = None, image_size: int | None = None
-) -> Contents | None:
-    """Return the content of a source; None if it has none of these formats and may be four IDX files.
+) -> Contents:
+    """Return the content of a source.
 
     Args:
         source: a file or folder.
@@ -83,30 +69,45 @@ def read(
         image_size: for a folder of images, the side in pixels to which they are scaled.
 
     Raises:
-        DataError: the source is damaged, or unfit for training.
+        DataError: the source has no known format, is damaged, or is unfit for training.
         UsageError: an argument is malformed or does not apply to this format.
     """
-    found = recognise(source, dataset)
-    if found is None:
-        return None
+    found, files = recognise(source, dataset)
     for option, value, its_format in (("columns", columns, "tables"), ("image_size", image_size, "pictures")):
-        if value is not None and found.format != its_format:
-            raise UsageError(f"{option}: is only for {its_format}; {source} has {found.format}. Leave it out.")
-    if found.format == "tables":
-        features, parts, notes = step_tables.read({part: paths[0] for part, paths in found.files.items()}, columns)
-        return assemble(found.name, features, parts, notes)
-    if found.format == "arrays":
+        if value is not None and found != its_format:
+            raise UsageError(f"{option}: is only for {its_format}; {source} has {found}. Leave it out.")
+    name = re.sub("[^A-Za-z0-9_-]+", "-", dataset or source.resolve().stem).strip("-") or "data"
+    if found == "IDX":
+        return datasets.contents_of({stem: (str(path), path.read_bytes()) for stem, [path] in files.items()})
+    if found == "tables":
+        return assemble(name, *step_tables.read({part: path for part, [path] in files.items()}, columns))
+    if found == "arrays":
         parts = read_arrays(source)
-    elif found.format == "archive":
-        parts = {part: read_archive(paths[0]) for part, paths in found.files.items()}
+    elif found == "archive":
+        parts = {part: read_archive(path) for part, [path] in files.items()}
     else:
-        parts = {part: read_images(source, paths, image_size) for part, paths in found.files.items()}
+        parts = {part: read_images(source, paths, image_size) for part, paths in files.items()}
     train = parts["train"].examples
     count = 0 if train.dtype == np.uint8 else train.shape[-1]
-    return assemble(found.name, tuple(f"feature_{number}" for number in range(count)), parts)
+    return assemble(name, tuple(f"feature_{number}" for number in range(count)), parts)
+
+
+def _find_idx(source: Path) -> Files:
+    """Return the four IDX files in a folder by stem; if one exists plain and as .gz, the latter.
+
+    Archives may use other names, such as ``train-images.idx3-ubyte``, or capitals.
+    """
+    paths = sorted(source.glob("*"))
+    found = {path.name.lower().removesuffix(".gz").replace(".idx", "-idx"): [path] for path in paths if path.is_file()}
+    return {stem: found[stem] for stem in STEMS} if found.keys() >= set(STEMS) else {}
 
 
 # --- arrays: x_train, y_train, x_test, y_test, and perhaps x_val, y_val ---------------------------------------------
+
+
+def _find_arrays(source: Path) -> Files:
+    """Return an ``.npz`` file."""
+    return {"train": [source]} if source.suffix == ".npz" or zipfile.is_zipfile(source) else {}
 
 
 def read_arrays(path: Path) -> dict[str, RawPart]:
@@ -115,15 +116,15 @@ def read_arrays(path: Path) -> dict[str, RawPart]:
     Raises:
         DataError: an array is missing or damaged, holds objects, or has a wrong shape or type.
     """
-    with _explained(path), np.load(path, allow_pickle=False) as file:
-        suffixes = {"train": "train", "test": "test"} | ({"validation": "val"} if "x_val" in file else {})
-        needed = [f"{array}_{suffix}" for suffix in suffixes.values() for array in "xy"]
-        if not set(needed) <= set(file.files):
-            raise DataError(f"{path}: needs the arrays {listed(needed)}; it has {listed(sorted(file.files))}.")
-        return {
-            part: _array_part(file[f"x_{suffix}"], file[f"y_{suffix}"], f"{path}, x_{suffix}")
-            for part, suffix in suffixes.items()
-        }
+    arrays = _load(path)
+    suffixes = {"train": "train", "test": "test"} | ({"validation": "val"} if "x_val" in arrays else {})
+    needed = [f"{array}_{suffix}" for suffix in suffixes.values() for array in "xy"]
+    if not set(needed) <= set(arrays):
+        raise DataError(f"{path}: needs the arrays {listed(needed)}; it has {listed(sorted(arrays))}.")
+    return {
+        part: _array_part(arrays[f"x_{suffix}"], arrays[f"y_{suffix}"], f"{path}, x_{suffix}")
+        for part, suffix in suffixes.items()
+    }
 
 
 def read_array(path: Path) -> RawPart:
@@ -132,20 +133,19 @@ def read_array(path: Path) -> RawPart:
     Raises:
         DataError: there is no such array, or it is damaged, holds objects, or has a wrong shape or type.
     """
-    with _explained(path), np.load(path, allow_pickle=False) as file:
-        names = [each for each in ("x", "x_test") if each in file] or list(file.files)
-        if names[0] not in ("x", "x_test") and len(names) > 1:
-            raise DataError(f"{path}: needs an array x or x_test; it has {listed(sorted(names))}.")
-        examples = file[names[0]]
-        return _array_part(examples, np.full(len(examples), ""), f"{path}, {names[0]}")
+    arrays = _load(path)
+    name = next((each for each in ("x", "x_test", *arrays) if each in arrays), "")
+    if name not in ("x", "x_test") and len(arrays) != 1:
+        raise DataError(f"{path}: needs an array x or x_test; it has {listed(sorted(arrays))}.")
+    return _array_part(arrays[name], np.full(len(arrays[name]), ""), f"{path}, {name}")
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the errors of NumPy and zipfile about a damaged file, or one with objects, into an error that names it."""
+def _load(path: Path) -> dict[str, Array]:
+    """Return the arrays in an ``.npz`` file by name."""
     try:
-        yield
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: must have the arrays x_train, y_train, x_test and y_test of numbers or texts, as numpy.savez "
             f"writes them; reading failed: {error}. Arrays of objects are not read; pad sequences to one length with "
@@ -161,7 +161,7 @@ def _array_part(examples: Array, labels: Array, source: str) -> RawPart:
             f"{examples.shape}."
         )
     whole = labels.dtype.kind == "f" and bool((labels % 1 == 0).all())
-    if labels.shape not in (labels.shape[:1], (*labels.shape[:1], 1)) or not (whole or labels.dtype.kind in "biuUS"):
+    if labels.shape not in (labels.shape[:1], (*labels.shape[:1], 1)) or not (whole or labels.dtype.kind in "biuU"):
         raise DataError(
             f"{source}: its labels must be integers or texts of the shape (N,); got {labels.dtype} {labels.shape}."
         )
@@ -174,32 +174,32 @@ def _array_part(examples: Array, labels: Array, source: str) -> RawPart:
 # --- the UCR/UEA archive: NAME_TRAIN.ts and NAME_TEST.ts, or .tsv as of 2018 ----------------------------------------
 
 
-def _find_archive(folder: Path, dataset: str | None) -> Format | None:
-    """Return the data set in a folder or its subfolders; None if there is none.
+def _find_archive(source: Path, dataset: str | None) -> Files:
+    """Return the data set in a folder or its subfolders.
 
     Raises:
         UsageError: there are several data sets and ``dataset`` is None, or it names none of them.
         DataError: the training or the test part is missing, or exists twice.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted([*folder.glob("*_T*.ts*"), *folder.glob("*/*_T*.ts*")]):
+    for path in sorted([*source.glob("*_T*.ts*"), *source.glob("*/*_T*.ts*")]):
         if match := re.fullmatch(r"(.+)_(TEST|TRAIN)\.tsv?", path.name):
             found[match[1]].append(path)
     if not found:
-        return None
+        return {}
     name = dataset or min(found)
     if name not in found or (dataset is None and len(found) > 1):
         raise UsageError(
-            f"dataset: must be one of the data sets in {folder}, {', '.join(found)}; got {dataset or 'none'}."
+            f"dataset: must be one of the data sets in {source}, {', '.join(found)}; got {dataset or 'none'}."
             + suggestion(dataset or "", found)
         )
     if [f"{name}_TEST", f"{name}_TRAIN"] != [path.stem for path in found[name]]:
         raise DataError(
-            f"{folder}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has "
+            f"{source}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has "
             f"{listed(path.name for path in found[name])}."
         )
     test, train = found[name]
-    return Format("archive", name, {"train": [train], "test": [test]})
+    return {"train": [train], "test": [test]}
 
 
 def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
@@ -222,43 +222,43 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
             f"{path}: must have a header with @classLabel true and the labels, without time stamps, and a line @data; "
             f"it begins with {text[:40]!r} …"
         )
-    rows = []
+    lines, labels, examples = [], [], list[Array]()
     for number, line in enumerate(map(str.strip, text[len(header) :].split("\n")), header.count("\n") + 1):
         if line:
-            *features, label = line.split(":") if is_ts else line.split("\t", 1)[::-1]
-            if is_ts and not has_labels:
-                features, label = [*features, label], ""
-            rows.append((number, label, _values(features, f"{path}, line {number}")))
-    lines, labels, examples = zip(*rows, strict=True) if rows else ((), (), ())
-    for number, example in zip(lines, examples, strict=True):
-        if len(example) != len(examples[0]):
-            raise DataError(f"{path}, line {number}: must have {len(examples[0])} features; got {len(example)}.")
-    return RawPart(source=str(path), examples=_stacked(examples), labels=np.array(labels), lines=np.array(lines))
+            *features, label = f"{line}{'' if has_labels else ':'}".split(":") if is_ts else line.split("\t", 1)[::-1]
+            lines.append(number)
+            labels.append(label)
+            examples.append(_values(features, f"{path}, line {number}"))
+            if len(features) != examples[0].shape[1]:
+                needed = f"must have {examples[0].shape[1]} features"
+                raise DataError(f"{path}, line {number}: {needed}; got {len(features)}.")
+    longest, count = max(map(len, examples), default=0), examples[0].shape[1] if examples else 0
+    stacked = np.full((len(examples), longest, count), np.nan, np.float32)
+    for row, example in zip(stacked, examples, strict=True):
+        row[: len(example)] = example
+    return RawPart(source=str(path), examples=stacked, labels=np.array(labels), lines=np.array(lines))
 
 
-def _values(features: list[str], line: str) -> list[Array]:
-    """Return the values of each feature of an example."""
+def _values(features: Sequence[str], line: str) -> Array:
+    """Return the values of an example (T, F), features with fewer values filled up with NaN."""
+    values = (re.split("[,\t]", feature.replace("?", "nan")) for feature in features)
     try:
-        return [np.array(re.split("[,\t]", feature.replace("?", "nan")), np.float32) for feature in features]
+        return np.array([*zip_longest(*values, fillvalue="nan")], np.float32).reshape(-1, len(features))
     except ValueError as error:
         raise DataError(f"{line}: must have numbers, or ? for a missing one; reading failed: {error}.") from None
-
-
-def _stacked(examples: Sequence[list[Array]]) -> Array:
-    """Return sequences, the values of each feature of each, as one array (N, T, F)."""
-    longest = max((len(values) for example in examples for values in example), default=0)
-    stacked = np.full((len(examples), longest, len(examples[0]) if examples else 0), np.nan, np.float32)
-    for row, example in zip(stacked, examples, strict=True):
-        for feature, values in enumerate(example):
-            row[: len(values), feature] = values
-    return stacked
 
 
 # --- folders of images: one subfolder per class, perhaps in train/ and test/ ----------------------------------------
 
 
-def _find_images(folder: Path) -> list[Path]:
-    """Return the PNG and JPEG files in the subfolders of a folder."""
+def _find_pictures(source: Path) -> Files:
+    """Return the PNG and JPEG files in the subfolders of a folder, or of its subfolders ``train`` and ``test``."""
+    parts = {part: _pictures_in(source / part) for part in ("train", "test")}
+    parts = parts if parts["train"] else {"train": _pictures_in(source)}
+    return {part: paths for part, paths in parts.items() if paths}
+
+
+def _pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 

@@ -6,9 +6,9 @@ seed. The test split comes with the data.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,11 @@ class Split:
     examples: NDArray[Any]
     labels: NDArray[Any]
     ids: NDArray[Any] | None = None
+
+    def take(self, chosen: Indices) -> Self:
+        """Return some of the examples."""
+        arrays: dict[str, Any] = {name: each for name, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **{name: array[chosen] for name, array in arrays.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

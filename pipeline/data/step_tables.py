@@ -36,17 +36,19 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(PARQUET)) == PARQUET
 
 
-def find(folder: Path) -> dict[str, list[Path]]:
-    """Return the tables ``train.*`` and, if it exists, ``test.*`` in a folder, by part; there may be none.
+def find(source: Path) -> dict[str, list[Path]]:
+    """Return a table, or the tables ``train.*`` and, if it exists, ``test.*`` in a folder, by part; there may be none.
 
     Raises:
         DataError: a part exists twice, or there is only a test part.
     """
-    paths = [path for path in sorted(folder.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
+    if source.is_file():
+        return {"train": [source]} if is_table(source) else {}
+    paths = [path for path in sorted(source.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
     found = {path.stem: [path] for path in paths}
     if len(found) < len(paths) or (found and "train" not in found):
         raise DataError(
-            f"{folder}: must have one table train.csv or train.parquet, and at most one test.csv or test.parquet; "
+            f"{source}: must have one table train.csv or train.parquet, and at most one test.csv or test.parquet; "
             f"it has {listed(path.name for path in paths)}."
         )
     return found

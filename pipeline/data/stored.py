@@ -1,40 +1,37 @@
-"""Stored data: folders with a manifest, locked during changes, and the raw data in them.
+"""Stored data: folders with a manifest, locked during changes; raw data, processed data, and how they are found again.
 
-<data_dir>/raw/<name>/                     four IDX files, not compressed; or an array per part; and manifest.json
-<data_dir>/processed/<name>-<digest8>/     the arrays of the splits, a table, and manifest.json
+    <data_dir>/raw/<name>/                     four IDX files, not compressed, or the arrays of parts; manifest.json
+    <data_dir>/processed/<name>-<digest8>/     the arrays of three parts, examples.csv (the split and the label of each
+                                               example, its index in its part of the source, its id), manifest.json
 
-The arrays of raw data are ``<part>_examples.npy``, ``<part>_labels.npy`` and ``<part>_ids.npy``.
+The arrays of a part (train, validation or test) are
+
+    <part>_images.npy       uint8 (N, H, W), 0–255; or …
+    <part>_sequences.npy    float32 (N, T, F), NaN after the end of each
+    <part>_labels.npy       (N,), from 0
+    <part>_ids.npy          (N,), where the source names its examples
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipeline import disk
-from pipeline.data import idx
-from pipeline.data.contents import Contents, RawPart, classes
-from pipeline.data.datasets import CATALOGUE, STEMS
-from pipeline.data.splits import Split
+from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.errors import DataError, reason
+from pipeline.kinds import known
+from pipeline.progress import Reporter
+from pipeline.settings import DataSettings
 
-if TYPE_CHECKING:
-    from pipeline.progress import Reporter
-    from pipeline.settings import DataSettings
-
-MANIFEST = "manifest.json"
-
-CODE = ("data/stored.py", "data/formats.py")
-"""The modules that, with everything they import, determine the content of a raw folder."""
+MANIFEST, RAW, PROCESSED = "manifest.json", "raw", "processed"
 
 
 class Stored(BaseModel):
@@ -49,10 +46,10 @@ class Stored(BaseModel):
         origin: where the data was obtained: a folder, an address, or ``scikit-learn``.
         inputs: the digests of the files by name, if ``origin`` is a folder.
         obtained: time of the download.
-        kind: for processed data, the name of the kind of examples.
+        kind: the name of the kind of examples.
         features: for sequences, the name of each number of a step.
         example: for processed data, the fields that restore the record of the kind.
-        class_names: one per label from 0; () if the raw data does not name them.
+        class_names: one per label from 0.
         notes: for raw data, sentences of its reader for the user.
         files: the digest of each file by name.
     """
@@ -67,10 +64,10 @@ class Stored(BaseModel):
     origin: str
     inputs: dict[str, str] = {}
     obtained: AwareDatetime
-    kind: str = "images"
+    kind: str
     features: tuple[str, ...] = ()
     example: dict[str, Any] = {}
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     files: dict[str, str] = {}
 
@@ -89,42 +86,78 @@ class Stored(BaseModel):
         """Return the data in the folders of a folder, intact or not."""
         return [stored for folder in sorted(root.glob("[!.]*")) if (stored := cls.read(folder))]
 
-    def write(self, files: Iterable[tuple[str, bytes | NDArray[Any]]]) -> Self:
-        """Write files, by name, into a new folder, which replaces the old one; return it with their digests.
+    def write(self, parts: Mapping[str, Split], files: Mapping[str, bytes]) -> Self:
+        """Write the arrays of parts, and files by name, into a new folder, which replaces the old one.
+
+        Returns:
+            This record with the digests of all files.
 
         Raises:
             OSError: the folder cannot be written.
         """
+        arrays = {
+            f"{part}_{what}.npy": array
+            for part, split in parts.items()
+            for what, array in ((self.kind, split.examples), ("labels", split.labels), ("ids", split.ids))
+            if array is not None
+        }
         with disk.new_folder(self.folder) as incoming:
-            for name, content in files:
+            for name, array in arrays.items():
                 with (incoming / name).open("wb") as file:
-                    if isinstance(content, bytes):
-                        file.write(content)
-                    else:  # given a real file, NumPy would hide the reason why it cannot be written
-                        np.save(SimpleNamespace(write=file.write), content)
+                    # Given a real file, NumPy would hide the reason why it cannot be written.
+                    np.save(SimpleNamespace(write=file.write), array)
+            for name, content in files.items():
+                (incoming / name).write_bytes(content)
             digest_of = {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}
             written = self.model_copy(update={"files": digest_of})
             (incoming / MANIFEST).write_text(written.model_dump_json(indent=2))
         return written
 
+    def parts(self) -> dict[str, Split]:
+        """Return the parts whose arrays are in the folder, memory-mapped."""
+        arrays = {name: np.load(self.folder / name, "r") for name in self.files if name.endswith(".npy")}
+        return {
+            part: Split(
+                examples=arrays[f"{part}_{self.kind}.npy"],
+                labels=arrays[f"{part}_labels.npy"],
+                ids=arrays.get(f"{part}_ids.npy"),
+            )
+            for part in SPLITS
+            if f"{part}_labels.npy" in arrays
+        }
+
+    def changed(self) -> Path | None:
+        """Return a file that is missing or has changed since it was written, if there is one."""
+        paths = {self.folder / name: digest for name, digest in self.files.items()}
+        return next(
+            (path for path, each in paths.items() if not path.is_file() or disk.file_digest(path) != each), None
+        )
+
     def verify(self) -> None:
-        """Check that the files have not changed since they were written.
+        """Check that no file has changed since it was written.
 
         Raises:
             DataError: a file is missing or has changed.
         """
-        for name, digest in self.files.items():
-            path = self.folder / name
-            if not path.is_file() or disk.file_digest(path) != digest:
-                raise DataError(
-                    f"{path}: must exist and have the digest {digest}, but was changed or removed. "
-                    f"Run `pipeline {'preprocess' if self.example else 'download'}` again, with the same dataset "
-                    "and source."
-                )
+        if path := self.changed():
+            raise DataError(
+                f"{path}: must exist and have the digest {self.files[path.name]}, but was changed or removed. "
+                f"Run `pipeline {'preprocess' if self.example else 'download'}` again, with the same dataset and "
+                "source."
+            )
+
+    def is_unchanged(self, **expected: object) -> bool:
+        """Return whether fields have the expected values, and all files are as they were written."""
+        return all(getattr(self, name) == value for name, value in expected.items()) and not self.changed()
+
+
+def code() -> str:
+    """Return the digest of the code that decides the content of folders."""
+    return disk.code_digest("data/prepare.py")
 
 
 @contextmanager
-def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
+def locked(root: Path, reporter: Reporter) -> Iterator[None]:
     """Make the folder ``root`` and hold its lock; remove the remains of killed processes in it.
 
     Raises:
@@ -152,104 +185,95 @@ def locked(root: Path, reporter: "Reporter") -> Iterator[None]:
 # --- raw data -------------------------------------------------------------------------------------------------------
 
 
-class RawFile(NamedTuple):
-    """One of the four files as it was obtained.
-
-    Attributes:
-        content: the uncompressed IDX file.
-        digests: both digests that may be published: ``sha256:…`` of the content, ``md5:…`` of the file as received.
-    """
-
-    content: bytes
-    digests: tuple[str, str]
-
-    @classmethod
-    def of(cls, received: bytes, *, stem: str, name: str) -> "RawFile":
-        """Return the file ``stem``, decompressed and checked for completeness; ``name`` is for errors.
-
-        Raises:
-            DataError: it is not a complete IDX file of images or labels, as the stem requires.
-        """
-        content = idx.encode(idx.read(received, name=name, kind="images" if "images" in stem else "labels"))
-        md5 = hashlib.md5(received, usedforsecurity=False).hexdigest()
-        return cls(content, (f"sha256:{hashlib.sha256(content).hexdigest()}", f"md5:{md5}"))
+def latest_raw(settings: DataSettings) -> Stored | None:
+    """Return the raw data of a published data set, or the latest data from ``source``; intact or not."""
+    wanted = ("name", settings.dataset) if settings.published else ("source", settings.request)
+    found = [stored for stored in Stored.all_in(settings.data_dir / RAW) if getattr(stored, wanted[0]) == wanted[1]]
+    return max(found, key=lambda stored: stored.obtained, default=None)
 
 
-def raw_folder(data_dir: Path) -> Path:
-    """Return the folder that holds all raw folders."""
-    return data_dir / "raw"
-
-
-def locate(settings: "DataSettings") -> Stored:
-    """Return the raw data of a published data set, or the latest data from ``source``; intact or not.
+def raw(settings: DataSettings) -> Stored:
+    """Return the raw data that the settings name, intact or not.
 
     Raises:
         DataError: it has not been downloaded yet.
     """
-    root = raw_folder(settings.data_dir)
-    wanted = ("name", settings.dataset) if settings.published else ("source", settings.request)
-    found = [stored for stored in Stored.all_in(root) if getattr(stored, wanted[0]) == wanted[1]]
-    if not found:
-        what = settings.dataset if settings.published else f"data from {settings.request}"
-        raise DataError(f"data_dir: must have {what} in {root}. First run `{settings.command('download')}`.")
-    return max(found, key=lambda stored: stored.obtained)
+    if found := latest_raw(settings):
+        return found
+    what = settings.dataset if settings.published else f"data from {settings.request}"
+    root = settings.data_dir / RAW
+    raise DataError(f"data_dir: must have {what} in {root}. First run `{settings.command('download')}`.")
 
 
-def read(raw: Stored) -> dict[str, Split]:
-    """Return the parts of a raw folder; check them if they are IDX files.
+# --- processed data -------------------------------------------------------------------------------------------------
+
+
+def folder_of(data_dir: Path, name: str, digest: str) -> Path:
+    """Return the folder of a processed data set, whether it exists or not.
 
     Raises:
-        DataError: the IDX files do not fit together.
+        DataError: the name or the digest, which may come from a server, is not one that this pipeline writes.
     """
-    if set(raw.files) == set(STEMS):
-        arrays = [idx.read((raw.folder / stem).read_bytes(), name=str(raw.folder / stem)) for stem in STEMS]
-        parts = {
-            part: RawPart(source=STEMS[at], examples=arrays[at], labels=arrays[at + 1])
-            for part, at in (("train", 0), ("test", 2))
-        }
-        classes(parts)
-        return {**parts}
-    loaded: dict[str, dict[str, NDArray[Any]]] = {}
-    for name in raw.files:
-        part, what = name.removesuffix(".npy").split("_")
-        loaded.setdefault(part, {})[what] = np.load(raw.folder / name, mmap_mode="r")
-    return {part: Split(**arrays) for part, arrays in loaded.items()}
+    if not re.fullmatch(r"[\w-]{1,69}", name) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise DataError(
+            "dataset: must be a name of letters, digits, _ and -, with a digest of 64 hexadecimal digits; "
+            f"got {name!r} and {digest!r}. They come from a store or a file of another program."
+        )
+    return data_dir / PROCESSED / f"{name}-{digest[: disk.SHORT]}"
 
 
-def code() -> str:
-    """Return the digest of the code that determines the content of a raw folder."""
-    return disk.code_digest(*CODE)
+def find(settings: DataSettings) -> DataSet:
+    """Return the processed data set that the settings name, after a check that it is intact.
+
+    Raises:
+        DataError: it has not been downloaded or preprocessed yet, or one of its files has changed.
+    """
+    found = raw(settings)
+    return find_by_digest(settings.data_dir, found.name, found.digest, settings.command("preprocess"))
 
 
-def keep(settings: "DataSettings", obtained: Mapping[str, RawFile] | Contents, **of: Any) -> Stored:
-    """Write obtained data to a raw folder, which replaces any old one; see :class:`Stored` for the other arguments."""
-    files: dict[str, Any]
-    if isinstance(obtained, Contents):
-        files = {
-            f"{part}_{what}.npy": np.asarray(array, np.int32 if what == "labels" else None)
-            for part, split in obtained.parts.items()
-            for what, array in vars(split).items()
-        }
-        digest = disk.text_digest(*obtained.features, *obtained.class_names, *map(_of_array, files.values()))
-        name = f"{obtained.name}-{digest[: disk.SHORT]}"
-        of |= {field: getattr(obtained, field) for field in ("features", "class_names", "notes")}
-    else:
-        files = {stem: file.content for stem, file in obtained.items()}
-        digest = disk.text_digest(*(obtained[stem].digests[0].removeprefix("sha256:") for stem in STEMS))
-        name = settings.dataset if settings.published else _name(obtained, digest)
-    of |= {"folder": raw_folder(settings.data_dir) / name, "source": settings.request, "obtained": datetime.now(UTC)}
-    return Stored(name=name, digest=digest, code=code(), **of).write(files.items())
+def find_by_digest(data_dir: Path, name: str, digest: str, command: str = "pipeline preprocess") -> DataSet:
+    """Return the processed data set of that name and full digest, after a check that it is intact.
+
+    Raises:
+        DataError: it does not exist, and ``command`` makes it; or one of its files has changed.
+    """
+    folder = folder_of(data_dir, name, digest)
+    found = Stored.read(folder)
+    if found is None or found.digest != digest:
+        raise DataError(
+            f"data_dir: must have the processed data set {name} (digest {digest}) in {folder}. First run `{command}`."
+        )
+    found.verify()
+    return load(found)
 
 
-def _name(files: Mapping[str, RawFile], digest: str) -> str:
-    """Return the name of the data set in four files (by stem): a published one, or ``custom-<digest8>``."""
-    for name, published in CATALOGUE.items():
-        if all(digest in files[stem].digests for stem, digest in zip(STEMS, published.digests, strict=True)):
-            return name
-    return f"custom-{digest[: disk.SHORT]}"
+def load(processed: Stored) -> DataSet:
+    """Return a processed data set, its arrays memory-mapped."""
+    return DataSet(
+        name=processed.name,
+        digest=processed.digest,
+        source=processed.origin,
+        kind=known.restored(processed.kind, processed.example),
+        class_names=processed.class_names,
+        folder=processed.folder,
+        **processed.parts(),
+    )
 
 
-def _of_array(array: NDArray[Any]) -> str:
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def superseded(data_dir: Path) -> list[Path]:
+    """Return the folders of processed data that other code made and that raw data can replace."""
+    digests = {each.digest for each in Stored.all_in(data_dir / RAW)}
+    found = Stored.all_in(data_dir / PROCESSED)
+    return [each.folder for each in found if each.code != code() and each.digest in digests]
+
+
+def remove_superseded(folder: Path, data_dir: Path, reporter: Reporter) -> None:
+    """Remove a processed data set, if it is still superseded.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    with locked(data_dir / PROCESSED, reporter):
+        if folder in superseded(data_dir):
+            disk.remove_folder(folder)

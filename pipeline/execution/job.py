@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline import cells, disk
-from pipeline.data import processed, stored
+from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import DataError, TrainingError, UsageError, reason
@@ -132,7 +132,7 @@ def train(job: Job, send: Send) -> Done:
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # it is the comparison's run; the job has its own
     data_dir = job.settings.data_dir
-    data = processed.find_by_digest(data_dir, job.dataset, job.digest)
+    data = stored.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
     find = partial(resuming.find_run, job.fingerprint, data_dir, remote=job.remote, evaluate=job.evaluate)
     if (existing := find()) is None or existing.state is RunState.INTERRUPTED:
@@ -257,10 +257,10 @@ def data_dir() -> Path:
 
 def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Send) -> Any:
     """Do the work of a job, with the data and the custom cell that it needs."""
-    folder = processed.folder_of(data_dir(), job.dataset, job.digest)
-    with stored.locked(processed.processed_folder(data_dir()), Reporter()):
+    folder = stored.folder_of(data_dir(), job.dataset, job.digest)
+    with stored.locked(folder.parent, Reporter()):
         try:
-            processed.find_by_digest(data_dir(), job.dataset, job.digest)  # this also verifies it
+            stored.find_by_digest(data_dir(), job.dataset, job.digest)  # this also verifies it
         except DataError:
             with disk.new_folder(folder) as incoming:
                 copy_data(incoming)

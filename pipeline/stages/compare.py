@@ -53,14 +53,14 @@ def compare(
 
 def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
     """Report the runs of a comparison and the state of each, without training."""
-    from pipeline.data import processed
+    from pipeline.data import stored
     from pipeline.execution import comparison_run
     from pipeline.model import preflight
     from pipeline.training import identity
 
     preflight.check_cells(trainings)
     try:
-        data = processed.find(trainings[0])
+        data = stored.find(trainings[0])
         states = comparison_run.planned([recipes.fitted(settings, data) for settings in trainings], data)
     except DataError as error:
         reporter.note(f"Reusable runs can be listed once the data is available. {error}")

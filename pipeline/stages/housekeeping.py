@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from rich.filesize import decimal
 
 from pipeline import __version__, disk
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.errors import DataError, PipelineError, TrackingError
 from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.progress import Reporter
@@ -168,8 +168,8 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
     if len(free) < len(names):
         reporter.note("Kept the processed data: a run is in progress.")
         return
-    for folder in processed.superseded(data_dir):
-        remove = partial(processed.remove_superseded, folder, data_dir, reporter)
+    for folder in stored.superseded(data_dir):
+        remove = partial(stored.remove_superseded, folder, data_dir, reporter)
         reason = "another version of the code made it, and it can be made again"
         yield Item(str(folder), reason, disk.size(folder), None, remove)
 

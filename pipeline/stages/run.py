@@ -8,7 +8,7 @@ An interrupted run is resumed after its last finished epoch, and gives the same 
 """
 
 from pipeline import recipes
-from pipeline.data import prepare, processed
+from pipeline.data import prepare, stored
 from pipeline.errors import TrackingError
 from pipeline.model import preflight
 from pipeline.progress import Reporter
@@ -63,7 +63,7 @@ def _trained(
         used, settings, data = resuming.resumed(resume, settings, evaluate=all_stages)
     else:
         preflight.check_cells([settings])
-        data, seconds = prepare.prepared(settings, reporter) if all_stages else (processed.find(settings), {})
+        data, seconds = prepare.prepared(settings, reporter) if all_stages else (stored.find(settings), {})
         settings = recipes.fitted(settings, data)
         existing = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
         used = existing and existing.run
@@ -101,5 +101,5 @@ def evaluate(settings: DataSettings, reporter: Reporter, run_id: str, *, trust: 
     if schema.DATASET_DIGEST not in tested.tags:
         raise TrackingError(f"run_id: must be a training run of this pipeline; run {run_id} is not one.")
     dataset, digest = tested.tags[schema.DATASET], tested.tags[schema.DATASET_DIGEST]
-    evaluation.evaluate(tested, processed.find_by_digest(settings.data_dir, dataset, digest), reporter, trust=trust)
+    evaluation.evaluate(tested, stored.find_by_digest(settings.data_dir, dataset, digest), reporter, trust=trust)
     return run_id

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.progress import Reporter
@@ -177,7 +177,7 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
             "Repeat its comparison with --on ray to resume it there."
         )
     settings = _settings_of(run, given)
-    data = processed.find_by_digest(settings.data_dir, run.tags[schema.DATASET], run.tags[schema.DATASET_DIGEST])
+    data = stored.find_by_digest(settings.data_dir, run.tags[schema.DATASET], run.tags[schema.DATASET_DIGEST])
     if identity.fingerprint(settings, data) != run.tags[schema.FINGERPRINT]:
         raise UsageError(
             f"resume: run {run_id} was started with other code, or another TensorFlow version, than is installed here. "

@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.errors import UsageError
 from pipeline.settings import DataSettings
 from pipeline.tracking import store as tracking
@@ -50,7 +50,7 @@ def test_the_promoted_model_answers_without_its_file(
     command: Command, trained: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("promote", "--run-id", trained)
-    images = processed.find(DataSettings(dataset="digits")).test.examples.astype(np.float32)
+    images = stored.find(DataSettings(dataset="digits")).test.examples.astype(np.float32)
     predictions = tracking.load_table(trained, "evaluation/predictions.parquet").filter(like="p_")
     monkeypatch.delitem(sys.modules, "my_cells")
     content = file.read_bytes()

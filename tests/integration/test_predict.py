@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data import idx, processed
+from pipeline.data import idx, stored
 from pipeline.settings import DataSettings
 from pipeline.tracking import classifier as classifiers
 from tests.integration.conftest import PROJECT, Command, one_line
@@ -30,7 +30,7 @@ def model(digits_run: str) -> str:
 
 @pytest.fixture(scope="module")
 def images(digits_run: str) -> NDArray[np.uint8]:
-    return np.asarray(processed.find(DataSettings(dataset="digits")).test.examples)
+    return np.asarray(stored.find(DataSettings(dataset="digits")).test.examples)
 
 
 @pytest.fixture(scope="module")

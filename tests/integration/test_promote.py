@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
 from pipeline.tracking import classifier, promotion
@@ -48,7 +48,7 @@ def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(comman
     command("promote", "--run-id", better)
 
     assert {"champion": better} == aliases("digits-gru")
-    images = processed.find(DataSettings(dataset="digits")).test.examples[:5].astype(np.float32)
+    images = stored.find(DataSettings(dataset="digits")).test.examples[:5].astype(np.float32)
     answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 

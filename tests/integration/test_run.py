@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import accuracy_score, log_loss
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.settings import DataSettings, Settings
 from tests.integration.conftest import DIGITS, Command, history, models_of, run_id_in
@@ -47,7 +47,7 @@ def run(digits_run: str) -> Run:
 
 @pytest.fixture(scope="module")
 def digits(digits_run: str) -> DataSet:
-    return processed.find(DataSettings(dataset="digits"))
+    return stored.find(DataSettings(dataset="digits"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.settings import DataSettings
 from tests.integration.conftest import environment
 from tests.servers import free_port, wait_until_up
@@ -37,7 +37,7 @@ def server(digits_run: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def images(digits_run: str) -> np.ndarray[Any, Any]:
-    return processed.find(DataSettings(dataset="digits")).test.examples[:20]
+    return stored.find(DataSettings(dataset="digits")).test.examples[:20]
 
 
 @pytest.mark.slow

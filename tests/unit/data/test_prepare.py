@@ -1,27 +1,36 @@
-"""The sources of data: scikit-learn, folders, this package, mirrors and addresses."""
+"""The stages download and preprocess: their results, skipped steps, and the files that remain after a failure."""
 
-import hashlib
-import re
-import socket
-from collections.abc import Callable
+import json
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.datasets import load_digits
+from filelock import FileLock
 
-from pipeline.data import idx, prepare, stored
-from pipeline.data.datasets import CATALOGUE, Published
+from pipeline import disk
+from pipeline.data import stored
+from pipeline.data.datasets import CATALOGUE
+from pipeline.data.prepare import download, prepared, preprocess
+from pipeline.data.splits import DataSet
+from pipeline.data.stored import Stored
 from pipeline.errors import DataError
 from pipeline.settings import DataSettings
 from tests.unit.data_fixtures import (
     STEMS,
+    TEST_IMAGES,
     TEST_LABELS,
     TRAIN_IMAGES,
     TRAIN_LABELS,
-    Answer,
     Remembering,
     as_gz,
+    everything_in,
     images,
     labels,
     published,
@@ -30,189 +39,387 @@ from tests.unit.data_fixtures import (
     sha256,
     small_set,
     write,
-    zipped,
 )
 
-HTML = b"<!DOCTYPE html><html><body>Sign in to this network</body></html>"
-WHOLE = zipped(small_set()[TRAIN_LABELS])
-OTHER = small_set({TEST_LABELS: labels([1, 1, 0, 1])})
+DIGEST = set_digest(small_set())
+CUSTOM = f"custom-{DIGEST[:8]}"
 
 
-@pytest.fixture(autouse=True)
-def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "PAUSES", (0.0, 0.0))
+@dataclass
+class Desk:
+    """A folder with a user's files, a data_dir, and the output of the last stage."""
+
+    folder: Path
+    data_dir: Path
+    notes: list[str] = field(default_factory=list)
+
+    def settings(self, source: str | None = None, dataset: str = "mnist") -> DataSettings:
+        return DataSettings(dataset=dataset, source=source or str(self.folder), data_dir=self.data_dir)
+
+    def reporter(self) -> Remembering:
+        reporter = Remembering()
+        self.notes = reporter.notes
+        return reporter
+
+    def download(self, source: str | None = None, dataset: str = "mnist") -> Stored:
+        return download(self.settings(source, dataset), self.reporter())
+
+    def preprocess(self, source: str | None = None, dataset: str = "mnist") -> DataSet:
+        return preprocess(self.settings(source, dataset), self.reporter())
+
+    def run(self, changes: Mapping[str, bytes] | None = None) -> DataSet:
+        write(self.folder, as_gz(small_set(changes)))
+        self.download()
+        return self.preprocess()
+
+    @property
+    def skipped(self) -> bool:
+        return self.notes[0].startswith("Skipped ")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return Desk(write(tmp_path / "mine", as_gz(small_set())), tmp_path / "data")
 
 
-def contents(files: prepare.Files) -> dict[str, bytes]:
-    return {stem: file.content for stem, file in files.items()}
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
 
 
-def name_of(folder: Path, files: dict[str, bytes]) -> str:
-    """Return the name of the data in a folder with these files."""
-    source = write(folder / set_digest({name.removesuffix(".gz"): content for name, content in files.items()}), files)
-    settings = DataSettings(source=str(source), data_dir=write(folder / "data" / "raw", {}).parent)
-    return stored.keep(settings, prepare.read_folder(source), origin="", inputs={}).name
+@pytest.fixture
+def other_code(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(disk, "code_digest", lambda *names: f"other code in {names}")
 
 
-# --- known data sets ------------------------------------------------------------------------------------------------
+# --- what is made ---------------------------------------------------------------------------------------------------
 
 
-def test_data_is_recognised_by_its_content_however_it_is_compressed(tmp_path: Path, mnist_folder: Path) -> None:
-    assert "mnist" == name_of(tmp_path, {f"{stem}.gz": (mnist_folder / f"{stem}.gz").read_bytes() for stem in STEMS})
-    for files in (small_set(), OTHER):
-        name = f"custom-{set_digest(files)[:8]}"
-        assert (name, name) == (name_of(tmp_path, files), name_of(tmp_path, as_gz(files)))
+def test_custom_data_is_kept_plain_and_split(desk: Desk) -> None:
+    raw = desk.download()
+    assert (CUSTOM, DIGEST, desk.data_dir / "raw" / CUSTOM) == (raw.name, raw.digest, raw.folder)
+    assert small_set() == {stem: (raw.folder / stem).read_bytes() for stem in STEMS}
+    assert [f"Obtained {CUSTOM} from {desk.folder}; saved in {raw.folder}."] == desk.notes
+    data = desk.preprocess()
+    assert [f"Preprocessed {CUSTOM} into {data.folder}: 18 train, 2 validation, 4 test images."] == desk.notes
+    assert (CUSTOM, str(desk.folder), DIGEST) == (data.name, data.source, data.digest)
+    folder = f"processed/{CUSTOM}-{DIGEST[:8]}"
+    assert desk.data_dir / folder == data.folder
+    arrays = [f"{split}_{what}.npy" for split in ("test", "train", "validation") for what in ("images", "labels")]
+    made = [f"{folder}/{name}" for name in ("examples.csv", "manifest.json", *arrays)]
+    kept = sorted(f"raw/{CUSTOM}/{name}" for name in (*STEMS, "manifest.json"))
+    assert [*made, *kept] == [*everything_in(desk.data_dir)]
 
 
-def test_a_published_md5_of_the_gz_identifies_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    md5s = tuple(f"md5:{hashlib.md5(each, usedforsecurity=False).hexdigest()}" for each in as_gz(small_set()).values())
-    monkeypatch.setitem(CATALOGUE, "kmnist", Published(digests=md5s, class_names=("no", "yes")))
-    assert "kmnist" == name_of(tmp_path, as_gz(small_set()))
-    assert f"custom-{set_digest(small_set())[:8]}" == name_of(tmp_path, small_set())
+def test_each_image_keeps_its_label(desk: Desk) -> None:
+    data = desk.run({TRAIN_LABELS: labels([*range(20)]), TEST_LABELS: labels([0, 1, 24, 0])})
+    assert ((2, 3), tuple(map(str, range(25)))) == (data.kind.shape, data.class_names)
+    for split in (data.train, data.validation):
+        # The pixels of the small set count up from 0, so the first pixel of an image is six times its index.
+        assert [[*range(6 * k, 6 * k + 6)] for k in split.labels.tolist()] == split.examples.reshape(-1, 6).tolist()
+        assert isinstance(split.examples, np.memmap)
+        assert ("uint8", False) == (split.labels.dtype.name, split.examples.flags.writeable)
 
 
-def test_digits_are_all_of_scikit_learns_scaled_to_255_a_fifth_of_each_for_testing() -> None:
-    files = prepare.make_digits()
-    train_images, train_labels, test_images, test_labels = (idx.read(files[stem].content, name=stem) for stem in STEMS)
-    bunch = load_digits()
-    expected = sorted((*row, label) for row, label in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True))
-    pixels = np.concatenate([train_images, test_images]).reshape(-1, 64) * (16 / 255)
-    found = np.concatenate([train_labels, test_labels]).tolist()
-    assert expected == sorted((*row, label) for row, label in zip(pixels.round().tolist(), found, strict=True))
-    assert (255, 1437, 360) == (train_images.max(), len(train_labels), len(test_labels))
-    assert np.abs(np.bincount(bunch.target) / 5 - np.bincount(test_labels)).max() < 1
-    assert CATALOGUE["digits"].digests == tuple(file.digests[0] for file in files.values())
+def test_known_content_has_its_name_class_names_and_convention(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "mnist", published(small_set()))
+    data = desk.run()
+    assert ("mnist", ("no", "yes")) == (data.name, data.class_names)
+    assert "mnist" == desk.download("mirrors").name
+    assert desk.skipped
+    assert small_set()[TRAIN_IMAGES][16:] == data.validation.examples.tobytes() + data.train.examples.tobytes()
+    assert small_set()[TEST_IMAGES][16:] == data.test.examples.tobytes()
+    splits = ["train"] * 15 + ["validation"] * 5 + ["test"] * 4
+    index, label = [*range(5, 20), *range(5), *range(4)], [*([1, 0] * 7), 1, 0, 1, 0, 1, 0, 1, 1, 0, 0]
+    expected = pd.DataFrame({"split": splits, "index": index, "label": label})
+    pd.testing.assert_frame_equal(expected, pd.read_csv(data.folder / "examples.csv"))
 
 
-# --- a folder -------------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("no_network")
+def test_published_mnist_comes_with_the_package_and_is_split_as_in_the_tutorial(desk: Desk) -> None:
+    raw = desk.download("mirrors")
+    assert ("mnist", "the pipeline package") == (raw.name, raw.origin)
+    # Published digests of the content of each file, which include its counts and means.
+    assert [
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ] == [sha256((raw.folder / stem).read_bytes()) for stem in STEMS]
+    assert str(CATALOGUE["mnist"].folder) not in (raw.folder / "manifest.json").read_text()
+    data = desk.preprocess("mirrors")
+    shapes = [(55_000, 28, 28), (5_000, 28, 28), (10_000, 28, 28)]
+    assert shapes == [split.examples.shape for split in (data.train, data.validation, data.test)]
+    # The training labels begin 5 0 4 1 9, the test labels 7 2 1 0 4: the first figures of every MNIST tutorial.
+    assert ([5, 0, 4, 1, 9], [7, 2, 1, 0, 4]) == (data.validation.labels[:5].tolist(), data.test.labels[:5].tolist())
 
 
-def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, {"train.csv": b"", TRAIN_IMAGES: images(2)})
-    (tmp_path / TRAIN_LABELS).mkdir()
-    for folder, complaint in {
-        tmp_path: f"has empty/, full/, {TRAIN_IMAGES}, {TRAIN_LABELS}/, train.csv. Rename the files",
-        write(tmp_path / "empty", {}): "has none",
-        write(tmp_path / "full", {f"{number}.png": b"" for number in range(30)}): r"16\.png, 17\.png and 20 more",
-    }.items():
-        with pytest.raises(
-            DataError, match=f"^source: must be a folder with the four files {TRAIN_IMAGES}, .*{complaint}"
-        ):
-            prepare.read_folder(folder)
+@pytest.mark.usefixtures("no_network")
+def test_digits_need_no_network_and_are_split_by_class(desk: Desk) -> None:
+    data, _ = prepared(desk.settings("mirrors", "digits"), desk.reporter())
+    assert [1293, 144, 360] == [len(split.labels) for split in (data.train, data.validation, data.test)]
+    assert ("digits", "scikit-learn", (8, 8, 10)) == (data.name, data.source, (*data.kind.shape, data.classes))
+    assert [True] * 10 == [12 <= count <= 16 for count in np.bincount(data.validation.labels)]
 
 
-@pytest.mark.parametrize("rename", [str, lambda name: name.replace("-idx", ".idx"), str.upper])
-@pytest.mark.parametrize("files", [small_set(), as_gz(small_set()), small_set() | as_gz(small_set())])
-def test_files_are_recognised_by_their_names_in_archives(
-    tmp_path: Path, files: dict[str, bytes], rename: Callable[[str], str]
+def test_sequences_keep_their_ids_and_a_held_out_test_part_is_reported_each_time(desk: Desk) -> None:
+    table = desk.folder / "gestures.csv"
+    table.write_text("id,label,x\n" + "".join(f"g{number},{number % 2},{number}\n" for number in range(40)))
+    note = f"{table} has no test part: a fifth of the examples (8 of 40) is held out as the test part"
+    for skipped in (False, True):
+        assert desk.download(str(table)).name.startswith("gestures-")
+        assert (skipped, True) == (desk.skipped, desk.notes[1].startswith(note))
+    data = desk.preprocess(str(table))
+    for split in (data.train, data.validation, data.test):
+        assert split.ids is not None
+        assert [f"g{value:.0f}" for value in split.examples.ravel()] == split.ids.tolist()
+    assert {"id", "split", "index", "label"} == {*pd.read_csv(data.folder / "examples.csv")}
+
+
+def test_classes_that_are_too_small_are_reported(desk: Desk) -> None:
+    for _ in range(2):
+        desk.run({TRAIN_LABELS: labels([0, 1] * 9 + [2, 3]), TEST_LABELS: labels([0, 2, 5, 6])})
+        assert [
+            "these classes have no training image, so their test images will be classified wrongly: 5, 6.",
+            "these classes have a single image, which is trained on and not held out for validation: 2, 3.",
+            "these classes have no test image: 1, 3.",
+        ] == [note.partition(": ")[2] for note in desk.notes[1:]]
+
+
+# --- what is skipped, and what is not -------------------------------------------------------------------------------
+
+
+def test_unchanged_data_is_skipped_and_each_file_read_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = prepared(desk.settings(), Remembering())
+    of_file = Mock(wraps=disk.file_digest)
+    monkeypatch.setattr(disk, "file_digest", of_file)
+    second, seconds = prepared(desk.settings(), desk.reporter())
+    assert [
+        f"Skipped download: {CUSTOM} in {desk.data_dir}/raw/{CUSTOM} is unchanged and intact.",
+        f"Skipped preprocess: {CUSTOM} in {first.folder} is unchanged and intact.",
+    ] == desk.notes
+    kept = [call.args[0] for call in of_file.call_args_list if call.args[0].is_relative_to(desk.data_dir)]
+    assert (11, 11) == (len(kept), len(set(kept)))
+    assert (first.folder, ["seconds_download", "seconds_preprocess"]) == (second.folder, list(seconds))
+
+
+def test_changed_files_sources_and_code_are_not_skipped(
+    desk: Desk, tmp_path: Path, other_code: Callable[[], None]
 ) -> None:
-    write(tmp_path, {rename(name): content for name, content in files.items()})
-    assert small_set() == contents(prepare.read_folder(tmp_path))
-    expected = {f"{tmp_path.name}/{rename(name)}": sha256(content) for name, content in files.items()}
-    assert expected == prepare.digests_of(DataSettings(source=str(tmp_path)))
+    for values in ([0, 0, 0, 1], [1, 1, 0, 0]):
+        assert values == desk.run({TEST_LABELS: labels(values)}).test.labels.tolist()
+    there = write(tmp_path / "there", small_set())
+    for source in (there, desk.folder):
+        assert str(source) == prepared(desk.settings(str(source)), Remembering())[0].source
+    other_code()
+    for skipped in (False, True):
+        for stage in (desk.download, desk.preprocess):
+            stage()
+            assert skipped == desk.skipped
 
 
-def test_files_that_are_there_twice_must_hold_the_same(tmp_path: Path) -> None:
-    write(tmp_path, small_set() | {f"{TEST_LABELS}.gz": zipped(labels([0] * 4))})
-    with pytest.raises(DataError, match=f"^source: {tmp_path}/{TEST_LABELS} and .*{TEST_LABELS}.gz must have equal"):
-        prepare.read_folder(tmp_path)
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("harm", [_truncate, Path.unlink])
+@pytest.mark.parametrize("name", [TRAIN_IMAGES, "train_images.npy", "examples.csv", "manifest.json"])
+def test_damaged_outputs_are_made_again(desk: Desk, harm: Callable[[Path], None], name: str) -> None:
+    desk.run()
+    before = {path: content for path, content in everything_in(desk.data_dir).items() if "manifest" not in path}
+    for path in list(desk.data_dir.rglob(name)):
+        harm(path)
+    for stage in (desk.download, desk.preprocess):
+        stage()
+        stage()
+        assert desk.skipped
+    assert before.items() <= everything_in(desk.data_dir).items()
+
+
+@pytest.mark.parametrize("name", ["manifest.json with another name", "../../escaped", "mnist"])
+def test_a_manifest_with_the_name_of_another_folder_is_ignored(desk: Desk, name: str) -> None:
+    raw = desk.download()
+    path = raw.folder / "manifest.json"
+    assert raw == Stored.read(raw.folder)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
+    assert Stored.read(raw.folder) is None
 
 
 # --- mirrors and addresses ------------------------------------------------------------------------------------------
 
 
-def fetched(monkeypatch: pytest.MonkeyPatch, reporter: Remembering, *mirrors: str, folder: Path | None = None) -> str:
-    """Publish the small set under the name mnist, download it, and return its origin."""
-    monkeypatch.setitem(CATALOGUE, "mnist", published(small_set(), *mirrors, folder=folder))
-    files, origin = prepare.fetch("mnist", reporter)
-    assert small_set() == contents(files)
-    return origin
-
-
-def test_the_first_mirror_that_works_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    reporter = Remembering()
+def test_a_published_set_is_fetched_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, other_code: Callable[[], None]
+) -> None:
     with serving(as_gz(small_set())) as server:
-        assert server.base == fetched(monkeypatch, reporter, server.base, "http://never.asked/")
-    assert [f"{stem}.gz" for stem in STEMS] == server.requests
-    size = len(zipped(small_set()[TRAIN_IMAGES]))
-    assert (f"{TRAIN_IMAGES}.gz", size, size) in reporter.transfers
+        monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
+        raw = desk.download("mirrors", "fashion-mnist")
+        assert [f"Obtained fashion-mnist from {server.base}; saved in {raw.folder}."] == desk.notes
+        other_code()  # published data does not depend on the code
+        assert raw == desk.download("mirrors", "fashion-mnist")
+        assert (True, 4) == (desk.skipped, len(server.requests))
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("user", "query", "authorization"),
     [
-        (Answer(status=404), "HTTP 404"),
-        (Answer(status=503), "HTTP 503"),
-        (HTML, "is an HTML or XML page"),
-        (Answer(WHOLE[:20], length=len(WHOLE)), r"IncompleteRead\(20 bytes read"),
-        (Answer(WHOLE[:20]), "must be a whole gzip file, but is damaged"),
-        (zipped(labels([1, 0] * 10)), f"must have the digest sha256:{sha256(labels([0, 1] * 10))}; got sha"),
-        (zipped(images(20)), "must begin with 0x00000801"),
+        ("user:secret@", "", f"Basic {b64encode(b'user:secret').decode()}"),
+        ("", "?token=secret", None),
+        ("secret:@", "?secret", f"Basic {b64encode(b'secret:').decode()}"),
     ],
 )
-def test_where_a_mirror_fails_the_next_one_serves(
-    answer: bytes | Answer, reason: str, monkeypatch: pytest.MonkeyPatch
+def test_an_address_is_fetched_once_and_its_credentials_stay_secret(
+    desk: Desk, user: str, query: str, authorization: str | None
 ) -> None:
-    reporter = Remembering()
-    with serving(as_gz(small_set()) | {f"{TRAIN_LABELS}.gz": answer}) as bad, serving(as_gz(small_set())) as good:
-        assert good.base == fetched(monkeypatch, reporter, bad.base, good.base)
-    (note,) = reporter.notes
-    assert re.match(f"A source failed: {bad.base}.*{TRAIN_LABELS}.*: .*{reason}", note)
+    with serving(small_set()) as server, serving({}) as empty:
+        there, nowhere = (
+            each.base.replace("http://", f"http://{user}").rstrip("/") + query for each in (server, empty)
+        )
+        raw = desk.download(there)
+        said = desk.notes
+        assert raw == desk.download(there)
+        assert desk.skipped
+        with pytest.raises(DataError, match=f"{empty.base[:-1]} must have .*HTTP 404") as caught:
+            desk.download(nowhere)
+    assert 8 == len(server.requests)
+    assert {(query.removeprefix("?"), authorization)} == {*server.credentials}
+    assert server.base == raw.origin == desk.preprocess(there).source
+    shown = [*said, *desk.notes, str(caught.value), *map(str, everything_in(desk.data_dir).values())]
+    assert [] == [each for each in shown if "secret" in each]
 
 
-@pytest.mark.parametrize("damage", [None, labels([1, 1, 0, 1]), labels([1])[:-1]], ids=["none", "other", "short"])
-def test_mirrors_replace_missing_or_damaged_files_of_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes | None
+# --- found again ----------------------------------------------------------------------------------------------------
+
+
+def test_data_is_found_by_the_settings_and_by_its_digest(desk: Desk) -> None:
+    data = desk.run()
+    assert data.folder == stored.find(desk.settings()).folder
+    assert data.folder == stored.find_by_digest(desk.data_dir, CUSTOM, DIGEST).folder
+    with pytest.raises(DataError, match=f"^data_dir: must have the processed data set {CUSTOM} .digest {DIGEST[:8]}0"):
+        stored.find_by_digest(desk.data_dir, CUSTOM, DIGEST[:8] + "0" * 56)
+
+
+def test_an_error_about_missing_data_names_the_command_to_run(desk: Desk) -> None:
+    desk.download()
+    with pytest.raises(DataError, match=f"First run `pipeline preprocess --source {desk.folder} --data-dir"):
+        stored.find(desk.settings())
+    settings = DataSettings(source="https://user:secret@host/data?secret", data_dir=Path("my data"))
+    with pytest.raises(DataError) as caught:
+        stored.find(settings)
+    command = "`pipeline download --source https://host/data --data-dir 'my data'`"
+    expected = f"must have data from https://host/data/#2bb80d53 in my data/raw. First run {command}."
+    assert f"data_dir: {expected}" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        *((name, "0" * 64) for name in ("../escaped", "/escaped", "", "mnist/../..")),
+        *(("mnist", digest) for digest in ("../escaped", "0" * 63, "", "0" * 65, "A" * 64)),
+    ],
+)
+def test_an_invalid_name_or_digest_is_refused(tmp_path: Path, name: str, digest: str) -> None:
+    with pytest.raises(DataError, match=f"^dataset: must be a name of .* got '{name}' and '{digest}'"):
+        stored.find_by_digest(tmp_path, name, digest)
+
+
+def test_data_of_other_code_is_superseded_if_its_raw_data_is_there(desk: Desk, other_code: Callable[[], None]) -> None:
+    folder, raw = desk.run().folder, desk.data_dir / "raw" / CUSTOM
+    assert [] == stored.superseded(desk.data_dir)
+    other_code()
+    assert [folder] == stored.superseded(desk.data_dir)
+    raw.rename(desk.folder / "elsewhere")
+    stored.remove_superseded(folder, desk.data_dir, Remembering())
+    assert folder.exists()
+    (desk.folder / "elsewhere").rename(raw)
+    stored.remove_superseded(folder, desk.data_dir, Remembering())
+    assert not folder.exists()
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({TEST_IMAGES: b"<html></html>"}, r"{folder}/t10k-images-idx3-ubyte: must begin with .* begins with b'<htm'"),
+        (
+            {TEST_IMAGES: labels([1, 1, 0, 0])},
+            r"{folder}/t10k-images-idx3-ubyte: must begin with 0x00000803 \(images\)",
+        ),
+        ({TRAIN_LABELS: labels([0, 1] * 9)}, f"{TRAIN_IMAGES}: needs a label for each of 20 examples; got 18"),
+        ({TRAIN_IMAGES: images(1_293)}, f"{TRAIN_IMAGES}: needs a label for each of 1,293 examples; got 20"),
+        ({TEST_LABELS: labels([0] * 5)}, f"{TEST_IMAGES}: needs a label for each of 4 examples; got 5"),
+        ({TEST_IMAGES: images(4, 3, 2)}, f"{TEST_IMAGES}: must have 2 × 3 pixels like {TRAIN_IMAGES}; got 3 × 2"),
+        ({TEST_IMAGES: images(0), TEST_LABELS: labels([])}, f"{TEST_IMAGES}: needs at least one example"),
+        ({TRAIN_IMAGES: images(20, 0, 3)}, f"{TRAIN_IMAGES}: needs at least one example, of at least one pixel"),
+        ({TRAIN_LABELS: labels([3] * 20)}, f"{TRAIN_IMAGES}: must have at least 2 classes; got only the label '3'"),
+    ],
+)
+def test_files_that_cannot_be_trained_on_are_refused_and_nothing_is_kept(
+    desk: Desk, tmp_path: Path, changes: dict[str, bytes], complaint: str
 ) -> None:
-    reporter = Remembering()
-    folder = write(tmp_path / "package", {f"{TRAIN_IMAGES}.gz": zipped(damage)} if damage else {})
-    with serving(as_gz(small_set())) as server:
-        assert server.base == fetched(monkeypatch, reporter, server.base, folder=folder)
-    assert 1 == len(reporter.notes)
+    folder = write(tmp_path / "wrong", small_set(changes))
+    with pytest.raises(DataError, match=f"^{complaint.format(folder=folder)}"):
+        desk.download(str(folder))
+    assert {} == everything_in(desk.data_dir)
 
 
-def test_when_no_mirror_answers_the_error_names_each_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}/"
-    with serving({}) as empty, pytest.raises(DataError) as caught:
-        fetched(monkeypatch, Remembering(), closed, empty.base)
-    assert (
-        f"dataset: mnist cannot be downloaded: all of its mirrors failed. "
-        f"{closed}{TRAIN_IMAGES}.gz: Connection refused. {empty.base}{TRAIN_IMAGES}.gz: HTTP 404. "
-        "Try again later; `--source FOLDER-OR-URL` takes the four IDX files from elsewhere, and `--dataset digits` "
-        "needs no network."
-    ) == str(caught.value)
+@pytest.mark.parametrize("harm", [_truncate, Path.unlink])
+def test_a_changed_or_missing_file_is_named_with_the_command_to_run(desk: Desk, harm: Callable[[Path], None]) -> None:
+    labels_of, raw = desk.run().folder / "test_labels.npy", desk.data_dir / "raw" / CUSTOM / TEST_LABELS
+    harm(labels_of)
+    with pytest.raises(DataError, match=f"^{labels_of}: must exist and have the digest .* Run `pipeline preprocess` a"):
+        stored.find(desk.settings())
+    harm(raw)
+    with pytest.raises(DataError, match=f"^{raw}: must exist and have the digest .* Run `pipeline download` again"):
+        desk.preprocess()
 
 
-@pytest.mark.parametrize("missing", [{}, {f"{stem}.gz": HTML for stem in STEMS}], ids=["404", "a page"])
-def test_an_address_may_hold_gz_or_plain_files(missing: dict[str, bytes]) -> None:
-    files = missing | small_set()
-    files[f"{TEST_LABELS}.gz"] = zipped(files.pop(TEST_LABELS))
-    with serving(files) as server:
-        assert small_set() == contents(prepare.fetch_address(server.base, Remembering()))
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full, as Linux has one")
+@pytest.mark.parametrize("full", ["train_images.npy", "examples.csv"])
+def test_a_full_disk_is_reported_and_leaves_no_files(desk: Desk, full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.download()
+    make = Path.mkdir
+
+    def with_a_full_file(path: Path, *given: Any, **more: Any) -> None:
+        make(path, *given, **more)
+        if path.name.startswith(".unfinished-"):
+            (path / full).symlink_to("/dev/full")
+
+    monkeypatch.setattr(Path, "mkdir", with_a_full_file)
+    with pytest.raises(DataError, match=r"^data_dir: .*/processed: No space left on device\. Free some space"):
+        desk.preprocess()
+    assert {} == everything_in(desk.data_dir / "processed")
 
 
-def test_an_address_without_a_file_is_refused_with_both_reasons() -> None:
+def test_a_second_process_waits_and_reports_it(tmp_path: Path) -> None:
+    reporter, entered = Remembering(), threading.Event()
+
+    def second() -> None:
+        with stored.locked(tmp_path, reporter):
+            entered.set()
+
+    thread = threading.Thread(target=second)
+    with FileLock(tmp_path / ".lock"):
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join(10)
+    assert entered.is_set()
+    assert [f"Waiting for another process that is using {tmp_path}."] == reporter.notes
+
+
+@pytest.mark.parametrize(
+    ("root", "error", "reason"),
+    [("file/raw", None, "Not a directory"), ("", OSError("9 requested and 4 written"), r"9 requested and 4 written\.")],
+)
+def test_a_data_dir_that_cannot_be_written_is_refused(
+    tmp_path: Path, root: str, error: OSError | None, reason: str
+) -> None:
+    write(tmp_path, {"file": b""})
     with (
-        serving(small_set({TEST_LABELS: HTML})) as server,
-        pytest.raises(DataError, match=f"^source: {server.base} must have {TEST_LABELS}.*HTTP 404.*HTML or XML"),
+        pytest.raises(DataError, match=f"^data_dir: must be a folder that can be written to; {tmp_path}.*: {reason}"),
+        stored.locked(tmp_path / root, Remembering()),
     ):
-        prepare.fetch_address(server.base, Remembering())
-
-
-def test_temporary_failures_are_tried_again_and_refusals_are_not() -> None:
-    reporter = Remembering()
-    with serving({"a": [Answer(status=503), Answer(b"x", length=9), Answer(bytes(100_000), length=None)]}) as server:
-        assert bytes(100_000) == prepare.fetch_file(f"{server.base}a", reporter)
-        with pytest.raises(DataError, match="HTTP 404"):
-            prepare.fetch_file(f"{server.base}b", Remembering())
-    assert ["a", "a", "a", "b"] == server.requests
-    assert ("a", 100_000, None) == reporter.transfers[-1]  # because the size is unknown
-
-
-def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "TIMEOUT", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match=r": timed out\."):
-        prepare.fetch_file(f"http://127.0.0.1:{silent.getsockname()[1]}/a", Remembering())
+        raise error or AssertionError

@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from pipeline.data import processed
+from pipeline.data import stored
 from pipeline.data.prepare import download, preprocess
 from pipeline.errors import DataError, TrainingError
 from pipeline.execution import executors, job
@@ -37,7 +37,7 @@ def test_a_cell_that_was_edited_after_the_others_started_is_not_trained(
     settings = Settings.of({"dataset": "digits", "data_dir": tmp_path, "cell": "edited_cells:Cell"})
     download(settings, Reporter())
     preprocess(settings, Reporter())
-    planned = Job.of(settings, processed.find(settings), name="n", parent="p", cores=1)
+    planned = Job.of(settings, stored.find(settings), name="n", parent="p", cores=1)
     file.write_text("class Cell: units = 1")
     custom_cells.source.cache_clear()  # as in another process
 
