@@ -8,7 +8,6 @@ computing the center of mass of the pixels, and translating the image so as to p
 """
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -160,14 +159,6 @@ class Images(Kind):
     def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
         """Draw an image, dark ink on white."""
         axes.imshow(example, cmap="gray_r", vmin=0, vmax=255, extent=box)
-
-    def png(self, example: NDArray[Any]) -> bytes:
-        """Return an image, dark ink on white."""
-        from matplotlib.image import imsave
-
-        written = BytesIO()
-        imsave(written, example, cmap="gray_r", vmin=0, vmax=255, format="png", metadata={"Software": ""})
-        return written.getvalue()
 
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
         """Return the answers after each step."""

@@ -6,6 +6,7 @@ Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -91,10 +92,6 @@ class Kind(ABC):
         """Return the fields that restore this record, in types of JSON."""
         return asdict(self)
 
-    def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
-        """Return the facts that MLflow shows about examples in addition to their number and shape."""
-        return {}
-
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return examples as float32, as a model takes them; numbers that are too large become infinite.
 
@@ -179,9 +176,19 @@ class Kind(ABC):
     def draw(self, axes: "Axes", example: NDArray[Any], box: Box) -> None:
         """Draw an example into a box of a pair of axes."""
 
-    @abstractmethod
     def png(self, example: NDArray[Any]) -> bytes:
         """Return a small picture of an example."""
+        from matplotlib.figure import Figure
+
+        height = min(max(self.ratio, 0.2), 5)
+        figure = Figure(figsize=(1.5, 1.5 * height), dpi=96, facecolor="white")
+        axes = figure.add_axes((0, 0, 1, 1))
+        self.draw(axes, example, (0, 1, 0, height))
+        axes.set(xlim=(0, 1), ylim=(0, height))
+        axes.set_axis_off()
+        written = BytesIO()
+        figure.savefig(written, format="png", metadata={"Software": ""})
+        return written.getvalue()
 
     @abstractmethod
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:

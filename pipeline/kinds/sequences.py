@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -56,11 +55,6 @@ class Sequences(Kind):
     def shape(self) -> tuple[None, int]:
         """Any number of steps, and F."""
         return None, len(self.features)
-
-    def profile(self, examples: NDArray[Any]) -> dict[str, Any]:
-        """Return the names of the features, and the lengths of the shortest and the longest sequence."""
-        steps = lengths(np.asarray(examples))
-        return {"features": self.features, "shortest": int(steps.min()), "longest": int(steps.max())}
 
     def sample(self) -> NDArray[np.float32]:
         """Return a sequence around the mean of each feature, and a shorter one."""
@@ -156,19 +150,6 @@ class Sequences(Kind):
         heights = (bottom + top) / 2 + (top - bottom) / 2 * scaled / most
         for number, line in enumerate(heights.T):
             axes.plot(np.linspace(left, right, len(steps)), line, color=f"C{number % 10}", linewidth=0.9)
-
-    def png(self, example: NDArray[Any]) -> bytes:
-        """Return a drawing of a sequence."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(1.5, 1.5 * self.ratio), dpi=96, facecolor="white")
-        axes = figure.add_axes((0, 0, 1, 1))
-        self.draw(axes, example, (0, 1, 0, 1))
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_axis_off()
-        written = BytesIO()
-        figure.savefig(written, format="png", metadata={"Software": ""})
-        return written.getvalue()
 
     def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead:
         """Return the answers to the first tenth, two tenths, … of each sequence; any model can give them."""

@@ -222,8 +222,7 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
         described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
     fields = described.to_dict()
-    profile = {"classes": data.class_names, **data.kind.profile(split.examples)}
-    fields["profile"] = json.dumps(json.loads(fields["profile"]) | profile)
+    fields["profile"] = json.dumps(json.loads(fields["profile"]) | {"classes": data.class_names})
     return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])
 
 

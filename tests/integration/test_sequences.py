@@ -41,7 +41,7 @@ def test_a_table_of_steps_is_trained_with_the_recipe_for_sequences(trained: tupl
     assert [labels[each] for each in answers["id"]] == [CLASSES[label] for label in answers["label"]]
     assert run.inputs is not None
     profiles = [json.loads(each.dataset.profile or "") for each in run.inputs.dataset_inputs]
-    assert [(["x", "y"], CLASSES)] * 2 == [(each["features"], each["classes"]) for each in profiles]
+    assert [CLASSES] * 2 == [each["classes"] for each in profiles]
 
 
 def test_the_same_command_reuses_the_data_and_the_run(

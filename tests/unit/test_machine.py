@@ -49,13 +49,3 @@ def test_a_group_has_the_limits_of_those_above_it(groups: Path) -> None:
     write(groups / "pods", cpu_max="300000 100000", memory_max=str(8 * GB), memory_current="0")
     write(groups / "pods" / "own", cpu_max="max 100000", memory_max="max", memory_current="0")
     assert (3, 8 * GB) == (machine.usable_cores(), machine.free_memory())
-
-
-def test_the_groups_of_older_machines(groups: Path) -> None:
-    """Version 1 of control groups has a hierarchy for each controller."""
-    (groups / "own").write_text("4:cpu,cpuacct:/docker/0a\n3:memory:/docker/0a\n")
-    cpu, memory = groups / "cpu" / "docker" / "0a", groups / "memory"
-    write(cpu, **{"cpu_cfs_quota_us": "400000", "cpu_cfs_period_us": "100000"})
-    write(memory, **{"memory_limit_in_bytes": str(2 * GB), "memory_usage_in_bytes": str(GB)})
-    write(memory, memory_stat=f"inactive_file 5\ntotal_inactive_file {GB // 4}\ntotal_active_file {GB // 8}")
-    assert (4, GB + GB // 4 + GB // 8) == (machine.usable_cores(), machine.free_memory())

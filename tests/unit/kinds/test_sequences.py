@@ -106,7 +106,3 @@ def test_a_sequence_is_drawn_with_a_line_for_each_feature(kind: Kind) -> None:
     assert inked[:, 1].any()
     assert inked[:, -2].any()
     assert 1 < len({tuple(colour) for colour in np.round(pixels[inked], 1).tolist()})
-
-
-def test_mlflow_shows_the_features_and_lengths(kind: Kind) -> None:
-    assert {"features": ("x", "y"), "shortest": 1, "longest": 2} == kind.profile(EXAMPLES)
