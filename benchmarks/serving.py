@@ -297,7 +297,7 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
 
     if variant == "pipeline predict":
         from pipeline.progress import Reporter
-        from pipeline.stages.predict import predict
+        from pipeline.serving.predict import predict
 
         def score() -> None:
             predict(

@@ -190,6 +190,7 @@ AS_JSON = Option("as_json", bool, "Print JSON.", False, "json")
 BY_STEP = Option("by_step", bool, "Classify after each time step, and write the answers to --output.", False)
 COLUMN = Option("column", TEXT, "Parquet column that contains the pixels. Default: the only suitable one.")
 COLUMNS = Option("columns", TEXT, "Columns of a table of sequences, if named differently: id=…,time=…,label=…")
+OUTPUT = Option("output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: terminal.")
 PATHS = Option(
     "paths",
     Annotated[list[str], MinLen(1)],
@@ -353,17 +354,8 @@ _TABLE = [
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
             "pipeline predict s3://scans/in/ --model models:/mnist-gru@champion --output s3://scans/out/ --on ray",
         ],
-        [
-            PATHS,
-            MODEL,
-            Option("output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: terminal."),
-            AS_JSON,
-            BY_STEP,
-            COLUMN,
-            COLUMNS,
-            ON,
-            TRUST,
-        ],
+        [PATHS, MODEL, OUTPUT, AS_JSON, BY_STEP, COLUMN, COLUMNS, ON, TRUST],
+        module="serving.predict",
     ),
     Command(
         "serve",
@@ -377,6 +369,7 @@ _TABLE = [
             Option("allowed_hosts", TEXTS, "Extra host name that clients may use; repeatable.", alias="allowed_host"),
             TRUST,
         ],
+        module="serving.server",
     ),
     Command(
         "doctor",

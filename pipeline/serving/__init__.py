@@ -1,5 +1,5 @@
 """Answer with a logged model: for files, on a cluster, and over HTTP.
 
 In: a model, pictures. Out: labels and probabilities.
-Imports: data, disk, errors, evaluation, execution, kinds, progress, settings, startup, tracking.
+Imports: data, disk, errors, evaluation, execution, kinds, machine, progress, settings, startup, tracking.
 """

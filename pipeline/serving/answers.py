@@ -5,14 +5,13 @@ of the most probable class and of the ``runner_up``. With ``by_step``, a row is 
 the probabilities of all classes. The other columns of an input follow at the end.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline import disk
 from pipeline.data import contents
-from pipeline.errors import DataError, UsageError, first_line, reason
+from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.kind import lengths
 from pipeline.kinds.sequences import Sequences
 from pipeline.settings import expanded
@@ -40,6 +39,12 @@ Write = Callable[[pa.Table], None]
 Named = tuple[str, Path]
 """The name of a file in answers and errors, and its path."""
 
+Part = tuple[pa.Table, NDArray[Any]]
+"""Some examples of a file: a table of their ``file``, ``index`` and other columns, and their values (N, …)."""
+
+UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)
+"""Errors of libraries about a file; a KeyError if two columns of a Parquet file have the same name."""
+
 NO_OTHERS = pa.table({})
 
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
@@ -52,18 +57,11 @@ RESERVED = re.compile("step|label|runner_up|(runner_up_)?probability|probability
 """Names of the columns of answers, after ``file`` and ``index``."""
 
 
-class Part(NamedTuple):
-    """Some examples of a file: a table of their ``file``, ``index`` and other columns, and their values (N, …)."""
-
-    rows: pa.Table
-    values: NDArray[Any]
-
-
 class Reader(Protocol):
     """Reads files of one kind of data.
 
     Attributes:
-        wanted: a description of the files that it reads, for errors.
+        wanted: a description of the files that it reads.
         endings: endings of the names of files that are read from a folder.
         size: maximum examples in a part, which a core works on at a time.
     """
@@ -79,15 +77,29 @@ class Reader(Protocol):
         """Yield the examples of a file in parts, with the other columns of their rows."""
 
 
-def name(path: Path | str) -> str:
-    r"""Return a path as text; bytes that are not UTF-8 are written as ``\xff``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def printable(text: str | Path) -> str:
+def printable(text: str) -> str:
     """Return text with control characters and line breaks escaped, so that it cannot disturb a terminal."""
-    shown = name(text) if isinstance(text, Path) else text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+@contextmanager
+def explained(address: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn an error of a library, a disk or a store into one that names the file or folder.
+
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it cannot be written to.
+    """
+    caught = (OSError, pa.ArrowException) if writing else UNREADABLE
+    try:
+        yield
+    except caught as error:
+        said = getattr(error, "strerror", None) or str(error).rpartition("Invalid: ")[2]  # without Arrow's own address
+        said = printable(said.strip().rstrip("."))
+        if writing:
+            hint = " A CSV file has no lists and no records: write a .parquet file." if "Unsupported" in said else ""
+            raise UsageError(f"output: cannot write to {printable(address)}: {said}.{hint}") from None
+        raise DataError(f"{printable(address)}: cannot be read: {said}.") from None
 
 
 def rows(file: str, numbers: range, others: pa.Table) -> pa.Table:
@@ -133,17 +145,53 @@ def table(
     return rows if steps_of is None else rows.filter((np.arange(steps) < steps_of[:, np.newaxis]).ravel())
 
 
-def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
-    """Return the columns of the answers to all examples of the files.
+def answer(
+    files: Sequence[Named],
+    reader: Reader,
+    classifier: Classifier,
+    writer: Callable[[pa.Schema], AbstractContextManager[Write]],
+    *,
+    by_step: bool,
+    cores: int,
+) -> tuple[int, list[str]]:
+    """Write the answers to all examples of the files, in order and in parts.
+
+    Args:
+        files: their names and paths.
+        reader: reads them.
+        classifier: the model.
+        writer: opens the output for answers with these columns; the yielded function is called with some at a time.
+        by_step: answer after each step.
+        cores: number of cores that work in parallel.
+
+    Returns:
+        The number of answers, and the error of each file that could not be read.
 
     Raises:
-        UsageError: columns of one name have different types.
+        UsageError: columns of one name have different types, or the answers cannot be written.
     """
+    unread: list[str] = []
+    ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
+    most = cores if by_step else AT_A_TIME  # answers after each step take much memory
+    count, parts = 0, _joined(_parts(files, reader, unread), reader.size)
+    columns = _columns(files, reader, classifier.class_names, by_step=by_step)
+    with writer(columns) as write, ThreadPoolExecutor(cores) as pool:
+        while some := list(islice(parts, most)):
+            tables = []
+            for (rows, values), probabilities in zip(some, pool.map(ask, (part[1] for part in some)), strict=True):
+                steps = lengths(values) if by_step and isinstance(classifier.kind, Sequences) else None
+                tables.append(table(rows, probabilities, classifier.class_names, steps))
+            write(pa.concat_tables(tables, promote_options="default"))
+            count += sum(map(len, tables))
+    return count, unread
+
+
+def _columns(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
+    """Return the columns of the answers to all examples of the files."""
     found = [pa.schema([])]
     for name, file in files:
-        with suppress(OSError, DataError):  # reported when the file is read
-            if file.is_file():  # reading a pipe would block
-                found.append(reader.columns(file, name))
+        with suppress(DataError, *UNREADABLE):  # reported when the file is read
+            found.append(reader.columns(file, name))
     none = np.empty((0, *[1] * by_step, len(class_names)), np.float32)
     tables = [table(rows("", range(0), each.empty_table()), none, class_names) for each in found]
     try:
@@ -155,52 +203,17 @@ def schema(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *
         ) from None
 
 
-def answer(
-    files: Sequence[Named], reader: Reader, classifier: Classifier, write: Write, *, by_step: bool, cores: int
-) -> tuple[int, list[str]]:
-    """Write the answers to all examples of the files, in order and in parts.
-
-    Args:
-        files: their names and paths.
-        reader: reads them.
-        classifier: the model.
-        write: called with the answers to some parts.
-        by_step: answer after each step.
-        cores: number of cores that work in parallel.
-
-    Returns:
-        The number of answers, and the error of each file that could not be read.
-    """
-    unread: list[str] = []
-    ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
-    most = cores if by_step else AT_A_TIME  # answers after each step take much memory
-    count, parts = 0, _joined(_parts(files, reader, unread), reader.size)
-    with ThreadPoolExecutor(cores) as pool:
-        while some := list(islice(parts, most)):
-            tables = []
-            for part, probabilities in zip(some, pool.map(ask, (part.values for part in some)), strict=True):
-                has_lengths = by_step and isinstance(classifier.kind, Sequences)
-                steps = lengths(part.values) if has_lengths else None
-                tables.append(table(part.rows, probabilities, classifier.class_names, steps))
-            write(pa.concat_tables(tables, promote_options="default"))
-            count += sum(map(len, tables))
-    return count, unread
-
-
 def _parts(files: Sequence[Named], reader: Reader, unread: list[str]) -> Iterator[Part]:
     """Yield the examples of the files, in order; add the errors of files that cannot be read to a list."""
     for name, file in files:
         count = 0
         try:
-            if file.exists() and not file.is_file():
-                raise DataError(f"{name}: must be {reader.wanted}; it is not a file.")
-            for values, others in reader.parts(file, name):
-                yield Part(rows(name, range(count, count + len(values)), others), values)
-                count += len(values)
-        except OSError as error:
-            unread.append(printable(f"{name}: must be {reader.wanted}; it cannot be read: {reason(error)}."))
+            with explained(name):
+                for values, others in reader.parts(file, name):
+                    yield rows(name, range(count, count + len(values)), others), values
+                    count += len(values)
         except DataError as error:
-            unread.append(printable(str(error)))
+            unread.append(printable(str(error).replace(str(file), name)))
 
 
 def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
@@ -208,7 +221,7 @@ def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
     waiting: list[Part] = []
     for part in parts:
         waiting.append(part)
-        if sum(len(each.values) for each in waiting) >= size:
+        if sum(len(values) for _, values in waiting) >= size:
             yield _together(waiting)
             waiting.clear()
     if waiting:
@@ -219,7 +232,7 @@ def _together(parts: Sequence[Part]) -> Part:
     tables, values = zip(*parts, strict=True)
     longest = max(each.shape[1] for each in values)  # images all have the same height
     alike = [each if each.shape[1] == longest else contents.padded(each, longest) for each in values]
-    return Part(pa.concat_tables(tables, promote_options="default"), np.concatenate(alike))
+    return pa.concat_tables(tables, promote_options="default"), np.concatenate(alike)
 
 
 def lines(answers: pa.Table) -> str:
@@ -243,18 +256,6 @@ def as_json(say: Callable[[str], None], columns: pa.Schema) -> Iterator[Write]:
     say("[" + ",\n".join(records) + "]")
 
 
-def check_output(path: Path) -> None:
-    """Check that a file name ends in .csv or .parquet.
-
-    Raises:
-        UsageError: it does not.
-    """
-    if path.suffix not in WRITERS:
-        raise UsageError(
-            f"output: must be a folder, or a file name that ends in .csv or .parquet; got {printable(path)}."
-        )
-
-
 @contextmanager
 def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[Write]:
     """Yield a function that adds answers to the file at ``path``, which appears when the block ends without an error.
@@ -269,13 +270,9 @@ def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[
     """
     columns = columns.with_metadata({ABOUT: about})
     nothing = columns.empty_table()
-    try:
-        with disk.new_file(expanded(path)) as file, WRITERS[path.suffix](str(file), columns) as writer:
-            yield lambda answers: writer.write_table(pa.concat_tables([nothing, answers], promote_options="default"))
-    except pa.ArrowInvalid as error:  # a CSV file has no lists and no records
-        raise UsageError(
-            f"output: must be a .parquet file, because a CSV file cannot contain all columns of these answers; got "
-            f"{printable(path)} ({first_line(error)})."
-        ) from None
-    except OSError as error:
-        raise UsageError(f"output: {printable(path)} cannot be written: {reason(error)}.") from None
+    with (
+        explained(str(path), writing=True),
+        disk.new_file(expanded(path)) as file,
+        WRITERS[path.suffix](str(file), columns) as writer,
+    ):
+        yield lambda answers: writer.write_table(pa.concat_tables([nothing, answers], promote_options="default"))

@@ -4,15 +4,12 @@ A picture becomes grey and upright, and transparent parts become paper. :mod:`pi
 brings it into the form of the model's images. A row of a Parquet file is an image of H × W numbers from 0 to 255:
 
 - one list of H · W numbers, or H lists of W, of fixed size or not;
-- H · W columns of numbers whose names differ only in digits, such as ``pixel0``, ``pixel1``, …;
 - a picture file as Hugging Face's ``datasets`` stores it: ``struct<bytes: binary, path: string>``.
 """
 
-import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,8 +83,7 @@ class ImageFiles:
         """
         if not step_tables.is_parquet(file):
             return NO_OTHERS.schema
-        with _parquet(file, name) as opened:
-            return self._split(opened.schema_arrow, name)[1]
+        return self._split(pa.parquet.read_schema(file), name)[1]
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the images of a file in parts (n, H, W), 0–255, with the other columns of their rows.
@@ -111,26 +107,26 @@ class ImageFiles:
                 yield page[np.newaxis], NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        with _parquet(file, name) as opened:
-            pixels, others = self._split(opened.schema_arrow, name)
-            place = name if len(pixels) > 1 else f"{name}: column {pixels[0]}"
+        with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups
+            column, others = self._split(opened.schema_arrow, name)
             size = sum(opened.metadata.row_group(number).total_byte_size for number in range(opened.num_row_groups))
-            fitting, count = IN_MEMORY * opened.metadata.num_rows // max(1, size), 0
+            fitting, first = IN_MEMORY * opened.metadata.num_rows // max(1, size), 0
             for batch in opened.iter_batches(max(1, min(self.size, fitting))):
-                images = self._images(batch.select(pixels).columns, place, count)
-                yield images, pa.Table.from_batches([batch]).select(others.names)
-                count += len(batch)
+                yield (
+                    self._images(batch[column], f"{name}: column {column}", first),
+                    pa.Table.from_batches([batch]).select(others.names),
+                )
+                first += len(batch)
 
-    def _split(self, schema: pa.Schema, name: str) -> tuple[list[str], pa.Schema]:
-        """Return the columns that hold the pixels, and the others.
+    def _split(self, schema: pa.Schema, name: str) -> tuple[str, pa.Schema]:
+        """Return the column that holds the pixels, and the others.
 
         Raises:
             DataError: there are none with pixels, or several candidates.
         """
         column, form = self._column, self._form
-        found = [field.name for field in schema if _may_hold_images(field.type) and column in (None, field.name)]
-        pixels = found or ([] if column else _numbered(schema, form.height * form.width))
-        if not pixels or len(found) > 1:
+        found = [field.name for field in schema if pa.types.is_nested(field.type) and column in (None, field.name)]
+        if len(found) != 1:
             needed = f"a column {column!r}" if column else "one column"
             received = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
             size = f"{form.height} × {form.width}"
@@ -138,17 +134,14 @@ class ImageFiles:
             if found:
                 advice = f"Choose one of them: {option('column', found[0])}."
             raise DataError(f"{name}: needs {needed} of pixels, as lists; its columns are {received}. {advice}")
-        return pixels, pa.schema([field for field in schema if field.name not in pixels])
+        return found[0], pa.schema([field for field in schema if field.name != found[0]])
 
-    def _images(self, columns: list[pa.Array], place: str, first: int) -> NDArray[Any]:
+    def _images(self, column: pa.Array, place: str, first: int) -> NDArray[Any]:
         """Return the images (n, H, W) of some rows; ``first`` is the number of the first of these rows."""
-        if pa.types.is_struct(columns[0].type):
-            rows = enumerate(columns[0].to_pylist(), first)
+        if pa.types.is_struct(column.type):
+            rows = enumerate(column.to_pylist(), first)
             return np.stack([self._picture(value, f"{place}, row {row:,}") for row, value in rows])
-        if len(columns) == 1:
-            return self._checked(self._flat(columns[0], place, first), place, first)
-        numbers = np.column_stack([each.to_numpy(zero_copy_only=False) for each in columns])
-        return self._checked(numbers.reshape(-1, *self._form.shape), place, first)
+        return self._checked(self._flat(column, place, first), place, first)
 
     def _picture(self, value: dict[str, Any] | None, place: str) -> Pixels:
         content = (value or {}).get("bytes")
@@ -183,32 +176,6 @@ class ImageFiles:
             received = f"{pixels[tuple(wrong[0])]:g}"
             raise DataError(f"{place}, row {first + wrong[0, 0]:,}: {self._needed}; got {received}.")
         return pixels
-
-
-@contextmanager
-def _parquet(file: Path, name: str) -> Iterator[pa.parquet.ParquetFile]:
-    """Open a Parquet file; turn Arrow's errors about a damaged one into an error that names it."""
-    try:
-        with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups
-            yield opened
-    except (OSError, KeyError, pa.ArrowException) as error:  # KeyError: two columns of one name
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DataError(f"{name}: this Parquet file cannot be read ({first_line(error)}). Write it again.") from None
-
-
-def _may_hold_images(kind: pa.DataType) -> bool:
-    """Return whether values are lists, or records such as picture files."""
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_struct)
-    return any(is_it(kind) for is_it in kinds)
-
-
-def _numbered(schema: pa.Schema, count: int) -> list[str]:
-    """Return the ``count`` columns of numbers whose names differ only in digits; none if there are no such columns."""
-    numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
-    patterns = {each: re.sub(r"\d+", "#", each) for each in numbers}
-    counts = Counter(patterns.values())
-    return [each for each in numbers if counts[patterns[each]] == count]
 
 
 def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
@@ -287,7 +254,6 @@ def _deep(values: Grey) -> Grey:
     """
     if not np.isfinite(values).all():
         raise ValueError("not all of its pixels are finite numbers")
-    values = values - min(values.min(initial=0), 0)
-    brightest = values.max(initial=0)
+    brightest = values.max()
     scale = next((255 / limit for limit in (1.0, 255.0, 65_535.0) if brightest <= limit), 255 / brightest)
     return np.asarray(values * scale, np.float32)

@@ -48,7 +48,7 @@ class SequenceFiles:
     """
 
     wanted = "a step table (.parquet, .csv), a file of the UCR/UEA archive (.ts, .tsv) or NumPy arrays (.npz)"
-    endings = (".parquet", ".csv", ".ts", ".tsv", ".npz")
+    endings: tuple[str, ...] = (".parquet", ".csv", ".ts", ".tsv", ".npz")
 
     def __init__(self, kind: Sequences, column: str | None = None, columns: str | None = None) -> None:
         if column:
@@ -67,21 +67,18 @@ class SequenceFiles:
         Raises:
             DataError: the file is damaged, or a sequence does not fit the model; raised after the parts before.
         """
-        try:
-            for raw in self._raw(file, name):
-                if raw.examples.shape[2] != len(self._features):
-                    raise DataError(
-                        f"{name}: must have sequences of {len(self._features)} features ({listed(self._features)}); "
-                        f"got {raw.examples.shape[2]}."
-                    )
-                values = contents.checked(raw, self._features)
-                if values.shape[1] > MOST_STEPS:
-                    problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
-                    raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
-                ids = [None] * len(values) if raw.ids is None else raw.ids
-                yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
-        except DataError as error:
-            raise DataError(str(error).replace(str(file), name)) from None
+        for raw in self._raw(file, name):
+            if raw.examples.shape[2] != len(self._features):
+                raise DataError(
+                    f"{name}: must have sequences of {len(self._features)} features ({listed(self._features)}); "
+                    f"got {raw.examples.shape[2]}."
+                )
+            values = contents.checked(raw, self._features)
+            if values.shape[1] > MOST_STEPS:
+                problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
+                raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
+            ids = [None] * len(values) if raw.ids is None else raw.ids
+            yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
 
     def _raw(self, file: Path, name: str) -> Iterator[RawPart]:
         """Yield the sequences of a file, unchecked."""
@@ -132,24 +129,23 @@ class SequenceFiles:
         names, field, needed = self._names, pa.dataset.field, [self._names["id"], *self._features]
         types = {names["id"]: pa.string(), names["label"]: pa.string()} | dict.fromkeys(self._features, pa.float64())
         csv = pa.csv.ConvertOptions(column_types=types, null_values=step_tables.MISSING, strings_can_be_null=False)
-        is_parquet = step_tables.is_parquet(file)
-        try:
-            kind = pa.dataset.ParquetFileFormat() if is_parquet else pa.dataset.CsvFileFormat(convert_options=csv)
-            table = pa.dataset.dataset(str(file), format=kind)
-            found = table.schema.names
-            if not set(needed) <= set(found):
-                raise DataError(
-                    f"{name}: needs the columns {listed(needed)}, which the model reads; its columns are "
-                    f"{listed(found)}. Other names of the id can be given as columns: id=…,time=…,label=…"
-                )
-            read = {each: field(each).cast(types[each]) for each in types if each in found}
-            read |= {each: field(each) for each in [names["time"]] if each in found}
-            size = max(1, NUMBERS // len(self._features))
-            for batch in table.to_batches(columns=read, batch_size=size, batch_readahead=0, use_threads=False):
-                rows = batch.to_pandas()
-                if (rows[names["id"]].fillna("") == "").any():
-                    raise DataError(f"{name}: needs a value in column {names['id']!r} of each row.")
-                yield rows if names["label"] in rows else rows.assign(**{names["label"]: ""})
-        except (ValueError, OSError) as error:
-            said = str(error).rpartition("Invalid: ")[2]
-            raise DataError(f"{name}: must be {self.wanted}; it cannot be read: {said}.") from None
+        kind = (
+            pa.dataset.ParquetFileFormat()
+            if step_tables.is_parquet(file)
+            else pa.dataset.CsvFileFormat(convert_options=csv)
+        )
+        table = pa.dataset.dataset(str(file), format=kind)
+        found = table.schema.names
+        if not set(needed) <= set(found):
+            raise DataError(
+                f"{name}: needs the columns {listed(needed)}, which the model reads; its columns are {listed(found)}. "
+                "Other names of the id can be given as columns: id=…,time=…,label=…"
+            )
+        read = {each: field(each).cast(types[each]) for each in types if each in found}
+        read |= {each: field(each) for each in [names["time"]] if each in found}
+        size = max(1, NUMBERS // len(self._features))
+        for batch in table.to_batches(columns=read, batch_size=size, batch_readahead=0, use_threads=False):
+            rows = batch.to_pandas()
+            if (rows[names["id"]].fillna("") == "").any():
+                raise DataError(f"{name}: needs a value in column {names['id']!r} of each row.")
+            yield rows if names["label"] in rows else rows.assign(**{names["label"]: ""})

@@ -10,12 +10,15 @@ POST /drawing, /sequence       a picture file, or a sequence as CSV → probabil
                                like, whether they resemble the class (null: not known); or the sequence (T, F)
 POST /invocations              JSON, {"inputs": examples} or "instances" → {"predictions": probabilities (N, C)}
 GET  /ping, /health, /version  200 once the model is loaded; the version of MLflow
+
+One process answers all requests; its threads share the model.
 """
 
 import asyncio
 import io
 import json
 import re
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -40,7 +43,9 @@ from pipeline.evaluation import metrics
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
+from pipeline.progress import Reporter
 from pipeline.serving import digit_segmentation, image_files, out_of_distribution
+from pipeline.tracking import classifier as classifiers
 from pipeline.tracking.classifier import Classifier
 
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
@@ -62,6 +67,44 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """Headers of each answer: browsers run and show only what the page itself contains."""
+
+
+def serve(
+    reporter: Reporter, *, model: str, host: str, port: int, allowed_hosts: Sequence[str] | None, trust: bool
+) -> None:
+    """Serve a model until Ctrl-C or a termination signal; the arguments are the options of the command.
+
+    Raises:
+        TrackingError: there is no such model.
+        UsageError: the port is not available, or the model is not from this pipeline.
+    """
+    with bound(host, port) as listener:
+        asgi = app(classifiers.load(model, trust=trust), uri=model, hosts=[host, *(allowed_hosts or [])])
+        place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        reporter.result(f"Serving {model} at {place}/invocations; its page is {place}/. Press Ctrl-C to stop.")
+        try:
+            uvicorn.Server(config(asgi)).run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn raises it again when it has ended
+            reporter.note("Stopped.")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket bound to a port (0: any free one) before the model is loaded; it listens only afterwards.
+
+    Raises:
+        UsageError: the port is not available.
+    """
+    # asyncio sends each answer immediately (TCP_NODELAY) only if the protocol is named; otherwise it takes 40 ms more.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        problem = f"{host}:{port} is not available: {str(error).rstrip('.')}."
+        raise UsageError(f"port: {problem} Use another --port, or 0 for any free one.") from None
+    return listener
 
 
 def config(app: TrustedHostMiddleware) -> uvicorn.Config:

@@ -17,7 +17,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from pipeline.stages.serve import bound
+from pipeline.serving.server import bound
 from tests.integration.conftest import PROJECT, Command, begin
 from tests.servers import free_port, wait_until_up
 

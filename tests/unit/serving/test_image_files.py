@@ -81,19 +81,6 @@ def test_the_images_of_a_numpy_file_are_read(tmp_path: Path) -> None:
     assert "(N, 2, 3)" in said
 
 
-@pytest.mark.parametrize(
-    "names", [[f"pixel{each}" for each in range(6)], list("012345"), ["1x1", "1x2", "1x3", "2x1", "2x2", "2x3"]]
-)
-def test_a_column_for_each_pixel_is_read(tmp_path: Path, names: list[str]) -> None:
-    columns = {name: IMAGES.reshape(7, 6)[:, number] for number, name in enumerate(names)}
-    pq.write_table(pa.table({"label": range(7), **columns, "weight": [0.5] * 7}), tmp_path / "a.parquet")
-
-    parts = rows_of(tmp_path / "a.parquet")
-
-    np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in parts]))
-    assert ["label", "weight"] == parts[0][1].column_names
-
-
 def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:
     rows = [{"bytes": saved(Image.fromarray(image)), "path": None} for image in IMAGES.astype(np.uint8)]
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -166,7 +153,6 @@ def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, kind: pa.DataType, 
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (pa.array([[1] * 6, None], pa.list_(pa.uint8(), 6)), "this Parquet file cannot be read (Expected all lists"),
         (pa.array([list("abcdef")]), "column pixels: pixels: "),
         (pa.array([bytes(6)]), "its columns are pixels (binary). Write the 2 × 3 pixels of each image as a list of"),
         (pa.array([1]), "needs one column of pixels, as lists; its columns are pixels (int64)."),
@@ -175,14 +161,6 @@ def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, kind: pa.DataType, 
 def test_columns_without_pixels_are_refused(tmp_path: Path, column: pa.Array, said: str) -> None:
     pq.write_table(pa.table({"pixels": column}), tmp_path / "a.parquet")
     assert said in refused(tmp_path / "a.parquet")
-
-
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", pa.list_(pa.uint8()), FLAT)
-    content = path.read_bytes()
-    for damaged in (content[:-9], content[:4] + b"\xff" * 40 + content[44:], b"PAR1", b"PAR1" * 3):
-        path.write_bytes(damaged)
-        assert refused(path).startswith("a.parquet: this Parquet file cannot be read (")
 
 
 MNIST = Images(height=28, width=28, light_on_dark=True, boxed=True)

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,16 +15,19 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import worker_pool
+from pipeline.execution import executors, worker_pool
 from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, ShouldContinue, Started
 from pipeline.progress import Reporter
-from pipeline.serving import batch_jobs
-from pipeline.serving.batch_jobs import Answering, Outcome
+from pipeline.serving import predict
+from pipeline.tracking import classifier as classifiers
 from tests.unit.serving.test_answers import CLASSIFIER, READER
 
 
 class InTurn(Executor):
     """An executor that runs jobs in this process, one after the other."""
+
+    def default_workers(self, trainings: int) -> int:
+        return 1
 
     def run(
         self, work: Any, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
@@ -38,7 +40,11 @@ class InTurn(Executor):
 
 @pytest.fixture(autouse=True)
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_jobs, "_loaded", lambda work: CLASSIFIER)
+    """Make the name of a model stand for its digest, and run all jobs in this process."""
+    monkeypatch.setattr(classifiers, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
+    monkeypatch.setattr(classifiers, "digest", str)
+    monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
+    monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
 
 
@@ -60,26 +66,39 @@ def save(path: Path, brightness: list[int]) -> str:
     return str(path)
 
 
-WORK = Answering(model=FileRef(Path("model")), digest="abc")
+def answer(files: list[str], folder: Path | str, **options: Any) -> str:
+    """Classify files into a folder; return the result, without the name of the folder."""
+    said = Mock(spec=Reporter)
+    given: dict[str, Any] = {
+        "model": "abc",
+        "as_json": False,
+        "by_step": False,
+        "column": None,
+        "columns": None,
+        "on": "local",
+    }
+    try:
+        predict.predict(said, paths=files, output=str(folder), trust=False, **given | options)
+    finally:
+        results = [call.args[0] for call in said.result.call_args_list]
+    return " ".join(results).replace(f" in {folder}", "")
 
 
-def answer(files: list[str], folder: Path, work: Answering = WORK) -> Outcome:
-    return batch_jobs.answer_all(files, str(folder), work, Reporter(), executor=InTurn(), count=1)
+def failures(files: list[str], folder: Path | str) -> str:
+    with pytest.raises(DataError) as raised:
+        answer(files, folder)
+    return str(raised.value)
 
 
 def labels(folder: Path) -> dict[str, list[str]]:
     return {file.name: pq.read_table(file)["label"].to_pylist() for file in sorted(folder.iterdir())}
 
 
-def times(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
-
-
 ALL = {"a.parquet": ["light", "light"], "b.parquet": ["dark"], "c.parquet": ["light"]}
 
 
 def test_each_file_gets_a_file_of_answers_whose_metadata_describe_it(files: list[str], folder: Path) -> None:
-    assert Outcome(answered=4, files=3) == answer(files, folder)
+    assert "Wrote 4 answers to 3 files." == answer(files, folder)
 
     assert ALL == labels(folder)
     table = pq.read_table(folder / "a.parquet")
@@ -93,44 +112,40 @@ def test_each_file_gets_a_file_of_answers_whose_metadata_describe_it(files: list
 def test_a_repeated_command_answers_missing_and_changed_files(files: list[str], folder: Path, tmp_path: Path) -> None:
     answer(files, folder)
     (folder / "b.parquet").unlink()
-    before = times(folder)
+    before = (folder / "a.parquet").stat().st_mtime_ns
 
-    assert Outcome(answered=1, files=1, found=2) == answer(files, folder)
+    assert "Wrote 1 answers to 1 files. 2 existed." == answer(files, folder)
     assert ALL == labels(folder)
-    assert before == {name: time for name, time in times(folder).items() if name != "b.parquet"}
+    assert before == (folder / "a.parquet").stat().st_mtime_ns
     save(tmp_path / "b.parquet", [255])
-    assert Outcome(answered=1, files=1, found=2) == answer(files, folder)
+    assert "Wrote 1 answers to 1 files. 2 existed." == answer(files, folder)
     assert ["light"] == labels(folder)["b.parquet"]
 
 
-@pytest.mark.parametrize("other", [replace(WORK, digest="other"), replace(WORK, column="pixels")])
-def test_answers_of_another_model_or_column_are_replaced(files: list[str], folder: Path, other: Answering) -> None:
+@pytest.mark.parametrize("other", [{"model": "other"}, {"column": "pixels"}])
+def test_answers_of_another_model_or_column_are_replaced(files: list[str], folder: Path, other: dict[str, str]) -> None:
     answer(files, folder)
-    assert Outcome(answered=4, files=3) == answer(files, folder, other)
-    assert Outcome(found=3) == answer(files, folder, other)
+    assert "Wrote 4 answers to 3 files." == answer(files, folder, **other)
+    assert "Wrote 0 answers to 0 files. 3 existed." == answer(files, folder, **other)
 
 
 def test_a_failure_affects_no_other_file_and_leaves_nothing(files: list[str], folder: Path, tmp_path: Path) -> None:
     save(tmp_path / "b.parquet", [0, 0, 300])
     missing = str(tmp_path / "missing.parquet")
 
-    outcome = answer([missing, *files], folder)
+    said = failures([missing, *files], folder)
 
-    assert (3, 2) == (outcome.answered, outcome.files)
-    assert {missing, files[1]} == outcome.failures.keys()
-    assert outcome.failures[files[1]].startswith(f"{files[1]}: column pixels, row 2: needs 2 × 2 = 4 numbers")
+    assert said.startswith(f"2 of 4 files could not be answered. {missing}: there is no such file. {files[1]}: column ")
+    assert said.endswith("column pixels, row 2: needs 2 × 2 = 4 numbers from 0 to 255; got 300.")
     assert {"a.parquet", "c.parquet"} == labels(folder).keys()
 
 
 def test_a_file_that_does_not_contain_answers_is_not_replaced(files: list[str], folder: Path, tmp_path: Path) -> None:
     (folder / "a.parquet").write_text("mine")
-
-    outcome = answer(files, folder)
-    own = answer(files, tmp_path)  # next to the inputs
-
-    assert "this file does not contain answers, so it is not replaced" in outcome.failures[files[0]]
+    assert "1 of 3 files" in (said := failures(files, folder))
+    assert f"{folder / 'a.parquet'}: this file does not contain answers, so it is not replaced" in said
     assert "mine" == (folder / "a.parquet").read_text()
-    assert set(files) == own.failures.keys()
+    assert "3 of 3 files" in failures(files, tmp_path)  # next to the inputs
     assert ["pixels", "id"] == pq.read_schema(files[0]).names
 
 
@@ -139,10 +154,12 @@ def test_files_with_the_same_name_are_refused(files: list[str], folder: Path, tm
     other = save(tmp_path / "more" / "a.parquet", [0])
     with pytest.raises(UsageError, match="must be files with different names"):
         answer([*files, other], folder)
-    assert 3 == answer([*files, files[0]], folder).files  # the same one, twice
+    assert "Wrote 4 answers to 3 files." == answer([*files, files[0]], folder)  # the same one, twice
 
 
-def test_answers_come_back_from_another_machine(files: list[str], folder: Path, tmp_path: Path) -> None:
+def test_answers_come_back_from_another_machine(
+    files: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Copy(FileRef):
         """A copy of a file, as on another machine."""
 
@@ -150,94 +167,80 @@ def test_answers_come_back_from_another_machine(files: list[str], folder: Path, 
 
         @contextmanager
         def open(self) -> Generator[Path]:
-            copies = tmp_path / "elsewhere"
-            copies.mkdir(exist_ok=True)
-            yield Path(shutil.copy(self.path, copies))
+            (tmp_path / "elsewhere").mkdir(exist_ok=True)
+            yield Path(shutil.copy(self.path, tmp_path / "elsewhere"))
 
     class Elsewhere(InTurn):
         def file_ref(self, path: Path) -> Copy:
             return Copy(path)
 
-    work = replace(WORK, model=Copy(Path("model")))
+    monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(Elsewhere()))
     save(tmp_path / "b.parquet", [300])
-    outcome = batch_jobs.answer_all(files, str(folder), work, Reporter(), executor=Elsewhere(), count=1)
 
+    assert f"1 of 3 files could not be answered. {files[1]}: column pixels, row 0" in failures(files, folder)
     assert {name: rows for name, rows in ALL.items() if name != "b.parquet"} == labels(folder)
     assert [files[0]] * 2 == pq.read_table(folder / "a.parquet")["file"].to_pylist()
-    assert outcome.failures[files[1]].startswith(f"{files[1]}: column pixels, row 0")
 
 
-def put(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\0")
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0")
 
 
-def names(folder: Path | str) -> list[str]:
-    """Return the files that are found in a folder: their addresses in a store, or their relative paths."""
-    found = batch_jobs.listed([str(folder)], READER)
-    return [Path(file).relative_to(folder).as_posix() for file in found] if isinstance(folder, Path) else found
+def names(folder: Path) -> list[str]:
+    """Return the relative paths of the files that are found in a folder."""
+    return [Path(file).relative_to(folder).as_posix() for file in predict.listed([str(folder)], READER)]
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that contains the buckets of a store."""
     buckets = tmp_path / "buckets"
-    buckets.mkdir()
-    system = fs.SubTreeFileSystem(str(buckets), fs.LocalFileSystem())
-    located = batch_jobs.located
+    (buckets / "bucket" / "out").mkdir(parents=True)
+    system, located = fs.SubTreeFileSystem(str(buckets), fs.LocalFileSystem()), predict.located
 
     def of_the_folder(address: str) -> tuple[fs.FileSystem, str]:
-        return (
-            (system, address.removeprefix("s3://").rstrip("/")) if batch_jobs.is_remote(address) else located(address)
-        )
+        return (system, address[5:].rstrip("/")) if address.startswith("s3://") else located(address)
 
-    monkeypatch.setattr(batch_jobs, "located", of_the_folder)
+    monkeypatch.setattr(predict, "located", of_the_folder)
     return buckets
 
 
 def test_a_folder_of_a_store_is_its_parquet_and_idx_files(store: Path) -> None:
-    for name in ("parts/b.parquet", "parts/a.parquet", "parts/more/c-idx3-ubyte.gz", "parts/_SUCCESS", "d.parquet"):
-        put(store / "bucket" / name)
+    put(store / "bucket", "parts/b.parquet", "parts/a.parquet", "parts/more/c-idx3-ubyte.gz", "parts/_SUCCESS", "d.png")
     expected = ["s3://bucket/parts/a.parquet", "s3://bucket/parts/b.parquet", "s3://bucket/parts/more/c-idx3-ubyte.gz"]
-    assert expected == names("s3://bucket/parts/")
-    assert ["s3://bucket/x.parquet"] == names("s3://bucket/x.parquet")
-    (store / "bucket" / "empty").mkdir()
-    with pytest.raises(
-        DataError, match="must contain a picture or an IDX, Parquet or NumPy file; this folder contains none"
-    ):
-        names("s3://bucket/empty")
+    assert [*expected, "s3://bucket/d.png"] == predict.listed(["s3://bucket/parts/", "s3://bucket/d.png"], READER)
+    said = "must contain a picture or an IDX, Parquet or NumPy file; this folder contains none"
+    with pytest.raises(DataError, match=said):
+        predict.listed(["s3://bucket/out"], READER)
 
 
 def test_another_store_than_amazons_is_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "ENDPOINT_URL": "http://[::1]:1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
 
-    system, path = batch_jobs.located("s3://bucket/a key/")  # otherwise it asks Amazon for the region of the bucket
+    system, path = predict.located("s3://bucket/a key/")  # otherwise it asks Amazon for the region of the bucket
 
     assert ("s3", "bucket/a key") == (system.type_name, path)
 
 
-def test_files_go_to_a_store_and_come_from_it(store: Path, tmp_path: Path) -> None:
-    (store / "bucket" / "out").mkdir(parents=True)
+def test_files_go_to_a_store_and_come_from_it(store: Path) -> None:
     save(store / "bucket" / "a.parquet", [255])
-    remote, missing = "s3://bucket/a.parquet", "s3://bucket/missing.parquet"
+    remote, missing, out = "s3://bucket/a.parquet", "s3://bucket/missing.parquet", "s3://bucket/out/"
 
-    outcome = batch_jobs.answer_all([remote, missing], "s3://bucket/out", WORK, Reporter(), executor=InTurn(), count=1)
-
-    assert (1, 1, 0) == (outcome.answered, outcome.files, outcome.found)
-    assert "s3://bucket/missing.parquet: there is no such file." == outcome.failures[missing]
+    assert "1 of 2 files could not be answered. s3://bucket/missing.parquet: there is no such file." == failures(
+        [remote, missing], out
+    )
     assert [remote] == pq.read_table(store / "bucket" / "out" / "a.parquet")["file"].to_pylist()
-    again = batch_jobs.answer_all([remote], "s3://bucket/out", WORK, Reporter(), executor=InTurn(), count=1)
-    assert Outcome(found=1) == again
+    assert "Wrote 0 answers to 0 files in s3://bucket/out. 1 existed." == answer([remote], out)
     os.utime(store / "bucket" / "a.parquet", (1, 1))  # another file of the same size
-    changed = batch_jobs.answer_all([remote], "s3://bucket/out", WORK, Reporter(), executor=InTurn(), count=1)
-    assert Outcome(answered=1, files=1) == changed
+    assert "Wrote 1 answers to 1 files in s3://bucket/out." == answer([remote], out)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(files: list[str]) -> None:
-    assert files == list(answer(files, Path(files[0])).failures)
     with pytest.raises(UsageError, match="output: cannot write to"):
-        batch_jobs.made(files[0])
+        answer(files, f"{files[0]}/")
 
 
 @pytest.mark.parametrize(
@@ -250,20 +253,21 @@ def test_a_folder_that_cannot_be_written_to_is_named(files: list[str]) -> None:
     ],
 )
 def test_labels_and_litter_of_archives_are_left_out(tmp_path: Path, taken: str, left_out: list[str]) -> None:
-    for name in (taken, *left_out):
-        put(tmp_path / name)
+    put(tmp_path, taken, *left_out)
     assert [taken] == names(tmp_path)
 
 
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
-    put(tmp_path / "here" / "a.png")
-    put(tmp_path / "elsewhere" / "b.png")
+    put(tmp_path, "here/a.png", "elsewhere/b.png")
     (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
     (tmp_path / "here" / "b.png").symlink_to(tmp_path / "elsewhere" / "b.png")
     assert ["a.png", "b.png"] == names(tmp_path / "here")
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe.png: cannot be read: Not a directory\."):
+        names(tmp_path / "pipe.png")
     monkeypatch.setattr(os, "scandir", Mock(side_effect=PermissionError(13, "Permission denied", str(tmp_path))))
     with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
         names(tmp_path)
@@ -271,8 +275,8 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
 def test_the_users_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    put(tmp_path / "digits" / "a.png")
-    assert [str(tmp_path / "digits" / "a.png")] == batch_jobs.listed(["~/digits"], READER)
+    put(tmp_path, "digits/a.png")
+    assert [str(tmp_path / "digits" / "a.png")] == predict.listed(["~/digits"], READER)
 
 
 def test_answers_in_a_folder_are_not_inputs(files: list[str], folder: Path) -> None:

@@ -1,0 +1,392 @@
+"""Classify files: the answers to all of them in one table, or a folder with a file of answers for each.
+
+Files are on the local disk or in an S3 store: an address is a path or ``s3://BUCKET/KEY``. Arrow finds the credentials
+and the address of a store as Amazon's own programs do: ``AWS_…``, ``~/.aws``, the role of the machine.
+
+A folder is filled by the jobs of an executor. The metadata of a file of answers states its input, model and options, so
+existing answers are recognised. The model is fetched once, where the command was typed, and handed to all jobs: they
+need no tracking server, and all answers come from one model even if its alias moves in the meantime.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import lru_cache, partial
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet
+from pyarrow import fs
+
+from pipeline import disk
+from pipeline.errors import DataError, UsageError
+from pipeline.execution import executors
+from pipeline.execution.worker_pool import Executor, Failed, FileRef, Finished, Rescheduled, Send
+from pipeline.kinds.images import Images
+from pipeline.kinds.kind import Kind
+from pipeline.kinds.sequences import Sequences
+from pipeline.machine import usable_cores
+from pipeline.progress import Reporter
+from pipeline.serving import answers
+from pipeline.serving.answers import ABOUT, UNREADABLE, Reader, explained, printable
+from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
+from pipeline.serving.sequence_files import SequenceFiles
+from pipeline.settings import expanded
+from pipeline.startup import quieten
+from pipeline.tracking import classifier as classifiers
+from pipeline.tracking.classifier import Classifier
+
+READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
+"""The class that reads the files of each kind; a new kind is a line here."""
+
+SCHEME = "s3://"
+
+LITTER = ("__MACOSX", "._")
+"""Prefixes of the names of folders and files that macOS adds to archives."""
+
+
+def predict(
+    reporter: Reporter,
+    *,
+    paths: Sequence[str],
+    model: str,
+    output: str | None,
+    as_json: bool,
+    by_step: bool,
+    column: str | None,
+    columns: str | None,
+    on: str,
+    trust: bool,
+) -> None:
+    """Answer all examples at ``paths``; the arguments are the options of the command.
+
+    Raises:
+        DataError: a folder contains no files to read, or files could not be read; the others are answered.
+        UsageError: the output is not possible, or the model is not from this pipeline.
+    """
+    options = {"column": column, "columns": columns, "by_step": by_step}
+    is_folder = output and (output.endswith("/") or not PurePath(output).suffix or expanded(Path(output)).is_dir())
+    if output and is_folder and not as_json:
+        total, failed = _into_folder(paths, model, output, reporter, on=on, trust=trust, options=options)
+    else:
+        _check(paths, output, on, as_json=as_json, by_step=by_step)
+        classifier = classifiers.load(model, trust=trust)
+        total, failed = _as_table(paths, classifier, output, reporter, as_json=as_json, options=options)
+    if failed:
+        raise DataError(f"{len(failed):,} of {total:,} files could not be answered. {' '.join(failed)}")
+
+
+def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
+    """Check that the answers can be printed, or written to one file, before any work."""
+    asked = [address for address in (*paths, output or "") if _is_remote(address)]
+    asked += [f"--on {on}"] * (on != executors.LOCAL)
+    if asked:
+        problem = f"must be a folder such as answers/ because of {printable(asked[0])}"
+        raise UsageError(f"output: {problem}; got {output or 'none'}.")
+    if by_step and output is None:
+        raise UsageError("by_step: needs an --output file, .csv or .parquet.")
+    if as_json and output:
+        raise UsageError("json, output: only one of the two can be given; got both. Leave one of them out.")
+    if output and PurePath(output).suffix not in answers.WRITERS:
+        wanted = "must be a folder, or a file name that ends in .csv or .parquet"
+        raise UsageError(f"output: {wanted}; got {printable(output)}.")
+
+
+def reader(kind: Kind, options: Mapping[str, Any]) -> Reader:
+    """Return the reader of files for a model of a kind; raise a UsageError if an option is not for this kind."""
+    made: Reader = READERS[type(kind)](kind, options["column"], options["columns"])
+    return made
+
+
+# --- one table ------------------------------------------------------------------------------------------------------
+
+
+def _as_table(
+    paths: Sequence[str],
+    classifier: Classifier,
+    output: str | None,
+    reporter: Reporter,
+    *,
+    as_json: bool,
+    options: Mapping[str, Any],
+) -> tuple[int, list[str]]:
+    """Answer all files in one table, printed or written; return their number, and the errors of those that failed."""
+    read = reader(classifier.kind, options)
+    files = [(file, expanded(Path(file))) for file in listed(paths, read)]
+
+    def writer(columns: pa.Schema) -> AbstractContextManager[answers.Write]:
+        if as_json:
+            return answers.as_json(reporter.result, columns)
+        if output:
+            return answers.written(Path(output), columns)
+        return nullcontext(lambda table: reporter.result(answers.lines(table)))
+
+    count, failed = answers.answer(files, read, classifier, writer, by_step=options["by_step"], cores=usable_cores())
+    if output:
+        reporter.result(f"Wrote {count:,} answers to {output}.")
+    return len(files), failed
+
+
+# --- a file of answers for each file --------------------------------------------------------------------------------
+
+
+class FileJob(NamedTuple):
+    """A file to be answered: the addresses of the file and of its answers, and the metadata of the answers.
+
+    ``file`` is the file itself, if it is on the disk where the command was typed; None: it is in a store.
+    """
+
+    address: str
+    output: str
+    about: str
+    file: FileRef | None
+
+
+def _into_folder(
+    paths: Sequence[str],
+    model: str,
+    output: str,
+    reporter: Reporter,
+    *,
+    on: str,
+    trust: bool,
+    options: Mapping[str, Any],
+) -> tuple[int, list[str]]:
+    """Write a file of answers for each file, unless it exists; return the number of files, and the errors."""
+    failed, counts = dict[str, str](), Counter[str]()
+    with (
+        executors.open_executor(on, tracks=False) as executor,
+        classifiers.fetched(model, trust=trust) as (fetched, described),
+    ):
+        files = listed(paths, reader(described["kind"], options))
+        count, folder = executor.default_workers(len(files)), _created(output)
+        asked = {"model": classifiers.digest(fetched), **options}
+        jobs = _missing(_outputs(files, folder), asked, executor, failed, counts)
+        packed, cores = executor.file_ref(fetched), executor.cores(count)
+        work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
+        with closing(executor.run(work, jobs, count=count)) as events:
+            for event in events:
+                if isinstance(event, Finished):
+                    answered, content = event.result
+                    if content is not None:
+                        _put(content, event.job.output)
+                    counts += Counter(files=1, answers=answered)
+                    reporter.note(f"{printable(event.job.output)}: {answered:,} answers.")
+                elif isinstance(event, Failed):
+                    failed[event.job.address] = event.reason
+                elif isinstance(event, Rescheduled):
+                    reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
+    found = f" {counts['existing']:,} existed." if counts["existing"] else ""
+    reporter.result(f"Wrote {counts['answers']:,} answers to {counts['files']:,} files in {printable(folder)}.{found}")
+    reasons = [why if address in why else f"{printable(address)}: {why}" for address, why in failed.items()]
+    return len(files), reasons
+
+
+def _created(folder: str) -> str:
+    """Return the address of a folder, which is created on the local disk; a store has no folders."""
+    if _is_remote(folder):
+        return folder.rstrip("/")
+    path = expanded(Path(folder)).absolute()
+    with explained(folder, writing=True):
+        path.mkdir(parents=True, exist_ok=True)
+    return str(path)
+
+
+def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
+    """Return the input for each output address, which is the input's name in the folder with .parquet at the end."""
+    inputs: dict[str, str] = {}
+    for file in files:
+        output = f"{folder}/{PurePath(file).name.removesuffix('.parquet')}.parquet"
+        if inputs.setdefault(output, file) != file:
+            raise UsageError(
+                "paths: must be files with different names, because their answers go into one folder; got "
+                f"{printable(inputs[output])} and {printable(file)}. Give each its own --output."
+            )
+    return inputs
+
+
+def _missing(
+    inputs: Mapping[str, str],
+    asked: Mapping[str, Any],
+    executor: Executor,
+    failed: dict[str, str],
+    counts: Counter[str],
+) -> Iterator[FileJob]:
+    """Yield the files without answers to this input by this model with these options; count the others."""
+    for output, address in inputs.items():
+        try:
+            about = json.dumps({"input": _version(address), **asked}, sort_keys=True)
+        except DataError as error:
+            failed[address] = str(error)
+            continue
+        existing = _about(output)
+        if existing == about:
+            counts["existing"] += 1
+        elif existing == "":
+            failed[address] = (
+                f"{printable(output)}: this file does not contain answers, so it is not replaced. Move it, or choose "
+                "another folder."
+            )
+        else:
+            file = None if _is_remote(address) else executor.file_ref(expanded(Path(address)))
+            yield FileJob(address, output, about, file)
+
+
+def answer_file(
+    job: FileJob, send: Send, *, model: FileRef, trust: bool, cores: int, options: Mapping[str, Any]
+) -> tuple[int, bytes | None]:
+    """Answer all examples of a file; return their number, and the answers if they cannot be written from here.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    quieten()
+    classifier = _loaded(model, trust=trust)
+    read = reader(classifier.kind, options)
+    with (
+        TemporaryDirectory() as folder,
+        job.file.open() if job.file else nullcontext(_fetched(job.address, folder)) as path,
+    ):
+        output = Path(folder, "answers.parquet")
+        count, unread = answers.answer(
+            [(job.address, path)],
+            read,
+            classifier,
+            lambda columns: answers.written(output, columns, job.about),
+            by_step=options["by_step"],
+            cores=cores,
+        )
+        if unread:
+            raise DataError(unread[0])
+        content = output.read_bytes()
+    if model.is_remote and not _is_remote(job.output):
+        return count, content
+    _put(content, job.output)
+    return count, None
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: FileRef, *, trust: bool) -> Classifier:
+    """Return the model, loaded once in a process."""
+    with model.open() as files:
+        return classifiers.load(str(files), trust=trust)
+
+
+# --- files and folders ----------------------------------------------------------------------------------------------
+
+
+def _is_remote(address: str) -> bool:
+    """Return whether an address is in a store that all machines reach."""
+    return address.startswith(SCHEME)
+
+
+def located(address: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of an address, and the path in it."""
+    if not _is_remote(address):
+        return fs.LocalFileSystem(), str(expanded(Path(address)))
+    path = address.removeprefix(SCHEME).rstrip("/")
+    return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
+
+
+def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
+    """Return the files at addresses; for a folder, all files in and below it that a reader can read.
+
+    Labels of IDX files and files of answers are left out.
+
+    Raises:
+        DataError: a folder contains no such file or cannot be listed, or a store does not answer.
+    """
+    found = []
+    for address in addresses:
+        with explained(address):
+            system, path = located(address)
+            if system.get_file_info(path).type in (fs.FileType.File, fs.FileType.NotFound):
+                files = [address]
+            else:
+                files = sorted(each for each in _below(address) if _is_input(each, reader.endings))
+        if not files:
+            raise DataError(f"{printable(address)}: must contain {reader.wanted}; this folder contains none.")
+        found += files
+    return found
+
+
+def _below(address: str) -> list[str]:
+    """Return the files in and below a folder."""
+    system, path = located(address)
+    if _is_remote(address):
+        found = system.get_file_info(fs.FileSelector(path, recursive=True))
+        return [SCHEME + file.path for file in found if file.is_file]
+    walk = os.walk(path, onerror=_raise)  # Arrow would follow links to folders
+    return [os.path.join(folder, name) for folder, _, names in walk for name in names]  # noqa: PTH118
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _is_input(address: str, endings: Sequence[str]) -> bool:
+    file, name = PurePath(address), PurePath(address).name.lower()
+    if any(part.startswith(LITTER) for part in file.parts) or not name.endswith(tuple(endings)):
+        return False
+    if "labels" in name and name.endswith(IDX_ENDINGS):
+        return False
+    return _is_remote(address) or file.suffix != ".parquet" or not _about(address)
+
+
+def _about(address: str) -> str | None:
+    """Return the metadata of a file of answers; an empty text for any other file; None if there is no file."""
+    try:
+        system, path = located(address)
+        found = pa.parquet.read_metadata(path, filesystem=system).metadata or {}
+    except FileNotFoundError:
+        return None
+    except UNREADABLE:
+        return ""
+    return str(found.get(ABOUT.encode(), b"").decode())
+
+
+def _version(address: str) -> str:
+    """Return the size of a file and the time of its last change, which identify its version.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with explained(address):
+        system, path = located(address)
+        file = system.get_file_info(path)
+    if not file.is_file:
+        raise DataError(f"{printable(address)}: there is no such file.")
+    return f"{file.size} bytes of {file.mtime_ns}"
+
+
+def _fetched(address: str, folder: str) -> Path:
+    """Return a copy of a file of a store in a local folder.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    copy = Path(folder, f"copy of {PurePath(address).name}")
+    with explained(address):
+        system, path = located(address)
+        fs.copy_files(path, str(copy), source_filesystem=system, destination_filesystem=fs.LocalFileSystem())
+    return copy
+
+
+def _put(content: bytes, address: str) -> None:
+    """Write a file, whole or not at all; it replaces an existing one.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    with explained(address, writing=True):
+        system, path = located(address)
+        if _is_remote(address):
+            with system.open_output_stream(path) as stream:
+                stream.write(content)  # in one call: a store keeps what was written when a stream is closed
+        else:
+            with disk.new_file(Path(path)) as file:
+                file.write_bytes(content)
