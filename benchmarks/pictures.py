@@ -30,8 +30,8 @@ from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE
 from pipeline.serving import image_files
 from pipeline.startup import quieten
-from pipeline.tracking import classifier as classifiers
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking import models
+from pipeline.tracking.models import Classifier
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.float64]
@@ -288,7 +288,7 @@ def measure(arguments: argparse.Namespace, model: str) -> None:
     """Classify the pictures of each kind, and print the table."""
     images, labels = test_images()
     chosen = np.random.default_rng(1).choice(len(images), arguments.count, replace=False)
-    classifier = classifiers.load(model)
+    classifier = models.load(model)
     print(f"| pictures of {len(chosen):,} test images | correct |\n| --- | --- |")
     for kind in KINDS:
         if re.search(arguments.kinds, kind):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.data.splits import DataSet
-    from pipeline.tracking.classifier import Classifier
+    from pipeline.tracking.models import Classifier
     from pipeline.tracking.promotion import Promotion
 
 OF_A_TERMINAL = ("as_json", "form", "dry_run")
@@ -118,10 +118,10 @@ def load(model: str, *, trust: bool = False) -> "Classifier":
         TrackingError: there is no such model, or it does not load.
         UsageError: the model's code is not from this pipeline, and is not trusted.
     """
-    from pipeline.tracking import classifier
+    from pipeline.tracking import models
 
     with _prepared():
-        return classifier.load(model, trust=trust)
+        return models.load(model, trust=trust)
 
 
 def predict(

@@ -14,7 +14,7 @@ from pipeline.tracking import schema
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.tracking.classifier import Classifier
+    from pipeline.tracking.models import Classifier
     from pipeline.tracking.schema import TrackedRun
 
 
@@ -56,9 +56,9 @@ class RunResult:
     @cached_property
     def model(self) -> "Classifier":
         """The model, loaded as it is served."""
-        from pipeline.tracking import classifier
+        from pipeline.tracking import models
 
-        return classifier.load(f"runs:/{self.run_id}/{schema.MODEL}")
+        return models.load(f"runs:/{self.run_id}/{schema.MODEL}")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Images(Kind):
     """
 
     name, one, recipe, model_input = "images", "image", "tutorial", "pixels"
-    numbers, code, uses_all = "numbers from 0 to 255", "scoring.py", False
+    numbers, uses_all = "numbers from 0 to 255", False
 
     height: int
     width: int

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
 
 
 class Answering(Protocol):
-    """The part of :class:`pipeline.tracking.classifier.Classifier` that a kind uses."""
+    """The part of :class:`pipeline.tracking.models.Classifier` that a kind uses."""
 
     @property
     def tells_by_step(self) -> bool:
@@ -68,7 +68,6 @@ class Kind(ABC):
         recipe: default recipe.
         model_input: name of a model's input.
         numbers: the numbers of an example, for errors.
-        code: the file in ``tracking/`` that MLflow runs where a model is served.
         uses_all: whether each epoch trains on every example, however small the last batch is.
         ratio: height to width of the drawing of an example.
     """
@@ -78,7 +77,6 @@ class Kind(ABC):
     recipe: ClassVar[str]
     model_input: ClassVar[str]
     numbers: ClassVar[str]
-    code: ClassVar[str]
     uses_all: ClassVar[bool]
 
     # --- the data -------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Sequences(Kind):
     """
 
     name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"
-    numbers, code, uses_all = "numbers, null after the end of each,", "sequence_scoring.py", True
+    numbers, uses_all = "numbers, null after the end of each,", True
     ratio = 0.6
 
     longest: int

@@ -25,7 +25,7 @@ from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.kind import lengths
 from pipeline.kinds.sequences import Sequences
 from pipeline.settings import expanded
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 SIZE = 512
 """Number of examples that a core works on at a time: larger parts do not fit into its cache."""

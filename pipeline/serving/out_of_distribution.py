@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE, STEMS
 from pipeline.kinds.images import Images
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 EXAMPLES = 30_000
 CELL = 4  # side in pixels

@@ -37,8 +37,8 @@ from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
 from pipeline.serving.sequence_files import SequenceFiles
 from pipeline.settings import expanded
 from pipeline.startup import quieten
-from pipeline.tracking import classifier as classifiers
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking import models
+from pipeline.tracking.models import Classifier
 
 READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
 """The class that reads the files of each kind; a new kind is a line here."""
@@ -74,7 +74,7 @@ def predict(
         total, failed = _into_folder(paths, model, output, reporter, on=on, trust=trust, options=options)
     else:
         _check(paths, output, on, as_json=as_json, by_step=by_step)
-        classifier = classifiers.load(model, trust=trust)
+        classifier = models.load(model, trust=trust)
         total, failed = _as_table(paths, classifier, output, reporter, as_json=as_json, options=options)
     if failed:
         raise DataError(f"{len(failed):,} of {total:,} files could not be answered. {' '.join(failed)}")
@@ -160,11 +160,11 @@ def _into_folder(
     failed, counts = dict[str, str](), Counter[str]()
     with (
         executors.open_executor(on, tracks=False) as executor,
-        classifiers.fetched(model, trust=trust) as (fetched, described),
+        models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, reader(described["kind"], options))
         count, folder = executor.default_workers(len(files)), _created(output)
-        asked = {"model": classifiers.digest(fetched), **options}
+        asked = {"model": models.digest(fetched), **options}
         jobs = _missing(_outputs(files, folder), asked, executor, failed, counts)
         packed, cores = executor.file_ref(fetched), executor.cores(count)
         work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
@@ -273,7 +273,7 @@ def answer_file(
 def _loaded(model: FileRef, *, trust: bool) -> Classifier:
     """Return the model, loaded once in a process."""
     with model.open() as files:
-        return classifiers.load(str(files), trust=trust)
+        return models.load(str(files), trust=trust)
 
 
 # --- files and folders ----------------------------------------------------------------------------------------------

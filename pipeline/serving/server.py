@@ -45,8 +45,8 @@ from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
 from pipeline.serving import digit_segmentation, image_files, out_of_distribution
-from pipeline.tracking import classifier as classifiers
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking import models
+from pipeline.tracking.models import Classifier
 
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28 of MNIST have 27 million
@@ -79,7 +79,7 @@ def serve(
         UsageError: the port is not available, or the model is not from this pipeline.
     """
     with bound(host, port) as listener:
-        asgi = app(classifiers.load(model, trust=trust), uri=model, hosts=[host, *(allowed_hosts or [])])
+        asgi = app(models.load(model, trust=trust), uri=model, hosts=[host, *(allowed_hosts or [])])
         place = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         reporter.result(f"Serving {model} at {place}/invocations; its page is {place}/. Press Ctrl-C to stop.")
         try:

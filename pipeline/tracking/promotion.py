@@ -26,7 +26,7 @@ from pipeline.disk import SHORT
 from pipeline.errors import TrackingError, UsageError, suggestion
 from pipeline.progress import Reporter
 from pipeline.settings import command
-from pipeline.tracking import classifier, connection, models, schema, store
+from pipeline.tracking import connection, models, schema, store
 from pipeline.tracking.connection import client, explained
 from pipeline.tracking.schema import TrackedRun
 
@@ -97,7 +97,7 @@ def promote(
         raise UsageError("run_id: needs the ID of the run to promote. `pipeline runs` lists the runs.")
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
-    classifier.check_serves(candidate.address, trust=trust)
+    models.check_serves(candidate.address, trust=trust)
     champion = _aliases(candidate.name).get("champion")
     if champion and champion.number == candidate.number:
         return _report(candidate, candidate, "it was before", reporter)
@@ -123,7 +123,7 @@ def _roll_back(reporter: Reporter, name: str | None, *, trust: bool) -> Promotio
     champion, previous = aliases.get("champion"), aliases.get("previous")
     if champion is None or previous is None or champion == previous:
         raise TrackingError(f"name: must be a model with a previous champion; {name} has none.")
-    classifier.check_serves(previous.address, trust=trust)
+    models.check_serves(previous.address, trust=trust)
     record(champion, "set aside", f"rolled back to version {previous.number}")
     reason = f"rolled back from version {champion.number}"
     record(previous, "promoted", reason)

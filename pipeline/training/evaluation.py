@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
-from pipeline.tracking import classifier, lifecycle, models, schema, store
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking import lifecycle, models, schema, store
+from pipeline.tracking.models import Classifier
 from pipeline.tracking.schema import TrackedRun
 
 CHUNK = 1_000  # examples per call of the model: limits the memory, at no cost in speed
@@ -29,7 +29,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     """
     started = time.perf_counter()
     labels, logged = np.asarray(data.test.labels), models.of(run)
-    model = classifier.load(logged.model_uri, trust=trust, patient=True)
+    model = models.load(logged.model_uri, trust=trust, patient=True)
     probabilities = in_chunks(model.probabilities, data.test.examples)
     predicted = probabilities.argmax(axis=1)
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)

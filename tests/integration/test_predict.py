@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.data import idx, stored
 from pipeline.settings import DataSettings
-from pipeline.tracking import classifier as classifiers
+from pipeline.tracking import models
 from tests.integration.conftest import PROJECT, Command, one_line
 
 COLUMNS = ["file", "index", "label", "probability", "runner_up", "runner_up_probability"]
@@ -35,7 +35,7 @@ def images(digits_run: str) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def probabilities(model: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(classifiers.load(model).model.predict(images.astype(np.float32)))
+    return np.asarray(models.load(model).model.predict(images.astype(np.float32)))
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_the_samples_are_answered_rightly(command: Command, mnist_champion: str)
 
 def test_pictures_of_every_kind_are_answered_about_as_well_as_the_images_they_are_made_of(mnist_champion: str) -> None:
     images, labels = (array[:15] for array in PICTURES["test_images"]())
-    classifier = classifiers.load("models:/mnist@champion")
+    classifier = models.load("models:/mnist@champion")
     own = float((classifier.probabilities(images).argmax(axis=1) == labels).mean())
 
     right = {kind: PICTURES["right"](kind, images, labels, classifier) for kind in PICTURES["KINDS"]}

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from pipeline.data import stored
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
-from pipeline.tracking import classifier, promotion
+from pipeline.tracking import models, promotion
 from pipeline.tracking.promotion import promote
 from tests.integration.conftest import DIGITS, Command, models_of, one_line, run_count, run_id_in
 
@@ -163,7 +163,7 @@ def interrupted(after: int) -> Iterator[None]:
         write(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "check_serves", lambda *_, **named: None)
+        patch.setattr(models, "check_serves", lambda *_, **named: None)
         for function in ("record", "move"):
             patch.setattr(promotion, function, partial(ending, getattr(promotion, function)))
         with pytest.raises(EndedError):
@@ -191,14 +191,14 @@ def test_of_two_simultaneous_promotions_the_better_version_stays(
     command: Command, worse: str, better: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The better version is promoted while the other one, which would be the first champion, is loaded."""
-    check = classifier.check_serves
+    check = models.check_serves
 
     def slow(address: str, *, trust: bool) -> None:
-        monkeypatch.setattr(classifier, "check_serves", check)
+        monkeypatch.setattr(models, "check_serves", check)
         promote(Reporter(), better, name)
         check(address, trust=trust)
 
-    monkeypatch.setattr(classifier, "check_serves", slow)
+    monkeypatch.setattr(models, "check_serves", slow)
     promote(Reporter(), worse, name)
 
     assert {"champion": better} == aliases(name)
@@ -224,4 +224,4 @@ def test_a_name_with_any_sign_that_is_allowed_serves_and_is_printed_quoted(comma
 
     assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in output
     assert {"champion": better} == aliases(name)
-    assert (8, 8) == classifier.load(f"models:/{name}@champion").kind.shape
+    assert (8, 8) == models.load(f"models:/{name}@champion").kind.shape

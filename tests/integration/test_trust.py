@@ -17,7 +17,7 @@ from mlflow.types.schema import Schema, TensorSpec
 from PIL import Image
 
 from pipeline.errors import DataError, PipelineError, UsageError
-from pipeline.tracking import classifier
+from pipeline.tracking import models
 from tests.integration.conftest import Command, one_line
 
 SIGNATURE = ModelSignature(
@@ -143,7 +143,7 @@ def test_a_model_that_is_ours_but_for_one_thing_is_refused(
     change(model, f"\nopen({str(trace)!r}, 'w')\n")
 
     with pytest.raises(UsageError, match="--trust"):
-        classifier.load(str(model))
+        models.load(str(model))
 
     assert not trace.exists()
 
@@ -159,7 +159,7 @@ def test_python_runs_no_compiled_file_in_place_of_the_code_that_was_checked(mode
     assert trace.exists()  # MLflow itself does run it
     trace.unlink()
 
-    assert (1, 10) == classifier.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8)).shape
+    assert (1, 10) == models.load(str(model)).probabilities(np.zeros((1, 8, 8), np.uint8)).shape
     assert not trace.exists()
 
 
@@ -171,12 +171,12 @@ def test_a_description_that_is_none_is_an_error_of_ours(model: Path, description
     (model / "MLmodel").write_text(description)
 
     with pytest.raises(PipelineError, match=r"^model: "):
-        classifier.load(str(model))
+        models.load(str(model))
 
 
 def test_numbers_of_any_kind_are_pixels_and_nothing_else_is(model: Path) -> None:
     """The rule is the same for arrays and lists."""
-    loaded = classifier.load(str(model))
+    loaded = models.load(str(model))
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8))
     expected = loaded.probabilities(pixels.astype(np.uint8))
 

@@ -127,7 +127,7 @@ def test_only_training_and_scoring_import_tensorflow() -> None:
         "model/cell_validation",
         "model/trainer",
     }
-    assert of_training | {"startup", "tracking/scoring", "tracking/sequence_scoring"} == users_of("tensorflow")
+    assert of_training | {"startup", "tracking/scoring"} == users_of("tensorflow")
 
 
 def test_only_the_terminal_imports_rich() -> None:

@@ -19,7 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.serving import answers
 from pipeline.serving.image_files import ImageFiles
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 
 class Brightness:

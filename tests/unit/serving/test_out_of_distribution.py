@@ -14,7 +14,7 @@ from pipeline.data.datasets import CATALOGUE
 from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, out_of_distribution
 from pipeline.serving.out_of_distribution import Similarity
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 Pixels = NDArray[np.uint8]
 MNIST = Images(height=28, width=28, light_on_dark=True, boxed=True)

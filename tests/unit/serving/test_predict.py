@@ -19,7 +19,7 @@ from pipeline.execution import executors, worker_pool
 from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, ShouldContinue, Started
 from pipeline.progress import Reporter
 from pipeline.serving import predict
-from pipeline.tracking import classifier as classifiers
+from pipeline.tracking import models
 from tests.unit.serving.test_answers import CLASSIFIER, READER
 
 
@@ -41,8 +41,8 @@ class InTurn(Executor):
 @pytest.fixture(autouse=True)
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the name of a model stand for its digest, and run all jobs in this process."""
-    monkeypatch.setattr(classifiers, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
-    monkeypatch.setattr(classifiers, "digest", str)
+    monkeypatch.setattr(models, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
+    monkeypatch.setattr(models, "digest", str)
     monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
     monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time

@@ -19,7 +19,7 @@ from pipeline.kinds.images import Images
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving import answers, predict, sequence_files
 from pipeline.serving.sequence_files import SequenceFiles
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 KIND = Sequences(longest=3, features=("x", "y"), mean=(0.0, 0.0), variance=(1.0, 1.0))
 NAN = float("nan")

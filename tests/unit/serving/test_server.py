@@ -26,7 +26,7 @@ from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving import server
 from pipeline.serving.server import Limiter
-from pipeline.tracking.classifier import Classifier
+from pipeline.tracking.models import Classifier
 
 TIMEOUT = 20
 

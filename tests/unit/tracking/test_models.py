@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.kinds.images import Images
-from pipeline.tracking import classifier
-from pipeline.tracking.classifier import BY_STEP, Classifier
+from pipeline.tracking import models
+from pipeline.tracking.models import BY_STEP, Classifier
 
 ROWS, COLUMNS = 4, 3
 
@@ -22,7 +22,7 @@ def test_the_more_steps_the_fewer_images_pass_at_a_time(
         passed.append(len(pixels))
         return {BY_STEP: np.cumsum(pixels, axis=1)}  # (N, T = rows, C = columns)
 
-    monkeypatch.setattr(classifier, "AT_ONCE_BY_STEP", at_once)
+    monkeypatch.setattr(models, "AT_ONCE_BY_STEP", at_once)
     model: Any = None
     own = Classifier(
         model, dataset="d", class_names="abc", kind=Images(height=ROWS, width=COLUMNS), step_by_step=step_by_step
