@@ -93,7 +93,7 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
         send(Opened(run_id=run_id, state="trains"))
         store.mark(run_id, job.parent)
         history = list(_epochs(job, send, checkpoints=checkpoints, run=run, seconds=epoch_seconds))
-        store.write_file(run_id, "model/model.bin", os.urandom(MODEL))
+        store.write_files(run_id, "model", {"model.bin": os.urandom(MODEL)})
         _log_end(run_id, history, data)
         store.log_metrics(run_id, {"process_seconds": time.process_time() - before})
     return Done(run_id=run_id)

@@ -149,7 +149,7 @@ def _size(job: Job) -> tuple[int, bool, int]:
 def _make_groups(
     comparison: str, data: DataSet, groups: Sequence[Group], by_run: Mapping[str, Job], failed: Collection[str]
 ) -> None:
-    """Create the missing runs of groups, and move the runs of each group below it.
+    """Create the missing runs of groups, complete those that were interrupted, and move the runs of each below it.
 
     Args:
         comparison: the id of the comparison's run.
@@ -167,11 +167,9 @@ def _make_groups(
         name = identity.group_name(job.name)
         if name in skipped:
             continue
-        if name in existing:  # the group was interrupted
-            lifecycle.delete_run(existing[name].run_id)
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
         tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}
-        made = store.get_run(lifecycle.create_child(comparison, name, tags))
+        made = existing.get(name) or store.get_run(lifecycle.create_child(comparison, name, tags))
         parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
         lifecycle.log_inputs(made, data)

@@ -101,7 +101,7 @@ def run_jobs(
     except KeyboardInterrupt:
         for run_id in run_ids.values():  # their processes took too long to end them
             with lifecycle.best_effort():
-                lifecycle.mark_failed(run_id, lifecycle.STOPPED, status="KILLED")
+                lifecycle.end(run_id, "KILLED", lifecycle.STOPPED)
         raise
     return ended
 
@@ -114,7 +114,7 @@ def _follow(event: Event, run_ids: dict[Job, str], ended: dict[Job, Finished | F
         case Finished(job) | Failed(job):
             ended[job], run_id = event, run_ids.pop(job, "")
             if run_id and isinstance(event, Failed):
-                lifecycle.mark_failed(run_id, event.reason)
+                lifecycle.end(run_id, "FAILED", event.reason)
 
 
 class ProgressBoard:

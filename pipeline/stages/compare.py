@@ -40,15 +40,12 @@ def compare(
         return None
     early = min(len(trainings), workers or worker_pool.Executor().default_workers(len(trainings)))
     with worker_pool.prewarm(early if on == "local" else 0, "pipeline.execution.job"):
-        from pipeline.tracking import lifecycle, promotion
+        from pipeline.tracking import promotion
 
-        if register is not None:
-            promotion.check_name(register)
+        promotion.check_name(register)
         parent, finished = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
-    if register is not None:
-        promotion.promote(reporter, finished[0].best.run_id, register)
-    reporter.result(lifecycle.where(parent, "the comparison and its report"))
-    return parent
+    best = finished[0].best.run_id
+    return promotion.conclude(reporter, parent, "the comparison and its report", register=register, best=best)
 
 
 def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:

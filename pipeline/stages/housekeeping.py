@@ -158,7 +158,7 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
     free = {name for name in names if not locks.is_held(name)}
     for run in known:
         if not run.is_deleted and _is_interrupted(run, locks):
-            end = partial(lifecycle.mark_failed, run.run_id, KILLED, status="KILLED")
+            end = partial(lifecycle.end, run.run_id, "KILLED", KILLED)
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
             yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
         if reason := _reason(run, finished):

@@ -14,7 +14,7 @@ from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection, lifecycle, promotion, schema, store
+from pipeline.tracking import connection, promotion, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, resuming
 from pipeline.training.resuming import RunState
@@ -33,13 +33,9 @@ def run(
         force: train even if the estimated memory is too small.
         register: name under which the model is registered; it becomes champion if it is better than the present one.
     """
-    if register is not None:
-        promotion.check_name(register)
+    promotion.check_name(register)
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=True)
-    if register is not None:
-        promotion.promote(reporter, run_id, register)
-    reporter.result(lifecycle.where(run_id, "the results"))
-    return run_id
+    return promotion.conclude(reporter, run_id, "the results", register=register)
 
 
 def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bool, force: bool) -> str:
@@ -48,8 +44,7 @@ def train(settings: Settings, reporter: Reporter, *, resume: str | None, new: bo
     The arguments are described in :func:`run`.
     """
     run_id = _trained(settings, reporter, resume=resume, new=new, force=force, all_stages=False)
-    reporter.result(lifecycle.where(run_id, "the run and its model"))
-    return run_id
+    return promotion.conclude(reporter, run_id, "the run and its model")
 
 
 def _trained(
@@ -75,7 +70,7 @@ def _trained(
     from pipeline.training import training
 
     with training.open_run(settings, data, resume=used, force=force) as opened:
-        store.log_missing_metrics(opened, seconds)
+        store.log_metrics(opened.run_id, {} if used else seconds)
         training.train(opened, settings, data, reporter)
         if all_stages and not opened.is_evaluated:
             evaluation.evaluate(opened, data, reporter)

@@ -15,7 +15,7 @@ from pipeline.execution import comparison_run, executors
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import connection, lifecycle, promotion
+from pipeline.tracking import connection, promotion
 from pipeline.tuning import report, space, study
 from pipeline.tuning.report import SearchResult
 from pipeline.tuning.space import Space
@@ -42,13 +42,9 @@ def search(
         limits: fields of a :class:`Budget`.
     """
     chosen, budget = space.of(given, [ranges] if isinstance(ranges, str) else ranges or []), Budget(**limits)
-    if register is not None:
-        promotion.check_name(register)
+    promotion.check_name(register)
     parent, winner = _searched(chosen, budget, reporter, on)
-    if register is not None:
-        promotion.promote(reporter, winner, register)
-    reporter.result(lifecycle.where(parent, "the search and its report"))
-    return parent
+    return promotion.conclude(reporter, parent, "the search and its report", register=register, best=winner)
 
 
 def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def connect(note: Note | None = None, *, writes: bool = False) -> None:
         _prepare_sqlite()
         mlflow.search_experiments(max_results=1)
     if writes:
-        with explained("The experiment cannot be used"):
+        with explained("The experiment cannot be used", check="MLFLOW_EXPERIMENT_NAME, MLFLOW_EXPERIMENT_ID"):
             _check_writable()
 
 
@@ -184,9 +184,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def explained(
-    problem: str, others: tuple[type[Exception], ...] = (), *, check: str = "the name or ID"
-) -> Iterator[None]:
+def explained(problem: str, others: tuple[type[Exception], ...] = (), *, check: str | None = None) -> Iterator[None]:
     """Turn errors of MLflow and its stores into an error for the user.
 
     The message is the ``problem``, unless the server does not answer or refuses the user.
@@ -194,7 +192,8 @@ def explained(
     Args:
         problem: description of the problem, without a full stop.
         others: further kinds of errors to explain.
-        check: what the user should check, in addition to the address of the server.
+        check: what the user should check, in addition to the address of the server; by default the name or the ID
+            that the problem contains.
 
     Raises:
         TrackingError: replaces the original error.
@@ -202,13 +201,13 @@ def explained(
     try:
         yield
     except (*_OF_A_STORE, *others) as error:
-        remedy = f"Check {check}, and MLFLOW_TRACKING_URI"
+        remedy = f"Check {check or 'the name or ID'}, and MLFLOW_TRACKING_URI"
         if _FORBIDDEN.search(str(error)):
             problem = "The tracking server refuses this user"
             remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         elif _AWAY.search(str(error)) or isinstance(error, SQLAlchemyError | sqlite3.Error):
             problem = "No answer from the tracking server"
             remedy = "Check MLFLOW_TRACKING_URI and that the server is running"
-        raise TrackingError(
-            f"{problem}. Tracking server: {address()}. Reason: {first_line(error)}. {remedy}."
-        ) from None
+        is_said = check is None and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+        reason = "" if is_said else f"Reason: {first_line(error)}. "
+        raise TrackingError(f"{problem}. Tracking server: {address()}. {reason}{remedy}.") from None

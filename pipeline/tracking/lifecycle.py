@@ -75,22 +75,23 @@ def open_run(
         parent: the id of the parent run.
         resume: the run to resume.
     """
-    project = project_run()
-    status, reason = "FINISHED", ""
+    project, status = project_run(), "FINISHED"
     with environment({"MLFLOW_RUN_ID": project} if project else {}):  # MLflow drops it when a run ends
         try:
             run = _started(name, tags, parent, resume)
             yield run
             end(run.run_id)
-        except KeyboardInterrupt:
-            # When interrupted, `mlflow run` (3.17) overwrites any status with FAILED; the tag keeps the reason.
-            status, reason = "KILLED", STOPPED
-            raise
         except BaseException as error:
-            status, reason = "FAILED", str(error) or repr(error)
+            # When interrupted, `mlflow run` (3.17) overwrites any status with FAILED; the tag keeps the reason.
+            is_killed = isinstance(error, KeyboardInterrupt)
+            status, reason = ("KILLED", STOPPED) if is_killed else ("FAILED", str(error) or repr(error))
+            if run_id := active_run():
+                with best_effort():
+                    end(run_id, status, reason)
             raise
         finally:
-            _leave(status, reason)
+            with best_effort():  # MLflow's own function cannot be retried: it forgets the run after its first attempt
+                mlflow.end_run(status)
 
 
 def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: TrackedRun | None) -> TrackedRun:
@@ -113,18 +114,6 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
     return run
 
 
-def _leave(status: str, reason: str) -> None:
-    """End a failed run if the server answers, and leave no run active in this process.
-
-    MLflow's own function cannot be retried: it forgets the run after its first attempt.
-    """
-    if reason and (run_id := active_run()):
-        with best_effort():
-            end(run_id, status, reason)
-    with best_effort():
-        mlflow.end_run(status)
-
-
 @contextmanager
 def best_effort() -> Iterator[None]:
     """Ignore errors of the tracking server, and wait for it only a few seconds."""
@@ -133,16 +122,11 @@ def best_effort() -> Iterator[None]:
 
 
 def end(run_id: str, status: str = "FINISHED", reason: str = "") -> None:
-    """End a run that is not the active one, with the reason if it did not finish."""
-    if reason:
-        client().set_tag(run_id, schema.ERROR, reason)
-    client().set_terminated(run_id, status)
-
-
-def mark_failed(run_id: str, reason: str, *, status: str = "FAILED") -> None:
-    """End a run whose process died, unless it had ended before."""
+    """End a run that has not ended before, with the reason if it did not finish."""
     if get_run(run_id).status == "RUNNING":
-        end(run_id, status, reason)
+        if reason:
+            client().set_tag(run_id, schema.ERROR, reason)
+        client().set_terminated(run_id, status)
 
 
 def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
@@ -150,11 +134,6 @@ def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
     experiment = get_run(parent).experiment_id
     made = client().create_run(experiment, run_name=name, tags={**tags, schema.PARENT: parent})
     return str(made.info.run_id)
-
-
-def delete_run(run_id: str) -> None:
-    """Delete a run; MLflow keeps it among the deleted runs."""
-    client().delete_run(run_id)
 
 
 def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:
@@ -241,27 +220,23 @@ def processor() -> str:
 
 def where(run_id: str, what: str) -> str:
     """Return the ID of the run with the results of a command, and how to see them, without a password."""
-    run = get_run(run_id)
+    run, said = get_run(run_id), f"Run ID: {run_id}. To see {what}"
     if page := page_of(run):
-        return f"Run ID: {run_id}. To see {what}, open {page}"
+        return f"{said}, open {page}"
     file = connection.file()
     is_default = file is not None and file.resolve() == Path("mlflow.db").resolve()  # which `mlflow ui` shows
     store = "" if is_default else f" --backend-store-uri {shlex.quote(connection.address())}"
-    page = _page("http://127.0.0.1:5000", run)
-    return f"Run ID: {run_id}. To see {what}, type `mlflow ui{store}` and open {page}"
+    return f"{said}, type `mlflow ui{store}` and open {page_of(run, 'http://127.0.0.1:5000')}"
 
 
-def page_of(run: TrackedRun) -> str:
-    """Return the address of a run's page on its tracking server; an empty text if the store has no server."""
+def page_of(run: TrackedRun, server: str = "") -> str:
+    """Return the address of a run's page on its tracking server, or else on ``server``; empty if there is none."""
     parts = urlsplit(mlflow.get_tracking_uri())
-    if parts.scheme not in ("http", "https"):
-        return ""
-    return _page(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}", run)
-
-
-def _page(server: str, run: TrackedRun) -> str:
+    if parts.scheme in ("http", "https"):
+        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
     # Without the workflow, MLflow's UI shows the run as a generative AI run.
-    return f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    return page if server else ""
 
 
 @cache

@@ -23,10 +23,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.disk import SHORT
-from pipeline.errors import TrackingError, UsageError, suggestion
+from pipeline.errors import TrackingError, UsageError
 from pipeline.progress import Reporter
 from pipeline.settings import command
-from pipeline.tracking import connection, models, schema, store
+from pipeline.tracking import connection, lifecycle, models, schema, store
 from pipeline.tracking.connection import client, explained
 from pipeline.tracking.schema import TrackedRun
 
@@ -114,6 +114,22 @@ def promote(
     return _report(candidate, candidate, reason, reporter)
 
 
+def conclude(reporter: Reporter, run_id: str, what: str, *, register: str | None = None, best: str = "") -> str:
+    """Return the id of the run with the results of a command, after saying where they are.
+
+    Args:
+        reporter: shows the result of the promotion, and the place.
+        run_id: the id.
+        what: what the run holds.
+        register: the name under which to promote a model; None: none.
+        best: the id of the run of that model; by default the run itself.
+    """
+    if register is not None:
+        promote(reporter, best or run_id, register)
+    reporter.result(lifecycle.where(run_id, what))
+    return run_id
+
+
 def _roll_back(reporter: Reporter, name: str | None, *, trust: bool) -> Promotion:
     """Swap ``champion`` and ``previous``."""
     if name is None:
@@ -165,14 +181,16 @@ def _report(version: Version, champion: Version, reason: str, reporter: Reporter
 # --- MLflow's registry ----------------------------------------------------------------------------------------------
 
 
-def check_name(name: str) -> None:
-    """Check that a name is valid in a URI such as ``models:/<name>@champion``, and after ``--name``.
+def check_name(name: str | None) -> None:
+    """Check that a name, if there is one, is valid in a URI such as ``models:/<name>@champion``, and after ``--name``.
 
     MLflow itself registers names that are invalid in a URI: it reads ``?`` and ``#`` as the end of a path.
 
     Raises:
         UsageError: it is not valid.
     """
+    if name is None:
+        return
     is_plain = name.isprintable() and name == name.strip() and not name.startswith("-")
     if not is_plain or name in ("", ".", "..") or set(name) & set(FORBIDDEN) or len(name) > LONGEST:
         raise UsageError(
@@ -217,16 +235,8 @@ def _aliases(name: str) -> dict[str, Version]:
     Raises:
         TrackingError: there is no such model.
     """
-    problem = f"name: must be a registered model of this tracking server; got {name!r}"
-    with explained(problem):
-        try:
-            aliases = client().get_registered_model(name).aliases
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            known = [model.name for model in client().search_registered_models()]
-            hint = suggestion(name, known) or f" The registered models are: {', '.join(known[:9]) or 'none yet'}."
-            raise TrackingError(f"{problem}.{hint}") from None
+    with explained(f"name: must be a registered model of this tracking server; got {name!r}"):
+        aliases = client().get_registered_model(name).aliases
         return {alias: _version(client().get_model_version(name, number)) for alias, number in aliases.items()}
 
 

@@ -19,8 +19,6 @@ VAL_ACCURACY = "val_accuracy"
 PARAMETERS = "parameters"  # trainable weights
 BEST_VAL_ACCURACY = "best_val_accuracy"
 BEST_EPOCH = "best_epoch"
-SECONDS_TRAIN = "seconds_train"  # time of the stage, including validation and logging
-SECONDS_EVALUATE = "seconds_evaluate"
 CPU_SECONDS = "cpu_seconds"  # CPU time of all cores in the epochs
 TRAIN_SECONDS = "train_seconds"  # time of the epochs alone; the last metric that training logs
 TEST_COST = "test_cost"
@@ -71,7 +69,6 @@ one configuration over seeds. Tick the groups of a comparison, then *Compare*: e
 FINGERPRINT = "fingerprint"  # identifies runs with equal numbers
 CHECKPOINT = "checkpoint"  # name of its checkpoint on one machine; ON_SERVER: its files are artifacts of the run
 ON_SERVER = "server"
-REMOVED = "server, removed"  # its files were artifacts of the run
 DATASET = "dataset"  # name of the data, determined by its content
 DATASET_DIGEST = "dataset_digest"
 MACHINE = "machine"
@@ -87,7 +84,6 @@ COMMIT = "mlflow.source.git.commit"
 PARENT = "mlflow.parentRunId"
 
 # Artifacts.
-CELL_FOLDER = "cell"  # the file of a custom cell
 HISTORY = "training/history.csv"
 PER_CLASS = "evaluation/per_class.csv"
 PREDICTIONS = "evaluation/predictions.parquet"
@@ -138,7 +134,7 @@ class TrackedRun:
     @property
     def has_remote_checkpoint(self) -> bool:
         """Whether its checkpoint is an artifact of the run, so that any machine can resume it."""
-        return self.tags.get(CHECKPOINT) in (ON_SERVER, REMOVED)
+        return self.tags.get(CHECKPOINT) == ON_SERVER
 
     @property
     def checkpoint(self) -> str:

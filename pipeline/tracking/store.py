@@ -7,8 +7,7 @@ The start and end of runs are in ``lifecycle.py``.
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-MOST_METRICS = 1_000
-"""Maximum number of metrics in one request to a server."""
-
 EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name != "epoch")
 
 
@@ -45,15 +41,6 @@ def get_run(run_id: str) -> TrackedRun:
     """
     with explained(f"There is no run {run_id!r}"):
         return _tracked(client().get_run(run_id))
-
-
-def find_run(run_id: str) -> TrackedRun | None:
-    """Return a run, even a deleted one; None if there is no run with this id.
-
-    Raises:
-        TrackingError: the tracking server does not answer.
-    """
-    return next(iter(find_runs(f"attributes.run_id = '{run_id}'", everywhere=True)), None)
 
 
 def find_runs(
@@ -123,9 +110,9 @@ def mark(run_id: str, comparison: str) -> None:
 
 def belongs_to(run: TrackedRun, comparison: str) -> bool:
     """Return whether a comparison trained a run, so that the run is a child of it or of one of its groups."""
-    parent = run.tags.get(schema.PARENT)
-    group = find_run(parent) if parent and parent != comparison else None
-    return parent == comparison or (group is not None and group.tags.get(schema.PARENT) == comparison)
+    parent = run.tags.get(schema.PARENT, "")
+    group = f"attributes.run_id = '{parent}' and tags.`{schema.PARENT}` = '{comparison}'"
+    return parent == comparison or bool(find_runs(group, everywhere=True))
 
 
 def members(comparison: str) -> list[TrackedRun]:
@@ -164,13 +151,6 @@ def log_metrics(
     log_history(run_id, {step: metrics}, subject)
 
 
-def log_missing_metrics(
-    run: TrackedRun, metrics: Mapping[str, float], subject: Mapping[str, str] | None = None
-) -> None:
-    """Log the metrics that the run did not have when it was read."""
-    log_metrics(run.run_id, {name: value for name, value in metrics.items() if name not in run.metrics}, subject)
-
-
 def log_history(
     run_id: str, steps: Mapping[int, Mapping[str, float]], subject: Mapping[str, str] | None = None
 ) -> None:
@@ -181,8 +161,7 @@ def log_history(
         for step, metrics in steps.items()
         for name, value in metrics.items()
     ]
-    for start in range(0, len(entries), MOST_METRICS):
-        client().log_batch(run_id, metrics=entries[start : start + MOST_METRICS])
+    client().log_batch(run_id, metrics=entries)
 
 
 def history_of(run_id: str, metric: str) -> dict[int, float]:
@@ -190,17 +169,10 @@ def history_of(run_id: str, metric: str) -> dict[int, float]:
     return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
 
 
-def log_epoch(run_id: str, record: EpochRecord) -> None:
-    """Log the metrics of an epoch; the step is the epoch, from 1."""
-    log_metrics(run_id, {name: getattr(record, name) for name in EPOCH_METRICS}, step=record.epoch)
-
-
-def log_missing_epochs(run_id: str, records: Sequence[EpochRecord]) -> None:
-    """Log the metrics of the epochs that the run lacks; its last epoch may be incomplete."""
-    for name in EPOCH_METRICS:
-        present = history_of(run_id, name)
-        missing = [record for record in records if record.epoch not in present]
-        log_history(run_id, {record.epoch: {name: getattr(record, name)} for record in missing})
+def log_epoch(run_id: str, record: EpochRecord, *, again: bool = False) -> None:
+    """Log the metrics of an epoch; if this is done ``again``, only those that the run lacks. The step is the epoch."""
+    names = [name for name in EPOCH_METRICS if not again or record.epoch not in history_of(run_id, name)]
+    log_metrics(run_id, {name: getattr(record, name) for name in names}, step=record.epoch)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -213,8 +185,10 @@ def log_figure(run_id: str, figure: "Figure", path: str) -> None:
 
 def log_table(run_id: str, table: "DataFrame", path: str) -> None:
     """Log a table as the artifact ``path``, as CSV or Parquet by its suffix."""
-    is_parquet = path.endswith(".parquet")
-    write_file(run_id, path, table.to_parquet(index=False) if is_parquet else table.to_csv(index=False).encode())
+    folder, _, name = path.rpartition("/")
+    is_parquet = name.endswith(".parquet")
+    content = table.to_parquet(index=False) if is_parquet else table.to_csv(index=False).encode()
+    write_files(run_id, folder, {name: content})
 
 
 def load_table(run_id: str, path: str) -> "DataFrame":
@@ -252,29 +226,19 @@ def files_in(run_id: str, folder: str) -> dict[str, int]:
         return {entry.path: entry.file_size or 0 for entry in client().list_artifacts(run_id, folder)}
 
 
-def write_file(run_id: str, path: str, content: bytes) -> None:
-    """Write a file of a run, replacing an existing one.
-
-    Raises:
-        TrackingError: the store refuses it.
-    """
-    write_files(run_id, str(Path(path).parent), {Path(path).name: content})
-
-
-def read_files(run_id: str, folder: str) -> Iterator[bytes]:
-    """Yield the content of each file in a folder of a run; nothing if there is no folder.
+def read_files(run_id: str, folder: str) -> list[bytes]:
+    """Return the content of each file in a folder of a run; empty if there is no folder.
 
     Raises:
         TrackingError: a file cannot be read.
     """
-    for path in files_in(run_id, folder):
-        with explained(f"{path} of run {run_id} cannot be read"), tempfile.TemporaryDirectory() as copy:
-            content = Path(client().download_artifacts(run_id, path, copy)).read_bytes()
-        yield content
+    with explained(f"{folder} of run {run_id} cannot be read"), tempfile.TemporaryDirectory() as copies:
+        paths = [client().download_artifacts(run_id, path, copies) for path in files_in(run_id, folder)]
+        return [Path(path).read_bytes() for path in paths]
 
 
-def remove_checkpoint(run_id: str, folder: str) -> None:
-    """Remove the folder of a checkpoint, and tag its run to show that the files are gone.
+def remove_files(run_id: str, folder: str) -> None:
+    """Remove a folder of a run.
 
     Raises:
         TrackingError: the store refuses it.
@@ -282,5 +246,3 @@ def remove_checkpoint(run_id: str, folder: str) -> None:
     with explained(f"{folder} of run {run_id} cannot be removed", check="its permissions"):
         repository = get_artifact_repository(client().get_run(run_id).info.artifact_uri)
         repository.delete_artifacts(folder)  # type: ignore[no-untyped-call]
-    with suppress(MlflowException):  # a deleted run cannot be tagged
-        client().set_tag(run_id, schema.CHECKPOINT, schema.REMOVED)

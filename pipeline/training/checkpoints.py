@@ -5,9 +5,10 @@
     <data_dir>/.checkpoints.lock                   held while a process looks for an existing run and opens one
     <the run's artifacts>/checkpoint/<attempt>-0.npz and <attempt>-1.npz      machines that share no disk
 
-A further kind of storage is a class with the methods of :class:`CheckpointStore`, and a line in :func:`open_store`.
-Storage locks nothing. On one machine, file locks keep two processes from training the same run; the operating system
-releases a lock however its process ends. On a cluster, Ray knows which processes are alive.
+A store keeps one checkpoint per name of 32 hexadecimal digits. A further kind of store is a class with the methods of
+:class:`RemoteCheckpoints`, and a branch in :func:`open_store`. Storage locks nothing. On one machine, file locks keep
+two processes from training the same run; the operating system releases a lock however its process ends. On a cluster,
+Ray knows which processes are alive.
 """
 
 import io
@@ -19,7 +20,7 @@ import zipfile
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -36,27 +37,6 @@ _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFi
 
 
 # --- storage --------------------------------------------------------------------------------------------------------
-
-
-class CheckpointStore(Protocol):
-    """Keeps one checkpoint per name of 32 hexadecimal digits; any other name raises a DataError.
-
-    The names come from tags of runs, which others may write.
-    """
-
-    def save(self, name: str, snapshot: Snapshot, /) -> None:
-        """Replace the checkpoint by a new one; if interrupted, one of the two remains complete."""
-
-    def load(self, name: str, /) -> Snapshot | None:
-        """Return the last checkpoint; None if no epoch has finished. Raise a DataError if it is damaged."""
-
-    def remove(self, name: str, /) -> None:
-        """Remove the checkpoint, if there is one."""
-
-
-def open_store(data_dir: Path, *, remote: bool) -> CheckpointStore:
-    """Return the store for runs of this machine, or the one that every machine reaches (``remote``)."""
-    return RemoteCheckpoints() if remote else LocalCheckpoints(data_dir)
 
 
 def folder_of(data_dir: Path, name: str) -> Path:
@@ -145,7 +125,8 @@ class RemoteCheckpoints:
         """
         buffer = io.BytesIO()
         _write(snapshot, buffer)
-        store.write_file(name, f"{FOLDER}/{self._attempt}-{len(snapshot.history) % 2}.npz", buffer.getvalue())
+        file = f"{self._attempt}-{len(snapshot.history) % 2}.npz"
+        store.write_files(name, FOLDER, {file: buffer.getvalue()})
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished.
@@ -153,7 +134,7 @@ class RemoteCheckpoints:
         Raises:
             DataError: all files are damaged.
         """
-        contents, found = list(store.read_files(name, FOLDER)), []
+        contents, found = store.read_files(name, FOLDER), []
         for content in contents:
             with suppress(*_DAMAGED):
                 found.append(_read(io.BytesIO(content)))
@@ -167,7 +148,15 @@ class RemoteCheckpoints:
 
     def remove(self, name: str) -> None:
         """Remove a checkpoint: its run has finished."""
-        store.remove_checkpoint(name, FOLDER)
+        store.remove_files(name, FOLDER)
+
+
+CheckpointStore = LocalCheckpoints | RemoteCheckpoints
+
+
+def open_store(data_dir: Path, *, remote: bool) -> CheckpointStore:
+    """Return the store for runs of this machine, or the one that every machine reaches (``remote``)."""
+    return RemoteCheckpoints() if remote else LocalCheckpoints(data_dir)
 
 
 def _write(snapshot: Snapshot, file: BinaryIO) -> None:

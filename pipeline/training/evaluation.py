@@ -42,7 +42,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
         schema.TEST_COST: metrics.cost(labels, probabilities),
         schema.TEST_MACRO_F1: macro_f1,
         schema.TEST_BALANCED_ACCURACY: balanced_accuracy,
-        schema.SECONDS_EVALUATE: time.perf_counter() - started,
+        "seconds_evaluate": time.perf_counter() - started,
         schema.TEST_ACCURACY: metrics.accuracy(labels, predicted),
     }
     store.log_metrics(run.run_id, results, lifecycle.subject(str(logged.model_id), data, "test"))

@@ -24,6 +24,9 @@ from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, identity, resuming
 from pipeline.training.checkpoints import open_store
 
+CELL_FOLDER = "cell"
+"""The artifact folder with the file of a custom cell."""
+
 ShouldContinue = Callable[[EpochRecord], bool]
 """Receives each epoch, and returns whether to train another."""
 
@@ -68,7 +71,7 @@ def open_run(
         tags = {schema.CORES: str(min(cores or usable_cores(), settings.shards))}
         if cells.is_custom(settings.cell):
             file = custom_cells.source(settings.cell)
-            store.write_file(run.run_id, f"{schema.CELL_FOLDER}/{file.name}", file.content)
+            store.write_files(run.run_id, CELL_FOLDER, {file.name: file.content})
             tags[schema.CELL_FILE] = file.digest
         store.log_tags(run.run_id, tags)
         yield run
@@ -93,24 +96,27 @@ def train(
     if run.is_trained:
         return True
     fit = Fit(_trainer(settings, data))
-    store.log_missing_metrics(run, {schema.PARAMETERS: fit.trainer.model.count_params()})
     is_pruned = not _train_epochs(run, settings, fit, reporter, should_continue)
     _log_history(run.run_id, fit, settings, data)
     best = epochs.best(fit.history)
-    summary: dict[str, float] = {schema.BEST_VAL_ACCURACY: best.val_accuracy, schema.BEST_EPOCH: best.epoch}
+    summary: dict[str, float] = {
+        schema.PARAMETERS: fit.trainer.model.count_params(),
+        schema.BEST_VAL_ACCURACY: best.val_accuracy,
+        schema.BEST_EPOCH: best.epoch,
+    }
     summary |= {"stopped_epoch": len(fit.history)} if len(fit.history) < settings.epochs else {}
     if is_pruned:
-        store.log_missing_metrics(run, summary)
+        store.log_metrics(run.run_id, summary)
         store.log_tags(run.run_id, {schema.PRUNED: "true"})
         return False
     model_id, temperature = _log_model(run, settings, data, fit)
     summary |= {
         "temperature": temperature,  # makes confidence match accuracy on the validation examples
-        schema.SECONDS_TRAIN: fit.seconds,
+        "seconds_train": fit.seconds,  # including validation and logging
         schema.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
         schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
     }
-    store.log_missing_metrics(run, summary, lifecycle.subject(model_id, data, "training"))
+    store.log_metrics(run.run_id, summary, lifecycle.subject(model_id, data, "training"))
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
     return True
 
@@ -142,7 +148,7 @@ def _train_epochs(
                 f"checkpoint: must be of this network; the weights in the checkpoint of run {run.run_id} have other "
                 "shapes. Train again with --new."
             ) from None
-        store.log_missing_epochs(run.run_id, fit.history)
+        store.log_epoch(run.run_id, fit.history[-1], again=True)  # it may have been interrupted here
         reporter.note(f"Resumed run {run.run_id} after epoch {len(fit.history)} of {settings.epochs}.")
         if not should_continue(fit.history[-1]):  # it was interrupted after this answer, before its end
             return False
@@ -188,7 +194,7 @@ def _needed(run_id: str, cell: str) -> str:
     """Return instructions to open the Keras file of a custom cell."""
     module, _, kind = cell.partition(":")
     return (
-        f"model.keras holds layers of {cell}, from {schema.CELL_FOLDER}/{custom_cells.source(cell).name} of run "
+        f"model.keras holds layers of {cell}, from {CELL_FOLDER}/{custom_cells.source(cell).name} of run "
         f"{run_id}: from {module} import {kind}; "
         f"keras.saving.load_model('model.keras', custom_objects={{'{kind}': {kind}}}). saved_model/ needs none of it."
     )

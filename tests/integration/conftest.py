@@ -143,11 +143,11 @@ def stopped_run(command: Command, *arguments: object, epoch: int) -> str:
     """Stop a command while it logs an epoch, as Ctrl-C does; return the id of its run."""
     log_epoch = tracking.log_epoch
 
-    def half(run_id: str, record: EpochRecord) -> None:
+    def half(run_id: str, record: EpochRecord, **again: bool) -> None:
         if record.epoch == epoch:
             tracking.log_metrics(run_id, {"cost": record.cost}, step=epoch)
             raise KeyboardInterrupt
-        log_epoch(run_id, record)
+        log_epoch(run_id, record, **again)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking, "log_epoch", half)

@@ -107,7 +107,11 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
     [
         ((), 2, "run_id: needs the ID of the run to promote"),
         (("--rollback",), 2, "name: needs the name of the registered model"),
-        (("--rollback", "--name", "digits-grue"), 1, "got 'digits-grue'. Did you mean digits-gru"),
+        (
+            ("--rollback", "--name", "digits-grue"),
+            1,
+            "name: must be a registered model of this tracking server",
+        ),
         (("--rollback", "--name", "digits-gru"), 1, "name: must be a model with a previous champion"),
         (("--run-id", "0" * 32), 1, "There is no run"),
         (("--run-id", "RUN", "--name", "a/b"), 2, "name: must have at most 256 characters, none of"),

@@ -24,7 +24,7 @@ def test_checkpoints_of_runs_that_another_run_has_finished_are_removed(
         return run_id
 
     interrupted, other = started(1), started(2)
-    lifecycle.mark_failed(interrupted, "killed", status="KILLED")
+    lifecycle.end(interrupted, "KILLED", "killed")
     name = f"checkpoint {1:032x} of run-1"
 
     assert name not in clean(Reporter(), data_dir=tmp_path, dry_run=True)

@@ -66,16 +66,7 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     assert ("KILLED", lifecycle.STOPPED) == (run.status, run.tags[schema.ERROR])
 
 
-def test_the_run_of_mlflow_run_becomes_a_child_of_its_result() -> None:
-    parent, run_id = map(new_run, ("gru", "clumsy-fish-12"))
-    lifecycle.describe_stage_run(run_id, "report", parent)
-    run = store.get_run(run_id)
-    assert ("report", "stage", parent) == (run.name, run.tags[schema.KIND], run.tags[schema.PARENT])
-
-
-def test_the_run_of_mlflow_run_is_used_after_a_short_outage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_run_of_mlflow_run_is_used_after_a_short_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     project = new_run("gru")
     monkeypatch.setenv("MLFLOW_RUN_ID", project)
     # The server answers the request for the name of the run, but not the request to open it.

@@ -1,4 +1,4 @@
-"""The runs of a comparison, and deleted or permanently removed runs, in a real store."""
+"""The runs of a comparison, in a real store."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +11,6 @@ from pipeline.tracking import lifecycle, schema, store
 from tests.runs import new_run
 
 pytestmark = pytest.mark.usefixtures("new_store")
-
-
-def remove_for_good(run_id: str) -> None:
-    """Remove a run permanently, like `mlflow gc`, but faster."""
-    there: Any = SqlAlchemyStore
-    there(os.environ["MLFLOW_TRACKING_URI"], "http://nowhere.invalid")._hard_delete_run(run_id)
 
 
 def test_a_comparison_has_its_children_and_the_runs_that_it_reused() -> None:
@@ -45,16 +39,7 @@ def test_a_run_of_a_permanently_removed_comparison_belongs_to_no_other() -> None
     first, second = new_run("first"), new_run("second")
     training = lifecycle.create_child(first, "gru-s1", {})
     assert store.belongs_to(store.get_run(training), first)
-    remove_for_good(first)
+    kind: Any = SqlAlchemyStore
+    kind(os.environ["MLFLOW_TRACKING_URI"], "http://nowhere.invalid")._hard_delete_run(first)  # like `mlflow gc`
 
     assert not store.belongs_to(store.get_run(training), second)
-
-
-def test_a_run_is_found_until_it_is_permanently_removed() -> None:
-    run_id = new_run("gru")
-    lifecycle.delete_run(run_id)
-    found = store.find_run(run_id)
-    assert found is not None
-    assert found.is_deleted
-    remove_for_good(run_id)
-    assert store.find_run(run_id) is None

@@ -34,12 +34,6 @@ def test_the_fingerprint_depends_on_parameters_and_data_but_not_on_paths(
     assert is_same == (identity.fingerprint_of(PARAMETERS, "abc") == identity.fingerprint_of(reordered, digest))
 
 
-def test_the_version_of_tensorflow_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = identity.fingerprint_of(PARAMETERS, "abc")
-    monkeypatch.setattr(identity, "version", lambda package: "another")
-    assert before != identity.fingerprint_of(PARAMETERS, "abc")
-
-
 def test_the_fingerprint_covers_code_that_trains_splits_and_scores() -> None:
     """The test contains the list, so a new import in these modules cannot extend it by accident."""
     assert [

@@ -37,7 +37,7 @@ class Pretended(Executor):
             yield worker_pool.Started(job)
             yield worker_pool.Message(job, Opened(run_id=run_id, state="trains"))
             if int(job.name.removeprefix("gru-t")) in self._failing:
-                lifecycle.mark_failed(run_id, "cost not finite")
+                lifecycle.end(run_id, "FAILED", "cost not finite")
                 yield worker_pool.Failed(job, "cost not finite")
             else:
                 store.log_epoch(run_id, RECORD)
