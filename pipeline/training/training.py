@@ -99,11 +99,8 @@ def train(
     is_pruned = not _train_epochs(run, settings, fit, reporter, should_continue)
     _log_history(run.run_id, fit, settings, data)
     best = epochs.best(fit.history)
-    summary: dict[str, float] = {
-        schema.PARAMETERS: fit.trainer.model.count_params(),
-        schema.BEST_VAL_ACCURACY: best.val_accuracy,
-        schema.BEST_EPOCH: best.epoch,
-    }
+    summary: dict[str, float] = {schema.BEST_VAL_ACCURACY: best.val_accuracy, schema.BEST_EPOCH: best.epoch}
+    summary[schema.PARAMETERS] = fit.trainer.model.count_params()
     summary |= {"stopped_epoch": len(fit.history)} if len(fit.history) < settings.epochs else {}
     if is_pruned:
         store.log_metrics(run.run_id, summary)
