@@ -87,13 +87,13 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
         parent=job.parent,
     ) as run:
         run_id, checkpoints = run.run_id, open_store(data_dir, remote=run.has_remote_checkpoint)
-        store.log_parameters(run, identity.parameters(job.settings, data))
-        lifecycle.log_origin(run, data, gpus=[])
-        store.log_tags(run_id, {schema.CORES: "1"})
+        tags = lifecycle.origin(run, gpus=[]) | {schema.CORES: "1"}
+        store.log_parameters(run, identity.parameters(job.settings, data), tags)
+        lifecycle.log_inputs(run, data)
         send(Opened(run_id=run_id, state="trains"))
         store.mark(run_id, job.parent)
         history = list(_epochs(job, send, checkpoints=checkpoints, run=run, seconds=epoch_seconds))
-        store.write_files(run_id, "model", {"model.bin": os.urandom(MODEL)})
+        store.write_files(run_id, {"model/model.bin": os.urandom(MODEL)})
         _log_end(run_id, history, data)
         store.log_metrics(run_id, {"process_seconds": time.process_time() - before})
     return Done(run_id=run_id)
@@ -130,11 +130,11 @@ def _epochs(
 
 def _log_end(run_id: str, history: Sequence[EpochRecord], data: DataSet) -> None:
     """Log the results of training and evaluation, except the model."""
-    store.log_table(run_id, metrics.history(history), schema.HISTORY)
     last = history[-1]
     labels = np.asarray(data.test.labels)
     answers = np.eye(data.classes, dtype=np.float32)[labels]
-    store.log_table(run_id, metrics.predictions(labels, answers, data.class_names), schema.PREDICTIONS)
+    predictions = metrics.predictions(labels, answers, data.class_names)
+    store.write_files(run_id, {schema.HISTORY: metrics.history(history), schema.PREDICTIONS: predictions})
     seconds = sum(record.epoch_seconds for record in history)
     store.log_metrics(
         run_id,

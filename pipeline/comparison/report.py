@@ -79,7 +79,7 @@ def report(
         _write(expanded(output), content)
         reporter.note(f"Open {expanded(output) / PAGE}.")
     if parent is not None:
-        store.write_files(parent, schema.COMPARISON_FOLDER, content)
+        store.write_files(parent, {f"{schema.COMPARISON_FOLDER}/{name}": each for name, each in content.items()})
         store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
         store.log_tags(parent, {"best": groups[0].label})
     return data

@@ -171,14 +171,13 @@ def _run_name(name: str) -> str:
 # --- data and environment -------------------------------------------------------------------------------------------
 
 
-def log_origin(run: TrackedRun, data: "DataSet", *, gpus: list[str], tested: bool = True) -> None:
-    """Log the data, the machine, the package versions and the commit that the numbers of a run depend on."""
+def origin(run: TrackedRun, *, gpus: list[str]) -> dict[str, str]:
+    """Return the tags of the machine, the package versions and the commit that the numbers of a run depend on."""
     tags = {schema.MACHINE: f"{processor()}, {', '.join(gpus) or 'no GPU'}", f"{schema.VERSION}pipeline": __version__}
     tags |= {f"{schema.VERSION}{package}": metadata.version(package) for package in RECORDED_PACKAGES}
     if schema.COMMIT not in run.tags and (CHECKOUT / ".git").exists():
         tags[schema.COMMIT] = get_git_commit(str(CHECKOUT)) or ""
-    log_tags(run.run_id, tags)
-    log_inputs(run, data, tested=tested)
+    return tags
 
 
 def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:

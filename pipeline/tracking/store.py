@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
@@ -24,7 +24,6 @@ from pipeline.tracking.connection import client, explained, retried
 from pipeline.tracking.schema import TrackedRun
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name != "epoch")
@@ -130,13 +129,13 @@ def members(comparison: str) -> list[TrackedRun]:
 # --- parameters, tags and metrics -----------------------------------------------------------------------------------
 
 
-def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
-    """Log parameters by name, except those that the run already has.
+def log_parameters(run: TrackedRun, parameters: Mapping[str, object], tags: Mapping[str, str] | None = None) -> None:
+    """Log parameters by name, except those that the run already has, and set tags in the same request.
 
     Params are write-once, so those that `mlflow run` has logged, as the user typed them, cannot change.
     """
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
-    client().log_batch(run.run_id, params=params)
+    client().log_batch(run.run_id, params=params, tags=[RunTag(*tag) for tag in (tags or {}).items()])
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
@@ -178,19 +177,6 @@ def log_epoch(run_id: str, record: EpochRecord, *, again: bool = False) -> None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def log_figure(run_id: str, figure: "Figure", path: str) -> None:
-    """Log a figure as the artifact ``path``, a PNG."""
-    client().log_figure(run_id, figure, path, save_kwargs={"pil_kwargs": {"compress_level": 1}})
-
-
-def log_table(run_id: str, table: "DataFrame", path: str) -> None:
-    """Log a table as the artifact ``path``, as CSV or Parquet by its suffix."""
-    folder, _, name = path.rpartition("/")
-    is_parquet = name.endswith(".parquet")
-    content = table.to_parquet(index=False) if is_parquet else table.to_csv(index=False).encode()
-    write_files(run_id, folder, {name: content})
-
-
 def load_table(run_id: str, path: str) -> "DataFrame":
     """Return the table in the artifact ``path`` of a run, CSV or Parquet by its suffix.
 
@@ -207,17 +193,26 @@ def load_table(run_id: str, path: str) -> "DataFrame":
         return read(client().download_artifacts(run_id, path, folder))
 
 
-def write_files(run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
-    """Write files by name into a folder of a run, replacing existing files.
+def write_files(run_id: str, files: Mapping[str, Any]) -> None:
+    """Write artifacts of a run by path, replacing existing ones.
+
+    Bytes are written unchanged, figures as PNG, and tables as CSV or Parquet by the suffix of the path.
 
     Raises:
         TrackingError: the store refuses them.
     """
-    problem = f"{folder} of run {run_id} cannot be written"
-    with explained(problem, check="its permissions"), tempfile.TemporaryDirectory() as copies:
-        for name, content in files.items():
-            Path(copies, name).write_bytes(content)
-        client().log_artifacts(run_id, copies, folder)
+    problem = f"{next(iter(files))} of run {run_id} cannot be written"
+    with explained(problem, check="its permissions"), tempfile.TemporaryDirectory() as folder:
+        for path, content in files.items():
+            copy = Path(folder, path)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                copy.write_bytes(content)
+            elif copy.suffix == ".png":
+                content.savefig(copy, pil_kwargs={"compress_level": 1})
+            else:
+                (content.to_parquet if copy.suffix == ".parquet" else content.to_csv)(copy, index=False)
+        client().log_artifacts(run_id, folder)
 
 
 def files_in(run_id: str, folder: str) -> dict[str, int]:

@@ -126,7 +126,7 @@ class RemoteCheckpoints:
         buffer = io.BytesIO()
         _write(snapshot, buffer)
         file = f"{self._attempt}-{len(snapshot.history) % 2}.npz"
-        store.write_files(name, FOLDER, {file: buffer.getvalue()})
+        store.write_files(name, {f"{FOLDER}/{file}": buffer.getvalue()})
 
     def load(self, name: str) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished.

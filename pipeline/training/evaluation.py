@@ -33,8 +33,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     probabilities = in_chunks(model.probabilities, data.test.examples)
     predicted = probabilities.argmax(axis=1)
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
-    _log_tables(run.run_id, data, probabilities)
-    _log_figures(run, data, model, probabilities)
+    store.write_files(run.run_id, _files(run, data, model, probabilities))
     calibrated = metrics.calibrated(probabilities, model.temperature)
     results = {
         "test_calibration_error": metrics.calibration_error(labels, probabilities),
@@ -65,32 +64,32 @@ def in_chunks(answer: Callable[[NDArray[Any]], NDArray[Any]], examples: NDArray[
     return np.concatenate([answer(examples[start : start + CHUNK]) for start in range(0, len(examples), CHUNK)])
 
 
-def _log_tables(run_id: str, data: DataSet, probabilities: NDArray[np.float32]) -> None:
-    labels, names = data.test.labels, data.class_names
-    store.log_table(run_id, metrics.per_class(labels, probabilities.argmax(axis=1), names), schema.PER_CLASS)
-    store.log_table(run_id, metrics.predictions(labels, probabilities, names, data.test.ids), schema.PREDICTIONS)
-
-
-def _log_figures(run: TrackedRun, data: DataSet, model: Classifier, probabilities: NDArray[np.float32]) -> None:
+def _files(run: TrackedRun, data: DataSet, model: Classifier, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    """Return the tables and figures of an evaluation by the paths of their artifacts."""
     title = f"{run.name} on the test {data.kind.name} of {data.name}"
-    labels, predicted = np.asarray(data.test.labels), probabilities.argmax(axis=1)
-    matrix = figures.confusion_matrix(metrics.confusion(labels, predicted, data.classes), data.class_names, title)
-    store.log_figure(run.run_id, matrix, "evaluation/confusion_matrix.png")
+    labels, predicted, names = np.asarray(data.test.labels), probabilities.argmax(axis=1), data.class_names
     worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
-    gallery = figures.misclassified(
-        data.test.examples[worst],
-        labels[worst],
-        predicted[worst],
-        probabilities=probabilities[worst].max(axis=1),
-        class_names=data.class_names,
-        kind=data.kind,
-        total_wrong=int((labels != predicted).sum()),
-        title=title,
-    )
-    store.log_figure(run.run_id, gallery, "evaluation/misclassified.png")
+    files: dict[str, Any] = {
+        schema.PER_CLASS: metrics.per_class(labels, predicted, names),
+        schema.PREDICTIONS: metrics.predictions(labels, probabilities, names, data.test.ids),
+        "evaluation/confusion_matrix.png": figures.confusion_matrix(
+            metrics.confusion(labels, predicted, data.classes), names, title
+        ),
+        "evaluation/misclassified.png": figures.misclassified(
+            data.test.examples[worst],
+            labels[worst],
+            predicted[worst],
+            probabilities=probabilities[worst].max(axis=1),
+            class_names=names,
+            kind=data.kind,
+            total_wrong=int((labels != predicted).sum()),
+            title=title,
+        ),
+    }
     starts = range(0, len(labels), CHUNK)
     partly = [data.kind.partly_read(np.asarray(data.test.examples[start : start + CHUNK]), model) for start in starts]
     if read := [each for each in partly if each is not None]:  # the model can answer the beginnings of examples
         right = np.concatenate([each.answers for each in read]) == labels[:, np.newaxis]
         figure = figures.accuracy_by_step(read[0].read, right.mean(axis=0), read[0].what, title)
-        store.log_figure(run.run_id, figure, "evaluation/accuracy_by_step.png")
+        files["evaluation/accuracy_by_step.png"] = figure
+    return files

@@ -66,14 +66,14 @@ def open_run(
     with resuming.open_run(
         schema.TRAINING, name, own, data, data_dir=settings.data_dir, resume=resume, remote=remote, parent=parent
     ) as run:
-        store.log_parameters(run, identity.parameters(settings, data))
-        lifecycle.log_origin(run, data, gpus=startup.gpus(), tested=tested)
-        tags = {schema.CORES: str(min(cores or usable_cores(), settings.shards))}
+        tags = lifecycle.origin(run, gpus=startup.gpus())
+        tags[schema.CORES] = str(min(cores or usable_cores(), settings.shards))
         if cells.is_custom(settings.cell):
             file = custom_cells.source(settings.cell)
-            store.write_files(run.run_id, CELL_FOLDER, {file.name: file.content})
+            store.write_files(run.run_id, {f"{CELL_FOLDER}/{file.name}": file.content})
             tags[schema.CELL_FILE] = file.digest
-        store.log_tags(run.run_id, tags)
+        store.log_parameters(run, identity.parameters(settings, data), tags)
+        lifecycle.log_inputs(run, data, tested=tested)
         yield run
 
 
@@ -163,9 +163,9 @@ def _train_epochs(
 
 
 def _log_history(run_id: str, fit: Fit, settings: Settings, data: DataSet) -> None:
-    store.log_table(run_id, metrics.history(fit.history), schema.HISTORY)
     title, colour = f"{settings.cell}, seed {settings.seed}, on {data.name}", figures.colour_of(settings.cell)
-    store.log_figure(run_id, figures.curves(fit.history, title, colour=colour), "training/curves.png")
+    curves = figures.curves(fit.history, title, colour=colour)
+    store.write_files(run_id, {schema.HISTORY: metrics.history(fit.history), "training/curves.png": curves})
 
 
 def _log_model(run: TrackedRun, settings: Settings, data: DataSet, fit: Fit) -> tuple[str, float]:

@@ -216,7 +216,7 @@ def log_winner(search: str, result: SearchResult) -> None:
 def report(search: str, result: SearchResult, reporter: Reporter) -> None:
     """Store the page on the run of a search, in ``search/``, and show the result."""
     headline, reason = result.verdict
-    store.write_files(search, schema.SEARCH_FOLDER, files(result))
+    store.write_files(search, {f"{schema.SEARCH_FOLDER}/{name}": content for name, content in files(result).items()})
     store.log_tags(search, {"verdict": headline})
     rows = [
         [trial.name, f"{100 * trial.kept.val_accuracy:.2f}", str(trial.kept.epoch)]

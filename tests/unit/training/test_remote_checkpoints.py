@@ -59,9 +59,9 @@ def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     content = Path(MlflowClient().download_artifacts(run_id, PATHS[0])).read_bytes()
     flipped = bytes([content[500] ^ 1])
     for damaged in (content[:-100], content[:500] + flipped + content[501:]):
-        store.write_files(run_id, "checkpoint", {Path(PATHS[0]).name: damaged})
+        store.write_files(run_id, {PATHS[0]: damaged})
         assert 1 == loaded(run_id)
-    store.write_files(run_id, "checkpoint", {Path(PATHS[1]).name: b""})
+    store.write_files(run_id, {PATHS[1]: b""})
     with pytest.raises(DataError, match=r"^run .*: all files in its folder checkpoint are damaged"):
         STORE.load(run_id)
 
