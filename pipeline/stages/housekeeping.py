@@ -23,7 +23,7 @@ from rich.filesize import decimal
 
 from pipeline import __version__, disk
 from pipeline.data import stored
-from pipeline.errors import DataError, PipelineError, TrackingError
+from pipeline.errors import PipelineError, TrackingError
 from pipeline.machine import free_memory, total_memory, usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, expanded
@@ -42,15 +42,6 @@ def _found(filter_string: str, reporter: Reporter, **search: Any) -> list[Tracke
         return []
     connection.connect(reporter.note)
     return store.find_runs(filter_string, **search)
-
-
-def _is_interrupted(run: TrackedRun, locks: RunLocks) -> bool:
-    """Return whether a run has the status RUNNING, was started here, and no process works on it."""
-    if run.status != "RUNNING" or run.has_remote_checkpoint:
-        return False
-    with suppress(DataError):  # if the pipeline did not write the checkpoint's name
-        return locks.exists(run.checkpoint) and not locks.is_held(run.checkpoint)
-    return False
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -73,7 +64,7 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
     trainings = [run for run in found if run.is_training][:limit]
     names = dict.fromkeys(name for run in trainings for name in run.params if name not in DATA_PARAMETERS)
     differing = [name for name in names if len({run.params.get(name) for run in trainings}) > 1]
-    rows = [_row(run, differing, RunLocks(expanded(data_dir))) for run in trainings]
+    rows = [_row(run, differing, expanded(data_dir)) for run in trainings]
     if as_json:
         reporter.result(json.dumps(rows, indent=2))
     elif rows:
@@ -84,7 +75,7 @@ def runs(reporter: Reporter, *, data_dir: Path, limit: int, as_json: bool) -> li
     return rows
 
 
-def _row(run: TrackedRun, differing: Sequence[str], locks: RunLocks) -> dict[str, Any]:
+def _row(run: TrackedRun, differing: Sequence[str], data_dir: Path) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "name": run.name,
@@ -94,15 +85,17 @@ def _row(run: TrackedRun, differing: Sequence[str], locks: RunLocks) -> dict[str
         "val_accuracy": run.metrics.get(schema.BEST_VAL_ACCURACY),
         "test_accuracy": run.metrics.get(schema.TEST_ACCURACY),
         "seconds": run.metrics.get(schema.TRAIN_SECONDS),
-        "state": _state(run, locks),
+        "state": _state(run, data_dir),
         "started": datetime.fromtimestamp(run.started / 1_000, UTC).isoformat(timespec="seconds"),
     }
 
 
-def _state(run: TrackedRun, locks: RunLocks) -> str:
+def _state(run: TrackedRun, data_dir: Path) -> str:
+    """Return the state of a run; it is interrupted if it was started here and no process works on it any more."""
     if run.status == "FINISHED":
         return "pruned" if run.is_pruned else "finished" if run.is_evaluated else "trained"
-    return "interrupted" if _is_interrupted(run, locks) else run.status.lower()
+    is_here = run.status == "RUNNING" and run.checkpoint in LocalCheckpoints(data_dir).names()
+    return "interrupted" if is_here and not RunLocks(data_dir).is_held(run.checkpoint) else run.status.lower()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -153,16 +146,14 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
 
 def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item]:
     known = _found(f"tags.{schema.CHECKPOINT} != ''", reporter, everywhere=True)
-    finished = {_identity(run) for run in known if _is_complete(run)}
     names = LocalCheckpoints(data_dir).names()
     free = {name for name in names if not locks.is_held(name)}
     for run in known:
-        if not run.is_deleted and _is_interrupted(run, locks):
+        if run.status == "RUNNING" and run.checkpoint in free and not run.is_deleted:
             end = partial(lifecycle.end, run.run_id, "KILLED", KILLED)
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
             yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
-        if reason := _reason(run, finished):
-            yield from _checkpoint(run, reason, data_dir, free)
+    yield from _checkpoints(known, data_dir, free)
     if unknown := len(free - {run.checkpoint for run in known}):
         reporter.note(f"Checkpoints kept, because their runs are not in this store but may be in another: {unknown}.")
     if len(free) < len(names):
@@ -174,14 +165,21 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
         yield Item(str(folder), reason, disk.size(folder), None, remove)
 
 
-def _checkpoint(run: TrackedRun, reason: str, data_dir: Path, free: set[str]) -> Iterator[Item]:
-    """Yield the checkpoint of a run, if it exists and no process of this machine uses it."""
-    what, local, remote = f"checkpoint {run.checkpoint} of {run.name}", LocalCheckpoints(data_dir), RemoteCheckpoints()
-    if run.checkpoint in free:
-        remove = partial(local.remove, run.checkpoint)
-        yield Item(what, reason, local.size(run.checkpoint), run.checkpoint, remove)
-    elif run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (size := remote.size(run.run_id)):
-        yield Item(what, reason, size, None, partial(remote.remove, run.run_id))
+def _checkpoints(known: Sequence[TrackedRun], data_dir: Path, free: set[str]) -> Iterator[Item]:
+    """Yield the checkpoints that no run needs, and that no process of this machine uses."""
+    local, remote = LocalCheckpoints(data_dir), RemoteCheckpoints()
+    finished = {
+        _identity(run)
+        for run in known
+        if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
+    }
+    for run in known:
+        what, reason = f"checkpoint {run.checkpoint} of {run.name}", _reason(run, finished)
+        if reason and run.checkpoint in free:
+            remove = partial(local.remove, run.checkpoint)
+            yield Item(what, reason, local.size(run.checkpoint), run.checkpoint, remove)
+        elif reason and run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (size := remote.size(run.run_id)):
+            yield Item(what, reason, size, None, partial(remote.remove, run.run_id))
 
 
 def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
@@ -191,11 +189,6 @@ def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
     if run.status == "FINISHED":
         return "its run has finished"
     return "another run with the same fingerprint has finished" if _identity(run) in finished else ""
-
-
-def _is_complete(run: TrackedRun) -> bool:
-    """Return whether a run has finished; a training run is complete once it is evaluated."""
-    return run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
 
 
 def _identity(run: TrackedRun) -> tuple[str, str | None]:
@@ -218,8 +211,7 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> None:
     """
     problems: list[str] = []
     sections = {
-        "Installed": _installed(),
-        "Machine": _machine(),
+        **_here(),
         "Data": _data(expanded(data_dir), problems),
         "Tracking": _tracking(problems),
     }
@@ -232,22 +224,22 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> None:
         raise PipelineError(" ".join(problems))
 
 
-def _installed() -> dict[str, str]:
-    installed = {each.name.lower(): each.version for each in distributions()}
-    return {
-        "pipeline": f"{__version__}, in {Path(__file__).parents[1]}",
-        "Python": f"{platform.python_version()}, in {sys.prefix}",
-        "system": platform.platform(),
-        **{package: installed.get(package, "not installed") for package in PACKAGES},
-    }
-
-
-def _machine() -> dict[str, str]:
+def _here() -> dict[str, dict[str, str]]:
+    """Return what is installed, and the machine."""
     start_tensorflow(usable_cores())
+    versions = {each.name.lower(): each.version for each in distributions()}
     return {
-        "processor": f"{lifecycle.processor()}, {usable_cores()} cores usable",
-        "GPU": ", ".join(gpus()) or "none that TensorFlow can use",
-        "memory": f"{decimal(free_memory())} free of {decimal(total_memory())}",
+        "Installed": {
+            "pipeline": f"{__version__}, in {Path(__file__).parents[1]}",
+            "Python": f"{platform.python_version()}, in {sys.prefix}",
+            "system": platform.platform(),
+            **{package: versions.get(package, "not installed") for package in PACKAGES},
+        },
+        "Machine": {
+            "processor": f"{lifecycle.processor()}, {usable_cores()} cores usable",
+            "GPU": ", ".join(gpus()) or "none that TensorFlow can use",
+            "memory": f"{decimal(free_memory())} free of {decimal(total_memory())}",
+        },
     }
 
 
