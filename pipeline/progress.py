@@ -58,21 +58,6 @@ class Reporter:
         """Receive a table; its first column names the rows."""
 
 
-class Notes(Reporter):
-    """Passes on notes to another reporter, and nothing else.
-
-    Args:
-        reporter: the other reporter.
-    """
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def note(self, text: str) -> None:
-        """Pass on a sentence."""
-        self._reporter.note(text)
-
-
 def duration(seconds: float) -> str:
     """Return a duration as rounded text: '42 s', '12 min', '3.5 h'."""
     if seconds < 100:  # noqa: PLR2004 - from here on minutes are precise enough

@@ -24,7 +24,7 @@ from pipeline.comparison import charts, report_data
 from pipeline.comparison.charts import Chart
 from pipeline.comparison.grouping import Group, Selection, count_of, points
 from pipeline.comparison.pairwise_tests import FEWEST_SEEDS
-from pipeline.comparison.report_data import QUALITY, ReportData
+from pipeline.comparison.report_data import QUALITY, Form, ReportData
 from pipeline.data import stored
 from pipeline.errors import DataError, reason
 from pipeline.evaluation import figures, metrics
@@ -48,7 +48,13 @@ GALLERY_LIMIT = 48
 
 
 def report(
-    selected: Selection, reporter: Reporter, *, data_dir: Path, parent: str | None = None, output: Path | None = None
+    selected: Selection,
+    reporter: Reporter,
+    *,
+    data_dir: Path,
+    parent: str | None = None,
+    output: Path | None = None,
+    form: Form | None = None,
 ) -> ReportData:
     """Report on finished runs; return the content of the report.
 
@@ -58,6 +64,7 @@ def report(
         data_dir: folder with the processed data, for the test examples; the page does without them.
         parent: run that gets page, tables and charts as artifacts, in ``comparison/``; None: no run.
         output: folder that gets page, tables and charts; None: no folder.
+        form: the reporter receives the report as one text in this form, instead of summary, tests and recommendation.
 
     Raises:
         DataError: ``output`` cannot be written.
@@ -69,12 +76,7 @@ def report(
     pictures = _pictures(groups[0].results[0].tags, data_dir, reporter)
     data = ReportData(groups=groups, png=pictures, failures=selected.failures)
     content = files(data)
-    reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
-    if any(len(group.seeds) > 1 for group in groups):
-        reporter.note("± is the standard deviation over seeds, around their mean.")
-    recommended = data.recommendation.sentence  # includes the sentence of a test
-    for sentence in [*(test.sentence for test in data.tests if test.sentence not in recommended), recommended]:
-        reporter.result(sentence)
+    _show(data, reporter, form)
     if output is not None:
         _write(expanded(output), content)
         reporter.note(f"Open {expanded(output) / PAGE}.")
@@ -83,6 +85,19 @@ def report(
         store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
         store.log_tags(parent, {"best": groups[0].label})
     return data
+
+
+def _show(data: ReportData, reporter: Reporter, form: Form | None) -> None:
+    """Show the summary, the tests and the recommendation; with a ``form``, one text instead."""
+    if form:
+        reporter.result(data.text(form).rstrip("\n"))
+        return
+    reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
+    if any(len(group.seeds) > 1 for group in data.groups):
+        reporter.note("± is the standard deviation over seeds, around their mean.")
+    recommended = data.recommendation.sentence  # includes the sentence of a test
+    for sentence in [*(test.sentence for test in data.tests if test.sentence not in recommended), recommended]:
+        reporter.result(sentence)
 
 
 def is_on(run_id: str) -> bool:

@@ -11,7 +11,7 @@ from pipeline.comparison import report as reports
 from pipeline.comparison.grouping import Selection
 from pipeline.comparison.report_data import Form
 from pipeline.errors import UsageError
-from pipeline.progress import Notes, Reporter
+from pipeline.progress import Reporter
 from pipeline.results import Comparison
 from pipeline.settings import DataSettings, expanded
 from pipeline.tracking import connection
@@ -35,13 +35,10 @@ def report(
         UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
     """
     selected = _selected(parent, filter, reporter)
-    output, shown = Path(output), Notes(reporter) if form else reporter
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
-    data = reports.report(selected, shown, data_dir=settings.data_dir, parent=own, output=output)
+    reports.report(selected, reporter, data_dir=settings.data_dir, parent=own, output=output, form=form)
     if own:
         reporter.note(f"The report is also an artifact of run {own}.")
-    if form:
-        reporter.result(data.text(form).rstrip("\n"))
     return Comparison(parent, expanded(output))
 
 
