@@ -1,18 +1,16 @@
 """The command line: ``pipeline <command> --name value``, made from the table of commands."""
 
-import functools
 import sys
-from collections.abc import Sequence
 from itertools import groupby
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.exceptions import Abort, TyperException
+from typer.exceptions import TyperException
 
 from pipeline import __version__
 from pipeline.commands import COMMANDS
-from pipeline.errors import PipelineError, UsageError, suggestion
+from pipeline.errors import PipelineError, UsageError, of_library, suggestion
 from pipeline.startup import open_standard_streams
 
 
@@ -29,25 +27,18 @@ class Group(TyperGroup):
 
         return command.build(COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
-    def main(  # Typer's own signature
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
-        """Run the command line, and end the process with its exit code."""
-        run = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
-        if not standalone_mode:
-            return run()
+    def main(self, *args: Any, **named: Any) -> Any:
+        """Run the command line, and end the process with its exit code; explain an error that the user can fix."""
         try:
-            code = run()
-        except (TyperException, PipelineError) as error:
-            sys.exit(_explain(error))
-        except Abort:
-            sys.exit(1)
+            code = super().main(*args, **named | {"standalone_mode": False})
+        except Exception as error:
+            failure = _failure(error)
+            if failure is None:
+                raise
+            from pipeline.cli.terminal import print_error
+
+            print_error(str(failure))
+            code = failure.exit_code
         sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -70,17 +61,15 @@ class Group(TyperGroup):
         formatter.write("\n".join([*lines, "", f"Options: {options}", ""]))
 
 
-def _explain(error: Exception) -> int:
-    """Print the problem of a command line; return the exit code."""
-    from pipeline.cli.terminal import print_error
-
+def _failure(error: Exception) -> PipelineError | None:
+    """Return the error that the user sees; None if it is a bug."""
     if isinstance(error, PipelineError):
-        print_error(str(error))
-        return error.exit_code
+        return error
+    if not isinstance(error, TyperException):
+        return of_library(error)
     message, context = str(getattr(error, "format_message", str)()), getattr(error, "ctx", None)
     message += "" if message.endswith((".", "?")) else "."
-    print_error(f"{message} See `{context.command_path} --help`." if context else message)
-    return UsageError.exit_code
+    return UsageError(f"{message} See `{context.command_path} --help`." if context else message)
 
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""A command of the table in Typer: options, configuration file, help, reporter and exit code.
+"""A command of the table in Typer: options, configuration file, help and reporter.
 
 Typer passes on text; the settings and the table check and convert it, so that a value gets the same message from the
 command line, from a file, from ``mlflow run -P`` and from Python.
@@ -9,7 +9,8 @@ and a list like typed values separated by commas. Options on the command line ov
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +22,7 @@ from typer.main import get_command
 
 from pipeline.cli.terminal import TerminalReporter, print_error
 from pipeline.commands import REQUIRED, Command, Option
-from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
+from pipeline.errors import UsageError, reason, suggestion
 from pipeline.settings import MLFLOW_RUN_ID, expanded
 from pipeline.startup import interruptible, quieten, relax_garbage_collection
 
@@ -41,7 +42,6 @@ CONFIG = Option(
 DECLARED = frozenset({"cell", "cells", "seed", "seeds"})
 """The settings that MLproject declares: ``mlflow run`` passes them on whether they were typed or not."""
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_ONLY, annotation=typer.Context)
 
 
@@ -90,6 +90,11 @@ def check_declared(file: Mapping[str, object], typed: Mapping[str, object]) -> N
 
 def _parameter(option: Option) -> inspect.Parameter:
     """Return an option as a parameter for Typer, whose value is text, texts, or a switch."""
+
+    def complete(incomplete: str) -> list[str]:  # the last of several choices, separated by commas
+        done = incomplete[: incomplete.rfind(",") + 1]
+        return [done + choice for choice in option.choices if choice.startswith(incomplete.removeprefix(done))]
+
     has_default = option.default not in (None, False, REQUIRED)
     default = " Required." if option.default is REQUIRED else f" Default: {option.default}." if has_default else ""
     kind: Any = bool if option.type is bool else list[str] | None if list in option.kinds else str | None
@@ -98,7 +103,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         metavar=option.placeholder if kind is not bool else None,
         help=option.help + default,
         show_default=False,
-        autocompletion=_completion(option.choices) if option.choices else None,
+        autocompletion=complete if option.choices else None,
         rich_help_panel=option.panel,
     )
     if list in option.kinds and option.default is REQUIRED:
@@ -109,16 +114,6 @@ def _parameter(option: Option) -> inspect.Parameter:
         default=False if kind is bool else None,
         annotation=Annotated[kind, declared],
     )
-
-
-def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return a function that completes a choice, or the last of several separated by commas."""
-
-    def complete(incomplete: str) -> list[str]:
-        done, comma, begun = incomplete.rpartition(",")
-        return [f"{done}{comma}{choice}" for choice in choices if choice.startswith(begun)]
-
-    return complete
 
 
 class CommandLine(TyperCommand):
@@ -171,7 +166,7 @@ def build(command: Command) -> Any:
         quiet, verbose = (given.pop(name, False) or context.obj[name] for name in ("quiet", "verbose"))
         chosen = {option.name: given.pop(option.name) for option in command.options if option.name in given}
         aside = bool(chosen.keys() & {"as_json", "form"})
-        with _exit_code(quiet=quiet, verbose=verbose, aside=aside) as reporter, _kept(text):
+        with _reporter(quiet=quiet, verbose=verbose, aside=aside) as reporter, _kept(text):
             _describe_project_run(command.name, command.run(given, reporter, chosen))
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -210,21 +205,19 @@ def _describe_project_run(name: str, returned: Any) -> None:
 
 
 @contextmanager
-def _exit_code(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
-    """Turn an error that the user can fix, or an interruption, into a message and an exit code."""
+def _reporter(*, quiet: bool, verbose: bool, aside: bool) -> Iterator[TerminalReporter]:
+    """Yield the reporter of a command, which a signal interrupts; with ``verbose`` show where an error was."""
     quieten(verbose=verbose)
     relax_garbage_collection()
+    if quiet and verbose:
+        raise UsageError("quiet, verbose: only one of the two can be given; got both.")
     try:
         with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter:
-            if quiet and verbose:
-                raise UsageError("quiet, verbose: only one of the two can be given; got both.")
             yield reporter
-    except Exception as error:
-        failure = error if isinstance(error, PipelineError) else of_library(error)
-        if failure is None:
-            raise
-        print_error(str(failure), trace=error if verbose else None)
-        raise typer.Exit(failure.exit_code) from None
+    except Exception:
+        if verbose:
+            traceback.print_exc()
+        raise
     except KeyboardInterrupt:
         print_error("Stopped. If an MLflow run was open, it is marked KILLED.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise

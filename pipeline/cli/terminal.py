@@ -6,9 +6,9 @@ complete.
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -27,7 +27,7 @@ MARGIN = 4
 """Lines of the terminal that a table of runs leaves free: for headings, caption and prompt."""
 
 
-class TerminalReporter(Reporter):
+class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
     """Draws the reports of a stage. It is a context manager, whose end removes an unfinished bar.
 
     Args:
@@ -42,9 +42,6 @@ class TerminalReporter(Reporter):
         self._drawn: Bar | Live | None = None
         self._subject = ""
         self._shown: dict[str, tuple[str, int]] = {}
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._leave()
@@ -226,10 +223,8 @@ def cells(training: Progress) -> tuple[str, ...]:
     )
 
 
-def print_error(message: str, *, trace: BaseException | None = None) -> None:
-    """Print one paragraph to standard error, after the traceback if one is given."""
-    if trace is not None:
-        traceback.print_exception(trace)
+def print_error(message: str) -> None:
+    """Print one paragraph to standard error."""
     console = _Console(stderr=True)
     console.print("Error:", style="bold red", end=" ")
     console.print(message, markup=False)
