@@ -105,10 +105,10 @@ def size(path: Path) -> int:
 # --- digests --------------------------------------------------------------------------------------------------------
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
+def file_digest(path: Path) -> str:
     """Return the digest of the content of the file at ``path``, as lower-case hexadecimal."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_digest(*texts: str) -> str:

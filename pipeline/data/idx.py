@@ -94,8 +94,8 @@ def _opened(file: IO[bytes], name: str, kind: Kind | None) -> Iterator[tuple[_Fi
     try:
         with gzip.open(file) if compressed else nullcontext(file) as content:
             yield content, _shape(content, name, kind)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name}: must be a whole gzip file, but is damaged ({error}). Download it again.") from None
+    except (EOFError, struct.error, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{name}: must be a whole IDX file, but is damaged ({error}). Download it again.") from None
 
 
 def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
@@ -108,9 +108,7 @@ def _shape(file: _File, name: str, kind: Kind | None) -> tuple[int, ...]:
             f"{name}: must begin with {shown}, the magic number of an IDX file of unsigned bytes; it begins with "
             f"{start!r}. Check that this is the right file with the right name, and not a web page about it."
         )
-    sizes = file.read(4 * start[3])
-    _check_count(len(sizes), 4 * start[3], "bytes of sizes in the header", name)
-    return struct.unpack(f">{start[3]}I", sizes)
+    return struct.unpack(f">{start[3]}I", file.read(4 * start[3]))
 
 
 def _check_count(found: int, expected: int, what: str, name: str) -> None:

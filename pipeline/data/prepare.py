@@ -64,7 +64,7 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
     """
     inputs = {} if settings.published or is_address(settings.source) else digests_of(settings)
     wanted = {} if settings.published else {"code": stored.code(), "inputs": inputs}
-    with stored.locked(settings.data_dir / stored.RAW, reporter):
+    with stored.locked(settings.data_dir / stored.RAW):
         raw = stored.latest_raw(settings)
         if raw and raw.is_unchanged(**wanted):
             reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
@@ -145,7 +145,7 @@ def _digest(content: bytes | NDArray[Any]) -> str:
 def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
     """Return verified raw data in three splits, which are made unless an intact, unchanged copy exists."""
     folder = stored.folder_of(data_dir, raw.name, raw.digest)
-    with stored.locked(folder.parent, reporter):
+    with stored.locked(folder.parent):
         found = Stored.read(folder)
         unchanged = found and found.is_unchanged(digest=raw.digest, origin=raw.origin, code=stored.code())
         data = stored.load(found if found and unchanged else _save(raw, folder))

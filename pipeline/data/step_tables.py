@@ -110,13 +110,11 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
     except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
         raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
-    any_time = names["time"] == "time"
-    needed = texts if any_time else [*texts, names["time"]]
+    needed = texts if names["time"] == "time" else [*texts, names["time"]]
     if not set(needed) <= set(table):
-        wanted = " and ".join(texts) + " (time is optional)" if any_time else ", ".join(needed)
         raise DataError(
-            f"{path}: needs the columns {wanted}; its columns are {listed(table)}. Rename them, or name yours with "
-            "the parameter columns, such as id=NAME,label=NAME."
+            f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
+            "with the parameter columns, such as id=NAME,label=NAME."
         )
     for name in table.columns.intersection([*names.values()]):
         missing = table[name].isna() | (table[name] == "")

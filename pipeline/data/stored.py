@@ -17,18 +17,16 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from pipeline import disk
 from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.errors import DataError, reason
 from pipeline.kinds import known
-from pipeline.progress import Reporter
 from pipeline.settings import DataSettings
 
 MANIFEST, RAW, PROCESSED = "manifest.json", "raw", "processed"
@@ -103,9 +101,7 @@ class Stored(BaseModel):
         }
         with disk.new_folder(self.folder) as incoming:
             for name, array in arrays.items():
-                with (incoming / name).open("wb") as file:
-                    # Given a real file, NumPy would hide the reason why it cannot be written.
-                    np.save(SimpleNamespace(write=file.write), array)
+                np.save(incoming / name, array)
             for name, content in files.items():
                 (incoming / name).write_bytes(content)
             digest_of = {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}
@@ -157,29 +153,22 @@ def code() -> str:
 
 
 @contextmanager
-def locked(root: Path, reporter: Reporter) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Make the folder ``root`` and hold its lock; remove the remains of killed processes in it.
 
     Raises:
         DataError: the folder cannot be made or written to, here or in the block.
     """
-    lock = FileLock(root / ".lock")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            reporter.note(f"Waiting for another process that is using {root}.")
-            lock.acquire()
-        disk.sweep(root)
-        yield
+        with FileLock(root / ".lock"):
+            disk.sweep(root)
+            yield
     except OSError as error:
         raise DataError(
             f"data_dir: must be a folder that can be written to; {root}: {reason(error)}. "
             "Free some space or change the permissions, or use another data_dir."
         ) from None
-    finally:
-        lock.release()
 
 
 # --- raw data -------------------------------------------------------------------------------------------------------
@@ -266,14 +255,3 @@ def superseded(data_dir: Path) -> list[Path]:
     digests = {each.digest for each in Stored.all_in(data_dir / RAW)}
     found = Stored.all_in(data_dir / PROCESSED)
     return [each.folder for each in found if each.code != code() and each.digest in digests]
-
-
-def remove_superseded(folder: Path, data_dir: Path, reporter: Reporter) -> None:
-    """Remove a processed data set, if it is still superseded.
-
-    Raises:
-        DataError: the folder cannot be written to.
-    """
-    with locked(data_dir / PROCESSED, reporter):
-        if folder in superseded(data_dir):
-            disk.remove_folder(folder)

@@ -258,7 +258,7 @@ def data_dir() -> Path:
 def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Send) -> Any:
     """Do the work of a job, with the data and the custom cell that it needs."""
     folder = stored.folder_of(data_dir(), job.dataset, job.digest)
-    with stored.locked(folder.parent, Reporter()):
+    with stored.locked(folder.parent):
         try:
             stored.find_by_digest(data_dir(), job.dataset, job.digest)  # this also verifies it
         except DataError:

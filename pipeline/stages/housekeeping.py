@@ -160,9 +160,8 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
         reporter.note("Kept the processed data: a run is in progress.")
         return
     for folder in stored.superseded(data_dir):
-        remove = partial(stored.remove_superseded, folder, data_dir, reporter)
         reason = "another version of the code made it, and it can be made again"
-        yield Item(str(folder), reason, disk.size(folder), None, remove)
+        yield Item(str(folder), reason, disk.size(folder), None, partial(disk.remove_folder, folder))
 
 
 def _checkpoints(known: Sequence[TrackedRun], data_dir: Path, free: set[str]) -> Iterator[Item]:

@@ -1,8 +1,6 @@
 """Each format of a source is recognised and read; the test makes the files, and expected values are written by hand."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +18,6 @@ from pipeline.errors import DataError, UsageError
 from pipeline.kinds.kind import lengths
 
 NAN = float("nan")
-ARCHIVE = Path(__file__).parents[4] / "shared" / "sequences"
 
 TS = """# A comment.
 @problemName Toy
@@ -176,24 +173,6 @@ def test_tsv_files_and_folders_of_an_archive(tmp_path: Path) -> None:
             formats.recognise(tmp_path, dataset)
 
 
-@pytest.mark.skipif(not ARCHIVE.is_dir(), reason="the data sets of the archive are not here")
-@pytest.mark.parametrize(
-    ("name", "train", "test", "shortest", "classes"),
-    [
-        ("JapaneseVowels", (270, 29, 12), (370, 29, 12), 7, tuple("123456789")),
-        ("BasicMotions", (40, 100, 6), (40, 100, 6), 100, ("Badminton", "Running", "Standing", "Walking")),
-        ("GunPoint", (50, 150, 1), (150, 150, 1), 150, ("1", "2")),
-    ],
-)
-def test_published_data_sets(
-    name: str, train: tuple[int, ...], test: tuple[int, ...], shortest: int, classes: tuple[str, ...]
-) -> None:
-    contents = read(ARCHIVE, dataset=name)
-    both = [contents.parts[part].examples for part in ("train", "test")]
-    assert ([train, test], classes) == ([each.shape for each in both], contents.class_names)
-    assert shortest == min(lengths(each).min() for each in both)
-
-
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +318,7 @@ TABLE = "id,label,x\n1,a,2\n2,b,3\n"
         ({"train.csv": "PAR1" + "\0" * 20}, "train.csv: must be a whole Parquet or CSV file"),
         (
             {"train.csv": TABLE.replace("label", "class")},
-            "the columns id and label .time is optional.; its columns are id, class, x. Rename",
+            "the columns id, label; its columns are id, class, x. Rename",
         ),
         ({"train.csv": "id,label,x\n"}, "train.csv: needs at least one example, of at least one pixel"),
         ({"train.csv": TABLE, "test.csv": CSV}, "test.csv: must have the features x of the training part; it has x, y"),
@@ -366,9 +345,3 @@ def test_a_source_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_options_for_other_formats_are_refused(tmp_path: Path, options: dict[str, Any], only: str) -> None:
     with pytest.raises(UsageError, match=f"^{next(iter(options))}: is only for {only}; .*my data.npz has arrays"):
         read(saved(tmp_path), **options)
-
-
-def test_recognition_imports_no_costly_library() -> None:
-    costly = "{'pandas', 'pyarrow', 'sklearn', 'PIL', 'tensorflow'}"
-    code = f"import sys; from pipeline.data import formats; print({costly} & {{*sys.modules}})"
-    assert "set()\n" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -68,10 +68,6 @@ def test_images_are_interpolated_as_scipy_does() -> None:
         np.testing.assert_allclose(result, expected, atol=0.01)
 
 
-def test_without_a_distortion_images_stay_as_they_are() -> None:
-    np.testing.assert_array_equal(images(), augmentation.apply(tf.constant(images())))
-
-
 def test_images_are_deformed_as_pillow_and_scipy_do() -> None:
     shape = {"height": 28, "width": 20}
     fields, rows = 3 * draw(augmentation.random_displacements, 4, **shape), draw(augmentation.random_affine, 4, **shape)

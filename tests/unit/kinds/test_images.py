@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from pipeline.data import idx
-from pipeline.kinds import images as image_form
-from pipeline.kinds import known
 from pipeline.kinds.images import Images
 
 Pixels = NDArray[np.uint8]
@@ -38,15 +36,6 @@ def test_the_form_of_images_is_measured(
     assert Images(height=28, width=28, light_on_dark=light_on_dark, boxed=boxed) == Images.of(change(images))
 
 
-def test_every_test_image_of_mnist_is_in_its_box(images: Pixels) -> None:
-    assert 10_000 == image_form.is_boxed(images).sum()
-
-
 def test_the_digits_of_scikit_learn_are_light_on_dark_without_a_box() -> None:
     digits = (load_digits().images * 15).astype(np.uint8)
     assert Images(height=8, width=8, light_on_dark=True, boxed=False) == Images.of(digits)
-
-
-def test_a_description_restores_it() -> None:
-    form = Images(height=6, width=9, light_on_dark=None, boxed=True)
-    assert form == known.restored("images", form.description())
