@@ -106,7 +106,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
         log_system_metrics=True,
     )
     run = get_run(started.info.run_id)
-    _describe_experiment(run.experiment_id)
+    _describe_experiment(run.experiment_id, mlflow.get_tracking_uri())
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)
     for path, text in _attached.items():
@@ -239,8 +239,8 @@ def page_of(run: TrackedRun, server: str = "") -> str:
 
 
 @cache
-def _describe_experiment(experiment_id: str) -> None:
-    """Describe an experiment once; keep tags that the user has written."""
+def _describe_experiment(experiment_id: str, store: str) -> None:
+    """Describe an experiment of a store once; keep tags that the user has written."""
     tags = client().get_experiment(experiment_id).tags
     for name, text in schema.OF_EXPERIMENT.items():
         if name not in tags:
