@@ -63,7 +63,11 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
         UsageError: ``source`` is an address, but not an http or https address.
     """
     inputs = {} if settings.published or is_address(settings.source) else digests_of(settings)
-    wanted = {} if settings.published else {"code": stored.code(), "inputs": inputs}
+    wanted: dict[str, object] = (
+        {"class_names": CATALOGUE[settings.dataset].class_names}
+        if settings.published
+        else {"code": stored.code(), "inputs": inputs}
+    )
     with stored.locked(settings.data_dir / stored.RAW):
         raw = stored.latest_raw(settings)
         if raw and raw.is_unchanged(**wanted):
@@ -154,7 +158,7 @@ def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
     else:
         counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
         reporter.note(f"Preprocessed {data.name} into {data.folder}: {counts} {data.kind.name}.")
-    for remark in splits.remarks(data):
+    for remark in _remarks(data):
         reporter.note(remark)
     return data
 
@@ -188,3 +192,18 @@ def _parts(raw: Stored) -> dict[str, Split]:
         return raw.parts()
     arrays = [idx.read((raw.folder / stem).read_bytes(), name=stem) for stem in STEMS]
     return {"train": Split(examples=arrays[0], labels=arrays[1]), "test": Split(examples=arrays[2], labels=arrays[3])}
+
+
+def _remarks(data: DataSet) -> list[str]:
+    """Return a sentence for each way in which some classes are too small to be learned or evaluated."""
+    train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
+    several, one, many = train + validation > 1, data.kind.one, data.kind.name
+    cases = {
+        f"no training {one}, so their test {many} will be classified wrongly": (train + validation == 0) & (test > 0),
+        f"no {one} to train on: all are held out for validation": (train == 0) & (validation > 0),
+        f"a single {one}, which is trained on and not held out for validation": (train == 1) & ~several,
+        f"no validation {one}": (validation == 0) & several,
+        f"no test {one}": (test == 0) & (train + validation > 0),
+    }
+    named = {what: ", ".join(np.array(data.class_names)[chosen]) for what, chosen in cases.items() if chosen.any()}
+    return [f"{data.name}: these classes have {what}: {names}." for what, names in named.items()]

@@ -98,25 +98,8 @@ def hold_out(labels: NDArray[Any], *, first: int | None = None, fraction: float 
         return everything[first:], everything[:first]
     from sklearn.model_selection import train_test_split
 
-    divisible = everything[np.bincount(labels)[labels] > 1]
-    stratify: NDArray[Any] | None = labels[divisible]
-    if not len(divisible):  # every class has one example
-        divisible, stratify = everything, None
+    repeated = everything[np.bincount(labels)[labels] > 1]  # may be empty: every class has one example
+    divisible, stratify = (repeated, labels[repeated]) if len(repeated) else (everything, None)
     held_out = max(math.ceil(fraction * len(divisible)), 0 if stratify is None else len(np.unique(stratify)))
     _, validation = train_test_split(divisible, test_size=held_out, random_state=SPLIT_SEED, stratify=stratify)
     return np.setdiff1d(everything, validation), np.sort(validation)
-
-
-def remarks(data: DataSet) -> list[str]:
-    """Return a sentence for each way in which some classes are too small to be learned or evaluated."""
-    train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
-    several, one, many = train + validation > 1, data.kind.one, data.kind.name
-    cases = {
-        f"no training {one}, so their test {many} will be classified wrongly": (train + validation == 0) & (test > 0),
-        f"no {one} to train on: all are held out for validation": (train == 0) & (validation > 0),
-        f"a single {one}, which is trained on and not held out for validation": (train == 1) & ~several,
-        f"no validation {one}": (validation == 0) & several,
-        f"no test {one}": (test == 0) & (train + validation > 0),
-    }
-    named = {what: ", ".join(np.array(data.class_names)[chosen]) for what, chosen in cases.items() if chosen.any()}
-    return [f"{data.name}: these classes have {what}: {names}." for what, names in named.items()]
