@@ -22,8 +22,11 @@ from pipeline.settings import option, shown
 TIMEOUT = 30
 """Seconds to wait for an answer from a server."""
 
-ATTEMPTS = 2
-"""Number of times that each mirror is tried, in turn."""
+BUSY = (408, 429, 500, 502, 503, 504)
+"""The statuses of a server that may answer soon."""
+
+LARGEST = 2**30
+"""Maximum number of bytes of a file from a server, which is held in memory."""
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The names of the four files, in the order in which the digest of the data set combines their digests."""
@@ -149,7 +152,7 @@ def published(name: str, reporter: Reporter) -> tuple[Contents, str]:
     if name == "digits":
         return contents_of(make_digits()), "scikit-learn"
     own, failures = CATALOGUE[name].folder, []
-    places: list[Path | str] = [*filter(None, [own]), *CATALOGUE[name].mirrors * ATTEMPTS]
+    places: list[Path | str] = [*filter(None, [own]), *CATALOGUE[name].mirrors]
     for place in places:
         try:
             contents = contents_of({stem: _get(place, f"{stem}.gz", reporter) for stem in STEMS})
@@ -162,7 +165,7 @@ def published(name: str, reporter: Reporter) -> tuple[Contents, str]:
             # The path of the package on this machine would be stored and logged, so it is not used as the name.
             return contents, "the pipeline package" if place == own else str(place)
     raise DataError(
-        f"dataset: {name} cannot be downloaded: all of its mirrors failed. {' '.join(dict.fromkeys(failures))} "
+        f"dataset: {name} cannot be downloaded: all of its mirrors failed. {' '.join(failures)} "
         f"Try again later; `{option('source', 'FOLDER-OR-URL')}` takes the four IDX files from elsewhere, and "
         f"`{option('dataset', 'digits')}` needs no network."
     )
@@ -214,22 +217,32 @@ def _get(place: Path | str, name: str, reporter: Reporter) -> tuple[str, bytes]:
 
 
 def fetch(address: str, reporter: Reporter) -> bytes:
-    """Return the file at an address; show no credentials.
+    """Return the file at an address; ask again if the server is busy, and show no credentials.
 
     Raises:
         DataError: the file cannot be fetched; the message ends with a short reason.
     """
     import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3 import Retry
 
+    busy = Retry(status=2, connect=0, read=0, backoff_factor=0.5, status_forcelist=BUSY, raise_on_status=False)
+    content = bytearray()
     try:
-        with requests.get(address, stream=True, timeout=TIMEOUT) as response:
+        with requests.Session() as session:
+            session.mount(address, HTTPAdapter(max_retries=busy))
+            response = session.get(address, stream=True, timeout=TIMEOUT)
             response.raise_for_status()
-            content, total = bytearray(), int(response.headers.get("Content-Length", 0)) or None
+            total = int(response.headers.get("Content-Length", 0)) or None
             for part in response.iter_content(2**16):
                 content += part
+                if len(content) > LARGEST:
+                    raise DataError(f"{shown(address)}: must have at most {LARGEST:,} bytes; the server sends more.")
                 reporter.transfer(urlsplit(address).path.rpartition("/")[2], len(content), total)
     except requests.HTTPError as error:
         raise DataError(f"{shown(address)}: HTTP {error.response.status_code}.") from None
+    except requests.exceptions.ChunkedEncodingError:
+        raise DataError(f"{shown(address)}: the transfer was cut short.") from None
     except requests.RequestException as error:
         raise DataError(f"{shown(address)}: {_cause(error)}.") from None
     return bytes(content)

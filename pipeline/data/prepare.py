@@ -74,8 +74,9 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
             reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
         else:
             contents, origin = _obtained(settings, reporter)
+            again = " again" if raw else ""
             raw = _keep(settings, contents, origin=origin, inputs=inputs)
-            reporter.note(f"Obtained {raw.name} from {origin}; saved in {raw.folder}.")
+            reporter.note(f"Obtained {raw.name}{again} from {origin}; saved in {raw.folder}.")
     for note in raw.notes:
         reporter.note(note)
     return raw
@@ -157,7 +158,8 @@ def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
         reporter.note(f"Skipped preprocess: {data.name} in {data.folder} is unchanged and intact.")
     else:
         counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
-        reporter.note(f"Preprocessed {data.name} into {data.folder}: {counts} {data.kind.name}.")
+        again = " again" if found else ""
+        reporter.note(f"Preprocessed {data.name}{again} into {data.folder}: {counts} {data.kind.name}.")
     for remark in _remarks(data):
         reporter.note(remark)
     return data
