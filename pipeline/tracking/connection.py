@@ -26,7 +26,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import disk
-from pipeline.errors import TrackingError, first_line
+from pipeline.errors import PipelineError, TrackingError, first_line
 from pipeline.startup import uninterrupted
 
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
@@ -200,6 +200,8 @@ def explained(problem: str, others: tuple[type[Exception], ...] = (), *, check: 
     """
     try:
         yield
+    except PipelineError:
+        raise
     except (*_OF_A_STORE, *others) as error:
         remedy = f"Check {check or 'the name or ID'}, and MLFLOW_TRACKING_URI"
         if _FORBIDDEN.search(str(error)):
@@ -209,5 +211,6 @@ def explained(problem: str, others: tuple[type[Exception], ...] = (), *, check: 
             problem = "No answer from the tracking server"
             remedy = "Check MLFLOW_TRACKING_URI and that the server is running"
         is_said = check is None and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-        reason = "" if is_said else f"Reason: {first_line(error)}. "
+        kind = "" if isinstance(error, _OF_A_STORE) else f"{type(error).__name__}: "  # KeyError: 'x'
+        reason = "" if is_said else f"Reason: {kind}{first_line(error).rstrip('.')}. "
         raise TrackingError(f"{problem}. Tracking server: {address()}. {reason}{remedy}.") from None

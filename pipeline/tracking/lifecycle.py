@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import shlex
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -193,12 +192,8 @@ def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
 
 
 def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
-    is_place = data.source.startswith(("http://", "https://")) or Path(data.source).is_absolute()
-    source = data.source if is_place else CodeDatasetSource(tags={"source": data.source})  # a name such as scikit-learn
-    name = f"{data.name}-{context}"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")  # a local folder
-        described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
+    source, name = CodeDatasetSource(tags={"source": data.source}), f"{data.name}-{context}"
+    described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
     fields = described.to_dict()
     fields["profile"] = json.dumps(json.loads(fields["profile"]) | {"classes": data.class_names})
     return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])
@@ -206,11 +201,9 @@ def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
 
 def processor() -> str:
     """Return the processor and its cores, such as ``AMD EPYC, 2 cores``; the tag ``machine`` begins with this text."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: *(.+)", info.read_text(encoding="utf-8"), re.M) if info.exists() else None
+    cpu = named[1] if named else platform.processor() or platform.machine()
     return f"{cpu}, {os.cpu_count()} cores"
 
 

@@ -10,7 +10,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from mlflow.types.schema import Schema, TensorSpec
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline import disk
-from pipeline.errors import DataError, PipelineError, TrackingError, UsageError, first_line
+from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.kinds import known
 from pipeline.kinds.kind import Kind
 from pipeline.machine import usable_cores
@@ -347,17 +347,7 @@ def _check_code(files: Path, model: Model, uri: str) -> None:
         )
 
 
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def _explained(uri: str) -> AbstractContextManager[None]:
     """Turn any error of a store's driver or of a model's own code into one that names the model."""
-    try:
-        yield
-    except PipelineError:
-        raise
-    except Exception as error:  # each store and each model raises its own kinds of errors
-        # Other errors, such as a KeyError of the model's code, may say nothing without their name.
-        kind = "" if isinstance(error, MlflowException | OSError) else f"{type(error).__name__}: "
-        raise TrackingError(
-            f"model: {uri!r} could not be loaded: {kind}{first_line(error).rstrip('.')}. Give the URI of a model, such "
-            "as models:/NAME@champion."
-        ) from None
+    remedy = "the URI of the model, such as models:/NAME@champion"
+    return explained(f"model: {uri!r} could not be loaded", (Exception,), check=remedy)

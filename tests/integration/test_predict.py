@@ -185,8 +185,8 @@ WRITABLE = ".csv cannot be written"
     ("file", "options", "exit_code", "said"),
     [
         ("empty", [], 1, "must contain a picture or an IDX, Parquet or NumPy file"),
-        ("digits", ["--model", "models:/nobody@champion"], 1, "model: 'models:/nobody@champion' could not be loaded: "),
-        ("digits", ["--model", "nonsense"], 1, "model: 'nonsense' could not be loaded: "),
+        ("digits", ["--model", "models:/nobody@champion"], 1, "model: 'models:/nobody@champion' could not be loaded. "),
+        ("digits", ["--model", "nonsense"], 1, "model: 'nonsense' could not be loaded. "),
         ("digits", ["--by-step"], 2, "by_step: needs an --output"),
         (
             "digits",

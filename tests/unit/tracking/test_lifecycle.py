@@ -114,13 +114,9 @@ def test_the_sentence_names_the_page_of_the_run(
 
 
 def test_the_result_stands_before_the_description_unless_a_person_has_written_one() -> None:
-    run_id, general = new_run("gru", schema.of_kind(schema.TRAINING)), schema.DESCRIPTIONS[schema.TRAINING]
-
-    def described(result: str) -> str:
-        lifecycle.describe_result(store.get_run(run_id), result)
-        return store.get_run(run_id).tags["mlflow.note.content"]
-
-    for result in ("Test accuracy 97.00%.", "Test accuracy 98.00%."):
-        assert f"{result}\n\n{general}" == described(result)
-    store.log_tags(run_id, {"mlflow.note.content": "The one for the paper."})
-    assert "The one for the paper." == described("Test accuracy 99.00%.")
+    own, general = "The one for the paper.", schema.DESCRIPTIONS[schema.TRAINING]
+    expected = {general: f"98%.\n\n{general}", f"97%.\n\n{general}": f"98%.\n\n{general}", own: own}
+    for before, after in expected.items():
+        run_id = new_run("gru", {"mlflow.note.content": before})
+        lifecycle.describe_result(store.get_run(run_id), "98%.")
+        assert after == store.get_run(run_id).tags["mlflow.note.content"]

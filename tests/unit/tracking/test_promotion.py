@@ -22,24 +22,10 @@ def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
         (version(2, 0.99), version(1, math.nan, ""), "refused"),  # another program made this champion
     ],
 )
-def test_the_better_one_on_the_same_data_is_promoted(
+def test_the_better_one_on_the_same_data_is_promoted_and_any_other_if_forced(
     candidate: Version, champion: Version | None, outcome: str
 ) -> None:
-    assert outcome == judge(candidate, champion, force=False)[0]
-
-
-@pytest.mark.parametrize("champion", [version(1, 0.99), version(1, 0.98), version(1, 0.5, "b" * 64)])
-def test_force_promotes_a_worse_version_or_one_from_other_data(champion: Version) -> None:
-    outcome, reason = judge(version(2, 0.98), champion, force=True)
-
-    assert "promoted" == outcome
-    assert reason.startswith("forced: ")
-
-
-def test_the_reason_names_both_accuracies_and_the_version() -> None:
-    _, reason = judge(version(7, 0.987), version(3, 0.98), force=False)
-
-    assert "validation accuracy 98.70% beats 98.00%, of version 3 on the same data" == reason
+    assert [outcome, "promoted"] == [judge(candidate, champion, force=force)[0] for force in (False, True)]
 
 
 @pytest.mark.parametrize(
