@@ -25,11 +25,6 @@ def test_images_and_labels_are_read(pack: type[bytes]) -> None:
     assert [7, 0, 9] == idx.read(pack(LABELS), name="labels").tolist()
 
 
-@pytest.mark.parametrize("content", [IMAGES, LABELS])
-def test_encode_is_the_inverse(content: bytes) -> None:
-    assert content == idx.encode(idx.read(content, name="file"))
-
-
 @pytest.mark.parametrize("pack", [bytes, zipped], ids=["plain", "gzip"])
 @pytest.mark.parametrize(
     ("content", "complaint"),

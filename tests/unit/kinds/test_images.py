@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from pipeline.data import idx
 from pipeline.kinds.images import Images
@@ -34,8 +33,3 @@ def test_the_form_of_images_is_measured(
     images: Pixels, change: Callable[[Pixels], Pixels], light_on_dark: bool | None, boxed: bool
 ) -> None:
     assert Images(height=28, width=28, light_on_dark=light_on_dark, boxed=boxed) == Images.of(change(images))
-
-
-def test_the_digits_of_scikit_learn_are_light_on_dark_without_a_box() -> None:
-    digits = (load_digits().images * 15).astype(np.uint8)
-    assert Images(height=8, width=8, light_on_dark=True, boxed=False) == Images.of(digits)

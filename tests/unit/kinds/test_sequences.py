@@ -84,19 +84,16 @@ class Counting:
         return np.repeat(np.eye(3, dtype=np.float32)[np.newaxis], len(examples), axis=0)
 
 
-def test_sequences_are_read_in_part_by_tenths_of_their_own_length(kind: Kind) -> None:
+def test_sequences_are_read_in_part_by_tenths_of_their_own_length_and_images_step_by_step(kind: Kind) -> None:
     examples = np.full((2, 20, 2), NAN, np.float32)
     examples[0], examples[1, :5] = 1, 1
-    partly = kind.partly_read(examples, Counting())
-    assert partly is not None
-    assert [[2, 4, 6, 8, 10, 12, 14, 16, 18, 20], [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]] == partly.answers.tolist()
-    assert [10, 100] == [partly.read[0], partly.read[-1]]
-
-
-def test_images_are_read_in_part_step_by_step() -> None:
-    partly = Images(height=3, width=4).partly_read(np.zeros((2, 3, 4)), Counting())
-    assert partly is not None
-    assert ([[0, 1, 2]] * 2, [1, 2, 3]) == (partly.answers.tolist(), [*partly.read])
+    tenths = kind.partly_read(examples, Counting())
+    steps = Images(height=3, width=4).partly_read(np.zeros((2, 3, 4)), Counting())
+    assert tenths is not None
+    assert steps is not None
+    assert [[2, 4, 6, 8, 10, 12, 14, 16, 18, 20], [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]] == tenths.answers.tolist()
+    assert ([10, 100], [1, 2, 3]) == ([tenths.read[0], tenths.read[-1]], [*steps.read])
+    assert [[0, 1, 2]] * 2 == steps.answers.tolist()
 
 
 def test_a_sequence_is_drawn_with_a_line_for_each_feature(kind: Kind) -> None:
