@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, Tensor
+from pipeline.kinds.kind import Answer, Box, Kind, PartlyRead, Tensor
 from pipeline.settings import Order, Settings, option
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ class Images(Kind):
         """Draw an image, dark ink on white."""
         axes.imshow(example, cmap="gray_r", vmin=0, vmax=255, extent=box)
 
-    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
+    def partly_read(self, examples: NDArray[Any], answer: Answer, by_step: Answer | None) -> PartlyRead | None:
         """Return the answers after each step."""
-        if not model.tells_by_step:
+        if by_step is None:
             return None
-        answers = model.by_step(examples).argmax(axis=2)
+        answers = by_step(examples).argmax(axis=2)
         return PartlyRead(answers, range(1, answers.shape[1] + 1), "steps read")
 
 

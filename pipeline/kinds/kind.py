@@ -4,10 +4,10 @@ Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,18 +20,8 @@ if TYPE_CHECKING:  # the command line imports this module, and should answer imm
     from pipeline.settings import Settings
 
 
-class Answering(Protocol):
-    """The part of :class:`pipeline.tracking.models.Classifier` that a kind uses."""
-
-    @property
-    def tells_by_step(self) -> bool:
-        """Whether the model answers after each step."""
-
-    def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
-        """Return the answers to examples, (N, C)."""
-
-    def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the answers after each step, (N, T, C)."""
+Answer = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Returns the probabilities of examples, (N, C) or after each step (N, T, C)."""
 
 
 class PartlyRead(NamedTuple):
@@ -189,8 +179,14 @@ class Kind(ABC):
         return written.getvalue()
 
     @abstractmethod
-    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead | None:
-        """Return a model's answers to the beginnings of N examples; None if the model cannot give them."""
+    def partly_read(self, examples: NDArray[Any], answer: Answer, by_step: Answer | None) -> PartlyRead | None:
+        """Return a model's answers to the beginnings of N examples; None if the model cannot give them.
+
+        Args:
+            examples: N examples.
+            answer: answers examples.
+            by_step: answers after each step; None if the model does not.
+        """
 
 
 def shuffled(count: int, seed: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.kinds.kind import Answering, Box, Kind, PartlyRead, Tensor, lengths, shuffled
+from pipeline.kinds.kind import Answer, Box, Kind, PartlyRead, Tensor, lengths, shuffled
 from pipeline.settings import Settings, option
 
 if TYPE_CHECKING:
@@ -151,10 +151,10 @@ class Sequences(Kind):
         for number, line in enumerate(heights.T):
             axes.plot(np.linspace(left, right, len(steps)), line, color=f"C{number % 10}", linewidth=0.9)
 
-    def partly_read(self, examples: NDArray[Any], model: Answering) -> PartlyRead:
+    def partly_read(self, examples: NDArray[Any], answer: Answer, by_step: Answer | None) -> PartlyRead:
         """Return the answers to the first tenth, two tenths, … of each sequence; any model can give them."""
         ends = np.ceil(np.outer(TENTHS, lengths(examples))).astype(int)  # (10, N)
         steps = np.arange(examples.shape[1])[:, np.newaxis]
         parts = [np.where(steps < end[:, np.newaxis, np.newaxis], examples, np.nan) for end in ends]
-        answers = np.stack([model.probabilities(part).argmax(axis=1) for part in parts], axis=1)
+        answers = np.stack([answer(part).argmax(axis=1) for part in parts], axis=1)
         return PartlyRead(answers, (100 * TENTHS).tolist(), "percent of the sequence read")

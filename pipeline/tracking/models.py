@@ -208,11 +208,6 @@ class Classifier:
     step_by_step: StepByStep | None = None
     example: NDArray[Any] | None = None
 
-    @property
-    def tells_by_step(self) -> bool:
-        """Whether the model answers after each step."""
-        return self.step_by_step is not None
-
     def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
         """Return the probabilities (N, T, C) of examples if reading them ended after each step.
 

@@ -86,8 +86,11 @@ def _files(run: TrackedRun, data: DataSet, model: Classifier, probabilities: NDA
             title=title,
         ),
     }
-    starts = range(0, len(labels), CHUNK)
-    partly = [data.kind.partly_read(np.asarray(data.test.examples[start : start + CHUNK]), model) for start in starts]
+    by_step = model.by_step if model.step_by_step else None
+    partly = [
+        data.kind.partly_read(np.asarray(data.test.examples[start : start + CHUNK]), model.probabilities, by_step)
+        for start in range(0, len(labels), CHUNK)
+    ]
     if read := [each for each in partly if each is not None]:  # the model can answer the beginnings of examples
         right = np.concatenate([each.answers for each in read]) == labels[:, np.newaxis]
         figure = figures.accuracy_by_step(read[0].read, right.mean(axis=0), read[0].what, title)

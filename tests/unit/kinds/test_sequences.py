@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError, UsageError
 from pipeline.kinds import known
@@ -69,31 +69,24 @@ def test_arrays_of_another_shape_are_refused(kind: Kind, wrong: Any) -> None:
         kind.checked(wrong)
 
 
-class Counting:
-    """A model whose answer is the number of real steps that it is given; after each of three steps, that step."""
-
-    tells_by_step = True
-
-    def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
-        answers: NDArray[np.float32] = np.eye(21, dtype=np.float32)[
-            (~np.isnan(np.asarray(examples)[..., 0])).sum(axis=1)
-        ]
-        return answers
-
-    def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:
-        return np.repeat(np.eye(3, dtype=np.float32)[np.newaxis], len(examples), axis=0)
-
-
 def test_sequences_are_read_in_part_by_tenths_of_their_own_length_and_images_step_by_step(kind: Kind) -> None:
+    def count(sequences: NDArray[Any]) -> NDArray[np.float32]:
+        """Answer with the number of real steps."""
+        return np.asarray(np.eye(21)[(~np.isnan(sequences[..., 0])).sum(axis=1)], np.float32)
+
     examples = np.full((2, 20, 2), NAN, np.float32)
     examples[0], examples[1, :5] = 1, 1
-    tenths = kind.partly_read(examples, Counting())
-    steps = Images(height=3, width=4).partly_read(np.zeros((2, 3, 4)), Counting())
+    tenths = kind.partly_read(examples, count, None)
+    images = Images(height=3, width=4)
+    steps = images.partly_read(
+        np.zeros((2, 3, 4)), count, lambda images: np.tile(np.eye(3, dtype=np.float32), (2, 1, 1))
+    )
     assert tenths is not None
     assert steps is not None
     assert [[2, 4, 6, 8, 10, 12, 14, 16, 18, 20], [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]] == tenths.answers.tolist()
     assert ([10, 100], [1, 2, 3]) == ([tenths.read[0], tenths.read[-1]], [*steps.read])
     assert [[0, 1, 2]] * 2 == steps.answers.tolist()
+    assert images.partly_read(np.zeros((2, 3, 4)), count, None) is None
 
 
 def test_a_sequence_is_drawn_with_a_line_for_each_feature(kind: Kind) -> None:
