@@ -5,6 +5,7 @@ of the most probable class and of the ``runner_up``. With ``by_step``, a row is 
 the probabilities of all classes. The other columns of an input follow at the end.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,8 +95,8 @@ def explained(address: str, *, writing: bool = False) -> Iterator[None]:
     try:
         yield
     except caught as error:
-        said = getattr(error, "strerror", None) or str(error).rpartition("Invalid: ")[2]  # without Arrow's own address
-        said = printable(said.strip().rstrip("."))
+        said = str(error).rpartition("Invalid: ")[2].strip()  # Arrow names the cause last
+        said = printable(os.strerror(error.errno) if isinstance(error, OSError) and error.errno else said.rstrip("."))
         if writing:
             hint = " A CSV file has no lists and no records: write a .parquet file." if "Unsupported" in said else ""
             raise UsageError(f"output: cannot write to {printable(address)}: {said}.{hint}") from None
@@ -213,7 +214,8 @@ def _parts(files: Sequence[Named], reader: Reader, unread: list[str]) -> Iterato
                     yield rows(name, range(count, count + len(values)), others), values
                     count += len(values)
         except DataError as error:
-            unread.append(printable(str(error).replace(str(file), name)))
+            said, shown = printable(str(error).replace(str(file), name)), printable(name)
+            unread.append(said if shown in said else f"{shown}: {said}")
 
 
 def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:

@@ -139,15 +139,9 @@ class ImageFiles:
     def _images(self, column: pa.Array, place: str, first: int) -> NDArray[Any]:
         """Return the images (n, H, W) of some rows; ``first`` is the number of the first of these rows."""
         if pa.types.is_struct(column.type):
-            rows = enumerate(column.to_pylist(), first)
-            return np.stack([self._picture(value, f"{place}, row {row:,}") for row, value in rows])
+            files = enumerate((BytesIO((each or {}).get("bytes") or b"") for each in column.to_pylist()), first)
+            return np.stack([read(file, name=f"{place}, row {row:,}", form=self._form) for row, file in files])
         return self._checked(self._flat(column, place, first), place, first)
-
-    def _picture(self, value: dict[str, Any] | None, place: str) -> Pixels:
-        content = (value or {}).get("bytes")
-        if not content:
-            raise DataError(f"{place}: needs the bytes of a picture file; got none. Embed them.")
-        return read(BytesIO(content), name=place, form=self._form)
 
     def _flat(self, lists: pa.Array, place: str, first: int) -> NDArray[Any]:
         """Return the numbers (n, H, W) in lists, or in lists of lists.
@@ -167,10 +161,7 @@ class ImageFiles:
 
     def _checked(self, images: NDArray[Any], place: str, first: int) -> NDArray[np.float32]:
         """Return images (n, H, W) after a check of their shape and of each number."""
-        try:
-            pixels = self._form.checked(images)
-        except DataError as error:
-            raise DataError(f"{place}: {error}") from None
+        pixels = self._form.checked(images)
         wrong = np.argwhere(~((pixels >= 0) & (pixels <= 255)))  # noqa: PLR2004 - NaN is neither
         if len(wrong):
             received = f"{pixels[tuple(wrong[0])]:g}"

@@ -84,17 +84,6 @@ ODD = {
 """Names of files, and how they are printed."""
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_odd_names_are_written_and_read_back(tmp_path: Path, ending: str) -> None:
-    files = [save(tmp_path / "in" / name) for name in ODD]
-    file = tmp_path / f"answers{ending}"
-
-    assert [] == answer(files, partial(answers.written, file))
-
-    read = pd.read_csv(file) if ending == ".csv" else pd.read_parquet(file)
-    assert list(map(str, files)) == read["file"].tolist()
-
-
 @pytest.mark.parametrize("name", [*ODD, "\udcff.png"], ids=repr)
 def test_a_file_name_is_printed_without_control_characters(tmp_path: Path, name: str) -> None:
     path, shown = tmp_path / name, ODD.get(name, "\\udcff.png")
@@ -181,13 +170,6 @@ def test_the_rows_of_a_parquet_file_are_answered_in_parts_with_its_other_columns
     assert [0, 1, 2, 3, 4] == table["index"].to_pylist()
     assert list("abcde") == table["id"].to_pylist()
     assert [1, 0, 0, 1, 0] == table["input_label"].to_pylist()
-
-
-def test_a_row_that_cannot_be_read_ends_its_file_and_no_other(tmp_path: Path) -> None:
-    bad = save_parquet(tmp_path / "a.parquet", [255, 256])
-    rows, errors = answered([bad, save_parquet(tmp_path / "b.parquet", [0])])
-    assert [(str(tmp_path / "b.parquet"), 0, "dark")] == rows
-    assert [f"{bad}: column pixels, row 1: needs 2 × 2 = 4 numbers from 0 to 255; got 256."] == errors
 
 
 def test_answers_have_the_columns_of_all_files(tmp_path: Path) -> None:

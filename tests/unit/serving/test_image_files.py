@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -56,19 +55,21 @@ FLAT = [image.ravel().tolist() for image in IMAGES]
         (pa.list_(pa.uint8()), FLAT),
         (pa.list_(pa.uint8(), 6), FLAT),
         (pa.large_list(pa.int64()), FLAT),
-        (pa.list_(pa.float32(), 6), FLAT),
+        (pa.list_(pa.float32(), 6), (IMAGES.reshape(7, 6) + 0.5).tolist()),
         (pa.list_(pa.list_(pa.int16())), IMAGES.tolist()),
         (pa.list_(pa.list_(pa.float64(), 3), 2), IMAGES.tolist()),
     ],
     ids=str,
 )
-def test_lists_of_any_kind_are_read_in_parts(tmp_path: Path, kind: pa.DataType, rows: list[Any]) -> None:
+def test_lists_of_any_kind_are_read_in_parts_and_not_rounded(
+    tmp_path: Path, kind: pa.DataType, rows: list[Any]
+) -> None:
     path = write(tmp_path / "a.parquet", kind, rows, id=list("abcdefg"))
 
     parts = rows_of(path)
 
     assert [3, 3, 1] == [len(pixels) for pixels, _ in parts]
-    np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in parts]))
+    np.testing.assert_array_equal(np.reshape(rows, IMAGES.shape), np.concatenate([pixels for pixels, _ in parts]))
     assert pa.table({"id": list("abcdefg")}) == pa.concat_tables([others for _, others in parts])
 
 
@@ -76,9 +77,9 @@ def test_the_images_of_a_numpy_file_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_test=IMAGES.astype(np.uint8), y_test=np.zeros(7))
     np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in rows_of(tmp_path / "a.npz")]))
     np.savez(tmp_path / "a.npz", x=IMAGES[:, 1:].astype(np.uint8))
-    said = refused(tmp_path / "a.npz")
-    assert said.startswith("a.parquet: pixels: ")
-    assert "(N, 2, 3)" in said
+    assert "pixels: must be numbers from 0 to 255 of the shape (N, 2, 3); got uint8 of the shape (3, 1, 3)." == refused(
+        tmp_path / "a.npz"
+    )
 
 
 def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:
@@ -91,12 +92,7 @@ def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in parts]))
     assert ["label"] == parts[0][1].column_names
     path = write(path, kind, [{"bytes": None, "path": "a.png"}])
-    assert "column pixels, row 0: needs the bytes of a picture file; got none. Embed them." in refused(path)
-
-
-def test_fractions_are_not_rounded(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.parquet", pa.list_(pa.float32()), [[0.5, 254.75, 0, 1, 2, 255]])
-    assert [[[0.5, 254.75, 0], [1, 2, 255]]] == rows_of(path)[0][0].tolist()
+    assert "column pixels, row 0: must be a picture such as a PNG or JPEG file" in refused(path)
 
 
 def test_other_columns_bound_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +149,7 @@ def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, kind: pa.DataType, 
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (pa.array([list("abcdef")]), "column pixels: pixels: "),
+        (pa.array([list("abcdef")]), "pixels: must be numbers from 0 to 255 of the shape (N, 2, 3)"),
         (pa.array([bytes(6)]), "its columns are pixels (binary). Write the 2 × 3 pixels of each image as a list of"),
         (pa.array([1]), "needs one column of pixels, as lists; its columns are pixels (int64)."),
     ],
@@ -218,17 +214,6 @@ def test_a_digit_of_any_colours_gets_mnists_box_and_centre(picture: Image.Image)
     np.testing.assert_array_equal(BAR, as_mnist(picture))
 
 
-def test_the_centre_of_mass_is_in_the_middle() -> None:
-    page = bar(ink=0, paper=255)
-    page.paste(0, (30, 20, 130, 40))  # a bar on top, to the right: Γ
-
-    rows, columns = np.indices((28, 28))
-    result = as_mnist(page)
-
-    for index in (rows, columns):
-        assert abs(np.average(index, weights=result) - 14) <= 0.5
-
-
 def test_every_published_image_passes_unchanged(mnist_folder: Path) -> None:
     content = gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     for image in idx.read(content, name="images"):
@@ -276,14 +261,24 @@ UNREAD = (
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", UNREAD), (b"hello", UNREAD), (HEIC, UNREAD), (EPS, UNREAD), (None, "it: this picture is damaged (")],
+    [
+        (b"", UNREAD),
+        (b"hello", UNREAD),
+        (HEIC, UNREAD),
+        (EPS, UNREAD),
+        (saved(bar(ink=0, paper=255))[:-60], "it: this picture is damaged ("),
+        (
+            saved(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"),
+            "not all of its pixels are finite numbers",
+        ),
+    ],
 )
 def test_a_file_that_is_not_a_picture_is_refused_by_name(
-    content: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch
+    content: bytes, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("a program was started"))
     with pytest.raises(DataError, match=re.escape(said)):
-        read(saved(bar(ink=0, paper=255))[:-60] if content is None else content)
+        read(content)
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,14 +287,6 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatc
     huge = header + zlib.crc32(header[12:]).to_bytes(4, "big") + bytes.fromhex("00000000 49444154")
     with pytest.raises(DataError, match="it: must have at most 67,108,864 pixels; it has more"):
         read(huge)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("codec"), NotImplementedError("BLP"), KeyError("tag"), IndexError()])
-def test_any_error_of_a_decoder_names_the_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = saved(bar(ink=0, paper=255))
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", Mock(side_effect=error))
-    with pytest.raises(DataError, match=r"it: this picture is damaged \("):
-        read(content)
 
 
 def stroke(*, width: float, length: float, angle: float, at: float = 140, side: int = 280) -> Image.Image:
@@ -338,12 +325,9 @@ def strokes() -> Iterator[tuple[float, float, float, float, int]]:
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_stroke_never_becomes_a_blank_or_turned_image(dark: bool) -> None:
     """A sheet of paper or a ruled line, which a stroke may be mistaken for, becomes blank."""
-    lost = []
     for width, length, angle, at, side in strokes():
         page = stroke(width=width, length=length, angle=angle, at=at, side=side)
-        if not is_stroke(as_mnist(ImageOps.invert(page) if dark else page), angle):
-            lost.append((width, length, angle, at, side))
-    assert [] == lost
+        assert is_stroke(as_mnist(ImageOps.invert(page) if dark else page), angle), (width, length, angle, at, side)
 
 
 NOISE = np.random.default_rng(2).normal(200, 12, (300, 200)).clip(0, 255).astype(np.uint8)
@@ -383,6 +367,9 @@ def test_pictures_become_as_light_or_dark_as_the_data(
         np.testing.assert_array_equal(expected, pixels(picture, form))
 
 
+SMALL = Images(height=4, width=4)
+
+
 def shades(*values: int) -> list[Image.Image]:
     return [Image.new("L", (4, 4), value) for value in values]
 
@@ -394,51 +381,4 @@ def shades(*values: int) -> list[Image.Image]:
 def test_every_page_of_a_file_is_read(kind: str, expected: list[int]) -> None:
     first, *more = shades(10, 90, 200)
     file = io.BytesIO(saved(first, kind, save_all=True, append_images=more))
-
-    read = [int(page[0, 0]) for page in image_files.pages(file, name="it", form=Images(height=4, width=4))]
-
-    assert expected == read
-
-
-def test_pages_before_a_damaged_one_are_read() -> None:
-    first, *more = shades(10, 90)
-    content = saved(first, "TIFF", save_all=True, append_images=more)
-    last = content.rindex(bytes([90] * 16))
-    assert content[last + 16 :].strip(b"\0") == b""  # only its pixels are missing
-
-    read = image_files.pages(io.BytesIO(content[:last]), name="it", form=Images(height=4, width=4))
-
-    assert 10 == next(read)[0, 0]
-    with pytest.raises(DataError, match="it: this picture is damaged"):
-        next(read)
-
-
-def test_a_large_jpeg_is_decoded_at_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    grey = Mock(wraps=image_files.grey)
-    monkeypatch.setattr(image_files, "FINEST", 300)
-    monkeypatch.setattr(image_files, "grey", grey)
-    result = read(saved(bar(ink=0, paper=255).resize((1_800, 1_200)), "JPEG"))
-
-    assert [(900, 600)] == [call.args[0].size for call in grey.call_args_list]
-    assert np.abs(result.astype(int) - BAR).mean() < 6
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
-    page = np.zeros((10, 10), np.float32)
-    page[3, 3] = value
-    with pytest.raises(DataError, match="not all of its pixels are finite numbers"):
-        pixels(Image.fromarray(page), MNIST, "TIFF")
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "I", "F"])
-def test_a_large_picture_is_averaged_down_before_it_takes_more_memory(
-    monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
-    for module in (image_files, digit_segmentation):
-        monkeypatch.setattr(module, "FINEST", 300)
-    page = bar(ink=0, paper=255).resize((1_200, 800), Image.Resampling.NEAREST)
-    page = page.convert("I").convert(mode) if mode == "I;16" else page.convert(mode)
-
-    assert (600, 400) == image_files.grey(page).shape[::-1]
-    assert np.abs(digit_segmentation.fit(image_files.grey(page), MNIST).astype(int) - BAR).max() < 16  # of 255
+    assert expected == [int(page[0, 0]) for page in image_files.pages(file, name="it", form=SMALL)]

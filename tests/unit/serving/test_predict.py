@@ -2,9 +2,8 @@
 
 import json
 import os
-import shutil
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,7 +15,7 @@ from pyarrow import fs
 
 from pipeline.errors import DataError, UsageError
 from pipeline.execution import executors, worker_pool
-from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, ShouldContinue, Started
+from pipeline.execution.worker_pool import Event, Executor, Failed, Finished, ShouldContinue, Started
 from pipeline.progress import Reporter
 from pipeline.serving import predict
 from pipeline.tracking import models
@@ -157,31 +156,6 @@ def test_files_with_the_same_name_are_refused(files: list[str], folder: Path, tm
     assert "Wrote 4 answers to 3 files." == answer([*files, files[0]], folder)  # the same one, twice
 
 
-def test_answers_come_back_from_another_machine(
-    files: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Copy(FileRef):
-        """A copy of a file, as on another machine."""
-
-        is_remote = True
-
-        @contextmanager
-        def open(self) -> Generator[Path]:
-            (tmp_path / "elsewhere").mkdir(exist_ok=True)
-            yield Path(shutil.copy(self.path, tmp_path / "elsewhere"))
-
-    class Elsewhere(InTurn):
-        def file_ref(self, path: Path) -> Copy:
-            return Copy(path)
-
-    monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(Elsewhere()))
-    save(tmp_path / "b.parquet", [300])
-
-    assert f"1 of 3 files could not be answered. {files[1]}: column pixels, row 0" in failures(files, folder)
-    assert {name: rows for name, rows in ALL.items() if name != "b.parquet"} == labels(folder)
-    assert [files[0]] * 2 == pq.read_table(folder / "a.parquet")["file"].to_pylist()
-
-
 def put(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -271,12 +245,6 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", Mock(side_effect=PermissionError(13, "Permission denied", str(tmp_path))))
     with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
         names(tmp_path)
-
-
-def test_the_users_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    put(tmp_path, "digits/a.png")
-    assert [str(tmp_path / "digits" / "a.png")] == predict.listed(["~/digits"], READER)
 
 
 def test_answers_in_a_folder_are_not_inputs(files: list[str], folder: Path) -> None:

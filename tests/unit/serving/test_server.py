@@ -181,12 +181,6 @@ def test_the_page_of_sequences_sends_csv(sequences: int, text: str, expected: An
         assert said["by_step"] is None
 
 
-def test_the_page_of_sequences_knows_the_features_and_a_sample(sequences: int) -> None:
-    about = json.loads(ask(sequences)[1])
-    assert ["x", "y, z"] == about["features"]
-    assert (3, 2) == np.shape(about["sample"])
-
-
 @pytest.mark.parametrize(
     ("path", "body", "kind", "status", "said"),
     [
@@ -198,7 +192,13 @@ def test_the_page_of_sequences_knows_the_features_and_a_sample(sequences: int) -
             400,
             "int64 of the shape (1, 1)",
         ),
-        ("/invocations", {"inputs": [[[0, 1], [1, 2]]]}, 'Application/JSON;charset="utf-8"', 200, "[[0.25, 0.75]]"),
+        (
+            "/invocations",
+            {"instances": [[[0, 1], [1, 2]]], "params": {}},
+            'Application/JSON;charset="utf-8"',
+            200,
+            "[[0.25, 0.75]]",
+        ),
         *(
             ("/invocations", {"inputs": []}, kind, 415, "Content-Type: must be application/json; got")
             for kind in ("", "text/csv", "application/jsonp")
@@ -229,12 +229,6 @@ def test_a_client_that_hangs_does_not_keep_the_server_from_stopping(caplog: pyte
 
 
 IMAGE = [[0] * 28] * 28
-
-
-@pytest.mark.parametrize("key", ["inputs", "instances"])
-@pytest.mark.parametrize("more", [{}, {"params": {"a": 1}}])
-def test_other_keys_of_a_body_are_ignored(key: str, more: dict[str, Any]) -> None:
-    assert [IMAGE] == server.examples(json.dumps({key: [IMAGE]} | more).encode(), row=28)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +290,6 @@ def test_a_body_is_read_up_to_its_limit() -> None:
 
 def test_a_body_that_does_not_arrive_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.01)
-
     with pytest.raises(HTTPException, match="408: it: must arrive within"):
         asyncio.run(length(request([b"a"], ends=False), most=9))
 
