@@ -145,7 +145,7 @@ def app(classifier: Classifier, *, uri: str, hosts: Sequence[str] = ()) -> Trust
         Route("/version", lambda _: PlainTextResponse(mlflow.__version__)),
         Route("/model", lambda _: JSONResponse(about)),
         Route("/", lambda _: HTMLResponse(html)),
-        Mount("/", StaticFiles(directory=folder)),
+        Mount("/static", StaticFiles(directory=folder)),
     ]
     handlers: Any = dict.fromkeys([HTTPException, DataError, ClientDisconnect], _refused)
     return TrustedHostMiddleware(Starlette(routes=routes, exception_handlers=handlers), _names(hosts), False)

@@ -108,7 +108,7 @@ def test_only_names_can_be_allowed(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "headers"), [("/", {}), ("/drawing.js", {}), ("/model", {"Host": "evil.example"}), ("/x", {})]
+    ("path", "headers"), [("/", {}), ("/static/drawing.js", {}), ("/model", {"Host": "evil.example"}), ("/x", {})]
 )
 def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: str, headers: dict[str, str]) -> None:
     answer, _ = ask(port, path, headers=headers)
@@ -119,6 +119,10 @@ def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: 
     assert ["DENY", "nosniff", "no-referrer", None] == [
         answer.getheader(name) for name in ("X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Server")
     ]
+
+
+def test_invocations_are_only_posted(port: int) -> None:
+    assert 405 == ask(port, "/invocations")[0].status
 
 
 def test_each_page_is_complete_and_holds_nothing_that_its_policy_forbids(port: int, sequences: int) -> None:
