@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from pipeline.epochs import Snapshot
 from pipeline.errors import DataError
@@ -38,7 +37,7 @@ def loaded(run_id: str) -> int:
 
 
 def files(run_id: str) -> list[str]:
-    return [each.path for each in MlflowClient().list_artifacts(run_id, "checkpoint")]
+    return [*store.files_in(run_id, "checkpoint")]
 
 
 def test_the_last_checkpoint_is_loaded_while_an_old_attempt_still_writes(run_id: str) -> None:
@@ -56,7 +55,7 @@ def test_the_last_checkpoint_is_loaded_while_an_old_attempt_still_writes(run_id:
 def test_if_a_file_is_incomplete_the_one_before_is_loaded(run_id: str) -> None:
     STORE.save(run_id, after(1))
     STORE.save(run_id, after(2))
-    content = Path(MlflowClient().download_artifacts(run_id, PATHS[0])).read_bytes()
+    content, _ = store.read_files(run_id, "checkpoint")
     flipped = bytes([content[500] ^ 1])
     for damaged in (content[:-100], content[:500] + flipped + content[501:]):
         store.write_files(run_id, {PATHS[0]: damaged})

@@ -1,6 +1,7 @@
 """The existing run that is reused or resumed, in a real store."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def made(
     return run_id
 
 
-def found(data_dir: Path, *, remote: bool = False, evaluate: bool = True) -> tuple[str, RunState] | None:
-    existing = find_run("f", data_dir, remote=remote, evaluate=evaluate)
+def found(data_dir: Path, *, evaluate: bool = True) -> tuple[str, RunState] | None:
+    existing = find_run("f", data_dir, evaluate=evaluate)
     return (existing.run.run_id, existing.state) if existing else None
 
 
@@ -46,31 +47,26 @@ def test_a_finished_run_counts_before_a_running_an_interrupted_and_a_pruned_one(
         assert (finished, RunState.FINISHED) == found(tmp_path)
 
 
-def test_a_run_without_evaluation_has_finished_only_if_none_is_requested(tmp_path: Path) -> None:
-    trained = made(NAMES[0], TRAINED, finished=True)
-    assert (trained, RunState.FINISHED) == found(tmp_path, evaluate=False)
-    assert (trained, RunState.INTERRUPTED) == found(tmp_path)
-
-
-def test_a_run_without_a_usable_checkpoint_is_ignored(tmp_path: Path) -> None:
-    made(NAMES[0])  # from another machine, or another data_dir
-    made(NAMES[1], {schema.COST: 0.1})
-    with RunLocks(tmp_path).hold(NAMES[1]):
-        pass
-    made(NAMES[2], {schema.COST: 0.1})
-    LocalCheckpoints(tmp_path).save(NAMES[2], checkpoint())
-    (tmp_path / "checkpoints" / NAMES[2] / "checkpoint.npz").write_bytes(b"half")
-    made("/etc")
-    assert found(tmp_path) is None
-
-
-def test_a_run_stopped_before_its_first_epoch_restarts_in_the_same_run(tmp_path: Path) -> None:
-    run_id = made(NAMES[0])
-    with RunLocks(tmp_path).hold(NAMES[0]):
-        pass
-    assert (run_id, RunState.INTERRUPTED) == found(tmp_path)
-
-
-def test_a_finished_comparison_is_not_resumed(tmp_path: Path) -> None:
-    made(schema.ON_SERVER, tags={schema.KIND: schema.SEARCHED}, finished=True)
-    assert found(tmp_path, remote=True) is None
+@pytest.mark.parametrize(
+    ("run", "checkpoint", "evaluate", "state"),
+    [
+        ({"metrics": TRAINED, "finished": True}, "none", False, RunState.FINISHED),
+        ({"metrics": TRAINED, "finished": True}, "none", True, RunState.INTERRUPTED),  # only its evaluation is missing
+        ({}, "begun", True, RunState.INTERRUPTED),  # before its first epoch
+        ({}, "none", True, None),  # from another machine, or another data_dir
+        ({"metrics": {schema.COST: 0.1}}, "begun", True, None),
+        ({"metrics": {schema.COST: 0.1}}, "damaged", True, None),
+        ({"name": "/etc"}, "none", True, None),
+        ({"tags": {schema.KIND: schema.SEARCHED}, "finished": True}, "begun", True, None),
+    ],
+)
+def test_a_run_is_reused_if_it_has_finished_and_resumed_if_its_checkpoint_is_usable(
+    tmp_path: Path, run: dict[str, Any], checkpoint: str, *, evaluate: bool, state: RunState | None
+) -> None:
+    run_id = made(**{"name": NAMES[0], **run})
+    if checkpoint != "none":
+        with RunLocks(tmp_path).hold(NAMES[0]):
+            pass
+    if checkpoint == "damaged":
+        (tmp_path / "checkpoints" / NAMES[0] / "checkpoint.npz").write_bytes(b"half")
+    assert ((run_id, state) if state else None) == found(tmp_path, evaluate=evaluate)
