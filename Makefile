@@ -1,5 +1,5 @@
-# `make test` makes its own environment in .venv, at the versions of constraints.txt, and runs the tests in it, three files
-# at a time: many wait for other processes. Most long files come first, as they are collected.
+# `make test` makes its own environment in .venv, at the versions of constraints.txt, and runs the tests in it, three
+# files at a time: many wait for other processes. `tests/conftest.py` says which files stay together and come first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: test lint clean
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -3,29 +3,69 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from pipeline.data.datasets import CATALOGUE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.ray_fixtures import Nodes
 
-ONE_MODEL = {f"tests/integration/test_{name}.py" for name in ("mnist", "predict", "serve", "serving")}
-"""Files that share trained models."""
+GROUPS = {
+    "integration/test_ray": "ray",
+    "execution/test_pools": "ray",
+    "integration/test_mnist": "mnist",
+    "integration/test_serve": "mnist",
+    "integration/test_predict": "digits",
+    "integration/test_serving": "digits",
+    "integration/test_compare": "compare",
+    "integration/test_project": "project",
+}
+"""Files whose tests one process does, because they share a cluster or models; first those that take longest."""
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let one process do all tests of a file, or of the files that share trained models."""
-    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process do all tests of a file, or of a group of files, and begin with the groups."""
 
-    scheduler = LoadFileScheduling(config, log)
-    file_of = scheduler._split_scope
-    scheduler._split_scope = lambda test: "models" if file_of(test) in ONE_MODEL else file_of(test)
-    return scheduler
+    def file_of(item: pytest.Item) -> str:
+        return f"{item.path.parent.name}/{item.path.stem}"
+
+    order = [*GROUPS]
+    items.sort(key=lambda item: order.index(file_of(item)) if file_of(item) in order else len(order))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(GROUPS.get(file_of(item), file_of(item))))
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return the file of an empty tracking store, to be copied; one process makes it, because that takes seconds."""
+    import mlflow  # imported here, because most tests need neither
+
+    from pipeline.tracking import connection
+
+    base = tmp_path_factory.getbasetemp()
+    folder = base if worker_id == "master" else base.parent
+    with FileLock(folder / "store.lock"), pytest.MonkeyPatch.context() as patch:
+        if not (folder / "mlflow.db").exists():
+            patch.chdir(folder)
+            patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+            patch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # may be set by other tests
+            connection.connect()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Nodes]":
+    """Start a Ray cluster of two nodes, which store their data in different folders."""
+    from tests.ray_fixtures import two_nodes
+
+    with two_nodes(tmp_path_factory.mktemp("nodes")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -22,40 +22,46 @@ pytest.importorskip("ray", reason="Ray is an extra: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster
 
 HERE = "127.0.0.2"  # Ray replaces 127.0.0.1 by the address of another interface
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": HERE}
+NODE: dict[str, Any] = {"object_store_memory": 80_000_000, "node_ip_address": HERE}
 
 
 class Nodes:
-    """The nodes of a cluster, with one core each."""
+    """The nodes of a cluster, with one core each; each stores its data in its own folder below ``folder``."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._cluster: Any = Cluster()
-        self.address = ""
+        self.folder, self._added = folder, 0
 
-    def add(self, folder: Path | None = None, **variables: str) -> Any:
-        """Start a node, which stores its data in ``folder`` if it is given."""
-        own = {**variables, **({"PIPELINE_NODE_DATA_DIR": str(folder)} if folder else {})}
+    def add(self, cores: int = 1, **variables: str) -> Any:
+        """Start a node."""
         head: Any = {} if self._cluster.head_node else {"include_dashboard": False}
-        added = self._cluster.add_node(**NODE, **head, env_vars=own)
-        self.address = self._cluster.address
-        return added
+        self._added += 1
+        data = str(self.folder / str(self._added))
+        return self._cluster.add_node(
+            num_cpus=cores, **NODE, **head, env_vars={"PIPELINE_NODE_DATA_DIR": data, **variables}
+        )
+
+    def complete(self) -> None:
+        """Start the nodes that are missing of two."""
+        while not self._cluster.worker_nodes:  # the first node does not count
+            self.add()
+
+    @property
+    def address(self) -> str:
+        """Return the address of the cluster."""
+        return str(self._cluster.address)
 
     def kill(self, node: Any = None) -> None:
         """Kill a node; by default the second one."""
         self._cluster.remove_node(node or next(iter(self._cluster.worker_nodes)), allow_graceful=False)
 
-    def shutdown(self) -> None:
-        """Stop all nodes."""
-        self._cluster.shutdown()
-
 
 @contextmanager
-def two_nodes(*folders: Path) -> Iterator[Nodes]:
-    """Start two nodes, which store their data in ``folders`` if they are given."""
-    nodes = Nodes()
+def two_nodes(folder: Path) -> Iterator[Nodes]:
+    """Start two nodes; stop all nodes at the end."""
+    nodes = Nodes(folder)
     try:
-        for folder in folders or (None, None):
-            nodes.add(folder)
+        nodes.complete()
         yield nodes
     finally:
-        nodes.shutdown()
+        nodes._cluster.shutdown()

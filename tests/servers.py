@@ -26,9 +26,7 @@ BUCKET, KEY, SECRET = "mlflow", "key-of-the-tests", "secret-of-the-tests"
 def free_ports(count: int) -> list[int]:
     """Return different free ports."""
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
@@ -43,43 +41,32 @@ def wait_until_up(address: str, process: subprocess.Popen[Any]) -> None:
         with contextlib.suppress(requests.RequestException):  # the connection is refused, or the answer too slow
             if requests.get(address, timeout=1).ok:
                 return
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[Mapping[str, str]]:
-    """Start an S3 store in a folder, with an empty bucket and one user; yield the variables for its clients.
-
-    If SeaweedFS is not installed, there are no variables.
-    """
-    program = shutil.which("weed", path=Path(sys.executable).parent)
-    if program is None:
-        yield {}
-        return
-    ports, users = free_ports(8), folder / "users.json"
+    """Start an S3 store in a folder, with an empty bucket and one user; yield the variables for its clients."""
+    ports, users, program = free_ports(8), folder / "users.json", Path(sys.executable).with_name("weed")
     user = {"name": "tests", "credentials": [{"accessKey": KEY, "secretKey": SECRET}]}
     users.write_text(json.dumps({"identities": [user | {"actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
     (folder / "files").mkdir()
     names = [f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
     options = [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
     options += ["-s3", f"-s3.config={users}", "-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    options += [f"-{part}.localSocket={folder / part}.sock" for part in ("s3", "filer")]
     options += ["-volume.max=20", "-master.volumeSizeLimitMB=64", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    command = [program, "server", f"-dir={folder / 'files'}", *options]
+    command = [str(program), "server", f"-dir={folder / 'files'}", *options]
     endpoint = f"http://127.0.0.1:{ports[0]}"
-    try:
-        with running(command, folder / "s3.log", {"TMPDIR": str(folder)}, signal.SIGKILL):  # a clean end takes 10 s
-            _make_bucket(endpoint)
-            yield {
-                "AWS_ACCESS_KEY_ID": KEY,
-                "AWS_SECRET_ACCESS_KEY": SECRET,
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ENDPOINT_URL": endpoint,
-                "MLFLOW_S3_ENDPOINT_URL": endpoint,
-            }
-    finally:
-        for port in ports:
-            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - SeaweedFS uses this path
-                path.unlink()
+    with running(command, folder / "s3.log", {"TMPDIR": str(folder)}, signal.SIGKILL):  # a clean end takes 10 s
+        _make_bucket(endpoint)
+        yield {
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": endpoint,
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+        }
 
 
 def _make_bucket(endpoint: str) -> None:
@@ -102,16 +89,16 @@ def _make_bucket(endpoint: str) -> None:
             client.put_object(Bucket=BUCKET, Key="probe", Body=b"")
             client.delete_object(Bucket=BUCKET, Key="probe")
             return
-        time.sleep(0.2)
+        time.sleep(0.1)
 
 
 @contextmanager
 def postgres() -> Iterator[str | None]:
     """Yield the address of a new database, or None if PostgreSQL is not installed."""
-    if not shutil.which("initdb", path=PATH) or not shutil.which("pg_ctl", path=PATH):
+    if not shutil.which("initdb", path=PATH):
         yield None
         return
-    (port,), user = free_ports(1), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not run as root
+    port, user = free_port(), "nobody" if os.geteuid() == 0 else None  # PostgreSQL does not run as root
     with tempfile.TemporaryDirectory() as place:
         if user:
             shutil.chown(place, user)
@@ -149,14 +136,13 @@ def running(
 
 @contextmanager
 def tracking_server(folder: Path) -> Iterator[str]:
-    """Run a tracking server on PostgreSQL and S3, or on a file and a folder if these are not installed."""
+    """Run a tracking server on S3 and PostgreSQL, or a file if PostgreSQL is not installed."""
     with ExitStack() as stack:
-        store, database = stack.enter_context(s3(folder)), stack.enter_context(postgres())
-        (port,) = free_ports(1)
+        store, database, port = stack.enter_context(s3(folder)), stack.enter_context(postgres()), free_port()
         address = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
         command += ["--backend-store-uri", database or f"sqlite:///{folder}/server.db"]
-        command += ["--artifacts-destination", f"s3://{BUCKET}" if store else str(folder / "artifacts")]
+        command += ["--artifacts-destination", f"s3://{BUCKET}"]
         variables = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store}
         process = stack.enter_context(running(command, folder / "server.log", variables))
         wait_until_up(f"{address}/health", process)

@@ -1,7 +1,9 @@
 """Real runs of the command line, in this process or in a new one, with a real store."""
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,12 +30,17 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make all tests of this folder track into one new folder, with its own store and data."""
+def store(made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make all tests of this folder track into one new folder, with its own store and data.
+
+    A shell finds the commands of this Python.
+    """
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(made_store, folder / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         patch.chdir(folder)
         yield folder
 
@@ -73,6 +80,14 @@ def entry_point(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return run
 
 
+def save_cell(folder: Path) -> Path:
+    """Save the first block of Python in docs/cells.md under the name in that page."""
+    page = (PROJECT / "docs" / "cells.md").read_text(encoding="utf-8")
+    path = folder / "my_cells.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8")
+    return path
+
+
 DIGITS = ("run", "--dataset", "digits", "--epochs", 3, "--hidden-units", 16, "--learning_rate", "1e-2", "--shards", 2)
 
 
@@ -83,8 +98,8 @@ def digits_run(command: Command) -> str:
 
 @pytest.fixture(scope="session")
 def mnist_champion(command: Command) -> str:
-    """Return the id of a run of two epochs with the recipe accurate; its model is ``models:/mnist@champion``."""
-    return run_id_in(command("run", "--recipe", "accurate", "--epochs", 2, "--register", "mnist").output)
+    """Return the id of a run with the recipe quick; its model is ``models:/mnist@champion``."""
+    return run_id_in(command("run", "--recipe", "quick", "--register", "mnist").output)
 
 
 @pytest.fixture(scope="session")
@@ -155,13 +170,7 @@ def stopped_run(command: Command, *arguments: object, epoch: int) -> str:
     return str(newest().info.run_id)
 
 
-def environment() -> dict[str, str]:
-    """Return environment variables with which a shell finds the commands of this Python."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-
 def begin(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Start ``pipeline`` in a new process group, so a signal to the group also ends its workers."""
     command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
-    given: dict[str, Any] = {"env": environment()} | options
-    return subprocess.Popen(command, text=True, start_new_session=True, **given)
+    return subprocess.Popen(command, text=True, start_new_session=True, **options)

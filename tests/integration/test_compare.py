@@ -1,4 +1,4 @@
-"""Comparisons of real runs: killed, repeated, reused, partly failed, and against another run."""
+"""Comparisons of real runs: interrupted, repeated, reused, partly failed, and against another run."""
 
 import os
 import re
@@ -19,39 +19,26 @@ from mlflow.entities import Run
 from tests.integration.conftest import Command, begin, history, newest, one_line, run_count, run_id_in
 from tests.unit.test_startup import beyond_the_start
 
-SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "40")
-OPTIONS = "digits-units=12-lr=0.01-epochs=40"
+SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "25")
+OPTIONS = "digits-units=12-lr=0.01-epochs=25"
 """The data and the parameters in the names of its runs."""
 
 COMPARE = ("compare", "--cells", "rnn,gru", "--seeds", "1,2", "--register", "compared", *SMALL)
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
-def below(parent: str, kind: str) -> dict[str, Run]:
-    """Return the child runs of a kind, by their names."""
-    query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = '{kind}'"
+def found(query: str) -> dict[str, Run]:
+    """Return the runs that match a query, by their names."""
     return {run.info.run_name: run for run in mlflow.search_runs(filter_string=query, output_format="list")}
 
 
-def trainings(parent: str) -> dict[str, Run]:
-    """Return the runs that a comparison has trained; they are below a group when all runs of the group have ended."""
-    groups = below(parent, "group").values()
-    return below(parent, "training") | {
-        name: run for group in groups for name, run in below(group.info.run_id, "training").items()
-    }
+def groups(parent: str) -> dict[str, Run]:
+    return found(f"tags.`mlflow.parentRunId` = '{parent}' and tags.kind = 'group'")
 
 
-def members(parent: str) -> set[str]:
-    """Return the ids of the runs of a comparison, including reused ones."""
-    query = f"tags.`comparison.{parent}` = 'true' and tags.kind = 'training'"
-    return {run.info.run_id for run in mlflow.search_runs(filter_string=query, output_format="list")}
-
-
-def wait_for_checkpoints(process: "subprocess.Popen[str]", data_dir: Path, count: int) -> None:
-    """Wait until this number of runs have finished an epoch."""
-    while len(list((data_dir / "checkpoints").glob("*/checkpoint.npz"))) < count:
-        assert process.poll() is None
-        time.sleep(0.02)
+def members(parent: str) -> dict[str, Run]:
+    """Return the trainings of a comparison, including reused ones."""
+    return found(f"tags.`comparison.{parent}` = 'true' and tags.kind = 'training'")
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +47,35 @@ def data(store: Path) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def repeated(store: Path, data: tuple[str, str]) -> str:
-    """Return the log of a comparison that was killed after the first epoch of a run, and then repeated."""
-    with begin(*COMPARE, *data, "--workers", 1, stdout=subprocess.DEVNULL) as process:
-        wait_for_checkpoints(process, store / "compared", 1)
-        os.killpg(process.pid, signal.SIGKILL)
-    begun = {run.info.run_id for run in mlflow.search_runs(output_format="list") if run.info.status == "RUNNING"}
+def interrupted(store: Path, data: tuple[str, str]) -> list[Run]:
+    """Kill the process of the first run of a comparison, and stop it during the second; return the runs, last first."""
 
+    def wait_for_checkpoints(count: int) -> None:
+        while len(list((store / "compared" / "checkpoints").glob("*/checkpoint.npz"))) < count:
+            assert process.poll() is None
+            time.sleep(0.02)
+
+    with begin(*COMPARE, *data, "--workers", 1, **PIPES) as process:
+        wait_for_checkpoints(1)
+        (worker,) = [
+            each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())
+        ]
+        worker.kill()
+        wait_for_checkpoints(2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate()
+
+    assert (130, False) == (process.returncode, "Traceback" in error)
+    return mlflow.search_runs(output_format="list", max_results=3)
+
+
+@pytest.fixture(scope="module")
+def repeated(interrupted: list[Run], data: tuple[str, str]) -> str:
+    """Return the log of the same comparison, repeated."""
     with begin(*COMPARE, *data, **PIPES) as process:
         output, error = process.communicate()
 
     assert ([], 0) == (beyond_the_start(error), process.returncode)
-    parent = run_id_in(output)
-    assert begun <= {parent} | {run.info.run_id for run in trainings(parent).values()}  # no second run was started
     return output
 
 
@@ -81,32 +84,38 @@ def parent(repeated: str) -> str:
     return run_id_in(repeated)
 
 
-def test_a_comparison_that_was_killed_trains_only_the_rest(repeated: str, parent: str) -> None:
-    runs = trainings(parent)
+def test_a_worker_that_is_killed_leaves_its_run_failed_and_a_signal_ends_the_others_as_killed(
+    interrupted: list[Run],
+) -> None:
+    last, first, comparison = interrupted
+    assert ("KILLED", "compare-rnn-gru-digits") == (comparison.info.status, comparison.info.run_name)
+    assert ("FAILED", "Its process ended by SIGKILL.") == (first.info.status, first.data.tags["error"])
+    assert ("KILLED", "Stopped by Ctrl-C or a termination signal.") == (last.info.status, last.data.tags["error"])
 
-    assert "resumes" in repeated
+
+def test_the_same_command_resumes_the_same_runs_trains_the_rest_and_logs_whole_lines(
+    interrupted: list[Run], repeated: str, parent: str
+) -> None:
+    runs = members(parent)
     assert {f"rnn-{OPTIONS}-s1", f"rnn-{OPTIONS}-s2", f"gru-{OPTIONS}-s1", f"gru-{OPTIONS}-s2"} == runs.keys()
+    assert {run.info.run_id for run in interrupted} <= {parent, *(run.info.run_id for run in runs.values())}
     for run in [mlflow.get_run(parent), *runs.values()]:
         assert "FINISHED" == run.info.status
-        assert f"comparison.{parent}" in run.data.tags
         for metric in run.data.metrics:
             steps = [step for step, _ in history(run.info.run_id, metric)]
             assert len(set(steps)) == len(steps), metric
-    assert {run.info.run_id for run in runs.values()} == members(parent)
 
-
-def test_in_a_log_it_is_whole_lines_of_text(repeated: str) -> None:
-    assert "\x1b" not in repeated
-    assert "\r" not in repeated
-    assert re.search(rf"^gru-{OPTIONS}-s2   (trains|resumes)   40/40   ", repeated, re.MULTILINE)
+    assert "resumes" in repeated
+    assert not re.search(r"[\x1b\r]", repeated)
+    assert re.search(rf"^gru-{OPTIONS}-s2   (trains|resumes)   25/25   ", repeated, re.MULTILINE)
     assert repeated.splitlines()[-1].startswith("Run ")
 
 
 def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) -> None:
-    groups, found = below(parent, "group"), trainings(parent)
-    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == groups.keys()
-    group = groups[f"gru-{OPTIONS}"]
-    pairs = list(zip(*(history(found[f"gru-{OPTIONS}-s{seed}"].info.run_id) for seed in (1, 2)), strict=True))
+    runs = members(parent)
+    assert {f"rnn-{OPTIONS}", f"gru-{OPTIONS}"} == groups(parent).keys()
+    group = groups(parent)[f"gru-{OPTIONS}"]
+    pairs = list(zip(*(history(runs[f"gru-{OPTIONS}-s{seed}"].info.run_id) for seed in (1, 2)), strict=True))
 
     for name, spread in (
         ("cost", statistics.mean),
@@ -119,15 +128,14 @@ def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) ->
     assert 2 == group.data.metrics["seeds"]
     assert {"cell": "gru", "seeds": "1,2", "hidden_units": "12"}.items() <= group.data.params.items()
     assert "FINISHED" == group.info.status
-    for run in (group, mlflow.get_run(parent)):
-        assert run.inputs
-        assert 2 == len(run.inputs.dataset_inputs)
+    assert group.inputs
+    assert 2 == len(group.inputs.dataset_inputs)
 
 
 def test_in_parallel_the_numbers_are_those_of_a_run_alone(command: Command, parent: str, data: tuple[str, str]) -> None:
     alone = mlflow.get_run(run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output))
 
-    compared = trainings(parent)[f"gru-{OPTIONS}-s2"]
+    compared = members(parent)[f"gru-{OPTIONS}-s2"]
     assert history(alone.info.run_id) == history(compared.info.run_id)
     assert alone.data.metrics["test_cost"] == compared.data.metrics["test_cost"]
     assert alone.data.params == compared.data.params
@@ -138,67 +146,47 @@ def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_regi
     command: Command, repeated: str, parent: str, tmp_path: Path
 ) -> None:
     run = mlflow.get_run(parent)
-    assert "compare-rnn-gru-digits" == run.info.run_name
     shared = {"cells": "rnn,gru", "seeds": "1,2", "hidden_units": "12", "dataset": "digits"}
     assert shared.items() <= run.data.params.items()
     files = {Path(file.path).name for file in MlflowClient().list_artifacts(parent, "comparison")}
     assert {"report.html", "runs.csv", "summary.csv", "pairwise_tests.csv"} <= files
 
-    best = max(below(parent, "group").values(), key=lambda group: group.data.metrics["best_val_accuracy"])
+    best = max(groups(parent).values(), key=lambda group: group.data.metrics["best_val_accuracy"])
     cell = best.data.params["cell"]
     assert cell == run.data.tags["best"]
     for metric in ("best_val_accuracy", "test_accuracy", "test_macro_f1", "test_balanced_accuracy", "test_cost"):
         assert best.data.metrics[metric] == pytest.approx(run.data.metrics[metric])
     champion = mlflow.get_run(str(MlflowClient().get_model_version_by_alias("compared", "champion").run_id)).data
-    reached = [each.data.metrics["best_val_accuracy"] for each in below(best.info.run_id, "training").values()]
-    assert (cell, max(reached)) == (champion.params["cell"], champion.metrics["best_val_accuracy"])
+    of_best = found(f"tags.`mlflow.parentRunId` = '{best.info.run_id}'").values()
+    reached = max(each.data.metrics["best_val_accuracy"] for each in of_best)
+    assert (cell, reached) == (champion.params["cell"], champion.metrics["best_val_accuracy"])
     assert f"Undecided: {cell} leads. " in " ".join(repeated.split())  # because two seeds are too few
 
-    page = Path(mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path)))
-    before = page.read_bytes()
-    command("report", "--parent", parent, "--output", tmp_path / "report")
-    summary = pd.read_csv(tmp_path / "report" / "summary.csv")
+    page = f"{run.info.artifact_uri}/comparison/report.html"
+    before = mlflow.artifacts.load_text(page)
+    command("report", "--parent", parent, "--output", tmp_path)
+    summary = pd.read_csv(tmp_path / "summary.csv")
     assert [cell] == summary.loc[summary["recommended"], "group"].to_list()
-    mlflow.artifacts.download_artifacts(f"runs:/{parent}/comparison/report.html", dst_path=str(tmp_path))
-    assert before == page.read_bytes()  # a report does not change the report of the comparison
-
-
-def test_a_worker_that_is_killed_leaves_its_run_failed_and_a_signal_ends_the_others_as_killed(store: Path) -> None:
-    # Epochs are slow enough for SQLite; otherwise MLflow prints the traceback of a write that waits.
-    options = ("--dataset", "digits", "--epochs", "100000", "--hidden-units", "512", "--steps", "32", "--workers", 2)
-    folder = store / "interrupted"
-    with begin("compare", "--cells", "rnn", "--seeds", "7,8", *options, "--data-dir", folder, **PIPES) as process:
-        wait_for_checkpoints(process, folder, 2)
-        workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
-        workers[0].kill()
-        assert process.stdout is not None
-        assert any("failed" in line for line in process.stdout)
-        os.killpg(process.pid, signal.SIGINT)
-        _, error = process.communicate()
-
-    assert (130, False) == (process.returncode, "Traceback" in error)
-    runs = below(newest("attributes.run_name = 'compare-rnn-digits'").info.run_id, "training").values()
-    assert {"FAILED": "Its process ended by SIGKILL.", "KILLED": "Stopped by Ctrl-C or a termination signal."} == {
-        run.info.status: run.data.tags["error"] for run in runs
-    }
-    assert "KILLED" == newest("attributes.run_name = 'compare-rnn-digits'").info.status
+    assert before == mlflow.artifacts.load_text(page)  # a report does not change the report of the comparison
 
 
 def test_finished_runs_are_reused_and_a_failure_stops_no_other_run(
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
-    before = trainings(parent)
+    before = members(parent)
 
     arguments = ("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38")
     output = command(*arguments, "--workers", 1, exit_code=1).output
 
-    failed = [f"rnn-digits-units=12-lr=1e+38-epochs=40-s{seed}" for seed in (1, 2)]
+    failed = [f"rnn-digits-units=12-lr=1e+38-epochs=25-s{seed}" for seed in (1, 2)]
     assert f"2 of 4 runs failed. {failed[0]}: Training stopped" in output
     second = newest("attributes.run_name = 'compare-rnn-digits'")
     assert "FAILED" == second.info.status
-    assert {*failed} == trainings(second.info.run_id).keys()
-    assert before[f"rnn-{OPTIONS}-s1"].info.run_id in members(parent) & members(second.info.run_id)
-    assert before.keys() == trainings(parent).keys()  # no run was moved
+    runs = members(second.info.run_id)
+    assert {*failed, f"rnn-{OPTIONS}-s1", f"rnn-{OPTIONS}-s2"} == runs.keys()
+    reused = runs[f"rnn-{OPTIONS}-s1"]
+    assert reused.info.run_id == before[reused.info.run_name].info.run_id
+    assert reused.data.tags["mlflow.parentRunId"] == groups(parent)[f"rnn-{OPTIONS}"].info.run_id  # it was not moved
     page = mlflow.artifacts.load_text(f"{second.info.artifact_uri}/comparison/report.html")
     assert "reused" in page
     assert "Training stopped in" in page
@@ -208,7 +196,7 @@ def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_regis
     command: Command, parent: str, data: tuple[str, str]
 ) -> None:
     arguments = ("compare", "--cells", "rnn", "--seeds", "1-3", *SMALL, *data, "--workers", 1)
-    gru, client = trainings(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
+    gru, client = members(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
 
     checked = ("--epochs", "1", "--against", gru.info.run_id, "--register", "checked")
     output = one_line(command(*arguments, *checked, exit_code=3))
@@ -217,10 +205,8 @@ def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_regis
     assert "It is not registered as checked." in output
     assert [] == list(client.search_registered_models("name = 'checked'"))
     run = newest("attributes.run_name = 'compare-rnn-digits'")
-    assert ("FINISHED", "worse", gru.info.run_id) == (
-        *(run.info.status, run.data.tags["standing"]),
-        run.data.tags["against"],
-    )
+    assert "FINISHED" == run.info.status
+    assert ("worse", gru.info.run_id) == (run.data.tags["standing"], run.data.tags["against"])
 
     before = run_count()
     client.set_tag(gru.info.run_id, "dataset_digest", "0" * 64)

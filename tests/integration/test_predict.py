@@ -2,11 +2,9 @@
 
 import gzip
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data import idx, stored
+from pipeline.execution.worker_pool import Executor
 from pipeline.settings import DataSettings
 from pipeline.tracking import models
-from tests.integration.conftest import PROJECT, Command, one_line
+from tests.integration.conftest import Command, one_line
 
 COLUMNS = ["file", "index", "label", "probability", "runner_up", "runner_up_probability"]
 
@@ -90,19 +89,6 @@ def test_a_folder_is_answered_in_order_with_its_subfolders(
     assert steps[named].to_numpy().argmax(axis=1).tolist() == steps["label"].astype(int).tolist()
 
 
-def test_the_answers_as_json_are_one_array_and_all_else_is_aside(
-    command: Command, model: str, pictures: Path, probabilities: NDArray[Any]
-) -> None:
-    (pictures / "broken.png").write_bytes(b"no picture")
-
-    result = command("predict", pictures, "--model", model, "--json", exit_code=1)
-
-    check(pd.DataFrame(json.loads(result.stdout)), probabilities[:3])
-    assert "broken.png" in result.stderr
-    nothing = command("predict", pictures / "broken.png", "--model", model, "--json", exit_code=1)
-    assert [] == json.loads(nothing.stdout)
-
-
 def test_an_idx_file_is_answered_image_by_image(
     command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
@@ -118,37 +104,44 @@ def test_an_idx_file_is_answered_image_by_image(
     assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # no temporary file is left
 
 
-def test_unreadable_files_are_named_and_the_others_are_answered(
+def test_unreadable_files_are_named_aside_and_the_answers_to_the_others_are_one_array_of_json(
     command: Command, model: str, pictures: Path, probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
     (pictures / "0a.png").write_text("hello")
     (pictures / "0b-ubyte").write_bytes(b"\0\0\x08\x03\0\0\0\1\0\0\0\2\0\0\0\2abcd")
-    files = (pictures, tmp_path / "missing.png")
 
-    output = command("predict", *files, "--model", model, "--output", tmp_path / "a.parquet", exit_code=1).output
+    result = command("predict", pictures, tmp_path / "missing.png", "--model", model, "--json", exit_code=1)
 
-    assert "3 of 6 files could not be answered" in output
+    check(pd.DataFrame(json.loads(result.stdout)), probabilities[:3])
+    assert "3 of 6 files could not be answered" in result.stderr
     for said in (
         "0a.png: must be a picture",
         "0b-ubyte: must have images of 8 × 8 pixels",
         "missing.png: cannot be read",
     ):
-        assert said in output
-    assert "Traceback" not in output
-    check(pd.read_parquet(tmp_path / "a.parquet"), probabilities[:3])
+        assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    nothing = command("predict", pictures / "0a.png", "--model", model, "--json", exit_code=1)
+    assert [] == json.loads(nothing.stdout)
 
 
-def save_parquet(path: Path, images: NDArray[Any], *, first: int = 0) -> Path:
+def save_parquet(path: Path, images: NDArray[Any], *, first: int = 0) -> None:
     """Write images as flat lists with numbers from ``first``, in row groups of 100."""
     flat = pa.array(images.reshape(len(images), -1).tolist(), pa.list_(pa.uint8()))
     table = pa.table({"id": range(first, first + len(images)), "pixels": flat, "label": ["?"] * len(images)})
     pq.write_table(table, path, row_group_size=100)
-    return path
 
 
 def test_a_folder_of_parts_is_answered_file_by_file(
-    command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
+    *,
+    command: Command,
+    model: str,
+    images: NDArray[np.uint8],
+    probabilities: NDArray[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Executor, "default_workers", lambda *_: 1)  # one new process takes long enough
     parts, folder = tmp_path / "parts", tmp_path / "answers"
     parts.mkdir()
     for number, start in enumerate((0, 150)):
@@ -179,9 +172,6 @@ def test_a_table_of_steps_is_answered_by_id_and_by_step(
     last = steps.groupby("id", sort=False).last()
     np.testing.assert_allclose(answers["probability"], last.filter(like="probability_").max(axis=1), atol=1e-5)
     assert answers["label"].tolist() == last["label"].tolist()
-
-
-BOTH = "json, output: only one of the two can be given; got both."
 
 
 @pytest.mark.parametrize(
@@ -256,39 +246,3 @@ def test_wrong_options_and_files_are_explained(
 
     assert said in one_line(result)
     assert "Traceback" not in result.output
-
-
-def test_a_model_of_others_is_refused(command: Command, pictures: Path, digits_run: str) -> None:
-    class Other(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
-        def predict(self, context: Any, model_input: list[str], params: Any = None) -> list[str]:
-            return model_input
-
-    with mlflow.start_run():
-        other = mlflow.pyfunc.log_model(name="other", python_model=Other(), pip_requirements=[])
-
-    result = command("predict", pictures, "--model", other.model_uri, exit_code=2)
-
-    assert "model: must be a classifier that this pipeline trained" in result.output
-
-
-# --- MNIST ----------------------------------------------------------------------------------------------------------
-
-PICTURES = runpy.run_path(str(PROJECT / "benchmarks" / "pictures.py"))
-SAMPLES = {"7.png": "7", "blackboard/2.png": "2", "photo-of-a-3.jpg": "3"}
-
-
-def test_the_samples_are_answered_rightly(command: Command, mnist_champion: str) -> None:
-    said = command("predict", PROJECT / "samples", "--model", "models:/mnist@champion", "--json").stdout
-
-    answers = {Path(row["file"]).relative_to(PROJECT / "samples").as_posix(): row["label"] for row in json.loads(said)}
-    assert SAMPLES == answers
-
-
-def test_pictures_of_every_kind_are_answered_about_as_well_as_the_images_they_are_made_of(mnist_champion: str) -> None:
-    images, labels = (array[:15] for array in PICTURES["test_images"]())
-    classifier = models.load("models:/mnist@champion")
-    own = float((classifier.probabilities(images).argmax(axis=1) == labels).mean())
-
-    right = {kind: PICTURES["right"](kind, images, labels, classifier) for kind in PICTURES["KINDS"]}
-
-    assert {} == {kind: share for kind, share in right.items() if share < own - 0.15}  # two of 15

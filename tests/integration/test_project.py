@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.integration.conftest import PROJECT, environment, newest
+from tests.integration.conftest import PROJECT, newest
 
 
 def project_run(env_manager: str, *parameters: str, **options: Any) -> "subprocess.Popen[str]":
@@ -23,7 +23,6 @@ def project_run(env_manager: str, *parameters: str, **options: Any) -> "subproce
     return subprocess.Popen(
         [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", env_manager, *words],
         cwd=PROJECT,
-        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

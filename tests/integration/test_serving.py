@@ -1,10 +1,9 @@
 """Requests to a real server of the logged model, and the checks in the code of a model of sequences."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,24 +14,20 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.data import stored
 from pipeline.settings import DataSettings
-from tests.integration.conftest import environment
-from tests.servers import free_port, wait_until_up
+from tests.servers import free_port, running, wait_until_up
 
 JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def server(digits_run: str) -> Iterator[str]:
+def server(store: Path, digits_run: str) -> Iterator[str]:
     """Serve the model of the run in the environment that it names; return the address."""
     port = free_port()
     options = ["-m", f"runs:/{digits_run}/digits-gru", "--port", str(port), "--env-manager", "uv"]
     command = [sys.executable, "-m", "mlflow", "models", "serve", *options]
-    with subprocess.Popen(command, env=environment(), text=True, start_new_session=True) as process:
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/ping", process)
-            yield f"http://127.0.0.1:{port}/invocations"
-        finally:
-            os.killpg(process.pid, 15)
+    with running(command, store / "serving.log", {}) as process:
+        wait_until_up(f"http://127.0.0.1:{port}/ping", process)
+        yield f"http://127.0.0.1:{port}/invocations"
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import disk
@@ -13,27 +12,16 @@ from tests.unit.test_structure import FILES, PACKAGES, PROJECT, docstring, layer
 
 PAGE = PROJECT / "docs" / "architecture.md"
 REGENERATE = ".venv/bin/python -m tests.unit.test_architecture"
-MARGIN = 18  # columns up to the end of the first package's name
 
 
-def picture(graph: dict[str, set[str]]) -> str:
-    """Return the packages, layer by layer from the top, each with a line down to each package that it imports."""
-    from_bottom = [sorted(layer) for layer in layers(graph)]
-    names = [package for layer in reversed(from_bottom) for package in layer]
-    labels = {layer[0]: number for number, layer in enumerate(from_bottom)}
-    rows = (f"{labels.get(package, ''):<3}{_row(row, names, graph)}" for row, package in enumerate(names))
-    return "\n".join(row.rstrip() for row in rows)
-
-
-def _row(row: int, packages: Sequence[str], graph: dict[str, set[str]]) -> str:
-    """Return the name of a package, with a column for each package below to the right of it."""
-    own, above = graph[packages[row]], set().union(*(graph[package] for package in packages[:row]))
-    end = max((packages.index(package) for package in own), default=row)
-    text = packages[row].rjust(MARGIN + 2 * row)
-    for column, package in enumerate(packages[row + 1 :], start=row + 1):
-        crossing = ("┼" if package in above else "─") if column < end else ("│" if package in above else " ")
-        text += ("─" if column <= end else " ") + ("●" if package in own else crossing)
-    return text
+def imports(graph: dict[str, set[str]]) -> str:
+    """Return a row per package, from the top layer: its layer, its name, and what it imports."""
+    rows = [
+        (layer, package) for layer, packages in enumerate(layers(graph)) for package in sorted(packages, reverse=True)
+    ]
+    return "\n".join(
+        f"{layer}  {package:<12}{', '.join(sorted(graph[package]))}".rstrip() for layer, package in rows[::-1]
+    )
 
 
 def packages() -> str:
@@ -65,7 +53,7 @@ def first_sentence(file: Path) -> str:
 
 def parts() -> dict[str, str]:
     """Return the generated parts of the page, by the names of their markers."""
-    return {"layers": f"```text\n{picture(package_imports())}\n```", "packages": packages(), "files": index()}
+    return {"layers": f"```text\n{imports(package_imports())}\n```", "packages": packages(), "files": index()}
 
 
 def regenerated(page: str) -> str:
@@ -81,16 +69,6 @@ def regenerated(page: str) -> str:
 def test_the_page_matches_the_code() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert regenerated(page) == page, f"If this change is intended, regenerate {PAGE.name}: {REGENERATE}"
-
-
-def test_the_picture_of_four_packages() -> None:
-    graph = {"cli": {"stages", "data"}, "stages": {"data", "disk"}, "data": {"disk"}, "disk": set[str]()}
-    assert [
-        "3                 cli─●─●",
-        "2                stages─●─●",
-        "1                    data─●",
-        "0                      disk",
-    ] == picture(graph).splitlines()
 
 
 if __name__ == "__main__":

@@ -44,7 +44,6 @@ def test_a_page_installs_the_mlflow_that_the_project_pins(page: str) -> None:
 
 def test_the_tests_run_with_the_pinned_mlflow() -> None:
     assert CONDA["mlflow"] == mlflow.__version__
-    assert SETTINGS["project"]["optional-dependencies"]["gpu"][0].startswith("tensorflow[and-cuda]")
 
 
 def test_the_constraints_name_no_registry_and_there_is_no_uv_lock() -> None:

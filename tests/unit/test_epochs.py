@@ -14,10 +14,9 @@ def record(epoch: int, val_accuracy: float, val_cost: float) -> EpochRecord:
     )
 
 
-def test_the_epoch_of_the_best_validation_accuracy_is_kept() -> None:
+def test_the_epoch_of_the_best_validation_accuracy_is_kept_of_equal_ones_that_of_the_lowest_cost_then_the_first() -> (
+    None
+):
     assert 2 == best([record(1, 0.9, 0.1), record(2, 0.95, 0.3), record(3, 0.94, 0.05)]).epoch
-
-
-def test_ties_are_broken_by_validation_cost_then_by_epoch() -> None:
     assert 2 == best([record(1, 0.9, 0.3), record(2, 0.9, 0.1), record(3, 0.9, 0.2)]).epoch
     assert 1 == best([record(1, 0.9, 0.1), record(2, 0.9, 0.1)]).epoch

@@ -2,10 +2,12 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pipeline import machine
+from pipeline.cells import CELLS, Cell
 from pipeline.errors import UsageError
 from pipeline.settings import DataSettings, Settings, command, option, shown
 
@@ -16,6 +18,7 @@ def test_defaults_follow_the_tutorial_and_other_features_are_off() -> None:
     expected |= {"augmentation": "none", "initializer": "orthogonal"}
     expected |= dict.fromkeys(("warmup_epochs", "dropout", "weight_decay", "clip_norm", "ema", "label_smoothing"), 0)
     assert expected.items() <= asdict(Settings()).items()
+    assert get_args(Cell) == tuple(CELLS)
 
 
 @pytest.mark.parametrize(

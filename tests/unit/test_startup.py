@@ -117,15 +117,3 @@ def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Pa
     )
     shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
     assert 0 == subprocess.run(shell, check=False, stdin=subprocess.DEVNULL).returncode
-
-
-@pytest.mark.parametrize(("call", "warns"), [("", True), ("quieten();", False)])
-def test_without_ipywidgets_a_notebook_shows_no_warning_of_progress_bars(call: str, *, warns: bool) -> None:
-    """MLflow imports tqdm, which warns in a notebook that lacks them; here a stand-in for its kernel."""
-    code = (
-        "import sys, types; sys.modules['IPython'] = types.SimpleNamespace(get_ipython=object); "
-        "sys.modules['ipykernel.zmqshell'] = sys.modules['ipywidgets'] = None; "
-        f"from pipeline.startup import quieten; {call} import tqdm.auto"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert warns == ("IProgress not found" in done.stderr)

@@ -134,9 +134,6 @@ def test_probabilities_at_a_temperature_by_hand() -> None:
     probabilities = np.array([[0.64, 0.36], [0.5, 0.5]])
     assert pytest.approx(probabilities) == metrics.calibrated(probabilities, 1)
     assert pytest.approx(np.array([[0.8 / 1.4, 0.6 / 1.4], [0.5, 0.5]])) == metrics.calibrated(probabilities, 2)
-
-
-def test_a_probability_of_zero_stays_a_number() -> None:
     assert np.isfinite(metrics.calibrated(np.array([[1, 0]], np.float32), 4)).all()
 
 

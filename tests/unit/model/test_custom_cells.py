@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
-from pipeline.model import custom_cells, network, preflight
+from pipeline.model import network, preflight
 from pipeline.settings import Settings
 from pipeline.training import identity
 from tests.unit.model.test_trainer import assert_close, random_split, trainer
@@ -119,7 +119,6 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "own_exits": "import sys\n\nsys.exit(3)\n",
         "own_raises": "first = 1\nsecond = first / 0\n",
         "own_breaks": "def (",
-        "own_prints": "print('hello')\nfrom own_good import Sums\n",
         "own_twin": "from own_good import Sums\n",
         "own_changed": GOOD + "# changed\n",
     }
@@ -193,12 +192,6 @@ def test_two_classes_of_one_name_are_refused() -> None:
         preflight.check_cells([settings("own_good:Sums"), settings("own_twin:Sums"), settings("gru")])
 
 
-def test_the_output_of_a_module_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    custom_cells.load("own_prints:Sums")
-
-    assert ("", "hello\n") == tuple(capfd.readouterr())
-
-
 @pytest.mark.parametrize("name", ["own:", ":Sums", "own-cells:Sums", "own..cells:Sums", "own:Sums:2", "a/b:C"])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"^cell: must be 'rnn', .* or MODULE:CLASS of a custom cell, such as"):
@@ -224,7 +217,7 @@ def saved(model: keras.Model, settings: Settings, folder: Path) -> Any:
     return tf.saved_model.load(str(folder / "saved_model")).signatures
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "mgu", "own_good:Sums", "own_good:Running", "keras.layers:GRU"])
+@pytest.mark.parametrize("cell", ["lstm", "mgu", "own_good:Sums", "own_good:Running", "keras.layers:GRU"])
 def test_the_answer_after_a_step_ignores_later_steps(cell: str, tmp_path: Path) -> None:
     several = settings(cell, layers=2, order="snake", dropout=0.5)
     model = network.build(several, Images(height=6, width=5), classes=3)
@@ -236,7 +229,7 @@ def test_the_answer_after_a_step_ignores_later_steps(cell: str, tmp_path: Path) 
 
     assert (2, 6, 3) == by_step.shape
     np.testing.assert_allclose(final, model(images), rtol=1e-4)
-    for rows in range(1, 7):
+    for rows in (1, 4, 6):
         shorter = network.build(several, Images(height=rows, width=5), classes=3)
         shorter.set_weights(model.get_weights())
         np.testing.assert_allclose(by_step[:, rows - 1], shorter(images[:, :rows]), rtol=1e-4)

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.model import network
 from pipeline.settings import Settings
@@ -110,11 +109,6 @@ def test_pixels_are_read_in_the_requested_order_and_steps(
     np.testing.assert_allclose(read[0], expected, rtol=1e-6)
 
 
-def test_steps_that_do_not_divide_the_pixels_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"^steps: must divide 28 × 28 = 784 pixels; got 27\."):
-        built(28, 28, steps=27)
-
-
 def test_the_seed_and_nothing_else_decides_the_weights() -> None:
     kernel, same, other = (built(seed=seed).get_weights()[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(kernel, same)
@@ -162,18 +156,11 @@ def test_chrono_initialises_the_forget_gate_for_2_to_all_steps(cell: str, initia
         assert not np.concatenate(others).any()
 
 
-def test_chrono_draws_again_for_each_seed_and_layer() -> None:
-    first, second = biases("gru", "chrono")
-    assert not np.array_equal(first, second)
-    assert not np.array_equal(first, biases("gru", "chrono", seed=2)[0])
-    np.testing.assert_array_equal(first, biases("gru", "chrono")[0])
-
-
 SAVED: list[dict[str, Any]] = [
     *({"cell": cell, "layers": 2, "direction": "bidirectional", "dropout": 0.5} for cell in CELLS),
-    *({"cell": cell, "steps": 70, "order": "permuted"} for cell in CELLS),  # a loop, whose gradients no file holds
+    *({"cell": cell, "steps": 70, "order": "permuted"} for cell in ("lstm", "mgu")),  # a loop without its gradients
     {"cell": "rnn", "activation": "relu", "initializer": "identity"},
-    *({"order": order, "steps": 10} for order in ("columns", "snake")),
+    {"order": "snake", "steps": 10},
 ]
 
 

@@ -64,8 +64,7 @@ def test_weights_decay_by_the_learning_rate_and_biases_do_not(name: str, value: 
 
 
 def test_gradients_are_clipped_by_their_norm() -> None:
-    variable = keras.Variable([0.0, 0.0])
-    optimizer = updated(variable, [3.0, 4.0], clip_norm=1)  # the norm is 5
+    optimizer = updated(keras.Variable([0.0, 0.0]), [3.0, 4.0], clip_norm=1)  # the norm is 5
     first_moment = next(v for v in optimizer.variables if "momentum" in v.path)
     np.testing.assert_allclose(first_moment, [0.1 * 0.6, 0.1 * 0.8], rtol=1e-5)
 

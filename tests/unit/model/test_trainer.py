@@ -1,6 +1,5 @@
 """The trainer: its costs compared with Keras's own training, and changes that must not affect them."""
 
-import itertools
 from typing import Any
 
 import keras
@@ -85,7 +84,8 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
 @pytest.mark.parametrize(
     ("cell", "count", "others"),
     [
-        *((cell, 30, {}) for cell in CELLS),
+        ("rnn", 30, {}),
+        ("mgu", 30, {}),
         ("lstm", 37, {"layers": 2, "direction": "bidirectional"}),
         ("gru", 30, {"fast": False}),
     ],
@@ -117,7 +117,7 @@ def test_an_epoch_skips_at_most_2_percent_of_the_images(
     assert result.seconds > 0
 
 
-@pytest.mark.parametrize(("shards", "augmentation"), [(3, "none"), (3, "elastic"), (10, "elastic")])
+@pytest.mark.parametrize(("shards", "augmentation"), [(3, "elastic"), (10, "none")])
 def test_shards_change_a_cost_by_rounding_only(shards: int, augmentation: str) -> None:
     one, several = (trainer(shards=number, augmentation=augmentation) for number in (1, shards))
     assert pytest.approx(costs(one), rel=1e-5) == costs(several)
@@ -131,13 +131,12 @@ def test_the_length_of_a_call_changes_no_bit(monkeypatch: Any) -> None:
     assert_same(expected.model.get_weights(), actual.model.get_weights())
 
 
-@pytest.mark.parametrize("settings", [{}, {"dropout": 0.5, "augmentation": "elastic"}], ids=["order", "all chance"])
-def test_an_epoch_depends_on_seed_and_number_alone(settings: dict[str, Any]) -> None:
-    first, second = trainer(**settings), trainer(**settings)
-    assert first.epoch(2).cost == second.epoch(2).cost
-    assert first.epoch(5).cost == second.epoch(5).cost
-    assert trainer(seed=1).epoch(1).cost != trainer(seed=2).epoch(1).cost
-    assert trainer().epoch(1).cost != trainer().epoch(2).cost
+def test_an_epoch_depends_on_seed_and_number_alone() -> None:
+    chance: dict[str, Any] = {"dropout": 0.5, "augmentation": "elastic"}
+    one, same, of_seed_2, of_epoch_1 = (trainer(**chance, seed=seed) for seed in (1, 1, 2, 1))
+    assert one.epoch(2).cost == (second := same.epoch(2).cost)
+    assert one.epoch(5).cost == same.epoch(5).cost
+    assert second not in (of_seed_2.epoch(2).cost, of_epoch_1.epoch(1).cost)
 
 
 EVERYTHING: dict[str, Any] = {
@@ -155,7 +154,6 @@ EVERYTHING: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("fast", "settings"),
     [
-        (None, {}),
         (True, EVERYTHING),
         (False, EVERYTHING),
         (None, {"cell": "keras.layers:GRUCell", "ema": 0.9, "dropout": 0.2}),
@@ -165,25 +163,24 @@ def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str
     assert_resumes(*(trainer(random_split(45), fast=fast, epochs=3, **settings) for _ in range(2)))
 
 
-@pytest.mark.parametrize("settings", [{}, EVERYTHING])
-def test_a_trainer_that_begins_again_gives_the_numbers_of_a_new_one(settings: dict[str, Any]) -> None:
-    used, expected = (trainer(random_split(45), seed=seed, epochs=3, **settings) for seed in (1, 2))
+def test_a_trainer_that_begins_again_gives_the_numbers_of_a_new_one() -> None:
+    used, expected = (trainer(random_split(45), seed=seed, epochs=3, **EVERYTHING) for seed in (1, 2))
     costs(used)
-    used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | settings), expected.state())
+    used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | EVERYTHING), expected.state())
     assert costs(expected) == costs(used)
     assert expected.validate() == used.validate()
     assert_same(expected.state(), used.state())
 
 
-@pytest.mark.parametrize(("fast", "augmentation"), [(True, "affine"), (False, "affine"), (True, "elastic")])
+@pytest.mark.parametrize(("fast", "augmentation"), [(False, "affine"), (True, "elastic")])
 def test_augmentation_trains_on_other_images_in_each_epoch(fast: bool, augmentation: str) -> None:
     """With a learning rate of almost 0, the weights stay the same, so the costs of two epochs differ by the images."""
     still: dict[str, Any] = {"learning_rate": 1e-12, "batch_size": 100, "fast": fast}
-    plain, augmented = trainer(**still, augmented=0.5), trainer(**still, augmentation=augmentation)
-    same, first, second = plain.epoch(1).cost, augmented.epoch(1).cost, augmented.epoch(2).cost
-    half = trainer(**still, augmentation=augmentation, augmented=0.5).epoch(1).cost
-    stronger = trainer(**still, augmentation=augmentation, distortion=1.5).epoch(1).cost
-    assert len({same, first, second, half, stronger}) == 5
+    changes: list[dict[str, Any]] = [{}, {"augmented": 0.5}, {"distortion": 1.5}]
+    augmented, half, stronger = (trainer(**still, augmentation=augmentation, **change) for change in changes)
+    plain = trainer(**still)
+    same, first = plain.epoch(1).cost, augmented.epoch(1).cost
+    assert 5 == len({same, first, augmented.epoch(2).cost, half.epoch(1).cost, stronger.epoch(1).cost})
     assert pytest.approx(same, rel=0.1) == first
     assert plain.validate() == augmented.validate()
 
@@ -197,25 +194,6 @@ def test_label_smoothing_trains_like_keras_and_reports_the_plain_cost() -> None:
     stock.train_on_batch(split.examples.astype("float32"), np.eye(2)[split.labels])
     assert pytest.approx(plain.cost, rel=1e-6) == ours.epoch(1).cost
     assert_close(stock.get_weights(), ours.model.get_weights())
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_dropout_differs_between_layers_and_keeps_its_rate(fast: bool) -> None:
-    """Dropped outputs differ between layers and between epochs 1 and 2; they are the same again in epoch 1."""
-    outputs = []
-    for number in (1, 2, 1):
-        ours = trainer(dropout=0.5, layers=2, hidden_units=64, fast=fast)
-        ours._seed_dropout(number)
-        ones = np.ones((20, 64), np.float32)
-        outputs += [np.asarray(ours.model.get_layer(f"dropout_{layer}")(ones, training=True)) for layer in (1, 2)]
-    first, second, next_first, next_second, *again = outputs
-    different = [first, second, next_first, next_second]
-    agreements = [(one == other).mean() for one, other in itertools.combinations(different, 2)]
-    assert pytest.approx([0.5] * 6, abs=0.06) == agreements
-    assert {0.0, 2.0} == set(first.flatten())
-    assert pytest.approx(0.5, abs=0.06) == (first == 0).mean()
-    assert_same([first, second], again)
-    assert trainer().validate() == trainer(dropout=0.5).validate()
 
 
 @pytest.mark.parametrize("fast", [True, False])
