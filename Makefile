@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: test lint clean
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 lint: .venv/ready
 	$(BIN)/ruff check

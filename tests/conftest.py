@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -16,29 +16,34 @@ if TYPE_CHECKING:
     from tests.ray_fixtures import Nodes
 
 GROUPS = {
-    "integration/test_ray": "ray",
-    "execution/test_pools": "ray",
-    "integration/test_mnist": "mnist",
-    "integration/test_serve": "mnist",
-    "integration/test_predict": "digits",
-    "integration/test_serving": "digits",
-    "integration/test_compare": "compare",
-    "integration/test_project": "project",
+    "tests/integration/test_ray.py": "ray",
+    "tests/unit/execution/test_pools.py": "ray",
+    "tests/integration/test_mnist.py": "mnist",
+    "tests/integration/test_serve.py": "mnist",
+    "tests/integration/test_predict.py": "digits",
+    "tests/integration/test_serving.py": "digits",
+    "tests/integration/test_compare.py": "compare",
+    "tests/integration/test_project.py": "project",
 }
 """Files whose tests one process does, because they share a cluster or models; first those that take longest."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process do all tests of a file, or of a group of files, and begin with the groups."""
+    """Begin with the files that take longest."""
+    order = list(GROUPS)
+    files = {item: item.nodeid.partition("::")[0] for item in items}
+    items.sort(key=lambda item: order.index(files[item]) if files[item] in order else len(order))
 
-    def file_of(item: pytest.Item) -> str:
-        return f"{item.path.parent.name}/{item.path.stem}"
 
-    order = [*GROUPS]
-    items.sort(key=lambda item: order.index(file_of(item)) if file_of(item) in order else len(order))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(GROUPS.get(file_of(item), file_of(item))))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one process do all tests of a file, or of a group of files."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    scheduler = LoadFileScheduling(config, log)
+    file_of = scheduler._split_scope
+    scheduler._split_scope = lambda test: GROUPS.get(file_of(test), file_of(test))
+    return scheduler
 
 
 @pytest.fixture(scope="session")
