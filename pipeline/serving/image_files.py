@@ -1,4 +1,4 @@
-"""Read files of images: pictures, IDX files, NumPy arrays and Parquet files, in parts of bounded memory.
+"""Read files of images: pictures, IDX files, NumPy arrays, and Parquet files in parts of bounded memory.
 
 A picture becomes grey and upright, and transparent parts become paper. :mod:`pipeline.serving.digit_segmentation`
 brings it into the form of the model's images. A row of a Parquet file is an image of H × W numbers from 0 to 255:
@@ -95,11 +95,10 @@ class ImageFiles:
         form = self._form
         if step_tables.is_parquet(file):
             yield from self._rows(file, name)
-        elif idx.is_idx(file):
-            for images in idx.stream(file, name=name, height=form.height, width=form.width, rows=self.size):
-                yield images, NO_OTHERS
-        elif file.suffix == ".npz":
-            images = formats.read_array(file).examples
+        elif (is_idx := idx.is_idx(file)) or file.suffix == ".npz":
+            images = (
+                idx.read(file.read_bytes(), name=name, kind="images") if is_idx else formats.read_array(file).examples
+            )
             for first in range(0, len(images), self.size):
                 yield self._checked(images[first : first + self.size], name, first), NO_OTHERS
         else:

@@ -14,7 +14,6 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE, STEMS
-from pipeline.kinds.images import Images
 from pipeline.tracking.models import Classifier
 
 EXAMPLES = 30_000
@@ -51,7 +50,7 @@ class Similarity:
         return np.asarray((features @ self._examples[label].T).max(axis=1), np.float32)
 
 
-def of(classifier: Classifier, kind: Images) -> Similarity | None:
+def of(classifier: Classifier) -> Similarity | None:
     """Return the comparison with a model's training images if its data set comes with this package; else None.
 
     Raises:
@@ -64,9 +63,8 @@ def of(classifier: Classifier, kind: Images) -> Similarity | None:
         return None
     files = [published.folder / f"{stem}.gz" for stem in STEMS[:2]]
     rows = published.validation + EXAMPLES
-    images = next(idx.stream(files[0], name=files[0].name, height=kind.height, width=kind.width, rows=rows))
-    labels = idx.read(files[1].read_bytes(), name=files[1].name, kind="labels")
-    return Similarity(images, labels[:rows], held_out=published.validation)
+    images, labels = (idx.read(file.read_bytes(), name=file.name)[:rows] for file in files)
+    return Similarity(images, labels, held_out=published.validation)
 
 
 def _features(images: Bytes) -> Floats:

@@ -274,7 +274,7 @@ class Drawing:
     def __init__(self, classifier: Classifier, kind: Images) -> None:
         self._classifier, self._kind = classifier, kind
         digit_segmentation.fit(np.eye(9, dtype=np.float32), kind)  # imports scikit-image
-        self._similarity = out_of_distribution.of(classifier, kind)
+        self._similarity = out_of_distribution.of(classifier)
         self.row = kind.width
         self.about = {"height": kind.height, "width": kind.width, "boxed": kind.boxed, "reads_rows": self._reads_rows()}
 

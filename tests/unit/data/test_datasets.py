@@ -90,7 +90,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, reporter: Remembering, *mirrors: st
         (Answer(status=404), "HTTP 404"),
         (HTML, "and not a web page"),
         (Answer(WHOLE[:20], length=len(WHOLE)), "the transfer was cut short"),
-        (Answer(WHOLE[:20]), "must be a whole IDX file, but is damaged"),
+        (Answer(WHOLE[:20]), "must be a whole gzip file, but is damaged"),
         (zipped(labels([1, 0] * 10)), "must have files with the digests of mnist; it has others"),
         (zipped(images(20)), "must begin with 0x00000801"),
     ],

@@ -24,7 +24,7 @@ COUNT = 40
 
 def of(dataset: str, classes: tuple[str, ...] = DIGITS) -> Similarity | None:
     classifier = Classifier(cast("Any", None), dataset=dataset, class_names=list(classes), kind=MNIST)
-    return out_of_distribution.of(classifier, MNIST)
+    return out_of_distribution.of(classifier)
 
 
 @pytest.fixture(scope="module")
