@@ -83,15 +83,17 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_errors_are_red_on_a_terminal_unless_no_color_is_set(
+def test_an_error_is_one_whole_line_in_red_on_a_terminal_unless_no_color_is_set(
     a_terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_error("x")
+    message = f"cell: expected [this], received {'x' * 200}."
+    print_error(message)
     a_terminal.setenv("NO_COLOR", "1")
-    print_error("x")
-    red, plain = capsys.readouterr().err.splitlines()
+    print_error(message)
+    shown = capsys.readouterr()
+    red, plain = shown.err.splitlines()
     assert red.startswith("\x1b[1;31mError:")
-    assert "Error: x" == plain
+    assert ("", f"Error: {message}") == (shown.out, plain)
 
 
 @pytest.mark.usefixtures("a_terminal")
@@ -107,12 +109,6 @@ def test_on_a_terminal_several_runs_are_a_table_that_fits(capsys: pytest.Capture
     assert "1 of 3 ended, about 2 min left" in fits
     assert "gru-s1" in fits
     assert "gru-s1" not in crowded
-
-
-def test_an_error_is_one_whole_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    message = f"cell: expected [this], received {'x' * 200}."
-    print_error(message)
-    assert ("", f"Error: {message}\n") == capsys.readouterr()
 
 
 @pytest.mark.parametrize(("stream", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
