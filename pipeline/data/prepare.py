@@ -21,8 +21,6 @@ from pipeline.data.datasets import CATALOGUE, STEMS
 from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.data.stored import Stored
 from pipeline.kinds import known
-from pipeline.kinds.images import Images
-from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, is_address, shown
 
@@ -128,7 +126,6 @@ def _keep(settings: DataSettings, contents: Contents, *, origin: str, inputs: di
         origin=origin,
         inputs=inputs,
         obtained=datetime.now(UTC),
-        kind=(Sequences if contents.features else Images).name,
         features=contents.features,
         class_names=contents.class_names,
         notes=contents.notes,
@@ -184,7 +181,7 @@ def _save(raw: Stored, folder: Path) -> Stored:
         for split, part in made.items()
     ]
     kind = known.of(made["train"].examples, raw.features)
-    fields = {"folder": folder, "code": stored.code(), "example": kind.description()}
+    fields = {"folder": folder, "code": stored.code(), "kind": kind.name, "example": kind.description()}
     return raw.model_copy(update=fields).write(made, {"examples.csv": pd.concat(tables).to_csv(index=False).encode()})
 
 

@@ -7,7 +7,7 @@
 The arrays of a part (train, validation or test) are
 
     <part>_images.npy       uint8 (N, H, W), 0–255; or …
-    <part>_sequences.npy    float32 (N, T, F), NaN after the end of each
+    <part>_sequences.npy    float32 (N, T, F), NaN after the end of each; in raw data <part>_examples.npy for either
     <part>_labels.npy       (N,), from 0
     <part>_ids.npy          (N,), where the source names its examples
 """
@@ -44,7 +44,7 @@ class Stored(BaseModel):
         origin: where the data was obtained: a folder, an address, or ``scikit-learn``.
         inputs: the digests of the files by name, if ``origin`` is a folder.
         obtained: time of the download.
-        kind: the name of the kind of examples.
+        kind: for processed data, the name of the kind of examples.
         features: for sequences, the name of each number of a step.
         example: for processed data, the fields that restore the record of the kind.
         class_names: one per label from 0.
@@ -62,7 +62,7 @@ class Stored(BaseModel):
     origin: str
     inputs: dict[str, str] = {}
     obtained: AwareDatetime
-    kind: str
+    kind: str = "examples"
     features: tuple[str, ...] = ()
     example: dict[str, Any] = {}
     class_names: tuple[str, ...]

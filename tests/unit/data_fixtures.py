@@ -94,11 +94,11 @@ class Server:
 
 @dataclass
 class Answer:
-    """An answer of a server; ``length`` is the size of the body that it claims, None for no claim."""
+    """An answer of a server; ``length`` is the size of the body that it claims, -1 for the actual one."""
 
     body: bytes = b""
     status: int = 200
-    length: int | None = -1
+    length: int = -1
 
 
 @contextmanager
@@ -116,8 +116,7 @@ def serving(answers: Mapping[str, bytes | Answer | list[bytes | Answer]]) -> Ite
             assert not isinstance(answer, list)
             answer = answer if isinstance(answer, Answer) else Answer(answer)
             self.send_response(answer.status)
-            if answer.length is not None:
-                self.send_header("Content-Length", str(len(answer.body) if answer.length < 0 else answer.length))
+            self.send_header("Content-Length", str(len(answer.body) if answer.length < 0 else answer.length))
             self.end_headers()
             with suppress(ConnectionError):  # the client has read enough
                 self.wfile.write(answer.body)
