@@ -11,7 +11,7 @@ import inspect
 import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -182,16 +182,13 @@ def build(command: Command) -> Any:
     return get_command(single)
 
 
-@contextmanager
-def _kept(text: str) -> Iterator[None]:
-    """Log the text of a configuration file, if there is one, with the run that a command opens."""
+def _kept(text: str) -> AbstractContextManager[object]:
+    """Return a context in which the run that a command opens gets a copy of its configuration file, if there is one."""
     if not text:
-        yield
-        return
+        return nullcontext()
     from pipeline.tracking import lifecycle
 
-    with lifecycle.attached("configuration.yaml", text):
-        yield
+    return lifecycle.attached("configuration.yaml", text)
 
 
 def _describe_project_run(name: str, returned: Any) -> None:

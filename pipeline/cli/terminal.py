@@ -40,7 +40,6 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
         self._console = _Console(stderr=True) if aside else self._results
         self._quiet = quiet
         self._drawn: Bar | Live | None = None
-        self._subject = ""
         self._shown: dict[str, tuple[str, int]] = {}
 
     def __exit__(self, *_: object) -> None:
@@ -111,7 +110,7 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
         from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        if not isinstance(self._drawn, Bar) or subject != self._subject:
+        if not isinstance(self._drawn, Bar) or self._drawn.tasks[0].description != subject:
             self._leave()
             columns = (
                 TextColumn("{task.description}"),
@@ -119,7 +118,6 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
                 DownloadColumn() if in_bytes else MofNCompleteColumn(),
             )
             self._drawn = Bar(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-            self._subject = subject
             self._drawn.add_task(subject, total=total)
             self._drawn.start()
         self._drawn.update(self._drawn.task_ids[0], completed=done)

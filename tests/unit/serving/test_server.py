@@ -308,10 +308,6 @@ def test_small_bodies_overtake_large_ones_that_hang() -> None:
         await asyncio.sleep(0)
         answer = await length(request([b"abc"], length=3), limiter, most=2**20)
         assert not any(task.done() for task in hanging)
-        for task in hanging:
-            task.cancel()
-        reasons = await asyncio.gather(*hanging, return_exceptions=True)
-        assert {"503: The server is stopping."} == {str(reason) for reason in reasons}
         return answer
 
     assert 3 == asyncio.run(small_beside_large())
@@ -319,18 +315,15 @@ def test_small_bodies_overtake_large_ones_that_hang() -> None:
 
 @pytest.mark.parametrize(("heavy", "expected"), [(True, server.HEAVY), (False, 4)])
 def test_the_number_of_concurrent_heavy_requests_is_limited(heavy: bool, expected: int) -> None:
-    working, most, lock, release = 0, 0, threading.Lock(), threading.Event()
+    working, most, release = list[bytes](), list[int](), threading.Event()
 
-    def work(_: bytes) -> None:
-        nonlocal working, most
-        with lock:
-            working += 1
-            most = max(most, working)
-            if most == expected:
-                threading.Timer(0.1, release.set).start()  # another one would have started by then
+    def work(content: bytes) -> None:
+        working.append(content)
+        most.append(len(working))
+        if len(working) == expected:
+            threading.Timer(0.1, release.set).start()  # another one would have started by then
         release.wait(30)
-        with lock:
-            working -= 1
+        working.pop()
 
     async def all_together() -> None:
         limiter = Limiter()
@@ -339,4 +332,4 @@ def test_the_number_of_concurrent_heavy_requests_is_limited(heavy: bool, expecte
 
     asyncio.run(all_together())
 
-    assert expected == most
+    assert expected == max(most)
