@@ -28,14 +28,6 @@ from pipeline.training import identity, resuming
 from pipeline.training.resuming import RunState
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
-STATES = {
-    RunState.FINISHED: "reused",
-    RunState.INTERRUPTED: "resumed",
-    RunState.RUNNING: "running in another process",
-    RunState.PRUNED: "new",
-}
-"""What a comparison does with an existing run."""
-
 ROWS = 28  # assumed rows of an image, to estimate roughly how long a run takes
 
 ONCE = (*schema.OF_A_FINISHED_TRAINING, *schema.CLASS_AVERAGES, schema.CPU_SECONDS)
@@ -98,7 +90,7 @@ def planned(trainings: Sequence[Settings], data: DataSet) -> dict[str, str]:
         return dict.fromkeys(names, "new")
     connection.connect()
     existing = [resuming.find_run(identity.fingerprint(each, data), each.data_dir) for each in trainings]
-    return {name: STATES[run.state] if run else "new" for name, run in zip(names, existing, strict=True)}
+    return {name: run.state.value if run else "new" for name, run in zip(names, existing, strict=True)}
 
 
 def train(

@@ -23,12 +23,15 @@ from pipeline.training.checkpoints import RunLocks, open_store
 
 
 class RunState(StrEnum):
-    """The state of an existing run; of several runs the first in this order counts."""
+    """The state of an existing run; of several runs the first in this order counts.
 
-    FINISHED = "finished"
+    The text says what a comparison does with the run; it trains a pruned one again.
+    """
+
+    FINISHED = "reused"
     RUNNING = "running in another process"
-    INTERRUPTED = "interrupted"
-    PRUNED = "pruned"
+    INTERRUPTED = "resumed"
+    PRUNED = "new"
 
 
 class ExistingRun(NamedTuple):

@@ -6,7 +6,6 @@ import re
 import pytest
 
 import pipeline
-from pipeline import api
 from pipeline.commands import COMMANDS
 from pipeline.errors import UsageError
 from tests.unit.test_cli import options
@@ -34,14 +33,6 @@ def test_what_no_function_takes_is_refused() -> None:
         pipeline.runs(limit=0)
     with pytest.raises(TypeError, match="data_set"):
         pipeline.runs(data_set="digits")
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [([1, 2], "1,2"), (range(1, 4), "1,2,3"), (("rnn", "gru"), "rnn,gru"), ("1-3", "1-3"), (5, 5)],
-)
-def test_several_values_are_a_text_with_commas(value: object, expected: object) -> None:
-    assert expected == api._as_typed(value)
 
 
 def test_the_package_has_nothing_else() -> None:

@@ -132,5 +132,4 @@ def test_a_comparison_is_named_by_its_cells_and_a_group_by_its_runs_without_the_
     assert "compare-rnn-gru" == identity.comparison_name(grid({"cells": "rnn,gru"}), "mnist")
     quick = grid({"cells": "gru", "recipe": "quick"})
     assert "compare-gru-digits-quick" == identity.comparison_name(quick, "digits")
-    assert "gru-digits" == identity.group_name("gru-digits-s12")
     assert "gru-lr=0.01" == identity.group_name(identity.run_name(Settings.of({"learning_rate": 0.01}), "mnist"))
