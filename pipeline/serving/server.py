@@ -245,7 +245,8 @@ def examples(content: bytes, *, row: int) -> list[Any]:
     """
     needed = 'body: must be one JSON object with either "inputs" or "instances", a list of examples'
     nested = sum(map(content.count, (b"[", b"{", b":")))
-    if nested > NESTED + len(content) / (2 * row + 1):  # brackets, numbers and commas
+    rows = len(content) / (2 * row + 1)  # at most: brackets, numbers of a digit, and commas
+    if nested > NESTED + 2 * rows:  # an example has at least a row
         raise HTTPException(400, f"{needed}; got {nested:,} lists and objects in {len(content):,} bytes.")
     try:
         parsed = json.loads(content.decode())

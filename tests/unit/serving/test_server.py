@@ -261,6 +261,13 @@ def test_a_body_without_a_list_of_images_is_refused(content: bytes, said: str) -
     assert 1_000 > len(refused.value.detail)
 
 
+@pytest.mark.parametrize("shape", [(2_000, 28, 28), (3_000, 1, 1)])
+def test_the_shortest_possible_body_of_many_images_is_read(shape: tuple[int, ...]) -> None:
+    images = np.zeros(shape, int).tolist()
+    content = json.dumps({"inputs": images}, separators=(",", ":")).encode()
+    assert images == server.examples(content, row=shape[-1])
+
+
 def request(parts: Iterable[bytes], *, length: int | None = None, ends: bool = True) -> Request:
     """Return a request whose body arrives in parts; one that does not end leaves its server waiting."""
     messages = iter([{"type": "http.request", "body": part, "more_body": True} for part in parts])
