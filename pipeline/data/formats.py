@@ -76,7 +76,8 @@ def read(
     for option, value, its_format in (("columns", columns, "tables"), ("image_size", image_size, "pictures")):
         if value is not None and found != its_format:
             raise UsageError(f"{option}: is only for {its_format}; {source} has {found}. Leave it out.")
-    name = re.sub("[^A-Za-z0-9_-]+", "-", dataset or source.resolve().stem).strip("-") or "data"
+    own = source.resolve().name if source.is_dir() else source.stem
+    name = re.sub("[^A-Za-z0-9_-]+", "-", dataset or own).strip("-") or "data"
     if found == "IDX":
         return datasets.contents_of({stem: (str(path), path.read_bytes()) for stem, [path] in files.items()})
     if found == "tables":
