@@ -93,13 +93,6 @@ def test_the_sequences_of_every_format_are_read(
     assert SequenceFiles(KIND).columns(path, "it") == others.schema
 
 
-def test_a_tsv_file_of_the_archive_has_its_labels_first(tmp_path: Path) -> None:
-    (tmp_path / "a.tsv").write_text("1\t0.5\t1.5\n2\t2.5\tNaN\n")
-    parts = parts_of(tmp_path / "a.tsv", Sequences(longest=2, features=("x",), mean=(0.0,), variance=(1.0,)))
-    assert [[[0.5], [1.5]], [[2.5]]] == unpadded(parts)
-    assert ["1", "2"] == parts[0][1]["label"].to_pylist()
-
-
 def test_the_columns_of_a_table_may_have_other_names(tmp_path: Path) -> None:
     table = TABLE.iloc[::-1].rename(columns={"id": "gesture", "time": "ms"})
     parts = parts_of(save(table, tmp_path / "a.csv"), columns="id=gesture,time=ms")

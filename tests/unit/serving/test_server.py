@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import re
 import socket
 import threading
 import tracemalloc
@@ -123,16 +122,6 @@ def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: 
 
 def test_invocations_are_only_posted(port: int) -> None:
     assert 405 == ask(port, "/invocations")[0].status
-
-
-def test_each_page_is_complete_and_holds_nothing_that_its_policy_forbids(port: int, sequences: int) -> None:
-    for server_port in (port, sequences):
-        answer, page = ask(server_port, "/")
-
-        assert 200 == answer.status
-        assert not re.search(r"<style|<script>|\sstyle=|\son\w+=", page)
-        for file in re.findall(r'(?:href|src)="([^":]+)"', page):
-            assert 200 == ask(server_port, f"/{file}")[0].status
 
 
 @pytest.mark.parametrize(
