@@ -116,7 +116,7 @@ def test_unreadable_files_are_named_aside_and_the_answers_to_the_others_are_one_
     assert "3 of 6 files could not be answered" in result.stderr
     for said in (
         "0a.png: must be a picture",
-        "0b-ubyte: must have images of 8 × 8 pixels",
+        "0b-ubyte: pixels: must be numbers from 0 to 255 of the shape (N, 8, 8); got uint8 of the shape (1, 2, 2)",
         "missing.png: cannot be read",
     ):
         assert said in result.stderr
