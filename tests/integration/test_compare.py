@@ -19,7 +19,18 @@ from mlflow.entities import Run
 from tests.integration.conftest import Command, begin, history, newest, one_line, run_count, run_id_in
 from tests.unit.test_startup import beyond_the_start
 
-SMALL = ("--dataset", "digits", "--hidden-units", "12", "--learning-rate", "0.01", "--epochs", "25")
+SMALL = (
+    "--dataset",
+    "digits",
+    "--hidden-units",
+    "12",
+    "--learning-rate",
+    "0.01",
+    "--epochs",
+    "25",
+    "--data-dir",
+    "compared",
+)
 OPTIONS = "digits-units=12-lr=0.01-epochs=25"
 """The data and the parameters in the names of its runs."""
 
@@ -42,20 +53,15 @@ def members(parent: str) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="module")
-def data(store: Path) -> tuple[str, str]:
-    return "--data-dir", str(store / "compared")
-
-
-@pytest.fixture(scope="module")
-def interrupted(store: Path, data: tuple[str, str]) -> list[Run]:
+def interrupted(store: Path) -> list[Run]:
     """Kill the process of the first run of a comparison, and stop it during the second; return the runs, last first."""
 
     def wait_for_checkpoints(count: int) -> None:
-        while len(list((store / "compared" / "checkpoints").glob("*/checkpoint.npz"))) < count:
+        while len(list(Path("compared/checkpoints").glob("*/checkpoint.npz"))) < count:
             assert process.poll() is None
             time.sleep(0.02)
 
-    with begin(*COMPARE, *data, "--workers", 1, **PIPES) as process:
+    with begin(*COMPARE, "--workers", 1, **PIPES) as process:
         wait_for_checkpoints(1)
         (worker,) = [
             each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())
@@ -70,9 +76,9 @@ def interrupted(store: Path, data: tuple[str, str]) -> list[Run]:
 
 
 @pytest.fixture(scope="module")
-def repeated(interrupted: list[Run], data: tuple[str, str]) -> str:
+def repeated(interrupted: list[Run]) -> str:
     """Return the log of the same comparison, repeated."""
-    with begin(*COMPARE, *data, **PIPES) as process:
+    with begin(*COMPARE, **PIPES) as process:
         output, error = process.communicate()
 
     assert ([], 0) == (beyond_the_start(error), process.returncode)
@@ -132,8 +138,8 @@ def test_a_group_holds_mean_and_spread_of_its_trainings_by_epoch(parent: str) ->
     assert 2 == len(group.inputs.dataset_inputs)
 
 
-def test_in_parallel_the_numbers_are_those_of_a_run_alone(command: Command, parent: str, data: tuple[str, str]) -> None:
-    alone = mlflow.get_run(run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new", *data).output))
+def test_in_parallel_the_numbers_are_those_of_a_run_alone(command: Command, parent: str) -> None:
+    alone = mlflow.get_run(run_id_in(command("run", *SMALL, "--cell", "gru", "--seed", 2, "--new").output))
 
     compared = members(parent)[f"gru-{OPTIONS}-s2"]
     assert history(alone.info.run_id) == history(compared.info.run_id)
@@ -170,12 +176,10 @@ def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_regi
     assert before == mlflow.artifacts.load_text(page)  # a report does not change the report of the comparison
 
 
-def test_finished_runs_are_reused_and_a_failure_stops_no_other_run(
-    command: Command, parent: str, data: tuple[str, str]
-) -> None:
+def test_finished_runs_are_reused_and_a_failure_stops_no_other_run(command: Command, parent: str) -> None:
     before = members(parent)
 
-    arguments = ("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, *data, "--learning-rate", "0.01,1e38")
+    arguments = ("compare", "--cells", "rnn", "--seeds", "1,2", *SMALL, "--learning-rate", "0.01,1e38")
     output = command(*arguments, "--workers", 1, exit_code=1).output
 
     failed = [f"rnn-digits-units=12-lr=1e+38-epochs=25-s{seed}" for seed in (1, 2)]
@@ -193,9 +197,9 @@ def test_finished_runs_are_reused_and_a_failure_stops_no_other_run(
 
 
 def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_registered(
-    command: Command, parent: str, data: tuple[str, str]
+    command: Command, parent: str
 ) -> None:
-    arguments = ("compare", "--cells", "rnn", "--seeds", "1-3", *SMALL, *data, "--workers", 1)
+    arguments = ("compare", "--cells", "rnn", "--seeds", "1-3", *SMALL, "--workers", 1)
     gru, client = members(parent)[f"gru-{OPTIONS}-s1"], MlflowClient()
 
     checked = ("--epochs", "1", "--against", gru.info.run_id, "--register", "checked")

@@ -14,37 +14,33 @@ from pipeline.training.checkpoints import LocalCheckpoints, RunLocks
 from tests.integration.conftest import Command, run_count, run_id_in, stopped_run
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--shards", "2")
+DATA = Path("housekept")
 ENDLESS = ("run", *SMALL, "--epochs", "100000", "--cell", "rnn", "--seed", "77")
 CONFIGURATION = "epochs: 4\nlearning-rate: 1e-2\nseed: 3  # typed over\n"
 FINISHED, LEFT = "gru-digits-units=12-lr=0.01-epochs=4-s1", "rnn-digits-units=12-epochs=100000-s77"
 
 
 @pytest.fixture(scope="module")
-def data(store: Path) -> Path:
-    return store / "housekept"
-
-
-@pytest.fixture(scope="module")
-def trained(command: Command, data: Path) -> str:
+def trained(command: Command) -> str:
     """Return the id of a finished run with parameters from a file."""
-    config = data.with_name("experiment.yaml")
+    config = DATA.with_name("experiment.yaml")
     config.write_text(CONFIGURATION)
-    return run_id_in(command("run", *SMALL, "--config", config, "--seed", 1, "--data-dir", data).output)
+    return run_id_in(command("run", *SMALL, "--config", config, "--seed", 1, "--data-dir", DATA).output)
 
 
 @pytest.fixture(scope="module")
-def left(command: Command, trained: str, data: Path) -> str:
+def left(command: Command, trained: str) -> str:
     """Return the id of a run that is still RUNNING, as if its process had been killed."""
-    run_id = stopped_run(command, *ENDLESS, "--data-dir", data, epoch=2)
+    run_id = stopped_run(command, *ENDLESS, "--data-dir", DATA, epoch=2)
     MlflowClient().update_run(run_id, status="RUNNING")
     MlflowClient().delete_tag(run_id, "error")
     return run_id
 
 
 def test_the_last_trainings_are_listed_with_their_results_states_and_different_parameters(
-    command: Command, trained: str, left: str, data: Path
+    command: Command, trained: str, left: str
 ) -> None:
-    listing = ("runs", "--data-dir", data)
+    listing = ("runs", "--data-dir", DATA)
     newest, finished = json.loads(command(*listing, "--json", "--limit", 2).stdout)
 
     metrics = mlflow.get_run(trained).data.metrics
@@ -85,64 +81,64 @@ def test_no_store_is_made_where_there_is_none(
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_dry_run_lists_what_is_reused_or_resumed(command: Command, trained: str, left: str, data: Path) -> None:
+def test_a_dry_run_lists_what_is_reused_or_resumed(command: Command, trained: str, left: str) -> None:
     before = run_count()
 
     arguments = ("--cells", "gru,lstm", "--seeds", "1-2", "--epochs", 4, "--learning-rate", "0.01")
-    output = command("compare", *SMALL, *arguments, "--data-dir", data, "--dry-run").output
+    output = command("compare", *SMALL, *arguments, "--data-dir", DATA, "--dry-run").output
 
     found = re.findall(r"^(\w+)-digits-\S+-(s\d) +(reused|new)", output, re.MULTILINE)
     assert [("gru", "s1", "reused"), ("gru", "s2", "new"), ("lstm", "s1", "new"), ("lstm", "s2", "new")] == found
     assert "4 runs: 1 reused, 3 new." in output
     assert before == run_count()
     endless = ("--cells", "rnn", "--seeds", "77", "--epochs", 100_000)
-    assert "1 resumed" in command("compare", *SMALL, *endless, "--data-dir", data, "--dry-run").output
+    assert "1 resumed" in command("compare", *SMALL, *endless, "--data-dir", DATA, "--dry-run").output
 
 
 def checkpoint_of(run_id: str) -> str:
     return str(mlflow.get_run(run_id).data.tags["checkpoint"])
 
 
-def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str, data: Path) -> None:
+def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str) -> None:
     named = f"clean run {left} ({LEFT}), to KILLED"
-    with RunLocks(data).hold(checkpoint_of(left)):
-        assert left not in command("clean", "--data-dir", data).output
-    assert f"Would {named}" in command("clean", "--dry-run", "--data-dir", data).output
+    with RunLocks(DATA).hold(checkpoint_of(left)):
+        assert left not in command("clean", "--data-dir", DATA).output
+    assert f"Would {named}" in command("clean", "--dry-run", "--data-dir", DATA).output
     assert "RUNNING" == mlflow.get_run(left).info.status
 
-    assert named.replace("clean", "Cleaned") in command("clean", "--data-dir", data).output
+    assert named.replace("clean", "Cleaned") in command("clean", "--data-dir", DATA).output
 
     run = mlflow.get_run(left)
     assert "KILLED" == run.info.status
     assert "`pipeline clean` ended the run" in run.data.tags["error"]
-    assert checkpoint_of(left) in LocalCheckpoints(data).names()
+    assert checkpoint_of(left) in LocalCheckpoints(DATA).names()
 
 
-def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str, data: Path) -> None:
+def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str) -> None:
     needed, foreign, ended = checkpoint_of(left), "f" * 32, checkpoint_of(trained)
     for name in (foreign, ended, "my notes"):  # from another store, a run killed at its end, the user
-        (data / "checkpoints" / name).mkdir()
+        (DATA / "checkpoints" / name).mkdir()
 
-    output = command("clean", "--data-dir", data).output
+    output = command("clean", "--data-dir", DATA).output
 
     assert f"Cleaned checkpoint {ended} of {FINISHED}: its run has finished" in output
     assert "Checkpoints kept, because their runs are not in this store but may be in another: 1." in output
-    assert {needed, foreign, "my notes"} <= {path.name for path in (data / "checkpoints").iterdir()}
-    assert ended not in LocalCheckpoints(data).names()
+    assert {needed, foreign, "my notes"} <= {path.name for path in (DATA / "checkpoints").iterdir()}
+    assert ended not in LocalCheckpoints(DATA).names()
 
     MlflowClient().delete_run(left)
-    with RunLocks(data).hold(needed):
-        assert needed not in command("clean", "--data-dir", data).output
-    output = command("clean", "--data-dir", data).output
+    with RunLocks(DATA).hold(needed):
+        assert needed not in command("clean", "--data-dir", DATA).output
+    output = command("clean", "--data-dir", DATA).output
     assert f"Cleaned checkpoint {needed} of {LEFT}: its run was deleted" in output
-    assert needed not in LocalCheckpoints(data).names()
+    assert needed not in LocalCheckpoints(DATA).names()
     MlflowClient().restore_run(left)
 
 
 def test_processed_data_of_other_code_goes_when_no_run_is_training(
-    command: Command, trained: str, data: Path, tmp_path: Path
+    command: Command, trained: str, tmp_path: Path
 ) -> None:
-    here = Path(shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("checkpoints")))
+    here = Path(shutil.copytree(DATA, tmp_path / "data", ignore=shutil.ignore_patterns("checkpoints")))
     (manifest,) = (here / "processed").glob("digits-*/manifest.json")
     assert "nothing to clean" in command("clean", "--data-dir", here).output
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"code": "0" * 64}))
@@ -157,18 +153,18 @@ def test_processed_data_of_other_code_goes_when_no_run_is_training(
 
 
 def test_the_doctor_shows_versions_folders_and_the_tracking_server(
-    command: Command, trained: str, data: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, trained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = json.loads(command("doctor", "--json", "--data-dir", data).stdout)
+    found = json.loads(command("doctor", "--json", "--data-dir", DATA).stdout)
 
     assert mlflow.__version__ == found["sections"]["Installed"]["mlflow"]
-    assert str(data.resolve()) in found["sections"]["Data"]["folder"]
+    assert str(DATA.resolve()) in found["sections"]["Data"]["folder"]
     assert os.environ["MLFLOW_TRACKING_URI"] == found["sections"]["Tracking"]["store"]
     assert "yes" == found["sections"]["Tracking"]["answers"]
     assert [] == found["problems"]
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
-    result = command("doctor", "--data-dir", data, exit_code=1)
+    result = command("doctor", "--data-dir", DATA, exit_code=1)
     assert re.search(r"answers +no$", result.stdout, re.MULTILINE)
     assert "No answer from the tracking server" in result.stderr
     assert "secret" not in result.output

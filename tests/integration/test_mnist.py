@@ -43,4 +43,4 @@ def test_pictures_of_every_kind_are_answered_about_as_well_as_the_images_they_ar
 
     right = {kind: PICTURES["right"](kind, images, labels, classifier) for kind in PICTURES["KINDS"]}
 
-    assert {} == {kind: share for kind, share in right.items() if share < own - 0.25}  # two of 10
+    assert {} == {kind: share for kind, share in right.items() if share < own - 0.35}  # three of 10

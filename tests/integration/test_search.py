@@ -16,7 +16,19 @@ from tests.integration.conftest import Command, begin, history, models_of, newes
 
 SMALL = {"dataset": "digits", "hidden_units": 8, "epochs": 9, "workers": 1}
 RANGES = ("learning_rate=1e-3..3e-2:log", "batch_size=64,128,256")
-SEARCH = ["search", "--cell", "gru", "--trials", "5", "--confirm", "1", "--register", "searched"]
+SEARCH = [
+    "search",
+    "--cell",
+    "gru",
+    "--trials",
+    "5",
+    "--confirm",
+    "1",
+    "--register",
+    "searched",
+    "--data-dir",
+    "searched",
+]
 SEARCH += [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
 SEARCH += [word for each in RANGES for word in ("--range", each)]
 
@@ -29,19 +41,14 @@ def trials(search: Run) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="module")
-def data(store: Path) -> tuple[str, str]:
-    return "--data-dir", str(store / "searched")
-
-
-@pytest.fixture(scope="module")
-def output(command: Command, data: tuple[str, str]) -> str:
+def output(command: Command) -> str:
     """Return the output of a search that was killed in its second trial and then repeated."""
-    with begin(*SEARCH, *data, stdout=subprocess.PIPE) as process:
+    with begin(*SEARCH, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         epochs = (line for line in process.stdout if "   trains   " in line and "%" in line)
         assert [number for number, _ in zip(range(14), epochs, strict=False)][13:]
         os.killpg(process.pid, signal.SIGKILL)
-    return command(*SEARCH, *data).output
+    return command(*SEARCH).output
 
 
 @pytest.fixture(scope="module")

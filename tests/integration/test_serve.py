@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import socket
-import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.serving.server import bound
-from tests.integration.conftest import PROJECT, Command, begin
-from tests.servers import free_port, wait_until_up
+from tests.integration.conftest import PROJECT, Command
+from tests.servers import free_port, running, wait_until_up
 
 Place = tuple[float, float]  # distance from the left and from the top of the paper, 0 to 1
 DIGITS: dict[str, list[Place]] = {
@@ -29,30 +29,26 @@ DIGITS: dict[str, list[Place]] = {
 }
 
 
-def served(model: str) -> Iterator[str]:
+def served(model: str, folder: Path) -> Iterator[str]:
     """Serve a model and yield the address; then end the server with the signal of Ctrl-C."""
-    port = free_port()
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with begin("serve", "--model", model, "--port", port, **pipes) as process:
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/ping", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGINT)
-            output = process.communicate(timeout=60)[0]
-    assert 0 == process.returncode, output
-    assert output.splitlines()[-1] == "Stopped."
+    port, log = free_port(), folder / "serve.log"
+    command = [sys.executable, "-m", "pipeline", "serve", "--model", model, "--port", str(port)]
+    with running(command, log, {}, signal.SIGINT) as process:
+        wait_until_up(f"http://127.0.0.1:{port}/ping", process)
+        yield f"http://127.0.0.1:{port}"
+    output = log.read_text()
+    assert (0, "Stopped.") == (process.returncode, output.splitlines()[-1])
     assert "Traceback" not in output
 
 
 @pytest.fixture(scope="module")
-def server(mnist_champion: str) -> Iterator[str]:
-    yield from served("models:/mnist@champion")
+def server(store: Path, mnist_champion: str) -> Iterator[str]:
+    yield from served("models:/mnist@champion", store)
 
 
 @pytest.fixture(scope="module")
-def gestures_server(forward_model: str) -> Iterator[str]:
-    yield from served(forward_model)
+def gestures_server(store: Path, forward_model: str) -> Iterator[str]:
+    yield from served(forward_model, store)
 
 
 ZEROS = np.zeros((1, 28, 28), int).tolist()

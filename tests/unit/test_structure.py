@@ -2,7 +2,6 @@
 
 import ast
 import re
-import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -112,51 +111,3 @@ def test_modules_and_functions_are_short(package: str, module_limit: int, functi
 def test_only_some_packages_and_modules_import_a_library(library: str, places: set[str]) -> None:
     users = [file for file in FILES if any(name.split(".")[0] == library for name in imported(file))]
     assert [] == [file for file in users if not {package_of(file), file.stem} & places]
-
-
-UNDOCUMENTED = ("uvicorn.protocols",)
-"""Modules of dependencies that have public names but no documentation."""
-
-DOCUMENTED = {"_asdict", "_exit", "_replace"}
-"""Names that look private, but are in Python's documentation."""
-
-
-def private_names(tree: ast.AST) -> set[str]:
-    """Return the private names that a module imports from dependencies or uses as attributes of other objects."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [f"{getattr(node, 'module', '')}.{alias.name}".removeprefix(".") for alias in node.names]
-            foreign = [name for name in names if name.partition(".")[0] not in {*sys.stdlib_module_names, "pipeline"}]
-            found |= {
-                name for name in foreign if any(map(is_private, name.split("."))) or name.startswith(UNDOCUMENTED)
-            }
-        elif (
-            isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) not in ("self", "cls")
-        ):
-            found.add(ast.unparse(node))
-    return found
-
-
-def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__") and name not in DOCUMENTED
-
-
-def test_only_public_names_of_dependencies_are_used() -> None:
-    used = {f"{file}: {name}" for file in FILES for name in private_names(ast.parse((PACKAGE / file).read_text()))}
-    assert set() == used
-
-
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("from mlflow.store import _initialize_tables", "mlflow.store._initialize_tables"),
-        ("def f():\n import keras._internal", "keras._internal"),
-        ("from uvicorn.protocols.http import h11_impl", "uvicorn.protocols.http.h11_impl"),
-        ("import tensorflow as tf\nprint(tf.config._secret)", "tf.config._secret"),
-        ("table: Any = untyped\ntable._secret = 1", "table._secret"),
-    ],
-)
-def test_private_names_are_found(source: str, name: str) -> None:
-    assert {name} == private_names(ast.parse(source))
-    assert set() == private_names(ast.parse("import os, keras\nprint(os.path, keras.__version__, self._own)"))

@@ -204,7 +204,7 @@ def test_the_losses_of_a_cell_are_minimised_as_by_keras(cell: str) -> None:
     split = random_split(10)
     ours, stock = trainer(split, cell=cell, shards=3), trainer(split, cell=cell).model
     plain = trainer(split, cell="keras.layers:GRU")
-    stock.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    stock.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy", run_eagerly=True)
     ours.optimizer = keras.optimizers.SGD(0.01)  # Adam's first step would hide the size of a gradient
     stock.train_on_batch(split.examples.astype("float32"), split.labels)
 

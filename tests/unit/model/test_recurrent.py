@@ -73,7 +73,7 @@ def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool
 
 
 # More than 64 steps are a loop: one with a prime number of steps, which cannot have blocks, and one with blocks.
-@pytest.mark.parametrize(("kind", "steps"), [*zip(CELLS, [96, 67, 70, 66], strict=True), (CELLS[-1], 5)])
+@pytest.mark.parametrize(("kind", "steps"), zip(CELLS, [96, 67, 70, 66], strict=True))
 def test_layers_on_top_of_each_other(kind: Any, steps: int) -> None:
     layers = [
         built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 3),
@@ -84,7 +84,7 @@ def test_layers_on_top_of_each_other(kind: Any, steps: int) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "depth", "both"),
-    [(kind, 2, True) for kind in (*CELLS, partial(keras.layers.SimpleRNN, activation="relu"))] + [(CELLS[1], 1, False)],
+    [(kind, 1, True) for kind in (*CELLS, partial(keras.layers.SimpleRNN, activation="relu"))] + [(CELLS[2], 2, False)],
 )
 def test_unequal_lengths_equal_the_stock_layers_under_a_mask(kind: Any, depth: int, both: bool) -> None:
     lengths, layers = np.array([3, 8, 1, 6, 5], np.int32), []

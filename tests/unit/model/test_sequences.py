@@ -62,9 +62,9 @@ def test_costs_equal_stock_keras_with_a_mask(cell: str, direction: str) -> None:
 ALL_CHANCE: dict[str, Any] = {"layers": 2, "dropout": 0.5, "jitter": 0.3}
 
 
-@pytest.mark.parametrize(("fast", "given"), [(True, ALL_CHANCE | {"direction": "bidirectional"}), (False, ALL_CHANCE)])
-def test_more_padding_changes_no_cost(fast: bool, given: dict[str, Any]) -> None:
-    plain, padded = (trainer(padding=padding, fast=fast, **given) for padding in (0, 13))
+@pytest.mark.parametrize("fast", [True, False])
+def test_more_padding_changes_no_cost(fast: bool) -> None:
+    plain, padded = (trainer(padding=padding, fast=fast, **ALL_CHANCE) for padding in (0, 13))
     for number in (1, 2):
         assert pytest.approx(plain.epoch(number).cost, rel=1e-6) == padded.epoch(number).cost
     assert pytest.approx(plain.validate(), rel=1e-6) == padded.validate()
