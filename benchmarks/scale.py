@@ -45,7 +45,7 @@ from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
 from pipeline.execution import comparison_run, ray_executor
 from pipeline.execution.grid import grid
-from pipeline.execution.job import DATA_DIR, Done, Job, Opened
+from pipeline.execution.job import DATA_DIR, Job, Opened
 from pipeline.execution.ray_executor import RayExecutor
 from pipeline.execution.worker_pool import Executor, Send, Work
 from pipeline.progress import Reporter
@@ -68,7 +68,7 @@ GROUP = 10
 # --- a run that sleeps instead of training --------------------------------------------------------------------------
 
 
-def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
+def sleep(job: Job, send: Send, *, epoch_seconds: float) -> str:
     """Do everything in `pipeline.execution.job.train`, in the same order, except training."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -96,7 +96,7 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> Done:
         store.write_files(run_id, {"model/model.bin": os.urandom(MODEL)})
         _log_end(run_id, history, data)
         store.log_metrics(run_id, {"process_seconds": time.process_time() - before})
-    return Done(run_id=run_id)
+    return run_id
 
 
 def _epochs(
@@ -285,7 +285,7 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
     chosen = grouping.select_children(parent)
     read = time.perf_counter()
-    report.report(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
+    report.publish(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     print(f"report on {number} runs: {ended - began:.1f} s, including {read - began:.1f} s to select them;", end=" ")

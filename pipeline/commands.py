@@ -214,7 +214,7 @@ _TABLE = [
     Command(
         "compare",
         TRAIN,
-        "Train several kinds of cell with several seeds; report the best.\n\nOptions under Network and Training take"
+        "Train several configurations with several seeds; report the best.\n\nOptions under Network and Training take"
         " several values, separated by commas; 1-5 is a range of whole numbers.",
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
@@ -284,6 +284,7 @@ _TABLE = [
             ),
         ],
         DATA,
+        module="stages.compare",
     ),
     Command(
         "runs",

@@ -21,7 +21,7 @@ class Progress:
         machine: its machine, if there are several.
         record: the last finished epoch.
         seconds: time since its start.
-        left: estimated seconds until its end; None if unknown.
+        left: estimated seconds until its end; 0 after it; None if unknown.
     """
 
     name: str
@@ -31,6 +31,11 @@ class Progress:
     record: EpochRecord | None = None
     seconds: float = 0.0
     left: float | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has started, and has not ended."""
+        return self.state != "queued" and self.left != 0
 
 
 class Reporter:

@@ -201,8 +201,8 @@ def _board(trainings: Sequence[Progress], left: float | None, *, height: int) ->
     caption = f"{ended} of {len(trainings)} ended" + (f", about {duration(left)} left" if left else "")
     columns = [Column(each, justify="left" if each in ("run", "state") else "right") for each in COLUMNS]
     table = Table(*columns, caption=caption, caption_justify="left", box=None, padding=(0, 2, 0, 0))
-    under_way = [training for training in trainings if training.state != "queued" and training.left != 0]
-    for training in trainings if len(trainings) <= height else under_way[:height]:
+    active = [training for training in trainings if training.is_active]
+    for training in trainings if len(trainings) <= height else active[:height]:
         table.add_row(*cells(training))
     return table
 

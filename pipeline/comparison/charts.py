@@ -79,7 +79,7 @@ def differences(data: ReportData) -> Figure:
 def validation_accuracies(data: ReportData) -> Figure:
     """Draw validation accuracy by epoch, on a logarithmic axis of errors: 90 to 99 % is as long as 99 to 99.9 %."""
     errors = [(100 - 100 * group.history(schema.VAL_ACCURACY)).clip(lower=_LEAST_ERROR) for group in data.groups]
-    figure, axes = _curves(data, errors, "validation accuracy (%)")
+    figure, axes = _curves(data, errors, "validation accuracy (%, log scale)")
     axes.invert_yaxis()
     axes.yaxis.set_major_formatter(lambda error, _: f"{100 - error:.4g}")
     return figure
@@ -155,7 +155,7 @@ CHARTS = (
         name="differences",
         section="accuracy",
         title="Differences of test accuracy",
-        caption="Dot: difference; line: confidence interval. Faint: not significant, or not tested.",
+        caption="Dot: difference; line: its 95% interval. Faint: not significant, or not tested.",
         draw=differences,
         applies=lambda data: len(data.groups) > 1,
     ),
@@ -163,7 +163,7 @@ CHARTS = (
         name="validation_accuracy",
         section="curves",
         title="Validation accuracy",
-        caption=_BAND,
+        caption=f"{_BAND} Logarithmic scale of errors: 90 to 99% is as long as 99 to 99.9%.",
         draw=validation_accuracies,
         applies=lambda data: data.has_curves,
     ),

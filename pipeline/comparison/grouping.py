@@ -38,30 +38,18 @@ def points(fraction: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Result:
-    """One finished and evaluated run.
+class Result(TrackedRun):
+    """A finished and evaluated run, with its tables. The file of a custom cell is one of its ``params``.
 
     Args:
-        run_id: the id of its MLflow run.
-        name: its name, such as ``gru-s1``.
-        params: its params in MLflow, text by name.
-        metrics: last values by name, :data:`schema.OF_A_FINISHED_TRAINING` among them.
         history: a row per epoch, as ``training/history.csv``.
         answers: a row per test example, as ``evaluation/predictions.parquet``.
-        tags: its tags in MLflow: data, machine, versions.
-        finished: when it ended, in milliseconds since 1970.
         reused: whether an earlier comparison trained it.
-        address: address of its page in the UI; empty if the store has none.
+        address: address of its page on the tracking server; empty if the store has none.
     """
 
-    run_id: str
-    name: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
     history: pd.DataFrame
     answers: pd.DataFrame
-    tags: Mapping[str, str] = field(default_factory=dict)
-    finished: int = 0
     reused: bool = False
     address: str = ""
 
@@ -144,7 +132,7 @@ def grouped(results: Iterable[Result]) -> list[Group]:
     with the same configuration and seed, the one that ended last counts.
     """
     members: dict[tuple[tuple[str, str], ...], dict[int, Result]] = defaultdict(dict)
-    for result in sorted(results, key=lambda result: result.finished):
+    for result in sorted(results, key=lambda result: result.ended or result.started):
         members[configuration(result.params)][result.seed] = result
     tables = {
         shared: dict(shared) | {"recipe": next(iter(by_seed.values())).params.get("recipe", "")}
@@ -295,15 +283,14 @@ def _load(run: TrackedRun, parent: str | None) -> Result:
     history = store.load_table(run.run_id, schema.HISTORY)
     answers = store.load_table(run.run_id, schema.PREDICTIONS)
     averages = metrics.class_averages(answers["label"].to_numpy(), answers["predicted"].to_numpy())
+    changed = {
+        "params": _params(run),
+        "metrics": dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
+    }
     return Result(
-        run_id=run.run_id,
-        name=run.name,
-        params=_params(run),
-        metrics=dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
+        **vars(run) | changed,
         history=history,
         answers=answers,
-        tags=run.tags,
-        finished=run.ended or run.started,
         reused=parent is not None and not store.belongs_to(run, parent),
         address=lifecycle.page_of(run),
     )

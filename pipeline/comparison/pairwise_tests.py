@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from pipeline.comparison import grouping
-from pipeline.comparison.grouping import Group, points
+from pipeline.comparison.grouping import Group
 from pipeline.disk import SHORT
 from pipeline.errors import RegressionError, UsageError
 from pipeline.progress import Reporter
@@ -64,7 +64,7 @@ class PairwiseTest:
     Args:
         first: the label of a group.
         second: the label of another.
-        seeds: the number of seeds of each; the smaller one, if they differ.
+        seeds: the number of seeds from which their variation is known; the smaller one, if they differ.
         difference: mean test accuracy of the first minus the second.
         variance: variance of the difference; None if there are too few seeds.
         level: level at which the pair is tested; by Holm's procedure if there are several pairs.
@@ -168,7 +168,7 @@ def between(first: Group, second: Group, *, borrow: bool = False) -> PairwiseTes
     return PairwiseTest(
         first=first.label,
         second=second.label,
-        seeds=min(len(values) for values, _ in [*samples, (ours, 1), (theirs, 1)]),
+        seeds=min(len(values) for values, _ in samples or [(ours, 1.0), (theirs, 1.0)]),
         difference=float(votes.mean()),
         variance=variance,
         p_value=None if variance is None else _p_value(float(votes.mean()), variance),
@@ -245,19 +245,15 @@ def check_regression(
     Raises:
         RegressionError: the recommended group is worse.
     """
-    standing, sentence = standing_of(between(group, former, borrow=True), name)
+    test = replace(between(group, former, borrow=True), second=name)
+    standing, sentence = "not tested", f"Train at least {FEWEST_SEEDS} seeds to decide."
+    if test.p_value is not None:
+        standing = (
+            ("better" if test.difference > 0 else "worse") if test.is_significant else "no significant difference"
+        )
+        sentence = test.sentence
     store.log_tags(comparison, {"against": name, "standing": standing})
     if standing == "worse":
         registered = f" It is not registered as {register}." if register else ""
-        raise RegressionError(f"against: {sentence}{registered} The report is on run {comparison}.")
-    reporter.result(sentence)
-
-
-def standing_of(test: PairwiseTest, name: str) -> tuple[str, str]:
-    """Return how the first group of a test compares with the second, called ``name``: in a word, and as a sentence."""
-    found, difference = f"{test.first} against {name}", f"{points(test.difference)} points"
-    if test.interval is None:
-        return "not tested", f"{found}: not tested ({difference}). Train at least {FEWEST_SEEDS} seeds to decide."
-    standing = "better" if test.difference > 0 else "worse"
-    standing = standing if test.is_significant else "no significant difference"
-    return standing, f"{found}: {standing}, {difference} (95 % interval {' to '.join(map(points, test.interval))})."
+        raise RegressionError(f"against: worse. {sentence}{registered} The report is on run {comparison}.")
+    reporter.result(f"against: {standing}. {sentence}")

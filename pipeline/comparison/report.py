@@ -24,12 +24,11 @@ from pipeline.comparison import charts, report_data
 from pipeline.comparison.charts import Chart
 from pipeline.comparison.grouping import Group, Selection, count_of, points
 from pipeline.comparison.pairwise_tests import FEWEST_SEEDS
-from pipeline.comparison.report_data import QUALITY, Form, ReportData
+from pipeline.comparison.report_data import QUALITY, ReportData
 from pipeline.data import stored
 from pipeline.errors import DataError, reason
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
-from pipeline.settings import expanded
 from pipeline.tracking import schema, store
 
 PAGE = "report.html"
@@ -47,24 +46,17 @@ GALLERY_LIMIT = 48
 """Maximum number of images to show that all runs get wrong."""
 
 
-def report(
-    selected: Selection,
-    reporter: Reporter,
-    *,
-    data_dir: Path,
-    parent: str | None = None,
-    output: Path | None = None,
-    form: Form | None = None,
+def publish(
+    selected: Selection, reporter: Reporter, *, data_dir: Path, parent: str | None = None, output: Path | None = None
 ) -> ReportData:
-    """Report on finished runs; return the content of the report.
+    """Write the report on finished runs; return its content.
 
     Args:
         selected: the runs, at least one.
-        reporter: receives the summary, the tests, the recommendation, and the file of the page in ``output``.
+        reporter: receives notes on what is left out.
         data_dir: folder with the processed data, for the test examples; the page does without them.
         parent: run that gets page, tables and charts as artifacts, in ``comparison/``; None: no run.
         output: folder that gets page, tables and charts; None: no folder.
-        form: the reporter receives the report as one text in this form, instead of summary, tests and recommendation.
 
     Raises:
         DataError: ``output`` cannot be written.
@@ -76,10 +68,8 @@ def report(
     pictures = _pictures(groups[0].results[0].tags, data_dir, reporter)
     data = ReportData(groups=groups, png=pictures, failures=selected.failures)
     content = files(data)
-    _show(data, reporter, form)
     if output is not None:
-        _write(expanded(output), content)
-        reporter.note(f"Open {expanded(output) / PAGE}.")
+        _write(output, content)
     if parent is not None:
         store.write_files(parent, {f"{schema.COMPARISON_FOLDER}/{name}": each for name, each in content.items()})
         store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
@@ -87,11 +77,8 @@ def report(
     return data
 
 
-def _show(data: ReportData, reporter: Reporter, form: Form | None) -> None:
-    """Show the summary, the tests and the recommendation; with a ``form``, one text instead."""
-    if form:
-        reporter.result(data.text(form).rstrip("\n"))
-        return
+def show(data: ReportData, reporter: Reporter) -> None:
+    """Show the summary, the tests and the recommendation."""
     reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
     if any(len(group.seeds) > 1 for group in data.groups):
         reporter.note("± is the standard deviation over seeds, around their mean.")
@@ -181,10 +168,10 @@ def _matrix(group: Group) -> tuple[Group, NDArray[Any], NDArray[Any]]:
 # --- figures and images as parts of a page --------------------------------------------------------------------------
 
 
-def png(figure: Figure, **options: Any) -> bytes:
-    """Return a figure as a PNG file; the options are passed to ``savefig``."""
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
     written = io.BytesIO()
-    figure.savefig(written, format="png", **options)
+    figure.savefig(written, format="png")
     return written.getvalue()
 
 

@@ -18,8 +18,8 @@ from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.evaluation import figures
-from pipeline.execution import executors, grid
-from pipeline.execution.job import Job
+from pipeline.execution import grid
+from pipeline.execution.job import Job, run_jobs
 from pipeline.execution.worker_pool import Executor, Failed, Finished
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -107,16 +107,16 @@ def train(
         for name, settings in zip(names, trainings, strict=True)
     ]
     order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
-    ended = executors.run_jobs(order, data, reporter, count=count, executor=executor)
+    ended = run_jobs(order, data, reporter, count=count, executor=executor)
     events = [ended[job] for job in jobs]
     failures = {event.job.name: event.reason for event in events if isinstance(event, Failed)}
-    by_run = {event.result.run_id: event.job for event in events if isinstance(event, Finished)}
+    by_run = {event.result: event.job for event in events if isinstance(event, Finished)}
     finished: list[Group] = []
     if by_run:
         selected = replace(grouping.select_runs(list(by_run), parent=parent), failures=failures)
         finished = selected.groups
         _make_groups(parent, data, finished, by_run, failures)
-        report.report(selected, reporter, data_dir=trainings[0].data_dir, parent=parent)
+        report.show(report.publish(selected, reporter, data_dir=trainings[0].data_dir, parent=parent), reporter)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(trainings)} runs failed. {reasons}")

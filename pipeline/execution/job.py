@@ -1,4 +1,4 @@
-"""One run as a job of an executor: its input, its messages and its result, and its needs on another machine.
+"""Runs as jobs of an executor: one job, its messages and its needs on another machine; many jobs and their progress.
 
 A node of a cluster does not see the disk of the machine where the command was typed: data and custom cells come with
 the jobs.
@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,13 +22,25 @@ from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import DataError, TrainingError, UsageError, reason
-from pipeline.execution.worker_pool import Send, Work
+from pipeline.execution.worker_pool import (
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Message,
+    Rescheduled,
+    Send,
+    Started,
+    Take,
+    Tick,
+    Work,
+)
 from pipeline.model import custom_cells
 from pipeline.model.custom_cells import Source
-from pipeline.progress import Reporter
+from pipeline.progress import Progress, Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
-from pipeline.tracking import connection, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, identity, resuming
 from pipeline.training.checkpoints import LockedError, RunLocks
@@ -45,6 +57,9 @@ DATA_DIR = "PIPELINE_NODE_DATA_DIR"
 
 PACKAGES = ("tensorflow", "keras", "mlflow", "numpy")
 """Packages whose versions have to be the same on all nodes."""
+
+EVALUATION = 1.0
+"""Minimum number of seconds that a run in its last epoch still needs: it has to be evaluated."""
 
 LOOKS = "looking for an earlier run"
 """The state of a job on a cluster before it opens a run; the answer is whether no other job trains the same."""
@@ -104,21 +119,8 @@ class Opened:
     state: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """The result of a job.
-
-    Attributes:
-        run_id: id of its run.
-        pruned: whether it was ended early, so that it has no model.
-    """
-
-    run_id: str
-    pruned: bool = False
-
-
-def train(job: Job, send: Send) -> Done:
-    """Train and evaluate one run in a separate process; skip finished parts.
+def train(job: Job, send: Send) -> str:
+    """Train and evaluate one run in a separate process; skip finished parts. Return the id of the run.
 
     Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
     says so.
@@ -173,11 +175,11 @@ def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
     return existing.state is RunState.FINISHED
 
 
-def _reused(job: Job, run: TrackedRun, send: Send) -> Done:
-    """Return the result of an existing run."""
+def _reused(job: Job, run: TrackedRun, send: Send) -> str:
+    """Return the id of an existing run."""
     send(Opened(run_id=run.run_id, state=DONE_HERE if store.belongs_to(run, job.parent) else DONE_ELSEWHERE))
     store.mark(run.run_id, job.parent)
-    return Done(run_id=run.run_id, pruned=run.is_pruned)
+    return run.run_id
 
 
 def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContextManager[TrackedRun]:
@@ -201,8 +203,8 @@ def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContext
     )
 
 
-def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> Done:
-    """Train and evaluate an open run; skip finished parts."""
+def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> str:
+    """Train and evaluate an open run; skip finished parts. Return its id."""
     import keras
 
     from pipeline.training import training
@@ -210,11 +212,107 @@ def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: st
     keras.backend.clear_session()  # removes the state of the previous run
     send(Opened(run_id=run.run_id, state=state))
     store.mark(run.run_id, job.parent)
-    has_model = training.train(run, job.settings, data, Reporter(), should_continue=send)
-    if job.evaluate and not run.is_evaluated:
+    if not training.train(run, job.settings, data, Reporter(), should_continue=send):
+        send(PRUNED)
+    elif job.evaluate and not run.is_evaluated:
         send("evaluates")
         evaluation.evaluate(run, data, Reporter())
-    return Done(run_id=run.run_id, pruned=not has_model)
+    return run.run_id
+
+
+# --- many jobs ------------------------------------------------------------------------------------------------------
+
+
+def run_jobs(
+    todo: Iterable[Job], data: DataSet, reporter: Reporter, *, count: int, executor: Executor, take: Take | None = None
+) -> dict[Job, Finished | Failed]:
+    """Train, ``count`` at a time; return the last event of each job. End runs whose processes could not.
+
+    Args:
+        todo: the jobs, see :meth:`Executor.run`; if they are a sequence, all are shown from the start.
+        data: their data.
+        reporter: shows the progress.
+        count: number of jobs at a time.
+        executor: runs the jobs.
+        take: also receives the events, and may end a job.
+    """
+    ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # run_ids: of jobs that have opened a run
+    board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
+
+    def follow(event: Event) -> bool | None:
+        match event:
+            case Message(job, Opened(run_id=run_id)):
+                run_ids[job] = run_id
+            case Finished(job) | Failed(job):
+                ended[job], run_id = event, run_ids.pop(job, "")
+                if run_id and isinstance(event, Failed):
+                    lifecycle.end(run_id, "FAILED", event.reason)  # its process may have died
+        should_continue = take(event) if take else True
+        board.update(event)
+        reporter.trainings(board.rows, board.left)
+        return should_continue
+
+    try:
+        executor.run(executor.prepared(train, data.folder), todo, count=count, take=follow)
+    except KeyboardInterrupt:
+        for run_id in run_ids.values():  # their processes took too long to end them
+            with lifecycle.best_effort():
+                lifecycle.end(run_id, "KILLED", lifecycle.STOPPED)
+        raise
+    return ended
+
+
+class ProgressBoard:
+    """The progress of jobs, a row for each, in their order.
+
+    Args:
+        jobs: the jobs; empty if they are not known in advance: each then gets its row when it starts, and the total
+            time is not estimated.
+        count: number of jobs at a time.
+    """
+
+    def __init__(self, jobs: Sequence[Job], count: int) -> None:
+        self._rows = {job: Progress(name=job.name, epochs=job.settings.epochs) for job in jobs}
+        self._count, self._all_known, self._updated = count, bool(jobs), time.monotonic()
+
+    @property
+    def rows(self) -> list[Progress]:
+        """The progress of each job."""
+        return list(self._rows.values())
+
+    @property
+    def left(self) -> float | None:
+        """The seconds until all have ended; runs without an epoch count like the mean of the others."""
+        paces = [row.record.epoch_seconds for row in self.rows if row.record]
+        if not (paces and self._all_known):
+            return None
+        pace = sum(paces) / len(paces)
+        return sum(pace * row.epochs if row.left is None else row.left for row in self.rows) / self._count
+
+    def update(self, event: Event) -> None:
+        """Enter an event."""
+        now = time.monotonic()
+        for row in self.rows:
+            row.seconds += (now - self._updated) * row.is_active
+        self._updated = now
+        if isinstance(event, Tick):
+            return
+        row = self._rows.setdefault(event.job, Progress(name=event.job.name, epochs=event.job.settings.epochs))
+        match event:
+            case Started(_, machine):
+                row.state, row.machine = "starts", machine
+            case Message(_, EpochRecord() as record):
+                row.record, row.left = record, max(EVALUATION, record.epoch_seconds * (row.epochs - record.epoch))
+            case Message(_, message):
+                row.state = message.state if isinstance(message, Opened) else str(message)
+            case Rescheduled():
+                row.state, row.machine = "restarting: its node was lost", ""
+            case Finished() if row.state not in (*REUSED, PRUNED):
+                row.state = "finished"
+            case Failed():
+                row.state = "failed"
+        if isinstance(event, Finished | Failed):
+            row.machine, row.left = "", 0.0
 
 
 # --- on another machine ---------------------------------------------------------------------------------------------

@@ -40,11 +40,9 @@ from pipeline.execution.worker_pool import (
     Finished,
     Message,
     Rescheduled,
-    ShouldContinue,
     Started,
     Work,
     Worker,
-    always,
 )
 from pipeline.settings import default_shards
 from pipeline.startup import SIGNALS
@@ -328,8 +326,8 @@ class RayWorker(Worker):
         self._taken += 1
         self.handle = self._actor.take.remote(self._taken, answer)
 
-    def receive(self, answer: ShouldContinue) -> Event:
-        """Return what has happened to its job; a message is answered."""
+    def receive(self) -> Event:
+        """Return what has happened to its job; a message has to be answered."""
         try:
             kind, content = ray.get(self.handle)
         except RayError as error:
@@ -337,10 +335,12 @@ class RayWorker(Worker):
         if kind is Started:
             self._node, content = content
             self._take()
-        if kind is Message:
-            self._take(answer(self.job, content))
         event: Event = kind(self.job, content)
         return event
+
+    def answer(self, should_continue: bool) -> None:
+        """Answer the last message of its job."""
+        self._take(should_continue)
 
     def _lost(self, error: RayError) -> Event:
         """Return what happens to the job of a process that has died: it starts again if its node has also died."""
@@ -360,7 +360,10 @@ class RayWorker(Worker):
         """Wait until its job has ended, and kill it; immediately if it has no node, or after some seconds."""
         deadline, is_over = time.monotonic() + seconds, self._node is None
         while not is_over and ray.wait([self.handle], timeout=max(0, deadline - time.monotonic()))[0]:
-            is_over = isinstance(self.receive(always), Finished | Failed | Rescheduled)
+            event = self.receive()
+            is_over = isinstance(event, Finished | Failed | Rescheduled)
+            if isinstance(event, Message):
+                self.answer(True)  # an interrupted job ignores it
         ray.kill(self._actor)
 
 

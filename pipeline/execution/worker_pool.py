@@ -1,10 +1,12 @@
-"""Run jobs in processes of this machine, and isolate their failures.
+"""The executor of an option; run jobs in processes of this machine, and isolate their failures.
 
-    for event in Executor().run(work, jobs, count=2): ...
+    with open_executor("local") as executor:
+        executor.run(work, jobs, count=2, take=print)
 
 Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. Their
 output is dropped unless the user wants to see messages of libraries. A job sends messages, and each is answered.
-Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`: see ``ray_executor.py``.
+Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`, such as in
+``ray_executor.py``, and a line in :func:`open_executor`.
 """
 
 import gc
@@ -13,17 +15,20 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import PipelineError, of_library
+from pipeline.errors import PipelineError, UsageError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
+
+LOCAL = "local"
 
 JOBS_EACH = 24
 """Number of jobs after which a process is replaced: TensorFlow keeps some of the memory of each."""
@@ -38,8 +43,6 @@ Send = Callable[[Any], bool]
 """Sends a message to the process that started the job; returns whether the job should continue."""
 
 Work = Callable[[Any, Send], Any]
-ShouldContinue = Callable[[Any, Any], bool]
-"""Called with a job and its message before the message is yielded; returns whether the job should continue."""
 
 
 class Started(NamedTuple):
@@ -83,9 +86,8 @@ class Tick(NamedTuple):
 Event = Started | Message | Finished | Failed | Rescheduled | Tick
 
 
-def always(job: Any, message: Any) -> bool:
-    """Let every job continue."""
-    return True
+Take = Callable[[Event], bool | None]
+"""Receives an event; after a message, False ends its job."""
 
 
 @dataclass(frozen=True)
@@ -137,17 +139,16 @@ class Executor:
         """Return the handles of workers with something to receive; none if nothing has come within a second."""
         return wait(handles, timeout=1)
 
-    def run(self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = always) -> Generator[Event]:
-        """Do jobs in their order, ``count`` at a time; yield what happens.
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int, take: Take) -> None:
+        """Do jobs in their order, ``count`` at a time.
+
+        On any error, also on Ctrl-C, it interrupts the jobs and waits for their end.
 
         Args:
             work: a function of a module, called with a job; the work, jobs, messages and results can be pickled.
-            jobs: the jobs; each is taken when a worker is free and all events before were yielded, so that it may
-                depend on them.
+            jobs: the jobs; each is taken when a worker is free, after all events before, so that it may depend on them.
             count: number of jobs at a time.
-            answer: answers each message of a job, before it is yielded; the job waits for the answer and obeys it.
-
-        If it is closed before its end, also by Ctrl-C, it interrupts the jobs and waits for their end.
+            take: receives what happens; a job waits after each message, until it is taken.
         """
         todo, busy, idle = iter(jobs), list[Worker](), list[Worker]()
         try:
@@ -160,9 +161,9 @@ class Executor:
                 if not busy:
                     return
                 if not (ready := self.ready([worker.handle for worker in busy])):
-                    yield Tick()
+                    take(Tick())
                 for worker in [each for each in busy if each.handle in ready]:
-                    event = worker.receive(answer)
+                    event = worker.receive()
                     if isinstance(event, Finished | Failed | Rescheduled):
                         busy.remove(worker)
                         if worker.jobs_left:
@@ -171,7 +172,9 @@ class Executor:
                             worker.end()
                     if isinstance(event, Rescheduled):
                         todo = chain([worker.job], todo)
-                    yield event
+                    should_continue = take(event) is not False
+                    if isinstance(event, Message):
+                        worker.answer(should_continue)
         finally:
             for worker in busy:
                 worker.interrupt()
@@ -209,8 +212,8 @@ class Worker:
         with suppress(BrokenPipeError):  # receive() notices the death of the process
             self.handle.send((work, self.job))
 
-    def receive(self, answer: ShouldContinue) -> Event:
-        """Return what has happened to its job; a message is answered."""
+    def receive(self) -> Event:
+        """Return what has happened to its job; a message has to be answered."""
         try:
             kind, content = self.handle.recv()
         except (EOFError, ConnectionError):
@@ -218,11 +221,13 @@ class Worker:
             self.jobs_left, code = 0, self._process.exitcode or 0
             reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             return Failed(self.job, f"Its process ended {reason}.")
-        if kind is Message:
-            with suppress(BrokenPipeError):
-                self.handle.send(answer(self.job, content))
         event: Event = kind(self.job, content)
         return event
+
+    def answer(self, should_continue: bool) -> None:
+        """Answer the last message of its job."""
+        with suppress(BrokenPipeError):
+            self.handle.send(should_continue)
 
     def interrupt(self) -> None:
         """Interrupt its job, as Ctrl-C does."""
@@ -283,3 +288,31 @@ def _ask(connection: Connection, message: Any) -> bool:
         return bool(connection.recv())
     except (EOFError, ConnectionError):
         raise KeyboardInterrupt from None
+
+
+# --- the executor of an option --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
+    """Yield the connected executor that an option names.
+
+    Args:
+        on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
+        tracks: whether its jobs write runs.
+
+    Raises:
+        UsageError: it is none of these, there is no such cluster, or another command trains on it.
+        TrackingError: other machines cannot reach the tracking server.
+    """
+    if on == LOCAL:
+        yield Executor()
+    elif on == "ray" or on.startswith("ray://"):
+        if find_spec("ray") is None:
+            raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
+        from pipeline.execution import ray_executor
+
+        with ray_executor.connected(on, tracks=tracks) as executor:
+            yield executor
+    else:
+        raise UsageError(f"on: must be local, ray or an address such as ray://HOST:10001; got {on!r}.")

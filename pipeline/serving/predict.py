@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -24,8 +24,8 @@ from pyarrow import fs
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import executors
-from pipeline.execution.worker_pool import Executor, Failed, FileRef, Finished, Rescheduled, Send
+from pipeline.execution import worker_pool
+from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Rescheduled, Send
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
@@ -83,7 +83,7 @@ def predict(
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
     asked = [address for address in (*paths, output or "") if _is_remote(address)]
-    asked += [f"--on {on}"] * (on != executors.LOCAL)
+    asked += [f"--on {on}"] * (on != worker_pool.LOCAL)
     if asked:
         problem = f"must be a folder such as answers/ because of {printable(asked[0])}"
         raise UsageError(f"output: {problem}; got {output or 'none'}.")
@@ -158,8 +158,21 @@ def _into_folder(
 ) -> tuple[int, list[str]]:
     """Write a file of answers for each file, unless it exists; return the number of files, and the errors."""
     failed, counts = dict[str, str](), Counter[str]()
+
+    def take(event: Event) -> None:
+        if isinstance(event, Finished):
+            answered, content = event.result
+            if content is not None:
+                _put(content, event.job.output)
+            counts.update(files=1, answers=answered)
+            reporter.note(f"{printable(event.job.output)}: {answered:,} answers.")
+        elif isinstance(event, Failed):
+            failed[event.job.address] = event.reason
+        elif isinstance(event, Rescheduled):
+            reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
+
     with (
-        executors.open_executor(on, tracks=False) as executor,
+        worker_pool.open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, reader(described["kind"], options))
@@ -168,18 +181,7 @@ def _into_folder(
         jobs = _missing(_outputs(files, folder), asked, executor, failed, counts)
         packed, cores = executor.file_ref(fetched), executor.cores(count)
         work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
-        with closing(executor.run(work, jobs, count=count)) as events:
-            for event in events:
-                if isinstance(event, Finished):
-                    answered, content = event.result
-                    if content is not None:
-                        _put(content, event.job.output)
-                    counts += Counter(files=1, answers=answered)
-                    reporter.note(f"{printable(event.job.output)}: {answered:,} answers.")
-                elif isinstance(event, Failed):
-                    failed[event.job.address] = event.reason
-                elif isinstance(event, Rescheduled):
-                    reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
+        executor.run(work, jobs, count=count, take=take)
     found = f" {counts['existing']:,} existed." if counts["existing"] else ""
     reporter.result(f"Wrote {counts['answers']:,} answers to {counts['files']:,} files in {printable(folder)}.{found}")
     reasons = [why if address in why else f"{printable(address)}: {why}" for address, why in failed.items()]

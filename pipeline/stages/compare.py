@@ -1,7 +1,8 @@
-"""Train several cells with several seeds in parallel, under one MLflow run, and report which is better.
+"""Compare configurations: train them with several seeds in parallel (`compare`); compare finished runs (`report`).
 
     pipeline compare --cells rnn,lstm,gru --seeds 1,2,3
     pipeline compare --cells gru --hidden-units 64,128 --dry-run
+    pipeline report --filter "params.cell = 'gru'"
 
 The same command continues a comparison that was interrupted: finished runs are reused, and interrupted ones resume.
 The workers start while this process imports MLflow.
@@ -9,16 +10,19 @@ The workers start while this process imports MLflow.
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import recipes
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
-from pipeline.settings import Settings
+from pipeline.results import Comparison
+from pipeline.settings import DataSettings, Settings, expanded
 
 if TYPE_CHECKING:  # so that the workers start before the import
     from pipeline.comparison.grouping import Group
+    from pipeline.comparison.report_data import Form
 
 
 def compare(
@@ -79,13 +83,13 @@ def _trained(
     """Train, report and compare with the reference; return the id of the comparison's run and its groups."""
     from pipeline.comparison import pairwise_tests
     from pipeline.data import prepare
-    from pipeline.execution import comparison_run, executors
+    from pipeline.execution import comparison_run
     from pipeline.model import preflight
     from pipeline.tracking import connection
 
     connection.connect(reporter.note, writes=True)
     preflight.check_cells(trainings)
-    with executors.open_executor(on) as executor:
+    with worker_pool.open_executor(on) as executor:
         data, _ = prepare.prepared(trainings[0], reporter)
         trainings = [recipes.fitted(settings, data) for settings in trainings]
         former = pairwise_tests.reference(against, data.digest) if against else None
@@ -95,3 +99,42 @@ def _trained(
     if former is not None:
         pairwise_tests.check_regression(parent, groups[0], former, str(against), reporter, register=register)
     return parent, groups
+
+
+def report(
+    settings: DataSettings,
+    reporter: Reporter,
+    *,
+    parent: str | None = None,
+    filter: str | None = None,  # noqa: A002 - the name of the option
+    output: Path = Path("report"),
+    form: "Form | None" = None,
+) -> Comparison:
+    """Report on the children of a run, or on the runs that a filter matches; return the folder of the tables.
+
+    With a ``form``, the reporter receives the report as one text, instead of its table and sentences.
+
+    Raises:
+        TrackingError: there is no such run, none is finished and evaluated, or they are of different data.
+        UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
+    """
+    from pipeline.comparison import grouping
+    from pipeline.comparison import report as reports
+    from pipeline.tracking import connection
+
+    if (parent is None) == (filter is None):
+        raise UsageError(
+            f"parent, filter: exactly one of them must be given; got {'neither' if parent is None else 'both'}. parent "
+            "is the ID of a comparison, filter an MLflow filter that matches training runs."
+        )
+    connection.connect(reporter.note)
+    selected = grouping.select_matching(filter) if filter is not None else grouping.select_children(str(parent))
+    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
+    folder = expanded(output)
+    data = reports.publish(selected, reporter, data_dir=settings.data_dir, parent=own, output=folder)
+    if form:
+        reporter.result(data.text(form).rstrip("\n"))
+    else:
+        reports.show(data, reporter)
+    reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
+    return Comparison(parent, folder)

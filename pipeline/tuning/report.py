@@ -1,17 +1,16 @@
 """The result of a search and its report: the best trial, the importance of parameters, the confirmation, a page."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from optuna.trial import TrialState, create_trial
+from matplotlib.ticker import MaxNLocator
+from optuna.distributions import CategoricalDistribution
 
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison import report as reports
@@ -19,6 +18,8 @@ from pipeline.comparison.charts import plain_logarithmic
 from pipeline.comparison.grouping import Group, configuration, count_of
 from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
+from pipeline.evaluation import figures
+from pipeline.evaluation.figures import FAINT, INK
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
 from pipeline.tracking import schema, store
@@ -35,7 +36,7 @@ FEWEST = 8
 SHOWN = 5
 """Number of the best trials that the terminal shows."""
 
-ACCURACY = "validation accuracy"
+ACCURACY = "validation accuracy (%)"
 
 CHARTS = {
     "progress": ("Best accuracy so far", "Each dot is a trial. A stopped trial counts with its best accuracy."),
@@ -90,22 +91,10 @@ class SearchResult:
         """The test of the winner against the start, on the test data."""
         return pairwise_tests.between(*self.confirmation) if self.confirmation else None
 
-    @cached_property
-    def study(self) -> optuna.Study:
-        """The trials for Optuna's charts, numbered from 1; a stopped trial counts with its best accuracy."""
-        study = optuna.create_study(direction="maximize")
-        study.add_trial(create_trial(state=TrialState.FAIL))  # takes number 0
-        for trial in self.trials:
-            has_value = trial.state in ("complete", "pruned")
-            made = create_trial(
-                state=TrialState.COMPLETE if has_value else TrialState.FAIL,
-                value=trial.kept.val_accuracy if has_value else None,
-                params=dict(trial.parameters),
-                distributions={**self.space.ranges},
-                intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
-            )
-            study.add_trial(made)
-        return study
+    @property
+    def ended(self) -> list[Trial]:
+        """The complete and the stopped trials, by number."""
+        return [trial for trial in self.trials if trial.state in ("complete", "pruned")]
 
     @cached_property
     def explained(self) -> tuple[float, Mapping[str, float]]:
@@ -116,30 +105,25 @@ class SearchResult:
         share is too small, there are no parts.
         """
         from sklearn.ensemble import RandomForestRegressor
+        from sklearn.metrics import r2_score
         from sklearn.model_selection import KFold, cross_val_predict
 
-        trials = self.study.get_trials(states=[TrialState.COMPLETE])
-        parameters = pd.DataFrame([trial.params for trial in trials])
-        parameters = parameters.loc[:, parameters.nunique() > 1]
-        if len(trials) < FEWEST or parameters.empty:
+        parameters = pd.DataFrame([dict(trial.parameters) for trial in self.ended])
+        ranks = parameters.loc[:, parameters.nunique() > 1].rank(method="dense")  # a tree asks for the order only
+        if len(ranks) < FEWEST or ranks.empty:
             return 0.0, {}
-        reached = pd.DataFrame({trial.number: trial.intermediate_values for trial in trials})
-        ends = reached.loc[sorted({max(trial.intermediate_values) for trial in trials})]
-        leads = ends.sub(ends.mean(axis=1), axis=0).mean()
+        reached = pd.DataFrame(
+            [{each.epoch: trial.best_until(each.epoch) for each in trial.history} for trial in self.ended]
+        )
+        ends = reached[sorted({len(trial.history) for trial in self.ended})]
+        leads = (ends - ends.mean()).mean(axis="columns")
         forest = RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=0)
-        folds = KFold(min(10, len(trials)), shuffle=True, random_state=0)
-        numbers = leads.to_numpy()
-        errors = numbers - cross_val_predict(forest, pd.get_dummies(parameters), numbers, cv=folds)
-        share = 1 - float(np.square(errors).sum() / max(np.square(numbers - numbers.mean()).sum(), 1e-12))
+        folds = KFold(min(10, len(leads)), shuffle=True, random_state=0)
+        share = float(r2_score(leads, cross_val_predict(forest, ranks, leads, cv=folds)))
         if share < USEFUL:
             return max(share, 0.0), {}
-        parts = optuna.importance.get_param_importances(
-            self.study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            params=[*parameters],
-            target=lambda trial: float(leads[trial.number]),
-        )
-        return share, {name: share * part for name, part in parts.items()}
+        parts = pd.Series(forest.fit(ranks, leads).feature_importances_, ranks.columns).sort_values(ascending=False)
+        return share, {str(name): share * part for name, part in parts.items()}
 
     @property
     def importance_text(self) -> str:
@@ -153,8 +137,7 @@ class SearchResult:
     def saved(self) -> float:
         """The share of all epochs that early stopping saved."""
         pruned = self.of_state("pruned")
-        ended = len(pruned) + len(self.of_state("complete"))
-        return sum(self.base.epochs - len(trial.history) for trial in pruned) / (self.base.epochs * ended)
+        return sum(self.base.epochs - len(trial.history) for trial in pruned) / (self.base.epochs * len(self.ended))
 
     def of_state(self, state: State) -> list[Trial]:
         """Return the trials of a state, the best first."""
@@ -231,7 +214,7 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
 
 def files(result: SearchResult) -> dict[str, bytes]:
     """Return the page, its table as CSV and its charts as PNG, by file name."""
-    drawn = {name: reports.png(figure, dpi=150, bbox_inches="tight") for name, figure in charts(result).items()}
+    drawn = {name: reports.png(figure) for name, figure in charts(result).items()}
     template = reports.environment(Path(__file__).parent).get_template("search.html")
     page = template.render(
         result=result,
@@ -244,29 +227,42 @@ def files(result: SearchResult) -> dict[str, bytes]:
 
 
 def charts(result: SearchResult) -> dict[str, Figure]:
-    """Return Optuna's charts by name, with ticks as plain numbers."""
-    from matplotlib import pyplot, rc_context
-    from optuna.visualization import matplotlib as drawing
+    """Return the charts by name."""
+    numbers = [trial.number for trial in result.ended]
+    accuracies = [100 * trial.kept.val_accuracy for trial in result.ended]
+    progress, (axes,) = _empty(6, "trial")
+    axes.plot(numbers, accuracies, "o", color=FAINT)
+    axes.plot(numbers, np.maximum.accumulate(accuracies), color=INK, drawstyle="steps-post")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    curves, (axes,) = _empty(6, "epoch")
+    for trial in result.ended:
+        epochs = [each.epoch for each in trial.history]
+        axes.plot(epochs, [100 * trial.best_until(epoch) for epoch in epochs], marker=".", linewidth=1)
+    figures.epoch_axis(axes, 1, result.base.epochs)
+    parameters, row = _empty(10, *result.space.names)
+    for name, axes in zip(result.space.names, row, strict=True):
+        values, searched = [trial.parameters[name] for trial in result.ended], result.space.ranges[name]
+        if isinstance(searched, CategoricalDistribution):
+            values = list(map(searched.choices.index, values))
+            axes.set_xticks(range(len(searched.choices)), map(str, searched.choices))
+        elif searched.log:
+            axes.set_xscale("log")
+            axes.set_xlim(searched.low / 1.1, searched.high * 1.1)
+            plain_logarithmic(axes.xaxis)
+            axes.xaxis.set_tick_params(labelrotation=45)
+        axes.scatter(values, accuracies, c=numbers, cmap="Blues", edgecolors=FAINT)
+    return {"progress": progress, "curves": curves, "parameters": parameters}
 
-    with warnings.catch_warnings(), rc_context():  # Optuna sets a style for all later figures
-        warnings.simplefilter("ignore")  # these charts of Optuna are marked as experimental
-        drawn: dict[str, Any] = {
-            "progress": drawing.plot_optimization_history(result.study, target_name=ACCURACY),
-            "curves": drawing.plot_intermediate_values(result.study),
-            "parameters": drawing.plot_slice(result.study, params=result.space.names, target_name=ACCURACY),
-        }
-    drawn["curves"].set(xlabel="epoch", ylabel=ACCURACY)
-    figures: dict[str, Figure] = {name: np.ravel(axes)[0].figure for name, axes in drawn.items()}
-    figures["parameters"].set_size_inches(10, 4.5)
-    for figure in figures.values():
-        pyplot.close(figure)  # otherwise pyplot would keep it in memory
-        figure.suptitle("")
-        for axes in figure.axes:
-            axes.set_title("")
-            if axes.get_xscale() == "log":
-                plain_logarithmic(axes.xaxis)
-                axes.xaxis.set_tick_params(labelrotation=45)
-    return figures
+
+def _empty(width: float, *labels: str) -> tuple[Figure, list[Axes]]:
+    """Return a figure with an empty chart of accuracies for each label of a horizontal axis."""
+    figure = figures.empty_figure(width, 4.0)
+    row = list(figure.subplots(1, len(labels), sharey=True, squeeze=False)[0])
+    row[0].set_ylabel(ACCURACY)
+    for axes, label in zip(row, labels, strict=True):
+        axes.set_xlabel(label)
+        figures.tidy(axes)
+    return figure, row
 
 
 def table(result: SearchResult) -> pd.DataFrame:

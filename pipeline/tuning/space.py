@@ -7,9 +7,8 @@ a parameter may have.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import combinations, product
 from typing import Any, get_args, get_type_hints
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -96,14 +95,6 @@ class Space:
         )
         return values if all(is_inside) else None
 
-    def corners(self) -> Iterator[Parameters]:
-        """Yield, for each cell and every two parameters, the ends of their ranges in all combinations."""
-        for cell in self.cells:
-            ends = {name: range_ends(each) for name, each in self.ranges.items()} | {"cell": (cell,)}
-            for first, second in combinations(ends, 2):
-                for one, other in product(ends[first], ends[second]):
-                    yield {"cell": cell, first: one, second: other}
-
     def rounded(self, parameters: Parameters) -> Parameters:
         """Return proposed parameters with numbers that are easy to read and to type."""
         floats = {name: each for name, each in self.ranges.items() if isinstance(each, FloatDistribution)}
@@ -125,7 +116,7 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
         texts: the given ranges.
 
     Raises:
-        UsageError: a range is wrong, there is none, its parameter also has a value, or two values do not fit together.
+        UsageError: a range is wrong, there is none, or its parameter also has a value.
     """
     listed = str(given.get("cell", Settings.cell))
     cells = [_value("cell", part.strip()) for part in listed.split(",")]
@@ -141,10 +132,7 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
         raise UsageError(
             "range: must name at least one parameter to search; got none. Give one, such as dropout=0..0.5."
         )
-    space = Space(given=shared, ranges={"cell": CategoricalDistribution(cells), **ranges})
-    for corner in space.corners():
-        space.settings(corner)
-    return space
+    return Space(given=shared, ranges={"cell": CategoricalDistribution(cells), **ranges})
 
 
 def parse(texts: Sequence[str]) -> dict[str, Range]:

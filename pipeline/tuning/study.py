@@ -1,8 +1,9 @@
 """A search in progress: its MLflow run and limits; propose trials, stop bad ones, collect results.
 
-Optuna proposes trials (tree-structured Parzen estimator) and stops them (asynchronous successive halving). Its study is
-in memory and rebuilt from the trials' runs: MLflow is the only store. The sampler's seed is a function of the search's
-seed and the trial's number, so an interrupted search continues with the same trials as without the interruption.
+Optuna proposes trials (tree-structured Parzen estimator); the worse ones are stopped (asynchronous successive halving).
+Both depend only on the trials so far, which are read from their runs: MLflow is the only store. The sampler's seed is a
+function of the search's seed and the trial's number, so an interrupted search continues with the same trials as without
+the interruption.
 """
 
 import json
@@ -11,25 +12,25 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import chain, combinations, count, product
 from typing import Literal, NamedTuple
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from pipeline import disk, epochs
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
-from pipeline.execution import comparison_run, executors, job, worker_pool
+from pipeline.execution import comparison_run, job
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.worker_pool import Executor
+from pipeline.execution.worker_pool import Event, Executor, Failed, Finished, Message, Tick
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.tracking import schema, store
 from pipeline.training import identity
-from pipeline.tuning.space import Parameters, Space, range_text
+from pipeline.tuning.space import Parameters, Space, range_ends, range_text
 
 TRIALS, MOST_TRIALS = 30, 200
 """The maximum number of trials without and with a time limit, if none is given."""
@@ -69,18 +70,19 @@ class Budget:
         return list(range(seed + 1, seed + 1 + self.confirm))
 
 
-def check(space: Space, data: DataSet, budget: Budget) -> None:
-    """Check that the whole search space fits the data and the memory.
+def check(space: Space, data: DataSet) -> None:
+    """Check that the ends of every two ranges, in all combinations, fit together, the data and the memory.
 
     Raises:
-        UsageError: it does not.
+        UsageError: they do not.
     """
-    for corner in space.corners():
-        settings = space.settings(corner)
-        identity.parameters(settings, data)
-        preflight.check_memory(settings, data)
-    for seed in budget.seeds(space.base().seed)[-1:]:
-        space.settings({"seed": seed})
+    for cell in space.cells:
+        ends = {name: range_ends(each) for name, each in space.ranges.items()} | {"cell": (cell,)}
+        for first, second in combinations(ends, 2):
+            for one, other in product(ends[first], ends[second]):
+                settings = space.settings({"cell": cell, first: one, second: other})
+                identity.parameters(settings, data)
+                preflight.check_memory(settings, data)
 
 
 def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> AbstractContextManager[str]:
@@ -122,7 +124,6 @@ class Trial:
         reason: the reason if it failed.
         reused: whether it was trained outside this search.
         is_new: whether this process has proposed it.
-        is_stopped: whether it ends after the last epoch of its history.
     """
 
     number: int
@@ -133,7 +134,6 @@ class Trial:
     reason: str = ""
     reused: bool = False
     is_new: bool = False
-    is_stopped: bool = False
 
     @property
     def name(self) -> str:
@@ -174,11 +174,6 @@ class Study:
         self._end = time.monotonic() + (budget.seconds or math.inf)
         self._base = space.base()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.SuccessiveHalvingPruner(
-            min_resource=math.ceil(self._base.epochs / REDUCTION**2), reduction_factor=REDUCTION
-        )
-        self._study = optuna.create_study(direction="maximize", pruner=pruner)
-        self._asked: dict[int, optuna.Trial] = {}
         self._jobs: dict[Job, Trial] = {}
         self._failures = 0
         run = store.get_run(search)
@@ -186,43 +181,30 @@ class Study:
         self._trials = {number: Trial(number=number, **content) for number, content in sorted(run.trials.items())}
         for trial in self._trials.values():
             trial.refresh()
-            self._enter(trial)
 
     @property
     def trials(self) -> list[Trial]:
         """All trials, by number."""
         return [self._trials[number] for number in sorted(self._trials)]
 
-    @property
-    def best(self) -> Trial | None:
-        """The best of the complete trials, by the rule that also decides which epoch is kept."""
-        complete = [trial for trial in self.trials if trial.state == "complete"]
-        kept = epochs.best([trial.kept for trial in complete]) if complete else None
-        return next((trial for trial in complete if trial.kept == kept), None)
-
     def winner(self) -> Trial:
-        """Return the best trial.
+        """Return the best of the complete trials, by the rule that also decides which epoch is kept.
 
         Raises:
             TrainingError: none is complete, or the last ones have all failed.
         """
-        if self.best is None or self._failures >= FAILURES:
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        if not complete or self._failures >= FAILURES:
             failed = [trial for trial in self.trials if trial.state == "failed"]
             reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in failed[-FAILURES:])
             raise TrainingError(f"{len(failed)} of {len(self._trials)} trials failed. {reasons}")
-        return self.best
+        kept = epochs.best([trial.kept for trial in complete])
+        return next(trial for trial in complete if trial.kept == kept)
 
     def run(self, reporter: Reporter, *, workers: int) -> None:
         """Run the remaining trials, ``workers`` in parallel."""
-        executors.run_jobs(
-            self._todo(self._executor.cores(workers)),
-            self._data,
-            reporter,
-            count=workers,
-            executor=self._executor,
-            take=self._take,
-            answer=self._answer,
-        )
+        todo = self._todo(self._executor.cores(workers))
+        job.run_jobs(todo, self._data, reporter, count=workers, executor=self._executor, take=self._take)
 
     def _todo(self, cores: int) -> Iterator[Job]:
         """Yield the interrupted trials, then new ones as long as the limits allow."""
@@ -241,69 +223,57 @@ class Study:
         while len(self._trials) < self._budget.limit and time.monotonic() < self._end and self._failures < FAILURES:
             number = next(number for number in count(1) if number not in self._trials)
             start = self._space.start(cells[number - 1]) if number <= len(cells) else None
-            trial = Trial(number=number, parameters=start or self._sampled(number), is_new=True)
-            self._trials[number] = trial
-            self._enter(trial)
-            yield trial
+            self._trials[number] = Trial(number=number, parameters=start or self._sampled(number), is_new=True)
+            yield self._trials[number]
 
     def _sampled(self, number: int) -> Parameters:
-        """Return the parameters that Optuna proposes, rounded."""
+        """Return the parameters that Optuna proposes, rounded.
+
+        A failed trial counts as one that was stopped, so that others avoid it.
+        """
         seed = int(np.random.SeedSequence([self._base.seed, number]).generate_state(1)[0])
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed)
-        asked = self._study.ask({**self._space.ranges})
-        self._study.tell(asked, state=TrialState.FAIL)  # ignored from now on, because the trial gets rounded values
-        return self._space.rounded(asked.params)
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        for trial in (each for each in self.trials if each.state != "running"):
+            is_complete = trial.state == "complete"
+            ended = create_trial(
+                state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
+                value=trial.kept.val_accuracy if is_complete else None,
+                params=dict(trial.parameters),
+                distributions={**self._space.ranges},
+                intermediate_values={each.epoch: trial.best_until(each.epoch) for each in trial.history},
+            )
+            study.add_trial(ended)
+        return self._space.rounded(study.ask({**self._space.ranges}).params)
 
-    def _enter(self, trial: Trial) -> None:
-        """Enter a trial into the study, with its epochs so far."""
-        self._study.enqueue_trial({**trial.parameters})
-        self._asked[trial.number] = self._study.ask({**self._space.ranges})
-        for reached in trial.history:
-            self._report(trial, reached.epoch)
-        self._tell(trial)
+    def _is_behind(self, trial: Trial, epoch: int) -> bool:
+        """Return whether a trial stops after an epoch: it is not in the best third of all that have got so far."""
+        first = math.ceil(self._base.epochs / REDUCTION**2)
+        if epoch not in (first, first * REDUCTION) or epoch >= self._base.epochs:
+            return False
+        reached = sorted(each.best_until(epoch) for each in self.trials if len(each.history) >= epoch)
+        return trial.best_until(epoch) < reached[-max(len(reached) // REDUCTION, 1)]
 
-    def _report(self, trial: Trial, epoch: int) -> None:
-        """Report the best accuracy up to an epoch to the study, which may stop the trial there."""
-        asked = self._asked[trial.number]
-        asked.report(trial.best_until(epoch), epoch)
-        trial.is_stopped = trial.is_stopped or (epoch < self._base.epochs and asked.should_prune())
-
-    def _tell(self, trial: Trial) -> None:
-        """Tell the study that a trial has ended, if it has; a failed one counts as pruned, so that others avoid it."""
-        if trial.state == "complete":
-            self._study.tell(self._asked[trial.number], trial.kept.val_accuracy)
-        elif trial.state != "running":
-            self._study.tell(self._asked[trial.number], state=TrialState.PRUNED)
-
-    def _answer(self, of: Job, message: object) -> bool:
-        """Enter an epoch; return whether to train another. A trial waits for earlier trials with the same training."""
-        trial = self._jobs[of]
-        if message == job.LOOKS:
-            same = [each for other, each in self._jobs.items() if other.fingerprint == of.fingerprint]
-            return not any(each.state == "running" and each.number < trial.number for each in same)
-        if not isinstance(message, EpochRecord):
+    def _take(self, event: Event) -> bool:
+        """Enter an event of a trial; return whether the trial continues."""
+        if isinstance(event, Tick):
             return True
-        if message.epoch not in {each.epoch for each in trial.history}:  # a resumed trial repeats its last epoch
-            trial.history.append(Reached(message.epoch, message.val_cost, message.val_accuracy))
-            self._report(trial, message.epoch)
-        return not trial.is_stopped
-
-    def _take(self, event: worker_pool.Event) -> None:
-        """Enter an event of a trial."""
-        if isinstance(event, worker_pool.Tick):
-            return
         trial = self._jobs[event.job]
-        if isinstance(event, worker_pool.Message) and isinstance(event.message, Opened):
-            trial.run_id, trial.reused = event.message.run_id, event.message.state == job.DONE_ELSEWHERE
-            content = {"run_id": trial.run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
-            store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
-        elif isinstance(event, worker_pool.Finished):
-            trial.refresh()
-            self._failures = 0
-            self._tell(trial)
-        elif isinstance(event, worker_pool.Failed):
-            trial.state, trial.reason = "failed", event.reason
-            self._failures += (
-                trial.is_new
-            )  # trials from before the interruption are tried once more, and may fail again
-            self._tell(trial)
+        match event:
+            case Message(_, Opened(run_id=run_id, state=state)):
+                trial.run_id, trial.reused = run_id, state == job.DONE_ELSEWHERE
+                content = {"run_id": run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
+                store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
+            case Message(own, job.LOOKS):  # waits for an earlier trial that trains the same
+                same = [each for other, each in self._jobs.items() if other.fingerprint == own.fingerprint]
+                return not any(each.state == "running" and each.number < trial.number for each in same)
+            case Message(_, EpochRecord() as record):
+                if record.epoch not in {each.epoch for each in trial.history}:  # a resumed trial repeats its last epoch
+                    trial.history.append(Reached(record.epoch, record.val_cost, record.val_accuracy))
+                return not self._is_behind(trial, record.epoch)
+            case Finished():
+                trial.refresh()
+                self._failures = 0
+            case Failed(_, reason):
+                trial.state, trial.reason = "failed", reason
+                self._failures += trial.is_new  # others are tried once more after an interruption, and may fail again
+        return True

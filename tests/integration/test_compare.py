@@ -205,7 +205,7 @@ def test_a_comparison_worse_than_its_reference_ends_with_code_3_and_is_not_regis
     checked = ("--epochs", "1", "--against", gru.info.run_id, "--register", "checked")
     output = one_line(command(*arguments, *checked, exit_code=3))
 
-    assert f"against: rnn against {gru.info.run_id}: worse, −" in output
+    assert f"against: worse. {gru.info.run_id} is better than rnn by " in output
     assert "It is not registered as checked." in output
     assert [] == list(client.search_registered_models("name = 'checked'"))
     run = newest("attributes.run_name = 'compare-rnn-digits'")

@@ -61,8 +61,13 @@ def result(
         ),
         answers=pd.DataFrame({"label": truth, "predicted": predicted} | {f"p_{name}": 0.0 for name in classes}),
         tags=tags or {},
-        finished=finished,
         reused=reused,
+        experiment_id="0",
+        status="FINISHED",
+        started=0,
+        ended=finished,
+        has_inputs=True,
+        is_deleted=False,
     )
 
 

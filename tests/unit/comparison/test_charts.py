@@ -45,7 +45,7 @@ LABELS = {
     "test_accuracy": ("test accuracy (%)", ""),
     "differences": ("difference (percentage points)", ""),
     "training_cost": ("epoch", "training cost (nats, log scale)"),
-    "validation_accuracy": ("epoch", "validation accuracy (%)"),
+    "validation_accuracy": ("epoch", "validation accuracy (%, log scale)"),
     "accuracy_by_seconds": ("training time (s)", "test accuracy (%)"),
 }
 

@@ -1,6 +1,7 @@
 """Pairwise tests, compared with formulas from textbooks, scipy and simulations."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,9 @@ from scipy import stats
 
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison.grouping import Group
+from pipeline.errors import RegressionError
+from pipeline.progress import Reporter
+from pipeline.tracking import store
 from tests.unit.result_fixtures import group, random_group, three_groups
 
 NONE: Sequence[int] = ()
@@ -125,18 +129,27 @@ MANY = [RANDOM.choice(1_000, 400, replace=False).tolist() for _ in range(4)]
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "said"),
+    ("ours", "theirs", "standing", "said"),
     [
-        (SOME[:3], MANY[3:], "gru against models:/m@champion: better, +30.00 points (95 % interval +2"),
-        (MANY[:3], SOME[3:], "gru against models:/m@champion: worse, −30.00 points (95 % interval −3"),
-        (SOME[:3], SOME[3:], "gru against models:/m@champion: no significant difference, 0.00 points"),
-        (MANY[:2], SOME[3:], "not tested (−30.00 points). Train at least 3 seeds to decide."),
+        (SOME[:3], MANY[3:], "better", "gru is better than models:/m@champion by 30.00 ± "),
+        (MANY[:3], SOME[3:], "worse", "models:/m@champion is better than gru by 30.00 ± "),
+        (
+            SOME[:3],
+            SOME[3:],
+            "no significant difference",
+            "gru trails models:/m@champion by 0.00 points, which is not significant: with 3 seeds",
+        ),
+        (MANY[:2], SOME[3:], "not tested", "Train at least 3 seeds to decide."),
     ],
 )
 def test_a_group_is_better_or_worse_only_if_significant(
-    ours: list[list[int]], theirs: list[list[int]], said: str
+    ours: list[list[int]], theirs: list[list[int]], standing: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = pairwise_tests.between(group("gru", *ours), group("rnn", *theirs, first_seed=9), borrow=True)
-    standing, sentence = pairwise_tests.standing_of(test, "models:/m@champion")
-    assert said in sentence
-    assert standing in said
+    tags, shown = dict[str, str](), list[str]()
+    monkeypatch.setattr(store, "log_tags", lambda run_id, added: tags.update(added))
+    monkeypatch.setattr(Reporter, "result", lambda self, text: shown.append(text))
+    groups = group("gru", *ours), group("rnn", *theirs, first_seed=9)
+    with pytest.raises(RegressionError) if standing == "worse" else nullcontext() as raised:
+        pairwise_tests.check_regression("r", *groups, "models:/m@champion", Reporter(), register=None)
+    assert {"against": "models:/m@champion", "standing": standing} == tags
+    assert f"against: {standing}. {said}" in str(raised.value if raised else shown)

@@ -1,6 +1,6 @@
 """What is checked before and after one run is trained in a process of its own."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 from pipeline.data import stored
 from pipeline.data.prepare import download, preprocess
 from pipeline.errors import DataError, TrainingError
-from pipeline.execution import executors, job
+from pipeline.execution import job
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.worker_pool import Event, Executor, Failed, Message, Started
+from pipeline.execution.worker_pool import Executor, Failed, Message, Started, Take
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -54,12 +54,12 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     planned = planned_job()
 
     class Failing(Executor):
-        def run(self, work: Any, jobs: Iterable[Any], *, count: int, answer: Any = None) -> Generator[Event]:
-            yield Started(planned)
-            yield Message(planned, Opened(run_id=run_id, state="trains"))
-            yield Failed(planned, "the reason")
+        def run(self, work: Any, jobs: Iterable[Any], *, count: int, take: Take) -> None:
+            take(Started(planned))
+            take(Message(planned, Opened(run_id=run_id, state="trains")))
+            take(Failed(planned, "the reason"))
 
-    ended = executors.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Failing())
+    ended = job.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Failing())
 
     assert {planned: Failed(planned, "the reason")} == ended
     run = store.get_run(run_id)

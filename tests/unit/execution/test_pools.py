@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,9 @@ def wait_until(holds: Callable[[], bool]) -> bool:
 
 def happened(executor: Executor, jobs: Iterable[Job], count: int = 1) -> list[Event]:
     """Return the events of jobs, without events that only show that time passes."""
-    return [event for event in executor.run(work, jobs, count=count) if not isinstance(event, Tick)]
+    events: list[Event] = []
+    executor.run(work, jobs, count=count, take=events.append)
+    return [event for event in events if not isinstance(event, Tick)]
 
 
 def results(events: Iterable[Event]) -> list[Any]:
@@ -115,8 +116,11 @@ def test_a_job_sends_messages_obeys_and_finishes_and_the_next_depends_on_its_res
         yield ("square", 3)
         yield ("count", results(known)[-1])
 
-    for event in executor.run(work, jobs(), count=1, answer=lambda job, message: message != 3):
-        known += [] if isinstance(event, Tick) else [event]
+    def take(event: Event) -> bool:
+        known.extend([] if isinstance(event, Tick) else [event])
+        return event != Message(("count", 9), 3)
+
+    executor.run(work, jobs(), count=1, take=take)
 
     assert [Started, Message, Finished, Started, *[Message] * 3, Finished] == [type(event) for event in known]
     assert [Message(("square", 3), "squaring 3"), Finished(("square", 3), 9)] == known[1:3]
@@ -139,9 +143,14 @@ def test_as_many_run_at_a_time_as_asked_for_and_a_failed_job_or_process_fails_al
 def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor, tmp_path: Path) -> None:
     jobs = [("wait", tmp_path / name) for name in "abc"]  # the cluster has room for two
     spoken: set[Job] = set()
-    with closing(executor.run(work, jobs, count=3)) as events:
-        while len(spoken) < 2:
-            spoken |= {event.job for event in [next(events)] if isinstance(event, Message)}
+
+    def take(event: Event) -> None:
+        spoken.update({event.job} if isinstance(event, Message) else {})
+        if len(spoken) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        executor.run(work, jobs, count=3, take=take)
 
     assert {"tidied up"} == {path.read_text() for _, path in spoken}
 
@@ -217,12 +226,15 @@ def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pyt
 def test_a_job_whose_node_is_killed_starts_again_on_another(nodes: Any, ray_executor: Any, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     happened: list[Event] = []
-    for event in ray_executor.RayExecutor().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2):
+
+    def take(event: Event) -> None:
         happened.append(event)
         if isinstance(event, Message) and 2 == sum(isinstance(each, Message) for each in happened):
             nodes.kill()
         if isinstance(event, Rescheduled):
             flag.touch()
+
+    ray_executor.RayExecutor().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2, take=take)
 
     machines = [event.machine for event in happened if isinstance(event, Started)]
     assert 4 == len(machines)

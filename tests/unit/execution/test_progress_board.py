@@ -6,8 +6,7 @@ import pytest
 
 from pipeline.cli.terminal import cells
 from pipeline.epochs import EpochRecord
-from pipeline.execution.executors import ProgressBoard
-from pipeline.execution.job import Done, Job, Opened
+from pipeline.execution.job import Job, Opened, ProgressBoard
 from pipeline.execution.worker_pool import Event, Failed, Finished, Message, Rescheduled, Started
 from pipeline.progress import Progress
 from tests.unit.execution.test_job import planned_job
@@ -22,10 +21,7 @@ RECORD = EpochRecord(
     epoch_seconds=2.0,
     samples_per_second=100.0,
 )
-DONE = Done(run_id="r")
-FIRST, SECOND, OTHER = (
-    planned_job(name, cell=name[:3], seed=int(name[-1]), epochs=10) for name in ("gru1", "gru2", "rnn1")
-)
+FIRST, SECOND = (planned_job(name, epochs=10) for name in ("gru-s1", "gru-s2"))
 
 
 def board(*events: Event, jobs: tuple[Job, ...] = (FIRST, SECOND)) -> ProgressBoard:
@@ -41,7 +37,7 @@ def test_a_run_goes_from_its_start_to_its_end() -> None:
         Message(FIRST, Opened(run_id="r", state="trains")),
         Message(FIRST, RECORD),
         Message(FIRST, "evaluates"),
-        Finished(FIRST, DONE),
+        Finished(FIRST, "r"),
     )
     shown = [board(*events[:count]).rows for count in range(len(events) + 1)]
 
@@ -51,19 +47,11 @@ def test_a_run_goes_from_its_start_to_its_end() -> None:
 
 
 def test_with_several_machines_a_row_shows_its_machine() -> None:
-    events = Started(FIRST, "node-a"), Rescheduled(FIRST), Started(FIRST, "node-b"), Finished(FIRST, DONE)
+    events = Started(FIRST, "node-a"), Rescheduled(FIRST), Started(FIRST, "node-b"), Finished(FIRST, "r")
     shown = [board(*events[:count]).rows[0].machine for count in range(len(events) + 1)]
 
     assert ["", "node-a", "", "node-b", ""] == shown
     assert "trains, on node-b" == cells(Progress(name="gru-s1", epochs=2, state="trains", machine="node-b"))[1]
-
-
-def test_the_pace_is_the_median_of_the_epochs() -> None:
-    epochs = enumerate([5.0, 1.0, 2.0, 4.0], start=1)
-    records = [replace(RECORD, epoch=epoch, epoch_seconds=seconds) for epoch, seconds in epochs]
-
-    # By hand: the median of 1, 2, 4 and 5 s is 3 s; 6 epochs are left.
-    assert 18.0 == board(Started(FIRST), *(Message(FIRST, each) for each in records)).rows[0].left
 
 
 def test_the_remaining_time_depends_on_pace_and_processes() -> None:
@@ -72,30 +60,28 @@ def test_the_remaining_time_depends_on_pace_and_processes() -> None:
     shown = board(Started(FIRST), Message(FIRST, replace(RECORD, epoch=4)))
 
     # By hand: 6 epochs of 2 s are left of the first run, 10 of the second, two at a time.
-    assert [12.0, 20.0, 16.0] == [shown.rows[0].left, shown.rows[1].left, shown.left]
-    with_other = board(Started(FIRST), Message(FIRST, RECORD), jobs=(FIRST, OTHER))
-    assert (None, None) == (with_other.rows[1].left, with_other.left)
+    assert (12.0, None, 16.0) == (shown.rows[0].left, shown.rows[1].left, shown.left)
 
 
 def test_a_run_has_ended_after_its_evaluation() -> None:
     events = Started(FIRST), Message(FIRST, replace(RECORD, epoch=10)), Message(FIRST, "evaluates")
 
     assert 0 != board(*events).rows[0].left
-    assert 0 == board(*events, Finished(FIRST, DONE)).rows[0].left
+    assert 0 == board(*events, Finished(FIRST, "r")).rows[0].left
 
 
 @pytest.mark.parametrize(
     ("last", "state"),
     [
-        ((Message(FIRST, Opened(run_id="r", state="reused")), Finished(FIRST, DONE)), "reused"),
-        ((Finished(FIRST, replace(DONE, pruned=True)),), "pruned"),
+        ((Message(FIRST, Opened(run_id="r", state="reused")), Finished(FIRST, "r")), "reused"),
+        ((Message(FIRST, "pruned"), Finished(FIRST, "r")), "pruned"),
         ((Failed(FIRST, "no more memory"),), "failed"),
     ],
 )
 def test_a_run_that_did_not_finish_by_itself_shows_why(last: tuple[Event, ...], state: str) -> None:
     shown = board(Started(FIRST), *last, jobs=(FIRST,))
 
-    assert (state, 0) == (shown.rows[0].state, shown.left)
+    assert (state, 0) == (shown.rows[0].state, shown.rows[0].left)
 
 
 def test_runs_that_are_not_known_in_advance_get_a_row_when_they_start() -> None:

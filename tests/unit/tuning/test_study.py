@@ -1,6 +1,6 @@
 """A search that was interrupted and resumed, with an executor that trains nothing and a real store."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import pytest
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.execution import worker_pool
-from pipeline.execution.job import LOOKS, Done, Opened
-from pipeline.execution.worker_pool import Event, Executor, ShouldContinue, Work
+from pipeline.execution.job import LOOKS, Opened
+from pipeline.execution.worker_pool import Executor, Message, Take, Work
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space
@@ -28,22 +28,20 @@ class Pretended(Executor):
         self._failing = failing
         self.begun: list[str] = []
 
-    def run(
-        self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
-    ) -> Generator[Event]:
+    def run(self, work: Work, jobs: Iterable[Any], *, count: int, take: Take) -> None:
         for job in jobs:
             self.begun.append(job.name)
             run_id = new_run(job.name)
-            yield worker_pool.Started(job)
-            yield worker_pool.Message(job, Opened(run_id=run_id, state="trains"))
+            take(worker_pool.Started(job))
+            take(Message(job, Opened(run_id=run_id, state="trains")))
             if int(job.name.removeprefix("gru-t")) in self._failing:
                 lifecycle.end(run_id, "FAILED", "cost not finite")
-                yield worker_pool.Failed(job, "cost not finite")
+                take(worker_pool.Failed(job, "cost not finite"))
             else:
                 store.log_epoch(run_id, RECORD)
                 store.log_metrics(run_id, {schema.TRAIN_SECONDS: 1.0})
                 lifecycle.end(run_id)
-                yield worker_pool.Finished(job, Done(run_id=run_id))
+                take(worker_pool.Finished(job, run_id))
 
 
 @pytest.fixture(autouse=True)
@@ -83,18 +81,16 @@ def test_several_that_fail_in_a_row_end_a_search(data: DataSet) -> None:
 
 def test_a_trial_waits_for_an_earlier_trial_with_the_same_fingerprint(data: DataSet) -> None:
     """There are four different runs; on a cluster, no file is locked."""
-    answers: list[bool] = []
+    answers: list[bool | None] = []
     fingerprints: list[str] = []
 
     class Asking(Pretended):
-        def run(
-            self, work: Work, jobs: Iterable[Any], *, count: int, answer: ShouldContinue = worker_pool.always
-        ) -> Generator[Event]:
+        def run(self, work: Work, jobs: Iterable[Any], *, count: int, take: Take) -> None:
             todo = list(jobs)
             fingerprints.extend(each.fingerprint for each in todo)
-            answers.extend(answer(each, LOOKS) for each in todo)
-            yield from super().run(work, todo, count=count)
-            answers.append(answer(todo[-1], LOOKS))
+            answers.extend(take(Message(each, LOOKS)) for each in todo)
+            super().run(work, todo, count=count, take=take)
+            answers.append(take(Message(todo[-1], LOOKS)))
 
     study(new_run("search-gru"), data, Asking(), limit=6).run(Reporter(), workers=6)
 
