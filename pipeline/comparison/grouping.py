@@ -185,6 +185,20 @@ class Selection:
         return grouped(self.results)
 
 
+def select(parent: str | None, filter_string: str | None) -> Selection:
+    """Return the runs of a comparison, or those that an MLflow filter matches.
+
+    Raises:
+        UsageError: neither or both are given.
+    """
+    if (parent is None) == (filter_string is None):
+        raise UsageError(
+            f"parent, filter: exactly one of them must be given; got {'neither' if parent is None else 'both'}. parent "
+            "is the ID of a comparison, filter an MLflow filter that matches training runs."
+        )
+    return select_children(parent) if parent is not None else select_matching(str(filter_string))
+
+
 def select_children(parent: str) -> Selection:
     """Return the runs of a comparison; for a search, the runs that confirm it, without its trials.
 

@@ -1,12 +1,10 @@
-"""The executor of an option; run jobs in processes of this machine, and isolate their failures.
+"""Run jobs in processes of this machine, and isolate their failures.
 
-    with open_executor("local") as executor:
-        executor.run(work, jobs, count=2, take=print)
+    Executor().run(work, jobs, count=2, take=print)
 
 Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. Their
 output is dropped unless the user wants to see messages of libraries. A job sends messages, and each is answered.
-Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`, such as in
-``ray_executor.py``, and a line in :func:`open_executor`.
+Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`: see ``ray_executor.py``.
 """
 
 import gc
@@ -18,17 +16,14 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import PipelineError, UsageError, of_library
+from pipeline.errors import PipelineError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
-
-LOCAL = "local"
 
 JOBS_EACH = 24
 """Number of jobs after which a process is replaced: TensorFlow keeps some of the memory of each."""
@@ -288,31 +283,3 @@ def _ask(connection: Connection, message: Any) -> bool:
         return bool(connection.recv())
     except (EOFError, ConnectionError):
         raise KeyboardInterrupt from None
-
-
-# --- the executor of an option --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def open_executor(on: str, *, tracks: bool = True) -> Iterator[Executor]:
-    """Yield the connected executor that an option names.
-
-    Args:
-        on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
-        tracks: whether its jobs write runs.
-
-    Raises:
-        UsageError: it is none of these, there is no such cluster, or another command trains on it.
-        TrackingError: other machines cannot reach the tracking server.
-    """
-    if on == LOCAL:
-        yield Executor()
-    elif on == "ray" or on.startswith("ray://"):
-        if find_spec("ray") is None:
-            raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
-        from pipeline.execution import ray_executor
-
-        with ray_executor.connected(on, tracks=tracks) as executor:
-            yield executor
-    else:
-        raise UsageError(f"on: must be local, ray or an address such as ray://HOST:10001; got {on!r}.")

@@ -24,7 +24,7 @@ from pyarrow import fs
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import worker_pool
+from pipeline.execution import executors
 from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Rescheduled, Send
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
@@ -83,7 +83,7 @@ def predict(
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
     asked = [address for address in (*paths, output or "") if _is_remote(address)]
-    asked += [f"--on {on}"] * (on != worker_pool.LOCAL)
+    asked += [f"--on {on}"] * (on != executors.LOCAL)
     if asked:
         problem = f"must be a folder such as answers/ because of {printable(asked[0])}"
         raise UsageError(f"output: {problem}; got {output or 'none'}.")
@@ -172,7 +172,7 @@ def _into_folder(
             reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
 
     with (
-        worker_pool.open_executor(on, tracks=False) as executor,
+        executors.open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, reader(described["kind"], options))

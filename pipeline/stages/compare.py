@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import recipes
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError
 from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
 from pipeline.results import Comparison
@@ -83,13 +83,13 @@ def _trained(
     """Train, report and compare with the reference; return the id of the comparison's run and its groups."""
     from pipeline.comparison import pairwise_tests
     from pipeline.data import prepare
-    from pipeline.execution import comparison_run
+    from pipeline.execution import comparison_run, executors
     from pipeline.model import preflight
     from pipeline.tracking import connection
 
     connection.connect(reporter.note, writes=True)
     preflight.check_cells(trainings)
-    with worker_pool.open_executor(on) as executor:
+    with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(trainings[0], reporter)
         trainings = [recipes.fitted(settings, data) for settings in trainings]
         former = pairwise_tests.reference(against, data.digest) if against else None
@@ -122,13 +122,8 @@ def report(
     from pipeline.comparison import report as reports
     from pipeline.tracking import connection
 
-    if (parent is None) == (filter is None):
-        raise UsageError(
-            f"parent, filter: exactly one of them must be given; got {'neither' if parent is None else 'both'}. parent "
-            "is the ID of a comparison, filter an MLflow filter that matches training runs."
-        )
     connection.connect(reporter.note)
-    selected = grouping.select_matching(filter) if filter is not None else grouping.select_children(str(parent))
+    selected = grouping.select(parent, filter)
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)
     data = reports.publish(selected, reporter, data_dir=settings.data_dir, parent=own, output=folder)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.data import prepare
-from pipeline.execution import comparison_run, worker_pool
+from pipeline.execution import comparison_run, executors
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -56,7 +56,7 @@ def _searched(chosen: Space, budget: Budget, reporter: Reporter, on: str) -> tup
     """
     connection.connect(reporter.note, writes=True)
     preflight.check_cells([chosen.base(cell) for cell in chosen.cells])
-    with worker_pool.open_executor(on) as executor:
+    with executors.open_executor(on) as executor:
         data, _ = prepare.prepared(chosen.base(), reporter)
         chosen = replace(chosen, data=data)
         study.check(chosen, data)

@@ -3,22 +3,22 @@
 import pytest
 
 from pipeline.errors import PipelineError, TrackingError, UsageError
-from pipeline.execution import worker_pool
+from pipeline.execution import executors
 from pipeline.execution.worker_pool import Executor
 from tests.servers import free_port
 
 
 def refused(on: str, kind: type[PipelineError] = UsageError) -> str:
-    with pytest.raises(kind) as raised, worker_pool.open_executor(on):
+    with pytest.raises(kind) as raised, executors.open_executor(on):
         pass
     return str(raised.value)
 
 
 def test_local_uses_this_machine_and_an_unknown_executor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with worker_pool.open_executor("local") as executor:
+    with executors.open_executor("local") as executor:
         assert isinstance(executor, Executor)
     assert "on: must be local, ray or an address such as ray://HOST:10001; got 'spark'." == refused("spark")
-    monkeypatch.setattr(worker_pool, "find_spec", lambda name: None)
+    monkeypatch.setattr(executors, "find_spec", lambda name: None)
     assert "pip install -e '.[ray]'" in refused("ray")
 
 

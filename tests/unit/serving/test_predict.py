@@ -14,7 +14,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import worker_pool
+from pipeline.execution import executors, worker_pool
 from pipeline.execution.worker_pool import Executor, Failed, Finished, Started, Take
 from pipeline.progress import Reporter
 from pipeline.serving import predict
@@ -41,7 +41,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
     monkeypatch.setattr(models, "digest", str)
     monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
-    monkeypatch.setattr(worker_pool, "open_executor", lambda on, tracks: nullcontext(InTurn()))
+    monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
 
 
