@@ -24,7 +24,7 @@ from pipeline.comparison import charts, report_data
 from pipeline.comparison.charts import Chart
 from pipeline.comparison.grouping import Group, Selection, count_of, points
 from pipeline.comparison.pairwise_tests import FEWEST_SEEDS
-from pipeline.comparison.report_data import QUALITY, ReportData
+from pipeline.comparison.report_data import QUALITY, Form, ReportData
 from pipeline.data import stored
 from pipeline.errors import DataError, reason
 from pipeline.evaluation import figures, metrics
@@ -77,8 +77,11 @@ def publish(
     return data
 
 
-def show(data: ReportData, reporter: Reporter) -> None:
-    """Show the summary, the tests and the recommendation."""
+def show(data: ReportData, reporter: Reporter, form: Form | None = None) -> None:
+    """Show the summary, the tests and the recommendation; with a ``form``, one text instead."""
+    if form:
+        reporter.result(data.text(form).rstrip("\n"))
+        return
     reporter.table(_COLUMNS, data.readable().to_numpy().tolist())
     if any(len(group.seeds) > 1 for group in data.groups):
         reporter.note("± is the standard deviation over seeds, around their mean.")

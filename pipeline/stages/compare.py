@@ -127,9 +127,6 @@ def report(
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)
     data = reports.publish(selected, reporter, data_dir=settings.data_dir, parent=own, output=folder)
-    if form:
-        reporter.result(data.text(form).rstrip("\n"))
-    else:
-        reports.show(data, reporter)
+    reports.show(data, reporter, form)
     reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
     return Comparison(parent, folder)
