@@ -141,15 +141,13 @@ def imported_modules(*roots: str, package: Path = PACKAGE) -> list[str]:
 
 def _imports(module: Path, package: Path) -> set[str]:
     """Return the paths of the modules that a module of the package imports from it."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
     found = set[str]()
-    todo: list[ast.AST] = [ast.parse(module.read_text(encoding="utf-8"))]
-    while todo:
-        node = todo.pop()
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == package.name:
             inside = (node.module or "").removeprefix(package.name).strip(".").replace(".", "/")
             found |= {f"{inside}.py", *(f"{inside}/{alias.name}.py".lstrip("/") for alias in node.names)}
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            todo += node.orelse
-        else:
-            todo += ast.iter_child_nodes(node)
     return {path for path in found if (package / path).is_file()}

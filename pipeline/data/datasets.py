@@ -177,17 +177,7 @@ def at_address(base: str, reporter: Reporter) -> Contents:
     Raises:
         DataError: one of them cannot be fetched under either name, or does not have the expected content.
     """
-    received = {}
-    for stem in STEMS:
-        try:
-            received[stem] = _get(base, f"{stem}.gz", reporter)
-        except DataError as first:
-            try:
-                received[stem] = _get(base, stem, reporter)
-            except DataError as second:
-                place = shown(base)
-                raise DataError(f"source: {place} must have {stem}, plain or as .gz. {first} {second}") from None
-    return contents_of(received)
+    return contents_of({stem: _get_either(base, stem, reporter) for stem in STEMS})
 
 
 def make_digits() -> Received:
@@ -205,6 +195,17 @@ def make_digits() -> Received:
     split = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED)
     arrays = zip(STEMS, (split[0], split[2], split[1], split[3]), strict=True)
     return {stem: (stem, idx.encode(array.astype(np.uint8))) for stem, array in arrays}
+
+
+def _get_either(base: str, stem: str, reporter: Reporter) -> tuple[str, bytes]:
+    """Return a file below an address, as .gz or plain: where it is, for errors, and its bytes."""
+    failures = []
+    for name in (f"{stem}.gz", stem):
+        try:
+            return _get(base, name, reporter)
+        except DataError as error:
+            failures.append(str(error))
+    raise DataError(f"source: {shown(base)} must have {stem}, plain or as .gz. {' '.join(failures)}")
 
 
 def _get(place: Path | str, name: str, reporter: Reporter) -> tuple[str, bytes]:
