@@ -15,6 +15,7 @@ mlflow models serve -m models:/mnist-gru@champion
 
 import math
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -215,12 +216,9 @@ def _register(run: TrackedRun, name: str | None) -> Version:
     model = models.of(run)
     name = model.name if name is None else name
     check_name(name)
-    with explained(f"The model could not be registered as {name!r}"):
-        try:
+    with explained(f"The model could not be registered as {name!r}", check="the permissions of this user"):
+        with suppress(MlflowException):  # it exists; any other problem also stops the next request
             client().create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
         query = f"name = '{name}' and run_id = '{run.run_id}'"
         if known := connection.retried(mlflow.search_model_versions, filter_string=query):
             return min(map(_version, known), key=lambda version: version.number)
