@@ -107,7 +107,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         rich_help_panel=option.panel,
     )
     if list in option.kinds and option.default is REQUIRED:
-        declared = typer.Argument(metavar=option.word.upper(), help=option.help)
+        declared = typer.Argument(metavar=option.word.upper(), help=option.help, rich_help_panel=option.panel)
     return inspect.Parameter(
         option.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -132,7 +132,8 @@ class CommandLine(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options by panel."""
-        for panel, parameters in groupby(self.get_params(ctx), key=_panel):
+        panels = groupby(self.get_params(ctx), key=lambda each: getattr(each, "rich_help_panel", None) or GENERAL)
+        for panel, parameters in panels:
             with formatter.section(panel):
                 formatter.write_dl([(_shown(each), getattr(each, "help", "")) for each in parameters])
 
@@ -140,11 +141,6 @@ class CommandLine(TyperCommand):
         """Write the examples, one per line."""
         with formatter.section("Examples"):
             formatter.write("".join(f"  {line}\n" for line in str(self.epilog).splitlines()))
-
-
-def _panel(parameter: Any) -> str:
-    """Return the heading of a parameter in the help; ``--help`` itself declares none."""
-    return parameter.rich_help_panel or (GENERAL if parameter.name == "help" else "Options")
 
 
 def _shown(parameter: Any) -> str:
