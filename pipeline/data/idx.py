@@ -53,7 +53,7 @@ def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
         shown = " or ".join(f"0x{magic.hex()} ({_KINDS[magic]})" for magic in accepted)
         raise DataError(
             f"{name}: must begin with {shown}, the magic number of an IDX file of unsigned bytes; it begins with "
-            f"{start!r}. Check that this is the right file with the right name, and not a web page about it."
+            f"{start!r}. Check that this is the right file with the right name, and not a web page (HTML) about it."
         )
     header = 4 + 4 * start[3]
     shape = struct.unpack(f">{start[3]}I", plain[4:header].ljust(header - 4, b"\0"))
