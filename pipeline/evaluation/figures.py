@@ -243,7 +243,7 @@ class _PlainFigure(Figure):
         """Lay out and write the figure once; Matplotlib would do both twice."""
         for text in self.findobj(Text):
             text.set_parse_math(False)
-        if layout := self.get_layout_engine():
+        if (layout := self.get_layout_engine()) and self.axes:  # it warns of a figure without axes
             layout.execute(self)
             self.set_layout_engine(None)
         super().savefig(fname, **options)
