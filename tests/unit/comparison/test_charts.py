@@ -60,13 +60,6 @@ def test_a_chart_names_its_axes_and_clips_nothing(name: str, groups: list[Group]
     assert 317 == pytest.approx(72 * figure.get_figwidth(), abs=1)  # points; columns of the page have as many pixels
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", [chart.name for chart in charts.CHARTS])
-def test_dollars_in_a_label_are_dollars(name: str) -> None:
-    labels = ("$\\frac{1$", "$x$")
-    assert stays_on_canvas(drawn(name, grouped([result(params={"note": label}) for label in labels])))
-
-
 def test_groups_of_one_cell_share_its_colour_and_differ_by_line_and_marker() -> None:
     groups = grouped(result(cell, params={"layers": layers}) for cell in CELLS for layers in ("1", "2"))
     styles = charts.styles(groups)
@@ -101,11 +94,6 @@ def test_accuracies_by_epoch_are_drawn_by_their_errors() -> None:
     assert "99.5" == axes.yaxis.get_major_formatter()(0.5)
     perfect = only(drawn("validation_accuracy", grouped([result(epochs=9, val_accuracy=1.2)])))
     assert 0.05 == points_of(perfect, "gru")[-1][1]
-
-
-def test_accuracy_by_seconds_marks_the_mean() -> None:
-    runs = [result(seed=1, seconds=10, wrong=[0]), result(seed=2, seconds=30, wrong=[0, 1, 2])]
-    assert [[20, 80]] == points_of(only(drawn("accuracy_by_seconds", grouped(runs))), "gru")
 
 
 @pytest.mark.parametrize(("seeds", "is_faint"), [(3, False), (2, True)])

@@ -57,11 +57,6 @@ def test_a_label_names_the_parameters_that_differ_within_a_cell(runs: list[Resul
     assert labels == {group.label for group in grouped(runs)}
 
 
-def test_of_twins_the_one_that_ended_last_counts() -> None:
-    (only,) = grouped([result(finished=2), result(finished=3), result(finished=1)])
-    assert ["gru13"] == [each.run_id for each in only.results]
-
-
 def test_means_are_written_with_sample_standard_deviations() -> None:
     (two,) = grouped([result(seed=seed, wrong=range(seed), seconds=seed) for seed in (1, 2)])
     # By hand: accuracies of 90 and 80 %, √(2 × 5² / 1) = 7.07; 1 and 2 s.
@@ -70,13 +65,6 @@ def test_means_are_written_with_sample_standard_deviations() -> None:
     )
     (one,) = grouped([result(seconds=120)])
     assert ("100.00", "120.0") == (one.text("test_accuracy"), one.text("train_seconds"))
-
-
-def test_histories_go_as_far_as_all_seeds() -> None:
-    runs = [result(seed=seed, epochs=epochs, params={"epochs": ""}) for seed, epochs in ((1, 3), (3, 2))]
-    (only,) = grouped(runs)
-    # Costs 1/1, 1/2 and 1/3 with seed 1, 3/1 and 3/2 with seed 3.
-    assert {1: {1: 1, 3: 3}, 2: {1: 0.5, 3: 1.5}} == only.history("cost").to_dict("index")
 
 
 def test_seconds_per_epoch_are_the_median_over_all_epochs_of_all_seeds() -> None:

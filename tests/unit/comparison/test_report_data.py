@@ -15,13 +15,6 @@ from tests.unit.result_fixtures import group, result, three_groups
 THREE = ReportData(groups=three_groups())
 
 
-def test_the_table_of_runs_has_a_row_per_run() -> None:
-    table = THREE.runs()
-    assert ["gru-s1", "gru-s2", "lstm-s1", "lstm-s2", "rnn-s1", "rnn-s2"] == table["name"].to_list()
-    assert [0.9, 0.9, 0.8, 0.9, 0.7, 0.7] == table["test_accuracy"].to_list()
-    assert ["gru-s1"] == table.loc[table["reused"], "name"].to_list()
-
-
 def test_the_summary_has_a_row_per_group_and_marks_the_recommended_one() -> None:
     table = THREE.summary().set_index("group")
     assert [2, 2, 2] == table["seeds"].to_list()
@@ -32,21 +25,10 @@ def test_the_summary_has_a_row_per_group_and_marks_the_recommended_one() -> None
     assert (0.75 + 2) / 3 == pytest.approx(table.loc["gru", "test_balanced_accuracy_mean"])
     assert (6 / 7 + 6 / 7 + 1) / 3 == pytest.approx(table.loc["gru", "test_macro_f1_mean"])
     assert ["gru"] == table.index[table["recommended"]].to_list()
-    assert pd.isna(ReportData(groups=[group("gru", [])]).summary()["test_accuracy_sd"][0])
-
-
-def test_cpu_time_is_in_the_tables_where_it_is_known() -> None:
-    known = ReportData(groups=grouped(result(seed=seed, cpu_seconds=10.0 * seed) for seed in (1, 3)))
-    assert 20 == known.summary()["cpu_seconds_mean"][0]
-    assert [10, 30] == known.runs()["cpu_seconds"].to_list()
-    assert "cpu_seconds_mean" not in THREE.summary()
-
-
-def test_the_table_of_tests_has_a_row_per_pair() -> None:
-    table = THREE.test_table()
-    assert [test.sentence for test in THREE.tests] == table["result"].to_list()
-    assert [0.05, 0.2, 0.15] == pytest.approx(table["difference"].to_list())
-    assert "p_value" in ReportData(groups=[group("gru", [])]).test_table().columns
+    alone = ReportData(groups=[group("gru", [])])
+    assert pd.isna(alone.summary()["test_accuracy_sd"][0])
+    assert "gru. There is nothing to compare it with." == alone.recommendation.sentence
+    assert "p_value" in alone.test_table().columns
 
 
 def test_images_that_all_get_wrong_come_with_their_answers() -> None:
@@ -123,10 +105,6 @@ def test_accuracies_near_chance_recommend_nothing(accuracies: tuple[float, float
     )
     found = ReportData(groups=groups).recommendation
     assert (False, "Undecided: test accuracies are near chance") == (found.is_decided, found.headline)
-
-
-def test_one_configuration_is_compared_with_nothing() -> None:
-    assert "gru. There is nothing to compare it with." == ReportData(groups=[group("gru", [1])]).recommendation.sentence
 
 
 def test_shared_conditions_are_named_once_and_different_ones_per_group() -> None:

@@ -63,13 +63,6 @@ def test_the_remaining_time_depends_on_pace_and_processes() -> None:
     assert (12.0, None, 16.0) == (shown.rows[0].left, shown.rows[1].left, shown.left)
 
 
-def test_a_run_has_ended_after_its_evaluation() -> None:
-    events = Started(FIRST), Message(FIRST, replace(RECORD, epoch=10)), Message(FIRST, "evaluates")
-
-    assert 0 != board(*events).rows[0].left
-    assert 0 == board(*events, Finished(FIRST, "r")).rows[0].left
-
-
 @pytest.mark.parametrize(
     ("last", "state"),
     [

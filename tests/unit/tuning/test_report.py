@@ -3,10 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pytest
-import sklearn.model_selection
 
 from pipeline.comparison.grouping import grouped
 from pipeline.data.splits import DataSet
@@ -92,39 +90,10 @@ def test_noise_and_a_few_trials_explain_nothing(data: DataSet) -> None:
     assert "too few trials" in few.importance_text
 
 
-def test_the_forest_is_fitted_once_for_the_tags_and_the_page(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted: list[object] = []
-    monkeypatch.setattr(
-        sklearn.model_selection,
-        "cross_val_predict",
-        lambda *_, **__: fitted.append(0) or np.zeros(9),  # type: ignore[func-returns-value]
-    )
-    found = searched(data, 9, seed=1, weight=0.2)
-    texts = [found.importance_text for _ in range(2)]
-    assert ["There are too few trials to show which parameters matter."] * 2 == texts
-    assert [0] == fitted
-
-
-def test_the_files_are_a_page_a_table_and_charts_and_the_style_of_other_figures_stays(data: DataSet) -> None:
-    before = dict(matplotlib.rcParams)
+@pytest.mark.filterwarnings("error")
+def test_the_files_are_a_page_a_table_and_charts(data: DataSet) -> None:
     drawn = report.files(searched(data, 6, seed=1, weight=0.2))
 
     assert {"search.html", "trials.csv", "progress.png", "curves.png", "parameters.png"} == drawn.keys()
     assert b"6 trials: 2 complete, 4 stopped early. Early stopping saved" in drawn["search.html"]
     assert b"<script" not in drawn["search.html"]
-    assert before == dict(matplotlib.rcParams)
-
-
-def test_the_ticks_of_a_wide_logarithmic_range_do_not_overlap(data: DataSet) -> None:
-    """Optuna's labels, such as 6 × 10⁻⁴, overlap."""
-    found = searched(data, 6, seed=1, weight=0.2)
-    for trial, rate in zip(found.trials, (1e-5, 1e-4, 3e-4, 1e-3, 1e-2, 1e-1), strict=True):
-        trial.parameters = {**trial.parameters, "learning_rate": rate}
-    figure = report.charts(found)["parameters"]
-    figure.canvas.draw()
-    (axis,) = [axes.xaxis for axes in figure.axes if axes.get_xscale() == "log"]
-    labels = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
-    boxes = [label.get_window_extent() for label in labels]
-    middles = np.array([[(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2] for box in boxes])
-    assert np.linalg.norm(np.diff(middles, axis=0), axis=1).min() > 14  # height of a line of text in pixels
-    assert not [label for label in labels if "$" in label.get_text()]
