@@ -111,3 +111,9 @@ def test_modules_and_functions_are_short(package: str, module_limit: int, functi
 def test_only_some_packages_and_modules_import_a_library(library: str, places: set[str]) -> None:
     users = [file for file in FILES if any(name.split(".")[0] == library for name in imported(file))]
     assert [] == [file for file in users if not {package_of(file), file.stem} & places]
+
+
+def test_only_public_modules_of_dependencies_are_imported() -> None:
+    """Ruff (SLF001) finds private attributes; it does not look into import statements."""
+    foreign = {f"{file}: {name}" for file in FILES for name in imported(file) if not name.startswith("pipeline.")}
+    assert {name for name in foreign if re.search(r"[ .]_(?!_)|uvicorn\.protocols", name)} == set()
