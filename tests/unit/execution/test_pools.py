@@ -21,7 +21,6 @@ from pipeline.execution.worker_pool import (
     Failed,
     Finished,
     Message,
-    Rescheduled,
     Send,
     Started,
     Tick,
@@ -221,23 +220,3 @@ def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pyt
 
     with pytest.raises(UsageError, match="one of the cluster's 1 nodes must offer a core; none does"):
         ray_executor.check_nodes(tracks=False)
-
-
-def test_a_job_whose_node_is_killed_starts_again_on_another(nodes: Any, ray_executor: Any, tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
-    happened: list[Event] = []
-
-    def take(event: Event) -> None:
-        happened.append(event)
-        if isinstance(event, Message) and 2 == sum(isinstance(each, Message) for each in happened):
-            nodes.kill()
-        if isinstance(event, Rescheduled):
-            flag.touch()
-
-    ray_executor.RayExecutor().run(work, [("until", flag), ("until", flag), ("square", 7)], count=2, take=take)
-
-    machines = [event.machine for event in happened if isinstance(event, Started)]
-    assert 4 == len(machines)
-    assert all(machines)
-    assert [True, True, 49] == sorted(results(happened))
-    assert 1 == sum(isinstance(event, Rescheduled) for event in happened)
