@@ -61,6 +61,7 @@ def test_the_start_is_found_for_any_spelling_and_data_folder(data: DataSet, else
     assert [("the best trial", 0.003), ("the start", 0.001)] == [
         (group.label, float(group.results[0].params["learning_rate"])) for group in found.confirmation
     ]
+    assert "gru-t1 is the best on validation; too few new seeds to confirm it" == found.verdict[0]
     assert found.verdict[1].startswith("With 1 new seed, on the test data, which no trial has used: the best trial and")
 
 
