@@ -32,28 +32,22 @@ class Nodes:
         self._cluster: Any = Cluster()
         self.folder, self._added = folder, 0
 
-    def add(self, cores: int = 1, **variables: str) -> Any:
-        """Start a node."""
-        head: Any = {} if self._cluster.head_node else {"include_dashboard": False}
-        self._added += 1
-        data = str(self.folder / str(self._added))
-        return self._cluster.add_node(
-            num_cpus=cores, **NODE, **head, env_vars={"PIPELINE_NODE_DATA_DIR": data, **variables}
-        )
-
     def complete(self) -> None:
         """Start the nodes that are missing of two."""
         while not self._cluster.worker_nodes:  # the first node does not count
-            self.add()
+            head: Any = {} if self._cluster.head_node else {"include_dashboard": False}
+            self._added += 1
+            variables = {"PIPELINE_NODE_DATA_DIR": str(self.folder / str(self._added))}
+            self._cluster.add_node(num_cpus=1, **NODE, **head, env_vars=variables)
 
     @property
     def address(self) -> str:
         """Return the address of the cluster."""
         return str(self._cluster.address)
 
-    def kill(self, node: Any = None) -> None:
-        """Kill a node; by default the second one."""
-        self._cluster.remove_node(node or next(iter(self._cluster.worker_nodes)), allow_graceful=False)
+    def kill(self) -> None:
+        """Kill the second node."""
+        self._cluster.remove_node(next(iter(self._cluster.worker_nodes)), allow_graceful=False)
 
 
 @contextmanager
