@@ -14,6 +14,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -45,23 +46,32 @@ def read(content: bytes, *, name: str, kind: Kind | None = None) -> Bytes:
             requires.
     """
     try:
-        plain = gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
+        with gzip.open(BytesIO(content)) if content.startswith(GZIP_MAGIC) else BytesIO(content) as file:
+            start = file.read(4)
+            _check_start(start, name, kind)
+            sizes = file.read(4 * start[3])
+            shape = struct.unpack(f">{start[3]}I", sizes.ljust(4 * start[3], b"\0"))
+            values = file.read(math.prod(shape) + 1)  # not all of a file that is larger than its header says
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: must be a whole gzip file, but is damaged ({error}). Download it again.") from None
-    start, accepted = plain[:4], [magic for magic, its_kind in _KINDS.items() if kind in (None, its_kind)]
+    header = 4 + 4 * start[3]
+    expected, found = header + math.prod(shape), 4 + len(sizes) + len(values)
+    if found != expected:
+        state = f"has {found:,}: it is cut short" if found < expected else "they are followed by more"
+        raise DataError(f"{name}: must have {expected:,} bytes, but {state}. Download it again.")
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def _check_start(start: bytes, name: str, kind: Kind | None) -> None:
+    """Check that a file begins with the magic number of a kind of file, or of any."""
+    accepted = [magic for magic, its_kind in _KINDS.items() if kind in (None, its_kind)]
     if start not in accepted:
         shown = " or ".join(f"0x{magic.hex()} ({_KINDS[magic]})" for magic in accepted)
         raise DataError(
-            f"{name}: must begin with {shown}, the magic number of an IDX file of unsigned bytes; it begins with "
-            f"{start!r}. Check that this is the right file with the right name, and not a web page (HTML) about it."
+            f"{name}: must begin with {shown}, the magic number of an IDX file of unsigned bytes; "
+            f"{f'it begins with {start!r}' if start else 'it is empty'}. Check that this is the right file with the "
+            "right name, and not a web page (HTML) about it."
         )
-    header = 4 + 4 * start[3]
-    shape = struct.unpack(f">{start[3]}I", plain[4:header].ljust(header - 4, b"\0"))
-    expected = header + math.prod(shape)
-    if len(plain) != expected:
-        state = f"has {len(plain):,}: it is cut short" if len(plain) < expected else "they are followed by more"
-        raise DataError(f"{name}: must have {expected:,} bytes, but {state}. Download it again.")
-    return np.frombuffer(plain, np.uint8, offset=header).reshape(shape)
 
 
 def encode(array: Bytes) -> bytes:

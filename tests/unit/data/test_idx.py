@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_images_and_labels_are_read(pack: type[bytes]) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"", "begins with b''"),
+        (b"", "it is empty"),
         (b"\x00\x00\x08", "must begin with"),
         (struct.pack(">2I", 0x0802, 0), r"begin with 0x00000801 \(labels\) or 0x00000803 \(images\)"),
         (struct.pack(">2I", 0x0D01, 1) + bytes(4), "must begin with"),
@@ -68,3 +69,13 @@ def test_a_damaged_gzip_file_is_refused_by_name(content: bytes) -> None:
 def test_an_idx_file_is_recognised_by_its_beginning(tmp_path: Path, content: bytes, expected: bool) -> None:
     (tmp_path / "file").write_bytes(content)
     assert expected == idx.is_idx(tmp_path / "file")
+
+
+def test_no_more_of_a_compressed_file_is_read_than_its_header_says() -> None:
+    bomb = zipped(IMAGES + bytes(2**26))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="they are followed by more"):
+        idx.read(bomb, name="bomb.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 2**22 > peak
