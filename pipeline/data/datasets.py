@@ -1,4 +1,4 @@
-"""The named data sets, and the four IDX files of a data set, from wherever they come.
+"""The named data sets, and the four IDX files of a data set: from this package, mirrors, an address or scikit-learn.
 
 Files with the published digests get the name of that data set, all others ``custom-<digest8>``.
 """

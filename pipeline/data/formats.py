@@ -34,7 +34,7 @@ def recognise(source: Path, dataset: str | None = None) -> tuple[str, Files]:
     """Return the format of a source (``archive``, ``arrays``, ``tables``, ``pictures`` or ``IDX``) and its files.
 
     Args:
-        source: a file or folder, of which only the beginning is read.
+        source: a file or folder; only its beginning is read.
         dataset: the name of one of several data sets in a folder.
 
     Raises:

@@ -168,17 +168,18 @@ class Trainer:
 
     def state(self) -> list[Numbers]:
         """Return all that changes from epoch to epoch: the variables of the model and of the optimizer."""
-        return [variable.numpy() for variable in [*self.model.variables, *self.optimizer.variables]]
+        return _state(self.model, self.optimizer)
 
     def restore(self, state: Sequence[Numbers]) -> None:
         """Continue from the ``state`` of a trainer with the same settings: the next epoch gives the same numbers."""
         for variable, value in zip([*self.model.variables, *self.optimizer.variables], state, strict=True):
             variable.assign(value)
 
-    def begin_again(self, settings: Settings, state: Sequence[Numbers]) -> None:
-        """Start with settings that differ at most by the seed from the ``state`` of a new trainer; keep the graphs."""
+    def begin_again(self, settings: Settings) -> None:
+        """Start like a new trainer whose settings differ at most by the seed; keep the graphs and the examples."""
         self._settings = settings
-        self.restore(state)
+        model = network.build(settings, self._kind, classes=self.model.output_shape[-1])
+        self.restore(_state(model, optimizer.of(settings, model.trainable_variables, batches=self.batches)))
 
     def weights(self) -> list[Numbers]:
         """Return the weights that are validated: the averages, if any."""
@@ -327,6 +328,10 @@ class Trainer:
         if self._fast:
             return recurrent.logits(self.model, examples, lengths=lengths, training=training)
         return self._stock(examples, training=training)
+
+
+def _state(model: keras.Model, adam: keras.optimizers.Adam) -> list[Numbers]:
+    return [variable.numpy() for variable in [*model.variables, *adam.variables]]
 
 
 def _adds_losses(model: keras.Model, kind: Kind) -> bool:

@@ -1,6 +1,6 @@
 """The code of a served model: raw images or sequences in, probabilities out.
 
-MLflow copies this file into every model, and runs it wherever the model is served, so it imports nothing from this
+MLflow copies this file into every model, and runs it where the model is served, so it imports nothing from this
 package. The signature of the exported graph answers in milliseconds; ``keras.Model.predict`` takes tens of milliseconds
 for one example. In a request, shorter sequences are padded with ``null`` at the end, which arrives as NaN.
 """

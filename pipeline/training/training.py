@@ -1,5 +1,6 @@
 """Train one MLflow run: epochs, model and evaluation. It can be interrupted anywhere and resumed."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -124,11 +125,15 @@ def _trainer(settings: Settings, data: DataSet) -> Trainer:
     Its graphs are traced already, which takes longer than a small run. The code of a custom cell may have a memory.
     """
     key = replace(settings, seed=0), data.digest
-    if key not in _latest:
-        _latest.clear()  # before the next one needs memory
-    new = Trainer.of(settings, data)
-    trainer = new if cells.is_custom(settings.cell) else _latest.setdefault(key, new)
-    trainer.begin_again(settings, new.state())
+    if key in _latest:
+        _latest[key].begin_again(settings)
+        return _latest[key]
+    if _latest:
+        _latest.clear()
+        gc.collect()  # it refers to itself, and the next one needs memory for its examples, too
+    trainer = Trainer.of(settings, data)
+    if not cells.is_custom(settings.cell):
+        _latest[key] = trainer
     return trainer
 
 

@@ -167,7 +167,7 @@ def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str
 def test_a_trainer_that_begins_again_gives_the_numbers_of_a_new_one() -> None:
     used, expected = (trainer(random_split(45), seed=seed, epochs=3, **EVERYTHING) for seed in (1, 2))
     costs(used)
-    used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | EVERYTHING), expected.state())
+    used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | EVERYTHING))
     assert costs(expected) == costs(used)
     assert expected.validate() == used.validate()
     assert_same(expected.state(), used.state())
