@@ -5,7 +5,7 @@ Shapes: N test examples, S seeds. Accuracies are fractions of 1, costs nats, tim
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from pipeline.disk import SHORT
 from pipeline.errors import TrackingError, UsageError
 from pipeline.evaluation import metrics
 from pipeline.settings import WITHOUT_EFFECT, command, option
-from pipeline.tracking import lifecycle, schema, store
+from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 
 IGNORED_PARAMS = WITHOUT_EFFECT | schema.COMMAND_OPTIONS | {"seed"}
@@ -185,10 +185,11 @@ class Selection:
         return grouped(self.results)
 
 
-def select(parent: str | None, filter_string: str | None) -> Selection:
+def select(parent: str | None, filter_string: str | None, note: Callable[[str], None]) -> Selection:
     """Return the runs of a comparison, or those that an MLflow filter matches.
 
     Raises:
+        TrackingError: the tracking server does not answer; ``note`` is called before its request is repeated.
         UsageError: neither or both are given.
     """
     if (parent is None) == (filter_string is None):
@@ -196,6 +197,7 @@ def select(parent: str | None, filter_string: str | None) -> Selection:
             f"parent, filter: exactly one of them must be given; got {'neither' if parent is None else 'both'}. parent "
             "is the ID of a comparison, filter an MLflow filter that matches training runs."
         )
+    connection.connect(note)  # after the check: it makes a store that does not exist
     return select_children(parent) if parent is not None else select_matching(str(filter_string))
 
 

@@ -120,10 +120,8 @@ def report(
     """
     from pipeline.comparison import grouping
     from pipeline.comparison import report as reports
-    from pipeline.tracking import connection
 
-    connection.connect(reporter.note)
-    selected = grouping.select(parent, filter)
+    selected = grouping.select(parent, filter, reporter.note)
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)
     data = reports.publish(selected, reporter, data_dir=settings.data_dir, parent=own, output=folder)
