@@ -67,8 +67,8 @@ def read(files: Mapping[str, Path], columns: str | None) -> tuple[tuple[str, ...
         UsageError: ``columns`` is not a list of this form.
     """
     names = column_names(columns)
-    tables = {part: _read_table(path, names) for part, path in files.items()}
-    values = {part: _numbers(table, names, files[part]) for part, table in tables.items()}
+    tables = {part: read_table(path, names) for part, path in files.items()}
+    values = {part: numbers(table, names, files[part]) for part, table in tables.items()}
     features = [str(name) for name in values["train"]]
     for part, path in files.items():
         if set(values[part]) != set(features):
@@ -97,8 +97,14 @@ def column_names(columns: str | None) -> dict[str, str]:
     return names
 
 
-def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
-    """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing."""
+def read_table(path: Path, names: Mapping[str, str], *, labelled: bool = True) -> "pd.DataFrame":
+    """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing.
+
+    Without ``labelled``, labels may be missing, or their column: they are then empty.
+
+    Raises:
+        DataError: the file is damaged, or lacks a column or a value.
+    """
     import pandas as pd
 
     texts = [names["id"], names["label"]]
@@ -110,28 +116,34 @@ def _read_table(path: Path, names: Mapping[str, str]) -> "pd.DataFrame":
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
     except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
         raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
+    if not labelled:
+        table[names["label"]] = table[names["label"]].fillna("") if names["label"] in table else ""
     needed = texts if names["time"] == "time" else [*texts, names["time"]]
     if not set(needed) <= set(table):
         raise DataError(
             f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
             "with the parameter columns, such as id=NAME,label=NAME."
         )
-    for name in table.columns.intersection([*names.values()]):
+    for name in table.columns.intersection([names["id"], names["time"], *[names["label"]] * labelled]):
         missing = table[name].isna() | (table[name] == "")
         if missing.any():
             raise DataError(f"{path}, row {missing.argmax() + 1}: needs a value in column {name!r}; it has none.")
     return table.astype(dict.fromkeys(texts, "str"))
 
 
-def _numbers(table: "pd.DataFrame", names: Mapping[str, str], path: Path) -> "pd.DataFrame":
-    """Return the features: the columns in which at least one value is a number, and no value is another text."""
+def numbers(table: "pd.DataFrame", names: Mapping[str, str], path: Path) -> "pd.DataFrame":
+    """Return the features: the columns in which at least one value is a number, and no value is another text.
+
+    Raises:
+        DataError: there are none, or only some values of a column are numbers.
+    """
     import pandas as pd
 
     given = table.drop(columns=[*names.values(), *ROW_NUMBERS], errors="ignore")
     texts = given.astype(dict.fromkeys(given.select_dtypes(exclude=["number", "bool"]), "str"))
-    numbers = texts.apply(pd.to_numeric, errors="coerce")
-    wrong = numbers.isna() & given.notna() & ~texts.isin(MISSING)
-    features: pd.DataFrame = numbers.loc[:, ~wrong.all() | ~wrong.any()]
+    values = texts.apply(pd.to_numeric, errors="coerce")
+    wrong = values.isna() & given.notna() & ~texts.isin(MISSING)
+    features: pd.DataFrame = values.loc[:, ~wrong.all() | ~wrong.any()]
     if features.columns.empty:
         raise DataError(f"{path}: needs columns of numbers; its columns are {listed(table)}.")
     for name, is_wrong in wrong[features.columns].items():

@@ -9,8 +9,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import islice
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,11 +21,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.data import contents
-from pipeline.errors import DataError, UsageError, first_line
-from pipeline.kinds.kind import lengths
-from pipeline.kinds.sequences import Sequences
-from pipeline.settings import expanded
+from pipeline.errors import DataError, UsageError
 from pipeline.tracking.models import Classifier
 
 SIZE = 512
@@ -33,12 +29,6 @@ SIZE = 512
 
 AT_A_TIME = 32
 """Number of parts that are answered before they are written: 16,384 images of 28 × 28."""
-
-Write = Callable[[pa.Table], None]
-"""A function that takes answers."""
-
-Named = tuple[str, Path]
-"""The name of a file in answers and errors, and its path."""
 
 Part = tuple[pa.Table, NDArray[Any]]
 """Some examples of a file: a table of their ``file``, ``index`` and other columns, and their values (N, …)."""
@@ -64,15 +54,10 @@ class Reader(Protocol):
     Attributes:
         wanted: a description of the files that it reads.
         endings: endings of the names of files that are read from a folder.
-        size: maximum examples in a part, which a core works on at a time.
     """
 
     wanted: str
     endings: tuple[str, ...]
-    size: int
-
-    def columns(self, file: Path, name: str) -> pa.Schema:
-        """Return the columns that a file has in addition to its examples."""
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the examples of a file in parts, with the other columns of their rows."""
@@ -110,8 +95,7 @@ def rows(file: str, numbers: range, others: pa.Table) -> pa.Table:
         free = name
         while RESERVED.fullmatch(free) or free in table.column_names:
             free = f"input_{free}"
-        is_dictionary = pa.types.is_dictionary(column.type)
-        table = table.append_column(free, column.cast(column.type.value_type) if is_dictionary else column)
+        table = table.append_column(free, column)
     return table
 
 
@@ -147,65 +131,39 @@ def table(
 
 
 def answer(
-    files: Sequence[Named],
+    files: Sequence[tuple[str, Path]],
     reader: Reader,
     classifier: Classifier,
-    writer: Callable[[pa.Schema], AbstractContextManager[Write]],
+    failed: dict[str, str],
     *,
     by_step: bool,
     cores: int,
-) -> tuple[int, list[str]]:
-    """Write the answers to all examples of the files, in order and in parts.
+) -> Iterator[pa.Table]:
+    """Yield tables of the answers to all examples of the files, in order and in parts; an empty one if there are none.
 
     Args:
-        files: their names and paths.
+        files: their names in answers and errors, and their paths.
         reader: reads them.
         classifier: the model.
-        writer: opens the output for answers with these columns; the yielded function is called with some at a time.
+        failed: the error of each file that cannot be read is added to it, by name.
         by_step: answer after each step.
         cores: number of cores that work in parallel.
-
-    Returns:
-        The number of answers, and the error of each file that could not be read.
-
-    Raises:
-        UsageError: columns of one name have different types, or the answers cannot be written.
     """
-    unread: list[str] = []
+    names, any_answers = classifier.class_names, False
     ask: Callable[[NDArray[Any]], NDArray[np.float32]] = classifier.by_step if by_step else classifier.probabilities
-    most = cores if by_step else AT_A_TIME  # answers after each step take much memory
-    count, parts = 0, _joined(_parts(files, reader, unread), reader.size)
-    columns = _columns(files, reader, classifier.class_names, by_step=by_step)
-    with writer(columns) as write, ThreadPoolExecutor(cores) as pool:
+    parts, most = _parts(files, reader, failed), cores if by_step else AT_A_TIME
+    with ThreadPoolExecutor(cores) as pool:
         while some := list(islice(parts, most)):
-            tables = []
-            for (rows, values), probabilities in zip(some, pool.map(ask, (part[1] for part in some)), strict=True):
-                steps = lengths(values) if by_step and isinstance(classifier.kind, Sequences) else None
-                tables.append(table(rows, probabilities, classifier.class_names, steps))
-            write(pa.concat_tables(tables, promote_options="default"))
-            count += sum(map(len, tables))
-    return count, unread
+            for (given, values), probabilities in zip(some, pool.map(ask, (part[1] for part in some)), strict=True):
+                steps = classifier.kind.lengths(values) if by_step else None
+                yield table(given, probabilities, names, None if steps is None else np.asarray(steps))
+                any_answers = True
+    if not any_answers:
+        yield table(rows("", range(0), NO_OTHERS), np.empty((0, *[1] * by_step, len(names)), np.float32), names)
 
 
-def _columns(files: Sequence[Named], reader: Reader, class_names: Sequence[str], *, by_step: bool) -> pa.Schema:
-    """Return the columns of the answers to all examples of the files."""
-    found = [pa.schema([])]
-    for name, file in files:
-        with suppress(DataError, *UNREADABLE):  # reported when the file is read
-            found.append(reader.columns(file, name))
-    none = np.empty((0, *[1] * by_step, len(class_names)), np.float32)
-    tables = [table(rows("", range(0), each.empty_table()), none, class_names) for each in found]
-    try:
-        return pa.unify_schemas([each.schema for each in tables])
-    except pa.ArrowException as error:
-        raise UsageError(
-            f"paths: columns of the same name must have the same type in all files: {first_line(error)}. Use a folder "
-            "as --output, for a file of answers for each input."
-        ) from None
-
-
-def _parts(files: Sequence[Named], reader: Reader, unread: list[str]) -> Iterator[Part]:
-    """Yield the examples of the files, in order; add the errors of files that cannot be read to a list."""
+def _parts(files: Sequence[tuple[str, Path]], reader: Reader, failed: dict[str, str]) -> Iterator[Part]:
+    """Yield the examples of the files, in order; add the errors of files that cannot be read to ``failed``."""
     for name, file in files:
         count = 0
         try:
@@ -214,27 +172,7 @@ def _parts(files: Sequence[Named], reader: Reader, unread: list[str]) -> Iterato
                     yield rows(name, range(count, count + len(values)), others), values
                     count += len(values)
         except DataError as error:
-            said, shown = printable(str(error).replace(str(file), name)), printable(name)
-            unread.append(said if shown in said else f"{shown}: {said}")
-
-
-def _joined(parts: Iterator[Part], size: int) -> Iterator[Part]:
-    """Yield parts of at least ``size`` examples, except the last one: small files are answered together."""
-    waiting: list[Part] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(len(values) for _, values in waiting) >= size:
-            yield _together(waiting)
-            waiting.clear()
-    if waiting:
-        yield _together(waiting)
-
-
-def _together(parts: Sequence[Part]) -> Part:
-    tables, values = zip(*parts, strict=True)
-    longest = max(each.shape[1] for each in values)  # images all have the same height
-    alike = [each if each.shape[1] == longest else contents.padded(each, longest) for each in values]
-    return pa.concat_tables(tables, promote_options="default"), np.concatenate(alike)
+            failed[name] = str(error).replace(str(file), name)
 
 
 def lines(answers: pa.Table) -> str:
@@ -248,33 +186,37 @@ def lines(answers: pa.Table) -> str:
     )
 
 
-@contextmanager
-def as_json(say: Callable[[str], None], columns: pa.Schema) -> Iterator[Write]:
-    """Yield a function that takes answers; print them at the end, as a JSON array with a line for each."""
-    tables = [columns.empty_table()]
-    yield tables.append
-    table = pa.concat_tables(tables, promote_options="default").to_pandas(integer_object_nulls=True)
-    records = table.to_json(orient="records", lines=True, date_format="iso", default_handler=str).splitlines()
-    say("[" + ",\n".join(records) + "]")
+def as_json(tables: Iterator[pa.Table]) -> str:
+    """Return answers as a JSON array with a line for each."""
+    frames = (table.to_pandas(integer_object_nulls=True) for table in tables)
+    texts = (frame.to_json(orient="records", lines=True, date_format="iso", default_handler=str) for frame in frames)
+    return "[" + ",\n".join(line for text in texts for line in text.splitlines()) + "]"
 
 
-@contextmanager
-def written(path: Path, columns: pa.Schema, about: str = "answers") -> Iterator[Write]:
-    """Yield a function that adds answers to the file at ``path``, which appears when the block ends without an error.
+def write(tables: Iterator[pa.Table], path: Path, failed: dict[str, str], about: str = "answers") -> int:
+    """Write answers to a file, which appears when it is complete; return their number.
 
     Args:
+        tables: at least one.
         path: a CSV or Parquet file.
-        columns: the columns of the file; a column that some answers lack is null there.
+        failed: an error is added to it for each input whose answers have other columns than the first; they are left
+            out.
         about: the metadata of a Parquet file, under :data:`ABOUT`.
 
     Raises:
         UsageError: the file cannot be written, or a CSV file cannot contain a column.
     """
-    columns = columns.with_metadata({ABOUT: about})
-    nothing = columns.empty_table()
+    first, count = next(tables), 0
     with (
         explained(str(path), writing=True),
-        disk.new_file(expanded(path)) as file,
-        WRITERS[path.suffix](str(file), columns) as writer,
+        disk.new_file(path) as file,
+        WRITERS[path.suffix](str(file), first.schema.with_metadata({ABOUT: about})) as writer,
     ):
-        yield lambda answers: writer.write_table(pa.concat_tables([nothing, answers], promote_options="default"))
+        for table in chain([first], tables):
+            if table.schema == first.schema:
+                writer.write_table(table)
+                count += len(table)
+            else:
+                problem = "its columns differ from those of the first file, and all answers go into one table"
+                failed[table["file"][0].as_py()] = f"{problem}. Use a folder such as answers/ as --output."
+    return count

@@ -7,10 +7,12 @@ brings it into the form of the model's images. A row of a Parquet file is an ima
 - a picture file as Hugging Face's ``datasets`` stores it: ``struct<bytes: binary, path: string>``.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,16 +77,6 @@ class ImageFiles:
         self._column = column
         self._needed = f"needs {form.height} × {form.width} = {form.height * form.width} numbers from 0 to 255"
 
-    def columns(self, file: Path, name: str) -> pa.Schema:
-        """Return the columns that a Parquet file has in addition to the pixels.
-
-        Raises:
-            DataError: see :meth:`parts`.
-        """
-        if not step_tables.is_parquet(file):
-            return NO_OTHERS.schema
-        return self._split(pa.parquet.read_schema(file), name)[1]
-
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the images of a file in parts (n, H, W), 0–255, with the other columns of their rows.
 
@@ -92,7 +84,6 @@ class ImageFiles:
             DataError: the file is damaged, or contains something that is not an image of this size; raised after the
                 parts before.
         """
-        form = self._form
         if step_tables.is_parquet(file):
             yield from self._rows(file, name)
         elif (is_idx := idx.is_idx(file)) or file.suffix == ".npz":
@@ -102,61 +93,53 @@ class ImageFiles:
             for first in range(0, len(images), self.size):
                 yield self._checked(images[first : first + self.size], name, first), NO_OTHERS
         else:
-            for page in pages(file, name=name, form=form):
-                yield page[np.newaxis], NO_OTHERS
+            found = pages(file, name=name, form=self._form)
+            while some := list(islice(found, self.size)):
+                yield np.stack(some), NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups
-            column, others = self._split(opened.schema_arrow, name)
+            column = self._pixels_in(opened.schema_arrow, name)
             size = sum(opened.metadata.row_group(number).total_byte_size for number in range(opened.num_row_groups))
             fitting, first = IN_MEMORY * opened.metadata.num_rows // max(1, size), 0
             for batch in opened.iter_batches(max(1, min(self.size, fitting))):
-                yield (
-                    self._images(batch[column], f"{name}: column {column}", first),
-                    pa.Table.from_batches([batch]).select(others.names),
-                )
+                images = self._images(batch[column], f"{name}: column {column}", first)
+                yield images, pa.table(batch.drop_columns([column]))
                 first += len(batch)
 
-    def _split(self, schema: pa.Schema, name: str) -> tuple[str, pa.Schema]:
-        """Return the column that holds the pixels, and the others.
+    def _pixels_in(self, columns: pa.Schema, name: str) -> str:
+        """Return the name of the column that holds the pixels.
 
         Raises:
-            DataError: there are none with pixels, or several candidates.
+            DataError: there is none, or there are several candidates.
         """
-        column, form = self._column, self._form
-        found = [field.name for field in schema if pa.types.is_nested(field.type) and column in (None, field.name)]
+        found = [each.name for each in columns if pa.types.is_nested(each.type) and self._column in (None, each.name)]
         if len(found) != 1:
-            needed = f"a column {column!r}" if column else "one column"
-            received = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-            size = f"{form.height} × {form.width}"
-            advice = f"Write the {size} pixels of each image as a list of numbers, or files as struct<bytes, path>."
-            if found:
-                advice = f"Choose one of them: {option('column', found[0])}."
+            needed = f"a column {self._column!r}" if self._column else "one column"
+            received = ", ".join(f"{each.name} ({each.type})" for each in columns) or "none"
+            advice = f"Choose one of them: {option('column', found[0])}." if found else "See docs/predict.md."
             raise DataError(f"{name}: needs {needed} of pixels, as lists; its columns are {received}. {advice}")
-        return found[0], pa.schema([field for field in schema if field.name != found[0]])
+        return str(found[0])
 
     def _images(self, column: pa.Array, place: str, first: int) -> NDArray[Any]:
-        """Return the images (n, H, W) of some rows; ``first`` is the number of the first of these rows."""
+        """Return the images (n, H, W) of some rows; ``first`` is the number of the first of these rows.
+
+        Raises:
+            DataError: a row is not an image.
+        """
         if pa.types.is_struct(column.type):
             files = enumerate((BytesIO((each or {}).get("bytes") or b"") for each in column.to_pylist()), first)
             return np.stack([read(file, name=f"{place}, row {row:,}", form=self._form) for row, file in files])
-        return self._checked(self._flat(column, place, first), place, first)
-
-    def _flat(self, lists: pa.Array, place: str, first: int) -> NDArray[Any]:
-        """Return the numbers (n, H, W) in lists, or in lists of lists.
-
-        Raises:
-            DataError: a list has another length.
-        """
-        form, items = self._form, 1
-        for size in form.shape if pa.types.is_nested(lists.type.value_type) else (form.height * form.width,):
-            lengths = pa.compute.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+        items = 1  # of a row
+        for size in self._form.shape if pa.types.is_nested(column.type.value_type) else (math.prod(self._form.shape),):
+            lengths = pa.compute.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
             if (lengths != size).any():
                 wrong = (lengths != size).argmax()
                 received = f"a list of {lengths[wrong]:,} instead of {size:,}"
                 raise DataError(f"{place}, row {first + wrong // items:,}: {self._needed}; got {received}.")
-            lists, items = lists.flatten(), size
-        return np.reshape(lists.to_numpy(zero_copy_only=False), (-1, *form.shape))
+            column, items = column.flatten(), size
+        numbers = column.to_numpy(zero_copy_only=False)
+        return self._checked(numbers.reshape(-1, *self._form.shape), place, first)
 
     def _checked(self, images: NDArray[Any], place: str, first: int) -> NDArray[np.float32]:
         """Return images (n, H, W) after a check of their shape and of each number."""
@@ -200,10 +183,9 @@ def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]
             f"{name}: must be a picture such as a PNG or JPEG file; it is not one, or has a format that is not read, "
             "such as HEIC. Convert it to JPEG."
         ) from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{name}: must have at most {MOST_PIXELS:,} pixels; it has more. Make it smaller.") from None
     except Exception as error:  # Pillow's decoders raise errors of all kinds
-        raise DataError(f"{name}: this picture is damaged ({first_line(error)}).") from None
+        problem = f"must be a whole picture of at most {MOST_PIXELS:,} pixels; reading failed: {first_line(error)}"
+        raise DataError(f"{name}: {problem.rstrip('.')}.") from None
 
 
 def grey(picture: Image.Image) -> Grey:

@@ -9,14 +9,12 @@ need no tracking server, and all answers come from one model even if its alias m
 """
 
 import json
-import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -25,7 +23,7 @@ from pyarrow import fs
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
 from pipeline.execution import executors
-from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Rescheduled, Send
+from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Send
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
@@ -77,16 +75,15 @@ def predict(
         classifier = models.load(model, trust=trust)
         total, failed = _as_table(paths, classifier, output, reporter, as_json=as_json, options=options)
     if failed:
-        raise DataError(f"{len(failed):,} of {total:,} files could not be answered. {' '.join(failed)}")
+        said = {printable(address): printable(why) for address, why in failed.items()}
+        reasons = " ".join(why if address in why else f"{address}: {why}" for address, why in said.items())
+        raise DataError(f"{len(failed):,} of {total:,} files could not be answered. {reasons}")
 
 
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
-    asked = [address for address in (*paths, output or "") if _is_remote(address)]
-    asked += [f"--on {on}"] * (on != executors.LOCAL)
-    if asked:
-        problem = f"must be a folder such as answers/ because of {printable(asked[0])}"
-        raise UsageError(f"output: {problem}; got {output or 'none'}.")
+    if on != executors.LOCAL or any(map(_is_remote, (*paths, output or ""))):
+        raise UsageError(f"output: must be a folder such as answers/ with --on or {SCHEME}; got {output or 'none'}.")
     if by_step and output is None:
         raise UsageError("by_step: needs an --output file, .csv or .parquet.")
     if as_json and output:
@@ -113,21 +110,20 @@ def _as_table(
     *,
     as_json: bool,
     options: Mapping[str, Any],
-) -> tuple[int, list[str]]:
+) -> tuple[int, dict[str, str]]:
     """Answer all files in one table, printed or written; return their number, and the errors of those that failed."""
-    read = reader(classifier.kind, options)
+    read, failed = reader(classifier.kind, options), dict[str, str]()
     files = [(file, expanded(Path(file))) for file in listed(paths, read)]
-
-    def writer(columns: pa.Schema) -> AbstractContextManager[answers.Write]:
-        if as_json:
-            return answers.as_json(reporter.result, columns)
-        if output:
-            return answers.written(Path(output), columns)
-        return nullcontext(lambda table: reporter.result(answers.lines(table)))
-
-    count, failed = answers.answer(files, read, classifier, writer, by_step=options["by_step"], cores=usable_cores())
-    if output:
+    by_step, cores = options["by_step"], usable_cores()
+    tables = answers.answer(files, read, classifier, failed, by_step=by_step, cores=cores)
+    if as_json:
+        reporter.result(answers.as_json(tables))
+    elif output:
+        count = answers.write(tables, expanded(Path(output)), failed)
         reporter.result(f"Wrote {count:,} answers to {output}.")
+    else:
+        for table in filter(len, tables):
+            reporter.result(answers.lines(table))
     return len(files), failed
 
 
@@ -155,87 +151,80 @@ def _into_folder(
     on: str,
     trust: bool,
     options: Mapping[str, Any],
-) -> tuple[int, list[str]]:
+) -> tuple[int, dict[str, str]]:
     """Write a file of answers for each file, unless it exists; return the number of files, and the errors."""
-    failed, counts = dict[str, str](), Counter[str]()
+    failed, answered = dict[str, str](), list[int]()
 
     def take(event: Event) -> None:
         if isinstance(event, Finished):
-            answered, content = event.result
+            count, content = event.result
             if content is not None:
                 _put(content, event.job.output)
-            counts.update(files=1, answers=answered)
-            reporter.note(f"{printable(event.job.output)}: {answered:,} answers.")
+            answered.append(count)
+            reporter.note(f"{printable(event.job.output)}: {count:,} answers.")
         elif isinstance(event, Failed):
             failed[event.job.address] = event.reason
-        elif isinstance(event, Rescheduled):
-            reporter.note(f"{printable(event.job.address)} starts again on another node: its node was lost.")
 
     with (
         executors.open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, reader(described["kind"], options))
-        count, folder = executor.default_workers(len(files)), _created(output)
-        asked = {"model": models.digest(fetched), **options}
-        jobs = _missing(_outputs(files, folder), asked, executor, failed, counts)
-        packed, cores = executor.file_ref(fetched), executor.cores(count)
+        workers, inputs = executor.default_workers(len(files)), _outputs(files, output)
+        jobs = _missing(inputs, {"model": models.digest(fetched), **options}, executor, failed)
+        packed, cores = executor.file_ref(fetched), executor.cores(workers)
         work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
-        executor.run(work, jobs, count=count, take=take)
-    found = f" {counts['existing']:,} existed." if counts["existing"] else ""
-    reporter.result(f"Wrote {counts['answers']:,} answers to {counts['files']:,} files in {printable(folder)}.{found}")
-    reasons = [why if address in why else f"{printable(address)}: {why}" for address, why in failed.items()]
-    return len(files), reasons
-
-
-def _created(folder: str) -> str:
-    """Return the address of a folder, which is created on the local disk; a store has no folders."""
-    if _is_remote(folder):
-        return folder.rstrip("/")
-    path = expanded(Path(folder)).absolute()
-    with explained(folder, writing=True):
-        path.mkdir(parents=True, exist_ok=True)
-    return str(path)
+        executor.run(work, jobs, count=workers, take=take)
+    existing = len(inputs) - len(answered) - len(failed)
+    found = f" {existing:,} existed." if existing else ""
+    reporter.result(f"Wrote {sum(answered):,} answers to {len(answered):,} files in {printable(output)}.{found}")
+    return len(files), failed
 
 
 def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the input for each output address, which is the input's name in the folder with .parquet at the end."""
+    """Return the input for each output address, which is the input's name in the folder with .parquet at the end.
+
+    A local folder is created; a store has no folders.
+    """
     inputs: dict[str, str] = {}
     for file in files:
-        output = f"{folder}/{PurePath(file).name.removesuffix('.parquet')}.parquet"
+        output = f"{folder.rstrip('/')}/{PurePath(file).name.removesuffix('.parquet')}.parquet"
         if inputs.setdefault(output, file) != file:
             raise UsageError(
                 "paths: must be files with different names, because their answers go into one folder; got "
                 f"{printable(inputs[output])} and {printable(file)}. Give each its own --output."
             )
+    if not _is_remote(folder):
+        with explained(folder, writing=True):
+            Path(located(folder)[1]).mkdir(parents=True, exist_ok=True)
     return inputs
 
 
 def _missing(
-    inputs: Mapping[str, str],
-    asked: Mapping[str, Any],
-    executor: Executor,
-    failed: dict[str, str],
-    counts: Counter[str],
+    inputs: Mapping[str, str], asked: Mapping[str, Any], executor: Executor, failed: dict[str, str]
 ) -> Iterator[FileJob]:
-    """Yield the files without answers to this input by this model with these options; count the others."""
+    """Yield the files without answers to this input by this model with these options.
+
+    Raises:
+        DataError: a store does not answer.
+    """
     for output, address in inputs.items():
-        try:
-            about = json.dumps({"input": _version(address), **asked}, sort_keys=True)
-        except DataError as error:
-            failed[address] = str(error)
-            continue
+        with explained(address):
+            system, path = located(address)
+            file = system.get_file_info(path)
+        version = f"{file.size} bytes of {file.mtime_ns}"
+        about = json.dumps({"input": version, **asked}, sort_keys=True)
         existing = _about(output)
-        if existing == about:
-            counts["existing"] += 1
+        if not file.is_file:
+            failed[address] = "there is no such file."
         elif existing == "":
             failed[address] = (
-                f"{printable(output)}: this file does not contain answers, so it is not replaced. Move it, or choose "
-                "another folder."
+                f"{output}: this file does not contain answers, so it is not replaced. Move it, or choose another "
+                "folder."
             )
-        else:
-            file = None if _is_remote(address) else executor.file_ref(expanded(Path(address)))
-            yield FileJob(address, output, about, file)
+        elif existing != about:
+            local = None if _is_remote(address) else executor.file_ref(Path(path))
+            yield FileJob(address, output, about, local)
 
 
 def answer_file(
@@ -247,23 +236,17 @@ def answer_file(
         DataError: the file cannot be read.
     """
     quieten()
-    classifier = _loaded(model, trust=trust)
+    classifier, failed = _loaded(model, trust=trust), dict[str, str]()
     read = reader(classifier.kind, options)
     with (
         TemporaryDirectory() as folder,
         job.file.open() if job.file else nullcontext(_fetched(job.address, folder)) as path,
     ):
-        output = Path(folder, "answers.parquet")
-        count, unread = answers.answer(
-            [(job.address, path)],
-            read,
-            classifier,
-            lambda columns: answers.written(output, columns, job.about),
-            by_step=options["by_step"],
-            cores=cores,
-        )
-        if unread:
-            raise DataError(unread[0])
+        output, files = Path(folder, "answers.parquet"), [(job.address, path)]
+        tables = answers.answer(files, read, classifier, failed, by_step=options["by_step"], cores=cores)
+        count = answers.write(tables, output, failed, job.about)
+        if failed:
+            raise DataError(failed[job.address])
         content = output.read_bytes()
     if model.is_remote and not _is_remote(job.output):
         return count, content
@@ -304,30 +287,17 @@ def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
     """
     found = []
     for address in addresses:
+        scheme, files = SCHEME if _is_remote(address) else "", [address]
         with explained(address):
             system, path = located(address)
-            if system.get_file_info(path).type in (fs.FileType.File, fs.FileType.NotFound):
-                files = [address]
-            else:
-                files = sorted(each for each in _below(address) if _is_input(each, reader.endings))
+            if system.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
+                inside = system.get_file_info(fs.FileSelector(path, recursive=True))
+                below = sorted(f"{scheme}{each.path}" for each in inside if each.is_file)
+                files = [each for each in below if _is_input(each, reader.endings)]
         if not files:
             raise DataError(f"{printable(address)}: must contain {reader.wanted}; this folder contains none.")
         found += files
     return found
-
-
-def _below(address: str) -> list[str]:
-    """Return the files in and below a folder."""
-    system, path = located(address)
-    if _is_remote(address):
-        found = system.get_file_info(fs.FileSelector(path, recursive=True))
-        return [SCHEME + file.path for file in found if file.is_file]
-    walk = os.walk(path, onerror=_raise)  # Arrow would follow links to folders
-    return [os.path.join(folder, name) for folder, _, names in walk for name in names]  # noqa: PTH118
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
 
 
 def _is_input(address: str, endings: Sequence[str]) -> bool:
@@ -349,20 +319,6 @@ def _about(address: str) -> str | None:
     except UNREADABLE:
         return ""
     return str(found.get(ABOUT.encode(), b"").decode())
-
-
-def _version(address: str) -> str:
-    """Return the size of a file and the time of its last change, which identify its version.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    with explained(address):
-        system, path = located(address)
-        file = system.get_file_info(path)
-    if not file.is_file:
-        raise DataError(f"{printable(address)}: there is no such file.")
-    return f"{file.size} bytes of {file.mtime_ns}"
 
 
 def _fetched(address: str, folder: str) -> Path:

@@ -204,7 +204,7 @@ def test_a_table_of_steps_is_answered_by_id_and_by_step(
             "part.parquet",
             ["--on", "ray"],
             2,
-            "output: must be a folder such as answers/ because of --on ray; got none.",
+            "output: must be a folder such as answers/ with --on or s3://; got none.",
         ),
         (
             "part.parquet",

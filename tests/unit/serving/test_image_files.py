@@ -149,7 +149,7 @@ def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, kind: pa.DataType, 
     ("column", "said"),
     [
         (pa.array([list("abcdef")]), "pixels: must be numbers from 0 to 255 of the shape (N, 2, 3)"),
-        (pa.array([bytes(6)]), "its columns are pixels (binary). Write the 2 × 3 pixels of each image as a list of"),
+        (pa.array([bytes(6)]), "its columns are pixels (binary). See docs/predict.md."),
         (pa.array([1]), "needs one column of pixels, as lists; its columns are pixels (int64)."),
     ],
 )
@@ -265,7 +265,10 @@ UNREAD = (
         (b"hello", UNREAD),
         (HEIC, UNREAD),
         (EPS, UNREAD),
-        (saved(bar(ink=0, paper=255))[:-60], "it: this picture is damaged ("),
+        (
+            saved(bar(ink=0, paper=255))[:-60],
+            "it: must be a whole picture of at most 67,108,864 pixels; reading failed: ",
+        ),
         (
             saved(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"),
             "not all of its pixels are finite numbers",
@@ -284,7 +287,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatc
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     header = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452 00002328 00002328 08 00 00 00 00")
     huge = header + zlib.crc32(header[12:]).to_bytes(4, "big") + bytes.fromhex("00000000 49444154")
-    with pytest.raises(DataError, match="it: must have at most 67,108,864 pixels; it has more"):
+    with pytest.raises(DataError, match=r"at most 67,108,864 pixels; .* \(81000000 pixels\) exceeds limit"):
         read(huge)
 
 

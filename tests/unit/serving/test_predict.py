@@ -203,9 +203,9 @@ def test_files_go_to_a_store_and_come_from_it(store: Path) -> None:
         [remote, missing], out
     )
     assert [remote] == pq.read_table(store / "bucket" / "out" / "a.parquet")["file"].to_pylist()
-    assert "Wrote 0 answers to 0 files in s3://bucket/out. 1 existed." == answer([remote], out)
+    assert "Wrote 0 answers to 0 files. 1 existed." == answer([remote], out)
     os.utime(store / "bucket" / "a.parquet", (1, 1))  # another file of the same size
-    assert "Wrote 1 answers to 1 files in s3://bucket/out." == answer([remote], out)
+    assert "Wrote 1 answers to 1 files." == answer([remote], out)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(files: list[str]) -> None:
@@ -227,20 +227,14 @@ def test_labels_and_litter_of_archives_are_left_out(tmp_path: Path, taken: str, 
     assert [taken] == names(tmp_path)
 
 
-def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
-    put(tmp_path, "here/a.png", "elsewhere/b.png")
-    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
+def test_links_are_followed_and_pipes_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "here/a.png", "elsewhere/b.png", "elsewhere/c/d.png")
     (tmp_path / "here" / "b.png").symlink_to(tmp_path / "elsewhere" / "b.png")
-    assert ["a.png", "b.png"] == names(tmp_path / "here")
-
-
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "c").symlink_to(tmp_path / "elsewhere" / "c")
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match=r"pipe.png: cannot be read: Not a directory\."):
+    assert ["a.png", "b.png", "c/d.png"] == names(tmp_path / "here")
+    with pytest.raises(DataError, match=r"pipe.png: cannot be read: .*[Nn]ot a directory"):
         names(tmp_path / "pipe.png")
-    monkeypatch.setattr(os, "scandir", Mock(side_effect=PermissionError(13, "Permission denied", str(tmp_path))))
-    with pytest.raises(DataError, match=r"cannot be read: Permission denied\."):
-        names(tmp_path)
 
 
 def test_answers_in_a_folder_are_not_inputs(files: list[str], folder: Path) -> None:

@@ -153,12 +153,10 @@ def test_sequences_are_answered_shorter_ones_padded_with_null(sequences: int, gi
         ("0.1;1\r\n\r\n0.2;2\r\n", [[0.1, 1], [0.2, 2]]),
         ("\ufeffx\ty\n0.1\t1", [[0.1, 1]]),
         ('time,"y, z",x\n0,1,0.1\n1,2,0.2', [[0.1, 1], [0.2, 2]]),
-        ("", "sequence: needs a line of 2 numbers for each step: No columns to parse"),
-        *(
-            (text, f"sequence: needs a line of 2 numbers for each step; step {step} differs. The features are x, y, z.")
-            for text, step in (("x,y\n", 1), ("0.1,1\n0.2", 2), ("0.1,1,2", 1), ("0.1,", 1), ("0.1,1\n0.1,inf", 2))
-        ),
-        ("0.1,a", "could not convert string to float: 'a'. The features are x, y, z."),
+        ("", "sequence: needs a line for each step, with a number for each of x, y, z; reading failed: No columns to"),
+        ("0.1,1,2", "got float32 of the shape (1, 1, 3)"),
+        ("0.1,1\n0.1,1,2", "Expected 2 fields in line 2, saw 3"),
+        ("0.1,a", "could not convert string to float: 'a'."),
         ("\udcff", "'utf-8' codec can't decode"),
     ],
 )
@@ -232,29 +230,19 @@ IMAGE = [[0] * 28] * 28
             for each in (b"[1, 2]", b"{}", b"null", b'{"x": 1}', b'{"inputs": null}', b'{"instances": "abc"}')
         ),
         (json.dumps({"inputs": [IMAGE], "instances": [IMAGE]}).encode(), "."),
-        *((each, "; this is not JSON in UTF-8: ") for each in (b"", b"{", b'{"inputs": "\xff\xfe"}')),
-        (b'{"inputs": [' + b"9" * 5_000 + b"]}", "; this is not JSON in UTF-8: "),
-        ('{"inputs": [[[1]]]}'.encode("utf-16"), "; this is not JSON in UTF-8: "),
-        (b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "; got 100,002 lists and objects"),
-        (b'{"inputs": [' + b"{}," * 100_000 + b"{}]}", "; got 100,004 lists and objects in 300,016 bytes"),
-        (b"{" + b",".join(b'"%d":1' % number for number in range(9_999)) + b"}", "; got 10,000 lists and objects"),
+        *((each, "; this is not JSON: ") for each in (b"", b"{", b'{"inputs": "\xff\xfe"}')),
+        (b'{"inputs": [' + b"9" * 5_000 + b"]}", "; this is not JSON: "),
+        (b'{"inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "; this is not JSON: "),
     ],
 )
 def test_a_body_without_a_list_of_images_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(HTTPException) as refused:
-        server.examples(content, row=28)
+        server.examples(content)
 
     assert HTTPStatus.BAD_REQUEST == refused.value.status_code
     needed = 'body: must be one JSON object with either "inputs" or "instances", a list of examples'
     assert refused.value.detail.startswith(needed + said)
     assert 1_000 > len(refused.value.detail)
-
-
-@pytest.mark.parametrize("shape", [(2_000, 28, 28), (3_000, 1, 1)])
-def test_the_shortest_possible_body_of_many_images_is_read(shape: tuple[int, ...]) -> None:
-    images = np.zeros(shape, int).tolist()
-    content = json.dumps({"inputs": images}, separators=(",", ":")).encode()
-    assert images == server.examples(content, row=shape[-1])
 
 
 def request(parts: Iterable[bytes], *, length: int | None = None, ends: bool = True) -> Request:
