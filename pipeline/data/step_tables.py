@@ -116,18 +116,19 @@ def read_table(path: Path, names: Mapping[str, str], *, labelled: bool = True) -
             table = pd.read_csv(path, dtype=types, keep_default_na=False, index_col=False, low_memory=False)
     except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
         raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
-    if not labelled:
-        table[names["label"]] = table[names["label"]].fillna("") if names["label"] in table else ""
-    needed = texts if names["time"] == "time" else [*texts, names["time"]]
+    known = texts[: 1 + labelled]
+    needed = known if names["time"] == "time" else [*known, names["time"]]
     if not set(needed) <= set(table):
         raise DataError(
             f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
             "with the parameter columns, such as id=NAME,label=NAME."
         )
-    for name in table.columns.intersection([names["id"], names["time"], *[names["label"]] * labelled]):
+    for name in table.columns.intersection([*known, names["time"]]):
         missing = table[name].isna() | (table[name] == "")
         if missing.any():
             raise DataError(f"{path}, row {missing.argmax() + 1}: needs a value in column {name!r}; it has none.")
+    if not labelled:
+        table[names["label"]] = table[names["label"]].fillna("") if names["label"] in table else ""
     return table.astype(dict.fromkeys(texts, "str"))
 
 

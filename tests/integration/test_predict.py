@@ -219,7 +219,7 @@ def test_a_table_of_steps_is_answered_by_id_and_by_step(
             "needs a column 'image' of pixels, as lists; its columns are id (int64), pixels (",
         ),
         ("steps", ["--column", "pixels"], 2, "column: is for models of images; this model reads sequences"),
-        ("steps", ["--columns", "id=gesture"], 1, "needs the columns gesture, x, y, which the model reads"),
+        ("steps", ["--columns", "id=gesture"], 1, "needs the columns gesture; its columns are id, label, x, y"),
         ("steps", ["--columns", "gesture"], 2, "id=gesture,time=ms,label=class"),
     ],
 )

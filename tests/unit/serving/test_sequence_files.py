@@ -111,7 +111,10 @@ def test_sequences_are_whole_in_parts_of_any_size(
     ("table", "said"),
     [
         (TABLE.drop(columns="y"), "it: needs the columns x, y, which the model reads; its columns are id, time, x"),
-        (TABLE.drop(columns="id"), "it: needs the columns id, label; .* name yours with the parameter columns"),
+        (
+            TABLE.drop(columns="id"),
+            "it: needs the columns id; its columns are time, x, y. .* name yours with",
+        ),
         (TABLE.assign(x=[1, NAN, 3, 4, 5, 6]), "it, example a: .* for x at step 1"),
         (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), "it, example c: .* for y at step 0"),
         (TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]), "it, row 3: must have a number in column 'x'; got 'oops'"),
