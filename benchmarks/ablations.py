@@ -54,15 +54,14 @@ def parameters(variant: str) -> dict[str, str]:
 def train(settings: Settings) -> list[dict[str, float]]:
     """Train on one core; return the validation results and the seconds of each epoch."""
     from pipeline.data import stored
-    from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(1)
-    fit = Fit(Trainer.of(settings, stored.find(settings)))
+    trainer = Trainer.of(settings, stored.find(settings))
     return [
         {"seconds": record.epoch_seconds, "cost": record.val_cost, "accuracy": record.val_accuracy}
-        for record in fit.epochs(settings.epochs)
+        for record in trainer.epochs(settings.epochs)
     ]
 
 

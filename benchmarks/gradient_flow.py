@@ -24,7 +24,6 @@ from matplotlib.figure import Figure
 from pipeline import recipes
 from pipeline.data.prepare import download, preprocess
 from pipeline.data.splits import DataSet, Split
-from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -79,7 +78,7 @@ def measure(given: dict[str, Any], data: DataSet, epochs: int) -> tuple[Norms, N
     trainer = Trainer.of(recipes.resolve({"recipe": "accurate", "cell": "rnn", **given}), data)
     split = Split(examples=data.validation.examples[:IMAGES], labels=data.validation.labels[:IMAGES])
     before = gradient_norms(trainer.model, split)
-    for _ in Fit(trainer).epochs(epochs):
+    for _ in trainer.epochs(epochs):
         pass
     return before, gradient_norms(trainer.model, split)
 

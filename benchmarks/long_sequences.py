@@ -49,7 +49,7 @@ def ours(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:
     start_tensorflow(settings.shards)
     split = Split(examples=images, labels=labels)
     trainer = Trainer(settings, split, split, kind=Images(height=SIDE, width=SIDE), classes=CLASSES)
-    return [trainer.epoch(number).seconds for number in range(1, epochs + 1)]
+    return [trainer.epoch(number).epoch_seconds for number in range(1, epochs + 1)]
 
 
 def keras_fit(settings: Any, images: Any, labels: Any, epochs: int) -> list[float]:

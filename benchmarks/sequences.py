@@ -55,7 +55,7 @@ def measure(name: str, cell: str, arguments: argparse.Namespace) -> str:
     stock.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
     ours, theirs = [], []
     for number in range(1, arguments.epochs + 2):
-        ours.append(trainer.epoch(number).seconds)
+        ours.append(trainer.epoch(number).epoch_seconds)
         begin = time.perf_counter()
         stock.fit(examples, labels, batch_size=size, verbose=0)
         theirs.append(time.perf_counter() - begin)

@@ -44,14 +44,13 @@ class Moment(NamedTuple):
 def train_ours(settings: Settings, target: float) -> list[Moment]:
     """Train like `pipeline train`, until a validation accuracy of ``target``; return its course."""
     from pipeline.data import stored
-    from pipeline.model.fit import Fit
     from pipeline.model.trainer import Trainer
     from pipeline.startup import start_tensorflow
 
     start_tensorflow(settings.shards)
-    fit = Fit(Trainer.of(settings, stored.find(settings)))
+    trainer = Trainer.of(settings, stored.find(settings))
     moments: list[Moment] = []
-    for record in fit.epochs(settings.epochs):
+    for record in trainer.epochs(settings.epochs):
         seconds = record.epoch_seconds + (moments[-1].seconds if moments else 0)
         moments.append(Moment(seconds, record.val_accuracy))
         if moments[-1].accuracy >= target:

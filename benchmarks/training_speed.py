@@ -88,7 +88,7 @@ def train_ours(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:
     validation = Split(examples=images[:HELD_OUT], labels=labels[:HELD_OUT])
     trainer = Trainer(settings, train, validation, kind=Images(height=STEPS, width=INPUTS), classes=CLASSES)
     results = [trainer.epoch(number) for number in range(1, epochs + 1)]
-    return [result.seconds for result in results], results[0].samples
+    return [result.epoch_seconds for result in results], trainer.batches * settings.batch_size
 
 
 def train_keras(cell: str, source: Path, epochs: int) -> tuple[list[float], int]:

@@ -90,7 +90,8 @@ def save(model: keras.Model, settings: Settings, kind: Kind, folder: Path) -> Cl
         kind: the kind that it was built from.
         folder: an existing folder.
     """
-    _as_stock_layers(model).save(folder / "model.keras")
+    stock = _as_gru(model, settings, kind) if settings.cell == "mgu" else model
+    stock.save(folder / "model.keras")
     traced = _traced if settings.cell in CELLS else _signatures  # answers of a custom cell use a copy of the weights
     signatures = traced(model, replace(settings, seed=0), kind)
     module, classify = tf.Module(), signatures["serving_default"]
@@ -104,11 +105,7 @@ def _signatures(model: keras.Model, settings: Settings, kind: Kind) -> dict[str,
     examples = tf.TensorSpec(model.input_shape, tf.float32, name=kind.model_input)
 
     def signature(name: str, answers: Answers) -> Any:
-        @tf.function(input_signature=[examples], autograph=False)  # type: ignore[untyped-decorator]
-        def classify(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {name: answers(examples)}
-
-        return classify
+        return tf.function(lambda examples: {name: answers(examples)}, input_signature=[examples], autograph=False)
 
     final, by_step = _answers(model, settings, kind)
     found = {"serving_default": signature("probabilities", final)}
@@ -213,29 +210,15 @@ def _initialise(model: keras.Model, settings: Settings, *, steps: int) -> None:
             weight.assign(bias)
 
 
-def _as_stock_layers(model: keras.Model) -> keras.Model:
-    """Return ``model``; if it has MGU layers, return an equivalent network of Keras's own layers."""
-    if not any(map(_is_mgu, model.layers)):
-        return model
-    copy = keras.models.clone_model(model, clone_function=_stock_layer)
+def _as_gru(model: keras.Model, settings: Settings, kind: Kind) -> keras.Model:
+    """Return a network of Keras's GRU that computes the same as a network of MGU layers."""
+    gru = build(replace(settings, cell="gru"), kind, classes=model.output_shape[-1])
     *recurrent, kernel, bias = model.get_weights()
-    copy.set_weights([*map(_stock_weight, recurrent), kernel, bias])
-    return copy
+    gru.set_weights([*map(_gru_weight, recurrent), kernel, bias])
+    return gru
 
 
-def _is_mgu(layer: keras.layers.Layer) -> bool:
-    return isinstance(getattr(getattr(layer, "forward_layer", layer), "cell", None), MGUCell)
-
-
-def _stock_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if not _is_mgu(layer):
-        return type(layer).from_config(layer.get_config())
-    if isinstance(layer, keras.layers.Bidirectional):
-        return keras.layers.Bidirectional(_stock_layer(layer.forward_layer), name=layer.name)
-    return keras.layers.GRU(layer.cell.units, return_sequences=layer.return_sequences, name=layer.name)
-
-
-def _stock_weight(weight: NDArray[Any]) -> NDArray[Any]:
+def _gru_weight(weight: NDArray[Any]) -> NDArray[Any]:
     """Convert a kernel or the biases of an MGU (gates f, n) to a GRU (gates z, r, n)."""
     f, n = np.split(weight, 2, axis=-1)
     return np.concatenate([-f, f, n], axis=-1)

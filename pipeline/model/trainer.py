@@ -1,28 +1,29 @@
 """Train a stock Keras classifier epoch by epoch, at the machine's speed.
 
     trainer = Trainer.of(settings, data)
-    result = trainer.epoch(1)
-    cost, accuracy = trainer.validate()
+    for record in trainer.epochs(30):
+        print(record.val_accuracy)      # or store trainer.snapshot(), log the record, break
+    model = trainer.best_model()
 
-The examples stay in memory as they are kept. One call into TensorFlow trains several
-batches: it gathers each by index, splits it into shards, whose graphs run in
-parallel on the cores, and updates the model's variables with the sum of their
-gradients. On a CPU ``recurrent.py`` computes the recurrent layers; on a GPU Keras
-does, with cuDNN. A custom cell runs its own code.
+It uses neither a store nor a terminal: callers act between two epochs. The examples stay in memory as they are kept.
+One call into TensorFlow trains several batches: it gathers each by index, splits it into shards, whose graphs run in
+parallel on the cores, and updates the model's variables with the sum of their gradients. On a CPU ``recurrent.py``
+computes the recurrent layers; on a GPU Keras does, with cuDNN. A custom cell runs its own code.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipeline import cells
+from pipeline import cells, epochs
 from pipeline.data.splits import DataSet, Split
+from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.errors import TrainingError
 from pipeline.kinds.kind import Kind
 from pipeline.model import network, optimizer, recurrent
@@ -42,21 +43,8 @@ Numbers = NDArray[Any]
 Distortions = tuple[tf.Tensor, ...]
 """How images are distorted: tensors (N, …), one for each kind of distortion."""
 
-
-class Epoch(NamedTuple):
-    """Results of an epoch.
-
-    Attributes:
-        cost: mean cross-entropy over the examples of all batches, in nats, each batch before its update.
-        accuracy: fraction of the examples that were classified correctly in the same pass.
-        seconds: wall time of the training alone.
-        samples: number of examples trained on.
-    """
-
-    cost: float
-    accuracy: float
-    seconds: float
-    samples: int
+OnBatches = Callable[[int, int, int], None]
+"""Called with (epoch, batches done, batches in total) a few times a second."""
 
 
 class Trainer:
@@ -83,6 +71,7 @@ class Trainer:
         optimizer: a Keras optimizer. If it averages the weights (``use_ema``), the averages are
             validated and kept.
         batches: number of batches in an epoch.
+        history: a record per finished epoch.
 
     Raises:
         UsageError: a parameter does not fit the data.
@@ -107,7 +96,7 @@ class Trainer:
         self.optimizer = optimizer.of(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
         self._fast = on_cores and not cells.is_custom(settings.cell)
-        self._shards = settings.shards if on_cores and (self._fast or not _adds_losses(self.model, kind)) else 1
+        self._shards = settings.shards if on_cores and (self._fast or not self._adds_losses()) else 1
         self._stock = keras.Model(self.model.inputs, self.model.layers[-1].input)
         self._variables = [variable.value for variable in self.model.trainable_variables]
         self._train, self._validation = (
@@ -116,6 +105,9 @@ class Trainer:
         self._lengths = kind.lengths(self._train[0])
         self._skipped = tf.Variable(0, trainable=False)
         self._chunk = 1
+        self.history: list[EpochRecord] = []
+        self._best_weights: Sequence[Numbers] = []
+        self._began = time.perf_counter()
         self._train_chunk = tf.function(self._chunk_graph, autograph=False)
         self._train_last = tf.function(self._train_batch, autograph=False)
         self._validate = tf.function(self._validation_graph, autograph=False)
@@ -125,17 +117,41 @@ class Trainer:
         """Return a trainer on a data set."""
         return cls(settings, data.train, data.validation, kind=data.kind, classes=data.classes)
 
-    def epoch(self, number: int, on_batches: Callable[[int, int], None] = lambda done, total: None) -> Epoch:
-        """Train one pass over the examples.
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, including the time before a restored snapshot."""
+        return time.perf_counter() - self._began
+
+    def epochs(self, last: int, on_batches: OnBatches = lambda *_: None, *, patience: int = 0) -> Iterator[EpochRecord]:
+        """Train the remaining epochs up to the ``last`` one; yield the record of each.
+
+        Args:
+            last: the number of the last epoch.
+            on_batches: called with the progress of an epoch.
+            patience: early-stopping patience in epochs; 0 disables it.
+
+        Raises:
+            TrainingError: a cost is not finite.
+        """
+        while len(self.history) < last and not epochs.is_out_of_patience(self.history, patience):
+            record = self.epoch(len(self.history) + 1, on_batches)
+            self.history.append(record)
+            if epochs.best(self.history) is record:
+                self._best_weights = self.weights()
+            yield record
+
+    def epoch(self, number: int, on_batches: OnBatches = lambda *_: None) -> EpochRecord:
+        """Train one pass over the examples, and validate; the cost of a batch is the one before its update.
 
         Args:
             number: number of the epoch; it determines the random order, augmentation and dropout.
-            on_batches: called with (batches done, batches in total) a few times a second.
+            on_batches: called with the progress.
 
         Raises:
-            TrainingError: the cost of a batch is not finite, or the gradients of too many batches are not.
+            TrainingError: a cost is not finite, or the gradients of too many batches are not.
         """
-        begin = time.perf_counter()
+        learning_rate = round(float(self.optimizer.learning_rate), 9)  # float32: 0.001 would be 0.0010000000474974513
+        begin, cpu_begin = time.perf_counter(), time.process_time()
         self._skipped.assign(0)
         count = len(self._train[1])
         order = self._kind.order(self._lengths, count, self._settings, number)
@@ -147,10 +163,22 @@ class Trainer:
             costs.extend(chunk_costs.tolist())
             hits += int(chunk_hits.sum())
             self._check(costs, number)
-            on_batches(len(costs), self.batches)
+            on_batches(number, len(costs), self.batches)
         sizes = [self._settings.batch_size] * self._full + [self._last] * bool(self._last)
         cost = np.average(costs, weights=sizes if self._last else None)
-        return Epoch(float(cost), hits / sum(sizes), time.perf_counter() - begin, sum(sizes))
+        seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu_begin
+        val_cost, val_accuracy = self.validate()
+        return EpochRecord(
+            epoch=number,
+            cost=float(cost),
+            accuracy=hits / sum(sizes),
+            val_cost=val_cost,
+            val_accuracy=val_accuracy,
+            learning_rate=learning_rate,
+            epoch_seconds=seconds,
+            samples_per_second=sum(sizes) / seconds,
+            epoch_cpu_seconds=cpu_seconds,
+        )
 
     def validate(self) -> tuple[float, float]:
         """Return mean cross-entropy in nats and accuracy on the validation examples, of the averaged weights if any.
@@ -166,20 +194,33 @@ class Trainer:
             raise self._breakdown("in the validation", f"the cost is {cost}")
         return cost, int(hits) / count
 
-    def state(self) -> list[Numbers]:
-        """Return all that changes from epoch to epoch: the variables of the model and of the optimizer."""
-        return _state(self.model, self.optimizer)
+    def snapshot(self) -> Snapshot:
+        """Return the state of the run: all that changes from epoch to epoch."""
+        return Snapshot(
+            history=list(self.history),
+            state=_state(self.model, self.optimizer),
+            best_weights=self._best_weights,
+            seconds=self.seconds,
+        )
 
-    def restore(self, state: Sequence[Numbers]) -> None:
-        """Continue from the ``state`` of a trainer with the same settings: the next epoch gives the same numbers."""
-        for variable, value in zip([*self.model.variables, *self.optimizer.variables], state, strict=True):
+    def restore(self, snapshot: Snapshot) -> None:
+        """Resume from a snapshot of a run with the same settings and data: the next epoch gives the same numbers."""
+        for variable, value in zip([*self.model.variables, *self.optimizer.variables], snapshot.state, strict=True):
             variable.assign(value)
+        self.history, self._best_weights = list(snapshot.history), snapshot.best_weights
+        self._began = time.perf_counter() - snapshot.seconds
 
     def begin_again(self, settings: Settings) -> None:
         """Start like a new trainer whose settings differ at most by the seed; keep the graphs and the examples."""
         self._settings = settings
         model = network.build(settings, self._kind, classes=self.model.output_shape[-1])
-        self.restore(_state(model, optimizer.of(settings, model.trainable_variables, batches=self.batches)))
+        state = _state(model, optimizer.of(settings, model.trainable_variables, batches=self.batches))
+        self.restore(Snapshot(history=[], state=state, best_weights=[], seconds=0))
+
+    def best_model(self) -> keras.Model:
+        """Return the model with the weights of the best epoch; the run cannot continue after that."""
+        self.model.set_weights(self._best_weights)
+        return self.model
 
     def weights(self) -> list[Numbers]:
         """Return the weights that are validated: the averages, if any."""
@@ -200,6 +241,11 @@ class Trainer:
         finally:
             for variable, value in zip(self.model.trainable_variables, weights, strict=True):
                 variable.assign(value)
+
+    def _adds_losses(self) -> bool:
+        """Return whether a custom cell adds losses, which belong to a whole batch."""
+        self.model(self._kind.sample(), training=True)
+        return bool(self.model.losses)
 
     def _seed_dropout(self, number: int) -> None:
         """Make dropout depend on seed, epoch and layer alone; each shard of a batch counts up from here.
@@ -260,8 +306,7 @@ class Trainer:
     def _train_batch(self, indices: tf.Tensor, distortions: Distortions, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights by one batch of that size; return its mean cost and its hits."""
         sizes = [len(shard) for shard in np.array_split(np.arange(size), min(self._shards, size))]
-        shards = enumerate(tf.split(indices, sizes))
-        parts = [self._shard(part, distortions, size, is_first=number == 0) for number, part in shards]
+        parts = [self._shard(part, distortions, size) for part in tf.split(indices, sizes)]
         costs, hits, gradients = zip(*parts, strict=True)
         summed = [tf.add_n(same) for same in zip(*gradients, strict=True)]
         if self._settings.clip_norm:
@@ -289,11 +334,11 @@ class Trainer:
         self._skipped.assign_add(tf.cond(tf.math.is_finite(tf.linalg.global_norm(gradients)), update, skip))
 
     def _shard(
-        self, indices: tf.Tensor, distortions: Distortions, size: int, *, is_first: bool
+        self, indices: tf.Tensor, distortions: Distortions, size: int
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return a shard's part of the mean cost of a batch of ``size``, its hits, and the gradients to descend.
 
-        The losses that a custom cell adds are minimised with the first shard; ``cost`` is without them.
+        ``cost`` is without the losses that a custom cell adds, which are minimised with it.
         """
         examples, labels = (tf.gather(tensor, indices) for tensor in self._train)
         examples = self._kind.distorted(examples, *(tf.gather(each, indices) for each in distortions))
@@ -303,7 +348,7 @@ class Trainer:
             share = minimised = tf.reduce_sum(costs) / size
             if self._settings.label_smoothing:
                 minimised = tf.reduce_sum(_smoothed(logits, labels, self._settings.label_smoothing)) / size
-            if is_first and self._stock.losses:
+            if self._stock.losses:
                 minimised += tf.add_n(self._stock.losses)
         return share, hits, tape.gradient(minimised, self._variables)
 
@@ -332,13 +377,6 @@ class Trainer:
 
 def _state(model: keras.Model, adam: keras.optimizers.Adam) -> list[Numbers]:
     return [variable.numpy() for variable in [*model.variables, *adam.variables]]
-
-
-def _adds_losses(model: keras.Model, kind: Kind) -> bool:
-    """Return whether the losses of a model depend on its inputs: they are then computed on a whole batch."""
-    model(kind.sample(), training=True)
-    of_weights = [weight for weight in model.trainable_weights if weight.regularizer]
-    return len(model.losses) > len(of_weights)
 
 
 def _costs(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

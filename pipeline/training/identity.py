@@ -19,7 +19,7 @@ from pipeline.kinds.known import KINDS
 from pipeline.model import custom_cells
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
-CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/fit.py")
+CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/trainer.py")
 """The modules that split, train and score."""
 
 SHORT = {

@@ -2,7 +2,7 @@
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from pipeline.errors import DataError
 from pipeline.evaluation import figures, metrics
 from pipeline.machine import usable_cores
 from pipeline.model import custom_cells, network, preflight
-from pipeline.model.fit import Fit
 from pipeline.model.trainer import Trainer
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
@@ -96,23 +95,23 @@ def train(
     """
     if run.is_trained:
         return True
-    fit = Fit(_trainer(settings, data))
-    is_pruned = not _train_epochs(run, settings, fit, reporter, should_continue)
-    _log_history(run.run_id, fit, settings, data)
-    best = epochs.best(fit.history)
+    trainer = _trainer(settings, data)
+    is_pruned = not _train_epochs(run, settings, trainer, reporter, should_continue)
+    _log_history(run.run_id, trainer.history, settings, data)
+    best = epochs.best(trainer.history)
     summary: dict[str, float] = {schema.BEST_VAL_ACCURACY: best.val_accuracy, schema.BEST_EPOCH: best.epoch}
-    summary[schema.PARAMETERS] = fit.trainer.model.count_params()
-    summary |= {"stopped_epoch": len(fit.history)} if len(fit.history) < settings.epochs else {}
+    summary[schema.PARAMETERS] = trainer.model.count_params()
+    summary |= {"stopped_epoch": len(trainer.history)} if len(trainer.history) < settings.epochs else {}
     if is_pruned:
         store.log_metrics(run.run_id, summary)
         store.log_tags(run.run_id, {schema.PRUNED: "true"})
         return False
-    model_id, temperature = _log_model(run, settings, data, fit)
+    model_id, temperature = _log_model(run, settings, data, trainer)
     summary |= {
         "temperature": temperature,  # makes confidence match accuracy on the validation examples
-        "seconds_train": fit.seconds,  # including validation and logging
-        schema.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in fit.history),
-        schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in fit.history),
+        "seconds_train": trainer.seconds,  # including validation and logging
+        schema.CPU_SECONDS: sum(record.epoch_cpu_seconds for record in trainer.history),
+        schema.TRAIN_SECONDS: sum(record.epoch_seconds for record in trainer.history),
     }
     store.log_metrics(run.run_id, summary, lifecycle.subject(model_id, data, "training"))
     reporter.note(f"Kept the weights of epoch {best.epoch}: validation accuracy {best.val_accuracy:.2%}.")
@@ -138,28 +137,28 @@ def _trainer(settings: Settings, data: DataSet) -> Trainer:
 
 
 def _train_epochs(
-    run: TrackedRun, settings: Settings, fit: Fit, reporter: Reporter, should_continue: ShouldContinue
+    run: TrackedRun, settings: Settings, trainer: Trainer, reporter: Reporter, should_continue: ShouldContinue
 ) -> bool:
     """Train the epochs after the last checkpoint; return False if ``should_continue`` ended the run."""
     checkpoints = open_store(settings.data_dir, remote=run.has_remote_checkpoint)
     if snapshot := checkpoints.load(run.checkpoint):
         try:
-            fit.restore(snapshot)
+            trainer.restore(snapshot)
         except ValueError:  # its text contains all the numbers
             raise DataError(
                 f"checkpoint: must be of this network; the weights in the checkpoint of run {run.run_id} have other "
                 "shapes. Train again with --new."
             ) from None
-        store.log_epoch(run.run_id, fit.history[-1], again=True)  # it may have been interrupted here
-        reporter.note(f"Resumed run {run.run_id} after epoch {len(fit.history)} of {settings.epochs}.")
-        if not should_continue(fit.history[-1]):  # it was interrupted after this answer, before its end
+        store.log_epoch(run.run_id, trainer.history[-1], again=True)  # it may have been interrupted here
+        reporter.note(f"Resumed run {run.run_id} after epoch {len(trainer.history)} of {settings.epochs}.")
+        if not should_continue(trainer.history[-1]):  # it was interrupted after this answer, before its end
             return False
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, settings.epochs, done, total)
 
-    for record in fit.epochs(settings.epochs, on_batches, patience=settings.patience):
-        checkpoints.save(run.checkpoint, fit.snapshot())  # before logging, so that no epoch is logged twice
+    for record in trainer.epochs(settings.epochs, on_batches, patience=settings.patience):
+        checkpoints.save(run.checkpoint, trainer.snapshot())  # before logging, so that no epoch is logged twice
         store.log_epoch(run.run_id, record)
         reporter.epoch(record, settings.epochs)
         if not should_continue(record):
@@ -167,16 +166,16 @@ def _train_epochs(
     return True
 
 
-def _log_history(run_id: str, fit: Fit, settings: Settings, data: DataSet) -> None:
+def _log_history(run_id: str, history: Sequence[EpochRecord], settings: Settings, data: DataSet) -> None:
     title, colour = f"{settings.cell}, seed {settings.seed}, on {data.name}", figures.colour_of(settings.cell)
-    curves = figures.curves(fit.history, title, colour=colour)
-    store.write_files(run_id, {schema.HISTORY: metrics.history(fit.history), "training/curves.png": curves})
+    curves = figures.curves(history, title, colour=colour)
+    store.write_files(run_id, {schema.HISTORY: metrics.history(history), "training/curves.png": curves})
 
 
-def _log_model(run: TrackedRun, settings: Settings, data: DataSet, fit: Fit) -> tuple[str, float]:
+def _log_model(run: TrackedRun, settings: Settings, data: DataSet, trainer: Trainer) -> tuple[str, float]:
     """Log the model of the best epoch; return its id and its temperature."""
     with tempfile.TemporaryDirectory() as folder:
-        classify = network.save(fit.model(), settings, data.kind, Path(folder))
+        classify = network.save(trainer.best_model(), settings, data.kind, Path(folder))
         answers = evaluation.in_chunks(
             lambda examples: classify(np.asarray(examples, np.float32))["probabilities"], data.validation.examples
         )

@@ -100,10 +100,6 @@ class Forgetful(Sums):
 
     def get_config(self):
         return {"units": self.units, "colour": "red"}
-
-class Backward(keras.layers.SimpleRNN):
-    def call(self, sequences, initial_state=None, **options):
-        return super().call(sequences[:, ::-1] if self.go_backwards else sequences, **options)
 """
 )
 BROKEN_LINE = BAD[: BAD.index("self.nothing")].count("\n") + 1
@@ -174,17 +170,9 @@ def test_an_unusable_cell_is_refused_with_the_reason(cell: str, message: str) ->
         preflight.check_cells([settings(cell)])
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        ("own_good:Running", "^cell: own_good:Running must be a layer with go_backwards"),
-        ("own_bad:Backward", "^direction: .* with go_backwards=True it does not read the last step first"),
-    ],
-)
-def test_a_layer_that_cannot_go_backward_is_refused_in_both_directions(cell: str, message: str) -> None:
-    preflight.check_cells([settings(cell)])
-    with pytest.raises(UsageError, match=message):
-        preflight.check_cells([settings(cell, direction="bidirectional")])
+def test_a_layer_that_cannot_go_backward_is_refused_in_both_directions() -> None:
+    with pytest.raises(UsageError, match=r"^cell: own_good:Running must be a layer with go_backwards"):
+        preflight.check_cells([settings("own_good:Running", direction="bidirectional")])
 
 
 def test_two_classes_of_one_name_are_refused() -> None:

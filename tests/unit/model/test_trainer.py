@@ -1,12 +1,15 @@
 """The trainer: its costs compared with Keras's own training, and changes that must not affect them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
+from pipeline import epochs
 from pipeline.data.splits import Split
+from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import shuffled
@@ -44,7 +47,11 @@ def costs(trainer: Trainer, epochs: int = 2) -> list[float]:
     return [trainer.epoch(number).cost for number in range(1, epochs + 1)]
 
 
-def assert_same(expected: list[Any], actual: list[Any]) -> None:
+def numbers(record: EpochRecord) -> list[float]:
+    return [record.cost, record.accuracy, record.val_cost, record.val_accuracy]
+
+
+def assert_same(expected: Sequence[Any], actual: Sequence[Any]) -> None:
     for one, other in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -57,10 +64,9 @@ def assert_close(expected: list[Any], actual: list[Any], *, rtol: float = 1e-3, 
 def assert_resumes(expected: Trainer, actual: Trainer) -> None:
     """Train one trainer for three epochs; the other one loads its state after two and gives the same third."""
     costs(expected, 2)
-    actual.restore(expected.state())
-    assert expected.epoch(3).cost == actual.epoch(3).cost
-    assert expected.validate() == actual.validate()
-    assert_same(expected.state(), actual.state())
+    actual.restore(expected.snapshot())
+    assert numbers(expected.epoch(3)) == numbers(actual.epoch(3))
+    assert_same(expected.snapshot().state, actual.snapshot().state)
 
 
 def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, validation: Split, order: Any) -> None:
@@ -76,10 +82,9 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
     result = ours.epoch(1)
 
     assert pytest.approx(expected, rel=1e-5) == (result.cost, result.accuracy)
-    assert len(order) == result.samples
     assert_close(stock.get_weights(), ours.model.get_weights())
     evaluated = stock.evaluate(validation.examples.astype("float32"), validation.labels, verbose=0)
-    assert pytest.approx(evaluated, rel=1e-3) == ours.validate()
+    assert pytest.approx(evaluated, rel=1e-3) == (result.val_cost, result.val_accuracy)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +113,14 @@ def test_an_epoch_skips_at_most_2_percent_of_the_images(
 ) -> None:
     """By hand: 20 of 1,020 are left out; 21 of 1,021 are a batch."""
     ours = trainer(random_split(count), batch_size=batch_size, hidden_units=1, shards=2)
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[int, ...]] = []
 
-    result = ours.epoch(1, lambda done, total: calls.append((done, total)))
+    result = ours.epoch(7, lambda *call: calls.append(call))
 
-    assert (batches, samples) == (ours.batches, result.samples)
-    assert (batches, batches) == calls[-1]
-    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
-    assert result.seconds > 0
+    assert batches == ours.batches
+    assert samples == pytest.approx(result.samples_per_second * result.epoch_seconds)
+    assert (7, batches, batches) == calls[-1]
+    assert calls == sorted({*calls})
 
 
 @pytest.mark.parametrize(("shards", "augmentation"), [(3, "elastic"), (10, "none")])
@@ -124,12 +129,19 @@ def test_shards_change_a_cost_by_rounding_only(shards: int, augmentation: str) -
     assert pytest.approx(costs(one), rel=1e-5) == costs(several)
 
 
+def test_each_epoch_is_reported_and_the_weights_of_the_best_one_are_kept() -> None:
+    whole, short = (trainer(learning_rate=0.05) for _ in range(2))
+    assert [1, 2, 3, 4, 5, 6] == [record.epoch for record in whole.epochs(6)]
+    assert [] == list(whole.epochs(6))
+    list(short.epochs(epochs.best(whole.history).epoch))
+    assert_same(short.weights(), whole.best_model().get_weights())
+
+
 def test_the_length_of_a_call_changes_no_bit(monkeypatch: Any) -> None:
     expected, actual = (trainer(cell="gru", shards=3) for _ in range(2))
     expected_costs = costs(expected)
     monkeypatch.setattr(training, "CHUNK_SECONDS", 0.0)  # one batch per call
     assert expected_costs == costs(actual)
-    assert_same(expected.model.get_weights(), actual.model.get_weights())
 
 
 def test_an_epoch_depends_on_seed_and_number_alone() -> None:
@@ -166,11 +178,10 @@ def test_a_resumed_run_gives_the_same_bits(fast: bool | None, settings: dict[str
 
 def test_a_trainer_that_begins_again_gives_the_numbers_of_a_new_one() -> None:
     used, expected = (trainer(random_split(45), seed=seed, epochs=3, **EVERYTHING) for seed in (1, 2))
-    costs(used)
+    list(used.epochs(2))
     used.begin_again(Settings.of(OWN | {"epochs": 3, "seed": 2} | EVERYTHING))
-    assert costs(expected) == costs(used)
-    assert expected.validate() == used.validate()
-    assert_same(expected.state(), used.state())
+    assert list(map(numbers, expected.epochs(2))) == list(map(numbers, used.epochs(2)))
+    assert_same(expected.snapshot().state, used.snapshot().state)
 
 
 @pytest.mark.parametrize(("fast", "augmentation"), [(False, "affine"), (True, "elastic")])
@@ -238,14 +249,14 @@ def test_a_batch_whose_gradient_overflows_is_skipped(begun: int, monkeypatch: py
     iterations.assign(begun)
     for slot in slots:
         slot.assign(np.full(slot.shape, 0.5))
-    before = ready.state()
+    before = ready.snapshot().state
 
     epoch = ready.epoch(1)
 
     assert (500, 0.5) == (epoch.cost, epoch.accuracy)
     assert 2 * begun == int(iterations.numpy())  # counted for the schedule of the learning rate
     iterations.assign(begun)
-    assert_same(before, ready.state())
+    assert_same(before, ready.snapshot().state)
 
 
 def test_too_many_of_them_stop_the_training() -> None:

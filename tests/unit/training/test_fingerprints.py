@@ -51,7 +51,6 @@ def test_the_fingerprint_covers_code_that_trains_splits_and_scores() -> None:
         "machine.py",
         "model/custom_cells.py",
         "model/equations.py",
-        "model/fit.py",
         "model/network.py",
         "model/optimizer.py",
         "model/recurrence.py",
