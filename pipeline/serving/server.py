@@ -56,6 +56,9 @@ HELD = 4  # large bodies in memory at the same time
 HEAVY = 2  # pictures and large bodies that are processed at the same time
 SHOWN = 100  # maximum steps of a sequence after which the page shows an answer
 
+Answering = Callable[[bytes], object]
+"""A function that takes the body of a request, and returns what is sent back as JSON."""
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
@@ -150,16 +153,27 @@ def app(classifier: Classifier, *, uri: str, hosts: Sequence[str] = ()) -> Trust
 
 
 def _posts(classifier: Classifier, page: "Drawing | Plot") -> list[Route]:
-    limiter = Limiter()
+    """Return the routes that classify examples, within the limits of memory; small requests never wait."""
+    held, heavy = asyncio.Semaphore(HELD), asyncio.Semaphore(HEAVY)
+
+    async def answer(request: Request, function: Answering, name: str, most: int, *, always: bool) -> Response:
+        large = int(request.headers.get("content-length", most)) > SMALL
+        try:
+            async with held if large else nullcontext():
+                content = await _body(request, name, most)
+                async with heavy if large or always else nullcontext():
+                    return JSONResponse(await asyncio.to_thread(function, content))
+        except asyncio.CancelledError:  # uvicorn's time for requests is over
+            raise HTTPException(503, "The server is stopping.") from None
 
     async def ask(request: Request) -> Response:
-        return await limiter.answer(request, page.answer, page.name, most=LARGEST, heavy=True)
+        return await answer(request, page.answer, page.name, LARGEST, always=True)
 
     async def invocations(request: Request) -> Response:
         kind = request.headers.get("content-type", "none")
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, f"Content-Type: must be application/json; got {kind}.")
-        return await limiter.answer(request, predicted, "body", most=LARGEST_BODY)
+        return await answer(request, predicted, "body", LARGEST_BODY, always=False)
 
     def predicted(content: bytes) -> dict[str, object]:
         return {"predictions": classifier.probabilities(examples(content)).tolist()}
@@ -184,39 +198,12 @@ def _names(hosts: Sequence[str]) -> list[str]:
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-class Limiter:
-    """Answers requests within the limits of memory; small ones never wait."""
-
-    def __init__(self) -> None:
-        self._held = asyncio.Semaphore(HELD)
-        self._heavy = asyncio.Semaphore(HEAVY)
-
-    async def answer(
-        self, request: Request, function: Callable[[bytes], object], name: str, *, most: int, heavy: bool = False
-    ) -> JSONResponse:
-        """Return as JSON the result of a function, called in a thread with a request's body.
-
-        Args:
-            request: the request.
-            function: takes the body.
-            name: name of the body in errors.
-            most: maximum bytes of the body.
-            heavy: the function takes much memory even for a small body.
-
-        Raises:
-            HTTPException: the body is too large or does not arrive in time, or the server stops.
-        """
-        large = int(request.headers.get("content-length", most)) > SMALL
-        try:
-            async with self._held if large else nullcontext():
-                content = await _body(request, name, most)
-                async with self._heavy if large or heavy else nullcontext():
-                    return JSONResponse(await asyncio.to_thread(function, content))
-        except asyncio.CancelledError:  # uvicorn's time for requests is over
-            raise HTTPException(503, "The server is stopping.") from None
-
-
 async def _body(request: Request, name: str, most: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        HTTPException: it has more than ``most`` bytes, or does not arrive in time.
+    """
     content = bytearray()
     try:
         async with asyncio.timeout(SECONDS):
@@ -224,8 +211,8 @@ async def _body(request: Request, name: str, most: int) -> bytes:
                 if len(content) <= most:  # the rest is dropped: a client reads the answer when it has sent everything
                     content += part
     except TimeoutError:
-        problem = f"{name}: must arrive within {SECONDS} s; got only {len(content):,} bytes."
-        raise HTTPException(408, problem, {"Connection": "close"}) from None
+        late = f"{name}: must arrive within {SECONDS} s; got only {len(content):,} bytes."
+        raise HTTPException(408, late, {"Connection": "close"}) from None
     if len(content) > most:
         raise HTTPException(413, f"{name}: must have at most {most:,} bytes; got more. Send it in parts.")
     return bytes(content)

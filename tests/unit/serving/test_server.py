@@ -1,13 +1,13 @@
 """The app on real sockets, with a model that always gives the same answer."""
 
-import asyncio
 import http.client
 import json
 import socket
 import threading
 import tracemalloc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,14 +17,12 @@ import pytest
 import uvicorn
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
 
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving import server
-from pipeline.serving.server import Limiter
 from pipeline.tracking.models import Classifier
 
 TIMEOUT = 20
@@ -45,16 +43,16 @@ def last_step(sequences: Any) -> Any:
     return np.stack([np.subtract(1, last), last], axis=1)
 
 
-def app(*hosts: str, kind: Kind = IMAGES) -> TrustedHostMiddleware:
-    model = cast("Any", SimpleNamespace(predict=always_the_same if kind == IMAGES else last_step))
+def app(*hosts: str, kind: Kind = IMAGES, predict: Any = always_the_same) -> TrustedHostMiddleware:
+    model = cast("Any", SimpleNamespace(predict=predict))
     classifier = Classifier(model, dataset="custom-12345678", class_names=("a", "b"), kind=kind)
     return server.app(classifier, uri="models:/it/1", hosts=hosts)
 
 
 @contextmanager
-def serving(*hosts: str, grace: int = 15, kind: Kind = IMAGES) -> Iterator[tuple[uvicorn.Server, int]]:
+def serving(*hosts: str, grace: int = 15, **model: Any) -> Iterator[tuple[uvicorn.Server, int]]:
     """Serve the app in a thread; yield its server and port."""
-    config = server.config(app(*hosts, kind=kind))
+    config = server.config(app(*hosts, **model))
     config.timeout_graceful_shutdown = grace
     listener, running = socket.create_server(("127.0.0.1", 0)), uvicorn.Server(config)
     thread = threading.Thread(target=running.run, args=([listener],))
@@ -75,7 +73,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def sequences() -> Iterator[int]:
-    with serving(kind=SEQUENCES) as (_, port):
+    with serving(kind=SEQUENCES, predict=last_step) as (_, port):
         yield port
 
 
@@ -206,19 +204,6 @@ def test_a_request_is_answered_or_refused_with_json(  # noqa: PLR0917 - what is 
     assert said in str(json.loads(content)["predictions" if status == http.HTTPStatus.OK else "message"])
 
 
-def test_a_client_that_hangs_does_not_keep_the_server_from_stopping(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(grace=1) as (running, port), socket.create_connection(("127.0.0.1", port), TIMEOUT) as client:
-        client.sendall(
-            b"POST /drawing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-        )
-        assert b"100 Continue" in client.recv(2**16)  # the server waits for the body
-        running.should_exit = True
-        answer = client.recv(2**16)
-
-    assert b"503" in answer
-    assert "Traceback" not in caplog.text
-
-
 IMAGE = [[0] * 28] * 28
 
 
@@ -245,75 +230,70 @@ def test_a_body_without_a_list_of_images_is_refused(content: bytes, said: str) -
     assert 1_000 > len(refused.value.detail)
 
 
-def request(parts: Iterable[bytes], *, length: int | None = None, ends: bool = True) -> Request:
-    """Return a request whose body arrives in parts; one that does not end leaves its server waiting."""
-    messages = iter([{"type": "http.request", "body": part, "more_body": True} for part in parts])
-
-    async def receive() -> dict[str, Any]:
-        if message := next(messages, None):
-            return message
-        if not ends:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    headers = [] if length is None else [(b"content-length", str(length).encode())]
-    return Request({"type": "http", "headers": headers}, receive)
+@contextmanager
+def asking(port: int, path: str, length: int) -> Iterator[socket.socket]:
+    """Send the beginning of a request, and wait until the server waits for its body."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as client:
+        client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        yield client
 
 
-async def length(asked: Request, limiter: Limiter | None = None, *, most: int) -> int:
-    answer = await (limiter or Limiter()).answer(asked, len, "it", most=most)
-    return int(bytes(answer.body))
-
-
-def test_a_body_is_read_up_to_its_limit() -> None:
-    assert 4 == asyncio.run(length(request([b"ab", b"cd"]), most=4))
-    part = bytes(2**16)
+def test_a_body_is_not_kept_beyond_its_limit(port: int) -> None:
+    size = 2**28
     tracemalloc.start()
-    with pytest.raises(HTTPException, match="413: it: must have at most 1,048,576 bytes; got more"):
-        asyncio.run(length(request(part for _ in range(3_000)), most=2**20))  # 200 MB
+    with asking(port, "/drawing", size) as client:
+        for _ in range(size // 2**20):
+            client.sendall(bytes(2**20))
+        answer = client.recv(2**16).partition(b"\r\n\r\n")[2] + client.recv(2**16)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 4 * 2**20 > peak
+    assert b"413" in answer
+    assert 3 * server.LARGEST > peak
 
 
-def test_a_body_that_does_not_arrive_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_arrive_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SECONDS", 0.01)
-    with pytest.raises(HTTPException, match="408: it: must arrive within"):
-        asyncio.run(length(request([b"a"], ends=False), most=9))
+    with asking(port, "/drawing", 9) as client:
+        assert b"100 Continue" in client.recv(2**16)
+        assert b"408" in client.recv(2**16)
 
 
-def test_small_bodies_overtake_large_ones_that_hang() -> None:
-    async def small_beside_large() -> int:
-        limiter = Limiter()
-        hanging = [
-            asyncio.ensure_future(length(request([b""], length=2**19, ends=False), limiter, most=2**20))
-            for _ in range(server.HELD + 1)
-        ]
-        await asyncio.sleep(0)
-        answer = await length(request([b"abc"], length=3), limiter, most=2**20)
-        assert not any(task.done() for task in hanging)
-        return answer
+def test_a_client_that_hangs_does_not_keep_the_server_from_stopping(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(grace=1) as (running, port), asking(port, "/drawing", 5) as client:
+        assert b"100 Continue" in client.recv(2**16)
+        running.should_exit = True
+        answer = client.recv(2**16)
 
-    assert 3 == asyncio.run(small_beside_large())
+    assert b"503" in answer
+    assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize(("heavy", "expected"), [(True, server.HEAVY), (False, 4)])
-def test_the_number_of_concurrent_heavy_requests_is_limited(heavy: bool, expected: int) -> None:
-    working, most, release = list[bytes](), list[int](), threading.Event()
+def test_small_bodies_overtake_large_ones_that_hang(port: int) -> None:
+    with ExitStack() as stack:
+        hanging = [stack.enter_context(asking(port, "/invocations", 2**19)) for _ in range(server.HELD + 1)]
+        for client in hanging[:-1]:
+            assert b"100 Continue" in client.recv(2**16)
+        body = json.dumps({"inputs": [[[0, 0], [0, 0]]]}).encode()
+        assert HTTPStatus.OK == ask(port, "/invocations", "POST", body, {"Content-Type": "application/json"})[0].status
 
-    def work(content: bytes) -> None:
-        working.append(content)
+
+@pytest.mark.parametrize(("path", "expected"), [("/sequence", server.HEAVY), ("/invocations", 4)])
+def test_the_number_of_concurrent_heavy_requests_is_limited(path: str, expected: int) -> None:
+    working, most, release = list[Any](), list[int](), threading.Event()
+
+    def predict(sequences: Any) -> Any:
+        working.append(sequences)
         most.append(len(working))
         if len(working) == expected:
             threading.Timer(0.1, release.set).start()  # another one would have started by then
         release.wait(30)
         working.pop()
+        return always_the_same(sequences)
 
-    async def all_together() -> None:
-        limiter = Limiter()
-        asked = [request([b"a"], length=1) for _ in range(4)]
-        await asyncio.gather(*(limiter.answer(each, work, "it", most=9, heavy=heavy) for each in asked))
-
-    asyncio.run(all_together())
+    body = b"1,2" if path == "/sequence" else b'{"inputs": [[[1, 2]]]}'
+    with serving(kind=SEQUENCES, predict=predict) as (_, port), ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, port, path, "POST", body, {"Content-Type": "application/json"}) for _ in range(4)]
+        assert [HTTPStatus.OK] * 4 == [each.result()[0].status for each in asked]
 
     assert expected == max(most)
