@@ -205,11 +205,8 @@ def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContext
 
 def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> str:
     """Train and evaluate an open run; skip finished parts. Return its id."""
-    import keras
-
     from pipeline.training import training
 
-    keras.backend.clear_session()  # removes the state of the previous run
     send(Opened(run_id=run.run_id, state=state))
     store.mark(run.run_id, job.parent)
     if not training.train(run, job.settings, data, Reporter(), should_continue=send):

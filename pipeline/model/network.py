@@ -20,6 +20,7 @@ T - 1, the units remember 2 to T steps, and half of them more than T / 2. With `
 then as many units remember 2 to 4 steps as 200 to 400, so some learn short dependencies and others long ones.
 """
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -53,7 +54,8 @@ def build(settings: Settings, kind: Kind, *, classes: int, by_step: bool = False
     Raises:
         UsageError: ``steps`` does not divide the pixels of an image.
     """
-    keras.utils.set_random_seed(settings.seed)
+    # Keras draws the seeds of initial weights from here; its set_random_seed would also drop all graphs of TensorFlow.
+    random.seed(settings.seed)
     inputs = keras.Input(kind.shape, name=kind.model_input)
     x, mask = kind.front(inputs, settings)
     masked = {} if mask is None else {"mask": mask}
@@ -195,7 +197,7 @@ def _initialise(model: keras.Model, settings: Settings, *, steps: int) -> None:
     With ``identity`` the recurrent weights (U, U) of every gate are the identity (Keras's ``Identity`` would set only
     the first gate). With ``chrono`` and ``log-chrono`` the biases of the memory gates are random.
     """
-    random, longest = np.random.default_rng(settings.seed), max(steps - 1, 1)
+    generator, longest = np.random.default_rng(settings.seed), max(steps - 1, 1)
     for weight in model.trainable_weights:
         if settings.initializer == "identity" and weight.name == "recurrent_kernel":
             units, columns = weight.shape
@@ -204,7 +206,7 @@ def _initialise(model: keras.Model, settings: Settings, *, steps: int) -> None:
             kind, bias = next(kind for cell, kind in CELLS.items() if cell == settings.cell), weight.numpy()
             gates = bias.reshape(-1, kind.gates, bias.shape[-1] // kind.gates)[0]  # a view: (G, U) of the first row
             log, units = settings.initializer == "log-chrono", gates.shape[1]
-            keep = random.uniform(0, np.log(longest), units) if log else np.log(random.uniform(1, longest, units))
+            keep = generator.uniform(0, np.log(longest), units) if log else np.log(generator.uniform(1, longest, units))
             for gate, sign in kind.memory_gates.items():
                 gates[gate] = sign * keep
             weight.assign(bias)

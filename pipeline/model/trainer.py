@@ -92,6 +92,7 @@ class Trainer:
         unused = 0 if kind.uses_all else MOST_UNUSED * len(train.labels)
         self._last = rest if rest > unused else 0  # size of a smaller last batch, if any
         self.batches = self._full + bool(self._last)
+        keras.utils.set_random_seed(settings.seed)  # for custom cells; this also frees the graphs of earlier trainers
         self.model = network.build(settings, kind, classes=classes)
         self.optimizer = optimizer.of(settings, self.model.trainable_variables, batches=self.batches)
         on_cores = not tf.config.list_physical_devices("GPU") if fast is None else fast
