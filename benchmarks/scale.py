@@ -285,7 +285,7 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
     chosen = grouping.select_children(parent)
     read = time.perf_counter()
-    report.publish(chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
+    report.publish(*chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     print(f"report on {number} runs: {ended - began:.1f} s, including {read - began:.1f} s to select them;", end=" ")

@@ -5,7 +5,6 @@ here. Charts are narrow enough to be read on a phone at full width. A group has 
 cell differ by line and marker.
 """
 
-import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from pipeline.comparison.grouping import Group, points
+from pipeline.comparison.grouping import Group
 from pipeline.comparison.report_data import ReportData
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
@@ -27,10 +26,11 @@ from pipeline.tracking import schema
 SURFACE = "#FFFFFF"
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_HEIGHT = 2.8  # inches, of a chart without its legend
+_HEIGHT = 3.0  # inches, of a chart without its legend
+_LINE = 0.2  # inches, of a line of text
 _WIDTH = 4.4  # inches; 317 points, at most the CSS pixels of a column of the page, so that a point is at least a pixel
 _LINES = ("-", "--", ":", "-.")
-_LETTERS = 34  # maximum number in a line of a label, and in a row of a legend
+_LETTERS = 16  # maximum number in a line of the label of a row, and half of those in a line of a legend
 _LEAST_ERROR = 0.05  # %; a logarithmic axis has no place for 0
 _TEXT: dict[str, Any] = {"fontsize": 11, "color": INK}
 
@@ -48,12 +48,11 @@ def accuracies(data: ReportData) -> Figure:
     figure, axes = _rows([group.label for group in data.groups], "test accuracy (%)")
     for row, (group, style) in enumerate(zip(data.groups, styles(data.groups), strict=True)):
         values, bar = 100 * group.metrics[schema.TEST_ACCURACY], {"color": style["color"], "linewidth": 2}
-        axes.errorbar(values.mean(), row, xerr=values.std(), capsize=4, capthick=2, **bar)
-        axes.plot([values.mean()] * 2, [row - 0.2, row + 0.2], **bar)
-        spots = row + np.linspace(-0.08, 0.08, len(values)) * (len(values) > 1)
+        axes.errorbar(
+            values.mean(), row, xerr=values.std(), fmt="|", markersize=16, markeredgewidth=2, capsize=4, **bar
+        )
         dot = style | {"linestyle": "", "markersize": 6.5, "markeredgecolor": SURFACE, "zorder": 3}
-        axes.plot(values, spots, label=group.label, **dot)
-        _write_row(axes, row, group.label, group.text(schema.TEST_ACCURACY))
+        axes.plot(values, [row] * len(values), label=group.label, **dot)
     return figure
 
 
@@ -67,12 +66,11 @@ def differences(data: ReportData) -> Figure:
     pairs = [f"{test.first} − {test.second}" if len(tests) == len(data.tests) else f"− {test.second}" for test in tests]
     figure, axes = _rows(pairs, "difference (percentage points)")
     axes.axvline(0, color=INK, linewidth=1)
-    for row, (test, label) in enumerate(zip(tests, pairs, strict=True)):
+    for row, test in enumerate(tests):
         colour = INK if test.is_significant else FAINT
         ends = np.array(test.interval or (test.difference, test.difference))
         axes.plot(100 * ends, [row] * 2, color=colour, linewidth=2.5, solid_capstyle="butt")
         axes.plot([100 * test.difference], [row], "o", color=colour, markersize=6)
-        _write_row(axes, row, label, points(test.difference))
     return figure
 
 
@@ -108,9 +106,10 @@ def accuracy_by_seconds(data: ReportData) -> Figure:
     """Draw test accuracy against seconds of training: each seed a faint dot, the mean of a group a large one."""
     figure, axes = _chart(_HEIGHT)
     for group, style in zip(data.groups, styles(data.groups), strict=True):
-        values, dot = group.metrics[[schema.TRAIN_SECONDS, schema.TEST_ACCURACY]] * [1, 100], style | {"linestyle": ""}
-        axes.plot(*values.to_numpy().T, markersize=4.5, alpha=0.5, **dot)
-        axes.plot(*values.mean().to_numpy()[:, np.newaxis], markersize=9, label=group.label, **dot)
+        seconds, accuracies = group.metrics[schema.TRAIN_SECONDS], 100 * group.metrics[schema.TEST_ACCURACY]
+        dot = style | {"linestyle": ""}
+        axes.plot(seconds, accuracies, markersize=4.5, alpha=0.5, **dot)
+        axes.plot(seconds.mean(), accuracies.mean(), markersize=9, label=group.label, **dot)
     axes.set_xlim(left=0)
     axes.set(xlabel="training time (s)", ylabel="test accuracy (%)")
     _place_legend(figure, axes)
@@ -200,35 +199,24 @@ def _chart(height: float) -> tuple[Figure, Axes]:
 
 
 def _rows(labels: Sequence[str], unit: str) -> tuple[Figure, Axes]:
-    """Return a chart with a row per label, from the top, each with room for its label above it."""
-    lines = max(_wrapped(label).count("\n") + 1 for label in labels)
-    height = 0.36 + 0.19 * lines  # inches
-    figure, axes = _chart(max(height * len(labels) + 0.7, _HEIGHT))
-    axes.set(xlabel=unit, yticks=[], ylim=(len(labels) - 0.6, -0.3 - 0.22 * lines / height))
-    axes.spines["left"].set_visible(False)
+    """Return a chart with a row per label, from the top."""
+    texts = [textwrap.fill(label, _LETTERS) for label in labels]
+    lines = max(text.count("\n") + 1 for text in texts)
+    figure, axes = _chart(0.7 + len(labels) * _LINE * (lines + 1))
+    axes.set_yticks(range(len(labels)), texts)
+    axes.set(xlabel=unit, ylim=(len(labels) - 0.5, -0.5))
     axes.grid(axis="x", color=figures.GRID, linewidth=0.8)
-    axes.margins(x=0.06)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     return figure, axes
 
 
-def _write_row(axes: Axes, row: int, label: str, value: str) -> None:
-    """Write the row's name on the left above its dots, and its number on the right."""
-    look = _TEXT | {"xycoords": ("axes fraction", "data"), "va": "bottom"}
-    look["bbox"] = {"facecolor": SURFACE, "edgecolor": "none", "pad": 1}  # hides the line of no difference
-    axes.annotate(_wrapped(label), (0, row - 0.25), ha="left", **look)
-    axes.annotate(value, (1, row - 0.25), ha="right", **look)
-
-
 def _place_legend(figure: Figure, axes: Axes) -> None:
-    """Put a legend above the axes, in as many columns as fit."""
+    """Put a legend above the axes."""
     handles, labels = axes.get_legend_handles_labels()
-    texts = [_wrapped(label) for label in labels]
-    columns = max(1, min(len(labels), _LETTERS // (max(map(len, labels)) + 4)))
-    lines = max(text.count("\n") + 1 for text in texts) * math.ceil(len(labels) / columns)
-    figure.set_figheight(figure.get_figheight() + 0.22 * lines)
-    look: dict[str, Any] = {"frameon": False, "fontsize": _TEXT["fontsize"], "labelcolor": INK, "handlelength": 2.2}
-    figure.legend(handles, texts, loc="outside upper left", ncols=columns, markerscale=0.8, **look)
+    texts = [textwrap.fill(label, 2 * _LETTERS) for label in labels]
+    figure.set_figheight(_HEIGHT + _LINE * "\n".join([*texts, ""]).count("\n"))
+    look: dict[str, Any] = {"frameon": False, "fontsize": _TEXT["fontsize"], "labelcolor": INK, "labelspacing": 0.25}
+    figure.legend(handles, texts, loc="outside upper left", **look)
 
 
 def plain_logarithmic(axis: Axis) -> None:
@@ -238,7 +226,3 @@ def plain_logarithmic(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=50))
     axis.set_major_formatter("{x:g}")
     axis.minorticks_off()
-
-
-def _wrapped(label: str) -> str:
-    return "\n".join(textwrap.wrap(label, _LETTERS))

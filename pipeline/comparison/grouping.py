@@ -6,8 +6,9 @@ Shapes: N test examples, S seeds. Accuracies are fractions of 1, costs nats, tim
 import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -172,25 +173,17 @@ def _plain(text: str) -> str:
 # --- the runs to compare ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """The runs that are compared: results of those that finished, and reasons by the names of those that failed."""
+def select(
+    parent: str | None, filter_string: str | None, note: Callable[[str], None]
+) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups of a comparison, or of the training runs that an MLflow filter matches.
 
-    results: Sequence[Result]
-    failures: Mapping[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def groups(self) -> list[Group]:
-        """The results by configuration."""
-        return grouped(self.results)
-
-
-def select(parent: str | None, filter_string: str | None, note: Callable[[str], None]) -> Selection:
-    """Return the runs of a comparison, or those that an MLflow filter matches.
+    Runs that are not finished and evaluated are left out: the second value is the reasons by the names of such runs.
 
     Raises:
-        TrackingError: the tracking server does not answer; ``note`` is called before its request is repeated.
-        UsageError: neither or both are given.
+        TrackingError: the tracking server does not answer (``note`` is called before its request is repeated), there
+            are no finished runs, or they are of different data.
+        UsageError: neither or both are given, or the filter is not valid.
     """
     if (parent is None) == (filter_string is None):
         raise UsageError(
@@ -198,11 +191,14 @@ def select(parent: str | None, filter_string: str | None, note: Callable[[str], 
             "is the ID of a comparison, filter an MLflow filter that matches training runs."
         )
     connection.connect(note)  # after the check: it makes a store that does not exist
-    return select_children(parent) if parent is not None else select_matching(str(filter_string))
+    found = select_children(parent) if parent is not None else _select_matching(str(filter_string))
+    for name, reason in found[1].items():
+        note(f"Left out: {name}: {reason.rstrip('.')}.")
+    return found
 
 
-def select_children(parent: str) -> Selection:
-    """Return the runs of a comparison; for a search, the runs that confirm it, without its trials.
+def select_children(parent: str) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups of a comparison; for a search, of the runs that confirm it, without its trials.
 
     Raises:
         TrackingError: there is no such run, it has no finished runs, or they are of different data.
@@ -214,95 +210,62 @@ def select_children(parent: str) -> Selection:
             f"parent: must be a run that has training runs as children; {parent!r} has none. Give the ID of a "
             f"comparison, or choose runs with {option('filter')}."
         )
-    return _selected(runs, parent)
+    return select_runs(runs, parent)
 
 
-def select_matching(filter_string: str) -> Selection:
-    """Return the training runs that an MLflow filter matches.
-
-    Raises:
-        TrackingError: it matches no finished training runs, or they are of different data.
-        UsageError: it is not a valid filter.
-    """
-    if not filter_string.strip():
-        raise UsageError(
-            "filter: must be an MLflow filter such as \"params.cell = 'gru'\"; got an empty text, which would match "
-            "every run."
-        )
-    matches = store.find_runs(filter_string)
-    runs = [run for run in matches if run.is_training]
+def _select_matching(filter_string: str) -> tuple[list[Group], dict[str, str]]:
+    runs = [run for run in store.find_runs(filter_string) if run.is_training]
     if not runs:
-        received = f"{count_of(len(matches), 'run')} of other kinds" if matches else "no runs"
         raise TrackingError(
-            f"filter: must match training runs of this experiment; {filter_string!r} matches {received}. "
+            f"filter: must match training runs of this experiment; {filter_string!r} matches none. "
             "List the runs with: pipeline runs. Choose another experiment with MLFLOW_EXPERIMENT_NAME."
         )
-    return _selected(runs)
+    return select_runs(runs)
 
 
-def select_runs(run_ids: Sequence[str], *, parent: str | None = None) -> Selection:
-    """Return runs by their ids.
+def select_runs(runs: Sequence[TrackedRun], parent: str | None = None) -> tuple[list[Group], dict[str, str]]:
+    """Return the groups of those runs that are finished and evaluated, and why the others are left out.
 
     Args:
-        run_ids: the ids of the runs.
+        runs: training runs.
         parent: the comparison that they are part of; runs that another one has trained are reused.
 
     Raises:
-        TrackingError: a run is not finished or not evaluated, or they are of different data.
+        TrackingError: none is finished and evaluated, or they are of different data.
     """
-    return _selected([store.get_run(run_id) for run_id in run_ids], parent)
-
-
-def _selected(runs: Sequence[TrackedRun], parent: str | None = None) -> Selection:
-    """Select runs except those that failed, and those that did not finish but were repeated and then did."""
-
-    def identity(run: TrackedRun) -> tuple[object, ...]:
-        return configuration(_params(run)), run.params["seed"], run.tags.get(schema.DATASET_DIGEST)
-
-    done = {identity(run) for run in runs if not run.missing}
-    current = [run for run in runs if not run.missing or identity(run) not in done]
-    failures = {
-        _name(run): run.tags.get(schema.ERROR, "no reason recorded")
-        for run in current
-        if run.status == "FAILED" and run.missing
+    left_out = {
+        _name(run): run.tags.get(schema.ERROR, f"lacks {', '.join(run.missing)}") for run in runs if run.missing
     }
-    current = [run for run in current if _name(run) not in failures]
-    if not current:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        raise TrackingError(f"A comparison needs finished runs; all of these failed. {listed}")
-    if problems := [f"{_name(run)} lacks {', '.join(run.missing)}" for run in current if run.missing]:
+    complete = [run for run in runs if not run.missing]
+    if not complete:
         raise TrackingError(
-            f"Runs must be finished and evaluated to be compared; {len(problems)} are not: {'; '.join(problems)}. "
-            f"Repeat the command that trains them, evaluate them with `{command('evaluate', run_id='RUN_ID')}`, or "
-            "leave them out with a filter."
+            "A comparison needs runs that are finished and evaluated; got none. "
+            + "".join(f"{name}: {reason}. " for name, reason in left_out.items())
+            + f"Repeat the command that trains them, or evaluate them: `{command('evaluate', run_id='RUN_ID')}`."
         )
-    data = {f"{run.tags.get(schema.DATASET)}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}" for run in current}
+    data = {f"{run.tags.get(schema.DATASET)}-{run.tags.get(schema.DATASET_DIGEST, '')[:SHORT]}" for run in complete}
     if len(data) > 1:
         raise TrackingError(
             f"The runs of a comparison must have the same data; got {len(data)} data sets: {', '.join(sorted(data))}. "
             "Choose one with a filter, such as \"tags.dataset = 'mnist'\"."
         )
-    return Selection(results=[_load(run, parent) for run in current], failures=failures)
+    groups = grouped(_load(run, parent) for run in complete)
+    counted = {result.run_id for group in groups for result in group.results}
+    repeated = {_name(run): "a later run has the same parameters" for run in complete if run.run_id not in counted}
+    return groups, left_out | repeated
 
 
 def _name(run: TrackedRun) -> str:
     return f"{run.name} ({run.run_id})"
 
 
-def _params(run: TrackedRun) -> dict[str, str]:
-    """Return the params of a run and the digest of a custom cell's file: another file is another network."""
-    cell_file = {name: f"sha256:{run.tags[name][:SHORT]}" for name in (schema.CELL_FILE,) if name in run.tags}
-    return dict(run.params) | cell_file
-
-
 def _load(run: TrackedRun, parent: str | None) -> Result:
     history = store.load_table(run.run_id, schema.HISTORY)
     answers = store.load_table(run.run_id, schema.PREDICTIONS)
     averages = metrics.class_averages(answers["label"].to_numpy(), answers["predicted"].to_numpy())
-    changed = {
-        "params": _params(run),
-        "metrics": dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics),
-    }
+    changed: dict[str, Any] = {"metrics": dict(zip(schema.CLASS_AVERAGES, averages, strict=True)) | dict(run.metrics)}
+    if schema.CELL_FILE in run.tags:  # another file of a custom cell is another network
+        changed["params"] = dict(run.params) | {schema.CELL_FILE: f"sha256:{run.tags[schema.CELL_FILE][:SHORT]}"}
     return Result(
         **vars(run) | changed,
         history=history,

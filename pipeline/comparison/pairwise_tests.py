@@ -219,14 +219,14 @@ def reference(given: str, digest: str) -> Group:
         UsageError: it was trained on other data.
     """
     run = store.get_run(models.run_of(given) if ":/" in given else given)
-    select = grouping.select_runs([run.run_id]) if run.is_training else grouping.select_children(run.run_id)
-    found = select.results[0].tags.get(schema.DATASET_DIGEST, "")
+    (group, *_), _ = grouping.select_runs([run]) if run.is_training else grouping.select_children(run.run_id)
+    found = group.results[0].tags.get(schema.DATASET_DIGEST, "")
     if found != digest:
         raise UsageError(
             f"against: must be trained on the same data ({digest[:SHORT]}); {given!r} was trained on other data "
             f"({found[:SHORT]}). {', '.join(sorted(DATA_PARAMETERS))} choose the data."
         )
-    return select.groups[0]
+    return group
 
 
 def check_regression(

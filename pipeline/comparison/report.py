@@ -1,19 +1,15 @@
 """The report on selected runs: an HTML page, its tables and charts, stored on a run or in a folder.
 
-The page needs nothing else: no network, no other file, no script. Its charts are inline SVG whose ink follows the
-page's light or dark theme; matrices and tables are HTML.
+The page needs nothing else: no network, no other file, no script.
 """
 
 import base64
-import html
 import io
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -22,21 +18,18 @@ from numpy.typing import NDArray
 from pipeline import __version__, disk
 from pipeline.comparison import charts, report_data
 from pipeline.comparison.charts import Chart
-from pipeline.comparison.grouping import Group, Selection, count_of, points
+from pipeline.comparison.grouping import Group, count_of, points
 from pipeline.comparison.pairwise_tests import FEWEST_SEEDS
 from pipeline.comparison.report_data import QUALITY, Form, ReportData
 from pipeline.data import stored
 from pipeline.errors import DataError, reason
-from pipeline.evaluation import figures, metrics
+from pipeline.evaluation import metrics
 from pipeline.progress import Reporter
 from pipeline.tracking import schema, store
 
 PAGE = "report.html"
 
 _COLUMNS = ("", "seeds", "val acc %", "test acc %", "macro F1 %", "balanced acc %", "test cost", "train s", "weights")
-
-THEMED = {figures.INK: "--ink", figures.FAINT: "--faint", figures.GRID: "--grid", charts.SURFACE: "--card"}
-"""The colours that figures are drawn in, and the variables of the page's style that replace them."""
 
 CLASSES_LIMIT = 40
 """Number of classes up to which confusion matrices are shown."""
@@ -47,13 +40,20 @@ GALLERY_LIMIT = 48
 
 
 def publish(
-    selected: Selection, reporter: Reporter, *, data_dir: Path, parent: str | None = None, output: Path | None = None
+    groups: Sequence[Group],
+    left_out: Mapping[str, str],
+    reporter: Reporter,
+    *,
+    data_dir: Path,
+    parent: str | None = None,
+    output: Path | None = None,
 ) -> ReportData:
     """Write the report on finished runs; return its content.
 
     Args:
-        selected: the runs, at least one.
-        reporter: receives notes on what is left out.
+        groups: the runs by configuration, at least one.
+        left_out: reasons by the names of runs that are not included.
+        reporter: receives a note if there are no test examples.
         data_dir: folder with the processed data, for the test examples; the page does without them.
         parent: run that gets page, tables and charts as artifacts, in ``comparison/``; None: no run.
         output: folder that gets page, tables and charts; None: no folder.
@@ -61,12 +61,8 @@ def publish(
     Raises:
         DataError: ``output`` cannot be written.
     """
-    groups = selected.groups
-    counted = {result.run_id for group in groups for result in group.results}
-    if left := [f"{result.name} ({result.run_id})" for result in selected.results if result.run_id not in counted]:
-        reporter.note(f"Only the latest run of each configuration and seed counts. Left out: {', '.join(left)}.")
     pictures = _pictures(groups[0].results[0].tags, data_dir, reporter)
-    data = ReportData(groups=groups, png=pictures, failures=selected.failures)
+    data = ReportData(groups=groups, png=pictures, left_out=left_out)
     content = files(data)
     if output is not None:
         _write(output, content)
@@ -121,11 +117,11 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def files(data: ReportData) -> dict[str, bytes]:
     """Return the page, its tables as CSV and its charts as PNG, by file name."""
-    drawn = {chart: chart.draw(data) for chart in charts.CHARTS if chart.applies(data)}
+    drawn = {chart: png(chart.draw(data)) for chart in charts.CHARTS if chart.applies(data)}
     return (
         {PAGE: render(data, drawn).encode()}
         | {f"{name}.csv": table.to_csv(index=False).encode() for name, table in data.numbers().items()}
-        | {f"{chart.name}.png": png(figure) for chart, figure in drawn.items()}
+        | {f"{chart.name}.png": content for chart, content in drawn.items()}
     )
 
 
@@ -138,7 +134,7 @@ def environment(*folders: Path) -> Environment:
     return made
 
 
-def render(data: ReportData, drawn: Mapping[Chart, Figure]) -> str:
+def render(data: ReportData, drawn: Mapping[Chart, bytes]) -> str:
     """Return the page."""
     styles = zip(data.groups, charts.styles(data.groups), strict=True)
     return (
@@ -148,9 +144,7 @@ def render(data: ReportData, drawn: Mapping[Chart, Figure]) -> str:
             data=data,
             class_names=data.results[0].class_names,
             marks={group.label: (style["color"], _GLYPHS[style["marker"]]) for group, style in styles},
-            charts=[
-                (chart, svg_element(figure, name=chart.name, title=chart.title)) for chart, figure in drawn.items()
-            ],
+            charts=drawn.items(),
             matrices=[_matrix(group) for group in data.groups],
             classes_limit=CLASSES_LIMIT,
             wrong=list(data.wrong_in_all.items())[:GALLERY_LIMIT],
@@ -176,32 +170,6 @@ def png(figure: Figure) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format="png")
     return written.getvalue()
-
-
-def svg_element(figure: Figure, *, name: str, title: str) -> str:
-    """Return a figure as an SVG element that scales to its column and takes the page's colours and font.
-
-    Args:
-        figure: the figure.
-        name: part of each id in it, so that one page can contain several figures.
-        title: text for screen readers.
-    """
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(written, format="svg", transparent=True)
-    text = written.getvalue()
-    start = f'<svg role="img" aria-label="{html.escape(title)}" viewBox'
-    replacements: dict[str, str | Callable[[re.Match[str]], str]] = {
-        r"^.*?<svg[^>]* viewBox(=\"[^\"]*\")[^>]*>": lambda found: f"{start}{found[1]}>",
-        r"<metadata>.*?</metadata>": "",
-        r'\bid="': f'id="{name}-',
-        r'(xlink:href="#|url\(#)': rf"\g<1>{name}-",
-        r"'DejaVu Sans'[^;\"]*": "system-ui, sans-serif",
-        **{f"(?i){colour}": f"var({variable})" for colour, variable in THEMED.items()},
-    }
-    for pattern, replacement in replacements.items():
-        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
-    return text
 
 
 def picture(png: bytes) -> str:

@@ -7,7 +7,7 @@ Shapes: N test examples, C classes.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.comparison import pairwise_tests
-from pipeline.comparison.grouping import IGNORED_PARAMS, Group, Result, configuration
+from pipeline.comparison.grouping import Group, Result, configuration
 from pipeline.comparison.pairwise_tests import PairwiseTest
-from pipeline.settings import Settings
 from pipeline.tracking import schema
 
 QUALITY = (schema.TEST_ACCURACY, *schema.CLASS_AVERAGES, schema.TEST_COST)
@@ -37,9 +36,6 @@ _READABLE = {
     "training (s)": schema.TRAIN_SECONDS,
 }
 
-MAIN = ("recipe", "epochs", "hidden_units", "learning_rate", "batch_size")
-"""The parameters that every page names; it names others if they differ, or are not the defaults."""
-
 _TAGS = {
     "Data set": schema.DATASET,
     "Data digest": schema.DATASET_DIGEST,
@@ -48,7 +44,6 @@ _TAGS = {
     "Code commit": schema.COMMIT,
 }
 _NEAR_CHANCE = 0.1  # fraction of the way from guessing to perfect
-_REMEDY = "Train longer, or check the parameters and the data."
 
 
 class Recommendation(NamedTuple):
@@ -77,12 +72,12 @@ class ReportData:
     Args:
         groups: at least one, all tested on the same images, the recommended one first.
         png: returns a picture of a test example by its position; None if the pictures are not available.
-        failures: reasons by the names of runs that failed.
+        left_out: reasons by the names of runs that are not included.
     """
 
     groups: Sequence[Group]
     png: Callable[[int], bytes] | None = None
-    failures: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> list[Result]:
@@ -106,8 +101,24 @@ class ReportData:
 
     @cached_property
     def recommendation(self) -> Recommendation:
-        """The configuration to take."""
-        return recommendation(self.groups, self.tests)
+        """Whether to take the leader, which is the best configuration by validation."""
+        leader, *others = self.groups
+        chance = 1 / len(leader.results[0].class_names)  # the balanced accuracy of guessing
+        if leader.mean(schema.TEST_BALANCED_ACCURACY) < chance + _NEAR_CHANCE * (1 - chance):
+            reason = "Train longer, or check the parameters and the data."
+            return Recommendation(False, "Undecided: test accuracies are near chance", reason)
+        if not others:
+            return Recommendation(False, leader.label, "There is nothing to compare it with.")
+        tests = self.tests[: len(others)]
+        undecided = [test for test in tests if not test.is_significant or test.difference < 0]
+        gain = leader.mean(schema.BEST_VAL_ACCURACY) - others[0].mean(schema.BEST_VAL_ACCURACY)
+        reason = (
+            f"It leads {others[0].label} by {100 * gain:.2f} points of validation accuracy. "
+            f"On the test data, {(undecided or tests)[0].sentence}"
+        )
+        return Recommendation(
+            not undecided, f"Undecided: {leader.label} leads" if undecided else f"Take {leader.label}", reason
+        )
 
     @cached_property
     def wrong_in_all(self) -> dict[int, list[tuple[int, int]]]:
@@ -206,69 +217,28 @@ class ReportData:
         return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
 
 
-# --- the recommendation -----------------------------------------------------------------------------------------------
-
-
-def recommendation(groups: Sequence[Group], tests: Sequence[PairwiseTest]) -> Recommendation:
-    """Return the recommendation.
-
-    Args:
-        groups: at least one, the best by validation first.
-        tests: the tests of every two of them, in the same order.
-    """
-    leader, *others = groups
-    chance = 1 / len(leader.results[0].class_names)  # the balanced accuracy of guessing
-    weakest = chance + _NEAR_CHANCE * (1 - chance)
-    weak = [group.label for group in groups if group.mean(schema.TEST_BALANCED_ACCURACY) < weakest]
-    if leader.label in weak:
-        return Recommendation(False, "Undecided: test accuracies are near chance", _REMEDY)
-    if not others:
-        return Recommendation(False, leader.label, "There is nothing to compare it with.")
-    tests = tests[: len(others)]
-    undecided = [test for test in tests if not test.is_significant or test.difference < 0]
-    gain = leader.mean(schema.BEST_VAL_ACCURACY) - others[0].mean(schema.BEST_VAL_ACCURACY)
-    reasons = [
-        f"It leads {others[0].label} by {100 * gain:.2f} points of validation accuracy.",
-        f"On the test data, {(undecided or tests)[0].sentence}",
-    ]
-    if undecided[1:]:
-        reasons.append(f"Also undecided: {', '.join(test.second for test in undecided[1:])}.")
-    if weak:
-        reasons.append(f"Near chance: {', '.join(weak)}. {_REMEDY}")
-    headline = f"Undecided: {leader.label} leads" if undecided else f"Take {leader.label}"
-    return Recommendation(not undecided, headline, " ".join(reasons))
-
-
 # --- the conditions of the runs ---------------------------------------------------------------------------------------
 
 
 def conditions(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Return the facts that the numbers depend on, as pairs of a term and its value, or its values if they differ."""
-    defaults = dict(configuration({name: str(value) for name, value in asdict(Settings()).items()}))
-    table = pd.DataFrame(
-        [
-            {"recipe": params.get("recipe", "")} | dict(configuration(params))
-            for params in (group.results[0].params for group in groups)
-        ],
-        index=[group.label for group in groups],
-    ).fillna("")
-    rows = []
-    for name in [*MAIN, *sorted({*table} - {*MAIN, *IGNORED_PARAMS, "cell"})]:
-        labels = table.groupby(name, sort=False).groups if name in table else {}
-        if labels.keys() - {"", None if name in MAIN else defaults.get(name)}:
-            texts = [f"{value} ({', '.join(of)})" for value, of in labels.items() if value]
-            shown = "; ".join(texts) if len(labels) > 1 else str(*labels)
-            rows.append((name.replace("_", " ").capitalize(), shown))
-    results = [result for group in groups for result in group.results]
-    packages = sorted({name for result in results for name in result.tags if name.startswith(schema.VERSION)})
-    versions = [f"{tag.removeprefix(schema.VERSION)} {_tagged(results, tag)}" for tag in packages]
-    return [
-        *rows,
-        *((term, _tagged(results, tag)) for term, tag in _TAGS.items()),
-        ("Packages", ", ".join(versions) or "not recorded"),
-        ("Test examples", f"{len(results[0].answers):,}"),
+    runs = [(group.label, result) for group in groups for result in group.results]
+    facts = [
+        {"recipe": result.params.get("recipe", "")}
+        | dict(configuration(result.params))
+        | {term: result.tags.get(tag) for term, tag in _TAGS.items()}
+        | {"packages": _packages(result)}
+        for _, result in runs
     ]
+    table = pd.DataFrame(facts, index=[label for label, _ in runs]).drop(columns="cell").fillna("not recorded")
+    rows = [("Test examples", f"{len(runs[0][1].answers):,}")]
+    for name in table:
+        values = {value: dict.fromkeys(labels) for value, labels in table.groupby(str(name), sort=False).groups.items()}
+        texts = [f"{value} ({', '.join(labels)})" for value, labels in values.items()]
+        rows.append((str(name).replace("_", " ").capitalize(), "; ".join(texts) if len(values) > 1 else str(*values)))
+    return rows
 
 
-def _tagged(results: Sequence[Result], tag: str) -> str:
-    return " and ".join(sorted({result.tags[tag] for result in results if tag in result.tags})) or "not recorded"
+def _packages(result: Result) -> str:
+    versions = {tag.removeprefix(schema.VERSION): text for tag, text in result.tags.items() if schema.VERSION in tag}
+    return ", ".join(f"{name} {text}" for name, text in sorted(versions.items())) or "not recorded"

@@ -7,7 +7,6 @@ for every metric. Reused runs are also members, but keep their parents.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -113,10 +112,10 @@ def train(
     by_run = {event.result: event.job for event in events if isinstance(event, Finished)}
     finished: list[Group] = []
     if by_run:
-        selected = replace(grouping.select_runs(list(by_run), parent=parent), failures=failures)
-        finished = selected.groups
+        finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in by_run], parent)
         _make_groups(parent, data, finished, by_run, failures)
-        report.show(report.publish(selected, reporter, data_dir=trainings[0].data_dir, parent=parent), reporter)
+        shown = report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
+        report.show(shown, reporter)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(trainings)} runs failed. {reasons}")

@@ -121,10 +121,10 @@ def report(
     from pipeline.comparison import grouping
     from pipeline.comparison import report as reports
 
-    selected = grouping.select(parent, filter, reporter.note)
+    groups, left_out = grouping.select(parent, filter, reporter.note)
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)
-    data = reports.publish(selected, reporter, data_dir=settings.data_dir, parent=own, output=folder)
+    data = reports.publish(groups, left_out, reporter, data_dir=settings.data_dir, parent=own, output=folder)
     reports.show(data, reporter, form)
     reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
     return Comparison(parent, folder)

@@ -67,7 +67,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the charts in tests of the selection of runs."""
 
     def tables(data: ReportData) -> dict[str, bytes]:
-        return {"runs.csv": data.runs().to_csv(index=False).encode(), "failures.txt": str(data.failures).encode()}
+        return {"runs.csv": data.runs().to_csv(index=False).encode(), "left_out.txt": str(data.left_out).encode()}
 
     monkeypatch.setattr("pipeline.comparison.report.files", tables)
 
@@ -112,15 +112,15 @@ def test_a_child_that_failed_is_named_with_its_reason_and_an_interrupted_one_doe
 
     command("report", "--parent", parent, "--output", tmp_path)
 
-    assert f"{{'lstm-s1 ({failed})': 'not finite'}}" == (tmp_path / "failures.txt").read_text()
+    assert f"'lstm-s1 ({failed})': 'not finite'" in (tmp_path / "left_out.txt").read_text()
     assert again not in (tmp_path / "runs.csv").read_text()
 
 
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("tags.role = 'parent'", "matches 1 run of other kinds."),
-        ("tags.role = 'broken'", "all of these failed. gru-s9 ("),
+        ("tags.role = 'parent'", "matches none."),
+        ("tags.role = 'broken'", "finished and evaluated; got none. gru-s9 ("),
         ("tags.role = 'stopped'", "lacks test_accuracy, test_cost,"),
         ("tags.role = 'empty'", "run_id: must be a run that has training/history.csv; got '"),
         ("tags.family = 'small'", "output: must be a folder that can be written to"),
