@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from pipeline.data import idx
 from pipeline.data.datasets import CATALOGUE
-from pipeline.serving import image_files
+from pipeline.serving import readers
 from pipeline.startup import quieten
 from pipeline.tracking import models
 from pipeline.tracking.models import Classifier
@@ -269,7 +269,7 @@ def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> 
     for number, image in enumerate(images):
         file = io.BytesIO()
         KINDS[kind](image, np.random.default_rng([seed, number])).save(file, "PNG")
-        read.append(image_files.read(file, name=kind, form=form))
+        read.append(readers.read(file, name=kind, form=form))
     pixels = np.stack(read)
     if kind == NOTHING:
         return float((pixels.max(axis=(1, 2)) == 0).mean())

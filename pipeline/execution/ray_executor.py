@@ -235,7 +235,6 @@ class RemoteFile(FileRef):
     """
 
     content: Any
-    is_remote = True
 
     def copy_to(self, folder: Path) -> None:
         """Write the file, or the files of the folder, into another folder."""

@@ -90,7 +90,6 @@ class FileRef:
     """A file or folder of the machine where a command was typed, as jobs get it; can be pickled."""
 
     path: Path
-    is_remote = False  # whether the opened file is a copy on another machine
 
     @contextmanager
     def open(self) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
+from pipeline.serving.readers import NO_OTHERS, Reader
 from pipeline.tracking.models import Classifier
-
-SIZE = 512
-"""Number of examples that a core works on at a time: larger parts do not fit into its cache."""
 
 AT_A_TIME = 32
 """Number of parts that are answered before they are written: 16,384 images of 28 × 28."""
@@ -36,8 +34,6 @@ Part = tuple[pa.Table, NDArray[Any]]
 UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)
 """Errors of libraries about a file; a KeyError if two columns of a Parquet file have the same name."""
 
-NO_OTHERS = pa.table({})
-
 WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
 
 ABOUT = "recurrent-mlflow-pipeline"
@@ -46,21 +42,6 @@ ABOUT = "recurrent-mlflow-pipeline"
 
 RESERVED = re.compile("step|label|runner_up|(runner_up_)?probability|probability_.*")
 """Names of the columns of answers, after ``file`` and ``index``."""
-
-
-class Reader(Protocol):
-    """Reads files of one kind of data.
-
-    Attributes:
-        wanted: a description of the files that it reads.
-        endings: endings of the names of files that are read from a folder.
-    """
-
-    wanted: str
-    endings: tuple[str, ...]
-
-    def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        """Yield the examples of a file in parts, with the other columns of their rows."""
 
 
 def printable(text: str) -> str:

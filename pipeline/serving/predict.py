@@ -24,22 +24,16 @@ from pipeline import disk
 from pipeline.errors import DataError, UsageError
 from pipeline.execution import executors
 from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Send
-from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
-from pipeline.kinds.sequences import Sequences
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
 from pipeline.serving import answers
-from pipeline.serving.answers import ABOUT, UNREADABLE, Reader, explained, printable
-from pipeline.serving.image_files import IDX_ENDINGS, ImageFiles
-from pipeline.serving.sequence_files import SequenceFiles
+from pipeline.serving.answers import ABOUT, UNREADABLE, explained, printable
+from pipeline.serving.readers import IDX_ENDINGS, READERS, Reader
 from pipeline.settings import expanded
 from pipeline.startup import quieten
 from pipeline.tracking import models
 from pipeline.tracking.models import Classifier
-
-READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
-"""The class that reads the files of each kind; a new kind is a line here."""
 
 SCHEME = "s3://"
 
@@ -158,8 +152,7 @@ def _into_folder(
     def take(event: Event) -> None:
         if isinstance(event, Finished):
             count, content = event.result
-            if content is not None:
-                _put(content, event.job.output)
+            _put(content, event.job.output)
             answered.append(count)
             reporter.note(f"{printable(event.job.output)}: {count:,} answers.")
         elif isinstance(event, Failed):
@@ -229,8 +222,8 @@ def _missing(
 
 def answer_file(
     job: FileJob, send: Send, *, model: FileRef, trust: bool, cores: int, options: Mapping[str, Any]
-) -> tuple[int, bytes | None]:
-    """Answer all examples of a file; return their number, and the answers if they cannot be written from here.
+) -> tuple[int, bytes]:
+    """Answer all examples of a file; return their number, and the file of answers.
 
     Raises:
         DataError: the file cannot be read.
@@ -247,11 +240,7 @@ def answer_file(
         count = answers.write(tables, output, failed, job.about)
         if failed:
             raise DataError(failed[job.address])
-        content = output.read_bytes()
-    if model.is_remote and not _is_remote(job.output):
-        return count, content
-    _put(content, job.output)
-    return count, None
+        return count, output.read_bytes()
 
 
 @lru_cache(maxsize=1)

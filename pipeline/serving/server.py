@@ -44,7 +44,7 @@ from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
-from pipeline.serving import digit_segmentation, image_files, out_of_distribution
+from pipeline.serving import digit_segmentation, out_of_distribution, readers
 from pipeline.tracking import models
 from pipeline.tracking.models import Classifier
 
@@ -260,7 +260,7 @@ class Drawing:
         Raises:
             DataError: it is not a picture.
         """
-        pixels = image_files.read(io.BytesIO(content), name=self.name, form=self._kind)
+        pixels = readers.read(io.BytesIO(content), name=self.name, form=self._kind)
         answer = _answer(self._classifier, pixels, most=self._kind.height)
         best = int(np.argmax(answer["probabilities"]))
         like = self._similarity.holds(pixels, best) if self._similarity else None

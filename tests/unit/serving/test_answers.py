@@ -16,7 +16,7 @@ from PIL import Image
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.serving import answers
-from pipeline.serving.image_files import ImageFiles
+from pipeline.serving.readers import ImageFiles
 from pipeline.tracking.models import Classifier
 
 

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw, ImageOps
 from pipeline.data import idx
 from pipeline.errors import DataError
 from pipeline.kinds.images import Images
-from pipeline.serving import digit_segmentation, image_files
-from pipeline.serving.image_files import ImageFiles
+from pipeline.serving import digit_segmentation, readers
+from pipeline.serving.readers import ImageFiles
 
 Pixels = NDArray[np.uint8]
 
@@ -95,7 +95,7 @@ def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:
 
 
 def test_other_columns_bound_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_files, "IN_MEMORY", 3_000)
+    monkeypatch.setattr(readers, "IN_MEMORY", 3_000)
     path = write(tmp_path / "a.parquet", pa.list_(pa.uint8()), FLAT, blob=[bytes([each]) * 1_000 for each in range(7)])
     sizes = [len(pixels) for pixels, _ in rows_of(path, size=7)]
     assert 7 == sum(sizes)
@@ -172,7 +172,7 @@ def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def read(content: bytes, form: Images = MNIST) -> Pixels:
-    return image_files.read(io.BytesIO(content), name="it", form=form)
+    return readers.read(io.BytesIO(content), name="it", form=form)
 
 
 def pixels(picture: Image.Image, form: Images, kind: str = "PNG", **options: Any) -> Pixels:
@@ -268,10 +268,6 @@ UNREAD = (
         (
             saved(bar(ink=0, paper=255))[:-60],
             "it: must be a whole picture of at most 67,108,864 pixels; reading failed: ",
-        ),
-        (
-            saved(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"),
-            "not all of its pixels are finite numbers",
         ),
     ],
 )
@@ -378,4 +374,4 @@ def shades(*values: int) -> list[Image.Image]:
 def test_every_page_of_a_file_is_read(kind: str, expected: list[int]) -> None:
     first, *more = shades(10, 90, 200)
     file = io.BytesIO(saved(first, kind, save_all=True, append_images=more))
-    assert expected == [int(page[0, 0]) for page in image_files.pages(file, name="it", form=SMALL)]
+    assert expected == [int(page[0, 0]) for page in readers.pages(file, name="it", form=SMALL)]

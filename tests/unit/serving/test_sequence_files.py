@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.kinds.sequences import Sequences
-from pipeline.serving import answers, predict, sequence_files
-from pipeline.serving.sequence_files import SequenceFiles
+from pipeline.serving import answers, predict, readers
+from pipeline.serving.readers import SequenceFiles
 from pipeline.tracking.models import Classifier
 
 KIND = Sequences(longest=3, features=("x", "y"), mean=(0.0, 0.0), variance=(1.0, 1.0))
@@ -103,7 +103,7 @@ def test_sequences_are_whole_in_parts_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, numbers: int
 ) -> None:
     mixed = TABLE.iloc[[0, 3, 1, 4, 2, 5]]  # rows of different ids alternate
-    monkeypatch.setattr(sequence_files, "NUMBERS", numbers)
+    monkeypatch.setattr(readers, "NUMBERS", numbers)
     assert SEQUENCES == unpadded(parts_of(save(mixed, tmp_path / "a.csv")))
 
 
@@ -134,7 +134,7 @@ def test_sequences_that_do_not_fit_the_model_are_named(tmp_path: Path, monkeypat
     assert "it: must have sequences of 2 features (x, y); got 3." == refused(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
     assert "it: needs an array x or x_test; it has one, two." == refused(tmp_path / "b.npz")
-    monkeypatch.setattr(sequence_files, "MOST_STEPS", 2)
+    monkeypatch.setattr(readers, "MOST_STEPS", 2)
     said = "it, example a: must have at most 2 steps; it has 3. Cut it into shorter sequences."
     assert said == refused(save(TABLE, tmp_path / "a.csv"))
 

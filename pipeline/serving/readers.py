@@ -1,20 +1,22 @@
-"""Read files of images: pictures, IDX files, NumPy arrays, and Parquet files in parts of bounded memory.
+"""Read files of examples: images (pictures, IDX, NumPy, Parquet) and sequences (step tables, UCR/UEA archive, NumPy).
 
 A picture becomes grey and upright, and transparent parts become paper. :mod:`pipeline.serving.digit_segmentation`
 brings it into the form of the model's images. A row of a Parquet file is an image of H × W numbers from 0 to 255:
 
 - one list of H · W numbers, or H lists of W, of fixed size or not;
 - a picture file as Hugging Face's ``datasets`` stores it: ``struct<bytes: binary, path: string>``.
+
+Files of sequences have the formats of :mod:`pipeline.data.formats`; labels may be missing.
 """
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,17 +25,24 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from pipeline.data import formats, idx, step_tables
+from pipeline.data import contents, formats, idx, step_tables
+from pipeline.data.contents import RawPart, listed
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
-from pipeline.serving.answers import NO_OTHERS, SIZE
+from pipeline.kinds.kind import Kind, lengths
+from pipeline.kinds.sequences import Sequences
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
 from pipeline.settings import option
 
-IDX_ENDINGS = (".idx", ".gz", "-ubyte")
+SIZE = 512
+"""Maximum examples in a part, which a core works on at a time: larger parts do not fit into its cache."""
 
-PIXELS = 2**19
-"""Maximum pixels in a part."""
+NUMBERS = 2**19
+"""Maximum numbers in a part; of sequences, if they are as long as the training sequences."""
+
+NO_OTHERS = pa.table({})
+
+IDX_ENDINGS = (".idx", ".gz", "-ubyte")
 
 IN_MEMORY = 2**20
 """Maximum bytes of a Parquet file's rows in memory, uncompressed; and of a column that are read at a time."""
@@ -50,8 +59,29 @@ MOST_PIXELS = 2**26
 PAPER_AND_INK = 64
 """Minimum difference in brightness, of 255, within the opaque part of a picture that shows paper and ink."""
 
+MOST_STEPS = 10_000
+"""Maximum steps of a sequence: ``MOST_STEPS`` of a served model, whose code this package cannot import."""
+
+COLUMNS = pa.schema([("id", pa.string()), ("label", pa.string())])
+"""The id and the label of a sequence; null and an empty text if its file has none."""
+
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice as many before it decodes them
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or reported in an error
+
+
+class Reader(Protocol):
+    """Reads files of one kind of data.
+
+    Attributes:
+        wanted: a description of the files that it reads.
+        endings: endings of the names of files that are read from a folder.
+    """
+
+    wanted: str
+    endings: tuple[str, ...]
+
+    def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
+        """Yield the examples of a file in parts, with the other columns of their rows."""
 
 
 class ImageFiles:
@@ -72,7 +102,7 @@ class ImageFiles:
     def __init__(self, form: Images, column: str | None = None, columns: str | None = None) -> None:
         if columns:
             raise UsageError(f"columns: is for tables of sequences; this model reads images. Leave out {columns!r}.")
-        self.size = max(1, min(SIZE, PIXELS // (form.height * form.width)))
+        self.size = max(1, min(SIZE, NUMBERS // (form.height * form.width)))
         self._form = form
         self._column = column
         self._needed = f"needs {form.height} × {form.width} = {form.height * form.width} numbers from 0 to 255"
@@ -151,6 +181,75 @@ class ImageFiles:
         return pixels
 
 
+class SequenceFiles:
+    """Reads files of sequences.
+
+    Args:
+        kind: the kind of the model's sequences.
+        column: only for images.
+        columns: names of a table's columns that are not features: ``id=…,time=…,label=…``.
+
+    Raises:
+        UsageError: there is a ``column``, or ``columns`` is not such a list.
+    """
+
+    wanted = "a step table (.parquet, .csv), a file of the UCR/UEA archive (.ts, .tsv) or NumPy arrays (.npz)"
+    endings: tuple[str, ...] = (".parquet", ".csv", ".ts", ".tsv", ".npz")
+
+    def __init__(self, kind: Sequences, column: str | None = None, columns: str | None = None) -> None:
+        if column:
+            raise UsageError(f"column: is for models of images; this model reads sequences. Leave out {column!r}.")
+        self.size = max(1, min(SIZE, NUMBERS // (kind.longest * len(kind.features))))
+        self._features = kind.features
+        self._names = step_tables.column_names(columns)
+
+    def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
+        """Yield the sequences of a file in parts (n, T, F), padded with NaN at the end, with their ids and labels.
+
+        Raises:
+            DataError: the file is damaged, or a sequence does not fit the model; raised after the parts before.
+        """
+        for raw in self._raw(file, name):
+            if raw.examples.shape[2] != len(self._features):
+                raise DataError(
+                    f"{name}: must have sequences of {len(self._features)} features ({listed(self._features)}); "
+                    f"got {raw.examples.shape[2]}."
+                )
+            values = contents.checked(raw, self._features)
+            if values.shape[1] > MOST_STEPS:
+                problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
+                raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
+            ids = [None] * len(values) if raw.ids is None else raw.ids
+            yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
+
+    def _raw(self, file: Path, name: str) -> Iterator[RawPart]:
+        """Yield the sequences of a file, unchecked.
+
+        Raises:
+            DataError: the file is damaged, or lacks a feature.
+        """
+        if file.suffix in (".ts", ".tsv", ".npz"):
+            is_array = file.suffix == ".npz"
+            raw = formats.read_array(file) if is_array else formats.read_archive(file, labelled=False)
+            for first in range(0, len(raw.examples), self.size):
+                yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
+            return
+        table, features = step_tables.read_table(file, self._names, labelled=False), [*self._features]
+        if not set(features) <= set(table):
+            problem = f"needs the columns {listed(features)}, which the model reads; its columns are {listed(table)}"
+            raise DataError(f"{name}: {problem}.")
+        values = step_tables.numbers(table[features], self._names, file)
+        for _, rows in table.groupby(table[self._names["id"]].factorize()[0] // self.size):
+            yield step_tables.part_of(rows, self._names, values.reindex(rows.index, columns=features), name)
+
+
+READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
+"""The class that reads the files of each kind; a new kind is a line here."""
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
 def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
     """Return the pixels (H, W), 0–255, of a picture file, or of the first of its pages.
 
@@ -193,8 +292,9 @@ def grey(picture: Image.Image) -> Grey:
     picture.load()
     with suppress(Exception):  # damaged metadata is ignored; its readers also raise errors of all kinds
         picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith(("I", "F")):  # 16 bits per pixel, or more
-        return _deep(_averaged(picture.convert("F")))
+    if picture.mode.startswith(("I", "F")):  # 16 bits per pixel, or more: the brightest becomes 255
+        values = np.nan_to_num(_averaged(picture.convert("F")))
+        return np.asarray(values * (255 / max(values.max(), 1e-9)), np.float32)
     if not picture.has_transparency_data:
         return _averaged(picture.convert("RGB").convert("L"))
     brightness, opacity = np.moveaxis(_averaged(picture.convert("RGBA").convert("LA")), -1, 0)
@@ -216,16 +316,3 @@ def _behind(brightness: Grey, opacity: Grey) -> float:
     if brightest - darkest > PAPER_AND_INK:
         return float(middle)
     return 255 if middle < 128 else 0  # noqa: PLR2004 - half of it
-
-
-def _deep(values: Grey) -> Grey:
-    """Return the brightness of pixels with more than 8 bits; floats count as 0 to 1 if none is above 1.
-
-    Raises:
-        ValueError: some are not finite.
-    """
-    if not np.isfinite(values).all():
-        raise ValueError("not all of its pixels are finite numbers")
-    brightest = values.max()
-    scale = next((255 / limit for limit in (1.0, 255.0, 65_535.0) if brightest <= limit), 255 / brightest)
-    return np.asarray(values * scale, np.float32)
