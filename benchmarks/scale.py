@@ -52,8 +52,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import identity, resuming
-from pipeline.training.checkpoints import CheckpointStore, open_store
+from pipeline.training import checkpoints, identity, resuming
 
 WEIGHTS = 65_000
 """Number of weights of a GRU of 128 units; a checkpoint has four copies: weights, Adam's two moments, best weights."""
@@ -75,33 +74,30 @@ def sleep(job: Job, send: Send, *, epoch_seconds: float) -> str:
     data = stored.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = identity.fingerprint(job.settings, data)
     data_dir, remote = job.settings.data_dir, job.remote
-    existing = resuming.find_run(fingerprint, data_dir, remote=remote)
+    existing, _ = resuming.find_run(fingerprint, data_dir, remote=remote)
     with resuming.open_run(
         schema.TRAINING,
         job.name,
         fingerprint,
         data,
+        identity.parameters(job.settings, data),
         data_dir=data_dir,
-        resume=existing.run if existing else None,
+        resume=existing,
         remote=remote,
+        tags=lifecycle.origin(gpus=[]) | {schema.CORES: "1"},
         parent=job.parent,
     ) as run:
-        run_id, checkpoints = run.run_id, open_store(data_dir, remote=run.has_remote_checkpoint)
-        tags = lifecycle.origin(run, gpus=[]) | {schema.CORES: "1"}
-        store.log_parameters(run, identity.parameters(job.settings, data), tags)
-        lifecycle.log_inputs(run, data)
+        run_id = run.run_id
         send(Opened(run_id=run_id, state="trains"))
-        store.mark(run_id, job.parent)
-        history = list(_epochs(job, send, checkpoints=checkpoints, run=run, seconds=epoch_seconds))
+        history = list(_epochs(job, send, run=run, seconds=epoch_seconds))
         store.write_files(run_id, {"model/model.bin": os.urandom(MODEL)})
         _log_end(run_id, history, data)
         store.log_metrics(run_id, {"process_seconds": time.process_time() - before})
     return run_id
 
 
-def _epochs(
-    job: Job, send: Send, *, checkpoints: CheckpointStore, run: TrackedRun, seconds: float
-) -> Iterator[EpochRecord]:
+def _epochs(job: Job, send: Send, *, run: TrackedRun, seconds: float) -> Iterator[EpochRecord]:
+    checkpoint = checkpoints.of(run, job.settings.data_dir)
     numbers = np.random.default_rng(job.settings.seed)
     history: list[EpochRecord] = []
     for epoch in range(1, job.settings.epochs + 1):
@@ -122,7 +118,7 @@ def _epochs(
         )
         weights = numbers.random(WEIGHTS, np.float32)
         snapshot = Snapshot(history=history, state=[weights] * 3, best_weights=[weights], seconds=seconds * epoch)
-        checkpoints.save(run.checkpoint, snapshot)
+        checkpoint.save(snapshot)
         store.log_epoch(run.run_id, history[-1])
         send(history[-1])
         yield history[-1]

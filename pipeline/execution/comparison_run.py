@@ -65,12 +65,12 @@ def opened_as(
     remote: bool,
 ) -> Iterator[str]:
     """Open a parent run of any kind, or resume an interrupted one with the same fingerprint."""
-    existing = None if lifecycle.project_run() else resuming.find_run(fingerprint, data_dir, remote=remote)
-    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
-    with resuming.open_run(kind, name, fingerprint, data, data_dir=data_dir, resume=resume, remote=remote) as run:
-        store.log_parameters(run, parameters)
+    existing, state = resuming.find_run(fingerprint, data_dir, remote=remote)
+    resume = existing if state is RunState.INTERRUPTED and not lifecycle.project_run() else None
+    with resuming.open_run(
+        kind, name, fingerprint, data, parameters, data_dir=data_dir, resume=resume, remote=remote
+    ) as run:
         store.mark(run.run_id, run.run_id)
-        lifecycle.log_inputs(run, data)
         yield run.run_id
 
 
@@ -89,7 +89,7 @@ def planned(trainings: Sequence[Settings], data: DataSet) -> dict[str, str]:
         return dict.fromkeys(names, "new")
     connection.connect()
     existing = [resuming.find_run(identity.fingerprint(each, data), each.data_dir) for each in trainings]
-    return {name: run.state.value if run else "new" for name, run in zip(names, existing, strict=True)}
+    return {name: state.value for name, (_, state) in zip(names, existing, strict=True)}
 
 
 def train(

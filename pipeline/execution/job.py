@@ -42,9 +42,9 @@ from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import evaluation, identity, resuming
-from pipeline.training.checkpoints import LockedError, RunLocks
-from pipeline.training.resuming import ExistingRun, RunState
+from pipeline.training import checkpoints, evaluation, identity, resuming
+from pipeline.training.checkpoints import LockedError
+from pipeline.training.resuming import RunState
 
 PRUNED = "pruned"
 """The state of a run that a search ended early."""
@@ -137,19 +137,20 @@ def train(job: Job, send: Send) -> str:
     data = stored.find_by_digest(data_dir, job.dataset, job.digest)
     _check_code(job, data)
     find = partial(resuming.find_run, job.fingerprint, data_dir, remote=job.remote, evaluate=job.evaluate)
-    if (existing := find()) is None or existing.state is RunState.INTERRUPTED:
+    existing, state = find()
+    if existing is None or state is RunState.INTERRUPTED:
         start_tensorflow(job.cores)  # it takes seconds, during which other processes should be able to look for runs
         importlib.import_module("pipeline.training.training")
     while job.remote and not send(LOOKS):
         time.sleep(1)
     with ExitStack() as stack:
         while True:
-            with nullcontext() if job.remote else RunLocks(data_dir).exclusive(), suppress(LockedError):
-                existing = find()
-                if existing and _can_reuse(job, existing, send):
-                    return _reused(job, existing.run, send)
-                if existing is None or existing.state is not RunState.RUNNING:
-                    resume = existing.run if existing and existing.state is RunState.INTERRUPTED else None
+            with nullcontext() if job.remote else checkpoints.exclusive(data_dir), suppress(LockedError):
+                existing, state = find()
+                if existing and _can_reuse(job, existing, state, send):
+                    return _reused(job, existing, send)
+                if state is not RunState.RUNNING:
+                    resume = existing if state is RunState.INTERRUPTED else None
                     run = stack.enter_context(_open(job, data, resume))
                     break
             send("waiting for another process")
@@ -167,12 +168,12 @@ def _check_code(job: Job, data: DataSet) -> None:
         )
 
 
-def _can_reuse(job: Job, existing: ExistingRun, send: Send) -> bool:
+def _can_reuse(job: Job, existing: TrackedRun, state: RunState, send: Send) -> bool:
     """Return whether an existing run makes this job unnecessary; a pruned one does if it would be pruned again."""
-    if existing.state is RunState.PRUNED and not job.evaluate:
-        rows = store.load_table(existing.run.run_id, schema.HISTORY).to_dict("records")
+    if state is RunState.NEW and not job.evaluate:
+        rows = store.load_table(existing.run_id, schema.HISTORY).to_dict("records")
         return not all(send(EpochRecord(**{str(name): value for name, value in row.items()})) for row in rows)
-    return existing.state is RunState.FINISHED
+    return state is RunState.FINISHED
 
 
 def _reused(job: Job, run: TrackedRun, send: Send) -> str:
@@ -195,7 +196,7 @@ def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContext
         job.settings,
         data,
         name=job.name,
-        parent=None if resume else job.parent,
+        parent=job.parent,
         resume=resume,
         cores=job.cores,
         tested=job.evaluate,
@@ -208,7 +209,6 @@ def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: st
     from pipeline.training import training
 
     send(Opened(run_id=run.run_id, state=state))
-    store.mark(run.run_id, job.parent)
     if not training.train(run, job.settings, data, Reporter(), should_continue=send):
         send(PRUNED)
     elif job.evaluate and not run.is_evaluated:

@@ -30,7 +30,8 @@ from pipeline.settings import DATA_PARAMETERS, expanded
 from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training.checkpoints import LocalCheckpoints, LockedError, RemoteCheckpoints, RunLocks
+from pipeline.training import checkpoints
+from pipeline.training.checkpoints import LocalCheckpoint, LockedError
 
 KILLED = "Its process was killed; `pipeline clean` ended the run."
 PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pyarrow", "typer", "uv")
@@ -94,8 +95,8 @@ def _state(run: TrackedRun, data_dir: Path) -> str:
     """Return the state of a run; it is interrupted if it was started here and no process works on it any more."""
     if run.status == "FINISHED":
         return "pruned" if run.is_pruned else "finished" if run.is_evaluated else "trained"
-    is_here = run.status == "RUNNING" and run.checkpoint in LocalCheckpoints(data_dir).names()
-    return "interrupted" if is_here and not RunLocks(data_dir).is_held(run.checkpoint) else run.status.lower()
+    is_here = run.status == "RUNNING" and run.checkpoint in checkpoints.names(data_dir)
+    return "interrupted" if is_here and not checkpoints.is_held(data_dir, run.checkpoint) else run.status.lower()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -130,9 +131,8 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
         TrackingError: the tracking server does not answer.
     """
     data_dir, removed, freed = expanded(data_dir), [], 0
-    locks = RunLocks(data_dir)
-    for item in _items(data_dir, locks, reporter):
-        with suppress(LockedError), locks.hold(item.lock) if item.lock else nullcontext():
+    for item in _items(data_dir, reporter):
+        with suppress(LockedError), checkpoints.hold(data_dir, item.lock) if item.lock else nullcontext():
             if not dry_run:
                 item.remove()
             removed.append(item.what)
@@ -144,10 +144,10 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
     return removed
 
 
-def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item]:
+def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
     known = _found(f"tags.{schema.CHECKPOINT} != ''", reporter, everywhere=True)
-    names = LocalCheckpoints(data_dir).names()
-    free = {name for name in names if not locks.is_held(name)}
+    names = checkpoints.names(data_dir)
+    free = {name for name in names if not checkpoints.is_held(data_dir, name)}
     for run in known:
         if run.status == "RUNNING" and run.checkpoint in free and not run.is_deleted:
             end = partial(lifecycle.end, run.run_id, "KILLED", KILLED)
@@ -166,7 +166,6 @@ def _items(data_dir: Path, locks: RunLocks, reporter: Reporter) -> Iterator[Item
 
 def _checkpoints(known: Sequence[TrackedRun], data_dir: Path, free: set[str]) -> Iterator[Item]:
     """Yield the checkpoints that no run needs, and that no process of this machine uses."""
-    local, remote = LocalCheckpoints(data_dir), RemoteCheckpoints()
     finished = {
         _identity(run)
         for run in known
@@ -175,10 +174,10 @@ def _checkpoints(known: Sequence[TrackedRun], data_dir: Path, free: set[str]) ->
     for run in known:
         what, reason = f"checkpoint {run.checkpoint} of {run.name}", _reason(run, finished)
         if reason and run.checkpoint in free:
-            remove = partial(local.remove, run.checkpoint)
-            yield Item(what, reason, local.size(run.checkpoint), run.checkpoint, remove)
-        elif reason and run.tags[schema.CHECKPOINT] == schema.ON_SERVER and (size := remote.size(run.run_id)):
-            yield Item(what, reason, size, None, partial(remote.remove, run.run_id))
+            folder = checkpoints.folder_of(data_dir, run.checkpoint)
+            yield Item(what, reason, disk.size(folder), run.checkpoint, LocalCheckpoint(folder).remove)
+        elif reason and run.has_remote_checkpoint and (files := store.files_in(run.run_id, checkpoints.FOLDER)):
+            yield Item(what, reason, sum(files.values()), None, checkpoints.of(run, data_dir).remove)
 
 
 def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
@@ -247,11 +246,12 @@ def _data(data_dir: Path, problems: list[str]) -> dict[str, str]:
     free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
     if free < 1e9:  # noqa: PLR2004 - a comparison with its models takes less
         problems.append(f"{data_dir}: needs 1 GB of free disk; {decimal(free)} are free. See `pipeline clean`.")
-    names = LocalCheckpoints(data_dir).names()
+    names = checkpoints.names(data_dir)
+    training = [name for name in names if checkpoints.is_held(data_dir, name)]
     return {
         "folder": f"{folder}, {decimal(free)} free there",
         **{part: decimal(disk.size(data_dir / part)) for part in ("raw", "processed", "checkpoints")},
-        "unfinished runs": f"{len(names)}, {sum(map(RunLocks(data_dir).is_held, names))} of them training now",
+        "unfinished runs": f"{len(names)}, {len(training)} of them training now",
     }
 
 

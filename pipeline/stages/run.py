@@ -53,19 +53,19 @@ def _trained(
     """Return the id of a new, resumed or reused run."""
     connection.connect(reporter.note, writes=True)
     seconds: dict[str, float] = {}
-    used: TrackedRun | None
+    used: TrackedRun | None = None
     if resume:
         used, settings, data = resuming.resumed(resume, settings, evaluate=all_stages)
     else:
         preflight.check_cells([settings])
         data, seconds = prepare.prepared(settings, reporter) if all_stages else (stored.find(settings), {})
         settings = recipes.fitted(settings, data)
-        existing = resuming.find_earlier(settings, data, reporter, new=new, evaluate=all_stages)
-        used = existing and existing.run
-        if existing and existing.state is RunState.FINISHED:
-            if existing.run.is_evaluated:
-                reporter.result(evaluation.summary(existing.run.metrics, data))
-            return existing.run.run_id
+        if not new:
+            used, state = resuming.find_earlier(settings, data, reporter, evaluate=all_stages)
+        if used and state is RunState.FINISHED:
+            if used.is_evaluated:
+                reporter.result(evaluation.summary(used.metrics, data))
+            return used.run_id
     start_tensorflow(settings.shards)
     from pipeline.training import training
 

@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.tracking import connection, schema
 from pipeline.tracking.connection import BRIEF, client, environment, retried
 from pipeline.tracking.schema import TrackedRun
-from pipeline.tracking.store import get_run, log_tags
+from pipeline.tracking.store import get_run, log_tags, tracked
 
 if TYPE_CHECKING:
     from pipeline.data.splits import DataSet, Split
@@ -104,7 +104,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
         tags=dict(tags),
         log_system_metrics=True,
     )
-    run = get_run(started.info.run_id)
+    run = tracked(started)
     _describe_experiment(run.experiment_id, mlflow.get_tracking_uri())
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)
@@ -170,20 +170,19 @@ def _run_name(name: str) -> str:
 # --- data and environment -------------------------------------------------------------------------------------------
 
 
-def origin(run: TrackedRun, *, gpus: list[str]) -> dict[str, str]:
+def origin(*, gpus: list[str]) -> dict[str, str]:
     """Return the tags of the machine, the package versions and the commit that the numbers of a run depend on."""
     tags = {schema.MACHINE: f"{processor()}, {', '.join(gpus) or 'no GPU'}", f"{schema.VERSION}pipeline": __version__}
     tags |= {f"{schema.VERSION}{package}": metadata.version(package) for package in RECORDED_PACKAGES}
-    if schema.COMMIT not in run.tags and (CHECKOUT / ".git").exists():
+    if (CHECKOUT / ".git").exists():
         tags[schema.COMMIT] = get_git_commit(str(CHECKOUT)) or ""
     return tags
 
 
 def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:
-    """Log the training data and, if ``tested``, the test data as inputs of a run that has no inputs yet."""
-    if not run.has_inputs:
-        splits = {"training": data.train} | ({"test": data.test} if tested else {})
-        client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
+    """Log the training data and, if ``tested``, the test data as inputs of a run; MLflow logs each only once."""
+    splits = {"training": data.train} | ({"test": data.test} if tested else {})
+    client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
 
 
 def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:

@@ -115,7 +115,6 @@ class TrackedRun:
         params: text by name.
         metrics: last value by name.
         tags: text by name.
-        has_inputs: whether data sets are logged on it.
         is_deleted: whether it was deleted in MLflow, which keeps deleted runs.
     """
 
@@ -128,7 +127,6 @@ class TrackedRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    has_inputs: bool
     is_deleted: bool
 
     @property

@@ -39,7 +39,7 @@ def get_run(run_id: str) -> TrackedRun:
         TrackingError: there is no run with this id.
     """
     with explained(f"There is no run {run_id!r}"):
-        return _tracked(client().get_run(run_id))
+        return tracked(client().get_run(run_id))
 
 
 def find_runs(
@@ -75,10 +75,11 @@ def find_runs(
                 f"filter: must be an MLflow filter such as \"params.cell = 'gru'\"; got {filter_string!r}. "
                 f"MLflow says: {first_line(error)}"
             ) from None
-    return [_tracked(run) for run in found]
+    return [tracked(run) for run in found]
 
 
-def _tracked(run: Run) -> TrackedRun:
+def tracked(run: Run) -> TrackedRun:
+    """Return a run of MLflow as one of the pipeline."""
     return TrackedRun(
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
@@ -89,7 +90,6 @@ def _tracked(run: Run) -> TrackedRun:
         params={name: _typed(value) for name, value in run.data.params.items()},
         metrics=run.data.metrics,
         tags=run.data.tags,
-        has_inputs=bool(run.inputs and run.inputs.dataset_inputs),
         is_deleted=run.info.lifecycle_stage == LifecycleStage.DELETED,
     )
 
@@ -115,27 +115,26 @@ def belongs_to(run: TrackedRun, comparison: str) -> bool:
 
 
 def members(comparison: str) -> list[TrackedRun]:
-    """Return the children and the other members of a comparison, ordered by start time.
+    """Return the runs that a comparison trained or reused, and its groups, ordered by start time.
 
     Raises:
         TrackingError: there is no such run, or its id is not valid.
     """
     experiment = get_run(comparison).experiment_id
-    filters = (f"tags.`{schema.PARENT}` = '{comparison}'", f"tags.`{schema.MEMBER_OF}{comparison}` = 'true'")
-    found = {run.run_id: run for each in filters for run in find_runs(each, experiment=experiment)}
-    return sorted((run for run in found.values() if run.run_id != comparison), key=lambda run: run.started)
+    found = find_runs(f"tags.`{schema.MEMBER_OF}{comparison}` = 'true'", experiment=experiment)
+    return sorted((run for run in found if run.run_id != comparison), key=lambda run: run.started)
 
 
 # --- parameters, tags and metrics -----------------------------------------------------------------------------------
 
 
-def log_parameters(run: TrackedRun, parameters: Mapping[str, object], tags: Mapping[str, str] | None = None) -> None:
-    """Log parameters by name, except those that the run already has, and set tags in the same request.
+def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
+    """Log parameters by name, except those that the run already has.
 
     Params are write-once, so those that `mlflow run` has logged, as the user typed them, cannot change.
     """
     params = [Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
-    client().log_batch(run.run_id, params=params, tags=[RunTag(*tag) for tag in (tags or {}).items()])
+    client().log_batch(run.run_id, params=params)
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:

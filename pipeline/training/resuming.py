@@ -1,48 +1,40 @@
-"""Find existing runs with the same fingerprint: finished, interrupted or running; prepare to resume them.
+"""Find existing runs with the same fingerprint: finished, interrupted or running; open runs that can be resumed.
 
 The fingerprint (``identity.py``) is a tag of the run.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, get_args
 
 from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.errors import DataError, TrackingError, UsageError
 from pipeline.progress import Reporter
-from pipeline.settings import DATA_PARAMETERS, DatasetName, Settings, option
+from pipeline.settings import DATA_PARAMETERS, Settings, option
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import identity
-from pipeline.training.checkpoints import RunLocks, open_store
+from pipeline.training import checkpoints, identity
 
 
 class RunState(StrEnum):
-    """The state of an existing run; of several runs the first in this order counts.
-
-    The text says what a comparison does with the run; it trains a pruned one again.
-    """
+    """What a command does with an existing run; of several runs the first in this order counts."""
 
     FINISHED = "reused"
     RUNNING = "running in another process"
     INTERRUPTED = "resumed"
-    PRUNED = "new"
+    NEW = "new"
 
 
-class ExistingRun(NamedTuple):
-    """A run with the same fingerprint, and its state."""
+def find_run(
+    fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True
+) -> tuple[TrackedRun | None, RunState]:
+    """Return the run of the active experiment with a fingerprint that is closest to its end, and its state.
 
-    run: TrackedRun
-    state: RunState
-
-
-def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate: bool = True) -> ExistingRun | None:
-    """Return the run of the active experiment with a fingerprint that is closest to its end; None if there is none.
+    If the state is NEW, there is no run to reuse or to resume; the returned one may be a run that a search has pruned.
 
     Args:
         fingerprint: the fingerprint.
@@ -52,21 +44,20 @@ def find_run(fingerprint: str, data_dir: Path, *, remote: bool = False, evaluate
     """
     runs = store.find_runs(f"tags.{schema.FINGERPRINT} = '{fingerprint}'")
     states = [(run, _state(run, data_dir, remote=remote, evaluate=evaluate)) for run in runs]
-    found = [ExistingRun(run, state) for run, state in states if state]
-    return min(found, key=lambda existing: [*RunState].index(existing.state), default=None)
+    found = [(run, state) for run, state in states if state]
+    return min(found, key=lambda each: [*RunState].index(each[1]), default=(None, RunState.NEW))
 
 
 def _state(run: TrackedRun, data_dir: Path, *, remote: bool, evaluate: bool) -> RunState | None:
     """Return the state of a run with the same fingerprint; None if it is of no use."""
-    has_ended = run.status == "FINISHED"
-    if has_ended and (run.is_pruned or (run.is_evaluated if evaluate else run.is_trained)):
-        return RunState.PRUNED if run.is_pruned else RunState.FINISHED
-    if has_ended and not run.is_trained:  # a comparison or a search
+    if run.status == "FINISHED" and not run.is_trained:  # it was pruned, or it is a comparison or a search
+        return RunState.NEW if run.is_pruned else None
+    if run.status == "FINISHED" and (run.is_evaluated or not evaluate):
+        return RunState.FINISHED
+    if run.status != "FINISHED" and run.has_remote_checkpoint != remote:  # it may be running elsewhere
         return None
-    if not has_ended and run.has_remote_checkpoint != remote:  # it may be running on the cluster, or on a machine
-        return None
-    with suppress(DataError):
-        if not remote and RunLocks(data_dir).is_held(run.checkpoint):
+    with suppress(DataError, OSError):
+        if not remote and checkpoints.is_held(data_dir, run.checkpoint):
             return RunState.RUNNING
         check_resumable(run, data_dir)
         return RunState.INTERRUPTED
@@ -81,11 +72,10 @@ def check_resumable(run: TrackedRun, data_dir: Path) -> None:
     """
     if run.is_trained:
         return
-    is_here = run.has_remote_checkpoint or RunLocks(data_dir).exists(run.checkpoint)
-    checkpoints = open_store(data_dir, remote=run.has_remote_checkpoint)
-    if not is_here or (schema.COST in run.metrics and checkpoints.load(run.checkpoint) is None):
+    is_here = run.has_remote_checkpoint or checkpoints.folder_of(data_dir, run.checkpoint).is_dir()
+    if not is_here or (schema.COST in run.metrics and checkpoints.of(run, data_dir).load() is None):
         raise DataError(
-            f"data_dir: the checkpoint of run {run.run_id} is not in {data_dir}. "
+            f"data_dir: the checkpoint of run {run.run_id} is not in {data_dir}, or it is damaged. "
             "Resume on the machine and with the data_dir where it was started, or train again with --new."
         )
 
@@ -96,64 +86,73 @@ def open_run(
     name: str,
     fingerprint: str,
     data: DataSet,
+    parameters: Mapping[str, object],
     *,
     data_dir: Path,
     resume: TrackedRun | None,
     remote: bool,
+    tags: Mapping[str, str] | None = None,
     parent: str | None = None,
+    tested: bool = True,
 ) -> Iterator[TrackedRun]:
-    """Open a run that can be resumed, and lock it; remove its checkpoint when it has finished.
+    """Open a run that can be resumed, lock it, and log its parameters; remove its checkpoint when it has finished.
 
     Args:
         kind: kind of the run, from :mod:`pipeline.tracking.schema`.
         name: name of a new run.
         fingerprint: fingerprint by which it is found again.
         data: the data that it trains on.
+        parameters: its parameters by name.
         data_dir: the folder of checkpoints and locks.
         resume: the run to resume; None: a new one.
         remote: whether its processes share no disk: no lock, and the checkpoint is an artifact of the run.
-        parent: the id of a new run's parent.
+        tags: further tags, which are also set if it is resumed.
+        parent: the id of the comparison or search that trains it; it is the parent of a new run.
+        tested: whether the test examples are an input of the run.
     """
-    checkpoint = resume.checkpoint if resume else uuid.uuid4().hex
-    tags = schema.of_kind(kind) | {
-        schema.FINGERPRINT: fingerprint,
-        schema.CHECKPOINT: schema.ON_SERVER if remote else checkpoint,
-        schema.DATASET: data.name,
-        schema.DATASET_DIGEST: data.digest,
-    }
-    with nullcontext() if remote else RunLocks(data_dir).hold(checkpoint):
-        with lifecycle.open_run(name, {} if resume else tags, parent=parent, resume=resume) as run:
+    checkpoint, tags = resume.checkpoint if resume else uuid.uuid4().hex, dict(tags or {})
+    if parent:
+        tags[f"{schema.MEMBER_OF}{parent}"] = "true"
+    if not resume:
+        tags |= schema.of_kind(kind) | {
+            schema.FINGERPRINT: fingerprint,
+            schema.CHECKPOINT: schema.ON_SERVER if remote else checkpoint,
+            schema.DATASET: data.name,
+            schema.DATASET_DIGEST: data.digest,
+        }
+    with nullcontext() if remote else checkpoints.hold(data_dir, checkpoint):
+        with lifecycle.open_run(name, tags, parent=parent, resume=resume) as run:
+            store.log_parameters(run, parameters)
+            lifecycle.log_inputs(run, data, tested=tested)
             yield run
-        open_store(data_dir, remote=run.has_remote_checkpoint).remove(run.checkpoint)
+        checkpoints.of(run, data_dir).remove()
 
 
 def find_earlier(
-    settings: Settings, data: DataSet, reporter: Reporter, *, new: bool, evaluate: bool
-) -> ExistingRun | None:
-    """Return the finished or interrupted run that a command uses instead of a new one, and report it.
+    settings: Settings, data: DataSet, reporter: Reporter, *, evaluate: bool
+) -> tuple[TrackedRun | None, RunState]:
+    """Return the finished or interrupted run that a command uses instead of a new one, and its state; report it.
 
     Args:
         settings: the parameters of the command.
         data: the data that it trains on.
         reporter: shows which run is reused or resumed, and how to train again.
-        new: whether the user asked for a new run: then there is none.
         evaluate: whether an evaluation is part of the command.
     """
-    fingerprint = identity.fingerprint(settings, data)
-    existing = None if new else find_run(fingerprint, settings.data_dir, evaluate=evaluate)
-    if existing is None or existing.state is RunState.PRUNED:
-        return None
-    run_id, again, in_project = existing.run.run_id, f"{option('new', True)} trains again.", lifecycle.project_run()
-    same = f"Run {run_id} with the same fingerprint"
+    run, state = find_run(identity.fingerprint(settings, data), settings.data_dir, evaluate=evaluate)
+    if run is None or state is RunState.NEW:
+        return None, state
+    again, in_project = f"{option('new', True)} trains again.", lifecycle.project_run()
+    same = f"Run {run.run_id} with the same fingerprint"
     notes = {
-        RunState.FINISHED: f"Already trained as run {run_id}; {again}",
+        RunState.FINISHED: f"Already trained as run {run.run_id}; {again}",
         RunState.RUNNING: f"{same} is running in another process. This is a new run.",
         RunState.INTERRUPTED: f"{same} was interrupted"
-        + (f". To resume it: -P resume={run_id}." if in_project else f": resuming it. {again}"),
+        + (f". To resume it: -P resume={run.run_id}." if in_project else f": resuming it. {again}"),
     }
-    reporter.note(notes[existing.state])
-    is_used = existing.state is RunState.FINISHED or (existing.state is RunState.INTERRUPTED and not in_project)
-    return existing if is_used else None
+    reporter.note(notes[state])
+    is_used = state is RunState.FINISHED or (state is RunState.INTERRUPTED and not in_project)
+    return run if is_used else None, state
 
 
 def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun, Settings, DataSet]:
@@ -191,13 +190,9 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
 
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
-    """Return the parameters that a run has logged; only ``data_dir`` may differ."""
-    logged: dict[str, object] = {
-        each.name: run.params[each.name] for each in fields(Settings) if each.name in run.params
-    }
-    if logged["dataset"] not in get_args(DatasetName):  # a custom data set, which is found by its digest
-        logged["dataset"] = given.dataset
-    settings, default = Settings.of(logged), Settings()
+    """Return the parameters that a run has logged; only those of the data may differ, which is found by its digest."""
+    logged = {each.name: run.params[each.name] for each in fields(Settings) if each.name in run.params}
+    settings, default = Settings.of(logged | {"dataset": given.dataset}), Settings()
     for name in (given.given or {}).keys() - DATA_PARAMETERS:
         value, of_run = getattr(given, name), getattr(settings, name)
         if value not in (of_run, getattr(default, name)):  # `mlflow run` also passes on defaults

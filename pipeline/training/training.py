@@ -2,8 +2,8 @@
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle, models, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import evaluation, identity, resuming
-from pipeline.training.checkpoints import open_store
+from pipeline.training import checkpoints, evaluation, identity, resuming
 
 CELL_FOLDER = "cell"
 """The artifact folder with the file of a custom cell."""
@@ -34,7 +33,6 @@ _latest: dict[tuple[Settings, str], Trainer] = {}
 """The last trainer of this process, by its settings without the seed and the digest of its data."""
 
 
-@contextmanager
 def open_run(
     settings: Settings,
     data: DataSet,
@@ -46,14 +44,14 @@ def open_run(
     force: bool = False,
     tested: bool = True,
     remote: bool = False,
-) -> Iterator[TrackedRun]:
+) -> AbstractContextManager[TrackedRun]:
     """Open and lock a training run, and log its origin; remove its checkpoint when it has finished.
 
     Args:
         settings: the parameters.
         data: the data that it trains on.
         name: name of the run; by default from :mod:`pipeline.training.identity`.
-        parent: the id of the parent run, if any.
+        parent: the id of the comparison or search that it is part of, if any.
         resume: the run to resume; by default a new one.
         cores: number of cores that it may use; by default all.
         force: train even if the network does not fit into the memory.
@@ -62,19 +60,22 @@ def open_run(
     """
     if not force:
         preflight.check_memory(settings, data)
-    name, own = name or identity.run_name(settings, data.name), identity.fingerprint(settings, data)
-    with resuming.open_run(
-        schema.TRAINING, name, own, data, data_dir=settings.data_dir, resume=resume, remote=remote, parent=parent
-    ) as run:
-        tags = lifecycle.origin(run, gpus=startup.gpus())
-        tags[schema.CORES] = str(min(cores or usable_cores(), settings.shards))
-        if cells.is_custom(settings.cell):
-            file = custom_cells.source(settings.cell)
-            store.write_files(run.run_id, {f"{CELL_FOLDER}/{file.name}": file.content})
-            tags[schema.CELL_FILE] = file.digest
-        store.log_parameters(run, identity.parameters(settings, data), tags)
-        lifecycle.log_inputs(run, data, tested=tested)
-        yield run
+    tags = lifecycle.origin(gpus=startup.gpus()) | {schema.CORES: str(min(cores or usable_cores(), settings.shards))}
+    if cells.is_custom(settings.cell):
+        tags[schema.CELL_FILE] = custom_cells.source(settings.cell).digest
+    return resuming.open_run(
+        schema.TRAINING,
+        name or identity.run_name(settings, data.name),
+        identity.fingerprint(settings, data),
+        data,
+        identity.parameters(settings, data),
+        data_dir=settings.data_dir,
+        resume=resume,
+        remote=remote,
+        tags=tags,
+        parent=parent,
+        tested=tested,
+    )
 
 
 def train(
@@ -90,11 +91,14 @@ def train(
     Returns whether it has a model.
 
     Raises:
-        DataError: its checkpoint is damaged, or cannot be written.
+        DataError: its checkpoint is of another network, or cannot be written.
         TrainingError: a cost is not finite.
     """
     if run.is_trained:
         return True
+    if cells.is_custom(settings.cell):
+        file = custom_cells.source(settings.cell)
+        store.write_files(run.run_id, {f"{CELL_FOLDER}/{file.name}": file.content})
     trainer = _trainer(settings, data)
     is_pruned = not _train_epochs(run, settings, trainer, reporter, should_continue)
     _log_history(run.run_id, trainer.history, settings, data)
@@ -140,8 +144,8 @@ def _train_epochs(
     run: TrackedRun, settings: Settings, trainer: Trainer, reporter: Reporter, should_continue: ShouldContinue
 ) -> bool:
     """Train the epochs after the last checkpoint; return False if ``should_continue`` ended the run."""
-    checkpoints = open_store(settings.data_dir, remote=run.has_remote_checkpoint)
-    if snapshot := checkpoints.load(run.checkpoint):
+    checkpoint = checkpoints.of(run, settings.data_dir)
+    if snapshot := checkpoint.load():
         try:
             trainer.restore(snapshot)
         except ValueError:  # its text contains all the numbers
@@ -158,7 +162,7 @@ def _train_epochs(
         reporter.batches(epoch, settings.epochs, done, total)
 
     for record in trainer.epochs(settings.epochs, on_batches, patience=settings.patience):
-        checkpoints.save(run.checkpoint, trainer.snapshot())  # before logging, so that no epoch is logged twice
+        checkpoint.save(trainer.snapshot())  # before logging, so that no epoch is logged twice
         store.log_epoch(run.run_id, record)
         reporter.epoch(record, settings.epochs)
         if not should_continue(record):

@@ -66,7 +66,6 @@ def result(
         status="FINISHED",
         started=0,
         ended=finished,
-        has_inputs=True,
         is_deleted=False,
     )
 

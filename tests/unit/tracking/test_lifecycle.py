@@ -79,7 +79,7 @@ def test_the_run_of_mlflow_run_is_used_after_a_short_outage(monkeypatch: pytest.
 def test_a_run_records_the_version_and_the_commit_of_the_package() -> None:
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S607
 
-    tags = lifecycle.origin(store.get_run(new_run("gru")), gpus=[])
+    tags = lifecycle.origin(gpus=[])
     assert (__version__, head.stdout.strip()) == (tags["version.pipeline"], tags.get("mlflow.source.git.commit", ""))
     assert not any(str(PROJECT) in text for name, text in tags.items() if not name.startswith("mlflow."))
 

@@ -12,6 +12,7 @@ def test_a_comparison_has_its_children_and_the_runs_that_it_reused() -> None:
     first, second = new_run("first"), new_run("second")
     own, other = lifecycle.create_child(first, "gru-s1", {}), lifecycle.create_child(first, "gru-s2", {})
     group = lifecycle.create_child(first, "gru", {})
+    store.mark(group, first)
     for run_id in (own, other):
         store.mark(run_id, first)
         store.log_tags(run_id, {schema.PARENT: group})

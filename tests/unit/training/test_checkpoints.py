@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.errors import DataError
 from pipeline.training import checkpoints
-from pipeline.training.checkpoints import LocalCheckpoints, LockedError, RunLocks
+from pipeline.training.checkpoints import LocalCheckpoint, LockedError
 
 RECORD = EpochRecord(
     epoch=1,
@@ -27,23 +27,12 @@ RECORD = EpochRecord(
 NAME = "0123456789abcdef" * 2
 
 
-def checkpoint(value: float = 1.0, arrays: int = 2) -> Snapshot:
+def snapshot(value: float = 1.0, arrays: int = 2) -> Snapshot:
     state: list[NDArray[Any]] = [
         np.full((2, 3), value, np.float32),
         *(np.array(number, np.int64) for number in range(1, arrays)),
     ]
     return Snapshot(history=[RECORD], state=state, best_weights=[np.full(3, value, np.float32)], seconds=12.5)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalCheckpoints:
-    return LocalCheckpoints(tmp_path)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return the file of the checkpoint."""
-    return tmp_path / "checkpoints" / NAME / checkpoints.FILE
 
 
 def content(snapshot: Snapshot | None) -> tuple[object, ...]:
@@ -53,69 +42,51 @@ def content(snapshot: Snapshot | None) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("arrays", [2, 120])
-def test_a_checkpoint_comes_back_unchanged_and_in_order(store: LocalCheckpoints, arrays: int) -> None:
-    assert store.load(NAME) is None
-    store.save(NAME, checkpoint(arrays=arrays))
-    assert content(checkpoint(arrays=arrays)) == content(store.load(NAME))
+def test_a_checkpoint_comes_back_unchanged_and_in_order(tmp_path: Path, arrays: int) -> None:
+    checkpoint = LocalCheckpoint(tmp_path / "new")
+    assert checkpoint.load() is None
+    checkpoint.save(snapshot(arrays=arrays))
+    assert content(snapshot(arrays=arrays)) == content(checkpoint.load())
 
 
-def test_a_checkpoint_is_replaced_completely_or_not_at_all(
-    store: LocalCheckpoints, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_is_replaced_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = LocalCheckpoint(tmp_path)
     for value in (1, 2):
-        store.save(NAME, checkpoint(value))
-    monkeypatch.setattr(np, "savez", lambda file, **_: file.write(b"PK half of it"))
+        checkpoint.save(snapshot(value))
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(DataError, match=r"^data_dir: the checkpoint .* cannot be written: No space left .* free some"):
-        store.save(NAME, checkpoint(3))
-    assert content(checkpoint(2)) == content(store.load(NAME))
-    assert [file] == list(file.parent.iterdir())
-
-
-@pytest.mark.parametrize("damaged", [b"", b"PK", b"\x93NUMPY"])
-def test_a_damaged_checkpoint_is_named(store: LocalCheckpoints, file: Path, damaged: bytes) -> None:
-    file.parent.mkdir(parents=True)
-    file.write_bytes(damaged)
-    with pytest.raises(DataError, match=r"checkpoint.npz: the checkpoint is damaged: .* Remove its folder"):
-        store.load(NAME)
+    with pytest.raises(DataError, match=r"^data_dir: the checkpoint .* cannot be written: No space left .* Free some"):
+        checkpoint.save(snapshot(3))
+    assert content(snapshot(2)) == content(checkpoint.load())
+    assert [tmp_path / checkpoints.FILE] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["", "..", "../..", "/etc", "abc", NAME + "/..", NAME.upper(), f"{NAME}\n"])
 def test_no_path_is_made_of_a_name_from_elsewhere(tmp_path: Path, name: str) -> None:
     """The name comes from a tag of a run, which other users can write."""
-    store, locks = LocalCheckpoints(tmp_path), RunLocks(tmp_path)
-    for method in (store.remove, store.load, locks.exists, locks.is_held, lambda name: locks.hold(name).__enter__()):
+    for function in (checkpoints.folder_of, checkpoints.is_held, checkpoints.hold):
         with pytest.raises(DataError, match="checkpoint: the run's tag must be a name of 32 hexadecimal digits; got"):
-            method(name)
+            function(tmp_path, name)
     assert [] == list(tmp_path.iterdir())
 
 
 # --- locks ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
+def test_a_killed_process_holds_no_lock_and_a_query_creates_none(tmp_path: Path) -> None:
+    assert not checkpoints.is_held(tmp_path, NAME)
+    assert [] == list(tmp_path.iterdir())
     code = (
-        "import sys; from pathlib import Path; from pipeline.training.checkpoints import RunLocks\n"
-        f"with RunLocks(Path({str(tmp_path)!r})).hold({NAME!r}): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from pipeline.training import checkpoints\n"
+        f"with checkpoints.hold(Path({str(tmp_path)!r}), {NAME!r}): print('held', flush=True); sys.stdin.read()"
     )
-    locks = RunLocks(tmp_path)
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "held\n" == process.stdout.readline()
-        assert locks.is_held(NAME)
-        with pytest.raises(LockedError, match=f"another process is training this one, in .*{NAME}"), locks.hold(NAME):
-            pass
+        assert checkpoints.is_held(tmp_path, NAME)
+        with pytest.raises(LockedError, match=f"another process is training this one, in .*{NAME}"):
+            checkpoints.hold(tmp_path, NAME)
         process.kill()
         process.wait()
 
-    assert (True, False) == (locks.exists(NAME), locks.is_held(NAME))
-
-
-def test_a_query_creates_no_lock_and_a_lock_that_cannot_be_created_is_named(tmp_path: Path) -> None:
-    locks = RunLocks(tmp_path)
-    assert (False, False) == (locks.exists(NAME), locks.is_held(NAME))
-    assert [] == list(tmp_path.iterdir())
-    (tmp_path / "checkpoints").write_text("a file")
-    with pytest.raises(DataError, match="data_dir: must be a folder that can be written to; got"), locks.hold(NAME):
-        pass
+    assert ([NAME], False) == (checkpoints.names(tmp_path), checkpoints.is_held(tmp_path, NAME))

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.tracking import lifecycle, schema, store
-from pipeline.training.checkpoints import LocalCheckpoints, RunLocks
+from pipeline.training import checkpoints
+from pipeline.training.checkpoints import LocalCheckpoint
 from pipeline.training.resuming import RunState, find_run
 from tests.runs import new_run
-from tests.unit.training.test_checkpoints import checkpoint
+from tests.unit.training.test_checkpoints import snapshot
 
 pytestmark = pytest.mark.usefixtures("new_store")
 
@@ -28,27 +29,27 @@ def made(
     return run_id
 
 
-def found(data_dir: Path, *, evaluate: bool = True) -> tuple[str, RunState] | None:
-    existing = find_run("f", data_dir, evaluate=evaluate)
-    return (existing.run.run_id, existing.state) if existing else None
+def found(data_dir: Path, *, evaluate: bool = True) -> tuple[str | None, RunState]:
+    run, state = find_run("f", data_dir, evaluate=evaluate)
+    return run.run_id if run else None, state
 
 
 def test_a_finished_run_counts_before_a_running_an_interrupted_and_a_pruned_one(tmp_path: Path) -> None:
-    assert found(tmp_path) is None
+    assert (None, RunState.NEW) == found(tmp_path)
     pruned = made(NAMES[0], {schema.COST: 0.1}, {schema.PRUNED: "true"}, finished=True)
-    assert (pruned, RunState.PRUNED) == found(tmp_path)
+    assert (pruned, RunState.NEW) == found(tmp_path)
     interrupted = made(NAMES[1], {schema.COST: 0.1})
-    LocalCheckpoints(tmp_path).save(NAMES[1], checkpoint())
+    LocalCheckpoint(checkpoints.folder_of(tmp_path, NAMES[1])).save(snapshot())
     assert (interrupted, RunState.INTERRUPTED) == found(tmp_path)
     running = made(NAMES[2])
-    with RunLocks(tmp_path).hold(NAMES[2]):
+    with checkpoints.hold(tmp_path, NAMES[2]):
         assert (running, RunState.RUNNING) == found(tmp_path)
         finished = made(NAMES[3], {**TRAINED, schema.TEST_ACCURACY: 0.9}, finished=True)
         assert (finished, RunState.FINISHED) == found(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("run", "checkpoint", "evaluate", "state"),
+    ("run", "folder", "evaluate", "state"),
     [
         ({"metrics": TRAINED, "finished": True}, "none", False, RunState.FINISHED),
         ({"metrics": TRAINED, "finished": True}, "none", True, RunState.INTERRUPTED),  # only its evaluation is missing
@@ -61,12 +62,12 @@ def test_a_finished_run_counts_before_a_running_an_interrupted_and_a_pruned_one(
     ],
 )
 def test_a_run_is_reused_if_it_has_finished_and_resumed_if_its_checkpoint_is_usable(
-    tmp_path: Path, run: dict[str, Any], checkpoint: str, *, evaluate: bool, state: RunState | None
+    tmp_path: Path, run: dict[str, Any], folder: str, *, evaluate: bool, state: RunState | None
 ) -> None:
     run_id = made(**{"name": NAMES[0], **run})
-    if checkpoint != "none":
-        with RunLocks(tmp_path).hold(NAMES[0]):
+    if folder != "none":
+        with checkpoints.hold(tmp_path, NAMES[0]):
             pass
-    if checkpoint == "damaged":
+    if folder == "damaged":
         (tmp_path / "checkpoints" / NAMES[0] / "checkpoint.npz").write_bytes(b"half")
-    assert ((run_id, state) if state else None) == found(tmp_path, evaluate=evaluate)
+    assert ((run_id, state) if state else (None, RunState.NEW)) == found(tmp_path, evaluate=evaluate)
