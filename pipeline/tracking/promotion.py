@@ -1,7 +1,7 @@
 """Promotion and rollback of registered models.
 
 The alias ``champion`` names the version that is served, ``previous`` the one before it. The tag ``promotion`` of a
-version holds the :data:`Outcome`; its description also holds the reason.
+version holds the outcome of :func:`judge`; its description also holds the reason.
 
 MLflow has no transaction over two aliases. So the model is first loaded and tested, then the champion is read, then
 ``previous`` moves, then ``champion``. If this is interrupted, ``champion`` names the old or the new version, which
@@ -17,7 +17,6 @@ import math
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -31,8 +30,6 @@ from pipeline.tracking import connection, lifecycle, models, schema, store
 from pipeline.tracking.connection import client, explained
 from pipeline.tracking.schema import TrackedRun
 
-Outcome = Literal["promoted", "not promoted", "refused", "set aside"]
-
 FORBIDDEN = "/\\:@?#%'"
 """Characters with a special meaning in a URI, a path, or MLflow's search."""
 
@@ -40,34 +37,10 @@ LONGEST = 256  # maximum length of a name in MLflow's database
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
-    """A registered version of a model.
-
-    Attributes:
-        name: name of the registered model.
-        number: version number, from 1.
-        run_id: id of the run that trained it.
-        accuracy: validation accuracy of its run's kept epoch, a fraction; NaN if none is recorded.
-        digest: digest of its training and validation data; empty if none is recorded.
-    """
-
-    name: str
-    number: int
-    run_id: str
-    accuracy: float
-    digest: str
-
-    @property
-    def address(self) -> str:
-        """The URI of its model."""
-        return f"models:/{self.name}/{self.number}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """The result of a promotion: the version of the run, whether it is champion now, and why."""
+    """The result of a promotion: the version of the run's model, whether it is champion now, and why."""
 
-    version: Version
+    version: ModelVersion
     champion: bool
     reason: str
 
@@ -98,15 +71,17 @@ def promote(
         raise UsageError("run_id: needs the ID of the run to promote. `pipeline runs` lists the runs.")
     connection.connect(reporter.note)
     candidate = _register(store.get_run(run_id), name)
-    models.check_serves(candidate.address, trust=trust)
+    models.check_serves(_address(candidate), trust=trust)
     champion = _aliases(candidate.name).get("champion")
-    if champion and champion.number == candidate.number:
+    if champion and champion.version == candidate.version:
         return _report(candidate, candidate, "it was before", reporter)
     outcome, reason = judge(candidate, champion, force=force)
     record(candidate, outcome, reason)
     if outcome == "refused":
         forced = command("promote", run_id=run_id, name=candidate.name, force=True)
-        raise UsageError(f"force: {reason}. Version {candidate.number} is registered. To make it champion: `{forced}`.")
+        raise UsageError(
+            f"force: {reason}. Version {candidate.version} is registered. To make it champion: `{forced}`."
+        )
     if champion and outcome == "not promoted":
         return _report(candidate, champion, reason, reporter)
     if champion:
@@ -138,44 +113,53 @@ def _roll_back(reporter: Reporter, name: str | None, *, trust: bool) -> Promotio
     connection.connect(reporter.note)
     aliases = _aliases(name)
     champion, previous = aliases.get("champion"), aliases.get("previous")
-    if champion is None or previous is None or champion == previous:
+    if champion is None or previous is None or champion.version == previous.version:
         raise TrackingError(f"name: must be a model with a previous champion; {name} has none.")
-    models.check_serves(previous.address, trust=trust)
-    record(champion, "set aside", f"rolled back to version {previous.number}")
-    reason = f"rolled back from version {champion.number}"
+    models.check_serves(_address(previous), trust=trust)
+    record(champion, "set aside", f"rolled back to version {previous.version}")
+    reason = f"rolled back from version {champion.version}"
     record(previous, "promoted", reason)
     move("champion", previous)  # first, so that an interruption here loses only the way back, not the rollback
     move("previous", champion)
     return _report(previous, previous, reason, reporter)
 
 
-def judge(candidate: Version, champion: Version | None, *, force: bool) -> tuple[Outcome, str]:
-    """Return the outcome for a candidate, and the reason: promote a better one on the same data, refuse other data."""
-    accuracy = f"validation accuracy {candidate.accuracy:.2%}"
+def judge(candidate: ModelVersion, champion: ModelVersion | None, *, force: bool) -> tuple[str, str]:
+    """Return the outcome for a candidate, ``promoted``, ``not promoted`` or ``refused``, and the reason.
+
+    A better one on the same data is promoted; one on other data is refused.
+    """
+    accuracy, digest = _recorded(candidate)
+    said = f"validation accuracy {accuracy:.2%}"
     if champion is None:
-        return "promoted", f"{accuracy}, the first champion"
-    compared = f"{champion.accuracy:.2%}, of version {champion.number} on the same data"
-    if candidate.digest != champion.digest:
-        outcome: Outcome = "refused"
-        reason = (
-            f"version {champion.number} was chosen on the data {champion.digest[:SHORT] or '(none recorded)'}, "
-            f"version {candidate.number} on {candidate.digest[:SHORT]}"
-        )
-    elif candidate.accuracy > champion.accuracy:
-        return "promoted", f"{accuracy} beats {compared}"
+        return "promoted", f"{said}, the first champion"
+    to_beat, chosen_on = _recorded(champion)
+    if digest != chosen_on:
+        outcome, data = "refused", f"the data {chosen_on[:SHORT] or '(none recorded)'}"
+        reason = f"version {champion.version} was chosen on {data}, version {candidate.version} on {digest[:SHORT]}"
     else:
-        outcome, reason = "not promoted", f"{accuracy} does not beat {compared}"
-    return ("promoted", f"forced: {reason}") if force else (outcome, reason)
+        outcome, beats = ("promoted", "beats") if accuracy > to_beat else ("not promoted", "does not beat")
+        reason = f"{said} {beats} {to_beat:.2%}, of version {champion.version} on the same data"
+    return ("promoted", f"forced: {reason}") if force and outcome != "promoted" else (outcome, reason)
 
 
-def _report(version: Version, champion: Version, reason: str, reporter: Reporter) -> Promotion:
+def _recorded(version: ModelVersion) -> tuple[float, str]:
+    """Return the validation accuracy of a version, NaN if unknown, and the digest of its data, empty if unknown."""
+    return float(version.tags.get(schema.BEST_VAL_ACCURACY, math.nan)), version.tags.get(schema.DATASET_DIGEST, "")
+
+
+def _address(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def _report(version: ModelVersion, champion: ModelVersion, reason: str, reporter: Reporter) -> Promotion:
     """Show the result, and return it."""
-    subject, address = f"Version {version.number} of {version.name}", shlex.quote(f"models:/{version.name}@champion")
-    if is_champion := version.number == champion.number:
+    subject, address = f"Version {version.version} of {version.name}", shlex.quote(f"models:/{version.name}@champion")
+    if is_champion := version.version == champion.version:
         serving = f"mlflow models serve -m {address} --env-manager uv"
         reporter.result(f"{subject} is champion: {reason}. Serve it with: {serving}")
     else:
-        reporter.result(f"{subject} is not champion; version {champion.number} is: {reason}.")
+        reporter.result(f"{subject} is not champion; version {champion.version} is: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)
 
 
@@ -200,7 +184,7 @@ def check_name(name: str | None) -> None:
         )
 
 
-def _register(run: TrackedRun, name: str | None) -> Version:
+def _register(run: TrackedRun, name: str | None) -> ModelVersion:
     """Return the version that holds the model of a run; it is created only once.
 
     Raises:
@@ -221,13 +205,12 @@ def _register(run: TrackedRun, name: str | None) -> Version:
             client().create_registered_model(name)
         query = f"name = '{name}' and run_id = '{run.run_id}'"
         if known := connection.retried(mlflow.search_model_versions, filter_string=query):
-            return min(map(_version, known), key=lambda version: version.number)
-        tags = {"best_val_accuracy": repr(accuracy), "dataset_digest": digest}
-        made = client().create_model_version(name, model.model_uri, run.run_id, tags, model_id=model.model_id)
-        return _version(made)
+            return min(known, key=lambda version: int(version.version))
+        tags = {schema.BEST_VAL_ACCURACY: repr(accuracy), schema.DATASET_DIGEST: digest}
+        return client().create_model_version(name, model.model_uri, run.run_id, tags, model_id=model.model_id)
 
 
-def _aliases(name: str) -> dict[str, Version]:
+def _aliases(name: str) -> dict[str, ModelVersion]:
     """Return the version that each alias of a registered model names.
 
     Raises:
@@ -235,26 +218,15 @@ def _aliases(name: str) -> dict[str, Version]:
     """
     with explained(f"name: must be a registered model of this tracking server; got {name!r}"):
         aliases = client().get_registered_model(name).aliases
-        return {alias: _version(client().get_model_version(name, number)) for alias, number in aliases.items()}
+        return {alias: client().get_model_version(name, number) for alias, number in aliases.items()}
 
 
-def move(alias: Literal["champion", "previous"], version: Version) -> None:
+def move(alias: str, version: ModelVersion) -> None:
     """Move an alias to a version."""
-    client().set_registered_model_alias(version.name, alias, str(version.number))
+    client().set_registered_model_alias(version.name, alias, version.version)
 
 
-def record(version: Version, outcome: Outcome, reason: str) -> None:
+def record(version: ModelVersion, outcome: str, reason: str) -> None:
     """Describe a version by the outcome and its reason, and tag it with the outcome."""
-    number = str(version.number)
-    client().update_model_version(version.name, number, description=f"{outcome.capitalize()}: {reason}.")
-    client().set_model_version_tag(version.name, number, "promotion", outcome)
-
-
-def _version(entity: ModelVersion) -> Version:
-    return Version(
-        name=entity.name,
-        number=int(entity.version),
-        run_id=entity.run_id or "",
-        accuracy=float(entity.tags.get("best_val_accuracy", math.nan)),
-        digest=entity.tags.get("dataset_digest", ""),
-    )
+    client().update_model_version(version.name, version.version, description=f"{outcome.capitalize()}: {reason}.")
+    client().set_model_version_tag(version.name, version.version, "promotion", outcome)

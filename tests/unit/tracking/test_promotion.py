@@ -1,13 +1,16 @@
 import math
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 
 from pipeline.errors import UsageError
-from pipeline.tracking.promotion import Version, check_name, judge
+from pipeline.tracking.promotion import check_name, judge
 
 
-def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
-    return Version(name="m", number=number, run_id="r", accuracy=accuracy, digest=digest)
+def version(number: int, accuracy: float, digest: str = "a" * 64) -> ModelVersion:
+    tags = {"best_val_accuracy": str(accuracy), "dataset_digest": digest}
+    entities = [ModelVersionTag(*tag) for tag in tags.items()]  # type: ignore[no-untyped-call]
+    return ModelVersion("m", str(number), 0, tags=entities)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,7 @@ def version(number: int, accuracy: float, digest: str = "a" * 64) -> Version:
     ],
 )
 def test_the_better_one_on_the_same_data_is_promoted_and_any_other_if_forced(
-    candidate: Version, champion: Version | None, outcome: str
+    candidate: ModelVersion, champion: ModelVersion | None, outcome: str
 ) -> None:
     assert [outcome, "promoted"] == [judge(candidate, champion, force=force)[0] for force in (False, True)]
 
