@@ -71,6 +71,7 @@ def opened_as(
         kind, name, fingerprint, data, parameters, data_dir=data_dir, resume=resume, remote=remote
     ) as run:
         store.mark(run.run_id, run.run_id)
+        lifecycle.log_input(run.run_id, data, "test")
         yield run.run_id
 
 
@@ -163,7 +164,8 @@ def _make_groups(
         made = existing.get(name) or store.get_run(lifecycle.create_child(comparison, name, tags))
         parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
-        lifecycle.log_inputs(made, data)
+        lifecycle.log_input(made.run_id, data, "training")
+        lifecycle.log_input(made.run_id, data, "test")
         _fill(made.run_id, group)
 
 

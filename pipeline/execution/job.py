@@ -199,7 +199,6 @@ def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContext
         parent=job.parent,
         resume=resume,
         cores=job.cores,
-        tested=job.evaluate,
         remote=job.remote,
     )
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import mlflow
@@ -33,7 +33,7 @@ from pipeline.tracking.schema import TrackedRun
 from pipeline.tracking.store import get_run, log_tags, tracked
 
 if TYPE_CHECKING:
-    from pipeline.data.splits import DataSet, Split
+    from pipeline.data.splits import DataSet
 
 STOPPED = "Stopped by Ctrl-C or a termination signal."
 """The tag ``error`` of a run that was killed."""
@@ -179,23 +179,20 @@ def origin(*, gpus: list[str]) -> dict[str, str]:
     return tags
 
 
-def log_inputs(run: TrackedRun, data: "DataSet", *, tested: bool = True) -> None:
-    """Log the training data and, if ``tested``, the test data as inputs of a run; MLflow logs each only once."""
-    splits = {"training": data.train} | ({"test": data.test} if tested else {})
-    client().log_inputs(run.run_id, [_input(data, split, context) for context, split in splits.items()])
-
-
-def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
-    """Return the logged model and the input of :func:`log_inputs` to which a metric belongs."""
-    return {"model_id": model_id, "dataset_name": f"{data.name}-{context}", "dataset_digest": data.digest8}
-
-
-def _input(data: "DataSet", split: "Split", context: str) -> DatasetInput:
+def log_input(run_id: str, data: "DataSet", context: Literal["training", "test"]) -> None:
+    """Log a split of the data as an input of a run; MLflow logs each only once."""
+    split = data.train if context == "training" else data.test
     source, name = CodeDatasetSource(tags={"source": data.source}), f"{data.name}-{context}"
     described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
     fields = described.to_dict()
     fields["profile"] = json.dumps(json.loads(fields["profile"]) | {"classes": data.class_names})
-    return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])
+    tag = InputTag("mlflow.data.context", context)
+    client().log_inputs(run_id, [DatasetInput(Dataset(**fields), [tag])])
+
+
+def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:
+    """Return the logged model and the input of :func:`log_input` to which a metric belongs."""
+    return {"model_id": model_id, "dataset_name": f"{data.name}-{context}", "dataset_digest": data.digest8}
 
 
 def processor() -> str:

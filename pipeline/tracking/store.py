@@ -8,7 +8,6 @@ import shlex
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,6 @@ from pipeline.tracking.schema import TrackedRun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-EPOCH_METRICS = tuple(field.name for field in fields(EpochRecord) if field.name != "epoch")
-
 
 # --- runs -----------------------------------------------------------------------------------------------------------
 
@@ -167,10 +163,10 @@ def history_of(run_id: str, metric: str) -> dict[int, float]:
     return {entry.step: entry.value for entry in client().get_metric_history(run_id, metric)}
 
 
-def log_epoch(run_id: str, record: EpochRecord, *, again: bool = False) -> None:
-    """Log the metrics of an epoch; if this is done ``again``, only those that the run lacks. The step is the epoch."""
-    names = [name for name in EPOCH_METRICS if not again or record.epoch not in history_of(run_id, name)]
-    log_metrics(run_id, {name: getattr(record, name) for name in names}, step=record.epoch)
+def log_epoch(run_id: str, record: EpochRecord) -> None:
+    """Log the metrics of an epoch, all or none of them. The step is the epoch."""
+    metrics = {name: value for name, value in vars(record).items() if name != "epoch"}
+    log_metrics(run_id, metrics, step=record.epoch)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     probabilities = in_chunks(model.probabilities, data.test.examples)
     predicted = probabilities.argmax(axis=1)
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
+    lifecycle.log_input(run.run_id, data, "test")
     store.write_files(run.run_id, _files(run, data, model, probabilities))
     calibrated = metrics.calibrated(probabilities, model.temperature)
     results = {

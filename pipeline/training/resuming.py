@@ -93,7 +93,6 @@ def open_run(
     remote: bool,
     tags: Mapping[str, str] | None = None,
     parent: str | None = None,
-    tested: bool = True,
 ) -> Iterator[TrackedRun]:
     """Open a run that can be resumed, lock it, and log its parameters; remove its checkpoint when it has finished.
 
@@ -105,10 +104,9 @@ def open_run(
         parameters: its parameters by name.
         data_dir: the folder of checkpoints and locks.
         resume: the run to resume; None: a new one.
-        remote: whether its processes share no disk: no lock, and the checkpoint is an artifact of the run.
+        remote: whether its processes share no disk: no lock, and the checkpoint is an artifact.
         tags: further tags, which are also set if it is resumed.
         parent: the id of the comparison or search that trains it; it is the parent of a new run.
-        tested: whether the test examples are an input of the run.
     """
     checkpoint, tags = resume.checkpoint if resume else uuid.uuid4().hex, dict(tags or {})
     if parent:
@@ -123,7 +121,7 @@ def open_run(
     with nullcontext() if remote else checkpoints.hold(data_dir, checkpoint):
         with lifecycle.open_run(name, tags, parent=parent, resume=resume) as run:
             store.log_parameters(run, parameters)
-            lifecycle.log_inputs(run, data, tested=tested)
+            lifecycle.log_input(run.run_id, data, "training")
             yield run
         checkpoints.of(run, data_dir).remove()
 

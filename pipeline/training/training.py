@@ -42,7 +42,6 @@ def open_run(
     resume: TrackedRun | None = None,
     cores: int | None = None,
     force: bool = False,
-    tested: bool = True,
     remote: bool = False,
 ) -> AbstractContextManager[TrackedRun]:
     """Open and lock a training run, and log its origin; remove its checkpoint when it has finished.
@@ -55,7 +54,6 @@ def open_run(
         resume: the run to resume; by default a new one.
         cores: number of cores that it may use; by default all.
         force: train even if the network does not fit into the memory.
-        tested: whether the test images are an input of the run.
         remote: whether this is a node of a cluster, see :func:`pipeline.training.resuming.open_run`.
     """
     if not force:
@@ -74,7 +72,6 @@ def open_run(
         remote=remote,
         tags=tags,
         parent=parent,
-        tested=tested,
     )
 
 
@@ -96,9 +93,6 @@ def train(
     """
     if run.is_trained:
         return True
-    if cells.is_custom(settings.cell):
-        file = custom_cells.source(settings.cell)
-        store.write_files(run.run_id, {f"{CELL_FOLDER}/{file.name}": file.content})
     trainer = _trainer(settings, data)
     is_pruned = not _train_epochs(run, settings, trainer, reporter, should_continue)
     _log_history(run.run_id, trainer.history, settings, data)
@@ -153,10 +147,15 @@ def _train_epochs(
                 f"checkpoint: must be of this network; the weights in the checkpoint of run {run.run_id} have other "
                 "shapes. Train again with --new."
             ) from None
-        store.log_epoch(run.run_id, trainer.history[-1], again=True)  # it may have been interrupted here
+        last = trainer.history[-1]
+        if last.epoch not in store.history_of(run.run_id, schema.COST):  # it was interrupted after the checkpoint
+            store.log_epoch(run.run_id, last)
         reporter.note(f"Resumed run {run.run_id} after epoch {len(trainer.history)} of {settings.epochs}.")
-        if not should_continue(trainer.history[-1]):  # it was interrupted after this answer, before its end
+        if not should_continue(last):  # it was interrupted after this answer, before its end
             return False
+    elif cells.is_custom(settings.cell):
+        file = custom_cells.source(settings.cell)
+        store.write_files(run.run_id, {f"{CELL_FOLDER}/{file.name}": file.content})
 
     def on_batches(epoch: int, done: int, total: int) -> None:
         reporter.batches(epoch, settings.epochs, done, total)
