@@ -97,7 +97,7 @@ def open_run(
     """Open a run that can be resumed, lock it, and log its parameters; remove its checkpoint when it has finished.
 
     Args:
-        kind: kind of the run, from :mod:`pipeline.tracking.schema`.
+        kind: kind of a new run, from :mod:`pipeline.tracking.schema`.
         name: name of a new run.
         fingerprint: fingerprint by which it is found again.
         data: the data that it trains on.
@@ -112,12 +112,8 @@ def open_run(
     if parent:
         tags[f"{schema.MEMBER_OF}{parent}"] = "true"
     if not resume:
-        tags |= schema.of_kind(kind) | {
-            schema.FINGERPRINT: fingerprint,
-            schema.CHECKPOINT: schema.ON_SERVER if remote else checkpoint,
-            schema.DATASET: data.name,
-            schema.DATASET_DIGEST: data.digest,
-        }
+        tags |= schema.of_kind(kind) | {schema.DATASET: data.name, schema.DATASET_DIGEST: data.digest}
+        tags |= {schema.FINGERPRINT: fingerprint, schema.CHECKPOINT: schema.ON_SERVER if remote else checkpoint}
     with nullcontext() if remote else checkpoints.hold(data_dir, checkpoint):
         with lifecycle.open_run(name, tags, parent=parent, resume=resume) as run:
             store.log_parameters(run, parameters)
