@@ -1,4 +1,4 @@
-"""The Python interface: the commands as functions with keyword arguments and pandas tables as results.
+"""The Python interface: the commands as functions with keyword arguments, and their results as pandas tables.
 
     from pipeline import compare, load, run
 
@@ -8,23 +8,26 @@
     load("models:/mnist-gru@champion").probabilities(images)      # (N, C) for images (N, H, W)
 
 Parameters have the same defaults as on the command line; the errors are in :mod:`pipeline.errors`.
-Nothing expensive is imported before a function is called.
+Nothing expensive is imported before a function is called. The content of a run is read when an attribute of a result is
+first used.
 """
 
 import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import terminal
-from pipeline.commands import COMMANDS, REQUIRED, Command, Option
-from pipeline.errors import UsageError, of_library
+from pipeline.cli.terminal import TerminalReporter
+from pipeline.commands import COMMANDS, REQUIRED, Option
+from pipeline.errors import of_library
 from pipeline.progress import Reporter
-from pipeline.results import Comparison, RunResult, Search
-from pipeline.settings import Settings
 from pipeline.startup import quieten
+from pipeline.tracking import schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,26 +35,140 @@ if TYPE_CHECKING:
     from pipeline.data.splits import DataSet
     from pipeline.tracking.models import Classifier
     from pipeline.tracking.promotion import Promotion
+    from pipeline.tracking.schema import TrackedRun
 
 OF_A_TERMINAL = ("as_json", "form", "dry_run")
 """Options of the command line that the functions do not take."""
 
 
-def _function(command: Command) -> Callable[..., Any]:
-    """Return the function for a command: its options and parameters are arguments, and its docstring lists them."""
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def _run(run_id: str) -> "TrackedRun":
+    from pipeline.tracking import store
+
+    return store.get_run(run_id)
+
+
+def _table(path: str) -> "cached_property[pd.DataFrame]":
+    """Return an attribute that reads the table at ``path`` of a run, or of a folder with a report."""
+
+    def read(result: Any) -> "pd.DataFrame":
+        import pandas as pd
+
+        from pipeline.tracking import store
+
+        if result.run_id is None:
+            return pd.read_csv(result.folder / Path(path).name)
+        return store.load_table(result.run_id, path)
+
+    return cached_property(read)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run: accuracies are fractions, costs nats, times seconds.
+
+    Attributes:
+        run_id: ID of the MLflow run.
+        history: a row per epoch.
+        predictions: a row per test image: label, answer, all probabilities.
+        per_class: a row per class: precision, recall, F1, number of test images.
+    """
+
+    run_id: str
+
+    history = _table(schema.HISTORY)
+    predictions = _table(schema.PREDICTIONS)
+    per_class = _table(schema.PER_CLASS)
+
+    @cached_property
+    def params(self) -> Mapping[str, str]:
+        """Every parameter, as text, by name."""
+        return _run(self.run_id).params
+
+    @cached_property
+    def metrics(self) -> Mapping[str, float]:
+        """The last value of each metric, by name."""
+        return _run(self.run_id).metrics
+
+    @cached_property
+    def model(self) -> "Classifier":
+        """The model, loaded as it is served."""
+        from pipeline.tracking import models
+
+        return models.load(f"runs:/{self.run_id}/{schema.MODEL}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of finished runs: accuracies are fractions, costs nats, times seconds.
+
+    Attributes:
+        run_id: ID of the MLflow run with the report; None if ``report`` wrote it to a folder.
+        folder: this folder.
+        runs: a row per run.
+        summary: a row per configuration: means and standard deviations over its seeds.
+        pairwise_tests: a row per pair of configurations: the difference, its interval, whether it is significant.
+    """
+
+    run_id: str | None
+    folder: Path = Path()
+
+    runs = _table(f"{schema.COMPARISON_FOLDER}/runs.csv")
+    summary = _table(f"{schema.COMPARISON_FOLDER}/summary.csv")
+    pairwise_tests = _table(f"{schema.COMPARISON_FOLDER}/pairwise_tests.csv")
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for better parameters.
+
+    Attributes:
+        run_id: ID of the MLflow run with the report.
+        trials: a row per trial: its parameters and its results; accuracies are fractions.
+    """
+
+    run_id: str
+
+    trials = _table(f"{schema.SEARCH_FOLDER}/trials.csv")
+
+    @cached_property
+    def best(self) -> RunResult:
+        """The best trial."""
+        return RunResult(_run(self.run_id).tags[schema.BEST_RUN])
+
+
+def _listed(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Return a table of the latest runs, with a column for each parameter in which they differ."""
+    import pandas as pd
+
+    return pd.DataFrame([{**row, **row["parameters"]} for row in rows]).drop(columns="parameters", errors="ignore")
+
+
+# --- functions ------------------------------------------------------------------------------------------------------
+
+
+def _function(name: str, result: Callable[[Any], Any] = lambda returned: returned) -> Callable[..., Any]:
+    """Return the function for a command: its options and parameters are arguments, and its docstring lists them.
+
+    Args:
+        name: the command.
+        result: converts the result of its stage.
+    """
+    command = COMMANDS[name]
     options = [each for each in command.options if each.name not in OF_A_TERMINAL]
     own = [_argument(each) for each in options]
-    others = [inspect.Parameter("others", inspect.Parameter.VAR_KEYWORD)] if command.takes else []
 
     def call(*arguments: Any, **named: Any) -> Any:
+        others = [inspect.Parameter("others", inspect.Parameter.VAR_KEYWORD)] if command.takes else []
         bound = inspect.Signature([*own, *others]).bind(*arguments, **named).arguments
-        given = {name: _as_typed(value) for name, value in bound.pop("others", {}).items()}
-        with _prepared(), terminal.reporter() as reporter:
-            _check_no_run_is_active(command)
-            return command.result(command.run(given, reporter, bound))
+        given = {parameter: _as_typed(value) for parameter, value in bound.pop("others", {}).items()}
+        with _prepared(), TerminalReporter() as reporter:
+            return result(command.run(given, reporter, bound))
 
-    lines = [f"    {each.name}: {each.help}" for each in (*options, *command.parameters)]
-    call.__name__, call.__doc__ = command.name, "\n".join([command.help, "", "Args:", *lines])
+    lines = [f"    {each.name}: {each.text}" for each in (*options, *command.parameters)]
+    call.__name__, call.__doc__ = name, "\n".join([command.help, "", "Args:", *lines])
     call.__signature__ = inspect.Signature([*own, *map(_argument, command.parameters)])  # type: ignore[attr-defined]
     return call
 
@@ -59,7 +176,7 @@ def _function(command: Command) -> Callable[..., Any]:
 def _argument(option: Option) -> inspect.Parameter:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if option.positional else inspect.Parameter.KEYWORD_ONLY
     default = inspect.Parameter.empty if option.default is REQUIRED else option.default
-    return inspect.Parameter(option.name, kind, default=default, annotation=option.type)
+    return inspect.Parameter(option.name, kind, default=default)
 
 
 def _as_typed(value: object) -> object:
@@ -81,28 +198,16 @@ def _prepared() -> Iterator[None]:
         raise
 
 
-def _check_no_run_is_active(command: Command) -> None:
-    if command.takes is None or command.takes.fields is not Settings:
-        return
-    from pipeline.tracking import lifecycle
-
-    if run_id := lifecycle.active_run():
-        raise UsageError(
-            f"{command.name} opens its own MLflow run, but run {run_id} is active in this process. End it first: "
-            "mlflow.end_run()."
-        )
-
-
-run: Callable[..., RunResult] = _function(COMMANDS["run"])
-train: Callable[..., RunResult] = _function(COMMANDS["train"])
-compare: Callable[..., Comparison] = _function(COMMANDS["compare"])
-search: Callable[..., Search] = _function(COMMANDS["search"])
-report: Callable[..., Comparison] = _function(COMMANDS["report"])
-runs: Callable[..., "pd.DataFrame"] = _function(COMMANDS["runs"])
-download: Callable[..., Path] = _function(COMMANDS["download"])
-preprocess: Callable[..., "DataSet"] = _function(COMMANDS["preprocess"])
-evaluate: Callable[..., RunResult] = _function(COMMANDS["evaluate"])
-promote: Callable[..., "Promotion"] = _function(COMMANDS["promote"])
+run: Callable[..., RunResult] = _function("run", RunResult)
+train: Callable[..., RunResult] = _function("train", RunResult)
+compare: Callable[..., Comparison] = _function("compare", Comparison)
+search: Callable[..., Search] = _function("search", Search)
+report: Callable[..., Comparison] = _function("report", lambda folder: Comparison(None, folder))
+runs: Callable[..., "pd.DataFrame"] = _function("runs", _listed)
+download: Callable[..., Path] = _function("download", attrgetter("folder"))
+preprocess: Callable[..., "DataSet"] = _function("preprocess")
+evaluate: Callable[..., RunResult] = _function("evaluate", RunResult)
+promote: Callable[..., "Promotion"] = _function("promote")
 
 
 def load(model: str, *, trust: bool = False) -> "Classifier":

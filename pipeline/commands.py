@@ -8,14 +8,13 @@ Its module is imported when it runs: importing TensorFlow and MLflow takes secon
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, make_dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 from annotated_doc import Doc
 from annotated_types import Ge, Le, MinLen
 
-from pipeline import recipes, results
+from pipeline import recipes
 from pipeline.execution import grid
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, NETWORK_PARAMETERS, DataSettings, Settings, validated
@@ -34,8 +33,7 @@ class Option(NamedTuple):
         alias: its :attr:`word`, if it differs from ``name``.
         positional: whether the Python function also takes it by position.
         panel: its heading in the help.
-        choices: values that the shell completes.
-        metavar: placeholder for the value in the help; by default its choices or its type.
+        is_several: whether it takes several values, separated by commas.
     """
 
     name: str
@@ -45,8 +43,7 @@ class Option(NamedTuple):
     alias: str = ""
     positional: bool = False
     panel: str = "Options"
-    choices: Sequence[str] = ()
-    metavar: str = ""
+    is_several: bool = False
 
     @property
     def word(self) -> str:
@@ -54,15 +51,35 @@ class Option(NamedTuple):
         return self.alias or self.name
 
     @property
-    def kinds(self) -> list[Any]:
-        """The types of its values, without their limits."""
-        return [getattr(each, "__origin__", each) for each in (self.type, *get_args(self.type))]
+    def is_list(self) -> bool:
+        """Whether it can be given several times."""
+        return list[str] in (self.type, *get_args(self.type))
+
+    @property
+    def choices(self) -> list[str]:
+        """Values that the shell completes."""
+        return [each for each in _parts(self.type) if isinstance(each, str)]
 
     @property
     def placeholder(self) -> str:
-        """Placeholder for the value in the help."""
-        text = "|".join(self.choices) or ("int" if int in self.kinds else "path" if Path in self.kinds else "text")
-        return self.metavar or f"<{text}>"
+        """Placeholder for the value in the help: its choices and types."""
+        names = [_TYPES.get(each, each) for each in _parts(self.type) if each in _TYPES or isinstance(each, str)]
+        return f"<{'|'.join(names)}>{',…' if self.is_several else ''}"
+
+    @property
+    def text(self) -> str:
+        """Help text with the default."""
+        if "Default: " in self.help or any(self.default is each for each in (None, False)):
+            return self.help
+        return f"{self.help} " + ("Required." if self.default is REQUIRED else f"Default: {self.default}.")
+
+
+_TYPES = {int: "int", float: "float", Path: "path", str: "text"}
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return the plain types, the choices and the limits in a type hint."""
+    return [part for each in get_args(hint) for part in _parts(each)] or [hint]
 
 
 class Takes(NamedTuple):
@@ -80,21 +97,17 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        panel: its heading in the list of commands.
-        help: what it does; the first line fits the list.
+        help: what it does; the first line has at most 62 characters, so that the list of commands shows all of it.
         options: options other than the parameters that it takes.
         module: module of the function, such as ``stages.run``; by default the one with its name in ``stages``.
-        result: converts the result of the stage for the Python function.
     """
 
     name: str
-    panel: str
     help: str
     examples: Sequence[str]
     options: Sequence[Option] = ()
     takes: Takes | None = None
     module: str = ""
-    result: Callable[[Any], Any] = lambda returned: returned
 
     def run(self, given: Mapping[str, Any], reporter: Reporter, options: Mapping[str, Any]) -> Any:
         """Run the stage with the ``given`` parameters and options; return its result.
@@ -125,44 +138,19 @@ class Command(NamedTuple):
         if self.takes is None:
             return []
         hints = get_type_hints(self.takes.fields, include_extras=True)
-        options = [
-            _parameter(field.name, hints[field.name], field.default, several=self.takes.several)
-            for field in fields(self.takes.fields)
-        ]
-        return sorted(options, key=lambda option: PANELS.index(option.panel))
+        return [_parameter(each.name, hints[each.name], self.takes) for each in fields(self.takes.fields)]
 
 
-PANELS = ("Data", "Network", "Training")
-
-_OF_SEVERAL = {
-    "cells": "Recurrent cells: rnn, lstm, gru, mgu (minimal gated unit), or custom as module:Class (docs/cells.md).",
-    "seeds": "Seeds; each configuration is trained once with each of them.",
-}
-"""Help of the parameters whose name is a plural in a comparison."""
-
-
-def _parameter(field: str, hint: Any, default: object, *, several: bool) -> Option:
-    several = several and field in grid.OPTIONS
-    name = grid.OPTIONS[field] if several else field
-    default = grid.COMPARED.get(name, default) if several else default
-    value_type, *details = get_args(hint)
-    text = _OF_SEVERAL.get(name) or next(each.documentation for each in details if isinstance(each, Doc))
-    literal = next((each for each in (value_type, *get_args(value_type)) if get_origin(each) is Literal), None)
-    choices = get_args(literal)
-    kind = "|".join(choices) if choices else value_type.__name__.lower().replace("str", "text")
-    kind += "" if literal in (None, value_type) else "|…"
-    text = text if "Default: " in text else f"{text} Default: {default}."
-    if several and choices:  # the bars and the commas of <rnn|lstm|…,…> would be confusing
-        kind, named = field, all(choice in text for choice in choices)
-        text = text if named else text.replace(" Default: ", f" Values: {', '.join(choices)}. Default: ")
-    return Option(
-        name,
-        str | None,
-        text,
-        panel=PANELS[0 if field in DATA_PARAMETERS else 1 if field in NETWORK_PARAMETERS else 2],
-        metavar=f"<{kind}{',…' if several else ''}>",
-        choices=choices,
-    )
+def _parameter(field: str, hint: Any, takes: Takes) -> Option:
+    """Return the option for a field of the settings."""
+    is_several = takes.several and field in grid.OPTIONS
+    name = grid.OPTIONS[field] if is_several else field
+    text = next(each.documentation for each in get_args(hint) if isinstance(each, Doc))
+    default = getattr(takes.fields, field, None)  # None if it is computed
+    panel = "Data" if field in DATA_PARAMETERS else "Network" if field in NETWORK_PARAMETERS else "Training"
+    if is_several:
+        default = grid.COMPARED.get(name, default)
+    return Option(name, hint, text, default, panel=panel, is_several=is_several)
 
 
 DATA = Takes(DataSettings, DataSettings.of)
@@ -170,9 +158,9 @@ ONE_RUN = Takes(Settings, recipes.resolve)
 MANY_RUNS = Takes(Settings, grid.grid, several=True)
 UNCHECKED = Takes(Settings, dict)
 
-TEXT, TEXTS, COUNT, RUN_ID = str | None, list[str] | None, Annotated[int, Ge(1)] | None, "<run id>"
+TEXT, TEXTS, COUNT = str | None, list[str] | None, Annotated[int, Ge(1)] | None
 
-RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its original parameters.", metavar=RUN_ID)
+RESUME = Option("resume", TEXT, "ID of an interrupted run to resume, with its original parameters.")
 NEW = Option("new", bool, "Start a new run instead of reusing or resuming one that has the same parameters.", False)
 IGNORE_MEMORY = Option("force", bool, "Train even if the network seems too large for memory.", False)
 REGISTER = Option(
@@ -199,22 +187,17 @@ PATHS = Option(
     positional=True,
 )
 
-TRAIN, STEPS, MODELS, UPKEEP = "Train and compare", "Single stages", "Use a model", "Maintenance"
-
 _TABLE = [
     Command(
         "run",
-        TRAIN,
         "Download, preprocess, train and evaluate in one MLflow run.",
         ["pipeline run --cell lstm --epochs 10", "pipeline run --config experiment.yaml --seed 2"],
         [RESUME, NEW, IGNORE_MEMORY, REGISTER],
         ONE_RUN,
-        result=results.RunResult,
     ),
     Command(
         "compare",
-        TRAIN,
-        "Train several configurations with several seeds; report the best.\n\nOptions under Network and Training take"
+        "Train configurations with several seeds; report the best.\n\nOptions under Network and Training take"
         " several values, separated by commas; 1-5 is a range of whole numbers.",
         [
             "pipeline compare --cells rnn,lstm,gru --seeds 1-5",
@@ -232,11 +215,9 @@ _TABLE = [
             Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],
         MANY_RUNS,
-        result=results.Comparison,
     ),
     Command(
         "search",
-        TRAIN,
         "Search for better parameters and confirm the best ones.\n\nIt varies the parameters with a --range, or else a "
         "default set. --cell takes several cells, separated by commas.",
         [
@@ -264,15 +245,13 @@ _TABLE = [
             REGISTER_BEST,
         ],
         UNCHECKED,
-        result=results.Search,
     ),
     Command(
         "report",
-        TRAIN,
         "Write one page of statistics over finished runs.",
         ["pipeline report --parent RUN_ID", "pipeline report --filter \"params.epochs = '30'\" --output all-of-30"],
         [
-            Option("parent", TEXT, "ID of the parent run of a comparison.", metavar=RUN_ID),
+            Option("parent", TEXT, "ID of the parent run of a comparison."),
             Option("filter", TEXT, "MLflow filter that selects runs, instead of --parent: \"params.epochs = '30'\"."),
             Option("output", Path, "Folder for the page, its tables and figures.", Path("report")),
             Option(
@@ -280,7 +259,6 @@ _TABLE = [
                 Literal["markdown", "csv", "json"] | None,
                 "Format in which the report is printed, for other programs.",
                 alias="format",
-                choices=("markdown", "csv", "json"),
             ),
         ],
         DATA,
@@ -288,25 +266,20 @@ _TABLE = [
     ),
     Command(
         "runs",
-        TRAIN,
-        "List the latest runs: accuracy, training time, state and start.",
+        "List the latest runs: accuracy, time, state and start.",
         ["pipeline runs", "pipeline runs --limit 100 --json"],
         [Option("limit", Annotated[int, Ge(1)], "Maximum number of runs.", 20, positional=True), DATA_DIR, AS_JSON],
         module="stages.housekeeping",
-        result=results.table,
     ),
     Command(
         "download",
-        STEPS,
         "Download a data set, or read your own, and verify it.",
         ["pipeline download --source gestures.parquet"],
         takes=DATA,
         module="data.prepare",
-        result=attrgetter("folder"),
     ),
     Command(
         "preprocess",
-        STEPS,
         "Split the data into training, validation and test parts.",
         ["pipeline preprocess --dataset digits"],
         takes=DATA,
@@ -314,31 +287,26 @@ _TABLE = [
     ),
     Command(
         "train",
-        STEPS,
         "Train one network as an MLflow run and log its model.",
         ["pipeline train --cell lstm", "pipeline train --resume RUN_ID"],
         [RESUME, NEW, IGNORE_MEMORY],
         ONE_RUN,
         module="stages.run",
-        result=results.RunResult,
     ),
     Command(
         "evaluate",
-        STEPS,
         "Evaluate the model of a run on the test data.",
         ["pipeline evaluate --run-id RUN_ID"],
-        [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True, metavar=RUN_ID), TRUST],
+        [Option("run_id", str, "ID of the run to evaluate.", REQUIRED, positional=True), TRUST],
         DATA,
         module="stages.run",
-        result=results.RunResult,
     ),
     Command(
         "promote",
-        MODELS,
-        "Register a model; make it champion if it beats the current one.",
+        "Register a model, which becomes champion if it is better.",
         ["pipeline promote --run-id RUN_ID", "pipeline promote --rollback --name mnist-gru"],
         [
-            Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True, metavar=RUN_ID),
+            Option("run_id", TEXT, "ID of the run whose model is registered.", positional=True),
             Option("name", TEXT, "Name of the registered model. Default: <dataset>-<cell>.", positional=True),
             Option("force", bool, "Promote the model even if it is not better, or was trained on other data.", False),
             Option("rollback", bool, "Make the previous champion of --name the champion again.", False),
@@ -348,8 +316,7 @@ _TABLE = [
     ),
     Command(
         "predict",
-        MODELS,
-        "Classify images or sequences: label, probability and runner-up.",
+        "Classify images or sequences: label and probability.",
         [
             "pipeline predict 7.png photo.jpg digits/ --model models:/mnist-gru@champion",
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
@@ -360,7 +327,6 @@ _TABLE = [
     ),
     Command(
         "serve",
-        MODELS,
         "Serve a model over HTTP, with a web page on which to try it.",
         ["pipeline serve --model models:/mnist-gru@champion"],
         [
@@ -374,7 +340,6 @@ _TABLE = [
     ),
     Command(
         "doctor",
-        UPKEEP,
         "Show versions, hardware, storage and the tracking server.",
         ["pipeline doctor", "pipeline doctor --json"],
         [DATA_DIR, AS_JSON],
@@ -382,7 +347,6 @@ _TABLE = [
     ),
     Command(
         "clean",
-        UPKEEP,
         "Remove files that are no longer needed; end abandoned runs.",
         ["pipeline clean --dry-run", "pipeline clean"],
         [DATA_DIR, Option("dry_run", bool, "Only list what would be removed or ended.", False)],

@@ -73,16 +73,27 @@ _OF_THE_SERVER = {"mlflow", "requests", "sqlalchemy", "urllib3"}
 def first_line(error: Exception) -> str:
     """Return the line of an error that names the problem; for a database error, the database's line, not SQLAlchemy's.
 
-    User names and passwords are removed from addresses.
+    Addresses are shown without secrets.
     """
-    lines = _CREDENTIALS.sub("://", str(error)).strip().splitlines() or [type(error).__name__]
+    lines = shown(str(error)).strip().splitlines() or [type(error).__name__]
     return next((line for line in lines if _OF_A_DATABASE.match(line)), lines[0])[:300]
 
 
 # Such as: (sqlite3.OperationalError) database or disk is full
 _OF_A_DATABASE = re.compile(r"\((\w+\.)+\w*Error\) ")
 
-_CREDENTIALS = re.compile(r"://[^\s/]*@")
+
+def shown(text: str) -> str:
+    """Return a text in which addresses have no user, password, query or fragment.
+
+    A password may contain any character. Where it could end in two places, the whole address becomes "…".
+    """
+    return re.sub(r"(?<=://)[^\s/]\S*", _without_secrets, text)
+
+
+def _without_secrets(address: re.Match[str]) -> str:
+    user, _, place = address[0].rpartition("@")
+    return "…" if re.search("[/?#]", user) else re.split("[?#]", place)[0]
 
 
 def of_library(error: Exception) -> PipelineError | None:

@@ -15,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
-from urllib.parse import urlsplit
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
 
 from pipeline import disk
 from pipeline.cells import GATED, Cell, check_custom
-from pipeline.errors import UsageError, suggestion
+from pipeline.errors import UsageError, shown, suggestion
 from pipeline.machine import usable_cores
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
@@ -57,43 +56,12 @@ WITHOUT_EFFECT = DATA_PARAMETERS | {"recipe"}
 
 def expanded(path: Path) -> Path:
     """Return a path with a leading ~ replaced: the shell does not do this within ``-P source=~/…``."""
-    try:
-        return path.expanduser()
-    except RuntimeError:  # there is no such user, so the text is the name of a folder
-        return path
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - unlike Path, it accepts the names of unknown users
 
 
 def is_address(source: str) -> bool:
-    """Return whether a ``source`` is an address rather than a folder.
-
-    Raises:
-        UsageError: it is an address, but not an http or https address with a host.
-    """
-    scheme, separator, _ = source.partition("://")
-    if separator and (scheme.lower() not in {"http", "https"} or not _host(source)):
-        raise UsageError(
-            f"source: must be 'mirrors', a file, a folder, or an http or https URL; got {shown(source)!r}."
-        )
-    return bool(separator)
-
-
-def shown(source: str) -> str:
-    """Return a ``source`` without secrets: an address loses its user, password, query and fragment."""
-    scheme, separator, _ = source.partition("://")
-    if not separator:
-        return source
-    host = _host(source)
-    return f"{scheme}://{host}{urlsplit(source).path}" if host else f"{scheme}://…"
-
-
-def _host(address: str) -> str:
-    """Return the host of an address with its port; empty if it has no valid one."""
-    try:
-        parts = urlsplit(address)
-        readable = parts.hostname and parts.port != 0
-    except ValueError:  # an invalid port may be part of a password
-        return ""
-    return parts.netloc.rpartition("@")[2] if readable else ""
+    """Return whether a ``source`` is an address rather than a folder."""
+    return "://" in source
 
 
 def command(stage: str, **values: object) -> str:
@@ -147,9 +115,14 @@ class DataSettings:
         """Replace a leading ~ in ``data_dir``; :attr:`key` does so for ``source``.
 
         Raises:
-            UsageError: no published data set has this name, and no source is given.
+            UsageError: ``source`` is an address, but not an http or https address with a host; or no published data set
+                has this name, and no source is given.
         """
         object.__setattr__(self, "data_dir", expanded(self.data_dir))
+        if is_address(self.source) and not re.match("https?://[^/…]", shown(self.source), re.IGNORECASE):
+            raise UsageError(
+                f"source: must be 'mirrors', a file, a folder, or an http or https URL; got {shown(self.source)!r}."
+            )
         known = get_args(DatasetName)
         if self.published and self.dataset not in known:
             raise UsageError(
@@ -167,15 +140,12 @@ class DataSettings:
         """The form of ``source`` that is kept with the data: the same from every working directory, without secrets.
 
         An absolute path, or an address that ends in /, followed by a digest of its query, which may select the data.
-
-        Raises:
-            UsageError: ``source`` is an address, but not an http or https address.
         """
         if self.published:
             return self.source
         if not is_address(self.source):
             return os.path.realpath(expanded(Path(self.source)))  # unlike resolve, accepts links that form a loop
-        query = urlsplit(self.source).query
+        query = self.source.partition("?")[2]
         return shown(self.source).rstrip("/") + "/" + (f"#{disk.text_digest(query)[: disk.SHORT]}" if query else "")
 
     @property
@@ -212,13 +182,6 @@ class Settings(DataSettings):
 
     given: ClassVar[Mapping[str, Any] | None] = None
 
-    recipe: Annotated[
-        Recipe,
-        Doc(
-            "Named set of parameter values (docs/recipes.md). The defaults listed here belong to tutorial; other "
-            "recipes change them. Default: tutorial; for sequence data, the recipe named sequences."
-        ),
-    ] = "tutorial"
     cell: Annotated[
         Cell | Annotated[str, Predicate(check_custom)],
         Doc("Recurrent cell: built-in (mgu: minimal gated unit), or custom as module:Class (docs/cells.md)."),
@@ -240,6 +203,13 @@ class Settings(DataSettings):
         ),
     ] = "orthogonal"
     activation: Annotated[Activation, Doc("Activation of the rnn cell; the others always use tanh.")] = "tanh"
+    recipe: Annotated[
+        Recipe,
+        Doc(
+            "Named set of parameter values (docs/recipes.md). The defaults listed here belong to tutorial; other "
+            "recipes change them. Default: tutorial; for sequence data, the recipe named sequences."
+        ),
+    ] = "tutorial"
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Dropout rate after each recurrent layer.")] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule, its maximum.")] = 0.001
     schedule: Annotated[Schedule, Doc("Learning-rate schedule; cosine falls to 0 at the last epoch.")] = "constant"
@@ -367,7 +337,8 @@ def _explain(name: str, problems: Sequence[Any], known: Sequence[str]) -> str:
         return f"{name}: must be given."
     required = ", or ".join(map(_requirement, problems)).replace(", or be ", ", or ")
     near = suggestion(str(received), re.findall(r"'([\w-]+)'", required))
-    return f"{name}: must {required}; got {_quoted(received)}.{near}"
+    quoted = received if _NUMBER.fullmatch(str(received)) else repr(received)
+    return f"{name}: must {required}; got {quoted}.{near}"
 
 
 def _requirement(problem: Any) -> str:
@@ -377,6 +348,8 @@ def _requirement(problem: Any) -> str:
         text = text.replace(technical, plain)
     return text
 
+
+_NUMBER = re.compile(r"[-+]?([.\d]+(e[-+]?\d+)?|inf|nan)")
 
 _PLAIN = {
     "Value error, ": "",
@@ -389,12 +362,3 @@ _PLAIN = {
     "a valid number": "a number",
     "a valid string": "text",
 }
-
-
-def _quoted(value: object) -> str:
-    """Return a value for a message: in quotes, unless it is a number."""
-    try:
-        float(str(value))
-        return str(value)
-    except ValueError:
-        return repr(value)

@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 
 from pipeline.errors import UsageError
 from pipeline.machine import usable_cores
@@ -22,7 +23,6 @@ QUIET_ENV: Mapping[str, str] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline shows the address itself
 }
-VERBOSE_ENV: Mapping[str, str] = {"TF_CPP_MIN_LOG_LEVEL": "0", "MLFLOW_LOGGING_LEVEL": "INFO"}
 
 
 def open_standard_streams() -> None:
@@ -45,11 +45,13 @@ def quieten(*, verbose: bool = False) -> None:
     """Set the log levels of TensorFlow and MLflow to errors and warnings; call it before either is imported.
 
     Args:
-        verbose: set them to all messages instead.
+        verbose: leave them at all messages instead, also in later calls.
 
-    The user's own environment variables take precedence.
+    The user's own environment variables take precedence over the levels, and ``verbose`` over them.
     """
-    for name, value in (VERBOSE_ENV if verbose else QUIET_ENV).items():
+    if verbose:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    for name, value in QUIET_ENV.items() if not is_verbose() else ():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", "IProgress not found")  # tqdm warns if ipywidgets is missing
 
@@ -70,12 +72,8 @@ def relax_garbage_collection() -> None:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt on any termination signal; restore the earlier handlers afterwards."""
-    handlers = {number: signal.signal(number, _interruption.arrive) for number in SIGNALS}
-    try:
+    with _handled_by(_interrupt):
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -88,35 +86,30 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals interrupt only the main thread
         yield
         return
-    _interruption.holders += 1
+    arrived: list[int] = []
+    try:
+        with _handled_by(lambda number, _: arrived.append(number)):
+            yield
+    finally:
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    earlier = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        _interruption.holders -= 1
-        _interruption.deliver()
+        for number, each in earlier.items():
+            signal.signal(number, each)
 
 
-class _Interruption:
-    """An interruption: whether one has arrived, and the number of blocks that it must wait for."""
-
-    holders = 0
-    is_due = False
-
-    def arrive(self, *_: object) -> None:
-        """Interrupt once: `mlflow run` sends SIGTERM after Ctrl-C, which must not disturb the marking of a run."""
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        self.is_due = True
-        self.deliver()
-
-    def deliver(self) -> None:
-        """Raise KeyboardInterrupt if an interruption has arrived and no block must end first."""
-        if self.is_due and not self.holders:
-            self.is_due = False
-            raise KeyboardInterrupt
-
-
-_interruption = _Interruption()
+def _interrupt(*_: object) -> None:
+    """Interrupt once: `mlflow run` sends SIGTERM after Ctrl-C, which must not disturb the marking of a run."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def start_tensorflow(threads: int) -> bool:

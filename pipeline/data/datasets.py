@@ -15,9 +15,9 @@ import numpy as np
 from pipeline.data import idx
 from pipeline.data.contents import Contents, RawPart, classes
 from pipeline.data.splits import SPLIT_SEED
-from pipeline.errors import DataError, reason
+from pipeline.errors import DataError, reason, shown
 from pipeline.progress import Reporter
-from pipeline.settings import option, shown
+from pipeline.settings import option
 
 TIMEOUT = 30
 """Seconds to wait for an answer from a server."""
@@ -245,7 +245,7 @@ def fetch(address: str, reporter: Reporter) -> bytes:
     except requests.exceptions.ChunkedEncodingError:
         raise DataError(f"{shown(address)}: the transfer was cut short.") from None
     except requests.RequestException as error:
-        raise DataError(f"{shown(address)}: {_cause(error)}.") from None
+        raise DataError(f"{shown(address)}: {shown(_cause(error))}.") from None
     return bytes(content)
 
 

@@ -20,9 +20,10 @@ from pipeline.data.contents import Contents
 from pipeline.data.datasets import CATALOGUE, STEMS
 from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.data.stored import Stored
+from pipeline.errors import shown
 from pipeline.kinds import known
 from pipeline.progress import Reporter
-from pipeline.settings import DataSettings, is_address, shown
+from pipeline.settings import DataSettings, is_address
 
 
 def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[str, float]]:

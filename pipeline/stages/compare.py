@@ -17,7 +17,6 @@ from pipeline import recipes
 from pipeline.errors import DataError
 from pipeline.execution import worker_pool
 from pipeline.progress import Reporter
-from pipeline.results import Comparison
 from pipeline.settings import DataSettings, Settings, expanded
 
 if TYPE_CHECKING:  # so that the workers start before the import
@@ -109,8 +108,8 @@ def report(
     filter: str | None = None,  # noqa: A002 - the name of the option
     output: Path = Path("report"),
     form: "Form | None" = None,
-) -> Comparison:
-    """Report on the children of a run, or on the runs that a filter matches; return the folder of the tables.
+) -> Path:
+    """Report on the children of a run, or on the runs that a filter matches; return the folder of the page.
 
     With a ``form``, the reporter receives the report as one text, instead of its table and sentences.
 
@@ -127,4 +126,4 @@ def report(
     data = reports.publish(groups, left_out, reporter, data_dir=settings.data_dir, parent=own, output=folder)
     reports.show(data, reporter, form)
     reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
-    return Comparison(parent, folder)
+    return folder

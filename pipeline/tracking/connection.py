@@ -26,7 +26,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import disk
-from pipeline.errors import PipelineError, TrackingError, first_line
+from pipeline.errors import PipelineError, TrackingError, first_line, shown
 from pipeline.startup import uninterrupted
 
 BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
@@ -161,13 +161,8 @@ def retried(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
 
 
 def address() -> str:
-    """Return the address of the tracking server without its password."""
+    """Return the address of the tracking server without secrets."""
     return shown(mlflow.get_tracking_uri())
-
-
-def shown(uri: str) -> str:
-    """Return an address without password, token or query, even if the password contains an unencoded @ or colon."""
-    return re.sub(r"://[^:@/]+@", "://***@", re.sub(r"://([^:@/]*):.*@", r"://\1:***@", uri.partition("?")[0]))
 
 
 @contextmanager

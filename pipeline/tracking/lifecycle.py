@@ -15,7 +15,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.data.code_dataset_source import CodeDatasetSource
@@ -26,7 +25,7 @@ from mlflow.utils.git_utils import get_git_commit
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import __version__
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.tracking import connection, schema
 from pipeline.tracking.connection import BRIEF, client, environment, retried
 from pipeline.tracking.schema import TrackedRun
@@ -73,7 +72,12 @@ def open_run(
         tags: tags that are set when the run is opened.
         parent: the id of the parent run.
         resume: the run to resume.
+
+    Raises:
+        UsageError: the caller has an active run.
     """
+    if run_id := active_run():
+        raise UsageError(f"Run {run_id} is active in this process. End it first: mlflow.end_run().")
     project, status = project_run(), "FINISHED"
     with environment({"MLFLOW_RUN_ID": project} if project else {}):  # MLflow drops it when a run ends
         try:
@@ -219,9 +223,8 @@ def where(run_id: str, what: str) -> str:
 
 def page_of(run: TrackedRun, server: str = "") -> str:
     """Return the address of a run's page on its tracking server, or else on ``server``; empty if there is none."""
-    parts = urlsplit(mlflow.get_tracking_uri())
-    if parts.scheme in ("http", "https"):
-        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    if connection.address().startswith(("http://", "https://")):
+        server = connection.address().rstrip("/")
     # Without the workflow, MLflow's UI shows the run as a generative AI run.
     page = f"{server}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
     return page if server else ""

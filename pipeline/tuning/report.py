@@ -18,10 +18,11 @@ from pipeline.comparison.charts import plain_logarithmic
 from pipeline.comparison.grouping import Group, configuration, count_of
 from pipeline.comparison.pairwise_tests import PairwiseTest
 from pipeline.data.splits import DataSet
+from pipeline.errors import shown
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
 from pipeline.progress import Reporter
-from pipeline.settings import DATA_PARAMETERS, Settings, command, shown
+from pipeline.settings import DATA_PARAMETERS, Settings, command
 from pipeline.tracking import schema, store
 from pipeline.training import identity
 from pipeline.tuning.space import Space, range_text

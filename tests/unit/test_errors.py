@@ -9,7 +9,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
-from pipeline.errors import DataError, TrackingError, TrainingError, first_line, of_library
+from pipeline.errors import DataError, TrackingError, TrainingError, first_line, of_library, shown
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG])
@@ -44,20 +44,27 @@ def test_a_bug_stays_one(error: Exception) -> None:
     assert of_library(error) is None
 
 
+def test_of_a_message_the_useful_line_is_shown() -> None:
+    said = "(raised as a result of autoflush)\n(sqlite3.OperationalError) disk is full\n[SQL: INSERT]"
+    assert ["(sqlite3.OperationalError) disk is full", "OSError"] == [first_line(OSError(each)) for each in (said, "")]
+
+
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "expected"),
     [
-        (
-            "API request to http://me:p:w@x@db.example:5000/api failed",
-            "API request to http://db.example:5000/api failed",
-        ),
-        ("no answer from https://db.example/a@b", "no answer from https://db.example/a@b"),
-        (
-            "(raised as a result of autoflush)\n(sqlite3.OperationalError) disk is full\n[SQL: INSERT]",
-            "(sqlite3.OperationalError) disk is full",
-        ),
-        ("", "OSError"),
+        ("https://user:secret@a.b:80/c?token=secret#secret", "https://a.b:80/c"),
+        ("https://secret@a.b/", "https://a.b/"),
+        ("s3://key:secret@bucket/mnist?signature=secret", "s3://bucket/mnist"),
+        ("postgresql://me:sec@ret:secret@db:5432/x", "postgresql://db:5432/x"),
+        ("https://user:sec/ret@host/", "https://…"),
+        ("postgresql://me:sec#ret@db/x", "postgresql://…"),
+        ("https://a.b/c?mail=me@secret&token=secret", "https://…"),
+        ("request to http://me:p:secret@db:5000/api failed", "request to http://db:5000/api failed"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////data/me@home/mlflow.db", "sqlite:////data/me@home/mlflow.db"),
+        ("/data/a@b?c#d", "/data/a@b?c#d"),
+        ("models:/gru@champion", "models:/gru@champion"),
     ],
 )
-def test_of_a_message_the_useful_line_is_shown_without_passwords(said: str, shown: str) -> None:
-    assert shown == first_line(OSError(said))
+def test_an_address_is_shown_without_secrets(text: str, expected: str) -> None:
+    assert expected == shown(text) == first_line(OSError(text))

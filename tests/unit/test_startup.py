@@ -51,11 +51,10 @@ def test_an_interruption_waits_for_what_must_be_whole() -> None:
     ("verbose", "given", "expected"),
     [
         (False, {"MLFLOW_LOGGING_LEVEL": "DEBUG"}, ("DEBUG", "3", False)),
-        (True, {}, ("INFO", "0", True)),
-        (True, {"TF_CPP_MIN_LOG_LEVEL": "2"}, ("INFO", "2", False)),
+        (True, {"TF_CPP_MIN_LOG_LEVEL": "2", "MLFLOW_LOGGING_LEVEL": "DEBUG"}, ("DEBUG", "0", True)),
     ],
 )
-def test_the_users_own_log_levels_take_precedence(
+def test_log_levels_of_the_user_take_precedence_and_verbose_over_them(
     monkeypatch: pytest.MonkeyPatch, *, verbose: bool, given: dict[str, str], expected: tuple[str, str, bool]
 ) -> None:
     names = ("MLFLOW_LOGGING_LEVEL", "TF_CPP_MIN_LOG_LEVEL")

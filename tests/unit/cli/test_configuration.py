@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.cli.command import check_declared, read
+from pipeline.cli.app import check_declared, read
 from pipeline.commands import COMMANDS
 from pipeline.errors import UsageError
 

@@ -3,11 +3,9 @@
 import subprocess
 import sys
 from dataclasses import replace
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from pipeline.cli import terminal
 from pipeline.cli.terminal import TerminalReporter, print_error
 from pipeline.epochs import EpochRecord
 from pipeline.progress import Progress
@@ -76,9 +74,9 @@ def test_without_a_terminal_there_are_whole_lines_and_no_bars(
 
 @pytest.fixture
 def a_terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Make rich treat the output as a terminal of 100 columns and 7 lines."""
+    """Make rich treat the output as a terminal of 100 columns and 5 lines."""
     monkeypatch.delenv("NO_COLOR", raising=False)
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "7"}.items():
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "5"}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
 
@@ -90,25 +88,27 @@ def test_an_error_is_one_whole_line_in_red_on_a_terminal_unless_no_color_is_set(
     print_error(message)
     a_terminal.setenv("NO_COLOR", "1")
     print_error(message)
-    shown = capsys.readouterr()
-    red, plain = shown.err.splitlines()
-    assert red.startswith("\x1b[1;31mError:")
-    assert ("", f"Error: {message}") == (shown.out, plain)
+    assert ("", f"\x1b[1;31mError:\x1b[0m {message}\n\x1b[1mError:\x1b[0m {message}\n") == capsys.readouterr()
 
 
 @pytest.mark.usefixtures("a_terminal")
-def test_on_a_terminal_several_runs_are_a_table_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_a_terminal_there_are_bars_and_a_table_of_the_runs_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
     ended = Progress(name="gru-s1", epochs=30, state="ended", record=RECORD, seconds=99.6, left=0.0)
     others = [Progress(name=f"gru-s{seed}", epochs=30, state="trains", record=RECORD, left=65.0) for seed in (2, 3)]
     with TerminalReporter() as reporter:
         reporter.trainings([ended, *others], 130.0)
-        fits = capsys.readouterr().out
-        reporter.trainings([ended, *others, *others], 130.0)
-        crowded = capsys.readouterr().out
-    assert ["gru-s2", "trains", "3/30", "0.5000", "93.75%", "65", "s"] in [line.split() for line in fits.splitlines()]
-    assert "1 of 3 ended, about 2 min left" in fits
-    assert "gru-s1" in fits
-    assert "gru-s1" not in crowded
+        table = capsys.readouterr().out
+        reporter.note("noted")
+        reporter.batches(1, 2, 3, 4)
+        bar = capsys.readouterr().out
+        reporter.note("noted")
+        reporter.transfer("train-images-idx3-ubyte.gz", 5_000_000, 10_000_000)
+        transfer = capsys.readouterr().out
+    assert ["gru-s2", "trains", "3/30", "0.5000", "93.75%", "65", "s"] in [line.split() for line in table.splitlines()]
+    assert "1 of 3 ended, about 2 min left" in table
+    assert "gru-s1" not in table
+    assert f"epoch 1/2 {'█' * 22}{'░' * 8} 3/4" in bar
+    assert f"train-images-idx3-ubyte.gz {'█' * 15}{'░' * 15} 5.0 MB" in transfer
 
 
 @pytest.mark.parametrize(("stream", "other"), [("stdout", "stderr"), ("stderr", "stdout")])
@@ -128,48 +128,3 @@ def test_the_work_continues_when_the_reader_has_left(stream: str, other: str) ->
         process.stdin.close()
         heard = getattr(process, other).read()
     assert (0, "continued") == (process.returncode, heard)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Make this process look like a notebook; return the areas of its output with their content."""
-    areas: list[list[str]] = []
-
-    def show(content: str, *, display_id: bool) -> SimpleNamespace:
-        assert display_id
-        areas.append([content])
-        return SimpleNamespace(update=areas[-1].append)
-
-    ipython, drawing = ModuleType("IPython"), ModuleType("IPython.display")
-    vars(ipython).update(get_ipython=lambda: SimpleNamespace(kernel=object()))
-    vars(drawing).update(HTML=str, display=show)
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", drawing)
-    return areas
-
-
-def test_in_a_notebook_each_table_is_one_area_that_grows(
-    drawn: list[list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with terminal.reporter() as reporter:
-        reporter.batches(3, 30, 5, 10)
-        reporter.epoch(RECORD, 30)
-        reporter.epoch(replace(RECORD, epoch=4), 30)
-        reporter.trainings([Progress(name="gru-s1", epochs=3, state="<trains>")], 20.0)
-        reporter.table(("", "seeds"), [("gru", "3")])
-        reporter.table(("", "seeds"), [("rnn", "1")])
-        reporter.result("came of it")
-
-    assert [2, 1, 1, 1] == [len(contents) for contents in drawn]
-    first, second = drawn[0]
-    assert all(f"<td>{cell}</td>" in first for cell in ("3/30", "0.5000", "87.50%", "0.2500", "93.75%", "1.2"))
-    assert "<td>3/30</td>" in second
-    assert "<td>4/30</td>" in second
-    assert "&lt;trains&gt;" in drawn[1][0]
-    assert drawn[1][0].endswith("about 20 s left")
-    assert "came of it\n" == capsys.readouterr().out
-
-
-def test_an_ipython_without_a_kernel_is_no_notebook(drawn: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: None)
-    assert TerminalReporter is type(terminal.reporter())

@@ -122,22 +122,6 @@ def test_an_unknown_run_is_named_once_and_not_blamed_on_the_server() -> None:
         store.get_run("x")
 
 
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("postgresql://me:secret@db.example/mlflow", "postgresql://me:***@db.example/mlflow"),
-        ("postgresql://db.example/mlflow?user=me&password=secret", "postgresql://db.example/mlflow"),
-        ("http://me:sec@ret@server:5000", "http://me:***@server:5000"),
-        ("postgresql://me:sec@ret:secret@db:5432/x", "postgresql://me:***@db:5432/x"),
-        ("https://secret@server", "https://***@server"),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
-    ],
-)
-def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
-    assert shown == connection.shown(uri)
-
-
 # --- a SQLite file --------------------------------------------------------------------------------------------------
 
 

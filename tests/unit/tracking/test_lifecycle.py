@@ -98,7 +98,7 @@ def test_a_run_records_the_version_and_the_commit_of_the_package() -> None:
         ),
         (
             "postgresql://me:secret@db/runs",
-            "type `mlflow ui --backend-store-uri 'postgresql://me:***@db/runs'` and open http://127.0.0.1:5000/",
+            "type `mlflow ui --backend-store-uri postgresql://db/runs` and open http://127.0.0.1:5000/",
         ),
         ("https://me:secret@host/mlflow/", "open https://host/mlflow/"),
     ],
