@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
@@ -100,42 +100,38 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
     errors remain visible next to a diagonal a hundred times larger.
     """
     side = min(max(2.6 + 0.44 * len(class_names), 4.5), 11.0)
-    figure = empty_figure(max(side + 0.9, 6.0), side)
+    figure = empty_figure(side, side)
     axes = figure.subplots()
     shares, diagonal = metrics.row_shares(matrix), np.eye(len(matrix), dtype=bool)
-    # Only half of the map's range is used, so that the counts on it stay legible in dark ink.
-    axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", norm=Normalize(0, 2))
     # The square root spreads out the small shares, which are the most frequent.
-    scale = PowerNorm(0.5, vmin=0, vmax=max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE))
-    errors = axes.imshow(np.where(diagonal | (matrix == 0), np.nan, shares), cmap="Oranges", norm=scale)
-    dark = ~diagonal & (scale(shares) > 0.6)  # noqa: PLR2004
+    errors = np.sqrt(shares / max(float(shares[~diagonal].max(initial=0)), _FULL_ERROR_SHARE))
+    # Only half of the map's range is used, so that the counts on it stay legible in dark ink.
+    colours = np.where(diagonal[..., np.newaxis], colormaps["Blues"](shares / 2), colormaps["Oranges"](errors))
+    colours[matrix == 0] = 1
+    borders = np.arange(len(matrix) + 1) - 0.5
+    axes.pcolormesh(borders, borders, colours, edgecolors=GRID, linewidth=0.6)
+    axes.set(xlabel="predicted class", ylabel="true class", aspect="equal")
+    axes.invert_yaxis()
     size = float(np.interp(len(matrix), [10, 26], [9.5, 7]))  # points; a cell has room for four digits
     for row, column in np.argwhere(matrix):
-        ink = "white" if dark[row, column] else INK
+        ink = "white" if not diagonal[row, column] and errors[row, column] > 0.6 else INK  # noqa: PLR2004
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
     _name_classes(axes, class_names, size + 0.5)
-    label = "errors, share of the true class (%, square-root scale)"
-    bar = figure.colorbar(errors, ax=axes, fraction=0.04, pad=0.02, label=label)
-    bar.outline.set_visible(False)
-    bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}")
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    _head(figure, title, f"{total - right:,} of {total:,} misclassified", width=side)
+    _head(
+        figure, title, f"{total - right:,} of {total:,} misclassified; the darker, the larger a share of the true class"
+    )
     return figure
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str], size: float) -> None:
-    """Name rows and columns, and separate the cells by lines."""
-    places, borders = range(len(class_names)), np.arange(len(class_names) - 1) + 0.5
+    """Name rows and columns."""
     slanted = max(map(len, class_names)) > _SLANTED_FROM
     turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axes.set_xticks(places, class_names, fontsize=size, **turn)
-    axes.set_yticks(places, class_names, fontsize=size)
-    axes.set_xticks(borders, minor=True)
-    axes.set_yticks(borders, minor=True)
-    axes.grid(which="minor", color=GRID, linewidth=0.6)
-    axes.tick_params(which="both", length=0)
+    axes.set_xticks(range(len(class_names)), class_names, fontsize=size, **turn)
+    axes.set_yticks(range(len(class_names)), class_names, fontsize=size)
+    axes.tick_params(length=0)
     axes.spines[:].set_color(GRID)
-    axes.set(xlabel="predicted class", ylabel="true class")
 
 
 def misclassified(
@@ -161,18 +157,12 @@ def misclassified(
         total_wrong: number of misclassified examples in the split; these are the most confident ones.
         title: heading of the figure.
     """
-    if not len(examples):
-        figure = empty_figure(WIDTH, 2)
-        figure.text(0.5, 0.4, f"No {kind.one} was misclassified.", ha="center", va="center", fontsize=13, color=INK)
-        _head(figure, title, "")
-        return figure
     captions = [
         _caption(class_names[label], class_names[said], float(probability))
         for label, said, probability in zip(labels, predicted, probabilities, strict=True)
     ]
-    figure = _gallery(kind, examples, captions)
-    shown = f"The {len(examples)} most confident of" if len(examples) < total_wrong else "All"
-    _head(figure, title, f"{shown} {total_wrong:,} misclassified {kind.name}")
+    figure = _gallery(kind, examples, captions) if captions else empty_figure(WIDTH, 1)
+    _head(figure, title, f"{len(examples)} of {total_wrong:,} misclassified {kind.name}, the most confident ones")
     return figure
 
 
@@ -209,11 +199,9 @@ def _gallery(kind: Kind, examples: NDArray[Any], captions: Sequence[str]) -> Fig
     """
     lines = [line for caption in captions for line in caption.splitlines()]
     columns = max(2, min(6, int(WIDTH / (_LETTER_WIDTH * max(map(len, lines))))))
-    ratio = kind.ratio
-    stretched = not 1 / _ELONGATED <= ratio <= _ELONGATED
-    cell = WIDTH / columns
-    height = 0.9 * cell * (0.5 if stretched else min(max(ratio, 0.4), 1.6))
-    width = 0.9 * cell if stretched else min(0.9 * cell, height / ratio)
+    cell, ratio = WIDTH / columns, min(max(kind.ratio, 1 / _ELONGATED), _ELONGATED)
+    height = 0.9 * cell * min(max(ratio, 0.4), 1.6)
+    width = min(0.9 * cell, height / ratio)
     row_height = height + 0.05 + 0.17 * len(lines) / len(captions)
     rows = math.ceil(len(examples) / columns)
     figure = empty_figure(WIDTH, rows * row_height + 0.75)
@@ -255,11 +243,11 @@ def empty_figure(width: float, height: float) -> Figure:
     return _PlainFigure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout, facecolor="white")
 
 
-def _head(figure: Figure, title: str, subtitle: str, width: float | None = None) -> None:
-    """Write the title, wrapped to the width, and the subtitle below it."""
-    inches = width or figure.get_figwidth()
-    lines = [*textwrap.wrap(title, int(inches * 10)), subtitle]
-    figure.suptitle("\n".join(filter(None, lines)), fontsize=11, color=INK)
+def _head(figure: Figure, title: str, subtitle: str) -> None:
+    """Write the title and the subtitle below it, wrapped to the width of the figure."""
+    letters = int(figure.get_figwidth() * 10)
+    text = "\n".join(textwrap.fill(line, letters) for line in (title, subtitle))
+    figure.suptitle(text, fontsize=11, color=INK)
 
 
 def tidy(axes: Axes) -> None:

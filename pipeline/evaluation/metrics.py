@@ -69,11 +69,11 @@ def per_class(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> 
 
 def class_averages(labels: Labels, predicted: Labels) -> tuple[float, float]:
     """Return macro F1 and balanced accuracy, the means of F1 and recall over the classes that have examples."""
-    from sklearn.metrics import f1_score, recall_score
+    from sklearn.metrics import precision_recall_fscore_support
 
-    present = np.unique(labels)
-    settings = {"labels": present, "average": "macro", "zero_division": 0.0}
-    return float(f1_score(labels, predicted, **settings)), float(recall_score(labels, predicted, **settings))
+    options = {"labels": np.unique(labels), "average": "macro", "zero_division": 0.0}
+    _, recall, f1, _ = precision_recall_fscore_support(labels, predicted, **options)
+    return float(f1), float(recall)
 
 
 def predictions(
