@@ -45,9 +45,9 @@ from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
 from pipeline.execution import comparison_run, ray_executor
 from pipeline.execution.grid import grid
-from pipeline.execution.job import DATA_DIR, Job, Opened
+from pipeline.execution.job import DATA_DIR, Job, Opened, received
 from pipeline.execution.ray_executor import RayExecutor
-from pipeline.execution.worker_pool import Executor, Send, Work
+from pipeline.execution.worker_pool import Executor, FileRef, Send
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
@@ -67,10 +67,11 @@ GROUP = 10
 # --- a run that sleeps instead of training --------------------------------------------------------------------------
 
 
-def sleep(job: Job, send: Send, *, epoch_seconds: float) -> str:
+def sleep(job: Job, send: Send, *, files: FileRef, epoch_seconds: float) -> str:
     """Do everything in `pipeline.execution.job.train`, in the same order, except training."""
     before = time.process_time()
     os.environ.pop("MLFLOW_RUN_ID", None)
+    job = received(job, files) if job.remote else job
     data = stored.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     fingerprint = identity.fingerprint(job.settings, data)
     data_dir, remote = job.settings.data_dir, job.remote
@@ -154,9 +155,9 @@ class SleepingOnRay(RayExecutor):
 
     epoch_seconds = 1.0
 
-    def prepared(self, work: Work, data: Path) -> Work:
-        """Return work that sleeps when the data is there."""
-        return super().prepared(partial(sleep, epoch_seconds=self.epoch_seconds), data)
+    def run(self, work: Any, *jobs: Any, **options: Any) -> None:
+        """Do jobs that sleep instead of training."""
+        super().run(partial(sleep, epoch_seconds=self.epoch_seconds, **work.keywords), *jobs, **options)
 
 
 class SleepingHere(Executor):
@@ -165,9 +166,9 @@ class SleepingHere(Executor):
     def __init__(self, epoch_seconds: float) -> None:
         self._epoch_seconds = epoch_seconds
 
-    def prepared(self, work: Work, data: Path) -> Work:
-        """Return work that sleeps."""
-        return partial(sleep, epoch_seconds=self._epoch_seconds)
+    def run(self, work: Any, *jobs: Any, **options: Any) -> None:
+        """Do jobs that sleep instead of training."""
+        super().run(partial(sleep, epoch_seconds=self._epoch_seconds, **work.keywords), *jobs, **options)
 
 
 # --- measurements ---------------------------------------------------------------------------------------------------

@@ -245,6 +245,7 @@ _TABLE = [
             REGISTER_BEST,
         ],
         UNCHECKED,
+        module="tuning.search",
     ),
     Command(
         "report",

@@ -5,21 +5,21 @@ A group is a run between the comparison and the runs of one configuration, so th
 for every metric. Reused runs are also members, but keep their parents.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline import cells, disk
+from pipeline import disk
 from pipeline.comparison import grouping, report
 from pipeline.comparison.grouping import Group
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.evaluation import figures
 from pipeline.execution import grid
-from pipeline.execution.job import Job, run_jobs
-from pipeline.execution.worker_pool import Executor, Failed, Finished
+from pipeline.execution.job import run_jobs
+from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
@@ -101,20 +101,15 @@ def train(
     Raises:
         TrainingError: a run failed; the others are done and reported.
     """
-    names, cores = identity.run_names(trainings, data.name), executor.cores(count)
-    jobs = [
-        Job.of(settings, data, name=name, parent=parent, cores=cores)
-        for name, settings in zip(names, trainings, strict=True)
-    ]
-    order = sorted(jobs, key=_size, reverse=True)  # the longest first, so that no core waits long for the last
-    ended = run_jobs(order, data, reporter, count=count, executor=executor)
-    events = [ended[job] for job in jobs]
-    failures = {event.job.name: event.reason for event in events if isinstance(event, Failed)}
-    by_run = {event.result: event.job for event in events if isinstance(event, Finished)}
+    runs = dict(zip(identity.run_names(trainings, data.name), trainings, strict=True))
+    order = sorted(runs.items(), key=_steps, reverse=True)  # the longest first, so that no core waits for the last
+    ended = run_jobs(order, data, reporter, parent=parent, count=count, executor=executor)
+    failures = {name: ended[name].content for name in runs if ended[name].kind == "failed"}
+    names = {ended[name].content: name for name in runs if name not in failures}
     finished: list[Group] = []
-    if by_run:
-        finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in by_run], parent)
-        _make_groups(parent, data, finished, by_run, failures)
+    if names:
+        finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in names], parent)
+        _make_groups(parent, data, finished, names, runs)
         shown = report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
         report.show(shown, reporter)
     if failures:
@@ -123,23 +118,22 @@ def train(
     return finished
 
 
-def _size(job: Job) -> tuple[int, bool, int]:
-    """Return a key that sorts jobs roughly by their time: the steps of all layers, then the work of each step.
-
-    A custom cell has no fast path.
-    """
-    settings = job.settings
-    directions = 2 if settings.direction == "bidirectional" else 1
+def _steps(run: tuple[str, Settings]) -> int:
+    """Return roughly how many steps the layers of a run compute, from its name and its parameters."""
+    _, settings = run
     steps = settings.steps or ROWS if settings.steps >= 0 else ROWS**2
-    passes = settings.epochs * steps * settings.layers * directions
-    return passes, cells.is_custom(settings.cell), cells.gates(settings.cell) * settings.hidden_units
+    return settings.epochs * steps * settings.layers * (2 if settings.direction == "bidirectional" else 1)
 
 
 # --- the runs of its groups -----------------------------------------------------------------------------------------
 
 
 def _make_groups(
-    comparison: str, data: DataSet, groups: Sequence[Group], by_run: Mapping[str, Job], failed: Collection[str]
+    comparison: str,
+    data: DataSet,
+    groups: Sequence[Group],
+    names: Mapping[str, str],
+    runs: Mapping[str, Settings],
 ) -> None:
     """Create the missing runs of groups, complete those that were interrupted, and move the runs of each below it.
 
@@ -147,43 +141,37 @@ def _make_groups(
         comparison: the id of the comparison's run.
         data: the data of all runs.
         groups: the finished runs.
-        by_run: the job of each run, by the id of the run.
-        failed: names of runs that failed: their groups are not complete.
+        names: the names of the finished runs by their ids.
+        runs: the parameters of all runs by their names; a group with a run that failed is not complete.
     """
     existing = {run.name: run for run in store.members(comparison) if run.tags.get(schema.KIND) == schema.GROUP}
-    skipped = {identity.group_name(name) for name in failed}
+    skipped = {identity.group_name(name) for name in runs.keys() - names.values()}
     skipped |= {name for name, run in existing.items() if run.status == "FINISHED"}
     compared = [group.cell for group in groups]
     for group in groups:
-        job = by_run[group.results[0].run_id]
-        name = identity.group_name(job.name)
-        if name in skipped:
+        run_name = names[group.results[0].run_id]
+        if (name := identity.group_name(run_name)) in skipped:
             continue
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
         tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}
         made = existing.get(name) or store.get_run(lifecycle.create_child(comparison, name, tags))
-        parameters = identity.parameters(job.settings, data) | {"seeds": ",".join(map(str, group.seeds))}
+        parameters = identity.parameters(runs[run_name], data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
         lifecycle.log_input(made.run_id, data, "training")
         lifecycle.log_input(made.run_id, data, "test")
-        _fill(made.run_id, group)
+        store.log_history(made.run_id, by_step(group))
+        for result in group.results:
+            if not result.reused:
+                store.log_tags(result.run_id, {schema.PARENT: made.run_id})
+        lifecycle.end(made.run_id)
 
 
-def _fill(run_id: str, group: Group) -> None:
-    """Log the metrics of a group, move its runs below it, and end it."""
-    store.log_history(run_id, by_epoch(group))
+def by_step(group: Group) -> dict[int, dict[str, float]]:
+    """Return the metrics of a group for each epoch that all of its runs have reached; at step 0 those of whole runs."""
     once = [spread(group.metrics[[metric]].T, metric).iloc[0].dropna() for metric in ONCE if metric in group.metrics]
-    store.log_metrics(run_id, {"seeds": float(len(group.seeds))} | pd.concat(once).to_dict())
-    for result in group.results:
-        if not result.reused:
-            store.log_tags(result.run_id, {schema.PARENT: run_id})
-    lifecycle.end(run_id)
-
-
-def by_epoch(group: Group) -> dict[int, dict[str, float]]:
-    """Return the metrics of a group for each epoch that all of its runs have reached."""
     table = pd.concat([spread(group.history(metric), metric) for metric in PER_EPOCH], axis=1)
-    return {int(epoch): table.loc[epoch].dropna().to_dict() for epoch in table.index}
+    epochs = {int(epoch): table.loc[epoch].dropna().to_dict() for epoch in table.index}
+    return {0: {"seeds": float(len(group.seeds)), **pd.concat(once).to_dict()}, **epochs}
 
 
 def spread(values: pd.DataFrame, metric: str) -> pd.DataFrame:

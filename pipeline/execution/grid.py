@@ -52,27 +52,22 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
 
 
 def _values(option: str, name: str, text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        example = COMPARED.get(option, COMPARED["seeds"])
-        raise UsageError(
-            f"{option}: has an empty value; got {text!r}. Write values separated by single commas, such as {example}."
-        )
-    if get_type_hints(Settings)[name] is not int:
-        return parts
-    return [value for part in parts for value in _expanded(option, part)]
-
-
-def _expanded(option: str, part: str) -> list[str]:
-    """Return the numbers of a range; return other text unchanged."""
-    ends = _RANGE.fullmatch(part)
-    if ends is None:
-        return [part]
-    first, last = map(int, ends.groups())
-    if last < first:
-        raise UsageError(f"{option}: a range must go from low to high, such as 1-5; got {part!r}.")
-    _check_count(last - first + 1)
-    return list(map(str, range(first, last + 1)))
+    """Return the values of an option, with the numbers of its ranges."""
+    values: list[str] = []
+    for part in map(str.strip, text.split(",")):
+        if not part:
+            example = COMPARED.get(option, COMPARED["seeds"])
+            raise UsageError(
+                f"{option}: has an empty value; got {text!r}. Write values separated by single commas, such as "
+                f"{example}."
+            )
+        ends = _RANGE.fullmatch(part) if get_type_hints(Settings)[name] is int else None
+        first, last = map(int, ends.groups()) if ends else (0, 0)
+        if last < first:
+            raise UsageError(f"{option}: a range must go from low to high, such as 1-5; got {part!r}.")
+        _check_count(last - first + 1)  # before they are listed
+        values += map(str, range(first, last + 1)) if ends else [part]
+    return values
 
 
 def _check_count(trainings: int) -> None:

@@ -7,34 +7,23 @@ the jobs.
 import importlib
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pipeline import cells, disk
 from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import DataError, TrainingError, UsageError, reason
-from pipeline.execution.worker_pool import (
-    Event,
-    Executor,
-    Failed,
-    Finished,
-    Message,
-    Rescheduled,
-    Send,
-    Started,
-    Take,
-    Tick,
-    Work,
-)
+from pipeline.execution.worker_pool import Event, Executor, FileRef, Send, Take
 from pipeline.model import custom_cells
 from pipeline.model.custom_cells import Source
 from pipeline.progress import Progress, Reporter
@@ -46,11 +35,8 @@ from pipeline.training import checkpoints, evaluation, identity, resuming
 from pipeline.training.checkpoints import LockedError
 from pipeline.training.resuming import RunState
 
-PRUNED = "pruned"
-"""The state of a run that a search ended early."""
-
-DONE_HERE, DONE_ELSEWHERE = REUSED = ("finished before", "reused")
-"""The states of a run that had already finished: in this comparison, or elsewhere."""
+PRUNED, REUSED = "pruned", "reused"
+"""The states of a run that a search ended early, and of one that had already finished."""
 
 DATA_DIR = "PIPELINE_NODE_DATA_DIR"
 """The environment variable of a node with the folder for its data."""
@@ -94,32 +80,27 @@ class Job:
     remote: bool = False
 
     @classmethod
-    def of(
-        cls, settings: Settings, data: DataSet, *, name: str, parent: str, cores: int, evaluate: bool = True
-    ) -> Self:
+    def of(cls, name: str, settings: Settings, data: DataSet, **others: Any) -> Self:
         """Return the job for a run on a data set, with the present code."""
         return cls(
-            settings=settings,
             name=name,
-            parent=parent,
+            settings=settings,
             dataset=data.name,
             digest=data.digest,
             fingerprint=identity.fingerprint(settings, data),
-            cores=cores,
-            evaluate=evaluate,
             source=custom_cells.source(settings.cell) if cells.is_custom(settings.cell) else None,
+            **others,
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opened:
+class Opened(NamedTuple):
     """The message that a job has opened a run, and whether it is new or resumed."""
 
     run_id: str
     state: str
 
 
-def train(job: Job, send: Send) -> str:
+def train(job: Job, send: Send, *, files: FileRef) -> str:
     """Train and evaluate one run in a separate process; skip finished parts. Return the id of the run.
 
     Sends texts, which are states; :class:`Opened` once; then an :class:`EpochRecord` per epoch, and stops if the answer
@@ -128,34 +109,33 @@ def train(job: Job, send: Send) -> str:
     Args:
         job: the job.
         send: sends a message to the process that created the job; returns its answer.
+        files: the folder of the data, for machines that do not have it.
 
     Raises:
         TrainingError: the code has changed since the other jobs started.
     """
     os.environ.pop("MLFLOW_RUN_ID", None)  # it is the comparison's run; the job has its own
-    data_dir = job.settings.data_dir
-    data = stored.find_by_digest(data_dir, job.dataset, job.digest)
+    job = received(job, files) if job.remote else job
+    data = stored.find_by_digest(job.settings.data_dir, job.dataset, job.digest)
     _check_code(job, data)
-    find = partial(resuming.find_run, job.fingerprint, data_dir, remote=job.remote, evaluate=job.evaluate)
-    existing, state = find()
-    if existing is None or state is RunState.INTERRUPTED:
+    if _find(job)[1] is not RunState.FINISHED:
         start_tensorflow(job.cores)  # it takes seconds, during which other processes should be able to look for runs
         importlib.import_module("pipeline.training.training")
     while job.remote and not send(LOOKS):
         time.sleep(1)
     with ExitStack() as stack:
-        while True:
-            with nullcontext() if job.remote else checkpoints.exclusive(data_dir), suppress(LockedError):
-                existing, state = find()
-                if existing and _can_reuse(job, existing, state, send):
-                    return _reused(job, existing, send)
-                if state is not RunState.RUNNING:
-                    resume = existing if state is RunState.INTERRUPTED else None
-                    run = stack.enter_context(_open(job, data, resume))
-                    break
-            send("waiting for another process")
-            time.sleep(1)
-        return _finished(job, data, run, send, state="resumes" if resume else "trains")
+        run, state = _opened(job, data, send, stack)
+        send(Opened(run.run_id, state))
+        if state == REUSED:
+            store.mark(run.run_id, job.parent)
+        else:
+            _train(run, job, data, send)
+    return run.run_id
+
+
+def _find(job: Job) -> tuple[TrackedRun | None, RunState]:
+    """Return the existing run with the fingerprint of a job, if any, and its state."""
+    return resuming.find_run(job.fingerprint, job.settings.data_dir, remote=job.remote, evaluate=job.evaluate)
 
 
 def _check_code(job: Job, data: DataSet) -> None:
@@ -176,139 +156,140 @@ def _can_reuse(job: Job, existing: TrackedRun, state: RunState, send: Send) -> b
     return state is RunState.FINISHED
 
 
-def _reused(job: Job, run: TrackedRun, send: Send) -> str:
-    """Return the id of an existing run."""
-    send(Opened(run_id=run.run_id, state=DONE_HERE if store.belongs_to(run, job.parent) else DONE_ELSEWHERE))
-    store.mark(run.run_id, job.parent)
-    return run.run_id
+def _opened(job: Job, data: DataSet, send: Send, stack: ExitStack) -> tuple[TrackedRun, str]:
+    """Return the run of a job and its state: a finished run, or one that the stack closes: a resumed or a new one."""
+    while True:
+        exclusive = nullcontext() if job.remote else checkpoints.exclusive(job.settings.data_dir)
+        with exclusive, suppress(LockedError):  # another process was faster
+            existing, state = _find(job)
+            if existing and _can_reuse(job, existing, state, send):
+                return existing, REUSED
+            if state is not RunState.RUNNING:
+                from pipeline.training import training
+
+                resume = existing if state is RunState.INTERRUPTED else None
+                run = training.open_run(
+                    job.settings,
+                    data,
+                    name=job.name,
+                    parent=job.parent,
+                    resume=resume,
+                    cores=job.cores,
+                    remote=job.remote,
+                )
+                return stack.enter_context(run), "resumes" if resume else "trains"
+        send("waiting for another process")
+        time.sleep(1)
 
 
-def _open(job: Job, data: DataSet, resume: TrackedRun | None) -> AbstractContextManager[TrackedRun]:
-    """Open a new run, or resume the interrupted one.
-
-    Raises:
-        LockedError: another process was faster.
-    """
-    start_tensorflow(job.cores)
+def _train(run: TrackedRun, job: Job, data: DataSet, send: Send) -> None:
+    """Train and evaluate an open run; skip finished parts."""
     from pipeline.training import training
 
-    return training.open_run(
-        job.settings,
-        data,
-        name=job.name,
-        parent=job.parent,
-        resume=resume,
-        cores=job.cores,
-        remote=job.remote,
-    )
-
-
-def _finished(job: Job, data: DataSet, run: TrackedRun, send: Send, *, state: str) -> str:
-    """Train and evaluate an open run; skip finished parts. Return its id."""
-    from pipeline.training import training
-
-    send(Opened(run_id=run.run_id, state=state))
     if not training.train(run, job.settings, data, Reporter(), should_continue=send):
         send(PRUNED)
     elif job.evaluate and not run.is_evaluated:
         send("evaluates")
         evaluation.evaluate(run, data, Reporter())
-    return run.run_id
 
 
 # --- many jobs ------------------------------------------------------------------------------------------------------
 
 
 def run_jobs(
-    todo: Iterable[Job], data: DataSet, reporter: Reporter, *, count: int, executor: Executor, take: Take | None = None
-) -> dict[Job, Finished | Failed]:
-    """Train, ``count`` at a time; return the last event of each job. End runs whose processes could not.
+    todo: Iterable[tuple[str, Settings]],
+    data: DataSet,
+    reporter: Reporter,
+    *,
+    parent: str,
+    count: int,
+    executor: Executor,
+    evaluate: bool = True,
+    take: Take | None = None,
+) -> dict[str, Event]:
+    """Train, ``count`` at a time; return the last event of each run by its name. End runs whose processes could not.
 
-    Args:
-        todo: the jobs, see :meth:`Executor.run`; if they are a sequence, all are shown from the start.
-        data: their data.
-        reporter: shows the progress.
-        count: number of jobs at a time.
-        executor: runs the jobs.
-        take: also receives the events, and may end a job.
+    ``todo`` are names and parameters, see :meth:`Executor.run`; the runs of a sequence are shown from the start. They
+    are children of the run ``parent``. ``take`` also receives the events, and may end a run.
     """
-    ended, run_ids = dict[Job, Finished | Failed](), dict[Job, str]()  # run_ids: of jobs that have opened a run
-    board = ProgressBoard(todo if isinstance(todo, Sequence) else (), count)
+    cores, remote = executor.cores(count), executor.remote
+    jobs = (Job.of(*each, data, parent=parent, cores=cores, evaluate=evaluate, remote=remote) for each in todo)
+    known = [*jobs] if isinstance(todo, Sequence) else []
+    board = ProgressBoard(known, count)
 
     def follow(event: Event) -> bool | None:
-        match event:
-            case Message(job, Opened(run_id=run_id)):
-                run_ids[job] = run_id
-            case Finished(job) | Failed(job):
-                ended[job], run_id = event, run_ids.pop(job, "")
-                if run_id and isinstance(event, Failed):
-                    lifecycle.end(run_id, "FAILED", event.reason)  # its process may have died
         should_continue = take(event) if take else True
         board.update(event)
-        reporter.trainings(board.rows, board.left)
+        if event.kind == "failed" and event.job.name in board.run_ids:
+            lifecycle.end(board.run_ids[event.job.name], "FAILED", event.content)  # its process may have died
+        reporter.trainings([*board.rows.values()], board.left)
         return should_continue
 
+    work = partial(train, files=executor.file_ref(data.folder))
     try:
-        executor.run(executor.prepared(train, data.folder), todo, count=count, take=follow)
+        executor.run(work, known or jobs, count=count, take=follow)
     except KeyboardInterrupt:
-        for run_id in run_ids.values():  # their processes took too long to end them
+        for name in board.run_ids.keys() - board.ended.keys():  # their processes took too long to end them
             with lifecycle.best_effort():
-                lifecycle.end(run_id, "KILLED", lifecycle.STOPPED)
+                lifecycle.end(board.run_ids[name], "KILLED", lifecycle.STOPPED)
         raise
-    return ended
+    return board.ended
 
 
 class ProgressBoard:
-    """The progress of jobs, a row for each, in their order.
+    """The progress of runs.
 
     Args:
         jobs: the jobs; empty if they are not known in advance: each then gets its row when it starts, and the total
             time is not estimated.
-        count: number of jobs at a time.
+        count: number of runs at a time.
+
+    Attributes:
+        rows: the progress of each run by its name, in their order.
+        run_ids: the ids of the runs that were opened, by name.
+        ended: the last events of those that have ended, by name.
     """
 
     def __init__(self, jobs: Sequence[Job], count: int) -> None:
-        self._rows = {job: Progress(name=job.name, epochs=job.settings.epochs) for job in jobs}
+        self.rows = {job.name: Progress(name=job.name, epochs=job.settings.epochs) for job in jobs}
+        self.run_ids, self.ended = dict[str, str](), dict[str, Event]()
         self._count, self._all_known, self._updated = count, bool(jobs), time.monotonic()
-
-    @property
-    def rows(self) -> list[Progress]:
-        """The progress of each job."""
-        return list(self._rows.values())
 
     @property
     def left(self) -> float | None:
         """The seconds until all have ended; runs without an epoch count like the mean of the others."""
-        paces = [row.record.epoch_seconds for row in self.rows if row.record]
+        rows = self.rows.values()
+        paces = [row.record.epoch_seconds for row in rows if row.record]
         if not (paces and self._all_known):
             return None
         pace = sum(paces) / len(paces)
-        return sum(pace * row.epochs if row.left is None else row.left for row in self.rows) / self._count
+        return sum(pace * row.epochs if row.left is None else row.left for row in rows) / self._count
 
     def update(self, event: Event) -> None:
         """Enter an event."""
         now = time.monotonic()
-        for row in self.rows:
+        for row in self.rows.values():
             row.seconds += (now - self._updated) * row.is_active
         self._updated = now
-        if isinstance(event, Tick):
+        if event.kind == "tick":
             return
-        row = self._rows.setdefault(event.job, Progress(name=event.job.name, epochs=event.job.settings.epochs))
-        match event:
-            case Started(_, machine):
+        name = event.job.name
+        row = self.rows.setdefault(name, Progress(name=name, epochs=event.job.settings.epochs))
+        match event.kind, event.content:
+            case "started", machine:
                 row.state, row.machine = "starts", machine
-            case Message(_, EpochRecord() as record):
+            case "message", EpochRecord() as record:
                 row.record, row.left = record, max(EVALUATION, record.epoch_seconds * (row.epochs - record.epoch))
-            case Message(_, message):
-                row.state = message.state if isinstance(message, Opened) else str(message)
-            case Rescheduled():
-                row.state, row.machine = "restarting: its node was lost", ""
-            case Finished() if row.state not in (*REUSED, PRUNED):
-                row.state = "finished"
-            case Failed():
-                row.state = "failed"
-        if isinstance(event, Finished | Failed):
-            row.machine, row.left = "", 0.0
+            case "message", Opened(run_id=run_id, state=state):
+                self.run_ids[name], row.state = run_id, state
+            case "message", text:
+                row.state = text
+            case "rescheduled", _:
+                row.state, row.machine = "restarting: its process was lost", ""
+            case kind, _:
+                self.ended[name] = event
+                row.state = row.state if kind == "finished" and row.state in (REUSED, PRUNED) else kind
+                row.machine, row.left = "", 0.0
 
 
 # --- on another machine ---------------------------------------------------------------------------------------------
@@ -349,26 +330,21 @@ def data_dir() -> Path:
     return Path(os.environ.get(DATA_DIR) or Path.home() / ".cache" / "recurrent-mlflow-pipeline")
 
 
-def work_with(copy_data: Callable[[Path], None], work: Work, job: Job, send: Send) -> Any:
-    """Do the work of a job, with the data and the custom cell that it needs."""
+def received(job: Job, files: FileRef) -> Job:
+    """Return the job as it runs on this node, after its data and the file of its custom cell were written here."""
     folder = stored.folder_of(data_dir(), job.dataset, job.digest)
     with stored.locked(folder.parent):
         try:
             stored.find_by_digest(data_dir(), job.dataset, job.digest)  # this also verifies it
         except DataError:
-            with disk.new_folder(folder) as incoming:
-                copy_data(incoming)
-    _install_cell(job, data_dir() / "cells")
-    return work(replace(job, settings=replace(job.settings, data_dir=data_dir()), remote=True), send)
-
-
-def _install_cell(job: Job, folder: Path) -> None:
-    """Write the file of a custom cell, if the job has one, where Python imports it before other modules of its name."""
+            with disk.new_folder(folder) as incoming, files.open() as copy:
+                shutil.copytree(copy, incoming, dirs_exist_ok=True)
     if job.source:
-        own = folder / job.source.digest
-        path = own.joinpath(*job.settings.cell.partition(":")[0].split(".")).with_suffix(".py")
+        root = data_dir() / "cells" / job.source.digest
+        path = root.joinpath(*job.settings.cell.partition(":")[0].split(".")).with_suffix(".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         with disk.new_file(path) as incoming:
             incoming.write_bytes(job.source.content)
-        sys.path.insert(0, str(own))
+        sys.path.insert(0, str(root))  # so that Python imports it before other modules of its name
         importlib.invalidate_caches()
+    return replace(job, settings=replace(job.settings, data_dir=data_dir()))

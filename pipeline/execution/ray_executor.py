@@ -10,40 +10,26 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, TaskUnschedulableError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import disk
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
 from pipeline.execution import job as jobs
 from pipeline.execution import worker_pool
-from pipeline.execution.worker_pool import (
-    STOP_SECONDS,
-    Event,
-    Executor,
-    Failed,
-    FileRef,
-    Finished,
-    Message,
-    Rescheduled,
-    Started,
-    Work,
-    Worker,
-)
+from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Work, Worker
 from pipeline.settings import default_shards
 from pipeline.startup import SIGNALS
 from pipeline.tracking import connection
@@ -53,11 +39,8 @@ ADDRESS = "RAY_ADDRESS"
 PASSED_ON = ("MLFLOW_", "PIPELINE_")
 """Environment variables with these prefixes are also set on the nodes: they locate the tracking server."""
 
-LOSSES = 10
-"""Number of processes that a job may lose with their nodes before it fails: it may be the reason."""
-
-SETTLED = 6.0
-"""Seconds until it is known whether a process has died with its node."""
+LOSSES = 3
+"""Number of times that a job starts again after its process was lost, usually with its node: it may be the reason."""
 
 
 class RayExecutor(Executor):
@@ -79,19 +62,15 @@ class RayExecutor(Executor):
         cores = _amounts("CPU")
         return max(1, min(sum(cores) // count, max(cores, default=1), default_shards()))
 
-    def file_ref(self, path: Path) -> "RemoteFile":
+    def file_ref(self, path: Path) -> FileRef:
         """Put a file, or all files in and below a folder, into the cluster's object store."""
         files, root = ([path], path.parent) if path.is_file() else (filter(Path.is_file, path.rglob("*")), path)
         content = {each.relative_to(root).as_posix(): each.read_bytes() for each in files}
         return RemoteFile(path.relative_to(root), ray.put(content))
 
-    def prepared(self, work: Work, data: Path) -> Work:
-        """Return the work with a step before it that copies the data of a folder to the node."""
-        return partial(jobs.work_with, self.file_ref(data).copy_to, work)
-
-    def worker(self, count: int) -> "RayWorker":
+    def worker(self, count: int) -> Worker:
         """Return a process on the node that the cluster chooses for it."""
-        return RayWorker(self._losses, cores=self.cores(count), gpus=self._gpus)
+        return RayWorker(self._losses, num_cpus=self.cores(count), num_gpus=self._gpus)
 
     def ready(self, handles: list[Any]) -> list[Any]:
         """Return the handles of workers with something to receive; none if nothing has come within a second."""
@@ -188,7 +167,7 @@ def _amounts(resource: str) -> list[int]:
 
 
 def check_nodes(*, tracks: bool) -> None:
-    """Check that every node can do the jobs, see :func:`job.check_node`; a node that dies meanwhile is left out.
+    """Check that every node can do the jobs, see :func:`job.check_node`.
 
     Raises:
         PipelineError: a check has failed, on the node that the message names.
@@ -205,14 +184,11 @@ def check_nodes(*, tracks: bool) -> None:
     for node in nodes:
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        started[name] = task.options(max_retries=0, num_cpus=0, scheduling_strategy=there).remote(
-            jobs.versions(), tracks=tracks
-        )
+        options = task.options(max_retries=0, num_cpus=0, scheduling_strategy=there)
+        started[name] = options.remote(jobs.versions(), tracks=tracks)
     for name, answer in started.items():
         try:
             ray.get(answer)
-        except (TaskUnschedulableError, NodeDiedError):
-            continue
         except RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(cause, PipelineError):
@@ -236,18 +212,14 @@ class RemoteFile(FileRef):
 
     content: Any
 
-    def copy_to(self, folder: Path) -> None:
-        """Write the file, or the files of the folder, into another folder."""
-        for name, content in ray.get(self.content).items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
     @contextmanager
     def open(self) -> Iterator[Path]:
         """Give a temporary copy; a file has its name there."""
         with TemporaryDirectory() as folder:
-            self.copy_to(Path(folder))
+            for name, content in ray.get(self.content).items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             yield Path(folder) / self.path
 
 
@@ -259,43 +231,28 @@ class Node:
     """
 
     def __init__(self) -> None:
-        self._messages: SimpleQueue[tuple[type[Event], Any]] = SimpleQueue()
+        self._messages: SimpleQueue[tuple[worker_pool.Kind, Any]] = SimpleQueue()
         self._answers: SimpleQueue[bool | None] = SimpleQueue()
-        self._lock, self._taken = Lock(), 0
-        self._last: tuple[type[Event], Any] = Failed, ""
 
     def work(self, work: Work, job: Any) -> None:
         """Work on a job."""
-        self._messages.put((Started, (ray.get_runtime_context().get_node_id(), socket.gethostname())))
-        try:
+        self._messages.put(("started", socket.gethostname()))
+        with suppress(KeyboardInterrupt):
             self._messages.put(worker_pool.outcome(work, job, self._send))
-        except KeyboardInterrupt:
-            self._messages.put((Failed, "Stopped."))
 
     def _send(self, message: Any) -> bool:
-        self._messages.put((Message, message))
+        self._messages.put(("message", message))
         if (answer := self._answers.get()) is None:
             raise KeyboardInterrupt
         return answer
 
-    @ray.method(max_task_retries=-1)  # repeats a call that is lost, or whose answer is lost
-    def take(self, number: int, answer: bool | None) -> tuple[type[Event], Any]:
-        """Answer the last message, if it needs an answer, and return the next one; by numbers, so it may be repeated.
+    def next(self) -> tuple[worker_pool.Kind, Any]:
+        """Wait for the next message, and return it."""
+        return self._messages.get()
 
-        Args:
-            number: number of the next message, from 1.
-            answer: whether the job should continue; None if there is nothing to answer.
-        """
-        with self._lock:
-            if number > self._taken:
-                if answer is not None:
-                    self._answers.put(answer)
-                self._last, self._taken = self._messages.get(), number
-            return self._last
-
-    def interrupt(self) -> None:
-        """Interrupt the job at its next message."""
-        self._answers.put(None)
+    def answer(self, should_continue: bool | None) -> None:
+        """Answer the last message of the job; None interrupts it, at its next message if it waits for no answer."""
+        self._answers.put(should_continue)
 
 
 # --- its process here -----------------------------------------------------------------------------------------------
@@ -306,69 +263,44 @@ class RayWorker(Worker):
 
     Args:
         losses: counts the processes that each job has lost.
-        cores: number of cores that it claims of its node.
-        gpus: number of GPUs that it claims of its node.
+        resources: the number of cores and GPUs that it claims of its node.
     """
 
-    def __init__(self, losses: Counter[Any], *, cores: int, gpus: int) -> None:
+    def __init__(self, losses: Counter[Any], **resources: int) -> None:
         actor: Any = ray.remote(Node)
-        self._actor = actor.options(num_cpus=cores, num_gpus=gpus, max_concurrency=4).remote()
-        self._node: str | None = None  # None: not scheduled yet, or dead
-        self._losses, self._taken = losses, 0
+        self._actor = actor.options(max_concurrency=4, **resources).remote()
+        self._losses, self._is_reachable = losses, False
 
     def start(self, work: Work) -> None:
         """Start its job."""
-        self._actor.work.remote(work, self.job)
-        self._take()
-
-    def _take(self, answer: bool | None = None) -> None:
-        self._taken += 1
-        self.handle = self._actor.take.remote(self._taken, answer)
+        self._work = self._actor.work.remote(work, self.job)
+        self.handle = self._actor.next.remote()
 
     def receive(self) -> Event:
         """Return what has happened to its job; a message has to be answered."""
         try:
             kind, content = ray.get(self.handle)
         except RayError as error:
-            return self._lost(error)
-        if kind is Started:
-            self._node, content = content
-            self._take()
-        event: Event = kind(self.job, content)
-        return event
+            self.jobs_left, self._is_reachable = 0, False
+            self._losses[self.job] += 1
+            if self._losses[self.job] <= LOSSES:
+                return Event("rescheduled", self.job)
+            return Event("failed", self.job, f"Its process ended on its node: {first_line(error)}")
+        if kind == "started":
+            self._is_reachable = True
+            self.handle = self._actor.next.remote()
+        return Event(kind, self.job, content)
 
     def answer(self, should_continue: bool) -> None:
         """Answer the last message of its job."""
-        self._take(should_continue)
-
-    def _lost(self, error: RayError) -> Event:
-        """Return what happens to the job of a process that has died: it starts again if its node has also died."""
-        node, self._node, self.jobs_left = self._node, None, 0
-        self._losses[self.job] += 1
-        if isinstance(error, OutOfMemoryError):
-            return Failed(self.job, "Its node ran out of memory. Train fewer runs at the same time: --workers.")
-        if self._losses[self.job] <= LOSSES and (node is None or _has_died(node)):
-            return Rescheduled(self.job)
-        return Failed(self.job, f"Its process ended on its node: {first_line(error)}")
+        self._actor.answer.remote(should_continue)
+        self.handle = self._actor.next.remote()
 
     def interrupt(self) -> None:
         """Interrupt its job, at its next message."""
-        self._actor.interrupt.remote()
+        self._actor.answer.remote(None)
 
-    def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Wait until its job has ended, and kill it; immediately if it has no node, or after some seconds."""
-        deadline, is_over = time.monotonic() + seconds, self._node is None
-        while not is_over and ray.wait([self.handle], timeout=max(0, deadline - time.monotonic()))[0]:
-            event = self.receive()
-            is_over = isinstance(event, Finished | Failed | Rescheduled)
-            if isinstance(event, Message):
-                self.answer(True)  # an interrupted job ignores it
+    def end(self) -> None:
+        """Wait until its job has ended, at most some seconds, and kill it; immediately if it cannot be reached."""
+        ray.wait([self._work], timeout=STOP_SECONDS if self._is_reachable else 0)
         ray.kill(self._actor)
-
-
-def _has_died(node: str) -> bool:
-    """Return whether a node has died, which may be noticed some seconds after the death of a process on it."""
-    deadline = time.monotonic() + SETTLED
-    while (lives := any(node == each["NodeID"] for each in living_nodes())) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    return not lives

@@ -1,14 +1,17 @@
-"""Run jobs in processes of this machine, and isolate their failures.
+"""Run jobs in processes of this machine or of a cluster, and isolate their failures.
 
-    Executor().run(work, jobs, count=2, take=print)
+    with open_executor("local") as executor:
+        executor.run(work, jobs, count=2, take=print)
 
 Processes are spawned, since TensorFlow does not survive a fork, and each does a few jobs, one after the other. Their
 output is dropped unless the user wants to see messages of libraries. A job sends messages, and each is answered.
-Another kind of executor is a subclass of :class:`Executor` with its own :class:`Worker`: see ``ray_executor.py``.
+A further kind of executor, such as one for Dask, is a subclass of :class:`Executor` with its own :class:`Worker`, in a
+module like ``ray_executor.py``, and a branch in :func:`open_executor`.
 """
 
 import gc
 import importlib
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -19,11 +22,13 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pipeline.errors import PipelineError, of_library
+from pipeline.errors import PipelineError, UsageError, of_library
 from pipeline.machine import free_memory, usable_cores
 from pipeline.startup import interruptible, is_verbose, relax_garbage_collection
+
+LOCAL = "local"
 
 JOBS_EACH = 24
 """Number of jobs after which a process is replaced: TensorFlow keeps some of the memory of each."""
@@ -39,50 +44,51 @@ Send = Callable[[Any], bool]
 
 Work = Callable[[Any, Send], Any]
 
-
-class Started(NamedTuple):
-    """A worker has begun a job, on a machine; the name is empty if there is only one machine."""
-
-    job: Any
-    machine: str = ""
+Kind = Literal["started", "message", "finished", "failed", "rescheduled", "tick"]
 
 
-class Message(NamedTuple):
-    """A job has sent something."""
+class Event(NamedTuple):
+    """Something that has happened to a job.
 
-    job: Any
-    message: Any
+    Attributes:
+        kind: ``rescheduled`` means that the process of the job was lost, so the job starts again; ``tick`` means that
+            nothing has happened for a second.
+        job: the job; None for a tick.
+        content: what the job has sent, its result, or the reason why it failed; when it has started, the name of its
+            machine, which is empty if there is only one.
+    """
 
-
-class Finished(NamedTuple):
-    """A job has returned a result."""
-
-    job: Any
-    result: Any
-
-
-class Failed(NamedTuple):
-    """A job has raised an error, or its process has died."""
-
-    job: Any
-    reason: str
-
-
-class Rescheduled(NamedTuple):
-    """The machine of a job was lost: the job starts again on another."""
-
-    job: Any
-
-
-class Tick(NamedTuple):
-    """Nothing has happened for a second."""
-
-
-Event = Started | Message | Finished | Failed | Rescheduled | Tick
+    kind: Kind
+    job: Any = None
+    content: Any = None
 
 
 Take = Callable[[Event], bool | None]
 """Receives an event; after a message, False ends its job."""
+
+
+@contextmanager
+def open_executor(on: str, *, tracks: bool = True) -> Iterator["Executor"]:
+    """Yield the connected executor that an option names.
+
+    Args:
+        on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
+        tracks: whether its jobs write runs.
+
+    Raises:
+        UsageError: it is none of these, there is no such cluster, or another command trains on it.
+        TrackingError: other machines cannot reach the tracking server.
+    """
+    if on == LOCAL:
+        yield Executor()
+    elif on == "ray" or on.startswith("ray://"):
+        if importlib.util.find_spec("ray") is None:
+            raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
+        ray_executor = importlib.import_module("pipeline.execution.ray_executor")  # it imports this module, and Ray
+        with ray_executor.connected(on, tracks=tracks) as executor:
+            yield executor
+    else:
+        raise UsageError(f"on: must be local, ray or an address such as ray://HOST:10001; got {on!r}.")
 
 
 @dataclass(frozen=True)
@@ -121,13 +127,9 @@ class Executor:
         """Return a file or folder of this machine as jobs get it."""
         return FileRef(path.absolute())
 
-    def prepared(self, work: Work, data: Path) -> Work:
-        """Return the work in a form that gives each process the data of a folder."""
-        return work
-
     def worker(self, count: int) -> "Worker":
         """Return a process that has no job yet, one of ``count``."""
-        return _prewarmed.pop() if _prewarmed else Worker()
+        return Worker()
 
     def ready(self, handles: list[Any]) -> Collection[Any]:
         """Return the handles of workers with something to receive; none if nothing has come within a second."""
@@ -155,19 +157,19 @@ class Executor:
                 if not busy:
                     return
                 if not (ready := self.ready([worker.handle for worker in busy])):
-                    take(Tick())
+                    take(Event("tick"))
                 for worker in [each for each in busy if each.handle in ready]:
                     event = worker.receive()
-                    if isinstance(event, Finished | Failed | Rescheduled):
+                    if event.kind in ("finished", "failed", "rescheduled"):
                         busy.remove(worker)
                         if worker.jobs_left:
                             idle.append(worker)
                         else:
                             worker.end()
-                    if isinstance(event, Rescheduled):
+                    if event.kind == "rescheduled":
                         todo = chain([worker.job], todo)
                     should_continue = take(event) is not False
-                    if isinstance(event, Message):
+                    if event.kind == "message":
                         worker.answer(should_continue)
         finally:
             for worker in busy:
@@ -194,10 +196,10 @@ class Worker:
     job: Any = None
     jobs_left = JOBS_EACH
 
-    def __init__(self, module: str | None = None) -> None:
+    def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.handle, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, module), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()  # so that this process notices the end of the other
 
@@ -214,9 +216,8 @@ class Worker:
             self._process.join()
             self.jobs_left, code = 0, self._process.exitcode or 0
             reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-            return Failed(self.job, f"Its process ended {reason}.")
-        event: Event = kind(self.job, content)
-        return event
+            return Event("failed", self.job, f"Its process ended {reason}.")
+        return Event(kind, self.job, content)
 
     def answer(self, should_continue: bool) -> None:
         """Answer the last message of its job."""
@@ -227,50 +228,34 @@ class Worker:
         """Interrupt its job, as Ctrl-C does."""
         self._process.terminate()
 
-    def end(self, seconds: float = STOP_SECONDS) -> None:
-        """Let it finish its work, and kill it if that takes longer than some seconds."""
+    def end(self) -> None:
+        """Let it finish its work, and kill it if that takes too long."""
         self.handle.close()
-        self._process.join(seconds)
+        self._process.join(STOP_SECONDS)
         self._process.kill()
         self._process.join()
 
 
-_prewarmed: list[Worker] = []
-
-
-@contextmanager
-def prewarm(count: int, module: str) -> Iterator[None]:
-    """Start processes before there are jobs; they import ``module``. Those that got no job end with the block."""
-    try:
-        _prewarmed.extend(Worker(module) for _ in range(count))
-        yield
-    finally:
-        while _prewarmed:
-            _prewarmed.pop().end(seconds=0)
-
-
-def _serve(connection: Connection, module: str | None) -> None:
-    """Run a process: import a module, if one is named, and do jobs until the connection is closed."""
+def _serve(connection: Connection) -> None:
+    """Do jobs in a process until the connection is closed."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1,) if is_verbose() else (1, 2):
         os.dup2(nowhere, stream)
     relax_garbage_collection()
     with suppress(EOFError, ConnectionError, KeyboardInterrupt), interruptible():
-        if module:
-            importlib.import_module(module)
         while True:
             work, job = connection.recv()
-            connection.send((Started, ""))
+            connection.send(("started", ""))
             connection.send(outcome(work, job, lambda message: _ask(connection, message)))
 
 
-def outcome(work: Work, job: Any, send: Send) -> tuple[type[Event], Any]:
+def outcome(work: Work, job: Any, send: Send) -> tuple[Kind, Any]:
     """Do a job; return the kind of its last event, and its result or the reason why it failed."""
     try:
-        return Finished, work(job, send)
+        return "finished", work(job, send)
     except Exception as error:
         failure = error if isinstance(error, PipelineError) else of_library(error)
-        return Failed, str(failure) if failure else traceback.format_exc().strip()
+        return "failed", str(failure) if failure else traceback.format_exc().strip()
     finally:
         gc.collect()  # the graphs of a run refer to themselves, and garbage is rarely collected otherwise
 
@@ -278,7 +263,7 @@ def outcome(work: Work, job: Any, send: Send) -> tuple[type[Event], Any]:
 def _ask(connection: Connection, message: Any) -> bool:
     """Send a message and return the answer; if no process listens any more, interrupt the job as Ctrl-C does."""
     try:
-        connection.send((Message, message))
+        connection.send(("message", message))
         return bool(connection.recv())
     except (EOFError, ConnectionError):
         raise KeyboardInterrupt from None

@@ -22,8 +22,8 @@ from pyarrow import fs
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import executors
-from pipeline.execution.worker_pool import Event, Executor, Failed, FileRef, Finished, Send
+from pipeline.execution import worker_pool
+from pipeline.execution.worker_pool import Event, Executor, FileRef, Send
 from pipeline.kinds.kind import Kind
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
@@ -76,7 +76,7 @@ def predict(
 
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
-    if on != executors.LOCAL or any(map(_is_remote, (*paths, output or ""))):
+    if on != worker_pool.LOCAL or any(map(_is_remote, (*paths, output or ""))):
         raise UsageError(f"output: must be a folder such as answers/ with --on or {SCHEME}; got {output or 'none'}.")
     if by_step and output is None:
         raise UsageError("by_step: needs an --output file, .csv or .parquet.")
@@ -150,16 +150,16 @@ def _into_folder(
     failed, answered = dict[str, str](), list[int]()
 
     def take(event: Event) -> None:
-        if isinstance(event, Finished):
-            count, content = event.result
-            _put(content, event.job.output)
-            answered.append(count)
-            reporter.note(f"{printable(event.job.output)}: {count:,} answers.")
-        elif isinstance(event, Failed):
-            failed[event.job.address] = event.reason
+        match event:
+            case Event("finished", job, (count, content)):
+                _put(content, job.output)
+                answered.append(count)
+                reporter.note(f"{printable(job.output)}: {count:,} answers.")
+            case Event("failed", job, reason):
+                failed[job.address] = reason
 
     with (
-        executors.open_executor(on, tracks=False) as executor,
+        worker_pool.open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, reader(described["kind"], options))

@@ -2,5 +2,5 @@
 
 In: settings and a reporter. Out: files, runs, pages.
 Imports: comparison, data, disk, errors, execution, machine, model, progress, recipes, settings, startup, tracking,
-training, tuning.
+training.
 """

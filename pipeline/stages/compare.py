@@ -5,23 +5,26 @@
     pipeline report --filter "params.cell = 'gru'"
 
 The same command continues a comparison that was interrupted: finished runs are reused, and interrupted ones resume.
-The workers start while this process imports MLflow.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import recipes
+from pipeline.comparison import grouping, pairwise_tests
+from pipeline.comparison import report as reports
+from pipeline.comparison.grouping import Group
+from pipeline.comparison.report_data import Form
+from pipeline.data import prepare, stored
 from pipeline.errors import DataError
-from pipeline.execution import worker_pool
+from pipeline.execution import comparison_run
+from pipeline.execution.worker_pool import open_executor
+from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings, expanded
-
-if TYPE_CHECKING:  # so that the workers start before the import
-    from pipeline.comparison.grouping import Group
-    from pipeline.comparison.report_data import Form
+from pipeline.tracking import connection, promotion
+from pipeline.training import identity
 
 
 def compare(
@@ -41,23 +44,14 @@ def compare(
     if dry_run:
         _plan(trainings, reporter)
         return None
-    early = min(len(trainings), workers or worker_pool.Executor().default_workers(len(trainings)))
-    with worker_pool.prewarm(early if on == "local" else 0, "pipeline.execution.job"):
-        from pipeline.tracking import promotion
-
-        promotion.check_name(register)
-        parent, finished = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
-    best = finished[0].best.run_id
+    promotion.check_name(register)
+    parent, groups = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
+    best = groups[0].best.run_id
     return promotion.conclude(reporter, parent, "the comparison and its report", register=register, best=best)
 
 
 def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
     """Report the runs of a comparison and the state of each, without training."""
-    from pipeline.data import stored
-    from pipeline.execution import comparison_run
-    from pipeline.model import preflight
-    from pipeline.training import identity
-
     preflight.check_cells(trainings)
     try:
         data = stored.find(trainings[0])
@@ -67,7 +61,7 @@ def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
         states = dict.fromkeys(identity.run_names(trainings, trainings[0].dataset), "unknown")
     reporter.table(("run", "state"), [*states.items()])
     counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
-    reporter.result(f"{len(states)} run{'' if len(states) == 1 else 's'}: {counts}.")
+    reporter.result(f"{grouping.count_of(len(states), 'run')}: {counts}.")
 
 
 def _trained(
@@ -78,17 +72,11 @@ def _trained(
     on: str,
     against: str | None,
     register: str | None,
-) -> "tuple[str, list[Group]]":
+) -> tuple[str, list[Group]]:
     """Train, report and compare with the reference; return the id of the comparison's run and its groups."""
-    from pipeline.comparison import pairwise_tests
-    from pipeline.data import prepare
-    from pipeline.execution import comparison_run, executors
-    from pipeline.model import preflight
-    from pipeline.tracking import connection
-
     connection.connect(reporter.note, writes=True)
     preflight.check_cells(trainings)
-    with executors.open_executor(on) as executor:
+    with open_executor(on) as executor:
         data, _ = prepare.prepared(trainings[0], reporter)
         trainings = [recipes.fitted(settings, data) for settings in trainings]
         former = pairwise_tests.reference(against, data.digest) if against else None
@@ -107,7 +95,7 @@ def report(
     parent: str | None = None,
     filter: str | None = None,  # noqa: A002 - the name of the option
     output: Path = Path("report"),
-    form: "Form | None" = None,
+    form: Form | None = None,
 ) -> Path:
     """Report on the children of a run, or on the runs that a filter matches; return the folder of the page.
 
@@ -117,9 +105,6 @@ def report(
         TrackingError: there is no such run, none is finished and evaluated, or they are of different data.
         UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
     """
-    from pipeline.comparison import grouping
-    from pipeline.comparison import report as reports
-
     groups, left_out = grouping.select(parent, filter, reporter.note)
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)

@@ -1,17 +1,18 @@
-"""The result of a search and its report: the best trial, the importance of parameters, the confirmation, a page."""
+"""The result of a search: its trials, the best one, the importance of parameters, the confirmation; and its page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 
+from pipeline import epochs
 from pipeline.comparison import pairwise_tests
 from pipeline.comparison import report as reports
 from pipeline.comparison.charts import plain_logarithmic
@@ -22,11 +23,10 @@ from pipeline.errors import shown
 from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
 from pipeline.progress import Reporter
-from pipeline.settings import DATA_PARAMETERS, Settings, command
+from pipeline.settings import Settings, command
 from pipeline.tracking import schema, store
 from pipeline.training import identity
-from pipeline.tuning.space import Space, range_text
-from pipeline.tuning.study import State, Trial
+from pipeline.tuning.space import Parameters, Space, range_text
 
 USEFUL = 0.2
 """Minimum share of the variation to report: pure noise reaches it in fewer than one of twenty searches."""
@@ -37,14 +37,65 @@ FEWEST = 8
 SHOWN = 5
 """Number of the best trials that the terminal shows."""
 
-ACCURACY = "validation accuracy (%)"
+State = Literal["complete", "pruned", "failed", "running"]
 
-CHARTS = {
-    "progress": ("Best accuracy so far", "Each dot is a trial. A stopped trial counts with its best accuracy."),
-    "curves": ("Trials by epoch", "Best accuracy so far. A line ends where its trial was stopped."),
-    "parameters": ("Each parameter", "Accuracy by the value of a parameter. Later trials are darker."),
-}
-"""The charts of a page: name of the file, heading and caption."""
+WORDS: Mapping[State, str] = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+"""The states in which a trial has ended, as the page shows them."""
+
+
+class Reached(NamedTuple):
+    """The results of a trial on the validation data after an epoch: cost in nats, accuracy as a fraction."""
+
+    epoch: int
+    val_cost: float
+    val_accuracy: float
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """A trial.
+
+    Attributes:
+        number: its number, from 1.
+        parameters: its parameters.
+        state: "running" includes interrupted ones.
+        history: an entry per epoch.
+        run_id: the id of its MLflow run; empty if none was opened yet.
+        reason: the reason if it failed.
+        reused: whether its run had already finished.
+    """
+
+    number: int
+    parameters: Parameters
+    state: State = "running"
+    history: list[Reached] = field(default_factory=list)
+    run_id: str = ""
+    reason: str = ""
+    reused: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of its run, such as ``gru-t7``."""
+        return f"{self.parameters['cell']}-t{self.number}"
+
+    @property
+    def kept(self) -> Reached:
+        """The epoch whose weights are kept."""
+        return epochs.best(self.history)
+
+    def best_until(self, epoch: int) -> float:
+        """Return the best accuracy up to an epoch."""
+        return max(each.val_accuracy for each in self.history if each.epoch <= epoch)
+
+    def refresh(self) -> None:
+        """Read state and history from its run."""
+        run = store.get_run(self.run_id)
+        if run.status == "FAILED":
+            self.state, self.reason = "failed", run.tags.get(schema.ERROR, "")
+        elif run.status == "FINISHED" and (run.is_pruned or run.is_trained):
+            self.state = "pruned" if run.is_pruned else "complete"
+        accuracies, costs = (store.history_of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
+        self.history = [Reached(epoch, costs[epoch], accuracies[epoch]) for epoch in sorted(accuracies)]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -134,32 +185,27 @@ class SearchResult:
         text = f"The parameters explain {share:.0%} of the variation between trials: {named}."
         return text if parts else "There are too few trials to show which parameters matter."
 
-    @property
-    def saved(self) -> float:
-        """The share of all epochs that early stopping saved."""
-        pruned = self.of_state("pruned")
-        return sum(self.base.epochs - len(trial.history) for trial in pruned) / (self.base.epochs * len(self.ended))
-
-    def of_state(self, state: State) -> list[Trial]:
-        """Return the trials of a state, the best first."""
-        found = [trial for trial in self.trials if trial.state == state]
-        return sorted(found, key=lambda trial: -trial.kept.val_accuracy if trial.history else 0)
+    def of_state(self, *states: State) -> list[Trial]:
+        """Return the trials of each state in turn, the best first."""
+        found = [trial for trial in self.trials if trial.state in states]
+        return sorted(
+            found, key=lambda trial: (states.index(trial.state), -trial.kept.val_accuracy if trial.history else 0)
+        )
 
     @property
     def command(self) -> str:
-        """The command that trains the winner again, with every value."""
-        values = {field.name: getattr(self.settings, field.name) for field in fields(Settings)}
-        values["source"] = shown(self.settings.source)
-        defaults = {name for name in DATA_PARAMETERS if getattr(self.settings, name) == getattr(Settings, name)}
-        return command("run", **{name: value for name, value in values.items() if name not in defaults})
+        """The command that trains the winner again."""
+        values = {**self.space.given, **self.winner.parameters}
+        return command("run", **{name: shown(str(value)) for name, value in values.items()})
 
     @property
     def counts(self) -> str:
         """The number of trials in each state, and the epochs that early stopping saved."""
-        words: dict[State, str] = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
-        parts = [f"{len(found)} {word}" for state, word in words.items() if (found := self.of_state(state))]
-        saved = f"Early stopping saved {self.saved:.0%} of the epochs."
-        return f"{count_of(len(self.trials), 'trial')}: {', '.join(parts)}. {saved}"
+        parts = [f"{len(found)} {word}" for state, word in WORDS.items() if (found := self.of_state(state))]
+        saved = sum(self.base.epochs - len(trial.history) for trial in self.of_state("pruned"))
+        share = saved / (self.base.epochs * len(self.ended))
+        trials = count_of(len(self.trials), "trial")
+        return f"{trials}: {', '.join(parts)}. Early stopping saved {share:.0%} of the epochs."
 
     @property
     def verdict(self) -> tuple[str, str]:
@@ -185,18 +231,10 @@ class SearchResult:
 
 def log_winner(search: str, result: SearchResult) -> None:
     """Log which trial is the best; this also marks that all trials have ended."""
-    share, parts = result.explained
-    states: tuple[State, ...] = ("complete", "pruned", "failed")
-    counts = {f"trials_{state}": float(len(result.of_state(state))) for state in states}
-    importances = {f"importance.{name}": part for name, part in parts.items()}
-    totals = {
-        schema.BEST_VAL_ACCURACY: result.winner.kept.val_accuracy,
-        "explained": share,
-        "epochs_saved": result.saved,
-    }
-    store.log_metrics(search, totals | counts | importances)
-    values = {f"best.{name}": str(value) for name, value in sorted(result.winner.parameters.items())}
-    store.log_tags(search, {schema.BEST_TRIAL: result.winner.name, schema.BEST_RUN: result.winner.run_id, **values})
+    winner = result.winner
+    store.log_metrics(search, {schema.BEST_VAL_ACCURACY: winner.kept.val_accuracy})
+    values = {f"best.{name}": str(value) for name, value in sorted(winner.parameters.items())}
+    store.log_tags(search, {schema.BEST_TRIAL: winner.name, schema.BEST_RUN: winner.run_id, **values})
 
 
 def report(search: str, result: SearchResult, reporter: Reporter) -> None:
@@ -216,56 +254,53 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
 
 
 def files(result: SearchResult) -> dict[str, bytes]:
-    """Return the page, its table as CSV and its charts as PNG, by file name."""
-    drawn = {name: reports.png(figure) for name, figure in charts(result).items()}
-    template = reports.environment(Path(__file__).parent).get_template("search.html")
-    page = template.render(
-        result=result,
-        charts=[(name, *CHARTS[name], content) for name, content in drawn.items()],
-        trials=[trial for state in ("complete", "pruned", "failed", "running") for trial in result.of_state(state)],
-        searched={name: range_text(each) for name, each in result.space.ranges.items()},
+    """Return the page, its table as CSV and its chart as PNG, by file name."""
+    png = reports.png(chart(result))
+    page = (
+        reports.environment(Path(__file__).parent)
+        .get_template("search.html")
+        .render(
+            result=result,
+            chart=png,
+            trials=result.of_state(*WORDS, "running"),
+            words=WORDS,
+            searched={name: range_text(each) for name, each in result.space.ranges.items()},
+        )
     )
-    tables = {"search.html": page.encode(), "trials.csv": table(result).to_csv(index=False).encode()}
-    return tables | {f"{name}.png": content for name, content in drawn.items()}
+    return {
+        "search.html": page.encode(),
+        "trials.csv": table(result).to_csv(index=False).encode(),
+        "trials.png": png,
+    }
 
 
-def charts(result: SearchResult) -> dict[str, Figure]:
-    """Return the charts by name."""
+def chart(result: SearchResult) -> Figure:
+    """Return a figure of the accuracies by number of the trial, with the best so far, and by each parameter."""
     numbers = [trial.number for trial in result.ended]
     accuracies = [100 * trial.kept.val_accuracy for trial in result.ended]
-    progress, (axes,) = _empty(6, "trial")
-    axes.plot(numbers, accuracies, "o", color=FAINT)
-    axes.plot(numbers, np.maximum.accumulate(accuracies), color=INK, drawstyle="steps-post")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    curves, (axes,) = _empty(6, "epoch")
-    for trial in result.ended:
-        epochs = [each.epoch for each in trial.history]
-        axes.plot(epochs, [100 * trial.best_until(epoch) for epoch in epochs], marker=".", linewidth=1)
-    figures.epoch_axis(axes, 1, result.base.epochs)
-    parameters, row = _empty(10, *result.space.names)
-    for name, axes in zip(result.space.names, row, strict=True):
-        values, searched = [trial.parameters[name] for trial in result.ended], result.space.ranges[name]
+    names = ["trial", *result.space.names]
+    figure = figures.empty_figure(2.5 * len(names), 4.0)
+    row = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    row[0].set_ylabel("validation accuracy (%)")
+    row[0].plot(numbers, np.maximum.accumulate(accuracies), color=INK, drawstyle="steps-post")
+    row[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for name, axes in zip(names, row, strict=True):
+        axes.set_xlabel(name)
+        figures.tidy(axes)
+        values, searched = (
+            [trial.parameters.get(name, trial.number) for trial in result.ended],
+            result.space.ranges.get(name),
+        )
         if isinstance(searched, CategoricalDistribution):
             values = list(map(searched.choices.index, values))
             axes.set_xticks(range(len(searched.choices)), map(str, searched.choices))
-        elif searched.log:
+        elif searched and searched.log:
             axes.set_xscale("log")
             axes.set_xlim(searched.low / 1.1, searched.high * 1.1)
             plain_logarithmic(axes.xaxis)
             axes.xaxis.set_tick_params(labelrotation=45)
         axes.scatter(values, accuracies, c=numbers, cmap="Blues", edgecolors=FAINT)
-    return {"progress": progress, "curves": curves, "parameters": parameters}
-
-
-def _empty(width: float, *labels: str) -> tuple[Figure, list[Axes]]:
-    """Return a figure with an empty chart of accuracies for each label of a horizontal axis."""
-    figure = figures.empty_figure(width, 4.0)
-    row = list(figure.subplots(1, len(labels), sharey=True, squeeze=False)[0])
-    row[0].set_ylabel(ACCURACY)
-    for axes, label in zip(row, labels, strict=True):
-        axes.set_xlabel(label)
-        figures.tidy(axes)
-    return figure, row
+    return figure
 
 
 def table(result: SearchResult) -> pd.DataFrame:

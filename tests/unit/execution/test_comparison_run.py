@@ -1,24 +1,10 @@
-"""The runs of a comparison: their order, and the metrics of the runs of groups."""
+"""The metrics of the runs of groups."""
 
 import pytest
 
 from pipeline.comparison import grouping
 from pipeline.execution import comparison_run
-from tests.unit.execution.test_job import planned_job
 from tests.unit.result_fixtures import result
-
-
-def test_the_longest_run_starts_first() -> None:
-    """By hand: 784 steps of a GRU cost 28 times as much as 28 rows; two layers in both directions four times one."""
-    settings: list[dict[str, object]] = [
-        {"cell": "lstm"},
-        {"cell": "gru", "steps": 784},
-        {"cell": "gru", "layers": 2, "direction": "bidirectional"},
-        {"cell": "gru", "epochs": 300},
-        {"cell": "rnn"},
-    ]
-    jobs = [planned_job(str(number), **each) for number, each in enumerate(settings)]
-    assert ["1", "3", "2", "0", "4"] == [each.name for each in sorted(jobs, key=comparison_run._size, reverse=True)]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +21,9 @@ def test_the_metrics_of_a_group_end_with_its_shortest_run(
     runs = [result(seed=seed, epochs=each, params={"epochs": ""}) for seed, each in enumerate(epochs, start=1)]
     for run in runs:
         run.history[["accuracy", "val_cost"]] = 0.5
-    found = comparison_run.by_epoch(grouping.grouped(runs)[0])
+    found = comparison_run.by_step(grouping.grouped(runs)[0])
 
+    assert len(runs) == found.pop(0)["seeds"]
     assert expected.keys() == found.keys()
     costs = {name.removeprefix("cost"): value for name, value in found[1].items() if name.startswith("cost")}
     assert expected[1] == costs

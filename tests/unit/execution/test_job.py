@@ -2,25 +2,21 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
 
-from pipeline.data import stored
-from pipeline.data.prepare import download, preprocess
+from pipeline.data import prepare
 from pipeline.errors import DataError, TrainingError
 from pipeline.execution import job
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.worker_pool import Executor, Failed, Message, Started, Take
+from pipeline.execution.worker_pool import Event, Executor, FileRef, Take
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, schema, store
 from tests.runs import new_run
-
-NO_DATA: Any = SimpleNamespace(folder=None)
 
 
 def planned_job(name: str = "n", **settings: object) -> Job:
@@ -35,14 +31,13 @@ def test_a_cell_that_was_edited_after_the_others_started_is_not_trained(
     file.write_text("class Cell: ...")
     monkeypatch.syspath_prepend(tmp_path)
     settings = Settings.of({"dataset": "digits", "data_dir": tmp_path, "cell": "edited_cells:Cell"})
-    download(settings, Reporter())
-    preprocess(settings, Reporter())
-    planned = Job.of(settings, stored.find(settings), name="n", parent="p", cores=1)
+    data, _ = prepare.prepared(settings, Reporter())
+    planned = Job.of("n", settings, data, parent="p", cores=1)
     file.write_text("class Cell: units = 1")
     custom_cells.source.cache_clear()  # as in another process
 
     with pytest.raises(TrainingError, match=r"code: .* the file of edited_cells:Cell, or this package, has changed"):
-        job.train(planned, lambda message: True)
+        job.train(planned, lambda message: True, files=FileRef(data.folder))
 
 
 def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,17 +46,20 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", None)  # what others have set
     run_id = new_run("gru-s1")
 
-    planned = planned_job()
-
     class Failing(Executor):
         def run(self, work: Any, jobs: Iterable[Any], *, count: int, take: Take) -> None:
-            take(Started(planned))
-            take(Message(planned, Opened(run_id=run_id, state="trains")))
-            take(Failed(planned, "the reason"))
+            (planned,) = jobs
+            take(Event("started", planned, ""))
+            take(Event("message", planned, Opened(run_id=run_id, state="trains")))
+            take(Event("failed", planned, "the reason"))
 
-    ended = job.run_jobs([planned], NO_DATA, Reporter(), count=1, executor=Failing())
+    settings = Settings.of({"dataset": "digits", "data_dir": tmp_path})
+    todo = [("gru-s1", settings)]
+    ended = job.run_jobs(
+        todo, prepare.prepared(settings, Reporter())[0], Reporter(), parent="p", count=1, executor=Failing()
+    )
 
-    assert {planned: Failed(planned, "the reason")} == ended
+    assert {"gru-s1": ("failed", "the reason")} == {name: (each.kind, each.content) for name, each in ended.items()}
     run = store.get_run(run_id)
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
 

@@ -1,7 +1,6 @@
 """Parallel jobs with both executors, local processes and a real Ray cluster, and the differences."""
 
 import logging
-import multiprocessing
 import os
 import re
 import signal
@@ -13,18 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
 from pipeline.execution import job, worker_pool
-from pipeline.execution.worker_pool import (
-    Event,
-    Executor,
-    Failed,
-    Finished,
-    Message,
-    Send,
-    Started,
-    Tick,
-)
+from pipeline.execution.worker_pool import Event, Executor, Send
+from tests.servers import free_port
 
 Job = tuple[str, Any]
 
@@ -51,7 +42,7 @@ def ray_executor(nodes: Any) -> Iterator[Any]:
     ray.shutdown()
 
 
-def work(job: Job, send: Send) -> object:  # noqa: PLR0911, PLR0912 - one per kind of job
+def work(job: Job, send: Send) -> object:
     """Do what a job names; processes and nodes need a function of a module."""
     match job:
         case "square", number:
@@ -69,8 +60,6 @@ def work(job: Job, send: Send) -> object:  # noqa: PLR0911, PLR0912 - one per ki
             os.kill(os.getpid(), number)
         case "who", _:
             return os.getpid()
-        case "has", module:
-            return module in sys.modules
         case "meet", folder:  # waits until another job runs at the same time
             (folder / str(os.getpid())).touch()
             return wait_until(lambda: len(list(folder.iterdir())) > 1)
@@ -100,11 +89,11 @@ def happened(executor: Executor, jobs: Iterable[Job], count: int = 1) -> list[Ev
     """Return the events of jobs, without events that only show that time passes."""
     events: list[Event] = []
     executor.run(work, jobs, count=count, take=events.append)
-    return [event for event in events if not isinstance(event, Tick)]
+    return [event for event in events if event.kind != "tick"]
 
 
 def results(events: Iterable[Event]) -> list[Any]:
-    return [event.result for event in events if isinstance(event, Finished)]
+    return [event.content for event in events if event.kind == "finished"]
 
 
 def test_a_job_sends_messages_obeys_and_finishes_and_the_next_depends_on_its_result(executor: Executor) -> None:
@@ -116,14 +105,14 @@ def test_a_job_sends_messages_obeys_and_finishes_and_the_next_depends_on_its_res
         yield ("count", results(known)[-1])
 
     def take(event: Event) -> bool:
-        known.extend([] if isinstance(event, Tick) else [event])
-        return event != Message(("count", 9), 3)
+        known.extend([] if event.kind == "tick" else [event])
+        return event != Event("message", ("count", 9), 3)
 
     executor.run(work, jobs(), count=1, take=take)
 
-    assert [Started, Message, Finished, Started, *[Message] * 3, Finished] == [type(event) for event in known]
-    assert [Message(("square", 3), "squaring 3"), Finished(("square", 3), 9)] == known[1:3]
-    assert [Message(("count", 9), 3), Finished(("count", 9), 3)] == known[-2:]
+    assert ["started", "message", "finished", "started", *["message"] * 3, "finished"] == [each.kind for each in known]
+    assert [Event("message", ("square", 3), "squaring 3"), Event("finished", ("square", 3), 9)] == known[1:3]
+    assert [Event("message", ("count", 9), 3), Event("finished", ("count", 9), 3)] == known[-2:]
 
 
 def test_as_many_run_at_a_time_as_asked_for_and_a_failed_job_or_process_fails_alone_with_its_reason(
@@ -132,7 +121,7 @@ def test_as_many_run_at_a_time_as_asked_for_and_a_failed_job_or_process_fails_al
     jobs = [("meet", tmp_path), ("meet", tmp_path), ("fail", "no such file"), ("bug", "1 / 0"), ("die", 3)]
     events = happened(executor, [*jobs, ("square", 5)], count=2)
 
-    reasons = {event.job[0]: event.reason for event in events if isinstance(event, Failed)}
+    reasons = {event.job[0]: event.content for event in events if event.kind == "failed"}
     assert "no such file" == reasons.pop("fail")
     assert re.fullmatch(r"(?s)Traceback.*ZeroDivisionError: 1 / 0", reasons.pop("bug"))
     assert reasons.pop("die").startswith("Its process ended ")
@@ -144,7 +133,7 @@ def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor
     spoken: set[Job] = set()
 
     def take(event: Event) -> None:
-        spoken.update({event.job} if isinstance(event, Message) else {})
+        spoken.update({event.job} if event.kind == "message" else {})
         if len(spoken) == 2:
             raise KeyboardInterrupt
 
@@ -157,21 +146,11 @@ def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor
 # --- processes of this machine --------------------------------------------------------------------------------------
 
 
-def test_prewarmed_processes_take_the_jobs_and_the_others_end() -> None:
-    with worker_pool.prewarm(2, "wave"):
-        prewarmed = {process.pid for process in multiprocessing.active_children()}
-        doer, has_wave = results(happened(Executor(), [("who", 0), ("has", "wave")]))
-
-    assert 2 == len(prewarmed)
-    assert doer in prewarmed
-    assert has_wave is True
-    assert not prewarmed & {process.pid for process in multiprocessing.active_children()}
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
 def test_a_killed_process_reports_the_signal() -> None:
     kill = ("kill", signal.SIGKILL)
-    assert [Started(kill), Failed(kill, "Its process ended by SIGKILL.")] == happened(Executor(), [kill])
+    expected = [Event("started", kill, ""), Event("failed", kill, "Its process ended by SIGKILL.")]
+    assert expected == happened(Executor(), [kill])
 
 
 def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,3 +196,42 @@ def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pyt
 
     with pytest.raises(UsageError, match="one of the cluster's 1 nodes must offer a core; none does"):
         ray_executor.check_nodes(tracks=False)
+
+
+# --- the value of --on -----------------------------------------------------------------------------------------------
+
+
+def refused(on: str, kind: type[PipelineError] = UsageError) -> str:
+    with pytest.raises(kind) as raised, worker_pool.open_executor(on):
+        pass
+    return str(raised.value)
+
+
+def test_local_uses_this_machine_and_an_unknown_executor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with worker_pool.open_executor("local") as executor:
+        assert isinstance(executor, Executor)
+    assert "on: must be local, ray or an address such as ray://HOST:10001; got 'spark'." == refused("spark")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install -e '.[ray]'" in refused("ray")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "postgresql://me:secret@db.example/mlflow"])
+def test_a_store_that_other_machines_do_not_reach_is_refused(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    said = refused("ray", TrackingError)
+
+    assert "Start one with `mlflow server`" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("on", ["ray", "ray://127.0.0.1:{port}"])
+def test_an_address_without_a_cluster_is_refused_within_seconds(on: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+
+    said = refused(on.format(port=port))
+
+    assert said.startswith("on: no Ray cluster answers at ")
+    assert f"127.0.0.1:{port} (RAY_ADDRESS): Connection refused." in said

@@ -14,8 +14,8 @@ import pytest
 from pyarrow import fs
 
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import executors, worker_pool
-from pipeline.execution.worker_pool import Executor, Failed, Finished, Started, Take
+from pipeline.execution import worker_pool
+from pipeline.execution.worker_pool import Event, Executor, Take
 from pipeline.progress import Reporter
 from pipeline.serving import predict
 from pipeline.tracking import models
@@ -30,9 +30,9 @@ class InTurn(Executor):
 
     def run(self, work: Any, jobs: Iterable[Any], *, count: int, take: Take) -> None:
         for job in jobs:
-            take(Started(job))
+            take(Event("started", job))
             kind, content = worker_pool.outcome(work, job, lambda message: True)
-            take(Finished(job, content) if kind is Finished else Failed(job, content))
+            take(Event(kind, job, content))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
     monkeypatch.setattr(models, "digest", str)
     monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
-    monkeypatch.setattr(executors, "open_executor", lambda on, tracks: nullcontext(InTurn()))
+    monkeypatch.setattr(worker_pool, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
 
 

@@ -11,9 +11,8 @@ from pipeline.data.splits import DataSet
 from pipeline.settings import Settings
 from pipeline.training import identity
 from pipeline.tuning import report, space
-from pipeline.tuning.report import SearchResult
+from pipeline.tuning.report import Reached, SearchResult, Trial
 from pipeline.tuning.space import Space
-from pipeline.tuning.study import Reached, Trial
 from tests.unit.result_fixtures import result
 
 SPACE = space.of({"cell": "gru"}, ["learning_rate=1e-5..0.1:log", "dropout=0..0.5", "hidden_units=64,128"])
@@ -92,9 +91,9 @@ def test_noise_and_a_few_trials_explain_nothing(data: DataSet) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_files_are_a_page_a_table_and_charts(data: DataSet) -> None:
+def test_the_files_are_a_page_a_table_and_a_chart(data: DataSet) -> None:
     drawn = report.files(searched(data, 6, seed=1, weight=0.2))
 
-    assert {"search.html", "trials.csv", "progress.png", "curves.png", "parameters.png"} == drawn.keys()
+    assert {"search.html", "trials.csv", "trials.png"} == drawn.keys()
     assert b"6 trials: 2 complete, 4 stopped early. Early stopping saved" in drawn["search.html"]
     assert b"<script" not in drawn["search.html"]

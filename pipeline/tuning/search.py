@@ -1,35 +1,41 @@
-"""A search in progress: its MLflow run and limits; propose trials, stop bad ones, collect results.
+"""Search for better parameters: trials that learn from one another, then a test of the best one over several seeds.
+
+    pipeline search --cell gru --trials 30 --range learning_rate=1e-4..1e-2:log --range hidden_units=64,128,256
 
 Optuna proposes trials (tree-structured Parzen estimator); the worse ones are stopped (asynchronous successive halving).
 Both depend only on the trials so far, which are read from their runs: MLflow is the only store. The sampler's seed is a
 function of the search's seed and the trial's number, so an interrupted search continues with the same trials as without
-the interruption.
+the interruption. Trials are chosen on validation alone and never see the test images.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import chain, combinations, count, product
-from typing import Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
 from pipeline import disk, epochs
+from pipeline.data import prepare
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution import comparison_run, job
-from pipeline.execution.job import Job, Opened
-from pipeline.execution.worker_pool import Event, Executor, Failed, Finished, Message, Tick
+from pipeline.execution.job import Opened
+from pipeline.execution.worker_pool import Event, Executor, open_executor
 from pipeline.model import preflight
 from pipeline.progress import Reporter
-from pipeline.tracking import schema, store
+from pipeline.settings import Settings
+from pipeline.tracking import connection, promotion, schema, store
 from pipeline.training import identity
+from pipeline.tuning import report, space
+from pipeline.tuning.report import Reached, SearchResult, Trial
 from pipeline.tuning.space import Parameters, Space, range_ends, range_text
 
 TRIALS, MOST_TRIALS = 30, 200
@@ -41,33 +47,47 @@ FAILURES = 3
 REDUCTION = 3
 """After a ninth and after a third of the epochs, one of so many trials continues (Li et al. 2020, arXiv:1810.05934)."""
 
-State = Literal["complete", "pruned", "failed", "running"]
 
+def search(
+    given: Mapping[str, Any],
+    reporter: Reporter,
+    *,
+    ranges: Sequence[str] | None,
+    trials: int | None,
+    seconds: float | None,
+    confirm: int,
+    workers: int | None,
+    on: str,
+    register: str | None,
+) -> str:
+    """Search, confirm the winner, report, and return the id of the search's run; the arguments are the options.
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """The limits of a search.
-
-    Attributes:
-        trials: maximum number of trials; None: as many as the time allows.
-        seconds: time limit for starting new trials; None: no limit.
-        confirm: number of new seeds for the winner and the start.
-        workers: number of runs in parallel; None: as many as the machine allows.
+    Raises:
+        TrainingError: no trial is complete, or several in a row have failed.
+        UsageError: the search space does not fit the data or the memory.
     """
-
-    trials: int | None = None
-    seconds: float | None = None
-    confirm: int = 3
-    workers: int | None = None
-
-    @property
-    def limit(self) -> int:
-        """Maximum number of trials."""
-        return self.trials or (TRIALS if self.seconds is None else MOST_TRIALS)
-
-    def seeds(self, seed: int) -> list[int]:
-        """Return the seeds of the confirmation; no trial has them."""
-        return list(range(seed + 1, seed + 1 + self.confirm))
+    chosen = space.of(given, ranges or [])
+    promotion.check_name(register)
+    connection.connect(reporter.note, writes=True)
+    preflight.check_cells([chosen.base(cell) for cell in chosen.cells])
+    limit = trials or (TRIALS if seconds is None else MOST_TRIALS)
+    with open_executor(on) as executor:
+        data, _ = prepare.prepared(chosen.base(), reporter)
+        chosen = replace(chosen, data=data)
+        check(chosen, data)
+        workers = workers or executor.default_workers(limit)
+        limits = {"trials": limit, "seconds": seconds, "confirm": confirm}
+        with _opened(chosen, data, limits, remote=executor.remote) as parent:
+            study = Study(chosen, data, search=parent, limit=limit, seconds=seconds)
+            study.run(reporter, workers=workers, executor=executor)
+            result = SearchResult(space=chosen, data=data, trials=study.trials, winner=study.winner())
+            report.log_winner(parent, result)
+            if again := _confirmation(result, confirm):
+                of_runs: Any = {"parent": parent, "count": workers, "executor": executor}
+                result.confirm(comparison_run.train(again, data, reporter, **of_runs))
+            report.report(parent, result, reporter)
+    best = result.winner.run_id
+    return promotion.conclude(reporter, parent, "the search and its report", register=register, best=best)
 
 
 def check(space: Space, data: DataSet) -> None:
@@ -85,7 +105,7 @@ def check(space: Space, data: DataSet) -> None:
                 preflight.check_memory(settings, data)
 
 
-def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> AbstractContextManager[str]:
+def _opened(space: Space, data: DataSet, limits: Mapping[str, object], *, remote: bool) -> AbstractContextManager[str]:
     """Open the run of a search, or resume the same search if it was interrupted; the context is its ID.
 
     Searches are the same if they have the same ranges and start; the limits may differ.
@@ -93,69 +113,21 @@ def opened(space: Space, data: DataSet, budget: Budget, *, remote: bool) -> Abst
     base, texts = space.base(), {name: range_text(each) for name, each in space.ranges.items()}
     bases = [identity.fingerprint(space.base(cell), data) for cell in space.cells]
     own = disk.text_digest("search", *bases, *(f"{name}={text}" for name, text in texts.items()))
-    limits = {"trials": budget.limit, "seconds": budget.seconds, "confirm": budget.confirm}
     given = {name: value for name, value in limits.items() if value is not None}
     parameters = identity.parameters(base, data) | texts | given
     name = identity.search_name(space.cells, data.name, base.recipe)
     return comparison_run.opened_as(schema.SEARCHED, name, own, data, parameters, data_dir=base.data_dir, remote=remote)
 
 
-# --- the trials -------------------------------------------------------------------------------------------------------
-
-
-class Reached(NamedTuple):
-    """The results of a trial on the validation data after an epoch: cost in nats, accuracy as a fraction."""
-
-    epoch: int
-    val_cost: float
-    val_accuracy: float
-
-
-@dataclass(kw_only=True)
-class Trial:
-    """A trial.
-
-    Attributes:
-        number: its number, from 1.
-        parameters: its parameters.
-        state: "running" includes interrupted ones.
-        history: an entry per epoch.
-        run_id: the id of its MLflow run; empty if none was opened yet.
-        reason: the reason if it failed.
-        reused: whether it was trained outside this search.
-        is_new: whether this process has proposed it.
-    """
-
-    number: int
-    parameters: Parameters
-    state: State = "running"
-    history: list[Reached] = field(default_factory=list)
-    run_id: str = ""
-    reason: str = ""
-    reused: bool = False
-    is_new: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of its run, such as ``gru-t7``."""
-        return f"{self.parameters['cell']}-t{self.number}"
-
-    @property
-    def kept(self) -> Reached:
-        """The epoch whose weights are kept."""
-        return epochs.best(self.history)
-
-    def best_until(self, epoch: int) -> float:
-        """Return the best accuracy up to an epoch."""
-        return max(each.val_accuracy for each in self.history if each.epoch <= epoch)
-
-    def refresh(self) -> None:
-        """Read state and history from its run."""
-        run = store.get_run(self.run_id)
-        if run.status == "FINISHED" and (run.is_pruned or run.is_trained):
-            self.state = "pruned" if run.is_pruned else "complete"
-        accuracies, costs = (store.history_of(run.run_id, metric) for metric in (schema.VAL_ACCURACY, schema.VAL_COST))
-        self.history = [Reached(epoch, costs[epoch], accuracies[epoch]) for epoch in sorted(accuracies)]
+def _confirmation(result: SearchResult, seeds: int) -> list[Settings]:
+    """Return the runs that confirm the winner: winner and start with new seeds; none if the winner is the start."""
+    if result.is_start:
+        return []
+    return [
+        result.space.settings({**parameters, "seed": result.base.seed + number})
+        for parameters in (result.winner.parameters, {"cell": result.base.cell})
+        for number in range(1, seeds + 1)
+    ]
 
 
 class Study:
@@ -165,27 +137,27 @@ class Study:
         space: the search space.
         data: the data of all trials.
         search: the id of the search's run.
-        budget: the limits.
-        executor: runs the trials.
+        limit: maximum number of trials.
+        seconds: time limit for starting new trials; None: no limit.
     """
 
-    def __init__(self, space: Space, data: DataSet, *, search: str, budget: Budget, executor: Executor) -> None:
-        self._space, self._data, self._search, self._budget, self._executor = space, data, search, budget, executor
-        self._end = time.monotonic() + (budget.seconds or math.inf)
-        self._base = space.base()
+    def __init__(self, space: Space, data: DataSet, *, search: str, limit: int, seconds: float | None = None) -> None:
+        self._space, self._data, self._search, self._limit = space, data, search, limit
+        self._end = time.monotonic() + (seconds or math.inf)
+        self._base, self._failures = space.base(), 0
+        self._active: dict[str, Trial] = {}  # on a cluster, the trial that trains, by its fingerprint
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._jobs: dict[Job, Trial] = {}
-        self._failures = 0
         run = store.get_run(search)
         self._has_winner = schema.BEST_TRIAL in run.tags  # it was interrupted while the winner was confirmed
-        self._trials = {number: Trial(number=number, **content) for number, content in sorted(run.trials.items())}
-        for trial in self._trials.values():
+        found = (Trial(number=number, **content) for number, content in run.trials.items())
+        self._trials = {trial.name: trial for trial in found}
+        for trial in self.trials:
             trial.refresh()
 
     @property
     def trials(self) -> list[Trial]:
         """All trials, by number."""
-        return [self._trials[number] for number in sorted(self._trials)]
+        return sorted(self._trials.values(), key=lambda trial: trial.number)
 
     def winner(self) -> Trial:
         """Return the best of the complete trials, by the rule that also decides which epoch is kept.
@@ -201,30 +173,33 @@ class Study:
         kept = epochs.best([trial.kept for trial in complete])
         return next(trial for trial in complete if trial.kept == kept)
 
-    def run(self, reporter: Reporter, *, workers: int) -> None:
-        """Run the remaining trials, ``workers`` in parallel."""
-        todo = self._todo(self._executor.cores(workers))
-        job.run_jobs(todo, self._data, reporter, count=workers, executor=self._executor, take=self._take)
-
-    def _todo(self, cores: int) -> Iterator[Job]:
-        """Yield the interrupted trials, then new ones as long as the limits allow."""
+    def run(self, reporter: Reporter, *, workers: int, executor: Executor) -> None:
+        """Run the remaining trials, ``workers`` in parallel: the interrupted ones, then new ones."""
         if self._has_winner:
             return
-        for trial in chain(self.trials, self._proposed()):
-            if trial.state == "running":
-                settings = self._space.settings(trial.parameters)
-                own = Job.of(settings, self._data, name=trial.name, parent=self._search, cores=cores, evaluate=False)
-                self._jobs[own] = trial
-                yield own
+        trials = chain(self.trials, self._proposed())
+        todo = ((each.name, self._space.settings(each.parameters)) for each in trials if each.state == "running")
+        job.run_jobs(
+            todo,
+            self._data,
+            reporter,
+            parent=self._search,
+            count=workers,
+            executor=executor,
+            evaluate=False,
+            take=self._take,
+        )
 
     def _proposed(self) -> Iterator[Trial]:
         """Yield new trials as long as the limits allow; the first ones are the start of each cell."""
         cells = self._space.cells
-        while len(self._trials) < self._budget.limit and time.monotonic() < self._end and self._failures < FAILURES:
-            number = next(number for number in count(1) if number not in self._trials)
+        while len(self._trials) < self._limit and time.monotonic() < self._end and self._failures < FAILURES:
+            numbers = {trial.number for trial in self.trials}
+            number = next(number for number in count(1) if number not in numbers)
             start = self._space.start(cells[number - 1]) if number <= len(cells) else None
-            self._trials[number] = Trial(number=number, parameters=start or self._sampled(number), is_new=True)
-            yield self._trials[number]
+            trial = Trial(number=number, parameters=start or self._sampled(number))
+            self._trials[trial.name] = trial
+            yield trial
 
     def _sampled(self, number: int) -> Parameters:
         """Return the parameters that Optuna proposes, rounded.
@@ -255,25 +230,26 @@ class Study:
 
     def _take(self, event: Event) -> bool:
         """Enter an event of a trial; return whether the trial continues."""
-        if isinstance(event, Tick):
+        if event.kind == "tick":
             return True
-        trial = self._jobs[event.job]
-        match event:
-            case Message(_, Opened(run_id=run_id, state=state)):
-                trial.run_id, trial.reused = run_id, state == job.DONE_ELSEWHERE
+        trial = self._trials[event.job.name]
+        match event.kind, event.content:
+            case "message", Opened(run_id=run_id, state=state):
+                trial.run_id, trial.reused = run_id, state == job.REUSED
                 content = {"run_id": run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
                 store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
-            case Message(own, job.LOOKS):  # waits for an earlier trial that trains the same
-                same = [each for other, each in self._jobs.items() if other.fingerprint == own.fingerprint]
-                return not any(each.state == "running" and each.number < trial.number for each in same)
-            case Message(_, EpochRecord() as record):
+            case "message", job.LOOKS:  # waits for another trial that trains the same
+                if self._active.setdefault(event.job.fingerprint, trial).state != "running":
+                    self._active[event.job.fingerprint] = trial
+                return self._active[event.job.fingerprint] is trial
+            case "message", EpochRecord() as record:
                 if record.epoch not in {each.epoch for each in trial.history}:  # a resumed trial repeats its last epoch
                     trial.history.append(Reached(record.epoch, record.val_cost, record.val_accuracy))
                 return not self._is_behind(trial, record.epoch)
-            case Finished():
+            case "finished", _:
                 trial.refresh()
                 self._failures = 0
-            case Failed(_, reason):
+            case "failed", reason:
                 trial.state, trial.reason = "failed", reason
-                self._failures += trial.is_new  # others are tried once more after an interruption, and may fail again
+                self._failures += 1
         return True
