@@ -304,7 +304,7 @@ def check_node(driver: Mapping[str, str], *, tracks: bool) -> None:
     """Check that this node has the driver's versions and, if the jobs write runs, can write them and keep data.
 
     Raises:
-        DataError: it cannot write to its folder.
+        OSError: it cannot write to its folder.
         TrackingError: runs cannot be written.
         UsageError: it has other versions.
     """
@@ -316,13 +316,7 @@ def check_node(driver: Mapping[str, str], *, tracks: bool) -> None:
         )
     if tracks:
         connection.connect(writes=True)
-        try:
-            data_dir().mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"{DATA_DIR}: must be a folder that can be written to; got {data_dir()}: {reason(error)}. Set it on "
-                "the node to another folder."
-            ) from None
+        data_dir().mkdir(parents=True, exist_ok=True)
 
 
 def data_dir() -> Path:

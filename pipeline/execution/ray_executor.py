@@ -26,7 +26,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import disk
-from pipeline.errors import PipelineError, TrackingError, UsageError, first_line
+from pipeline.errors import PipelineError, TrackingError, UsageError, first_line, of_library
 from pipeline.execution import job as jobs
 from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Work, Worker
@@ -190,9 +190,9 @@ def check_nodes(*, tracks: bool) -> None:
         try:
             ray.get(answer)
         except RayError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, PipelineError):
-                raise type(cause)(f"Node {name}: {cause}") from None
+            cause = getattr(error, "cause", error)
+            if problem := cause if isinstance(cause, PipelineError) else of_library(cause):
+                raise type(problem)(f"Node {name}: {problem}") from None
             raise UsageError(
                 f"on: every node must be able to run this package; node {name} answered: "
                 f"{str(error).strip().splitlines()[-1]} Install the package's requirements there."

@@ -11,13 +11,13 @@ import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.filesize import decimal
 
@@ -31,7 +31,7 @@ from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import checkpoints
-from pipeline.training.checkpoints import LocalCheckpoint, LockedError
+from pipeline.training.checkpoints import LockedError
 
 KILLED = "Its process was killed; `pipeline clean` ended the run."
 PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pyarrow", "typer", "uv")
@@ -108,43 +108,36 @@ def _cells(row: dict[str, Any]) -> list[str]:
 # --- clean ----------------------------------------------------------------------------------------------------------
 
 
-class Item(NamedTuple):
-    """Something to remove: its name, the reason, its size in bytes, the lock it needs, and how to remove it."""
-
-    what: str
-    reason: str
-    size: int
-    lock: str | None
-    remove: Callable[[], object]
-
-
 def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
-    """Remove items that are no longer needed; return their names.
+    """Remove what is no longer needed; return its names.
 
     Args:
-        reporter: shows each item that is removed, and the reason.
+        reporter: shows what is removed, and the reason.
         data_dir: folder of data and of checkpoints.
         dry_run: only show what would be removed.
 
     Raises:
-        DataError: a folder cannot be written to.
         TrackingError: the tracking server does not answer.
     """
-    data_dir, removed, freed = expanded(data_dir), [], 0
-    for item in _items(data_dir, reporter):
-        with suppress(LockedError), checkpoints.hold(data_dir, item.lock) if item.lock else nullcontext():
+    data_dir, sizes = expanded(data_dir), dict[str, int]()
+
+    def remove(what: str, reason: str, action: Callable[[], object], *, size: int = 0, lock: str = "") -> None:
+        with suppress(LockedError), checkpoints.hold(data_dir, lock) if lock else nullcontext():
             if not dry_run:
-                item.remove()
-            removed.append(item.what)
-            freed += item.size
-            size = f", {decimal(item.size)}" if item.size else ""
-            reporter.note(f"{'Would clean' if dry_run else 'Cleaned'} {item.what}: {item.reason}{size}.")
-    total = f"That would free {decimal(freed)}. Leave out --dry-run to do it." if dry_run else ""
-    reporter.result((total or f"Freed {decimal(freed)}.") if removed else "There is nothing to clean.")
-    return removed
+                action()
+            sizes[what] = size
+            done = "Would clean" if dry_run else "Cleaned"
+            reporter.note(f"{done} {what}: {reason}" + (f", {decimal(size)}." if size else "."))
+
+    _clean(data_dir, reporter, remove)
+    freed = decimal(sum(sizes.values()))
+    result = f"That would free {freed}. Leave out --dry-run to do it." if dry_run else f"Freed {freed}."
+    reporter.result(result if sizes else "There is nothing to clean.")
+    return list(sizes)
 
 
-def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
+def _clean(data_dir: Path, reporter: Reporter, remove: Callable[..., None]) -> None:
+    """Call ``remove`` for each run to end, each checkpoint, and each folder of processed data."""
     known = _found(f"tags.{schema.CHECKPOINT} != ''", reporter, everywhere=True)
     names = checkpoints.names(data_dir)
     free = {name for name in names if not checkpoints.is_held(data_dir, name)}
@@ -152,8 +145,8 @@ def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
         if run.status == "RUNNING" and run.checkpoint in free and not run.is_deleted:
             end = partial(lifecycle.end, run.run_id, "KILLED", KILLED)
             reason = "its status is RUNNING, but no process works on it; it can still be resumed"
-            yield Item(f"run {run.run_id} ({run.name}), to KILLED", reason, 0, run.checkpoint, end)
-    yield from _checkpoints(known, data_dir, free)
+            remove(f"run {run.run_id} ({run.name}), to KILLED", reason, end, lock=run.checkpoint)
+    _clean_checkpoints(known, data_dir, free, remove)
     if unknown := len(free - {run.checkpoint for run in known}):
         reporter.note(f"Checkpoints kept, because their runs are not in this store but may be in another: {unknown}.")
     if len(free) < len(names):
@@ -161,32 +154,28 @@ def _items(data_dir: Path, reporter: Reporter) -> Iterator[Item]:
         return
     for folder in stored.superseded(data_dir):
         reason = "another version of the code made it, and it can be made again"
-        yield Item(str(folder), reason, disk.size(folder), None, partial(disk.remove_folder, folder))
+        remove(str(folder), reason, partial(disk.remove_folder, folder), size=disk.size(folder))
 
 
-def _checkpoints(known: Sequence[TrackedRun], data_dir: Path, free: set[str]) -> Iterator[Item]:
-    """Yield the checkpoints that no run needs, and that no process of this machine uses."""
-    finished = {
-        _identity(run)
-        for run in known
-        if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
-    }
+def _clean_checkpoints(
+    known: Sequence[TrackedRun], data_dir: Path, free: set[str], remove: Callable[..., None]
+) -> None:
+    """Remove the checkpoints that no run needs; those of this machine only if no process uses them (``free``)."""
+    complete = [run for run in known if run.status == "FINISHED" and not run.is_deleted]
+    finished = {_identity(run) for run in complete if run.is_evaluated or not run.is_training}
     for run in known:
-        what, reason = f"checkpoint {run.checkpoint} of {run.name}", _reason(run, finished)
+        reasons = {
+            "its run was deleted": run.is_deleted,
+            "its run has finished": run.status == "FINISHED",
+            "another run with the same fingerprint has finished": _identity(run) in finished,
+        }
+        reason = next((text for text, holds in reasons.items() if holds), None)
+        what = f"checkpoint {run.checkpoint} of {run.name}"
         if reason and run.checkpoint in free:
-            folder = checkpoints.folder_of(data_dir, run.checkpoint)
-            yield Item(what, reason, disk.size(folder), run.checkpoint, LocalCheckpoint(folder).remove)
+            size = disk.size(checkpoints.folder_of(data_dir, run.checkpoint))
+            remove(what, reason, checkpoints.of(run, data_dir).remove, size=size, lock=run.checkpoint)
         elif reason and run.has_remote_checkpoint and (files := store.files_in(run.run_id, checkpoints.FOLDER)):
-            yield Item(what, reason, sum(files.values()), None, checkpoints.of(run, data_dir).remove)
-
-
-def _reason(run: TrackedRun, finished: set[tuple[str, str | None]]) -> str:
-    """Return why the checkpoint of a run is no longer needed; an empty text if it is needed."""
-    if run.is_deleted:
-        return "its run was deleted"
-    if run.status == "FINISHED":
-        return "its run has finished"
-    return "another run with the same fingerprint has finished" if _identity(run) in finished else ""
+            remove(what, reason, checkpoints.of(run, data_dir).remove, size=sum(files.values()))
 
 
 def _identity(run: TrackedRun) -> tuple[str, str | None]:
@@ -207,19 +196,15 @@ def doctor(reporter: Reporter, *, data_dir: Path, as_json: bool) -> None:
     Raises:
         PipelineError: there is a problem; it is raised after everything was shown.
     """
-    problems: list[str] = []
-    sections = {
-        **_here(),
-        "Data": _data(expanded(data_dir), problems),
-        "Tracking": _tracking(problems),
-    }
+    tracking, problem = _tracking()
+    sections = {**_here(), "Data": _data(expanded(data_dir).resolve()), "Tracking": tracking}
     if as_json:
-        reporter.result(json.dumps({"sections": sections, "problems": problems}, indent=2))
+        reporter.result(json.dumps({"sections": sections, "problems": [problem] if problem else []}, indent=2))
     else:
         for section, lines in sections.items():
             reporter.result("\n".join([section, *(f"  {name:20} {text}" for name, text in lines.items())]))
-    if problems:
-        raise PipelineError(" ".join(problems))
+    if problem:
+        raise PipelineError(problem)
 
 
 def _here() -> dict[str, dict[str, str]]:
@@ -241,29 +226,21 @@ def _here() -> dict[str, dict[str, str]]:
     }
 
 
-def _data(data_dir: Path, problems: list[str]) -> dict[str, str]:
-    folder = data_dir.resolve()
+def _data(folder: Path) -> dict[str, str]:
+    """Return where the data is, and its size."""
     free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
-    if free < 1e9:  # noqa: PLR2004 - a comparison with its models takes less
-        problems.append(f"{data_dir}: needs 1 GB of free disk; {decimal(free)} are free. See `pipeline clean`.")
-    names = checkpoints.names(data_dir)
-    training = [name for name in names if checkpoints.is_held(data_dir, name)]
-    return {
-        "folder": f"{folder}, {decimal(free)} free there",
-        **{part: decimal(disk.size(data_dir / part)) for part in ("raw", "processed", "checkpoints")},
-        "unfinished runs": f"{len(names)}, {len(training)} of them training now",
-    }
+    sizes = {part: decimal(disk.size(folder / part)) for part in ("raw", "processed", "checkpoints")}
+    return {"folder": f"{folder}, {decimal(free)} free there", **sizes}
 
 
-def _tracking(problems: list[str]) -> dict[str, str]:
-    shown = {"store": connection.address()}
-    if not connection.is_there():
-        return shown | {"size": "not there yet"}
-    if file := connection.file():
-        shown["size"] = decimal(disk.size(file))
+def _tracking() -> tuple[dict[str, str], str]:
+    """Return where runs are stored, and the problem with it, which is empty if there is none."""
+    file, answers, problem = connection.file(), "not there yet", ""
     try:
-        connection.connect()
+        if connection.is_there():
+            connection.connect()
+            answers = "yes"
     except TrackingError as error:
-        problems.append(str(error))
-        return shown | {"answers": "no"}
-    return shown | {"answers": "yes"}
+        answers, problem = "no", str(error)
+    size = {"size": decimal(disk.size(file))} if file else {}
+    return {"store": connection.address(), **size, "answers": answers}, problem

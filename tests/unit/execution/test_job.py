@@ -8,14 +8,14 @@ import mlflow
 import pytest
 
 from pipeline.data import prepare
-from pipeline.errors import DataError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.execution import job
 from pipeline.execution.job import Job, Opened
 from pipeline.execution.worker_pool import Event, Executor, FileRef, Take
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
-from pipeline.tracking import connection, schema, store
+from pipeline.tracking import schema, store
 from tests.runs import new_run
 
 
@@ -62,14 +62,3 @@ def test_the_run_of_a_job_that_fails_is_ended_with_the_reason(tmp_path: Path, mo
     assert {"gru-s1": ("failed", "the reason")} == {name: (each.kind, each.content) for name, each in ended.items()}
     run = store.get_run(run_id)
     assert ("FAILED", "the reason") == (run.status, run.tags[schema.ERROR])
-
-
-def test_a_node_whose_folder_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "connect", lambda *, writes: None)
-    monkeypatch.setenv(job.DATA_DIR, str(tmp_path / "file"))
-    (tmp_path / "file").write_text("a file")
-
-    said = f"PIPELINE_NODE_DATA_DIR: must be a folder that can be written to; got {tmp_path}/file: File exists"
-    with pytest.raises(DataError, match=said):
-        job.check_node(job.versions(), tracks=True)
-    job.check_node(job.versions(), tracks=False)

@@ -3,8 +3,6 @@
 import logging
 import os
 import re
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -56,8 +54,6 @@ def work(job: Job, send: Send) -> object:
             raise ZeroDivisionError(value)
         case "die", code:
             os._exit(code)
-        case "kill", number:
-            os.kill(os.getpid(), number)
         case "who", _:
             return os.getpid()
         case "meet", folder:  # waits until another job runs at the same time
@@ -144,13 +140,6 @@ def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor
 
 
 # --- processes of this machine --------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="on Windows no process ends by a signal")
-def test_a_killed_process_reports_the_signal() -> None:
-    kill = ("kill", signal.SIGKILL)
-    expected = [Event("started", kill, ""), Event("failed", kill, "Its process ended by SIGKILL.")]
-    assert expected == happened(Executor(), [kill])
 
 
 def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,10 +63,11 @@ def test_with_several_machines_a_row_shows_its_machine() -> None:
     assert "trains, on node-b" == cells(Progress(name="gru-s1", epochs=2, state="trains", machine="node-b"))[1]
 
 
-def test_the_remaining_time_depends_on_pace_and_processes() -> None:
-    assert board(Event("started", FIRST, "")).left is None
+def test_the_remaining_time_depends_on_pace_and_processes_unless_runs_are_not_known_in_advance() -> None:
+    events = Event("started", FIRST, ""), Event("message", FIRST, replace(RECORD, epoch=4))
+    assert [None, None] == [board(*events[:1]).left, board(*events, jobs=()).left]
 
-    shown = board(Event("started", FIRST, ""), Event("message", FIRST, replace(RECORD, epoch=4)))
+    shown = board(*events)
 
     # By hand: 6 epochs of 2 s are left of the first run, 10 of the second, two at a time.
     assert ([12.0, None], 16.0) == ([row.left for row in shown.rows.values()], shown.left)
@@ -84,9 +85,3 @@ def test_a_run_that_did_not_finish_by_itself_shows_why(last: tuple[Event, ...], 
     (shown,) = rows(Event("started", FIRST, ""), *last, jobs=(FIRST,))
 
     assert (state, 0) == (shown.state, shown.left)
-
-
-def test_runs_that_are_not_known_in_advance_get_a_row_when_they_start() -> None:
-    shown = board(Event("started", FIRST, ""), Event("message", FIRST, RECORD), jobs=())
-
-    assert ([FIRST.name], None) == ([*shown.rows], shown.left)

@@ -65,26 +65,23 @@ def proposals(texts: list[str], count: int) -> list[dict[str, object]]:
     return [dict(searched.rounded(study.ask({**searched.ranges}).params)) for _ in range(count)]
 
 
-def test_proposed_values_are_in_range_and_can_be_typed() -> None:
-    for chosen in proposals(["learning_rate=1e-4..1e-1:log", "hidden_units=64,128", "layers=1..3"], 30):
-        rate = chosen["learning_rate"]
-        assert isinstance(rate, float)
-        assert 1e-4 <= rate <= 1e-1
-        assert len(str(rate)) <= len("0.00012345")
-        assert chosen["hidden_units"] in (64, 128)
-        assert chosen["layers"] in (1, 2, 3)
-
-
 @pytest.mark.parametrize(
-    ("text", "low", "high"),
-    [("ema=0.999..0.9999", 0.999, 0.9999), ("dropout=0.49..0.5", 0.49, 0.5), ("weight_decay=1e-9..2e-9", 1e-9, 2e-9)],
+    ("text", "low", "high", "longest"),
+    [
+        ("learning_rate=1e-4..1e-1:log", 1e-4, 1e-1, "0.00012345"),
+        ("ema=0.999..0.9999", 0.999, 0.9999, "0.999123"),
+        ("dropout=0.49..0.5", 0.49, 0.5, "0.49123"),
+        ("weight_decay=1e-9..2e-9", 1e-9, 2e-9, "1.234e-09"),
+    ],
 )
-def test_a_narrow_range_is_searched_between_its_ends(text: str, low: float, high: float) -> None:
-    """If numbers were rounded to three significant digits, only the ends of the first range would be tried."""
-    name = text.partition("=")[0]
-    values = {float(str(each[name])) for each in proposals([text], 20)}
+def test_proposed_numbers_are_in_range_can_be_typed_and_differ(
+    text: str, low: float, high: float, longest: str
+) -> None:
+    """If numbers were rounded to three significant digits, only the ends of the second range would be tried."""
+    values = {float(str(each[text.partition("=")[0]])) for each in proposals([text], 20)}
     assert len(values) > 15
     assert all(low <= value <= high for value in values)
+    assert max(len(str(value)) for value in values) <= len(longest)
 
 
 @pytest.mark.parametrize("cells", [*CELLS, "my_cells:MGU", ",".join(CELLS)])
