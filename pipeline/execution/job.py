@@ -22,7 +22,7 @@ from pipeline import cells, disk
 from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
-from pipeline.errors import DataError, TrainingError, UsageError, reason
+from pipeline.errors import DataError, TrainingError, UsageError
 from pipeline.execution.worker_pool import Event, Executor, FileRef, Send, Take
 from pipeline.model import custom_cells
 from pipeline.model.custom_cells import Source
