@@ -10,7 +10,6 @@ script only writes the sample pictures of the README into a folder.
 """
 
 import argparse
-import gzip
 import io
 import os
 import re
@@ -26,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.data import idx
-from pipeline.data.datasets import CATALOGUE
+from pipeline.data.datasets import CATALOGUE, STEMS, read_idx
 from pipeline.serving import readers
 from pipeline.startup import quieten
 from pipeline.tracking import models
@@ -256,9 +254,8 @@ def test_images() -> tuple[Pixels, Pixels]:
     """Return MNIST's test images (10,000, 28, 28) and their labels (10,000,)."""
     folder = CATALOGUE["mnist"].folder
     assert folder is not None  # noqa: S101 - it comes with the package
-    names = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    images, labels = (idx.read(gzip.decompress((folder / f"{name}.gz").read_bytes()), name=name) for name in names)
-    return images, labels
+    images, labels = ((folder / f"{stem}.gz").read_bytes() for stem in STEMS[2:])
+    return read_idx(images, name="images", kind="images"), read_idx(labels, name="labels", kind="labels")
 
 
 def right(kind: str, images: Pixels, labels: Pixels, classifier: Classifier) -> float:

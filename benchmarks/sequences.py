@@ -23,11 +23,10 @@ def data(name: str, source: str) -> tuple[Any, Any]:
     import numpy as np
 
     if name == JAPANESE_VOWELS:
-        from pathlib import Path
-
         from pipeline.data import formats
+        from pipeline.settings import DataSettings
 
-        contents = formats.read(Path(source), dataset=name)
+        contents = formats.read(DataSettings(source=source, dataset=name))
         train = contents.parts["train"] if contents else None
         return train and train.examples, train and train.labels
     random = np.random.default_rng(0)

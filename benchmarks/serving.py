@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-from pipeline.data import idx
+from pipeline.data.datasets import encode_idx, read_idx
 
 OURS, KERAS, EMPTY = "this pipeline", "Keras flavour", "empty pyfunc"
 CLIENTS = 8
@@ -254,7 +254,7 @@ def _load(server: Server, requests: int) -> tuple[float, int]:
 def _print_batch(address: str, folder: Path, rounds: int) -> None:
     """Let `predict` and Keras classify the same file in turn, and print the table."""
     file = folder / "images-idx3-ubyte"
-    file.write_bytes(idx.encode(np.random.default_rng(1).integers(0, 256, (IMAGES, 28, 28), np.uint8)))
+    file.write_bytes(encode_idx(np.random.default_rng(1).integers(0, 256, (IMAGES, 28, 28), np.uint8)))
     variants = ("pipeline predict", "Keras predict, 1,024")
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     with ExitStack() as stack:
@@ -317,7 +317,8 @@ def _score_on_demand(variant: str, address: str, file: str) -> None:
         model = keras.models.load_model(Path(folder, "artifacts", "model.keras"))
 
         def score() -> None:
-            model.predict(idx.read(Path(file).read_bytes(), name=file), batch_size=1_024, verbose=0)
+            images = read_idx(Path(file).read_bytes(), name=file, kind="images")
+            model.predict(images, batch_size=1_024, verbose=0)
 
     for _ in sys.stdin:
         started = time.perf_counter()

@@ -63,12 +63,12 @@ class Timing(NamedTuple):
 
 def read_training_data(source: Path) -> tuple[Any, Any]:
     """Return the training images (N, 28, 28) and labels (N,) as uint8, without the validation part."""
-    from pipeline.data import idx
+    from pipeline.data.datasets import MAGIC, STEMS, read_idx
 
     arrays = []
-    for stem in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+    for kind, stem in zip(MAGIC, STEMS, strict=False):
         path = next(path for path in (source / f"{stem}.gz", source / stem) if path.exists())
-        arrays.append(idx.read(path.read_bytes(), name=path.name)[HELD_OUT:])
+        arrays.append(read_idx(path.read_bytes(), name=path.name, kind=kind)[HELD_OUT:])
     images, labels = arrays
     return images, labels
 

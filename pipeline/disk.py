@@ -118,7 +118,7 @@ def text_digest(*texts: str) -> str:
 
 @cache
 def code_digest(*roots: str) -> str:
-    """Return one digest of modules, such as ``"data/idx.py"``, and of everything that they import from this package.
+    """Return one digest of modules, such as ``"data/splits.py"``, and of everything that they import from this package.
 
     It is computed only once, so it describes the running code even if a file changes later.
     """

@@ -47,9 +47,6 @@ class Reporter:
     def result(self, text: str) -> None:
         """Receive a result of the command, which is shown even if notes and progress are not."""
 
-    def transfer(self, name: str, done: int, total: int | None) -> None:
-        """Receive the progress of a transfer: ``done`` of ``total`` bytes (None: unknown) of the file ``name``."""
-
     def batches(self, epoch: int, epochs: int, done: int, total: int) -> None:
         """Receive the progress of an epoch: ``done`` of ``total`` batches."""
 

@@ -45,13 +45,9 @@ class TerminalReporter(Reporter, AbstractContextManager["TerminalReporter"]):
         self._erase()
         self._results.print(text, markup=False)
 
-    def transfer(self, name: str, done: int, total: int | None) -> None:
-        """Draw a bar for the file ``name``."""
-        self._draw(f"{name}{_bar(done, total)} {done / 1e6:.1f} MB")
-
     def batches(self, epoch: int, epochs: int, done: int, total: int) -> None:
         """Draw a bar for the epoch."""
-        self._draw(f"epoch {epoch}/{epochs}{_bar(done, total)} {done}/{total}")
+        self._draw(f"epoch {epoch}/{epochs} {'█' * (30 * done // total):░<30} {done}/{total}")
 
     def epoch(self, record: EpochRecord, epochs: int) -> None:
         """Print the line of an epoch."""
@@ -112,10 +108,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
         "   ".join([name.ljust(first), *(value.rjust(width) for value, width in zip(values, widths, strict=True))])
         for name, *values in rows
     )
-
-
-def _bar(done: int, total: int | None) -> str:
-    return f" {'█' * (30 * done // total):░<30}" if total else ""
 
 
 def _board(trainings: Sequence[Progress], left: float | None) -> str:

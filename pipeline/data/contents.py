@@ -3,6 +3,7 @@
 Readers of formats return :class:`RawPart` objects; :func:`assemble` checks them and makes one :class:`Contents`.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import disk
 from pipeline.data.splits import Split, hold_out
 from pipeline.errors import DataError
 from pipeline.kinds.kind import lengths
@@ -25,19 +27,21 @@ class Contents:
     """The content of a source.
 
     Attributes:
-        name: only letters, digits, ``_`` and ``-``; ``custom`` for IDX files that are not published.
-        parts: ``train``, ``test`` and perhaps ``validation``. Each class of the test part is also in another part.
-        features: names of the F features of sequences; empty for images.
+        name: only letters, digits, ``_`` and ``-``; it ends in 8 digits of the digest if the data is not published.
+        digest: digest of all content, 64 hexadecimal digits.
         class_names: one for each label, in natural order (numbers by value, other labels as text).
+        features: names of the F features of sequences; empty for images.
         notes: sentences for the user.
-        files: IDX files by name, which are stored as they are; otherwise the arrays of the parts are stored.
+        parts: ``train``, ``test`` and perhaps ``validation``, whose arrays are stored; empty if there are files.
+        files: IDX files by name, which are stored as they are.
     """
 
     name: str
-    parts: Mapping[str, Split]
+    digest: str
+    class_names: tuple[str, ...]
     features: tuple[str, ...] = ()
-    class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, Split] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -71,7 +75,7 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     """Return the checked contents of a source; without a test part, a fifth of the examples becomes one.
 
     Args:
-        name: name of the data set.
+        name: name of the data set, without its digest.
         features: names of the features of sequences; empty for images.
         parts: the parts by name: ``train``, and perhaps ``validation`` and ``test``.
         notes: sentences of the reader for the user.
@@ -88,10 +92,6 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
     if features:
         longest = max(array.shape[1] for array in examples.values())
         examples = {part: padded(array, longest) for part, array in examples.items()}
-        constant = np.nanmin(examples["train"], axis=(0, 1)) == np.nanmax(examples["train"], axis=(0, 1))
-        if constant.any():
-            names = listed(np.array(features)[constant])
-            notes = (*notes, f"These features are constant in the training part: {names}. They carry no information.")
     index = {label: number for number, label in enumerate(class_names)}
     made = {
         part: Split(
@@ -102,7 +102,23 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
         for part in ("train", "test", "validation")
         if (raw := parts.get(part))
     }
-    return Contents(name=name, parts=made, features=features, class_names=class_names, notes=tuple(notes))
+    arrays = [_digest(array) for split in made.values() for array in vars(split).values()]
+    digest = disk.text_digest(*features, *class_names, *arrays)
+    return Contents(
+        name=f"{name}-{digest[: disk.SHORT]}",
+        digest=digest,
+        class_names=class_names,
+        features=features,
+        notes=tuple(notes),
+        parts=made,
+    )
+
+
+def _digest(array: Array) -> str:
+    """Return the digest of an array's type, shape and values."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def classes(parts: Mapping[str, RawPart]) -> tuple[str, ...]:

@@ -5,16 +5,21 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.data import datasets, step_tables
-from pipeline.data.contents import Array, Contents, RawPart, assemble, listed
+from pipeline.data import datasets
+from pipeline.data.contents import Array, Contents, RawPart, assemble, listed, padded
 from pipeline.data.datasets import STEMS
 from pipeline.errors import DataError, UsageError, suggestion
+from pipeline.kinds.kind import EXAMPLES
+from pipeline.settings import DataSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WANTED = (
     f"a folder with the four files {', '.join(STEMS)}, each plain or as .gz, a NumPy file (.npz), a table (.parquet, "
@@ -23,32 +28,32 @@ WANTED = (
 )
 """The possible sources, for errors."""
 
-NDIM = 3
-"""Dimensions of images (N, H, W) and of sequences (N, T, F)."""
+MISSING = ("", "?", "NA", "NaN", "nan", "null")
+"""Texts that stand for a missing number in a CSV file."""
+
+ROW_NUMBERS = ("Unnamed: 0", "__index_level_0__")
+"""Names of the column of row numbers that pandas writes; it is not a feature."""
 
 Files = Mapping[str, Sequence[Path]]
 """The files of a source: by part, or IDX files by stem."""
 
 
-def recognise(source: Path, dataset: str | None = None) -> tuple[str, Files]:
-    """Return the format of a source (``archive``, ``arrays``, ``tables``, ``pictures`` or ``IDX``) and its files.
-
-    Args:
-        source: a file or folder; only its beginning is read.
-        dataset: the name of one of several data sets in a folder.
+def recognise(settings: DataSettings) -> tuple[str, Files]:
+    """Return the format of the source (``archive``, ``arrays``, ``tables``, ``pictures`` or ``IDX``) and its files.
 
     Raises:
         DataError: the source does not exist or has none of these formats, or a part is missing or exists twice.
         UsageError: a folder holds several data sets, and ``dataset`` names none of them.
     """
+    source = Path(settings.key)
     if not source.exists():
         raise DataError(f"source: must be a file or folder that exists; {source} does not. See docs/data.md.")
     finders: dict[str, Callable[[Path], Files]] = {
-        "archive": partial(_find_archive, dataset=dataset),
-        "arrays": _find_arrays,
-        "tables": step_tables.find,
+        "archive": lambda folder: _find_archive(folder, _chosen(settings)),
+        "arrays": lambda file: {"train": [file]} if file.suffix == ".npz" else {},
+        "tables": _find_tables,
         "pictures": _find_pictures,
-        "IDX": _find_idx,
+        "IDX": datasets.find_idx,
     }
     for name, find in finders.items():
         if files := find(source):
@@ -57,58 +62,41 @@ def recognise(source: Path, dataset: str | None = None) -> tuple[str, Files]:
     raise DataError(f"source: must be {WANTED}; {source} has {has}.")
 
 
-def read(
-    source: Path, *, dataset: str | None = None, columns: str | None = None, image_size: int | None = None
-) -> Contents:
-    """Return the content of a source.
+def _chosen(settings: DataSettings) -> str:
+    """Return the name of the data set if it was given; else an empty text."""
+    return "" if settings.dataset == DataSettings.dataset else settings.dataset
 
-    Args:
-        source: a file or folder.
-        dataset: the name of one of several data sets in a folder; otherwise a name for the only one.
-        columns: for a table, the names of the columns that are not features: ``id=…,time=…,label=…``.
-        image_size: for a folder of images, the side in pixels to which they are scaled.
+
+def read(settings: DataSettings) -> Contents:
+    """Return the content of the source.
 
     Raises:
         DataError: the source has no known format, is damaged, or is unfit for training.
-        UsageError: an argument is malformed or does not apply to this format.
+        UsageError: ``columns`` or ``image_size`` is malformed or does not apply to this format.
     """
-    found, files = recognise(source, dataset)
-    for option, value, its_format in (("columns", columns, "tables"), ("image_size", image_size, "pictures")):
-        if value is not None and found != its_format:
-            raise UsageError(f"{option}: is only for {its_format}; {source} has {found}. Leave it out.")
-    own = source.resolve().name if source.is_dir() else source.stem
-    name = re.sub("[^A-Za-z0-9_-]+", "-", dataset or own).strip("-") or "data"
+    found, files = recognise(settings)
+    for option, its_format in (("columns", "tables"), ("image_size", "pictures")):
+        if getattr(settings, option) and found != its_format:
+            raise UsageError(f"{option}: is only for {its_format}; {settings.key} has {found}. Leave it out.")
+    source = Path(settings.key)
+    own = source.name if source.is_dir() else source.stem
+    name = re.sub("[^A-Za-z0-9_-]+", "-", _chosen(settings) or own).strip("-")[:60] or "data"
     if found == "IDX":
         return datasets.contents_of({stem: (str(path), path.read_bytes()) for stem, [path] in files.items()})
     if found == "tables":
-        return assemble(name, *step_tables.read({part: path for part, [path] in files.items()}, columns))
+        return assemble(name, *read_tables({part: path for part, [path] in files.items()}, settings.columns))
     if found == "arrays":
         parts = read_arrays(source)
     elif found == "archive":
         parts = {part: read_archive(path) for part, [path] in files.items()}
     else:
-        parts = {part: read_images(source, paths, image_size) for part, paths in files.items()}
+        parts = {part: read_images(source, paths, settings.image_size) for part, paths in files.items()}
     train = parts["train"].examples
     count = 0 if train.dtype == np.uint8 else train.shape[-1]
     return assemble(name, tuple(f"feature_{number}" for number in range(count)), parts)
 
 
-def _find_idx(source: Path) -> Files:
-    """Return the four IDX files in a folder by stem; if one exists plain and as .gz, the latter.
-
-    Archives may use other names, such as ``train-images.idx3-ubyte``, or capitals.
-    """
-    paths = sorted(source.glob("*"))
-    found = {path.name.lower().removesuffix(".gz").replace(".idx", "-idx"): [path] for path in paths if path.is_file()}
-    return {stem: found[stem] for stem in STEMS} if found.keys() >= set(STEMS) else {}
-
-
 # --- arrays: x_train, y_train, x_test, y_test, and perhaps x_val, y_val ---------------------------------------------
-
-
-def _find_arrays(source: Path) -> Files:
-    """Return an ``.npz`` file."""
-    return {"train": [source]} if source.suffix == ".npz" or zipfile.is_zipfile(source) else {}
 
 
 def read_arrays(path: Path) -> dict[str, RawPart]:
@@ -149,37 +137,32 @@ def _load(path: Path) -> dict[str, Array]:
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: must have the arrays x_train, y_train, x_test and y_test of numbers or texts, as numpy.savez "
-            f"writes them; reading failed: {error}. Arrays of objects are not read; pad sequences to one length with "
-            "NaN."
+            f"writes them; reading failed: {error}. Pad sequences to one length with NaN instead of storing objects."
         ) from None
 
 
 def _array_part(examples: Array, labels: Array, source: str) -> RawPart:
     """Return arrays as a part: sequences (N, T) become (N, T, 1), labels (N, 1) or whole floats become texts (N,)."""
-    if examples.dtype.kind not in "biuf" or examples.ndim not in (NDIM - 1, NDIM):
-        raise DataError(
-            f"{source}: must be numbers (N, T, F) or (N, T), or images of uint8 (N, H, W); got {examples.dtype} "
-            f"{examples.shape}."
-        )
-    whole = labels.dtype.kind == "f" and bool((labels % 1 == 0).all())
-    if labels.shape not in (labels.shape[:1], (*labels.shape[:1], 1)) or not (whole or labels.dtype.kind in "biuU"):
-        raise DataError(
-            f"{source}: its labels must be integers or texts of the shape (N,); got {labels.dtype} {labels.shape}."
-        )
-    texts = (labels.astype(np.int64) if whole else labels).ravel().astype(np.str_)
-    if examples.ndim < NDIM:
+    if examples.dtype.kind not in "biuf" or examples.ndim not in (EXAMPLES - 1, EXAMPLES):
+        needed, found = "numbers (N, T, F) or (N, T), or images of uint8 (N, H, W)", examples.dtype
+        raise DataError(f"{source}: must be {needed}; got {found} {examples.shape}.")
+    if labels.dtype.kind == "f" and (labels % 1 == 0).all():
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "biuU":
+        raise DataError(f"{source}: its labels must be integers or texts (N,); got {labels.dtype}.")
+    if examples.ndim < EXAMPLES:
         examples = examples.astype(np.float32)[..., np.newaxis]
-    return RawPart(source=source, examples=examples, labels=texts)
+    return RawPart(source=source, examples=examples, labels=labels.ravel().astype(np.str_))
 
 
 # --- the UCR/UEA archive: NAME_TRAIN.ts and NAME_TEST.ts, or .tsv as of 2018 ----------------------------------------
 
 
-def _find_archive(source: Path, dataset: str | None) -> Files:
+def _find_archive(source: Path, dataset: str) -> Files:
     """Return the data set in a folder or its subfolders.
 
     Raises:
-        UsageError: there are several data sets and ``dataset`` is None, or it names none of them.
+        UsageError: there are several data sets and ``dataset`` is empty, or it names none of them.
         DataError: the training or the test part is missing, or exists twice.
     """
     found: dict[str, list[Path]] = defaultdict(list)
@@ -189,10 +172,10 @@ def _find_archive(source: Path, dataset: str | None) -> Files:
     if not found:
         return {}
     name = dataset or min(found)
-    if name not in found or (dataset is None and len(found) > 1):
+    if name not in found or (not dataset and len(found) > 1):
         raise UsageError(
             f"dataset: must be one of the data sets in {source}, {', '.join(found)}; got {dataset or 'none'}."
-            + suggestion(dataset or "", found)
+            + suggestion(dataset, found)
         )
     if [f"{name}_TEST", f"{name}_TRAIN"] != [path.stem for path in found[name]]:
         raise DataError(
@@ -206,10 +189,8 @@ def _find_archive(source: Path, dataset: str | None) -> Files:
 def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
     """Return the examples in a file, one per line; ``?`` and ``NaN`` are missing values.
 
-    Without ``labelled``, a ``.ts`` file may say ``@classLabel false``, and a label may be any text.
-
     A line of a ``.ts`` file holds the features and then the label, with colons between; a line of a ``.tsv`` file the
-    label and the values of the only feature.
+    label and the values of the only feature. Without ``labelled``, a ``.ts`` file may say ``@classLabel false``.
 
     Raises:
         DataError: there are no labels, or a line is not an example.
@@ -233,10 +214,9 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
             if len(features) != examples[0].shape[1]:
                 needed = f"must have {examples[0].shape[1]} features"
                 raise DataError(f"{path}, line {number}: {needed}; got {len(features)}.")
-    longest, count = max(map(len, examples), default=0), examples[0].shape[1] if examples else 0
-    stacked = np.full((len(examples), longest, count), np.nan, np.float32)
-    for row, example in zip(stacked, examples, strict=True):
-        row[: len(example)] = example
+    longest = max(map(len, examples), default=0)
+    padding = [padded(example[np.newaxis], longest) for example in examples]
+    stacked = np.concatenate(padding) if padding else np.empty((0, 0, 0))
     return RawPart(source=str(path), examples=stacked, labels=np.array(labels), lines=np.array(lines))
 
 
@@ -263,13 +243,13 @@ def _pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
 
 
-def read_images(folder: Path, paths: Sequence[Path], size: int | None) -> RawPart:
+def read_images(folder: Path, paths: Sequence[Path], size: int) -> RawPart:
     """Return images in grey, whose labels are the names of the folders that they are in.
 
     Args:
         folder: the source, for errors and ids.
         paths: paths of the images.
-        size: the side, in pixels, of the square to which all are scaled; None: they have one size.
+        size: the side, in pixels, of the square to which all are scaled; 0: they have one size.
 
     Raises:
         DataError: a file is not a whole image, or has another size than the first.
@@ -291,7 +271,7 @@ def read_images(folder: Path, paths: Sequence[Path], size: int | None) -> RawPar
     )
 
 
-def _read_image(path: Path, size: int | None) -> Array:
+def _read_image(path: Path, size: int) -> Array:
     """Return an image in grey, uint8 (H, W), turned the way its camera was held."""
     from PIL import Image, ImageOps
 
@@ -304,3 +284,135 @@ def _read_image(path: Path, size: int | None) -> Array:
     except Exception as error:  # the decoders of Pillow raise errors of all kinds
         raise DataError(f"{path}: must be a whole PNG or JPEG image; reading failed: {error}.") from None
     return np.asarray(grey.resize((size, size)) if size else grey)
+
+
+# --- tables with one row per step: id, optional time, label, and numeric features ----------------------------------
+
+
+def _find_tables(source: Path) -> Files:
+    """Return a table, or the tables ``train.*`` and perhaps ``test.*`` in a folder; of two formats the last one."""
+    if source.is_file():
+        return {"train": [source]} if source.suffix in (".csv", ".parquet") else {}
+    paths = [path for path in sorted(source.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
+    found = {path.stem: [path] for path in paths}
+    return found if "train" in found else {}
+
+
+def read_tables(files: Mapping[str, Path], columns: str) -> tuple[tuple[str, ...], dict[str, RawPart], list[str]]:
+    """Return the names of the features, the parts, and notes; see :func:`column_names` for ``columns``.
+
+    Raises:
+        DataError: a file is damaged, lacks a column or a value, or see :func:`part_of`.
+        UsageError: ``columns`` is not a list of columns.
+    """
+    names = column_names(columns)
+    tables = {part: read_table(path, names) for part, path in files.items()}
+    features = tuple(map(str, features_of(tables["train"], names, files["train"])))
+    parts = {
+        part: part_of(table, names, features_of(table, names, files[part], features), files[part])
+        for part, table in tables.items()
+    }
+    unused = tables["train"].columns.drop([*names.values(), *features], errors="ignore")
+    notes = [f"Columns of {files['train']} that are not used as features: {listed(unused)}."] if len(unused) else []
+    return features, parts, notes
+
+
+def column_names(columns: str | None) -> dict[str, str]:
+    """Return the names of the columns of ids, times and labels, by role.
+
+    Raises:
+        UsageError: ``columns`` is not such a list.
+    """
+    names = {"id": "id", "time": "time", "label": "label"}
+    for pair in columns.split(",") if columns else ():
+        role, _, name = (text.strip() for text in pair.partition("="))
+        if role not in names or not name:
+            raise UsageError(f"columns: must be a list such as id=gesture,time=ms,label=class; got {columns!r}.")
+        names[role] = name
+    return names
+
+
+def read_table(path: Path, names: Mapping[str, str], *, labelled: bool = True) -> "pd.DataFrame":
+    """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing.
+
+    Without ``labelled``, labels may be missing, or their column: they are then empty.
+
+    Raises:
+        DataError: the file is damaged, or lacks a column or a value.
+    """
+    import pandas as pd
+
+    texts = [names["id"], names["label"]]
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path).reset_index(drop=True)
+        else:  # a label such as NA or None is ordinary text
+            others = pd.read_csv(path, nrows=0, index_col=False).columns.difference(texts)
+            table = pd.read_csv(
+                path,
+                dtype=dict.fromkeys(texts, "str"),
+                na_values=dict.fromkeys(others, MISSING),
+                keep_default_na=False,
+                index_col=False,
+                low_memory=False,
+            )
+    except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
+        raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
+    known = texts[: 1 + labelled]
+    needed = known if names["time"] == "time" else [*known, names["time"]]
+    if not set(needed) <= set(table):
+        raise DataError(
+            f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
+            "with the parameter columns, such as id=NAME,label=NAME."
+        )
+    for name in table.columns.intersection([*known, names["time"]]):
+        missing = table[name].isna() | (table[name] == "")
+        if missing.any():
+            raise DataError(f"{path}, row {missing.argmax() + 1}: needs a value in column {name!r}; it has none.")
+    if not labelled:
+        table[names["label"]] = table[names["label"]].fillna("") if names["label"] in table else ""
+    return table.astype(dict.fromkeys(texts, "str"))
+
+
+def features_of(
+    table: "pd.DataFrame", names: Mapping[str, str], path: Path, wanted: Sequence[str] = ()
+) -> "pd.DataFrame":
+    """Return the features: the ``wanted`` columns, or all columns of numbers.
+
+    Raises:
+        DataError: there are none, or a wanted one is not a column of numbers.
+    """
+    others = table.drop(columns=[*names.values(), *ROW_NUMBERS], errors="ignore")
+    values = others.select_dtypes(["number", "bool"], "timedelta")
+    if values.columns.empty or not {*wanted} <= {*values}:
+        needed = f"the columns of numbers {listed(wanted)}" if wanted else "columns of numbers"
+        raise DataError(
+            f"{path}: needs {needed}; its columns are {listed(table)}, of which {listed(values)} have only numbers."
+        )
+    return values[[*wanted]] if wanted else values
+
+
+def part_of(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path | str) -> RawPart:
+    """Return the examples of a table in the order in which their ids first appear.
+
+    Raises:
+        DataError: an id has two labels, or two rows with the same time.
+    """
+    import pandas as pd
+
+    name, label, time = names["id"], names["label"], names["time"]
+    pairs = table[[name, label]].drop_duplicates()
+    several = pairs[pairs.duplicated(name, keep=False)].groupby(name, sort=False)[label].agg(" and ".join)
+    if len(several):
+        raise DataError(f"{path}, id {several.index[0]}: must have one label; it has {several.iloc[0]}.")
+    again = table[table.duplicated([name, time])] if time in table else table[:0]
+    if len(again):
+        raise DataError(
+            f"{path}, id {again[name].iloc[0]}: must have one row for each time; it has several for "
+            f"{again[time].iloc[0]}. Remove rows, or name another column as time."
+        )
+    ordered = table.sort_values(time, kind="stable") if time in table else table
+    steps = ordered.groupby(name).cumcount().sort_index()
+    examples = np.full((len(pairs), steps.max() + 1 if len(steps) else 0, values.shape[1]), np.nan)
+    examples[pd.factorize(table[name])[0], steps] = values.to_numpy(float, na_value=np.nan)
+    return RawPart(source=str(path), examples=examples, labels=pairs[label].to_numpy(), ids=pairs[name].to_numpy())

@@ -1,22 +1,18 @@
 """Download and split the data that the settings name (`download`, `preprocess`); skip unchanged data.
 
-The data comes from this package, mirrors, an address, a folder, a file or scikit-learn. An intact copy of unchanged
+The data comes from this package, a mirror, an address, a folder, a file or scikit-learn. An intact copy of unchanged
 data is kept: published data never changes; other data is unchanged if its files (by digest), the parameters and the
 code are the same. ``splits.py`` decides which example is in which split.
 """
 
-import hashlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import disk
-from pipeline.data import datasets, formats, idx, splits, stored
-from pipeline.data.contents import Contents
+from pipeline.data import datasets, formats, splits, stored
 from pipeline.data.datasets import CATALOGUE, STEMS
 from pipeline.data.splits import SPLITS, DataSet, Split
 from pipeline.data.stored import Stored
@@ -72,10 +68,9 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
         if raw and raw.is_unchanged(**wanted):
             reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
         else:
-            contents, origin = _obtained(settings, reporter)
             again = " again" if raw else ""
-            raw = _keep(settings, contents, origin=origin, inputs=inputs)
-            reporter.note(f"Obtained {raw.name}{again} from {origin}; saved in {raw.folder}.")
+            raw = _obtained(settings, inputs, reporter)
+            reporter.note(f"Obtained {raw.name}{again} from {raw.origin}; saved in {raw.folder}.")
     for note in raw.notes:
         reporter.note(note)
     return raw
@@ -89,39 +84,22 @@ def digests_of(settings: DataSettings) -> dict[str, str]:
         OSError: one cannot be read.
     """
     source = Path(settings.key)
-    _, files = formats.recognise(source, _chosen(settings))
+    _, files = formats.recognise(settings)
     return {str(path.relative_to(source.parent)): disk.file_digest(path) for paths in files.values() for path in paths}
 
 
-def _obtained(settings: DataSettings, reporter: Reporter) -> tuple[Contents, str]:
-    """Return the data that the settings name, and where it comes from."""
+def _obtained(settings: DataSettings, inputs: dict[str, str], reporter: Reporter) -> Stored:
+    """Return the raw data that the settings name, in a folder that replaces any old one of its name."""
     if settings.published:
-        return datasets.published(settings.dataset, reporter)
-    if is_address(settings.source):
-        return datasets.at_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
-    columns, image_size = settings.columns or None, settings.image_size or None
-    source = Path(settings.key)
-    return formats.read(source, dataset=_chosen(settings), columns=columns, image_size=image_size), settings.key
-
-
-def _chosen(settings: DataSettings) -> str | None:
-    """Return the name of the data set if it was given, else None."""
-    return None if settings.dataset == DataSettings.dataset else settings.dataset
-
-
-def _keep(settings: DataSettings, contents: Contents, *, origin: str, inputs: dict[str, str]) -> Stored:
-    """Write data to a raw folder, which replaces any old one of this name."""
-    if contents.files:
-        digest = disk.text_digest(*map(_digest, contents.files.values()))
+        contents, origin = datasets.published(settings.dataset, reporter)
+    elif is_address(settings.source):
+        contents, origin = datasets.at_address(settings.source, reporter), shown(settings.source).rstrip("/") + "/"
     else:
-        arrays = [array for split in contents.parts.values() for array in vars(split).values()]
-        digest = disk.text_digest(*contents.features, *contents.class_names, *map(_digest, arrays))
-    is_published = bool(contents.files) and contents.name in CATALOGUE
-    name = contents.name if is_published else f"{contents.name}-{digest[: disk.SHORT]}"
+        contents, origin = formats.read(settings), settings.key
     return Stored(
-        folder=settings.data_dir / stored.RAW / name,
-        name=name,
-        digest=digest,
+        folder=settings.data_dir / stored.RAW / contents.name,
+        name=contents.name,
+        digest=contents.digest,
         code=stored.code(),
         source=settings.request,
         origin=origin,
@@ -130,16 +108,7 @@ def _keep(settings: DataSettings, contents: Contents, *, origin: str, inputs: di
         features=contents.features,
         class_names=contents.class_names,
         notes=contents.notes,
-    ).write({} if contents.files else contents.parts, contents.files)
-
-
-def _digest(content: bytes | NDArray[Any]) -> str:
-    """Return the digest of a file's content, or of an array's type, shape and values."""
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    digest = hashlib.sha256(f"{content.dtype.str} {content.shape} ".encode())
-    digest.update(np.ascontiguousarray(content).data)
-    return digest.hexdigest()
+    ).write(contents.parts, contents.files)
 
 
 # --- preprocess -----------------------------------------------------------------------------------------------------
@@ -158,8 +127,11 @@ def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
         counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
         again = " again" if found else ""
         reporter.note(f"Preprocessed {data.name}{again} into {data.folder}: {counts} {data.kind.name}.")
-    for remark in _remarks(data):
-        reporter.note(remark)
+    counted = np.array([np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS])
+    for split, missing in zip(SPLITS, (counted == 0) & counted.any(axis=0), strict=True):
+        if missing.any():
+            names = ", ".join(np.array(data.class_names)[missing])
+            reporter.note(f"{data.name}: these classes have no {data.kind.name} in the {split} split: {names}.")
     return data
 
 
@@ -167,11 +139,15 @@ def _save(raw: Stored, folder: Path) -> Stored:
     """Split and store raw data."""
     import pandas as pd
 
-    parts, published = _parts(raw), CATALOGUE.get(raw.name)
+    parts: dict[str, Split] = {}
+    if STEMS[0] in raw.files:
+        parts |= datasets.parts_of({stem: (stem, (raw.folder / stem).read_bytes()) for stem in STEMS})
+    else:
+        parts |= raw.parts()
     index = {name: np.arange(len(part.labels)) for name, part in parts.items()}
     if "validation" not in parts:
         parts["validation"] = parts["train"]
-        first = published.validation if published else None
+        first = CATALOGUE[raw.name].validation if raw.name in CATALOGUE else None
         index["train"], index["validation"] = splits.hold_out(parts["train"].labels, first=first)
     made = {split: parts[split].take(index[split]) for split in SPLITS}
     tables = [
@@ -182,28 +158,5 @@ def _save(raw: Stored, folder: Path) -> Stored:
         for split, part in made.items()
     ]
     kind = known.of(made["train"].examples, raw.features)
-    fields = {"folder": folder, "code": stored.code(), "kind": kind.name, "example": kind.description()}
+    fields = {"folder": folder, "code": stored.code(), "kind": kind.name, "example": vars(kind)}
     return raw.model_copy(update=fields).write(made, {"examples.csv": pd.concat(tables).to_csv(index=False).encode()})
-
-
-def _parts(raw: Stored) -> dict[str, Split]:
-    """Return the parts of raw data."""
-    if raw.files.keys() != set(STEMS):
-        return raw.parts()
-    arrays = [idx.read((raw.folder / stem).read_bytes(), name=stem) for stem in STEMS]
-    return {"train": Split(examples=arrays[0], labels=arrays[1]), "test": Split(examples=arrays[2], labels=arrays[3])}
-
-
-def _remarks(data: DataSet) -> list[str]:
-    """Return a sentence for each way in which some classes are too small to be learned or evaluated."""
-    train, validation, test = (np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS)
-    several, one, many = train + validation > 1, data.kind.one, data.kind.name
-    cases = {
-        f"no training {one}, so their test {many} will be classified wrongly": (train + validation == 0) & (test > 0),
-        f"no {one} to train on: all are held out for validation": (train == 0) & (validation > 0),
-        f"a single {one}, which is trained on and not held out for validation": (train == 1) & ~several,
-        f"no validation {one}": (validation == 0) & several,
-        f"no test {one}": (test == 0) & (train + validation > 0),
-    }
-    named = {what: ", ".join(np.array(data.class_names)[chosen]) for what, chosen in cases.items() if chosen.any()}
-    return [f"{data.name}: these classes have {what}: {names}." for what, names in named.items()]

@@ -73,11 +73,9 @@ class Stored(BaseModel):
     def read(cls, folder: Path) -> Self | None:
         """Return the data in a folder, intact or not; None if it has no manifest of this pipeline."""
         try:
-            stored = cls.model_validate(json.loads((folder / MANIFEST).read_bytes()) | {"folder": folder})
+            return cls.model_validate(json.loads((folder / MANIFEST).read_bytes()) | {"folder": folder})
         except (OSError, TypeError, ValueError):
             return None
-        ours = folder.name in (stored.name, f"{stored.name}-{stored.digest[: disk.SHORT]}")
-        return stored if ours else None
 
     @classmethod
     def all_in(cls, root: Path) -> list[Self]:

@@ -54,7 +54,7 @@ class Images(Kind):
         boxed: whether they have MNIST's form: scaled into a box, with the centre of mass in the middle.
     """
 
-    name, one, recipe, model_input = "images", "image", "tutorial", "pixels"
+    name, recipe, model_input = "images", "tutorial", "pixels"
     numbers, uses_all = "numbers from 0 to 255", False
 
     height: int
@@ -113,10 +113,6 @@ class Images(Kind):
             )
         return steps
 
-    def inputs_per_step(self, settings: Settings) -> int:
-        """Return the number of pixels per step."""
-        return self.height * self.width // self.steps(settings)
-
     def front(self, inputs: Tensor, settings: Settings) -> tuple[Any, None]:
         """Return the pixels scaled to 0 to 1, in reading order, divided into steps."""
         import keras
@@ -170,12 +166,11 @@ class Images(Kind):
 
 def is_boxed(ink: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which images (N, H, W), light on black, have MNIST's form."""
-    _, height, width = ink.shape
-    rows, columns = ink.sum(axis=2, dtype=float), ink.sum(axis=1, dtype=float)
-    tall, wide = _extent(rows) / height, _extent(columns) / width
+    tall, is_central_down = _placed(ink.sum(axis=2, dtype=float))
+    wide, is_central_across = _placed(ink.sum(axis=1, dtype=float))
     longest = np.maximum(tall, wide)
-    fits = (longest <= BOX + 1e-9) & (longest >= BOX - ROUNDED / max(height, width) - 1e-9)
-    return np.asarray(fits & _is_central(rows) & _is_central(columns))
+    fits = (longest <= BOX + 1e-9) & (longest >= BOX - ROUNDED / max(ink.shape[1:]) - 1e-9)
+    return np.asarray(fits & is_central_down & is_central_across)
 
 
 def edge(image: NDArray[Any]) -> NDArray[Any]:
@@ -190,15 +185,12 @@ def _is_light_on_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(np.median(edge(images), axis=1) <= middle)
 
 
-def _extent(profile: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the number of places from the first to the last one with ink, for each profile (N, places)."""
-    inked = profile > 0
-    first, behind = inked.argmax(axis=1), inked[:, ::-1].argmax(axis=1)
-    return np.where(inked.any(axis=1), profile.shape[1] - first - behind, 0)
+def _placed(profile: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return how long the ink in each profile (N, places) is, of 1, and whether its centre of mass is in the middle.
 
-
-def _is_central(profile: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which profiles (N, places) have their centre of mass in the middle: place 14 of 28 in MNIST, from 0."""
-    places = profile.shape[1]
+    The middle is place 14 of 28 in MNIST, counted from 0.
+    """
+    inked, places = profile > 0, profile.shape[1]
+    behind = np.where(inked.any(axis=1), places - inked[:, ::-1].argmax(axis=1), 0)
     centre = profile @ np.arange(places) / np.maximum(profile.sum(axis=1), 1)
-    return np.asarray(np.abs(centre - places / 2) <= OFF_CENTRE)
+    return (behind - inked.argmax(axis=1)) / places, np.abs(centre - places / 2) <= OFF_CENTRE

@@ -5,7 +5,7 @@ Shapes: N examples, B of them in a batch, T steps, I inputs per step, C classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -54,7 +54,6 @@ class Kind(ABC):
 
     Attributes:
         name: plural noun, used in sentences and file names.
-        one: singular noun.
         recipe: default recipe.
         model_input: name of a model's input.
         numbers: the numbers of an example, for errors.
@@ -63,7 +62,6 @@ class Kind(ABC):
     """
 
     name: ClassVar[str]
-    one: ClassVar[str]
     recipe: ClassVar[str]
     model_input: ClassVar[str]
     numbers: ClassVar[str]
@@ -75,10 +73,6 @@ class Kind(ABC):
     @abstractmethod
     def shape(self) -> tuple[int | None, ...]:
         """The shape of an example as a model takes it; None: any size."""
-
-    def description(self) -> dict[str, Any]:
-        """Return the fields that restore this record, in types of JSON."""
-        return asdict(self)
 
     def checked(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return examples as float32, as a model takes them; numbers that are too large become infinite.
@@ -119,20 +113,12 @@ class Kind(ABC):
         """Return T, the maximum number of steps of an example."""
 
     @abstractmethod
-    def inputs_per_step(self, settings: "Settings") -> int:
-        """Return I."""
-
-    @abstractmethod
     def front(self, inputs: Tensor, settings: "Settings") -> tuple[Any, Any]:
         """Return the first layers of a network: steps (B, T, I), scaled, and which of them are real (B, T) or None."""
 
     def lengths(self, examples: Tensor) -> Tensor | None:
         """Return the number of steps of each example (B,), int32; None if all have T."""
         return None
-
-    def trimmed(self, examples: Tensor, lengths: Tensor | None) -> Tensor:
-        """Return the examples of a batch, of these ``lengths``, without the steps that are padding in all of them."""
-        return examples
 
     def order(self, lengths: Tensor | None, count: int, settings: "Settings", epoch: int) -> Tensor:
         """Return the numbers 0 to N - 1 in the order in which an epoch cuts them into batches, the smaller one last.
@@ -187,6 +173,13 @@ class Kind(ABC):
             answer: answers examples.
             by_step: answers after each step; None if the model does not.
         """
+
+
+def trimmed(examples: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return the examples of a batch, of these ``lengths``, without the steps that are padding in all of them."""
+    import tensorflow as tf
+
+    return examples if lengths is None else examples[:, : tf.reduce_max(lengths)]
 
 
 def shuffled(count: int, seed: tuple[int, int]) -> Tensor:

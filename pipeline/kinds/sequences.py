@@ -35,7 +35,7 @@ class Sequences(Kind):
         variance: variance of each feature, over the same steps.
     """
 
-    name, one, recipe, model_input = "sequences", "sequence", "sequences", "sequences"
+    name, recipe, model_input = "sequences", "sequences", "sequences"
     numbers, uses_all = "numbers, null after the end of each,", True
     ratio = 0.6
 
@@ -84,10 +84,6 @@ class Sequences(Kind):
         """Return the maximum number of steps of a sequence."""
         return self.longest
 
-    def inputs_per_step(self, settings: Settings) -> int:
-        """Return F."""
-        return len(self.features)
-
     def front(self, inputs: Tensor, settings: Settings) -> tuple[Any, Any]:
         """Return the steps, scaled to mean 0 and variance 1 of each feature over the training part; padding is 0."""
         import keras
@@ -102,12 +98,6 @@ class Sequences(Kind):
 
         is_real = tf.logical_not(tf.reduce_all(tf.math.is_nan(examples), axis=2))
         return tf.math.count_nonzero(is_real, axis=1, dtype=tf.int32)
-
-    def trimmed(self, examples: Tensor, lengths: Tensor) -> Tensor:
-        """Return sequences up to the end of the longest."""
-        import tensorflow as tf
-
-        return examples[:, : tf.reduce_max(lengths)]
 
     def order(self, lengths: Tensor, count: int, settings: Settings, epoch: int) -> Tensor:
         """Return an order in which batches have similar lengths: windows of shuffled examples are sorted and cut.

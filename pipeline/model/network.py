@@ -34,7 +34,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from pipeline.cells import CELLS, Cell
-from pipeline.kinds.kind import Kind
+from pipeline.kinds.kind import Kind, trimmed
 from pipeline.model import custom_cells, recurrent
 from pipeline.settings import CHRONO, Settings
 
@@ -126,7 +126,7 @@ def _answers(model: keras.Model, settings: Settings, kind: Kind) -> tuple[Answer
 
     def fast(examples: tf.Tensor, *, by_step: bool = False) -> tf.Tensor:
         lengths = kind.lengths(examples)
-        examples = examples if by_step else kind.trimmed(examples, lengths)
+        examples = examples if by_step else trimmed(examples, lengths)
         return tf.nn.softmax(recurrent.logits(model, examples, lengths=lengths, backward=False, by_step=by_step))
 
     return fast, partial(fast, by_step=True) if forward else None

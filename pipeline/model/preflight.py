@@ -119,7 +119,8 @@ def memory_needed(settings: Settings, data: DataSet) -> int:
     """Return the bytes that a run needs at least: copies of the weights, the outputs of a batch, the examples."""
     steps, units, layers = data.kind.steps(settings), settings.hidden_units, settings.layers
     directions, gates = 2 if settings.direction == "bidirectional" else 1, cells.gates(settings.cell)
-    rows = data.kind.inputs_per_step(settings) + (layers - 1) * directions * units + layers * units  # of all matrices
+    inputs = int(data.train.examples[0].size) // steps
+    rows = inputs + (layers - 1) * directions * units + layers * units  # of all matrices
     weights = directions * gates * units * rows
     outputs = settings.batch_size * steps * layers * directions * units * (1 + gates)
     return FLOAT * (COPIES * weights + outputs) + data.train.examples.nbytes + data.validation.examples.nbytes

@@ -25,7 +25,7 @@ from pipeline import cells, epochs
 from pipeline.data.splits import DataSet, Split
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.errors import TrainingError
-from pipeline.kinds.kind import Kind
+from pipeline.kinds.kind import Kind, trimmed
 from pipeline.model import network, optimizer, recurrent
 from pipeline.settings import Settings
 
@@ -370,7 +370,7 @@ class Trainer:
 
     def _logits(self, examples: tf.Tensor, *, training: bool) -> tf.Tensor:
         lengths = self._kind.lengths(examples)
-        examples = self._kind.trimmed(examples, lengths)
+        examples = trimmed(examples, lengths)
         if self._fast:
             return recurrent.logits(self.model, examples, lengths=lengths, training=training)
         return self._stock(examples, training=training)

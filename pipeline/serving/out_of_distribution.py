@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from pipeline.data import idx
-from pipeline.data.datasets import CATALOGUE, STEMS
+from pipeline.data.datasets import CATALOGUE, MAGIC, STEMS, read_idx
 from pipeline.tracking.models import Classifier
 
 EXAMPLES = 30_000
@@ -61,9 +60,11 @@ def of(classifier: Classifier) -> Similarity | None:
         return None
     if tuple(classifier.class_names) != published.class_names:
         return None
-    files = [published.folder / f"{stem}.gz" for stem in STEMS[:2]]
     rows = published.validation + EXAMPLES
-    images, labels = (idx.read(file.read_bytes(), name=file.name)[:rows] for file in files)
+    images, labels = (
+        read_idx((published.folder / f"{stem}.gz").read_bytes(), name=stem, kind=kind)[:rows]
+        for kind, stem in zip(MAGIC, STEMS, strict=False)
+    )
     return Similarity(images, labels, held_out=published.validation)
 
 

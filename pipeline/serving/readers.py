@@ -25,7 +25,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from pipeline.data import contents, formats, idx, step_tables
+from pipeline.data import contents, datasets, formats
 from pipeline.data.contents import RawPart, listed
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
@@ -114,11 +114,13 @@ class ImageFiles:
             DataError: the file is damaged, or contains something that is not an image of this size; raised after the
                 parts before.
         """
-        if step_tables.is_parquet(file):
+        if file.suffix == ".parquet":
             yield from self._rows(file, name)
-        elif (is_idx := idx.is_idx(file)) or file.suffix == ".npz":
+        elif (is_array := file.suffix == ".npz") or file.name.endswith(IDX_ENDINGS):
             images = (
-                idx.read(file.read_bytes(), name=name, kind="images") if is_idx else formats.read_array(file).examples
+                formats.read_array(file).examples
+                if is_array
+                else datasets.read_idx(file.read_bytes(), name=name, kind="images")
             )
             for first in range(0, len(images), self.size):
                 yield self._checked(images[first : first + self.size], name, first), NO_OTHERS
@@ -201,7 +203,7 @@ class SequenceFiles:
             raise UsageError(f"column: is for models of images; this model reads sequences. Leave out {column!r}.")
         self.size = max(1, min(SIZE, NUMBERS // (kind.longest * len(kind.features))))
         self._features = kind.features
-        self._names = step_tables.column_names(columns)
+        self._names = formats.column_names(columns)
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the sequences of a file in parts (n, T, F), padded with NaN at the end, with their ids and labels.
@@ -234,13 +236,10 @@ class SequenceFiles:
             for first in range(0, len(raw.examples), self.size):
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
             return
-        table, features = step_tables.read_table(file, self._names, labelled=False), [*self._features]
-        if not set(features) <= set(table):
-            problem = f"needs the columns {listed(features)}, which the model reads; its columns are {listed(table)}"
-            raise DataError(f"{name}: {problem}.")
-        values = step_tables.numbers(table[features], self._names, file)
+        table = formats.read_table(file, self._names, labelled=False)
+        values = formats.features_of(table, self._names, file, self._features)
         for _, rows in table.groupby(table[self._names["id"]].factorize()[0] // self.size):
-            yield step_tables.part_of(rows, self._names, values.reindex(rows.index, columns=features), name)
+            yield formats.part_of(rows, self._names, values.loc[rows.index], name)
 
 
 READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}

@@ -104,7 +104,7 @@ def log_model(folder: Path, data: "DataSet", *, name: str, temperature: float = 
                 "class_names": list(data.class_names),
                 "temperature": temperature,
                 "kind": kind.name,
-                "example": kind.description(),
+                "example": vars(kind),
                 **({"keras_model_needs": needs} if needs else {}),
             },
         )

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.data import idx, stored
+from pipeline.data import stored
+from pipeline.data.datasets import encode_idx
 from pipeline.execution.worker_pool import Executor
 from pipeline.settings import DataSettings
 from pipeline.tracking import models
@@ -61,7 +62,7 @@ def test_a_line_says_label_probability_and_runner_up_and_the_number_within_a_fil
     command: Command, model: str, images: NDArray[np.uint8], pictures: Path, probabilities: NDArray[Any]
 ) -> None:
     path = pictures / "images-idx3-ubyte"
-    path.write_bytes(idx.encode(images[:3]))
+    path.write_bytes(encode_idx(images[:3]))
     first, second = np.sort(probabilities[0])[:-3:-1]
     one, two = np.argsort(-probabilities[0])[:2]
 
@@ -93,7 +94,7 @@ def test_an_idx_file_is_answered_image_by_image(
     command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
 ) -> None:
     path, output = tmp_path / "images-idx3-ubyte", tmp_path / "answers.parquet"
-    path.write_bytes(gzip.compress(idx.encode(images)))
+    path.write_bytes(gzip.compress(encode_idx(images)))
 
     command("predict", path, "--model", model, "--output", output)
 

@@ -24,13 +24,9 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = STEMS = (
 class Remembering(Reporter):
     def __init__(self) -> None:
         self.notes: list[str] = []
-        self.transfers: list[tuple[str, int, int | None]] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def transfer(self, name: str, done: int, total: int | None) -> None:
-        self.transfers.append((name, done, total))
 
 
 def images(count: int, height: int = 2, width: int = 3, start: int = 0) -> bytes:
@@ -72,9 +68,9 @@ def set_digest(files: Mapping[str, bytes]) -> str:
     return sha256("\n".join(sha256(files[stem]) for stem in STEMS).encode())
 
 
-def published(files: Mapping[str, bytes], *mirrors: str, folder: Path | None = None) -> Published:
-    digests = tuple(f"sha256:{sha256(files[stem])}" for stem in STEMS)
-    return Published(mirrors=mirrors, folder=folder, digests=digests, class_names=("no", "yes"), validation=5)
+def published(files: Mapping[str, bytes], mirror: str = "", folder: Path | None = None) -> Published:
+    digests = tuple(sha256(files[stem]) for stem in STEMS)
+    return Published(mirror=mirror, folder=folder, digests=digests, class_names=("no", "yes"), validation=5)
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

@@ -45,7 +45,6 @@ def test_a_log_of_several_runs_has_a_line_per_epoch_and_state(
 
 def report_everything(reporter: TerminalReporter) -> None:
     reporter.note("noted")
-    reporter.transfer("train-images-idx3-ubyte.gz", 5, 10)
     reporter.batches(1, 2, 3, 4)
     reporter.epoch(RECORD, 30)
     reporter.trainings([Progress(name="gru-s1", epochs=30, state="trains", record=RECORD)], None)
@@ -101,14 +100,10 @@ def test_on_a_terminal_there_are_bars_and_a_table_of_the_runs_that_fit(capsys: p
         reporter.note("noted")
         reporter.batches(1, 2, 3, 4)
         bar = capsys.readouterr().out
-        reporter.note("noted")
-        reporter.transfer("train-images-idx3-ubyte.gz", 5_000_000, 10_000_000)
-        transfer = capsys.readouterr().out
     assert ["gru-s2", "trains", "3/30", "0.5000", "93.75%", "65", "s"] in [line.split() for line in table.splitlines()]
     assert "1 of 3 ended, about 2 min left" in table
     assert "gru-s1" not in table
     assert f"epoch 1/2 {'█' * 22}{'░' * 8} 3/4" in bar
-    assert f"train-images-idx3-ubyte.gz {'█' * 15}{'░' * 15} 5.0 MB" in transfer
 
 
 @pytest.mark.parametrize(("stream", "other"), [("stdout", "stderr"), ("stderr", "stdout")])

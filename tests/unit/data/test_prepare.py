@@ -1,6 +1,5 @@
 """The stages download and preprocess: their results, skipped steps, and the files that remain after a failure."""
 
-import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -162,9 +161,9 @@ def test_classes_that_are_too_small_are_reported(desk: Desk) -> None:
     for _ in range(2):
         desk.run({TRAIN_LABELS: labels([0, 1] * 9 + [2, 3]), TEST_LABELS: labels([0, 2, 5, 6])})
         assert [
-            "these classes have no training image, so their test images will be classified wrongly: 5, 6.",
-            "these classes have a single image, which is trained on and not held out for validation: 2, 3.",
-            "these classes have no test image: 1, 3.",
+            "these classes have no images in the train split: 5, 6.",
+            "these classes have no images in the validation split: 2, 3, 5, 6.",
+            "these classes have no images in the test split: 1, 3.",
         ] == [note.partition(": ")[2] for note in desk.notes[1:]]
 
 
@@ -218,15 +217,6 @@ def test_damaged_outputs_are_made_again(desk: Desk, harm: Callable[[Path], None]
     assert before.items() <= everything_in(desk.data_dir).items()
 
 
-@pytest.mark.parametrize("name", ["manifest.json with another name", "../../escaped", "mnist"])
-def test_a_manifest_with_the_name_of_another_folder_is_ignored(desk: Desk, name: str) -> None:
-    raw = desk.download()
-    path = raw.folder / "manifest.json"
-    assert raw == Stored.read(raw.folder)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
-    assert Stored.read(raw.folder) is None
-
-
 # --- mirrors and addresses ------------------------------------------------------------------------------------------
 
 
@@ -236,7 +226,8 @@ def test_a_published_set_is_fetched_once(
     with serving(as_gz(small_set())) as server:
         monkeypatch.setitem(CATALOGUE, "fashion-mnist", published(small_set(), server.base))
         raw = desk.download("mirrors", "fashion-mnist")
-        assert [f"Obtained fashion-mnist from {server.base}; saved in {raw.folder}."] == desk.notes
+        obtained = f"Obtained fashion-mnist from {server.base}; saved in {raw.folder}."
+        assert [f"Downloading {server.base}", obtained] == desk.notes
         other_code()  # published data does not depend on the code
         assert raw == desk.download("mirrors", "fashion-mnist")
         assert (True, 4) == (desk.skipped, len(server.requests))
@@ -261,7 +252,7 @@ def test_an_address_is_fetched_once_and_its_credentials_stay_secret(
         said = desk.notes
         assert raw == desk.download(there)
         assert desk.skipped
-        with pytest.raises(DataError, match=f"{empty.base[:-1]} must have .*HTTP 404") as caught:
+        with pytest.raises(DataError, match=f"{empty.base[:-1]}: must have .*HTTP 404") as caught:
             desk.download(nowhere)
     assert 8 == len(server.requests)
     assert {(query.removeprefix("?"), authorization)} == {*server.credentials}
@@ -318,10 +309,6 @@ def test_data_of_other_code_is_superseded_if_its_raw_data_is_there(desk: Desk, o
     ("changes", "complaint"),
     [
         ({TEST_IMAGES: b"<html></html>"}, r"{folder}/t10k-images-idx3-ubyte: must begin with .* begins with b'<htm'"),
-        (
-            {TEST_IMAGES: labels([1, 1, 0, 0])},
-            r"{folder}/t10k-images-idx3-ubyte: must begin with 0x00000803 \(images\)",
-        ),
         ({TRAIN_LABELS: labels([0, 1] * 9)}, f"{TRAIN_IMAGES}: needs a label for each of 20 examples; got 18"),
         ({TRAIN_IMAGES: images(1_293)}, f"{TRAIN_IMAGES}: needs a label for each of 1,293 examples; got 20"),
         ({TEST_LABELS: labels([0] * 5)}, f"{TEST_IMAGES}: needs a label for each of 4 examples; got 5"),

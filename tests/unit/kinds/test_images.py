@@ -1,4 +1,3 @@
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data import idx
+from pipeline.data.datasets import read_idx
 from pipeline.kinds.images import Images
 
 Pixels = NDArray[np.uint8]
@@ -14,7 +13,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def images(mnist_folder: Path) -> Pixels:
-    return idx.read(gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes()), name="images")
+    return read_idx((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes(), name="images", kind="images")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def kind() -> Kind:
 def test_mean_and_variance_are_of_the_real_steps(kind: Kind) -> None:
     """By hand: 1, 3, 5 have mean 3 and variance 8/3; 10, 10, 40 have mean 20 and variance 200."""
     assert Sequences(longest=3, features=("x", "y"), mean=(3, 20), variance=(8 / 3, 200)) == kind
-    assert kind == known.restored("sequences", json.loads(json.dumps(kind.description())))
+    assert kind == known.restored("sequences", json.loads(json.dumps(vars(kind))))
 
 
 def test_the_front_of_a_network_scales_real_steps_and_masks_the_others(kind: Kind) -> None:

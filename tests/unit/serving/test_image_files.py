@@ -1,6 +1,5 @@
 """Pictures and Parquet files of images, read in parts or refused."""
 
-import gzip
 import io
 import itertools
 import re
@@ -15,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from pipeline.data import idx
+from pipeline.data.datasets import read_idx
 from pipeline.errors import DataError
 from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, readers
@@ -214,8 +213,8 @@ def test_a_digit_of_any_colours_gets_mnists_box_and_centre(picture: Image.Image)
 
 
 def test_every_published_image_passes_unchanged(mnist_folder: Path) -> None:
-    content = gzip.decompress((mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes())
-    for image in idx.read(content, name="images"):
+    content = (mnist_folder / "t10k-images-idx3-ubyte.gz").read_bytes()
+    for image in read_idx(content, name="images", kind="images"):
         fitted = digit_segmentation.fit(image.astype(np.float32), MNIST)
         np.testing.assert_array_equal(image, fitted)
 

@@ -1,6 +1,5 @@
 """Real digits, scribbles, crossed lines, and an empty image."""
 
-import gzip
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -9,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.data import idx
-from pipeline.data.datasets import CATALOGUE
+from pipeline.data.datasets import CATALOGUE, read_idx
 from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, out_of_distribution
 from pipeline.serving.out_of_distribution import Similarity
@@ -37,7 +35,7 @@ def mnist() -> Similarity:
 def of_package(name: str) -> Pixels:
     folder = CATALOGUE["mnist"].folder
     assert folder is not None
-    return idx.read(gzip.decompress((folder / name).read_bytes()), name=name)
+    return read_idx((folder / name).read_bytes(), name=name, kind="labels" if "labels" in name else "images")
 
 
 def drawn(strokes: Iterable[NDArray[np.float64]]) -> Pixels:
