@@ -125,9 +125,10 @@ class ImageFiles:
             for first in range(0, len(images), self.size):
                 yield self._checked(images[first : first + self.size], name, first), NO_OTHERS
         else:
-            found = pages(file, name=name, form=self._form)
-            while some := list(islice(found, self.size)):
-                yield np.stack(some), NO_OTHERS
+            with file.open("rb") as opened:
+                found = pages(opened, name=name, form=self._form)
+                while some := list(islice(found, self.size)):
+                    yield np.stack(some), NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups

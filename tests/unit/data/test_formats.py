@@ -319,7 +319,7 @@ TABLE = "id,label,x\n1,a,2\n2,b,3\n"
         ({"train.csv": "id,label,x\n"}, "train.csv: needs columns of numbers; its columns are id, label, x"),
         (
             {"train.csv": CSV, "test.csv": TABLE},
-            "test.csv: needs the columns of numbers x, y; its columns are id, label, x, of",
+            "test.csv: needs the columns of numbers x, y; its columns are id",
         ),
         ({"file": "1,2"}, "^source: must be a folder with the four files .*/file has none of these formats"),
         ({f"{number}.png": "" for number in range(30)}, r"^source: must be .* has .*16\.png, 17\.png and 20 more"),
