@@ -103,15 +103,9 @@ def assemble(name: str, features: tuple[str, ...], parts: Mapping[str, RawPart],
         if (raw := parts.get(part))
     }
     arrays = [_digest(array) for split in made.values() for array in vars(split).values()]
-    digest = disk.text_digest(*features, *class_names, *arrays)
-    return Contents(
-        name=f"{name}-{digest[: disk.SHORT]}",
-        digest=digest,
-        class_names=class_names,
-        features=features,
-        notes=tuple(notes),
-        parts=made,
-    )
+    digest, notes = disk.text_digest(*features, *class_names, *arrays), tuple(notes)
+    name = f"{name}-{digest[: disk.SHORT]}"
+    return Contents(name=name, digest=digest, class_names=class_names, features=features, notes=notes, parts=made)
 
 
 def _digest(array: Array) -> str:

@@ -7,32 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.data import datasets
+from pipeline.data import datasets, step_tables
 from pipeline.data.contents import Array, Contents, RawPart, assemble, listed, padded
 from pipeline.data.datasets import STEMS
 from pipeline.errors import DataError, UsageError, suggestion
 from pipeline.kinds.kind import EXAMPLES
 from pipeline.settings import DataSettings
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-WANTED = (
-    f"a folder with the four files {', '.join(STEMS)}, each plain or as .gz, a NumPy file (.npz), a table (.parquet, "
-    ".csv), a folder with the tables train.* and test.*, a folder with NAME_TRAIN.ts and NAME_TEST.ts, or a folder of "
-    "images with one subfolder per class (docs/data.md)"
-)
-"""The possible sources, for errors."""
-
-MISSING = ("", "?", "NA", "NaN", "nan", "null")
-"""Texts that stand for a missing number in a CSV file."""
-
-ROW_NUMBERS = ("Unnamed: 0", "__index_level_0__")
-"""Names of the column of row numbers that pandas writes; it is not a feature."""
 
 Files = Mapping[str, Sequence[Path]]
 """The files of a source: by part, or IDX files by stem."""
@@ -51,7 +34,7 @@ def recognise(settings: DataSettings) -> tuple[str, Files]:
     finders: dict[str, Callable[[Path], Files]] = {
         "archive": lambda folder: _find_archive(folder, _chosen(settings)),
         "arrays": lambda file: {"train": [file]} if file.suffix == ".npz" else {},
-        "tables": _find_tables,
+        "tables": step_tables.find,
         "pictures": _find_pictures,
         "IDX": datasets.find_idx,
     }
@@ -59,7 +42,11 @@ def recognise(settings: DataSettings) -> tuple[str, Files]:
         if files := find(source):
             return name, files
     has = listed(path.name for path in sorted(source.iterdir())) if source.is_dir() else "none of these formats"
-    raise DataError(f"source: must be {WANTED}; {source} has {has}.")
+    raise DataError(
+        f"source: must be a folder with the four files {', '.join(STEMS)}, plain or as .gz, a NumPy file (.npz), a "
+        "table (.parquet, .csv), a folder with the tables train.* and test.* or with NAME_TRAIN.ts and NAME_TEST.ts, "
+        f"or a folder of images with one subfolder per class (docs/data.md); {source} has {has}."
+    )
 
 
 def _chosen(settings: DataSettings) -> str:
@@ -84,7 +71,7 @@ def read(settings: DataSettings) -> Contents:
     if found == "IDX":
         return datasets.contents_of({stem: (str(path), path.read_bytes()) for stem, [path] in files.items()})
     if found == "tables":
-        return assemble(name, *read_tables({part: path for part, [path] in files.items()}, settings.columns))
+        return assemble(name, *step_tables.read({part: path for part, [path] in files.items()}, settings.columns))
     if found == "arrays":
         parts = read_arrays(source)
     elif found == "archive":
@@ -178,10 +165,8 @@ def _find_archive(source: Path, dataset: str) -> Files:
             + suggestion(dataset, found)
         )
     if [f"{name}_TEST", f"{name}_TRAIN"] != [path.stem for path in found[name]]:
-        raise DataError(
-            f"{source}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has "
-            f"{listed(path.name for path in found[name])}."
-        )
+        has = listed(path.name for path in found[name])
+        raise DataError(f"{source}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has {has}.")
     test, train = found[name]
     return {"train": [train], "test": [test]}
 
@@ -200,10 +185,8 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
     header = text[: start.end()] if start else ""
     has_labels = re.search(r"(?mi)^@classlabel[ \t]+true", header)
     if is_ts and ((labelled and not has_labels) or re.search(r"(?mi)^@timestamps[ \t]+true", header)):
-        raise DataError(
-            f"{path}: must have a header with @classLabel true and the labels, without time stamps, and a line @data; "
-            f"it begins with {text[:40]!r} …"
-        )
+        needed = "a header with @classLabel true and the labels, without time stamps, and a line @data"
+        raise DataError(f"{path}: must have {needed}; it begins with {text[:40]!r} …")
     lines, labels, examples = [], [], list[Array]()
     for number, line in enumerate(map(str.strip, text[len(header) :].split("\n")), header.count("\n") + 1):
         if line:
@@ -244,12 +227,9 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def read_images(folder: Path, paths: Sequence[Path], size: int) -> RawPart:
-    """Return images in grey, whose labels are the names of the folders that they are in.
+    """Return the images of a folder in grey, scaled to ``size`` pixels per side if it is not 0.
 
-    Args:
-        folder: the source, for errors and ids.
-        paths: paths of the images.
-        size: the side, in pixels, of the square to which all are scaled; 0: they have one size.
+    Their labels are the names of the folders that they are in.
 
     Raises:
         DataError: a file is not a whole image, or has another size than the first.
@@ -259,10 +239,8 @@ def read_images(folder: Path, paths: Sequence[Path], size: int) -> RawPart:
         images.append(_read_image(path, size))
         if images[-1].shape != images[0].shape:
             needed, found = (" × ".join(map(str, image.shape)) for image in (images[0], images[-1]))
-            raise DataError(
-                f"{path}: must have {needed} pixels like {paths[0]}; it has {found}. Give image_size to scale all "
-                "images to one size."
-            )
+            like = f"must have {needed} pixels like {paths[0]}; it has {found}"
+            raise DataError(f"{path}: {like}. Give image_size to scale all images to one size.")
     return RawPart(
         source=str(folder),
         examples=np.stack(images),
@@ -284,135 +262,3 @@ def _read_image(path: Path, size: int) -> Array:
     except Exception as error:  # the decoders of Pillow raise errors of all kinds
         raise DataError(f"{path}: must be a whole PNG or JPEG image; reading failed: {error}.") from None
     return np.asarray(grey.resize((size, size)) if size else grey)
-
-
-# --- tables with one row per step: id, optional time, label, and numeric features ----------------------------------
-
-
-def _find_tables(source: Path) -> Files:
-    """Return a table, or the tables ``train.*`` and perhaps ``test.*`` in a folder; of two formats the last one."""
-    if source.is_file():
-        return {"train": [source]} if source.suffix in (".csv", ".parquet") else {}
-    paths = [path for path in sorted(source.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
-    found = {path.stem: [path] for path in paths}
-    return found if "train" in found else {}
-
-
-def read_tables(files: Mapping[str, Path], columns: str) -> tuple[tuple[str, ...], dict[str, RawPart], list[str]]:
-    """Return the names of the features, the parts, and notes; see :func:`column_names` for ``columns``.
-
-    Raises:
-        DataError: a file is damaged, lacks a column or a value, or see :func:`part_of`.
-        UsageError: ``columns`` is not a list of columns.
-    """
-    names = column_names(columns)
-    tables = {part: read_table(path, names) for part, path in files.items()}
-    features = tuple(map(str, features_of(tables["train"], names, files["train"])))
-    parts = {
-        part: part_of(table, names, features_of(table, names, files[part], features), files[part])
-        for part, table in tables.items()
-    }
-    unused = tables["train"].columns.drop([*names.values(), *features], errors="ignore")
-    notes = [f"Columns of {files['train']} that are not used as features: {listed(unused)}."] if len(unused) else []
-    return features, parts, notes
-
-
-def column_names(columns: str | None) -> dict[str, str]:
-    """Return the names of the columns of ids, times and labels, by role.
-
-    Raises:
-        UsageError: ``columns`` is not such a list.
-    """
-    names = {"id": "id", "time": "time", "label": "label"}
-    for pair in columns.split(",") if columns else ():
-        role, _, name = (text.strip() for text in pair.partition("="))
-        if role not in names or not name:
-            raise UsageError(f"columns: must be a list such as id=gesture,time=ms,label=class; got {columns!r}.")
-        names[role] = name
-    return names
-
-
-def read_table(path: Path, names: Mapping[str, str], *, labelled: bool = True) -> "pd.DataFrame":
-    """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing.
-
-    Without ``labelled``, labels may be missing, or their column: they are then empty.
-
-    Raises:
-        DataError: the file is damaged, or lacks a column or a value.
-    """
-    import pandas as pd
-
-    texts = [names["id"], names["label"]]
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path).reset_index(drop=True)
-        else:  # a label such as NA or None is ordinary text
-            others = pd.read_csv(path, nrows=0, index_col=False).columns.difference(texts)
-            table = pd.read_csv(
-                path,
-                dtype=dict.fromkeys(texts, "str"),
-                na_values=dict.fromkeys(others, MISSING),
-                keep_default_na=False,
-                index_col=False,
-                low_memory=False,
-            )
-    except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
-        raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
-    known = texts[: 1 + labelled]
-    needed = known if names["time"] == "time" else [*known, names["time"]]
-    if not set(needed) <= set(table):
-        raise DataError(
-            f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
-            "with the parameter columns, such as id=NAME,label=NAME."
-        )
-    for name in table.columns.intersection([*known, names["time"]]):
-        missing = table[name].isna() | (table[name] == "")
-        if missing.any():
-            raise DataError(f"{path}, row {missing.argmax() + 1}: needs a value in column {name!r}; it has none.")
-    if not labelled:
-        table[names["label"]] = table[names["label"]].fillna("") if names["label"] in table else ""
-    return table.astype(dict.fromkeys(texts, "str"))
-
-
-def features_of(
-    table: "pd.DataFrame", names: Mapping[str, str], path: Path, wanted: Sequence[str] = ()
-) -> "pd.DataFrame":
-    """Return the features: the ``wanted`` columns, or all columns of numbers.
-
-    Raises:
-        DataError: there are none, or a wanted one is not a column of numbers.
-    """
-    others = table.drop(columns=[*names.values(), *ROW_NUMBERS], errors="ignore")
-    values = others.select_dtypes(["number", "bool"], "timedelta")
-    if values.columns.empty or not {*wanted} <= {*values}:
-        needed = f"the columns of numbers {listed(wanted)}" if wanted else "columns of numbers"
-        raise DataError(
-            f"{path}: needs {needed}; its columns are {listed(table)}, of which {listed(values)} have only numbers."
-        )
-    return values[[*wanted]] if wanted else values
-
-
-def part_of(table: "pd.DataFrame", names: Mapping[str, str], values: "pd.DataFrame", path: Path | str) -> RawPart:
-    """Return the examples of a table in the order in which their ids first appear.
-
-    Raises:
-        DataError: an id has two labels, or two rows with the same time.
-    """
-    import pandas as pd
-
-    name, label, time = names["id"], names["label"], names["time"]
-    pairs = table[[name, label]].drop_duplicates()
-    several = pairs[pairs.duplicated(name, keep=False)].groupby(name, sort=False)[label].agg(" and ".join)
-    if len(several):
-        raise DataError(f"{path}, id {several.index[0]}: must have one label; it has {several.iloc[0]}.")
-    again = table[table.duplicated([name, time])] if time in table else table[:0]
-    if len(again):
-        raise DataError(
-            f"{path}, id {again[name].iloc[0]}: must have one row for each time; it has several for "
-            f"{again[time].iloc[0]}. Remove rows, or name another column as time."
-        )
-    ordered = table.sort_values(time, kind="stable") if time in table else table
-    steps = ordered.groupby(name).cumcount().sort_index()
-    examples = np.full((len(pairs), steps.max() + 1 if len(steps) else 0, values.shape[1]), np.nan)
-    examples[pd.factorize(table[name])[0], steps] = values.to_numpy(float, na_value=np.nan)
-    return RawPart(source=str(path), examples=examples, labels=pairs[label].to_numpy(), ids=pairs[name].to_numpy())

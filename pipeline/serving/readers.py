@@ -25,7 +25,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from pipeline.data import contents, datasets, formats
+from pipeline.data import contents, datasets, formats, step_tables
 from pipeline.data.contents import RawPart, listed
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
@@ -204,7 +204,7 @@ class SequenceFiles:
             raise UsageError(f"column: is for models of images; this model reads sequences. Leave out {column!r}.")
         self.size = max(1, min(SIZE, NUMBERS // (kind.longest * len(kind.features))))
         self._features = kind.features
-        self._names = formats.column_names(columns)
+        self._names = step_tables.column_names(columns)
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
         """Yield the sequences of a file in parts (n, T, F), padded with NaN at the end, with their ids and labels.
@@ -237,10 +237,10 @@ class SequenceFiles:
             for first in range(0, len(raw.examples), self.size):
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
             return
-        table = formats.read_table(file, self._names, labelled=False)
-        values = formats.features_of(table, self._names, file, self._features)
+        table = step_tables.read_table(file, self._names, labelled=False)
+        values = step_tables.features_of(table, self._names, file, self._features)
         for _, rows in table.groupby(table[self._names["id"]].factorize()[0] // self.size):
-            yield formats.part_of(rows, self._names, values.loc[rows.index], name)
+            yield step_tables.part_of(rows, self._names, values.loc[rows.index], name)
 
 
 READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}

@@ -110,7 +110,7 @@ def test_sequences_are_whole_in_parts_of_any_size(
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (TABLE.drop(columns="y"), "it: needs the columns of numbers x, y; its columns are id, time, x"),
+        (TABLE.drop(columns="y"), "it: needs the columns of numbers x, y; of its columns id, time, x"),
         (
             TABLE.drop(columns="id"),
             "it: needs the columns id; its columns are time, x, y. .* name yours with",
@@ -119,7 +119,7 @@ def test_sequences_are_whole_in_parts_of_any_size(
         (TABLE.assign(y=[1, 2, 3, 4, np.inf, 6]), "it, example c: .* for y at step 0"),
         (
             TABLE.assign(x=["1", "2", "oops", "4", "5", "6"]),
-            "it: needs the columns of numbers x, y; .*, of which y have only",
+            "it: needs the columns of numbers x, y; .* these have numbers: y",
         ),
         (TABLE.assign(id=pd.Series(["a", "a", "a", None, "c", "c"])), "it, row 4: needs a value in column 'id'"),
         (TABLE.assign(label=list("pqpppp")), "it, id a: .* p and q"),
