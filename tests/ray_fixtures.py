@@ -23,6 +23,8 @@ from ray.cluster_utils import Cluster
 
 HERE = "127.0.0.2"  # Ray replaces 127.0.0.1 by the address of another interface
 NODE: dict[str, Any] = {"object_store_memory": 80_000_000, "node_ip_address": HERE}
+HEAD: dict[str, Any] = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+"""Processes of Ray that no test needs."""
 
 
 class Nodes:
@@ -35,7 +37,7 @@ class Nodes:
     def complete(self) -> None:
         """Start the nodes that are missing of two."""
         while not self._cluster.worker_nodes:  # the first node does not count
-            head: Any = {} if self._cluster.head_node else {"include_dashboard": False}
+            head = {} if self._cluster.head_node else HEAD
             self._added += 1
             variables = {"PIPELINE_NODE_DATA_DIR": str(self.folder / str(self._added))}
             self._cluster.add_node(num_cpus=1, **NODE, **head, env_vars=variables)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
-from pipeline.execution import job, worker_pool
+from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import Event, Executor, Send
 from tests.servers import free_port
 
@@ -174,6 +174,8 @@ def test_a_second_command_in_the_same_experiment_is_refused(ray_executor: Any, m
 
 
 def test_a_node_with_other_versions_is_refused_by_name(ray_executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.execution import job  # not above: each process imports this file, and MLflow takes seconds
+
     here = job.versions() | {"keras": "3.0.0"}
     monkeypatch.setattr(job, "versions", lambda: here)  # in this process: the nodes look at their own
     with pytest.raises(UsageError, match=r"^Node \S+ \(127.0.0.\d, \w{8}\): .* got keras 3\.\d+\.\d+ \(there 3\.0\.0"):
