@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
     from tests.ray_fixtures import Nodes
 
-GROUPS = {
-    "tests/integration/test_ray.py": "ray",
-    "tests/unit/execution/test_pools.py": "ray",
-    "tests/integration/test_mnist.py": "mnist",
-    "tests/integration/test_serve.py": "mnist",
-    "tests/integration/test_predict.py": "digits",
-    "tests/integration/test_serving.py": "digits",
-    "tests/integration/test_compare.py": "compare",
-    "tests/integration/test_project.py": "project",
+SLOWEST = {
+    "ray": ["integration/test_ray.py", "unit/execution/test_pools.py"],
+    "models": [
+        *("integration/test_mnist.py", "integration/test_serve.py", "integration/test_predict.py"),
+        *("integration/test_serving.py", "integration/test_run.py", "integration/test_report.py"),
+        *("integration/test_promote.py", "integration/test_trust.py", "integration/test_failures.py"),
+    ],
+    "compare": ["integration/test_compare.py"],
+    "search": ["integration/test_search.py"],
 }
+GROUPS = {f"tests/{file}": group for group, files in SLOWEST.items() for file in files}
 """Files whose tests one process does, because they share a cluster or models; first those that take longest."""
 
 
@@ -84,11 +85,12 @@ def mnist_folder() -> Path:
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """Start the headless browser of this machine; tests without one are skipped."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs a chromium on the PATH, such as Debian's package of that name")
+    expect.set_options(timeout=60_000)  # milliseconds; a busy machine is slow
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser

@@ -16,6 +16,7 @@ import pytest
 
 import pipeline
 from pipeline.errors import TrackingError, UsageError
+from pipeline.execution.worker_pool import Executor
 from tests.integration.conftest import PROJECT, Command
 
 
@@ -26,7 +27,12 @@ def session(store: Path) -> Iterator[dict[str, Any]]:
     names: dict[str, Any] = {}
     folder = store / "from-python"
     folder.mkdir()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+    ):
+        patch.setattr(Executor, "default_workers", lambda *_: 1)  # a process takes seconds to start
         for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
             exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102 - our own code
         yield names | {"printed": printed.getvalue()}
