@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,7 +147,7 @@ def claim() -> object:
         UsageError: another command trains in it.
     """
     experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
-    actor: Any = ray.remote(Node)
+    actor: Any = ray.remote(SimpleNamespace)  # a class without imports, because only the name counts
     try:
         return actor.options(num_cpus=0, name=f"experiment {experiment} at {connection.address()}").remote()
     except ValueError:

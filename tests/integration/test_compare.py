@@ -207,7 +207,7 @@ def test_a_comparison_of_reused_runs_worse_than_its_reference_ends_with_code_3_a
     before = members(partly_failed.info.run_id)
     for name, reused in members(run.info.run_id).items():
         assert before[name].info.run_id == reused.info.run_id
-        assert before[name].data.tags["mlflow.parentRunId"] == reused.data.tags["mlflow.parentRunId"]  # it was not moved
+        assert before[name].data.tags["mlflow.parentRunId"] == reused.data.tags["mlflow.parentRunId"]  # not moved
 
     before = run_count()
     client.set_tag(gru.info.run_id, "dataset_digest", "0" * 64)
