@@ -204,10 +204,10 @@ def test_a_comparison_of_reused_runs_worse_than_its_reference_ends_with_code_3_a
     assert "FINISHED" == run.info.status
     assert ("worse", gru.info.run_id) == (run.data.tags["standing"], run.data.tags["against"])
     assert "reused" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/comparison/report.html")
-    before = members(partly_failed.info.run_id)
+    earlier = members(partly_failed.info.run_id)
     for name, reused in members(run.info.run_id).items():
-        assert before[name].info.run_id == reused.info.run_id
-        assert before[name].data.tags["mlflow.parentRunId"] == reused.data.tags["mlflow.parentRunId"]  # not moved
+        assert earlier[name].info.run_id == reused.info.run_id
+        assert earlier[name].data.tags["mlflow.parentRunId"] == reused.data.tags["mlflow.parentRunId"]  # not moved
 
     before = run_count()
     client.set_tag(gru.info.run_id, "dataset_digest", "0" * 64)
