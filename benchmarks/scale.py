@@ -296,7 +296,7 @@ def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
         schema.DATASET_DIGEST: data.digest,
         schema.CORES: "1",
     }
-    run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
+    run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags).run_id
     store.log_parameters(store.get_run(run_id), identity.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]

@@ -154,7 +154,7 @@ def _make_groups(
             continue
         tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
         tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}
-        made = existing.get(name) or store.get_run(lifecycle.create_child(comparison, name, tags))
+        made = existing.get(name) or lifecycle.create_child(comparison, name, tags)
         parameters = identity.parameters(runs[run_name], data) | {"seeds": ",".join(map(str, group.seeds))}
         store.log_parameters(made, {key: value for key, value in parameters.items() if key != "seed"})
         lifecycle.log_input(made.run_id, data, "training")

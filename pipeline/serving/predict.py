@@ -164,7 +164,7 @@ def _into_folder(
     ):
         files = listed(paths, reader(described["kind"], options))
         workers, inputs = executor.default_workers(len(files)), _outputs(files, output)
-        jobs = _missing(inputs, {"model": models.digest(fetched), **options}, executor, failed)
+        jobs = _missing(inputs, {"model": disk.file_digest(fetched / "MLmodel"), **options}, executor, failed)
         packed, cores = executor.file_ref(fetched), executor.cores(workers)
         work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
         executor.run(work, jobs, count=workers, take=take)

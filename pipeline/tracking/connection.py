@@ -36,20 +36,28 @@ CONFLICTS = 4  # maximum number of conflicts with other processes in one call
 PAUSE = 1.0  # seconds after each conflict
 
 _CONFLICT = re.compile(r"database is locked|UNIQUE constraint failed|duplicate key value")
-_AWAY = re.compile(
-    r"failed with (timeout )?exception|error code (408|429|5\d\d)\b|(408|429|5\d\d) Server Error|Max retries exceeded"
-    r"|OperationalError|Connection (refused|reset|aborted)"
+_CAUSES = (
+    (
+        r"error code 40[13]\b|40[13] Client Error|PERMISSION_DENIED|UNAUTHENTICATED",
+        "The tracking server refuses this user",
+        "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    ),
+    (
+        r"^(sqlite3|sqlalchemy)\b|failed with (timeout )?exception|error code (408|429|5\d\d)\b|OperationalError"
+        r"|(408|429|5\d\d) Server Error|Max retries exceeded|Connection (refused|reset|aborted)",
+        "No answer from the tracking server",
+        "Check MLFLOW_TRACKING_URI and that the server is running",
+    ),
 )
-_FORBIDDEN = re.compile(r"error code 40[13]\b|40[13] Client Error|PERMISSION_DENIED|UNAUTHENTICATED")
+"""Patterns of errors that have the same problem and remedy whatever the request."""
 
 _OF_A_STORE: tuple[type[Exception], ...] = (MlflowException, OSError, SQLAlchemyError, sqlite3.Error, ImportError)
 
 T = TypeVar("T")
-Note = Callable[[str], None]
-_note: list[Note] = []
+_note: list[Callable[[str], None]] = []
 
 
-def connect(note: Note | None = None, *, writes: bool = False) -> None:
+def connect(note: Callable[[str], None] | None = None, *, writes: bool = False) -> None:
     """Check that the tracking server answers and accepts runs, before any expensive work.
 
     Args:
@@ -198,13 +206,9 @@ def explained(problem: str, others: tuple[type[Exception], ...] = (), *, check: 
     except PipelineError:
         raise
     except (*_OF_A_STORE, *others) as error:
-        remedy = f"Check {check or 'the name or ID'}, and MLFLOW_TRACKING_URI"
-        if _FORBIDDEN.search(str(error)):
-            problem = "The tracking server refuses this user"
-            remedy = "Check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        elif _AWAY.search(str(error)) or isinstance(error, SQLAlchemyError | sqlite3.Error):
-            problem = "No answer from the tracking server"
-            remedy = "Check MLFLOW_TRACKING_URI and that the server is running"
+        given = problem, f"Check {check or 'the name or ID'}, and MLFLOW_TRACKING_URI"
+        text = f"{type(error).__module__}: {error}"
+        problem, remedy = next((cause for pattern, *cause in _CAUSES if re.search(pattern, text)), given)
         is_said = check is None and getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
         kind = "" if isinstance(error, _OF_A_STORE) else f"{type(error).__name__}: "  # KeyError: 'x'
         reason = "" if is_said else f"Reason: {kind}{first_line(error).rstrip('.')}. "

@@ -132,11 +132,10 @@ def end(run_id: str, status: str = "FINISHED", reason: str = "") -> None:
         client().set_terminated(run_id, status)
 
 
-def create_child(parent: str, name: str, tags: Mapping[str, str]) -> str:
-    """Create a child run without making it the active run; return its id."""
-    experiment = get_run(parent).experiment_id
-    made = client().create_run(experiment, run_name=name, tags={**tags, schema.PARENT: parent})
-    return str(made.info.run_id)
+def create_child(parent: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+    """Return a new child of a run, which does not become the active run."""
+    tags = {**tags, schema.PARENT: parent}
+    return tracked(client().create_run(get_run(parent).experiment_id, run_name=name, tags=tags))
 
 
 def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:
@@ -237,10 +236,3 @@ def _describe_experiment(experiment_id: str, store: str) -> None:
     for name, text in schema.OF_EXPERIMENT.items():
         if name not in tags:
             client().set_experiment_tag(experiment_id, name, text)
-
-
-def describe_result(run: TrackedRun, result: str) -> None:
-    """Put the result of a run before its description; keep a description that the user has written."""
-    general = schema.DESCRIPTIONS[schema.TRAINING]
-    if run.tags.get(schema.DESCRIPTION, general).endswith(general):
-        client().set_tag(run.run_id, schema.DESCRIPTION, f"{result}\n\n{general}")

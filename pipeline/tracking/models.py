@@ -59,17 +59,14 @@ LOADED_BY = {
 }
 """How MLflow loads a model of this pipeline, by the names in its description."""
 
-ADDED_TO_A_COPY = "registered_model_meta"
-"""The file in which MLflow records the name and version that were requested."""
-
 BY_STEP = "probabilities_by_step"
 """The name of the second signature of the graph, and of its output."""
 
 StepByStep = Callable[..., Mapping[str, Any]]
 """Takes examples as float32, under the name of the model's input."""
 
-AT_ONCE_BY_STEP = 2**16
-"""Maximum number of examples times steps in one pass through a network, which keeps the outputs of all steps."""
+AT_ONCE_BY_STEP = 128
+"""Number of examples in one pass through a network that keeps the outputs of all steps."""
 
 
 # --- logging a model ------------------------------------------------------------------------------------------------
@@ -173,14 +170,10 @@ def run_of(given: str) -> str:
     """Return the id of the run that has logged the model with a URI.
 
     Raises:
-        TrackingError: there is no such model, or no run has logged it.
+        TrackingError: there is no such model.
     """
-    problem = f"model: must be the URI of a model that a run has logged; got {given!r}"
-    with explained(problem):
-        run_id = retried(get_model_info, _address(given)).run_id
-    if not run_id:
-        raise TrackingError(f"{problem}, which no run has logged.")
-    return str(run_id)
+    with explained(f"model: must be the URI of a model that a run has logged; got {given!r}"):
+        return str(retried(get_model_info, _address(given)).run_id)
 
 
 # --- a loaded model -------------------------------------------------------------------------------------------------
@@ -214,19 +207,14 @@ class Classifier:
         Raises:
             UsageError: the model does not answer after each step.
         """
-        step_by_step = self.step_by_step
-        if step_by_step is None:
+        if self.step_by_step is None:
             raise UsageError(
                 "by_step: needs a model that answers after each step; this one reads in both directions, or has a "
                 "custom cell that returns only its last output."
             )
-
-        def answers(first: int, count: int) -> NDArray[np.float32]:
-            part = self.kind.checked(examples[first : first + count])
-            return np.asarray(step_by_step(**{self.kind.model_input: part})[BY_STEP])
-
-        most = max(1, AT_ONCE_BY_STEP // answers(0, 1).shape[1])
-        return np.concatenate([answers(start, most) for start in range(0, len(examples), most)])
+        starts = range(0, len(examples), AT_ONCE_BY_STEP)
+        parts = [self.kind.checked(examples[start : start + AT_ONCE_BY_STEP]) for start in starts]
+        return np.concatenate([self.step_by_step(**{self.kind.model_input: part})[BY_STEP] for part in parts])
 
     def probabilities(self, examples: ArrayLike) -> NDArray[np.float32]:
         """Return the probabilities (N, C) of examples; thread-safe.
@@ -286,12 +274,6 @@ def fetched(uri: str, *, trust: bool = False, patient: bool = False) -> Iterator
             if not trust:
                 _check_code(files, model, uri)
         yield files, described
-
-
-def digest(files: Path) -> str:
-    """Return one digest of a model's files, except the file that MLflow adds to a copy."""
-    listed = sorted(file for file in files.rglob("*") if file.is_file() and file.name != ADDED_TO_A_COPY)
-    return disk.text_digest(*(f"{file.relative_to(files).as_posix()} {disk.file_digest(file)}" for file in listed))
 
 
 def check_serves(uri: str, *, trust: bool = False) -> None:

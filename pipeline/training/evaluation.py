@@ -46,9 +46,7 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
         schema.TEST_ACCURACY: metrics.accuracy(labels, predicted),
     }
     store.log_metrics(run.run_id, results, lifecycle.subject(str(logged.model_id), data, "test"))
-    said = summary(results, data)
-    lifecycle.describe_result(run, said)
-    reporter.result(said)
+    reporter.result(summary(results, data))
 
 
 def summary(results: Mapping[str, float], data: DataSet) -> str:

@@ -111,12 +111,3 @@ def test_the_sentence_names_the_page_of_the_run(
     page = "#/experiments/3/runs/7ab?workflowType=machine_learning"
     said = f"Run ID: 7ab. To see the search, {expected.format(folder=tmp_path)}{page}"
     assert said == lifecycle.where("7ab", "the search")
-
-
-def test_the_result_stands_before_the_description_unless_a_person_has_written_one() -> None:
-    own, general = "The one for the paper.", schema.DESCRIPTIONS[schema.TRAINING]
-    expected = {general: f"98%.\n\n{general}", f"97%.\n\n{general}": f"98%.\n\n{general}", own: own}
-    for before, after in expected.items():
-        run_id = new_run("gru", {"mlflow.note.content": before})
-        lifecycle.describe_result(store.get_run(run_id), "98%.")
-        assert after == store.get_run(run_id).tags["mlflow.note.content"]

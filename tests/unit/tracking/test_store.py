@@ -10,8 +10,7 @@ pytestmark = pytest.mark.usefixtures("new_store")
 
 def test_a_comparison_has_its_children_and_the_runs_that_it_reused() -> None:
     first, second = new_run("first"), new_run("second")
-    own, other = lifecycle.create_child(first, "gru-s1", {}), lifecycle.create_child(first, "gru-s2", {})
-    group = lifecycle.create_child(first, "gru", {})
+    own, other, group = (lifecycle.create_child(first, name, {}).run_id for name in ("gru-s1", "gru-s2", "gru"))
     store.mark(group, first)
     for run_id in (own, other):
         store.mark(run_id, first)
