@@ -52,7 +52,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import checkpoints, identity, resuming
+from pipeline.training import identity, resuming
 
 WEIGHTS = 65_000
 """Number of weights of a GRU of 128 units; a checkpoint has four copies: weights, Adam's two moments, best weights."""
@@ -98,7 +98,7 @@ def sleep(job: Job, send: Send, *, files: FileRef, epoch_seconds: float) -> str:
 
 
 def _epochs(job: Job, send: Send, *, run: TrackedRun, seconds: float) -> Iterator[EpochRecord]:
-    checkpoint = checkpoints.of(run, job.settings.data_dir)
+    checkpoint = resuming.checkpoint_of(run, job.settings.data_dir)
     numbers = np.random.default_rng(job.settings.seed)
     history: list[EpochRecord] = []
     for epoch in range(1, job.settings.epochs + 1):

@@ -31,9 +31,8 @@ from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import checkpoints, evaluation, identity, resuming
-from pipeline.training.checkpoints import LockedError
-from pipeline.training.resuming import RunState
+from pipeline.training import evaluation, identity, resuming
+from pipeline.training.resuming import LockedError, RunState
 
 PRUNED, REUSED = "pruned", "reused"
 """The states of a run that a search ended early, and of one that had already finished."""
@@ -159,7 +158,7 @@ def _can_reuse(job: Job, existing: TrackedRun, state: RunState, send: Send) -> b
 def _opened(job: Job, data: DataSet, send: Send, stack: ExitStack) -> tuple[TrackedRun, str]:
     """Return the run of a job and its state: a finished run, or one that the stack closes: a resumed or a new one."""
     while True:
-        exclusive = nullcontext() if job.remote else checkpoints.exclusive(job.settings.data_dir)
+        exclusive = nullcontext() if job.remote else resuming.exclusive(job.settings.data_dir)
         with exclusive, suppress(LockedError):  # another process was faster
             existing, state = _find(job)
             if existing and _can_reuse(job, existing, state, send):

@@ -30,8 +30,8 @@ from pipeline.settings import DATA_PARAMETERS, expanded
 from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import checkpoints
-from pipeline.training.checkpoints import LockedError
+from pipeline.training import resuming
+from pipeline.training.resuming import LockedError
 
 KILLED = "Its process was killed; `pipeline clean` ended the run."
 PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pyarrow", "typer", "uv")
@@ -95,8 +95,8 @@ def _state(run: TrackedRun, data_dir: Path) -> str:
     """Return the state of a run; it is interrupted if it was started here and no process works on it any more."""
     if run.status == "FINISHED":
         return "pruned" if run.is_pruned else "finished" if run.is_evaluated else "trained"
-    is_here = run.status == "RUNNING" and run.checkpoint in checkpoints.names(data_dir)
-    return "interrupted" if is_here and not checkpoints.is_held(data_dir, run.checkpoint) else run.status.lower()
+    is_here = run.status == "RUNNING" and run.checkpoint in resuming.checkpoint_names(data_dir)
+    return "interrupted" if is_here and not resuming.is_held(data_dir, run.checkpoint) else run.status.lower()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -122,7 +122,7 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
     data_dir, sizes = expanded(data_dir), dict[str, int]()
 
     def remove(what: str, reason: str, action: Callable[[], object], *, size: int = 0, lock: str = "") -> None:
-        with suppress(LockedError), checkpoints.hold(data_dir, lock) if lock else nullcontext():
+        with suppress(LockedError), resuming.hold(data_dir, lock) if lock else nullcontext():
             if not dry_run:
                 action()
             sizes[what] = size
@@ -139,8 +139,8 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
 def _clean(data_dir: Path, reporter: Reporter, remove: Callable[..., None]) -> None:
     """Call ``remove`` for each run to end, each checkpoint, and each folder of processed data."""
     known = _found(f"tags.{schema.CHECKPOINT} != ''", reporter, everywhere=True)
-    names = checkpoints.names(data_dir)
-    free = {name for name in names if not checkpoints.is_held(data_dir, name)}
+    names = resuming.checkpoint_names(data_dir)
+    free = {name for name in names if not resuming.is_held(data_dir, name)}
     for run in known:
         if run.status == "RUNNING" and run.checkpoint in free and not run.is_deleted:
             end = partial(lifecycle.end, run.run_id, "KILLED", KILLED)
@@ -172,10 +172,10 @@ def _clean_checkpoints(
         reason = next((text for text, holds in reasons.items() if holds), None)
         what = f"checkpoint {run.checkpoint} of {run.name}"
         if reason and run.checkpoint in free:
-            size = disk.size(checkpoints.folder_of(data_dir, run.checkpoint))
-            remove(what, reason, checkpoints.of(run, data_dir).remove, size=size, lock=run.checkpoint)
-        elif reason and run.has_remote_checkpoint and (files := store.files_in(run.run_id, checkpoints.FOLDER)):
-            remove(what, reason, checkpoints.of(run, data_dir).remove, size=sum(files.values()))
+            local = resuming.LocalCheckpoint(resuming.folder_of(data_dir, run.checkpoint))
+            remove(what, reason, local.remove, size=disk.size(local.folder), lock=run.checkpoint)
+        elif reason and run.has_remote_checkpoint and (files := store.files_in(run.run_id, resuming.FOLDER)):
+            remove(what, reason, resuming.checkpoint_of(run, data_dir).remove, size=sum(files.values()))
 
 
 def _identity(run: TrackedRun) -> tuple[str, str | None]:

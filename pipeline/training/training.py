@@ -21,7 +21,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import lifecycle, models, schema, store
 from pipeline.tracking.schema import TrackedRun
-from pipeline.training import checkpoints, evaluation, identity, resuming
+from pipeline.training import evaluation, identity, resuming
 
 CELL_FOLDER = "cell"
 """The artifact folder with the file of a custom cell."""
@@ -138,7 +138,7 @@ def _train_epochs(
     run: TrackedRun, settings: Settings, trainer: Trainer, reporter: Reporter, should_continue: ShouldContinue
 ) -> bool:
     """Train the epochs after the last checkpoint; return False if ``should_continue`` ended the run."""
-    checkpoint = checkpoints.of(run, settings.data_dir)
+    checkpoint = resuming.checkpoint_of(run, settings.data_dir)
     if snapshot := checkpoint.load():
         try:
             trainer.restore(snapshot)

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.training import checkpoints
+from pipeline.training import resuming
 from tests.integration.conftest import Command, run_count, run_id_in, stopped_run
 
 SMALL = ("--dataset", "digits", "--hidden-units", "12", "--shards", "2")
@@ -101,7 +101,7 @@ def checkpoint_of(run_id: str) -> str:
 
 def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str) -> None:
     named = f"clean run {left} ({LEFT}), to KILLED"
-    with checkpoints.hold(DATA, checkpoint_of(left)):
+    with resuming.hold(DATA, checkpoint_of(left)):
         assert left not in command("clean", "--data-dir", DATA).output
     assert f"Would {named}" in command("clean", "--dry-run", "--data-dir", DATA).output
     assert "RUNNING" == mlflow.get_run(left).info.status
@@ -111,7 +111,7 @@ def test_a_run_that_no_process_works_on_is_ended(command: Command, left: str) ->
     run = mlflow.get_run(left)
     assert "KILLED" == run.info.status
     assert "`pipeline clean` ended the run" in run.data.tags["error"]
-    assert checkpoint_of(left) in checkpoints.names(DATA)
+    assert checkpoint_of(left) in resuming.checkpoint_names(DATA)
 
 
 def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, left: str) -> None:
@@ -124,14 +124,14 @@ def test_checkpoints_go_when_no_run_needs_them(command: Command, trained: str, l
     assert f"Cleaned checkpoint {ended} of {FINISHED}: its run has finished" in output
     assert "Checkpoints kept, because their runs are not in this store but may be in another: 1." in output
     assert {needed, foreign, "my notes"} <= {path.name for path in (DATA / "checkpoints").iterdir()}
-    assert ended not in checkpoints.names(DATA)
+    assert ended not in resuming.checkpoint_names(DATA)
 
     MlflowClient().delete_run(left)
-    with checkpoints.hold(DATA, needed):
+    with resuming.hold(DATA, needed):
         assert needed not in command("clean", "--data-dir", DATA).output
     output = command("clean", "--data-dir", DATA).output
     assert f"Cleaned checkpoint {needed} of {LEFT}: its run was deleted" in output
-    assert needed not in checkpoints.names(DATA)
+    assert needed not in resuming.checkpoint_names(DATA)
     MlflowClient().restore_run(left)
 
 
@@ -143,7 +143,7 @@ def test_processed_data_of_other_code_goes_when_no_run_is_training(
     assert "nothing to clean" in command("clean", "--data-dir", here).output
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"code": "0" * 64}))
 
-    with checkpoints.hold(here, "a" * 32):
+    with resuming.hold(here, "a" * 32):
         assert "Kept the processed data: a run is in progress." in command("clean", "--data-dir", here).output
     assert manifest.exists()
     output = command("clean", "--data-dir", here).output

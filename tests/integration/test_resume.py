@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.tracking import models
-from pipeline.training import checkpoints
+from pipeline.training import resuming
 from tests.integration.conftest import Command, begin, history, models_of, newest, run_id_in, stopped_run
 from tests.runs import new_run
 
@@ -46,7 +46,7 @@ def test_a_run_that_was_killed_resumes_with_its_checkpoint_alone_to_the_numbers_
     output = command("run", "--resume", killed, exit_code=1).output
     (store / "elsewhere").rename(folder)
     assert f"data_dir: the checkpoint of run {killed} is not in " in output
-    with checkpoints.hold(store / "data", folder.name):
+    with resuming.hold(store / "data", folder.name):
         assert "another process is training this one" in command("run", "--resume", killed, exit_code=2).output
     assert run.to_dictionary() == client.get_run(killed).to_dictionary()
     assert "RUNNING" == run.info.status  # no process was left that could end it

@@ -15,7 +15,7 @@ from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space
 from pipeline.tuning.search import FAILURES, Study
 from tests.runs import new_run
-from tests.unit.training.test_checkpoints import RECORD
+from tests.unit.training.test_resuming import RECORD
 
 SPACE = space.of({"cell": "gru", "dataset": "digits"}, ["hidden_units=4,8,16,32"])
 
