@@ -1,6 +1,5 @@
 """Files and folders: written completely or not at all, removed, measured, and identified by SHA-256 digests."""
 
-import ast
 import hashlib
 import os
 import shutil
@@ -116,38 +115,16 @@ def text_digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
+def modules(*patterns: str) -> list[str]:
+    """Return the paths of the modules of this package that match a pattern, such as ``kinds/*.py``; sorted."""
+    return sorted({path.relative_to(PACKAGE).as_posix() for pattern in patterns for path in PACKAGE.glob(pattern)})
+
+
 @cache
-def code_digest(*roots: str) -> str:
-    """Return one digest of modules, such as ``"data/splits.py"``, and of everything that they import from this package.
+def code_digest(*patterns: str) -> str:
+    """Return one digest of the modules that match a pattern.
 
     It is computed only once, so it describes the running code even if a file changes later.
     """
-    names = imported_modules(*roots)
+    names = modules(*patterns)
     return text_digest(*(file_digest(PACKAGE / name) for name in names), *names)
-
-
-def imported_modules(*roots: str, package: Path = PACKAGE) -> list[str]:
-    """Return the paths of modules and of everything that they import from a package, directly or indirectly; sorted.
-
-    Imports within functions count. Imports for the type checker do not: they change nothing at run time.
-    """
-    found, todo = set(roots), list(roots)
-    while todo:
-        imported = _imports(package / todo.pop(), package) - found
-        found |= imported
-        todo += imported
-    return sorted(found)
-
-
-def _imports(module: Path, package: Path) -> set[str]:
-    """Return the paths of the modules that a module of the package imports from it."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found = set[str]()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == package.name:
-            inside = (node.module or "").removeprefix(package.name).strip(".").replace(".", "/")
-            found |= {f"{inside}.py", *(f"{inside}/{alias.name}.py".lstrip("/") for alias in node.names)}
-    return {path for path in found if (package / path).is_file()}

@@ -147,7 +147,7 @@ class Stored(BaseModel):
 
 def code() -> str:
     """Return the digest of the code that decides the content of folders."""
-    return disk.code_digest("data/prepare.py")
+    return disk.code_digest("data/[!_]*.py", "kinds/[!_]*.py")
 
 
 @contextmanager

@@ -1,9 +1,8 @@
 """The identity of a run: its name, and the fingerprint by which it is found again.
 
 A fingerprint is a digest of everything that determines the numbers of a run: the parameters as they apply to the data,
-the data, the file of a custom cell, the versions of TensorFlow and Keras, and the code. The code is the modules
-:data:`CODE` and everything that they import from this package. So a new message in the terminal or on a page changes no
-fingerprint.
+the data, the file of a custom cell, the versions of TensorFlow and Keras, and the modules :data:`CODE`. So a new message
+in the terminal or on a page changes no fingerprint.
 
 A name is the cell, then each parameter that is not the default, then the seed.
 """
@@ -19,7 +18,15 @@ from pipeline.kinds.known import KINDS
 from pipeline.model import custom_cells
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
 
-CODE = ("data/splits.py", "evaluation/metrics.py", "kinds/known.py", "model/trainer.py")
+CODE = (
+    "cells.py",
+    "data/splits.py",
+    "epochs.py",
+    "evaluation/metrics.py",
+    "kinds/[!_]*.py",
+    "model/[!_]*.py",
+    "settings.py",
+)
 """The modules that split, train and score."""
 
 SHORT = {

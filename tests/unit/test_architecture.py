@@ -37,7 +37,7 @@ def packages() -> str:
 
 def index() -> str:
     """Return a row per file with the first sentence of its docstring, and a mark for files of the fingerprint."""
-    of_fingerprint = set(disk.imported_modules(*identity.CODE))
+    of_fingerprint = set(disk.modules(*identity.CODE))
     lines = ["| file | what it is | |", "| --- | --- | --- |"]
     for file in sorted(FILES, key=lambda file: (len(file.parts) > 1, file)):
         if file.name != "__init__.py":
