@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:  # the command line imports this module and should start quickly
     from numpy.typing import NDArray
@@ -29,19 +29,8 @@ class EpochRecord:
     epoch_cpu_seconds: float = 0.0
 
 
-class Validated(Protocol):
-    """Something with a result on the validation part: an epoch, or a trial of a search."""
-
-    @property
-    def val_accuracy(self) -> float:
-        """Fraction of 1."""
-
-    @property
-    def val_cost(self) -> float:
-        """Mean cross-entropy in nats."""
-
-
-T = TypeVar("T", bound=Validated)
+T = TypeVar("T", bound=Any)
+"""Something with a result on the validation part: an epoch, or a trial of a search."""
 
 
 def best(history: Sequence[T]) -> T:

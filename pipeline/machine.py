@@ -23,14 +23,7 @@ def free_memory() -> int:
     """Return the free memory for this process, in bytes."""
     import psutil  # type: ignore[import-untyped]
 
-    return min([int(psutil.virtual_memory().available), *(left for _, left in _memories())])
-
-
-def total_memory() -> int:
-    """Return the memory of the machine, or the container's limit if that is lower, in bytes."""
-    import psutil
-
-    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _memories())])
+    return min([int(psutil.virtual_memory().available), *_free_memories()])
 
 
 def _quotas() -> Iterator[float]:
@@ -41,14 +34,14 @@ def _quotas() -> Iterator[float]:
             yield int(quota) / int(period)
 
 
-def _memories() -> Iterator[tuple[int, int]]:
-    """Yield the memory limit of each control group and the rest of it, in bytes; cached files count as free."""
+def _free_memories() -> Iterator[int]:
+    """Yield what is left of the memory limit of each control group, in bytes; cached files count as free."""
     for group in _groups():
         limit, taken = _text(group / "memory.max"), _text(group / "memory.current")
         if limit.isdecimal():
             held = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines())
             files = sum(int(held.get(f"{name}_file", 0)) for name in ("active", "inactive"))
-            yield int(limit), max(0, int(limit) - int(taken) + files)
+            yield max(0, int(limit) - int(taken) + files)
 
 
 def _groups() -> list[Path]:

@@ -8,6 +8,7 @@ and a list like typed values separated by commas. Options on the command line ov
 """
 
 import inspect
+import io
 import os
 import sys
 import traceback
@@ -25,7 +26,7 @@ from pipeline import __version__
 from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
 from pipeline.settings import MLFLOW_RUN_ID, expanded
-from pipeline.startup import interruptible, is_verbose, open_standard_streams, quieten, relax_garbage_collection
+from pipeline.startup import interruptible, is_verbose, quieten, relax_garbage_collection
 
 GENERAL = "General"
 CONFIG = Option(
@@ -238,5 +239,7 @@ def top(context: typer.Context, version: Annotated[bool, typer.Option("--version
 
 def main() -> None:
     """Run the command line."""
-    open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # characters that the terminal cannot show become ?
     app(prog_name="pipeline")

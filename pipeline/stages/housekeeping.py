@@ -24,7 +24,7 @@ from rich.filesize import decimal
 from pipeline import __version__, disk
 from pipeline.data import stored
 from pipeline.errors import PipelineError, TrackingError
-from pipeline.machine import free_memory, total_memory, usable_cores
+from pipeline.machine import free_memory, usable_cores
 from pipeline.progress import Reporter
 from pipeline.settings import DATA_PARAMETERS, expanded
 from pipeline.startup import gpus, start_tensorflow
@@ -221,7 +221,7 @@ def _here() -> dict[str, dict[str, str]]:
         "Machine": {
             "processor": f"{lifecycle.processor()}, {usable_cores()} cores usable",
             "GPU": ", ".join(gpus()) or "none that TensorFlow can use",
-            "memory": f"{decimal(free_memory())} free of {decimal(total_memory())}",
+            "memory": f"{decimal(free_memory())} free",
         },
     }
 

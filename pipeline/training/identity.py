@@ -1,8 +1,8 @@
 """The identity of a run: its name, and the fingerprint by which it is found again.
 
 A fingerprint is a digest of everything that determines the numbers of a run: the parameters as they apply to the data,
-the data, the file of a custom cell, the versions of TensorFlow and Keras, and the modules :data:`CODE`. So a new message
-in the terminal or on a page changes no fingerprint.
+the data, the file of a custom cell, the versions of TensorFlow and Keras, and the modules :data:`CODE`. So a new
+message in the terminal or on a page changes no fingerprint.
 
 A name is the cell, then each parameter that is not the default, then the seed.
 """
