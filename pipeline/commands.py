@@ -155,8 +155,6 @@ def _parameter(field: str, hint: Any, takes: Takes) -> Option:
 
 DATA = Takes(DataSettings, DataSettings.of)
 ONE_RUN = Takes(Settings, recipes.resolve)
-MANY_RUNS = Takes(Settings, grid.grid, several=True)
-UNCHECKED = Takes(Settings, dict)
 
 TEXT, TEXTS, COUNT = str | None, list[str] | None, Annotated[int, Ge(1)] | None
 
@@ -175,17 +173,6 @@ TRUST = Option("trust", bool, "Run a model that you trust, even if its code diff
 MODEL = Option("model", str, "URI of the model, such as models:/mnist-gru@champion.", REQUIRED, positional=True)
 DATA_DIR = Option("data_dir", Path, "Folder for data and checkpoints.", Path("data"))
 AS_JSON = Option("as_json", bool, "Print JSON.", False, "json")
-BY_STEP = Option("by_step", bool, "Classify after each time step, and write the answers to --output.", False)
-COLUMN = Option("column", TEXT, "Parquet column that contains the pixels. Default: the only suitable one.")
-COLUMNS = Option("columns", TEXT, "Columns of a table of sequences, if named differently: id=…,time=…,label=…")
-OUTPUT = Option("output", TEXT, "Output file (.csv, .parquet), or folder for a file per input. Default: terminal.")
-PATHS = Option(
-    "paths",
-    Annotated[list[str], MinLen(1)],
-    "Files to classify, or folders of them: pictures, IDX, Parquet, or sequences (docs/predict.md).",
-    REQUIRED,
-    positional=True,
-)
 
 _TABLE = [
     Command(
@@ -214,7 +201,7 @@ _TABLE = [
             ),
             Option("dry_run", bool, "Only list the runs, and whether each is new, reused or resumed.", False),
         ],
-        MANY_RUNS,
+        Takes(Settings, grid.grid, several=True),
     ),
     Command(
         "search",
@@ -244,7 +231,7 @@ _TABLE = [
             ON,
             REGISTER_BEST,
         ],
-        UNCHECKED,
+        Takes(Settings, dict),  # the search checks them together with the ranges
         module="tuning.search",
     ),
     Command(
@@ -323,7 +310,27 @@ _TABLE = [
             "pipeline predict t10k-images-idx3-ubyte.gz --model models:/mnist-gru@champion --output answers.parquet",
             "pipeline predict s3://scans/in/ --model models:/mnist-gru@champion --output s3://scans/out/ --on ray",
         ],
-        [PATHS, MODEL, OUTPUT, AS_JSON, BY_STEP, COLUMN, COLUMNS, ON, TRUST],
+        [
+            Option(
+                "paths",
+                Annotated[list[str], MinLen(1)],
+                "Files to classify, or folders of them: pictures, IDX, Parquet, or sequences (docs/predict.md).",
+                REQUIRED,
+                positional=True,
+            ),
+            MODEL,
+            Option(
+                "output",
+                TEXT,
+                "Output file (.csv, .parquet), or folder for a file per input. Default: terminal.",
+            ),
+            AS_JSON,
+            Option("by_step", bool, "Classify after each time step, and write the answers to --output.", False),
+            Option("column", TEXT, "Parquet column that contains the pixels. Default: the only suitable one."),
+            Option("columns", TEXT, "Columns of a table of sequences, if named differently: id=…,time=…,label=…"),
+            ON,
+            TRUST,
+        ],
         module="serving.predict",
     ),
     Command(
