@@ -1,6 +1,6 @@
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,35 +14,22 @@ def content(root: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
-def test_a_new_file_replaces_the_old_one_only_when_it_is_complete(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    for old, new in (None, b"first"), (b"first", b"second"):
-        with disk.new_file(target) as incoming:
-            incoming.write_bytes(new)
-            assert old == (target.read_bytes() if target.exists() else None)
-        assert {"target": new} == content(tmp_path)
-
-
-def test_a_new_folder_replaces_the_old_one_only_when_it_is_complete(tmp_path: Path) -> None:
-    target = write(tmp_path / "target", {"old": b""})
-    with disk.new_folder(target) as incoming:
-        write(incoming, {"new": b""})
-        assert {"old": b""} == content(target)
-    assert {"target": None, "target/new": b""} == content(tmp_path)
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "full")])
-@pytest.mark.parametrize(("new", "old"), [(disk.new_file, "target"), (disk.new_folder, "target/old")])
-def test_an_unfinished_write_leaves_no_trace(
-    new: Callable[[Path], AbstractContextManager[Path]], old: str, failure: BaseException, tmp_path: Path
+@pytest.mark.parametrize("failure", [None, KeyboardInterrupt(), OSError(28, "full")])
+@pytest.mark.parametrize(("new", "inside"), [(disk.new_file, ""), (disk.new_folder, "file")])
+def test_what_is_written_replaces_the_old_one_only_when_it_is_complete(
+    new: Callable[[Path], AbstractContextManager[Path]], inside: str, failure: BaseException | None, tmp_path: Path
 ) -> None:
-    (tmp_path / old).parent.mkdir(exist_ok=True)
-    (tmp_path / old).write_bytes(b"old")
-    before = content(tmp_path)
-    with pytest.raises(type(failure)), new(tmp_path / "target") as incoming:  # noqa: PT012 - the whole block is interrupted
-        (incoming / "new" if incoming.is_dir() else incoming).write_bytes(b"new")
-        raise failure
-    assert before == content(tmp_path)
+    target = tmp_path / "target"
+    write(target if inside else tmp_path, {inside or "target": b"old"})
+    with suppress(KeyboardInterrupt, OSError), new(target) as incoming:
+        (incoming / inside).write_bytes(b"new")
+        assert b"old" == (target / inside).read_bytes()
+        if failure:
+            raise failure
+    expected = b"old" if failure else b"new"
+    assert {f"target/{inside}".rstrip("/"): expected} == {
+        name: file for name, file in content(tmp_path).items() if file
+    }
 
 
 def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
