@@ -57,10 +57,9 @@ def explained(address: str, *, writing: bool = False) -> Iterator[None]:
         DataError: it cannot be read.
         UsageError: it cannot be written to.
     """
-    caught = (OSError, pa.ArrowException) if writing else UNREADABLE
     try:
         yield
-    except caught as error:
+    except UNREADABLE as error:
         said = str(error).rpartition("Invalid: ")[2].strip()  # Arrow names the cause last
         said = printable(os.strerror(error.errno) if isinstance(error, OSError) and error.errno else said.rstrip("."))
         if writing:

@@ -55,9 +55,6 @@ TILTS = np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs))
 SPECK = 0.1
 """Minimum ink of a part next to a digit that belongs to it, as a fraction of the digit's ink."""
 
-LEAST = 10
-"""Minimum pixels on the shorter side of a region that may contain a digit."""
-
 
 def fit(brightness: Grey, form: Images) -> Pixels:
     """Return a picture's brightness (rows, columns) as pixels (H, W), 0–255, in the form of a model's images."""
@@ -79,7 +76,7 @@ def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
     if found is None:
         return np.zeros((height, width), np.uint8)
     scale = min(BOX * height / found.shape[0], BOX * width / found.shape[1])
-    found = _resized(found, *(max(1, round(side * scale)) for side in found.shape), sharp=True).clip(0)
+    found = _resized(found, *(max(1, round(side * scale)) for side in found.shape)).clip(0)
     return _bytes(_centred(found / found.max() * 255, height, width))
 
 
@@ -98,10 +95,9 @@ def _bytes(values: Grey) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _resized(values: Grey, height: int, width: int, *, sharp: bool = False) -> Grey:
-    """Return the picture in another size: averaged if smaller; if larger, interpolated linearly or ``sharp``."""
-    method = Image.Resampling.BICUBIC if sharp and height > values.shape[0] else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(values).resize((width, height), method), np.float32)
+def _resized(values: Grey, height: int, width: int) -> Grey:
+    """Return the picture in another size, interpolated; averaged if it is smaller."""
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC), np.float32)
 
 
 def _shrunk(values: Grey, longest: int) -> Grey:
@@ -188,8 +184,6 @@ def _is_dark_on_light(brightness: Grey) -> bool:
     rows, columns = (
         slice(each.start + margin, each.stop - margin) for each, margin in zip(sides, margins, strict=True)
     )
-    if min(brightness[rows, columns].shape) < LEAST:
-        return whole > 0
     within = _thinness(brightness[rows, columns], strong)
     return (within if within * whole < 0 and abs(within) > abs(whole) / 4 else whole) > 0
 
@@ -210,47 +204,34 @@ def _thinness(brightness: Grey, strong: float) -> float:
 
 
 def _chosen(ink: Grey) -> Mask:
-    """Return which pixels belong to the digit: the part with most ink, and other parts that are near and large enough.
-
-    A part that the picture's border cuts is probably not on the paper.
-    """
+    """Return which pixels belong to the digit: the part with most ink, and large parts near it."""
     from skimage.measure import label, regionprops
-    from skimage.segmentation import clear_border
 
     numbers = label(ink >= INK)
     parts = regionprops(numbers, ink)
     if not parts:
         return np.zeros(ink.shape, bool)
-    inner = np.isin(np.arange(1, len(parts) + 1), clear_border(numbers))
-    amounts = np.array([part.image_intensity.sum() for part in parts]) * np.where(inner, 1, 0.25)
-    boxes = np.array([part.bbox for part in parts])
+    amounts, boxes = np.array([part.image_intensity.sum() for part in parts]), np.array([part.bbox for part in parts])
     starts, stops, most = boxes[:, :2], boxes[:, 2:], amounts.argmax()
     gaps = np.maximum(starts - stops[most], starts[most] - stops).max(axis=1)
     near = gaps <= (stops[most] - starts[most]).max() / 4
-    inside = ((starts >= starts[most]) & (stops <= stops[most])).all(axis=1)
-    return np.isin(numbers, 1 + np.flatnonzero(inside | near & (amounts >= SPECK * amounts[most])))
+    return np.isin(numbers, 1 + np.flatnonzero(near & (amounts >= SPECK * amounts[most])))
 
 
 def _without_level_lines(ink: Grey) -> Grey:
     """Return the ink without ruled lines from left to right, if there are at least two, thinner than strokes.
 
-    Darker ink on a line stays. Other strokes are cut by the line, and are joined again.
+    Darker ink on a line stays.
     """
     numbers, through = _lines(ink > FAINT)
     runs, _ = ndimage.label(through)
-    thickness = np.bincount(runs)[1:]
-    ruled = np.flatnonzero(thickness <= max(2, len(ink) / 20)) + 1
+    ruled = np.flatnonzero(np.bincount(runs)[1:] <= max(2, len(ink) / 20)) + 1
     if len(ruled) < 2:  # noqa: PLR2004
         return ink
-    lines = np.flatnonzero(np.isin(runs, ruled))
-    medians = np.asarray(ndimage.median(ink, numbers, lines))
-    darkness = np.zeros(len(through))
-    darkness[lines] = np.minimum(medians, np.median(medians))  # a stroke along a line is darker than the others
-    darkness = ndimage.maximum_filter1d(darkness, 3)[numbers]  # the edge of a line may be a pixel away
-    cut = np.where((darkness > 0) & (ink <= 1.25 * darkness + 0.05), 0, ink)
-    across = int(thickness[ruled - 1].max()) + 3
-    joined = ndimage.grey_closing(np.pad(cut, ((across, across), (0, 0))), (across, 1))[across:-across]
-    return np.asarray(np.where(darkness > 0, np.minimum(ink, joined), ink), np.float32)
+    is_ruled = np.isin(runs, ruled)
+    darkness = np.median(ink[is_ruled[numbers]])
+    near = ndimage.binary_dilation(is_ruled)[numbers]  # the edge of a line may be a pixel away
+    return np.where(near & (ink <= 1.25 * darkness + 0.05), 0, ink).astype(np.float32)
 
 
 def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:

@@ -56,9 +56,9 @@ def of(classifier: Classifier) -> Similarity | None:
         DataError: the files of the data set are damaged.
     """
     published = CATALOGUE.get(classifier.dataset)
-    if published is None or published.folder is None or published.validation is None or not published.folder.is_dir():
+    if published is None or published.folder is None or published.validation is None:
         return None
-    if tuple(classifier.class_names) != published.class_names:
+    if not published.folder.is_dir() or tuple(classifier.class_names) != published.class_names:
         return None
     rows = published.validation + EXAMPLES
     images, labels = (

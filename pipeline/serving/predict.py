@@ -87,13 +87,9 @@ def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, 
         raise UsageError(f"output: {wanted}; got {printable(output)}.")
 
 
-def reader(kind: Kind, options: Mapping[str, Any]) -> Reader:
+def _reader(kind: Kind, options: Mapping[str, Any]) -> Reader:
     """Return the reader of files for a model of a kind; raise a UsageError if an option is not for this kind."""
-    made: Reader = READERS[type(kind)](kind, options["column"], options["columns"])
-    return made
-
-
-# --- one table ------------------------------------------------------------------------------------------------------
+    return READERS[type(kind)](kind, options["column"], options["columns"])
 
 
 def _as_table(
@@ -105,11 +101,10 @@ def _as_table(
     as_json: bool,
     options: Mapping[str, Any],
 ) -> tuple[int, dict[str, str]]:
-    """Answer all files in one table, printed or written; return their number, and the errors of those that failed."""
-    read, failed = reader(classifier.kind, options), dict[str, str]()
+    """Answer all files in one table, printed or written; return their number, and the errors."""
+    read, failed = _reader(classifier.kind, options), dict[str, str]()
     files = [(file, expanded(Path(file))) for file in listed(paths, read)]
-    by_step, cores = options["by_step"], usable_cores()
-    tables = answers.answer(files, read, classifier, failed, by_step=by_step, cores=cores)
+    tables = answers.answer(files, read, classifier, failed, by_step=options["by_step"], cores=usable_cores())
     if as_json:
         reporter.result(answers.as_json(tables))
     elif output:
@@ -162,7 +157,7 @@ def _into_folder(
         worker_pool.open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
-        files = listed(paths, reader(described["kind"], options))
+        files = listed(paths, _reader(described["kind"], options))
         workers, inputs = executor.default_workers(len(files)), _outputs(files, output)
         jobs = _missing(inputs, {"model": disk.file_digest(fetched / "MLmodel"), **options}, executor, failed)
         packed, cores = executor.file_ref(fetched), executor.cores(workers)
@@ -230,7 +225,7 @@ def answer_file(
     """
     quieten()
     classifier, failed = _loaded(model, trust=trust), dict[str, str]()
-    read = reader(classifier.kind, options)
+    read = _reader(classifier.kind, options)
     with (
         TemporaryDirectory() as folder,
         job.file.open() if job.file else nullcontext(_fetched(job.address, folder)) as path,

@@ -11,7 +11,7 @@ Files of sequences have the formats of :mod:`pipeline.data.formats`; labels may 
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
 from itertools import islice
@@ -44,8 +44,11 @@ NO_OTHERS = pa.table({})
 
 IDX_ENDINGS = (".idx", ".gz", "-ubyte")
 
-IN_MEMORY = 2**20
-"""Maximum bytes of a Parquet file's rows in memory, uncompressed; and of a column that are read at a time."""
+PICTURES = 16
+"""Maximum pictures of a Parquet file in a part: each may have megabytes."""
+
+BUFFER = 2**20
+"""Bytes of a column of a Parquet file that are read at a time."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
 """Formats that Pillow reads itself. It hands others (EPS) to separate programs."""
@@ -131,11 +134,11 @@ class ImageFiles:
                     yield np.stack(some), NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        with pa.parquet.ParquetFile(file, buffer_size=IN_MEMORY, pre_buffer=False) as opened:  # not whole row groups
+        with pa.parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False) as opened:  # not whole row groups
             column = self._pixels_in(opened.schema_arrow, name)
-            size = sum(opened.metadata.row_group(number).total_byte_size for number in range(opened.num_row_groups))
-            fitting, first = IN_MEMORY * opened.metadata.num_rows // max(1, size), 0
-            for batch in opened.iter_batches(max(1, min(self.size, fitting))):
+            size = PICTURES if pa.types.is_struct(opened.schema_arrow.field(column).type) else self.size
+            first = 0
+            for batch in opened.iter_batches(size):
                 images = self._images(batch[column], f"{name}: column {column}", first)
                 yield images, pa.table(batch.drop_columns([column]))
                 first += len(batch)
@@ -243,7 +246,10 @@ class SequenceFiles:
             yield step_tables.part_of(rows, self._names, values.loc[rows.index], name)
 
 
-READERS: Mapping[type[Kind], Any] = {Images: ImageFiles, Sequences: SequenceFiles}
+READERS: Mapping[type[Kind], Callable[[Any, str | None, str | None], Reader]] = {
+    Images: ImageFiles,
+    Sequences: SequenceFiles,
+}
 """The class that reads the files of each kind; a new kind is a line here."""
 
 

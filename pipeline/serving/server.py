@@ -56,9 +56,6 @@ HELD = 4  # large bodies in memory at the same time
 HEAVY = 2  # pictures and large bodies that are processed at the same time
 SHOWN = 100  # maximum steps of a sequence after which the page shows an answer
 
-Answering = Callable[[bytes], object]
-"""A function that takes the body of a request, and returns what is sent back as JSON."""
-
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
@@ -156,7 +153,9 @@ def _posts(classifier: Classifier, page: "Drawing | Plot") -> list[Route]:
     """Return the routes that classify examples, within the limits of memory; small requests never wait."""
     held, heavy = asyncio.Semaphore(HELD), asyncio.Semaphore(HEAVY)
 
-    async def answer(request: Request, function: Answering, name: str, most: int, *, always: bool) -> Response:
+    async def answer(
+        request: Request, function: Callable[[bytes], object], name: str, most: int, *, always: bool
+    ) -> Response:
         large = int(request.headers.get("content-length", most)) > SMALL
         try:
             async with held if large else nullcontext():

@@ -93,14 +93,6 @@ def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:
     assert "column pixels, row 0: must be a picture such as a PNG or JPEG file" in refused(path)
 
 
-def test_other_columns_bound_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "IN_MEMORY", 3_000)
-    path = write(tmp_path / "a.parquet", pa.list_(pa.uint8()), FLAT, blob=[bytes([each]) * 1_000 for each in range(7)])
-    sizes = [len(pixels) for pixels, _ in rows_of(path, size=7)]
-    assert 7 == sum(sizes)
-    assert max(sizes) < 4  # the rows of a row group
-
-
 def test_a_row_group_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, 60_000 * 100).astype(np.float32)
     pixels = pa.FixedSizeListArray.from_arrays(pa.array(noise), 100)

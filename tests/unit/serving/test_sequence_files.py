@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.kinds.images import Images
 from pipeline.kinds.sequences import Sequences
-from pipeline.serving import answers, predict, readers
-from pipeline.serving.readers import SequenceFiles
+from pipeline.serving import answers, readers
+from pipeline.serving.readers import ImageFiles, SequenceFiles
 from pipeline.tracking.models import Classifier
 
 KIND = Sequences(longest=3, features=("x", "y"), mean=(0.0, 0.0), variance=(1.0, 1.0))
@@ -93,9 +93,9 @@ def test_the_columns_of_a_table_may_have_other_names(tmp_path: Path) -> None:
 
 def test_options_of_another_kind_are_refused() -> None:
     with pytest.raises(UsageError, match="column: is for models of images; this model reads sequences"):
-        predict.reader(KIND, {"column": "pixels", "columns": None})
+        SequenceFiles(KIND, column="pixels")
     with pytest.raises(UsageError, match="columns: is for tables of sequences; this model reads images"):
-        predict.reader(Images(height=2, width=2), {"column": None, "columns": "id=gesture"})
+        ImageFiles(Images(height=2, width=2), columns="id=gesture")
 
 
 @pytest.mark.parametrize("numbers", [2, 12, 1_000])
