@@ -28,9 +28,6 @@ from pipeline.tracking.models import Classifier
 AT_A_TIME = 32
 """Number of parts that are answered before they are written: 16,384 images of 28 × 28."""
 
-Part = tuple[pa.Table, NDArray[Any]]
-"""Some examples of a file: a table of their ``file``, ``index`` and other columns, and their values (N, …)."""
-
 UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)
 """Errors of libraries about a file; a KeyError if two columns of a Parquet file have the same name."""
 
@@ -94,11 +91,13 @@ def table(
         steps_of: number of steps of each example; None: all have T.
     """
     names = pa.array(class_names, pa.string())
-    answers: dict[str, Any]
     if probabilities.ndim == 3:  # noqa: PLR2004
         examples, steps, classes = probabilities.shape
         rows, flat = rows.take(np.repeat(np.arange(examples), steps)), probabilities.reshape(-1, classes)
-        answers = {"step": np.tile(np.arange(1, steps + 1), examples), "label": names.take(pa.array(flat.argmax(1)))}
+        answers: dict[str, Any] = {
+            "step": np.tile(np.arange(1, steps + 1), examples),
+            "label": names.take(pa.array(flat.argmax(1))),
+        }
         answers |= {f"probability_{each}": column for each, column in zip(class_names, flat.T, strict=True)}
     else:
         best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
@@ -142,8 +141,10 @@ def answer(
         yield table(rows("", range(0), NO_OTHERS), np.empty((0, *[1] * by_step, len(names)), np.float32), names)
 
 
-def _parts(files: Sequence[tuple[str, Path]], reader: Reader, failed: dict[str, str]) -> Iterator[Part]:
-    """Yield the examples of the files, in order; add the errors of files that cannot be read to ``failed``."""
+def _parts(
+    files: Sequence[tuple[str, Path]], reader: Reader, failed: dict[str, str]
+) -> Iterator[tuple[pa.Table, NDArray[Any]]]:
+    """Yield the examples of the files in parts, as rows without answers and values (N, …); add errors to ``failed``."""
     for name, file in files:
         count = 0
         try:
@@ -197,6 +198,8 @@ def write(tables: Iterator[pa.Table], path: Path, failed: dict[str, str], about:
                 writer.write_table(table)
                 count += len(table)
             else:
-                problem = "its columns differ from those of the first file, and all answers go into one table"
-                failed[table["file"][0].as_py()] = f"{problem}. Use a folder such as answers/ as --output."
+                failed[table["file"][0].as_py()] = (
+                    "its columns differ from those of the first file, and all answers go into one table. Use a folder "
+                    "such as answers/ as --output."
+                )
     return count

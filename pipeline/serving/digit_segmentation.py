@@ -96,8 +96,9 @@ def _bytes(values: Grey) -> Pixels:
 
 
 def _resized(values: Grey, height: int, width: int) -> Grey:
-    """Return the picture in another size, interpolated; averaged if it is smaller."""
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    """Return the picture in another size: averaged if it is smaller, otherwise interpolated."""
+    method = Image.Resampling.BICUBIC if height > values.shape[0] else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(values).resize((width, height), method), np.float32)
 
 
 def _shrunk(values: Grey, longest: int) -> Grey:

@@ -6,8 +6,6 @@ pixels. An image resembles a class if it is as near to its nearest example as ne
 The examples come with this package, which has only MNIST; for other data the answer is not known.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
@@ -70,8 +68,8 @@ def of(classifier: Classifier) -> Similarity | None:
 
 def _features(images: Bytes) -> Floats:
     """Return the histograms of oriented gradients (N, F) of images (N, H, W), as vectors of length 1."""
-    bounds = [*range(0, len(images), 1_000), len(images)]  # in parts, which take less memory
-    return np.concatenate([_histograms(images[start:stop]) for start, stop in pairwise(bounds)])
+    parts = np.array_split(images, len(images) // 1_000 + 1)  # take less memory
+    return np.concatenate([_histograms(part) for part in parts])
 
 
 def _histograms(images: Bytes) -> Floats:

@@ -83,8 +83,7 @@ def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, 
     if as_json and output:
         raise UsageError("json, output: only one of the two can be given; got both. Leave one of them out.")
     if output and PurePath(output).suffix not in answers.WRITERS:
-        wanted = "must be a folder, or a file name that ends in .csv or .parquet"
-        raise UsageError(f"output: {wanted}; got {printable(output)}.")
+        raise UsageError(f"output: must be a folder, or a file name that ends in .csv or .parquet; got {output}.")
 
 
 def _reader(kind: Kind, options: Mapping[str, Any]) -> Reader:
@@ -170,10 +169,7 @@ def _into_folder(
 
 
 def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the input for each output address, which is the input's name in the folder with .parquet at the end.
-
-    A local folder is created; a store has no folders.
-    """
+    """Return the input for each output address, which is the input's name in the folder with .parquet at the end."""
     inputs: dict[str, str] = {}
     for file in files:
         output = f"{folder.rstrip('/')}/{PurePath(file).name.removesuffix('.parquet')}.parquet"
@@ -182,9 +178,6 @@ def _outputs(files: Sequence[str], folder: str) -> dict[str, str]:
                 "paths: must be files with different names, because their answers go into one folder; got "
                 f"{printable(inputs[output])} and {printable(file)}. Give each its own --output."
             )
-    if not _is_remote(folder):
-        with explained(folder, writing=True):
-            Path(located(folder)[1]).mkdir(parents=True, exist_ok=True)
     return inputs
 
 
@@ -200,8 +193,7 @@ def _missing(
         with explained(address):
             system, path = located(address)
             file = system.get_file_info(path)
-        version = f"{file.size} bytes of {file.mtime_ns}"
-        about = json.dumps({"input": version, **asked}, sort_keys=True)
+        about = json.dumps({"input": f"{file.size} bytes of {file.mtime_ns}", **asked}, sort_keys=True)
         existing = _about(output)
         if not file.is_file:
             failed[address] = "there is no such file."
@@ -298,7 +290,7 @@ def _about(address: str) -> str | None:
     try:
         system, path = located(address)
         found = pa.parquet.read_metadata(path, filesystem=system).metadata or {}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except UNREADABLE:
         return ""
@@ -330,5 +322,6 @@ def _put(content: bytes, address: str) -> None:
             with system.open_output_stream(path) as stream:
                 stream.write(content)  # in one call: a store keeps what was written when a stream is closed
         else:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             with disk.new_file(Path(path)) as file:
                 file.write_bytes(content)

@@ -26,13 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from pipeline.data import contents, datasets, formats, step_tables
-from pipeline.data.contents import RawPart, listed
+from pipeline.data.contents import RawPart
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind, lengths
 from pipeline.kinds.sequences import Sequences
 from pipeline.serving.digit_segmentation import FINEST, Grey, Pixels, fit
-from pipeline.settings import option
 
 SIZE = 512
 """Maximum examples in a part, which a core works on at a time: larger parts do not fit into its cache."""
@@ -46,9 +45,6 @@ IDX_ENDINGS = (".idx", ".gz", "-ubyte")
 
 PICTURES = 16
 """Maximum pictures of a Parquet file in a part: each may have megabytes."""
-
-BUFFER = 2**20
-"""Bytes of a column of a Parquet file that are read at a time."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM", "ICO", "TGA")
 """Formats that Pillow reads itself. It hands others (EPS) to separate programs."""
@@ -134,14 +130,12 @@ class ImageFiles:
                     yield np.stack(some), NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        with pa.parquet.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False) as opened:  # not whole row groups
+        with pa.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as opened:  # not whole row groups
             column = self._pixels_in(opened.schema_arrow, name)
             size = PICTURES if pa.types.is_struct(opened.schema_arrow.field(column).type) else self.size
-            first = 0
-            for batch in opened.iter_batches(size):
-                images = self._images(batch[column], f"{name}: column {column}", first)
+            for number, batch in enumerate(opened.iter_batches(size)):
+                images = self._images(batch[column], f"{name}: column {column}", number * size)
                 yield images, pa.table(batch.drop_columns([column]))
-                first += len(batch)
 
     def _pixels_in(self, columns: pa.Schema, name: str) -> str:
         """Return the name of the column that holds the pixels.
@@ -153,8 +147,10 @@ class ImageFiles:
         if len(found) != 1:
             needed = f"a column {self._column!r}" if self._column else "one column"
             received = ", ".join(f"{each.name} ({each.type})" for each in columns) or "none"
-            advice = f"Choose one of them: {option('column', found[0])}." if found else "See docs/predict.md."
-            raise DataError(f"{name}: needs {needed} of pixels, as lists; its columns are {received}. {advice}")
+            raise DataError(
+                f"{name}: needs {needed} of pixels, as lists; its columns are {received}. Choose one with --column, or "
+                "see docs/predict.md."
+            )
         return str(found[0])
 
     def _images(self, column: pa.Array, place: str, first: int) -> NDArray[Any]:
@@ -206,7 +202,7 @@ class SequenceFiles:
         if column:
             raise UsageError(f"column: is for models of images; this model reads sequences. Leave out {column!r}.")
         self.size = max(1, min(SIZE, NUMBERS // (kind.longest * len(kind.features))))
-        self._features = kind.features
+        self._kind = kind
         self._names = step_tables.column_names(columns)
 
     def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
@@ -216,12 +212,8 @@ class SequenceFiles:
             DataError: the file is damaged, or a sequence does not fit the model; raised after the parts before.
         """
         for raw in self._raw(file, name):
-            if raw.examples.shape[2] != len(self._features):
-                raise DataError(
-                    f"{name}: must have sequences of {len(self._features)} features ({listed(self._features)}); "
-                    f"got {raw.examples.shape[2]}."
-                )
-            values = contents.checked(raw, self._features)
+            self._kind.checked(raw.examples)
+            values = contents.checked(raw, self._kind.features)
             if values.shape[1] > MOST_STEPS:
                 problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
                 raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
@@ -241,7 +233,7 @@ class SequenceFiles:
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
             return
         table = step_tables.read_table(file, self._names, labelled=False)
-        values = step_tables.features_of(table, self._names, file, self._features)
+        values = step_tables.features_of(table, self._names, file, self._kind.features)
         for _, rows in table.groupby(table[self._names["id"]].factorize()[0] // self.size):
             yield step_tables.part_of(rows, self._names, values.loc[rows.index], name)
 

@@ -94,14 +94,14 @@ def bound(host: str, port: int) -> socket.socket:
         UsageError: the port is not available.
     """
     # asyncio sends each answer immediately (TCP_NODELAY) only if the protocol is named; otherwise it takes 40 ms more.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
-        problem = f"{host}:{port} is not available: {str(error).rstrip('.')}."
-        raise UsageError(f"port: {problem} Use another --port, or 0 for any free one.") from None
+        raise UsageError(
+            f"port: {host}:{port} is not available: {error}. Use another --port, or 0 for any free one."
+        ) from None
     return listener
 
 

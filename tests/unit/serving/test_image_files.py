@@ -109,7 +109,7 @@ def test_a_row_group_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
 def test_the_column_of_pixels_must_be_chosen_among_several(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", pa.list_(pa.uint8()), FLAT, box=[[1, 2]] * 7)
 
-    assert refused(path).endswith("Choose one of them: --column pixels.")
+    assert refused(path).endswith("box (list<element: int64>). Choose one with --column, or see docs/predict.md.")
     assert ["box"] == rows_of(path, "pixels")[0][1].column_names
     assert "needs a column 'image' of pixels, as lists; its columns are pixels (" in refused(path, "image")
 
@@ -140,7 +140,7 @@ def test_a_row_that_is_not_an_image_is_named(tmp_path: Path, kind: pa.DataType, 
     ("column", "said"),
     [
         (pa.array([list("abcdef")]), "pixels: must be numbers from 0 to 255 of the shape (N, 2, 3)"),
-        (pa.array([bytes(6)]), "its columns are pixels (binary). See docs/predict.md."),
+        (pa.array([bytes(6)]), "its columns are pixels (binary). Choose one with --column"),
         (pa.array([1]), "needs one column of pixels, as lists; its columns are pixels (int64)."),
     ],
 )

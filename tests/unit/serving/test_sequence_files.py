@@ -134,7 +134,7 @@ def test_a_table_that_does_not_fit_the_model_is_explained(
 
 def test_sequences_that_do_not_fit_the_model_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 4, 3)))
-    assert "it: must have sequences of 2 features (x, y); got 3." == refused(tmp_path / "a.npz")
+    assert "of the shape (N, steps, 2); got float64 of the shape (2, 4, 3)." in refused(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
     assert "it: needs an array x or x_test; it has one, two." == refused(tmp_path / "b.npz")
     monkeypatch.setattr(readers, "MOST_STEPS", 2)
