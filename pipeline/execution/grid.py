@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from itertools import product
+from itertools import chain, product
 from math import prod
 from typing import Any, get_type_hints
 
@@ -42,8 +42,10 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
     texts = {option: str(text) for option, text in (COMPARED | dict(given)).items() if option in field_of}
     rest = {name: value for name, value in given.items() if name not in field_of}
     names = [field_of[option] for option in texts]
-    values = [_values(option, field_of[option], text) for option, text in texts.items()]
-    _check_count(prod(map(len, values)))
+    ranges = [_ranges(option, field_of[option], text) for option, text in texts.items()]
+    if (count := prod(sum(map(len, each)) for each in ranges)) > MOST:
+        raise UsageError(f"A comparison must have at most {MOST:,} runs; got {count:,}. Compare fewer.")
+    values = [[str(value) for value in chain(*each)] for each in ranges]
     settings = [recipes.resolve(rest | dict(zip(names, each, strict=True))) for each in product(*values)]
     for option, listed in zip(texts, values, strict=True):
         if len({getattr(each, field_of[option]) for each in settings}) < len(listed):
@@ -51,9 +53,9 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
     return settings
 
 
-def _values(option: str, name: str, text: str) -> list[str]:
-    """Return the values of an option, with the numbers of its ranges."""
-    values: list[str] = []
+def _ranges(option: str, name: str, text: str) -> list[Sequence[object]]:
+    """Return the values of an option in ranges, which may be long, or one by one."""
+    found: list[Sequence[object]] = []
     for part in map(str.strip, text.split(",")):
         if not part:
             example = COMPARED.get(option, COMPARED["seeds"])
@@ -65,14 +67,8 @@ def _values(option: str, name: str, text: str) -> list[str]:
         first, last = map(int, ends.groups()) if ends else (0, 0)
         if last < first:
             raise UsageError(f"{option}: a range must go from low to high, such as 1-5; got {part!r}.")
-        _check_count(last - first + 1)  # before they are listed
-        values += map(str, range(first, last + 1)) if ends else [part]
-    return values
-
-
-def _check_count(trainings: int) -> None:
-    if trainings > MOST:
-        raise UsageError(f"A comparison must have at most {MOST:,} runs; got {trainings:,}. Compare fewer.")
+        found.append(range(first, last + 1) if ends else [part])
+    return found
 
 
 def shared(parameters: Sequence[Mapping[str, object]]) -> dict[str, str]:

@@ -83,8 +83,8 @@ def search(
             result = SearchResult(space=chosen, data=data, trials=study.trials, winner=study.winner())
             report.log_winner(parent, result)
             if again := _confirmation(result, confirm):
-                of_runs: Any = {"parent": parent, "count": workers, "executor": executor}
-                result.confirm(comparison_run.train(again, data, reporter, **of_runs))
+                groups = comparison_run.train(again, data, reporter, parent=parent, count=workers, executor=executor)
+                result.confirm(groups)
             report.report(parent, result, reporter)
     best = result.winner.run_id
     return promotion.conclude(reporter, parent, "the search and its report", register=register, best=best)
