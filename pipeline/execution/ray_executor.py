@@ -8,13 +8,11 @@ A node does not see the driver's disk: data and custom cells come with the jobs,
 
 import logging
 import os
-import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -32,7 +30,7 @@ from pipeline.execution import job as jobs
 from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Work, Worker
 from pipeline.settings import default_shards
-from pipeline.startup import SIGNALS
+from pipeline.startup import interruptible
 from pipeline.tracking import connection
 
 ADDRESS = "RAY_ADDRESS"
@@ -101,18 +99,15 @@ def connected(on: str, *, tracks: bool) -> Iterator[RayExecutor]:
         )
     address = os.environ.get(ADDRESS, "auto") if on == "ray" else on
     _check_answers(address)
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    start = partial(ray.init, namespace=disk.PACKAGE.name, logging_level=logging.ERROR, log_to_driver=False)
+    options: Any = {"namespace": disk.PACKAGE.name, "logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        start(address, runtime_env=_environment())
+        with interruptible():  # Ray replaces the handlers of signals, and this restores them
+            ray.init(address, runtime_env=_environment(), **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise UsageError(
             f"on: must be a Ray cluster with the same Ray ({ray.__version__}) and Python; {address} answered: "
             f"{first_line(error).rstrip('.')}. Start one with `ray start --head`, or set {ADDRESS}."
         ) from None
-    finally:
-        for number, handler in handlers.items():  # Ray replaces the handlers
-            signal.signal(number, handler)
     try:
         check_nodes(tracks=tracks)
         yield RayExecutor(claim() if tracks else None)
