@@ -279,14 +279,12 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatc
 
 
 def stroke(width: float, length: float, angle: float, at: float) -> Image.Image:
-    """Return a straight stroke with round ends, white on black: a line, and a circle at each end."""
+    """Return a straight stroke, white on black."""
     page = Image.new("L", (280, 280))
     along = np.array([np.cos(angle), np.sin(angle)]) * length / 2
     middle = np.array([140.0, at]) if abs(along[0]) > abs(along[1]) else np.array([at, 140.0])
     ends = [tuple(middle + end) for end in (along, -along)]
     ImageDraw.Draw(page).line(ends, fill=255, width=round(width))
-    for end in ends:
-        ImageDraw.Draw(page).circle(end, width / 2, fill=255)
     return page
 
 

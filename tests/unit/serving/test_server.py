@@ -105,21 +105,27 @@ def test_only_names_can_be_allowed(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "headers"), [("/", {}), ("/static/drawing.js", {}), ("/model", {"Host": "evil.example"}), ("/x", {})]
+    ("path", "headers", "status"),
+    [
+        ("/", {}, 200),
+        ("/static/drawing.js", {}, 200),
+        ("/model", {"Host": "evil.example"}, 400),
+        ("/x", {}, 404),
+        ("/invocations", {}, 405),
+    ],
 )
-def test_each_answer_lets_a_browser_run_and_show_the_page_only(port: int, path: str, headers: dict[str, str]) -> None:
+def test_each_answer_lets_a_browser_run_and_show_the_page_only(
+    port: int, path: str, headers: dict[str, str], status: int
+) -> None:
     answer, _ = ask(port, path, headers=headers)
 
+    assert status == answer.status
     policy = str(answer.getheader("Content-Security-Policy"))
     for directive in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"):
         assert directive in policy
     assert ["DENY", "nosniff", "no-referrer", None] == [
         answer.getheader(name) for name in ("X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy", "Server")
     ]
-
-
-def test_invocations_are_only_posted(port: int) -> None:
-    assert 405 == ask(port, "/invocations")[0].status
 
 
 @pytest.mark.parametrize(
