@@ -27,8 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline import disk
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line, of_library
 from pipeline.execution import job as jobs
-from pipeline.execution import worker_pool
-from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Work, Worker
+from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Kind, Work, Worker, outcome
 from pipeline.settings import default_shards
 from pipeline.startup import interruptible
 from pipeline.tracking import connection
@@ -227,14 +226,14 @@ class Node:
     """
 
     def __init__(self) -> None:
-        self._messages: SimpleQueue[tuple[worker_pool.Kind, Any]] = SimpleQueue()
+        self._messages: SimpleQueue[tuple[Kind, Any]] = SimpleQueue()
         self._answers: SimpleQueue[bool | None] = SimpleQueue()
 
     def work(self, work: Work, job: Any) -> None:
         """Work on a job."""
         self._messages.put(("started", socket.gethostname()))
         with suppress(KeyboardInterrupt):
-            self._messages.put(worker_pool.outcome(work, job, self._send))
+            self._messages.put(outcome(work, job, self._send))
 
     def _send(self, message: Any) -> bool:
         self._messages.put(("message", message))
@@ -242,7 +241,7 @@ class Node:
             raise KeyboardInterrupt
         return answer
 
-    def next(self) -> tuple[worker_pool.Kind, Any]:
+    def next(self) -> tuple[Kind, Any]:
         """Wait for the next message, and return it."""
         return self._messages.get()
 

@@ -149,12 +149,12 @@ class SearchResult:
         return [trial for trial in self.trials if trial.state in ("complete", "pruned")]
 
     @cached_property
-    def explained(self) -> tuple[float, Mapping[str, float]]:
-        """The share of the variation between trials that the parameters explain, and the part of each parameter in it.
+    def explained(self) -> Mapping[str, float]:
+        """The share of the variation between trials that each parameter explains, the largest first.
 
         A random forest predicts the lead of trials that it has not seen: the mean lead in accuracy over all trials that
-        got so far, at each epoch at which trials ended. The share that it explains is R² of a cross-validation. If the
-        share is too small, there are no parts.
+        got so far, at each epoch at which trials ended. The share that it explains is R² of a cross-validation, which
+        is divided among the parameters. If it is too small, there are no shares.
         """
         from sklearn.ensemble import RandomForestRegressor
         from sklearn.metrics import r2_score
@@ -163,7 +163,7 @@ class SearchResult:
         parameters = pd.DataFrame([dict(trial.parameters) for trial in self.ended])
         ranks = parameters.loc[:, parameters.nunique() > 1].rank(method="dense")  # a tree asks for the order only
         if len(ranks) < FEWEST or ranks.empty:
-            return 0.0, {}
+            return {}
         reached = pd.DataFrame(
             [{each.epoch: trial.best_until(each.epoch) for each in trial.history} for trial in self.ended]
         )
@@ -173,17 +173,18 @@ class SearchResult:
         folds = KFold(min(10, len(leads)), shuffle=True, random_state=0)
         share = float(r2_score(leads, cross_val_predict(forest, ranks, leads, cv=folds)))
         if share < USEFUL:
-            return max(share, 0.0), {}
+            return {}
         parts = pd.Series(forest.fit(ranks, leads).feature_importances_, ranks.columns).sort_values(ascending=False)
-        return share, {str(name): share * part for name, part in parts.items()}
+        return {str(name): share * part for name, part in parts.items()}
 
     @property
     def importance_text(self) -> str:
         """The importance of parameters, in a sentence."""
-        share, parts = self.explained
-        named = ", ".join(f"{name} {part:.0%}" for name, part in parts.items())
-        text = f"The parameters explain {share:.0%} of the variation between trials: {named}."
-        return text if parts else "There are too few trials to show which parameters matter."
+        if not self.explained:
+            return "There are too few trials to show which parameters matter."
+        named = ", ".join(f"{name} {share:.0%}" for name, share in self.explained.items())
+        total = sum(self.explained.values())
+        return f"The parameters explain {total:.0%} of the variation between trials: {named}."
 
     def of_state(self, *states: State) -> list[Trial]:
         """Return the trials of each state in turn, the best first."""

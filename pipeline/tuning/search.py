@@ -27,7 +27,6 @@ from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution import comparison_run, job
-from pipeline.execution.job import Opened
 from pipeline.execution.worker_pool import Event, Executor, open_executor
 from pipeline.model import preflight
 from pipeline.progress import Reporter
@@ -234,7 +233,7 @@ class Study:
             return True
         trial = self._trials[event.job.name]
         match event.kind, event.content:
-            case "message", Opened(run_id=run_id, state=state):
+            case "message", job.Opened(run_id=run_id, state=state):
                 trial.run_id, trial.reused = run_id, state == job.REUSED
                 content = {"run_id": run_id, "reused": trial.reused, "parameters": dict(trial.parameters)}
                 store.log_tags(self._search, {f"{schema.TRIAL}{trial.number}": json.dumps(content)})
