@@ -17,7 +17,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
@@ -67,9 +67,8 @@ Take = Callable[[Event], bool | None]
 """Receives an event; after a message, False ends its job."""
 
 
-@contextmanager
-def open_executor(on: str, *, tracks: bool = True) -> Iterator["Executor"]:
-    """Yield the connected executor that an option names.
+def open_executor(on: str, *, tracks: bool = True) -> AbstractContextManager["Executor"]:
+    """Return a context with the executor that an option names; it is connected within the context.
 
     Args:
         on: ``local``, ``ray``, or an address such as ``ray://HOST:10001``.
@@ -80,15 +79,14 @@ def open_executor(on: str, *, tracks: bool = True) -> Iterator["Executor"]:
         TrackingError: other machines cannot reach the tracking server.
     """
     if on == LOCAL:
-        yield Executor()
-    elif on == "ray" or on.startswith("ray://"):
-        if importlib.util.find_spec("ray") is None:
-            raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
-        ray_executor = importlib.import_module("pipeline.execution.ray_executor")  # it imports this module, and Ray
-        with ray_executor.connected(on, tracks=tracks) as executor:
-            yield executor
-    else:
+        return nullcontext(Executor())
+    if on != "ray" and not on.startswith("ray://"):
         raise UsageError(f"on: must be local, ray or an address such as ray://HOST:10001; got {on!r}.")
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("on: ray needs the package Ray, which is not installed. Try pip install -e '.[ray]'.")
+    ray_executor: Any = importlib.import_module("pipeline.execution.ray_executor")  # it imports this module, and Ray
+    connected: AbstractContextManager[Executor] = ray_executor.connected(on, tracks=tracks)
+    return connected
 
 
 @dataclass(frozen=True)
