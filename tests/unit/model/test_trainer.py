@@ -90,14 +90,14 @@ def assert_trains_as_keras(ours: Trainer, stock: keras.Model, split: Split, vali
 @pytest.mark.parametrize(
     ("cell", "count", "others"),
     [
-        ("rnn", 30, {}),
-        ("mgu", 30, {}),
-        ("lstm", 37, {"layers": 2, "direction": "bidirectional"}),
-        ("gru", 30, {"fast": False}),
+        ("rnn", 20, {}),
+        ("mgu", 20, {}),
+        ("lstm", 17, {"layers": 2, "direction": "bidirectional"}),
+        ("gru", 20, {"fast": False}),
     ],
 )
 def test_costs_equal_stock_keras(cell: str, count: int, others: dict[str, Any]) -> None:
-    """Of 37 images, the last batch has 7."""
+    """Of 17 images, the last batch has 7."""
     split = random_split(count)
     ours = trainer(split, cell=cell, shards=2, **others)
     stock = trainer(split, cell=cell, **others).model  # the same seed, so the same weights

@@ -298,8 +298,8 @@ def is_stroke(image: Pixels, angle: float) -> bool:
 
 
 STROKES = [
-    *itertools.product(range(8, 41, 4), (60, 150, 240), (0, np.pi / 2), (90, 140)),
-    *itertools.product((8, 18, 29), (60, 100, 150, 200), np.arange(1, 16) * np.pi / 16, (140,)),
+    *itertools.product(range(8, 41, 8), (60, 150, 240), (0, np.pi / 2), (90, 140)),
+    *itertools.product((8, 18, 29), (60, 100, 150, 200), np.arange(1, 16, 2) * np.pi / 16, (140,)),
 ]
 """Width, length, angle and position of level and upright strokes, and of slanted ones."""
 
