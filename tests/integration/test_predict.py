@@ -1,6 +1,5 @@
 """Pictures, files of arrays and tables, classified by the models of real runs."""
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -88,21 +87,6 @@ def test_a_folder_is_answered_in_order_with_its_subfolders(
     np.testing.assert_allclose(steps[named].sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(steps[named][7::8], probabilities[:3], atol=1e-5)  # after the last step
     assert steps[named].to_numpy().argmax(axis=1).tolist() == steps["label"].astype(int).tolist()
-
-
-def test_an_idx_file_is_answered_image_by_image(
-    command: Command, model: str, images: NDArray[np.uint8], probabilities: NDArray[Any], tmp_path: Path
-) -> None:
-    path, output = tmp_path / "images-idx3-ubyte", tmp_path / "answers.parquet"
-    path.write_bytes(gzip.compress(encode_idx(images)))
-
-    command("predict", path, "--model", model, "--output", output)
-
-    table = pd.read_parquet(output)
-    assert list(range(len(images))) == table["index"].tolist()
-    assert {str(path)} == set(table["file"])
-    check(table, probabilities)
-    assert [path, output] == sorted(tmp_path.iterdir())[::-1]  # no temporary file is left
 
 
 def test_unreadable_files_are_named_aside_and_the_answers_to_the_others_are_one_array_of_json(

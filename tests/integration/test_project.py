@@ -1,33 +1,18 @@
 """The MLflow project: real `mlflow run`s of this folder, and all entry points."""
 
-import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.integration.conftest import PROJECT, newest
-
-
-def project_run(env_manager: str, *parameters: str, **options: Any) -> "subprocess.Popen[str]":
-    """Start `mlflow run` in this folder."""
-    words = [word for each in parameters for word in ("-P", each)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", env_manager, *words],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
+from tests.integration.conftest import PROJECT, Command, newest, stopped_run
+from tests.runs import new_run
 
 
 @pytest.mark.slow
@@ -37,11 +22,14 @@ def test_the_project_runs_in_an_environment_that_uv_builds_with_parameters_that_
     with_space, config = store / "a folder with space", store / "project.yaml"
     config.write_text("dataset: digits\nhidden_units: 8\nepochs: 2\ncell: rnn\n")
     given = ("cell=rnn", "recipe=accurate", "learning_rate=1e-2", f"config={config}", f"data_dir={with_space}")
+    words = [word for each in given for word in ("-P", each)]
+    command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "uv", *words]
+    done = subprocess.run(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    output = done.stdout
 
-    with project_run("uv", *given, stderr=subprocess.STDOUT) as process:
-        output = process.communicate()[0]
-
-    assert 0 == process.returncode, output
+    assert 0 == done.returncode, output
     assert "Test accuracy" in output
     assert "WARNING" not in output.replace("WARNING: All log messages before absl::InitializeLog()", "")
     run = newest()
@@ -55,15 +43,15 @@ def test_the_project_runs_in_an_environment_that_uv_builds_with_parameters_that_
     assert "test_accuracy" in run.data.metrics
 
 
-def test_ctrl_c_on_a_project_run_is_recorded(store: Path) -> None:
-    with project_run("local", "dataset=digits", "epochs=100000", f"data_dir={store / 'data'}") as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch ") for line in process.stdout)
-        os.killpg(process.pid, signal.SIGINT)  # like a terminal, to every process of the command
+def test_ctrl_c_on_a_project_run_is_recorded(command: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow run` passes the signal on; see `test_startup.py`."""
+    project = new_run("clumsy-fish-12")
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
 
-    assert process.returncode
-    assert "Stopped by Ctrl-C or a termination signal." == newest().data.tags["error"]
-    assert newest().info.status in {"KILLED", "FAILED"}  # MLflow 3.17 replaces KILLED by FAILED
+    assert project == stopped_run(command, "run", "--dataset", "digits", "--data-dir", store / "data", epoch=2)
+
+    run = mlflow.get_run(project)
+    assert ("KILLED", "Stopped by Ctrl-C or a termination signal.") == (run.info.status, run.data.tags["error"])
 
 
 def test_the_entry_points_work_one_after_the_other(store: Path, entry_point: Callable[..., Run]) -> None:

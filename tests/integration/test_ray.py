@@ -43,6 +43,7 @@ def local(folder: Path, nodes: Nodes, command: Command) -> Iterator[dict[str, Co
         patch.setenv("MLFLOW_TRACKING_URI", server)
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "local")
         patch.setenv("RAY_ADDRESS", nodes.address)
+        patch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "60")  # seconds; other tests look at these metrics
         for cell in CELLS:
             command("run", "--cell", cell, *SMALL)
         yield {name: costs(run) for name, run in trainings().items()}

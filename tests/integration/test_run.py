@@ -181,9 +181,3 @@ def test_the_same_again_skips_the_data_and_repeats_the_costs_exactly(command: Co
     assert "Skipped download" in output
     assert "Skipped preprocess" in output
     assert history(digits_run) == history(run_id_in(output))
-
-
-def test_evaluate_alone_repeats_the_results_on_the_same_run(command: Command, run: Run) -> None:
-    command("evaluate", "--run-id", run.info.run_id)
-
-    assert [run.data.metrics["test_cost"]] * 2 == [value for _, value in history(run.info.run_id, "test_cost")]

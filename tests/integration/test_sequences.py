@@ -4,16 +4,13 @@ import json
 import re
 from pathlib import Path
 
-import keras
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipeline import load
-from pipeline.tracking import models, store
+from pipeline.tracking import store
 from tests.integration.conftest import Command, run_id_in
 
 SMALL = ("--hidden-units", 16, "--epochs", 8, "--shards", 2)
@@ -43,19 +40,6 @@ def test_a_table_of_steps_is_trained_with_the_recipe_for_sequences(trained: tupl
     assert run.inputs is not None
     profiles = [json.loads(each.dataset.profile or "") for each in run.inputs.dataset_inputs]
     assert [CLASSES] * 2 == [each["classes"] for each in profiles]
-
-
-def test_the_served_model_is_stock_keras(trained: tuple[Run, str], tmp_path: Path) -> None:
-    padded = np.random.default_rng(1).normal(size=(4, 9, 2)).astype(np.float32)
-    padded[1, 3:] = padded[2, 1:] = np.nan
-
-    answers = load("models:/gestures@champion").probabilities(padded)
-
-    uri = models.of(store.get_run(trained[0].info.run_id)).model_uri
-    stock = keras.saving.load_model(
-        Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path)), "artifacts/model.keras")
-    )
-    np.testing.assert_allclose(answers, stock(padded), atol=1e-5)
 
 
 def test_cells_are_compared_also_custom_ones_against_the_champion(
