@@ -26,7 +26,10 @@ from pipeline.serving.readers import NO_OTHERS, Reader
 from pipeline.tracking.models import Classifier
 
 AT_A_TIME = 32
-"""Number of parts that are answered before they are written: 16,384 images of 28 × 28."""
+"""Number of parts that are read before the cores answer them: up to 16,384 images of 28 × 28."""
+
+ROWS = 10_000
+"""Number of answers that are written at a time: each time begins a row group of a Parquet file."""
 
 UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)
 """Errors of libraries about a file; a KeyError if two columns of a Parquet file have the same name."""
@@ -188,18 +191,23 @@ def write(tables: Iterator[pa.Table], path: Path, failed: dict[str, str], about:
         UsageError: the file cannot be written, or a CSV file cannot contain a column.
     """
     first, count = next(tables), 0
+    waiting = [first.slice(0, 0)]
     with (
         explained(str(path), writing=True),
         disk.new_file(path) as file,
         WRITERS[path.suffix](str(file), first.schema.with_metadata({ABOUT: about})) as writer,
     ):
         for table in chain([first], tables):
-            if table.schema == first.schema:
-                writer.write_table(table)
-                count += len(table)
-            else:
+            if table.schema != first.schema:
                 failed[table["file"][0].as_py()] = (
                     "its columns differ from those of the first file, and all answers go into one table. Use a folder "
                     "such as answers/ as --output."
                 )
+                continue
+            waiting.append(table)
+            count += len(table)
+            if sum(map(len, waiting)) >= ROWS:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = [first.slice(0, 0)]
+        writer.write_table(pa.concat_tables(waiting))
     return count

@@ -140,6 +140,16 @@ def test_the_rows_of_a_parquet_file_are_answered_in_parts_with_its_other_columns
     assert [1, 0, 0, 1, 0] == table["input_label"].to_pylist()
 
 
+@pytest.mark.parametrize(("rows", "groups"), [(5, [6, 4]), (10_000, [10])])
+def test_small_parts_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, rows: int, groups: list[int]
+) -> None:
+    monkeypatch.setattr(answers, "ROWS", rows)
+    assert 10 == answers.write(iter([two()] * 5), tmp_path / "a.parquet", {})
+    written = pq.ParquetFile(tmp_path / "a.parquet").metadata
+    assert groups == [written.row_group(number).num_rows for number in range(written.num_row_groups)]
+
+
 def test_a_file_whose_columns_differ_from_the_first_is_left_out_of_a_table(tmp_path: Path) -> None:
     files = [
         save_parquet(tmp_path / f"{name}.parquet", [255], id=[each]) for name, each in (("a", 1), ("b", "x"), ("c", 2))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from pipeline import disk
 from pipeline.errors import DataError, UsageError
 from pipeline.execution import worker_pool
 from pipeline.execution.worker_pool import Event, Executor, Take
@@ -39,7 +40,7 @@ class InTurn(Executor):
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the name of a model stand for its digest, and run all jobs in this process."""
     monkeypatch.setattr(models, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
-    monkeypatch.setattr(models, "digest", str)
+    monkeypatch.setattr(disk, "file_digest", lambda path: path.parent.name)
     monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
     monkeypatch.setattr(worker_pool, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
