@@ -86,10 +86,3 @@ def test_runs_that_are_the_same_on_the_data_are_refused() -> None:
     twins = [{"cell": "gru", "seed": 1, "steps": 28, "recipe": recipe} for recipe in ("tutorial", "quick")]
     with pytest.raises(UsageError, match="must differ; got 2, but only 1 differ"):
         grids.shared(twins)
-
-
-def test_a_comparison_records_all_parameter_values_of_its_runs() -> None:
-    every = [{"cell": "gru", "seed": seed, "epochs": 5, "learning_rate": rate} for seed, rate in ((1, 0.1), (2, 0.1))]
-
-    expected = {"cells": "gru", "seeds": "1,2", "epochs": "5", "learning_rate": "0.1"}
-    assert expected == grids.shared(every)

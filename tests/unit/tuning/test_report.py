@@ -82,8 +82,7 @@ def test_the_decisive_parameter_gets_its_importance(data: DataSet) -> None:
 
 def test_noise_and_a_few_trials_explain_nothing(data: DataSet) -> None:
     """Optuna's importances alone are 64, 24 and 12 % for 20 trials of noise."""
-    found = [searched(data, 20, seed=seed, weight=0.0).explained for seed in range(5)]
-    assert [{}] * 5 == found
+    assert [{}] * 5 == [searched(data, 20, seed=seed, weight=0.0).explained for seed in range(5)]
     few = searched(data, 7, seed=1, weight=0.2)
     assert {} == few.explained
     assert "too few trials" in few.importance_text

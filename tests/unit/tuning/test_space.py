@@ -59,12 +59,6 @@ def test_a_wrong_range_is_refused(text: str, message: str) -> None:
     assert message in str(error.value)
 
 
-def proposals(texts: list[str], count: int) -> list[dict[str, object]]:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    searched = space.of({"cell": "gru"}, texts)
-    return [dict(searched.rounded(study.ask({**searched.ranges}).params)) for _ in range(count)]
-
-
 @pytest.mark.parametrize(
     ("text", "low", "high", "longest"),
     [
@@ -78,7 +72,10 @@ def test_proposed_numbers_are_in_range_can_be_typed_and_differ(
     text: str, low: float, high: float, longest: str
 ) -> None:
     """If numbers were rounded to three significant digits, only the ends of the second range would be tried."""
-    values = {float(str(each[text.partition("=")[0]])) for each in proposals([text], 20)}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    searched = space.of({"cell": "gru"}, [text])
+    proposed = [searched.rounded(study.ask({**searched.ranges}).params) for _ in range(20)]
+    values = {each[text.partition("=")[0]] for each in proposed}
     assert len(values) > 15
     assert all(low <= value <= high for value in values)
     assert max(len(str(value)) for value in values) <= len(longest)
