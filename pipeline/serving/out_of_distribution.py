@@ -75,12 +75,15 @@ def _features(images: Bytes) -> Floats:
 def _histograms(images: Bytes) -> Floats:
     down, across = np.gradient(gaussian_filter(images.astype(np.float32), (0, 0.7, 0.7)), axis=(1, 2))
     strength, direction = np.hypot(down, across), np.arctan2(down, across) / np.pi * DIRECTIONS
-    number, height, width = images.shape
-    cells = (number, height // CELL, CELL, width // CELL, CELL)
-    histograms = []
-    for each in range(DIRECTIONS):  # an edge counts for the two nearest directions
-        distance = abs((direction - each + DIRECTIONS / 2) % DIRECTIONS - DIRECTIONS / 2)
-        histograms.append((strength * np.maximum(0, 1 - distance)).reshape(cells).sum(axis=(2, 4)))
-    smooth = gaussian_filter(np.stack(histograms), (0, 0, 0.7, 0.7))  # a stroke may be slightly shifted
-    features = np.sqrt(np.moveaxis(smooth, 0, 1).reshape(number, -1))
+    number, rows, columns = len(images), images.shape[1] // CELL, images.shape[2] // CELL
+    image, row, column = np.ix_(*map(range, images.shape))
+    cell = (image * rows + row // CELL) * columns + column // CELL
+    below = np.floor(direction).astype(int)
+    histograms = np.zeros(number * rows * columns * DIRECTIONS)
+    for nearest, share in ((below, below + 1 - direction), (below + 1, direction - below)):
+        places = cell * DIRECTIONS + nearest % DIRECTIONS
+        histograms += np.bincount(places.ravel(), (strength * share).ravel(), len(histograms))
+    shape = number, rows, columns, DIRECTIONS
+    smooth = gaussian_filter(histograms.reshape(shape), (0, 0.7, 0.7, 0))  # a stroke may be slightly shifted
+    features = np.sqrt(smooth.reshape(number, -1))
     return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6), np.float32)
