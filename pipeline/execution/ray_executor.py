@@ -47,6 +47,7 @@ class RayExecutor(Executor):
     remote = True
 
     def __init__(self, claim: object = None) -> None:
+        super().__init__()
         self._claim = claim  # an actor ends when nothing refers to it
         self._gpus = 1 if any(_amounts("GPU")) else 0
         self._losses: Counter[Any] = Counter()

@@ -107,6 +107,9 @@ class Executor:
     remote = False
     """Whether its processes share no disk: checkpoints are then artifacts of their runs, and there are no locks."""
 
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []  # they wait for the next call of `run`, because a process takes seconds to start
+
     def default_workers(self, trainings: int) -> int:
         """Return how many runs to train at the same time: one per core if the memory suffices; one on a GPU.
 
@@ -144,16 +147,16 @@ class Executor:
             count: number of jobs at a time.
             take: receives what happens; a job waits after each message, until it is taken.
         """
-        todo, busy, idle = iter(jobs), list[Worker](), list[Worker]()
+        todo, busy, idle = iter(jobs), list[Worker](), self._idle
         try:
             while True:
                 for job in islice(todo, count - len(busy)):
                     busy.append(worker := idle.pop() if idle else self.worker(count))
                     worker.job, worker.jobs_left = job, worker.jobs_left - 1
                     worker.start(work)
-                _end(idle)  # other jobs may wait for their cores
                 if not busy:
                     return
+                _end(idle)  # other jobs may wait for their cores
                 if not (ready := self.ready([worker.handle for worker in busy])):
                     take(Event("tick"))
                 for worker in [each for each in busy if each.handle in ready]:
@@ -172,7 +175,7 @@ class Executor:
         finally:
             for worker in busy:
                 worker.interrupt()
-            _end(busy + idle)
+            _end(busy)
 
 
 def _end(workers: "list[Worker]") -> None:
