@@ -167,8 +167,10 @@ class ImageFiles:
             lengths = pa.compute.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
             if (lengths != size).any():
                 wrong = (lengths != size).argmax()
-                received = f"a list of {lengths[wrong]:,} instead of {size:,}"
-                raise DataError(f"{place}, row {first + wrong // items:,}: {self._needed}; got {received}.")
+                raise DataError(
+                    f"{place}, row {first + wrong // items:,}: {self._needed}; got a list of {lengths[wrong]:,} "
+                    f"instead of {size:,}."
+                )
             column, items = column.flatten(), size
         numbers = column.to_numpy(zero_copy_only=False)
         return self._checked(numbers.reshape(-1, *self._form.shape), place, first)
@@ -178,8 +180,7 @@ class ImageFiles:
         pixels = self._form.checked(images)
         wrong = np.argwhere(~((pixels >= 0) & (pixels <= 255)))  # noqa: PLR2004 - NaN is neither
         if len(wrong):
-            received = f"{pixels[tuple(wrong[0])]:g}"
-            raise DataError(f"{place}, row {first + wrong[0, 0]:,}: {self._needed}; got {received}.")
+            raise DataError(f"{place}, row {first + wrong[0, 0]:,}: {self._needed}; got {pixels[tuple(wrong[0])]:g}.")
         return pixels
 
 
@@ -215,8 +216,10 @@ class SequenceFiles:
             self._kind.checked(raw.examples)
             values = contents.checked(raw, self._kind.features)
             if values.shape[1] > MOST_STEPS:
-                problem = f"must have at most {MOST_STEPS:,} steps; it has {values.shape[1]:,}"
-                raise DataError(f"{raw.place(lengths(values).argmax())}: {problem}. Cut it into shorter sequences.")
+                raise DataError(
+                    f"{raw.place(lengths(values).argmax())}: must have at most {MOST_STEPS:,} steps; it has "
+                    f"{values.shape[1]:,}. Cut it into shorter sequences."
+                )
             ids = [None] * len(values) if raw.ids is None else raw.ids
             yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
 
@@ -281,8 +284,9 @@ def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]
             "such as HEIC. Convert it to JPEG."
         ) from None
     except Exception as error:  # Pillow's decoders raise errors of all kinds
-        problem = f"must be a whole picture of at most {MOST_PIXELS:,} pixels; reading failed: {first_line(error)}"
-        raise DataError(f"{name}: {problem.rstrip('.')}.") from None
+        raise DataError(
+            f"{name}: must be a whole picture of at most {MOST_PIXELS:,} pixels; reading failed: {first_line(error)}"
+        ) from None
 
 
 def grey(picture: Image.Image) -> Grey:

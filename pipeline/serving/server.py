@@ -210,8 +210,11 @@ async def _body(request: Request, name: str, most: int) -> bytes:
                 if len(content) <= most:  # the rest is dropped: a client reads the answer when it has sent everything
                     content += part
     except TimeoutError:
-        late = f"{name}: must arrive within {SECONDS} s; got only {len(content):,} bytes."
-        raise HTTPException(408, late, {"Connection": "close"}) from None
+        raise HTTPException(
+            408,
+            f"{name}: must arrive within {SECONDS} s; got only {len(content):,} bytes.",
+            {"Connection": "close"},
+        ) from None
     if len(content) > most:
         raise HTTPException(413, f"{name}: must have at most {most:,} bytes; got more. Send it in parts.")
     return bytes(content)
@@ -304,8 +307,10 @@ class Plot:
                 table = table[self._features] if set(self._features) <= set(table) else table
             sequence = table.to_numpy(np.float32)
         except ValueError as error:
-            needed = f"sequence: needs a line for each step, with a number for each of {listed(self._features)}"
-            raise DataError(f"{needed}; reading failed: {first_line(error)}.") from None
+            raise DataError(
+                f"sequence: needs a line for each step, with a number for each of {listed(self._features)}; reading "
+                f"failed: {first_line(error)}."
+            ) from None
         return _answer(self._classifier, sequence, most=SHOWN) | {"sequence": sequence.tolist()}
 
 

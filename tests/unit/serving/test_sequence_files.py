@@ -92,8 +92,6 @@ def test_the_columns_of_a_table_may_have_other_names(tmp_path: Path) -> None:
 
 
 def test_options_of_another_kind_are_refused() -> None:
-    with pytest.raises(UsageError, match="column: is for models of images; this model reads sequences"):
-        SequenceFiles(KIND, column="pixels")
     with pytest.raises(UsageError, match="columns: is for tables of sequences; this model reads images"):
         ImageFiles(Images(height=2, width=2), columns="id=gesture")
 
