@@ -208,6 +208,7 @@ def test_the_page_says_how_sure_the_model_is_or_that_there_is_no_answer(page: Pa
 def test_the_reading_by_step_moves_the_bars_and_a_scan_line(page: Page) -> None:
     expect(page.get_by_role("button", name="Watch it read")).to_be_hidden()
     draw(page, DIGITS["7"])
+    expect(page.locator("#bars")).to_have_attribute("aria-busy", "false")
     expect(page.locator("#read")).to_contain_text("After 28 of 28 steps: 7")
     expect(page.locator(".paper .scan")).to_be_hidden()
     shown = "() => [...document.querySelectorAll('[role=meter]')].map((meter) => +meter.ariaValueNow)"
