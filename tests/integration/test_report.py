@@ -25,6 +25,11 @@ def tagged(run_id: str, tags: Mapping[str, str]) -> None:
         MlflowClient().set_tag(run_id, name, value)
 
 
+def child_of(parent: str) -> dict[str, str]:
+    """Return the tags of a run that a comparison has trained."""
+    return {"mlflow.parentRunId": parent, f"comparison.{parent}": "true"}
+
+
 @pytest.fixture
 def made() -> Iterator[Callable[..., str]]:
     """Return a function that creates a run without training; the runs are deleted after the test."""
@@ -57,7 +62,7 @@ def parent(command: Command, digits: Run) -> str:
     MlflowClient().set_terminated(parent)
     for seed in (1, 2):
         run_id = run_id_in(command(*DIGITS, "--cell", "rnn", "--seed", seed).output)
-        tagged(run_id, {"mlflow.parentRunId": parent, "family": "small"})
+        tagged(run_id, {"family": "small", **child_of(parent)})
     tagged(digits.info.run_id, {"family": "small", f"comparison.{parent}": "true"})
     return parent
 
@@ -106,9 +111,9 @@ def test_without_the_data_the_page_of_the_entry_point_shows_no_images_and_its_ru
 def test_a_child_that_failed_is_named_with_its_reason_and_an_interrupted_one_does_not_count_if_done_again(
     command: Command, parent: str, digits: Run, made: Callable[..., str], tmp_path: Path
 ) -> None:
-    failed = made("lstm-s1", status="FAILED", error="not finite", **{"mlflow.parentRunId": parent})
+    failed = made("lstm-s1", status="FAILED", error="not finite", **child_of(parent))
     digest = digits.data.tags["dataset_digest"]
-    again = made("gru-s1", digits, status="KILLED", dataset_digest=digest, **{"mlflow.parentRunId": parent})
+    again = made("gru-s1", digits, status="KILLED", dataset_digest=digest, **child_of(parent))
 
     command("report", "--parent", parent, "--output", tmp_path)
 
@@ -123,6 +128,10 @@ def test_a_child_that_failed_is_named_with_its_reason_and_an_interrupted_one_doe
         ("tags.role = 'broken'", "finished and evaluated; got none. gru-s9 ("),
         ("tags.role = 'stopped'", "lacks test_accuracy, test_cost,"),
         ("tags.role = 'empty'", "run_id: must be a run that has training/history.csv; got '"),
+        (
+            "tags.role = 'mixed'",
+            "must have the same data; got 2 data sets: digits-11111111, mnist-ca67ca67.",
+        ),
         ("tags.family = 'small'", "output: must be a folder that can be written to"),
     ],
 )
@@ -135,19 +144,7 @@ def test_runs_that_cannot_be_compared_are_named(
     made("gru-s9", status="FAILED", role="broken", error="it broke")
     made("lstm-s3", status="KILLED", role="stopped")
     made("gru-s7", digits, role="empty", dataset_digest="x")
+    for dataset, digest in (("digits", "1" * 64), ("mnist", "ca67" * 16)):
+        made("gru-s8", digits, role="mixed", dataset=dataset, dataset_digest=digest)
 
     assert said in one_line(command("report", "--filter", query, "--output", "file", exit_code=1))
-
-
-def test_runs_of_different_data_are_listed_and_not_compared(
-    command: Command, parent: str, digits: Run, tmp_path: Path
-) -> None:
-    tagged(digits.info.run_id, {"dataset": "mnist", "dataset_digest": "ca67" * 16})
-    try:
-        result = command("report", "--filter", "tags.family = 'small'", "--output", tmp_path / "out", exit_code=1)
-    finally:
-        tagged(digits.info.run_id, {name: digits.data.tags[name] for name in ("dataset", "dataset_digest")})
-
-    assert "The runs of a comparison must have the same data; got 2 data sets: digits-" in one_line(result)
-    assert ", mnist-ca67ca67. Choose one with a filter" in one_line(result)
-    assert not (tmp_path / "out").exists()
