@@ -49,7 +49,7 @@ from tests.servers import free_port
         ("report --parent a --filter b", 2, "parent, filter: exactly one of them must be given; got both."),
         ("report --filter ' '", 2, "filter: must be an MLflow filter such as"),
         ("report --filter 'colour = red'", 2, "got 'colour = red'. MLflow says: "),
-        ("report --filter \"tags.a = 'b'\"", 1, "matches no runs."),
+        ("report --filter \"tags.a = 'b'\"", 1, "matches none."),
         ("report --parent {none}", 1, "There is no run '{none}'"),
         ("report --parent {run}", 1, "must be a run that has training runs as children; '{run}' has none."),
         ("evaluate --run-id {none}", 1, "There is no run '{none}'"),
