@@ -1,6 +1,7 @@
-"""Process setup before any work: signals, log levels, garbage collection, TensorFlow's threads."""
+"""Process setup before any work: standard streams, signals, log levels, garbage collection, TensorFlow's threads."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,22 @@ QUIET_ENV: Mapping[str, str] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the pipeline shows the address itself
 }
+
+
+def open_standard_streams() -> None:
+    """Replace each closed standard stream by the null device; ``2>&-`` and cron close streams.
+
+    Otherwise the next opened file, such as a SQLite store, would get the stream's descriptor, and receive what native
+    code prints. Characters that a stream cannot encode are printed as ``?``.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def quieten(*, verbose: bool = False) -> None:

@@ -8,7 +8,6 @@ and a list like typed values separated by commas. Options on the command line ov
 """
 
 import inspect
-import io
 import os
 import sys
 import traceback
@@ -26,7 +25,7 @@ from pipeline import __version__
 from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
 from pipeline.settings import MLFLOW_RUN_ID, expanded
-from pipeline.startup import interruptible, is_verbose, quieten, relax_garbage_collection
+from pipeline.startup import interruptible, is_verbose, open_standard_streams, quieten, relax_garbage_collection
 
 GENERAL = "General"
 CONFIG = Option(
@@ -101,7 +100,14 @@ class CommandLine(TyperCommand):
         """Write the options by panel."""
         for panel, group in groupby(self.get_params(ctx), lambda each: getattr(each, "rich_help_panel", "") or GENERAL):
             with formatter.section(panel):
-                formatter.write_dl([each.get_help_record(ctx) for each in group])
+                formatter.write_dl([_described(each, ctx) for each in group])
+
+
+def _described(parameter: Any, ctx: Any) -> tuple[str, str]:
+    """Return the columns of the help for an option or an argument; Typer's for an argument name a type of Python."""
+    is_argument = parameter.param_type_name == "argument"
+    record: tuple[str, str] = (parameter.metavar, parameter.help) if is_argument else parameter.get_help_record(ctx)
+    return record
 
 
 def _parameter(option: Option) -> inspect.Parameter:
@@ -239,7 +245,5 @@ def top(context: typer.Context, version: Annotated[bool, typer.Option("--version
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # characters that the terminal cannot show become ?
+    open_standard_streams()
     app(prog_name="pipeline")

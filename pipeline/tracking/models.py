@@ -170,10 +170,14 @@ def run_of(given: str) -> str:
     """Return the id of the run that has logged the model with a URI.
 
     Raises:
-        TrackingError: there is no such model.
+        TrackingError: there is no such model, or no run has logged it.
     """
-    with explained(f"model: must be the URI of a model that a run has logged; got {given!r}"):
-        return str(retried(get_model_info, _address(given)).run_id)
+    problem = f"model: must be the URI of a model that a run has logged; got {given!r}"
+    with explained(problem):
+        run_id = retried(get_model_info, _address(given)).run_id
+    if not run_id:
+        raise TrackingError(f"{problem}, which no run has logged.")
+    return str(run_id)
 
 
 # --- a loaded model -------------------------------------------------------------------------------------------------

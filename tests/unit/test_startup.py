@@ -1,4 +1,4 @@
-"""Signals that ask a process to end, log levels, and TensorFlow's start."""
+"""Signals that ask a process to end, standard streams, log levels, and TensorFlow's start."""
 
 import os
 import re
@@ -102,3 +102,17 @@ def test_a_keras_that_was_imported_with_another_backend_is_an_error(monkeypatch:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(UsageError, match="KERAS_BACKEND: must be tensorflow; Keras was imported before with torch"):
         start_tensorflow(1)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_are_opened_as_nothing(closed: str, tmp_path: Path) -> None:
+    """So native code does not print into a file that is opened later, and child processes have the streams, too."""
+    code = (
+        "import os, subprocess, sys; from pipeline.startup import open_standard_streams; open_standard_streams(); "
+        "print('x'); print('y', file=sys.stderr); sys.stdin.read(); "
+        f"file = open({str(tmp_path / 'file')!r}, 'w'); "
+        "child = 'import sys; sys.exit(None in (sys.stdin, sys.stdout, sys.stderr))'; "
+        "sys.exit(file.fileno() < 3 or subprocess.run([sys.executable, '-c', child]).returncode)"
+    )
+    shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
+    assert 0 == subprocess.run(shell, check=False, stdin=subprocess.DEVNULL).returncode
