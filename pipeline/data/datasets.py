@@ -157,14 +157,16 @@ def read_idx(content: bytes, *, name: str, kind: Kind) -> Bytes:
                 )
             sizes = file.read(4 * magic[3])
             shape = struct.unpack(f">{magic[3]}I", sizes.ljust(4 * magic[3], b"\0"))
-            values = file.read(math.prod(shape) + 1)  # not all of a file that is larger than its header says
+            values = bytearray()
+            while len(values) <= math.prod(shape) and (part := file.read(2**20)):
+                values += part  # not all of a file that is larger than its header says
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name}: must be a whole gzip file, but is damaged ({error}). Download it again.") from None
     expected, found = 4 + 4 * magic[3] + math.prod(shape), 4 + len(sizes) + len(values)
     if found != expected:
         state = f"has {found:,}: it is cut short" if found < expected else "they are followed by more"
         raise DataError(f"{name}: must have {expected:,} bytes, but {state}. Download it again.")
-    return np.frombuffer(values, np.uint8).reshape(shape)
+    return np.frombuffer(bytes(values), np.uint8).reshape(shape)
 
 
 def encode_idx(array: Bytes) -> bytes:

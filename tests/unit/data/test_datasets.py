@@ -70,6 +70,7 @@ def test_images_and_labels_are_read(pack: type[bytes]) -> None:
         (struct.pack(">2I", 0x0D03, 1) + bytes(4), "must begin with"),
         (IMAGES[:10], "must have 16 bytes, but has 10: it is cut short"),
         (IMAGES[:-1], "must have 28 bytes, but has 27: it is cut short"),
+        (IMAGES[:4] + b"\xff" * 12, "bytes, but has 16: it is cut short"),
         (IMAGES + b"!", "must have 28 bytes, but they are followed by more"),
         (HTML, "begins with b'<!DO'. .* not a web page"),
     ],
