@@ -175,9 +175,8 @@ def hold(data_dir: Path, name: str) -> AbstractContextManager[object]:
     """Acquire the lock of a run on this machine, and return a context that releases it.
 
     Raises:
-        DataError: the name is not from this pipeline.
+        DataError: the name is not from this pipeline, or the lock cannot be written.
         LockedError: another process holds it.
-        OSError: the lock cannot be written.
     """
     try:
         return _acquired(folder_of(data_dir, name) / LOCK, timeout=0)
@@ -205,8 +204,16 @@ def is_held(data_dir: Path, name: str) -> bool:
 
 
 def _acquired(path: Path, *, timeout: float) -> AbstractContextManager[object]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path).acquire(timeout=timeout)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path).acquire(timeout=timeout)
+    except Timeout:  # an OSError, but nothing is wrong with the folder
+        raise
+    except OSError as error:
+        raise DataError(
+            f"data_dir: must be a folder that can be written to; {path.parent}: {reason(error)}. "
+            "Make it writable, or choose another data_dir."
+        ) from None
 
 
 # --- existing runs ----------------------------------------------------------------------------------------------------

@@ -131,6 +131,12 @@ def test_a_checkpoint_is_resumed_by_a_cluster_alone_and_cleaned_when_its_run_has
 # --- locks ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_lock_in_a_folder_that_cannot_be_made_names_the_parameter(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(DataError, match=r"^data_dir: must be a folder that can be written to; .*checkpoints"):
+        resuming.hold(tmp_path, NAME)
+
+
 def test_a_killed_process_holds_no_lock_and_a_query_creates_none(tmp_path: Path) -> None:
     assert not resuming.is_held(tmp_path, NAME)
     assert [] == list(tmp_path.iterdir())
