@@ -157,11 +157,21 @@ def locked(root: Path) -> Iterator[None]:
     Raises:
         DataError: the folder cannot be made or written to, here or in the block.
     """
+    with writable(root), FileLock(root / ".lock"):
+        disk.sweep(root)
+        yield
+
+
+@contextmanager
+def writable(root: Path) -> Iterator[None]:
+    """Make the folder ``root``, below the folder for data, for a block that writes in it.
+
+    Raises:
+        DataError: the folder cannot be made or written to, here or in the block.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
-            disk.sweep(root)
-            yield
+        yield
     except OSError as error:
         raise DataError(
             f"data_dir: must be a folder that can be written to; {root}: {reason(error)}. "

@@ -178,20 +178,26 @@ def hold(data_dir: Path, name: str) -> AbstractContextManager[object]:
         DataError: the name is not from this pipeline, or the lock cannot be written.
         LockedError: another process holds it.
     """
-    try:
-        return _acquired(folder_of(data_dir, name) / LOCK, timeout=0)
-    except Timeout:
-        raise LockedError(
-            f"resume: must be an interrupted run; another process is training this one, in {folder_of(data_dir, name)}."
-        ) from None
+    folder = folder_of(data_dir, name)
+    with stored.writable(folder):
+        try:
+            return FileLock(folder / LOCK).acquire(timeout=0)
+        except Timeout:
+            raise LockedError(
+                f"resume: must be an interrupted run; another process is training this one, in {folder}."
+            ) from None
 
 
 def exclusive(data_dir: Path) -> AbstractContextManager[object]:
     """Wait until no other process looks for existing runs, and return a context that keeps them waiting.
 
     Otherwise two processes would both find none.
+
+    Raises:
+        DataError: the lock cannot be written.
     """
-    return _acquired(data_dir / f".checkpoints{LOCK}", timeout=-1)
+    with stored.writable(data_dir):
+        return FileLock(data_dir / f".checkpoints{LOCK}").acquire()
 
 
 def is_held(data_dir: Path, name: str) -> bool:
@@ -201,19 +207,6 @@ def is_held(data_dir: Path, name: str) -> bool:
             return False
     except LockedError:
         return True
-
-
-def _acquired(path: Path, *, timeout: float) -> AbstractContextManager[object]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path).acquire(timeout=timeout)
-    except Timeout:  # an OSError, but nothing is wrong with the folder
-        raise
-    except OSError as error:
-        raise DataError(
-            f"data_dir: must be a folder that can be written to; {path.parent}: {reason(error)}. "
-            "Make it writable, or choose another data_dir."
-        ) from None
 
 
 # --- existing runs ----------------------------------------------------------------------------------------------------
@@ -383,7 +376,7 @@ def resumed(run_id: str, given: Settings, *, evaluate: bool) -> tuple[TrackedRun
 
 
 def _settings_of(run: TrackedRun, given: Settings) -> Settings:
-    """Return the parameters that a run has logged; only those of the data may differ, which is found by its digest."""
+    """Return the parameters that a run has logged; only those that name the data may differ: its digest finds it."""
     logged = {each.name: run.params[each.name] for each in fields(Settings) if each.name in run.params}
     settings, default = Settings.of(logged | {"dataset": given.dataset}), Settings()
     for name in (given.given or {}).keys() - DATA_PARAMETERS:
