@@ -180,7 +180,7 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
     Raises:
         DataError: there are no labels, or a line is not an example.
     """
-    text, is_ts = path.read_text(encoding="utf-8", errors="replace"), path.suffix == ".ts"
+    text, is_ts = path.read_text(encoding="utf-8", errors="replace"), path.suffix.lower() == ".ts"
     start = re.search(r"(?mi)^@data[ \t]*$", text)
     header = text[: start.end()] if start else ""
     has_labels = re.search(r"(?mi)^@classlabel[ \t]+true", header)

@@ -78,7 +78,7 @@ def read_table(path: Path, names: Names, *, labelled: bool = True) -> "pd.DataFr
 
     texts = [names["id"], names["label"]]
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path).reset_index(drop=True)
         else:  # a label such as NA or None is ordinary text
             others = pd.read_csv(path, nrows=0, index_col=False).columns.difference(texts)

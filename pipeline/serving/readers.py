@@ -113,9 +113,10 @@ class ImageFiles:
             DataError: the file is damaged, or contains something that is not an image of this size; raised after the
                 parts before.
         """
-        if file.suffix == ".parquet":
+        ending = file.name.lower()
+        if ending.endswith(".parquet"):
             yield from self._rows(file, name)
-        elif (is_array := file.suffix == ".npz") or file.name.endswith(IDX_ENDINGS):
+        elif (is_array := ending.endswith(".npz")) or ending.endswith(IDX_ENDINGS):
             images = (
                 formats.read_array(file).examples
                 if is_array
@@ -229,8 +230,8 @@ class SequenceFiles:
         Raises:
             DataError: the file is damaged, or lacks a feature.
         """
-        if file.suffix in (".ts", ".tsv", ".npz"):
-            is_array = file.suffix == ".npz"
+        if (suffix := file.suffix.lower()) in (".ts", ".tsv", ".npz"):
+            is_array = suffix == ".npz"
             raw = formats.read_array(file) if is_array else formats.read_archive(file, labelled=False)
             for first in range(0, len(raw.examples), self.size):
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from pipeline.data.datasets import read_idx
+from pipeline.data.datasets import encode_idx, read_idx
 from pipeline.errors import DataError
 from pipeline.kinds.images import Images
 from pipeline.serving import digit_segmentation, readers
@@ -78,6 +78,12 @@ def test_the_images_of_a_numpy_file_are_read(tmp_path: Path) -> None:
     assert "pixels: must be numbers from 0 to 255 of the shape (N, 2, 3); got uint8 of the shape (3, 1, 3)." == refused(
         tmp_path / "a.npz"
     )
+
+
+def test_the_endings_of_names_may_have_capitals(tmp_path: Path) -> None:
+    (tmp_path / "A.IDX").write_bytes(encode_idx(IMAGES.astype(np.uint8)))
+    for path in (tmp_path / "A.IDX", write(tmp_path / "A.PARQUET", pa.list_(pa.uint8()), FLAT)):
+        np.testing.assert_array_equal(IMAGES, np.concatenate([pixels for pixels, _ in rows_of(path)]))
 
 
 def test_pictures_as_hugging_face_stores_them_are_read(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_sequences_are_whole_in_parts_of_any_size(
     assert SEQUENCES == unpadded(parts_of(save(mixed, tmp_path / "a.csv")))
 
 
+def test_the_endings_of_names_may_have_capitals(tmp_path: Path) -> None:
+    for path in (save(TABLE, tmp_path / "A.PARQUET"), archive(tmp_path / "A.TS", "@classLabel false")):
+        assert [3] == [len(values) for values, _ in parts_of(path)]
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
