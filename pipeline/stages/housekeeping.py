@@ -160,7 +160,7 @@ def _clean(data_dir: Path, reporter: Reporter, remove: Callable[..., None]) -> N
 def _clean_checkpoints(
     known: Sequence[TrackedRun], data_dir: Path, free: set[str], remove: Callable[..., None]
 ) -> None:
-    """Remove the checkpoints that no run needs; those of this machine only if no process uses them (``free``)."""
+    """Remove the checkpoints that no run needs; on this machine only if no process uses them (``free``)."""
     complete = [run for run in known if run.status == "FINISHED" and not run.is_deleted]
     finished = {_identity(run) for run in complete if run.is_evaluated or not run.is_training}
     for run in known:

@@ -49,7 +49,7 @@ _CAUSES = (
         "Check MLFLOW_TRACKING_URI and that the server is running",
     ),
 )
-"""Patterns of errors that have the same problem and remedy whatever the request."""
+"""Patterns of errors with one problem and remedy for every request."""
 
 _OF_A_STORE: tuple[type[Exception], ...] = (MlflowException, OSError, SQLAlchemyError, sqlite3.Error, ImportError)
 

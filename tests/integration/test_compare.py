@@ -175,7 +175,7 @@ def test_its_run_holds_parameters_and_report_and_the_recommended_tagged_and_regi
 
 @pytest.fixture(scope="module")
 def partly_failed(command: Command, interrupted: list[Run]) -> Run:
-    """Return a comparison of two learning rates, one of which is too high."""
+    """Return a comparison of two learning rates; one is too high."""
     output = command(*SHORT, "--learning-rate", "0.01,1e38", exit_code=1).output
 
     assert "3 of 6 runs failed. rnn-digits-units=12-lr=1e+38-epochs=1-s1: Training stopped" in output
