@@ -280,7 +280,7 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
         )
         _make_run(replace(settings, epochs=epochs), parent, data)
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
-    chosen = grouping.select_children(parent)
+    chosen = grouping.select_children(store.get_run(parent))
     read = time.perf_counter()
     report.publish(*chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()
@@ -296,7 +296,7 @@ def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
         schema.DATASET_DIGEST: data.digest,
         schema.CORES: "1",
     }
-    run_id = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags).run_id
+    run_id = lifecycle.create_child(store.get_run(parent), f"gru-s{settings.seed}", tags).run_id
     store.log_parameters(store.get_run(run_id), identity.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]

@@ -191,26 +191,26 @@ def select(
             "is the ID of a comparison, filter an MLflow filter that matches training runs."
         )
     connection.connect(note)  # after the check: it makes a store that does not exist
-    found = select_children(parent) if parent is not None else _select_matching(str(filter_string))
+    found = select_children(store.get_run(parent)) if parent is not None else _select_matching(str(filter_string))
     for name, reason in found[1].items():
         note(f"Left out: {name}: {reason.rstrip('.')}.")
     return found
 
 
-def select_children(parent: str) -> tuple[list[Group], dict[str, str]]:
+def select_children(parent: TrackedRun) -> tuple[list[Group], dict[str, str]]:
     """Return the groups of a comparison; for a search, of the runs that confirm it, without its trials.
 
     Raises:
-        TrackingError: there is no such run, it has no finished runs, or they are of different data.
+        TrackingError: it has no finished runs, or they are of different data.
     """
-    trials = {trial["run_id"] for trial in store.get_run(parent).trials.values()}
+    trials = {trial["run_id"] for trial in parent.trials.values()}
     runs = [run for run in store.members(parent) if run.is_training and run.run_id not in trials]
     if not runs:
         raise TrackingError(
-            f"parent: must be a run that has training runs as children; {parent!r} has none. Give the ID of a "
+            f"parent: must be a run that has training runs as children; {parent.run_id!r} has none. Give the ID of a "
             f"comparison, or choose runs with {option('filter')}."
         )
-    return select_runs(runs, parent)
+    return select_runs(runs, parent.run_id)
 
 
 def _select_matching(filter_string: str) -> tuple[list[Group], dict[str, str]]:

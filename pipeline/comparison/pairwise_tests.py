@@ -219,7 +219,7 @@ def reference(given: str, digest: str) -> Group:
         UsageError: it was trained on other data.
     """
     run = store.get_run(models.run_of(given) if ":/" in given else given)
-    (group, *_), _ = grouping.select_runs([run]) if run.is_training else grouping.select_children(run.run_id)
+    (group, *_), _ = grouping.select_runs([run]) if run.is_training else grouping.select_children(run)
     found = group.results[0].tags.get(schema.DATASET_DIGEST, "")
     if found != digest:
         raise UsageError(

@@ -23,6 +23,7 @@ from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
+from pipeline.tracking.schema import TrackedRun
 from pipeline.training import identity, resuming
 from pipeline.training.resuming import RunState
 
@@ -109,7 +110,7 @@ def train(
     finished: list[Group] = []
     if names:
         finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in names], parent)
-        _make_groups(parent, data, finished, names, runs)
+        _make_groups(store.get_run(parent), data, finished, names, runs)
         shown = report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
         report.show(shown, reporter)
     if failures:
@@ -129,7 +130,7 @@ def _steps(run: tuple[str, Settings]) -> int:
 
 
 def _make_groups(
-    comparison: str,
+    comparison: TrackedRun,
     data: DataSet,
     groups: Sequence[Group],
     names: Mapping[str, str],
@@ -138,7 +139,7 @@ def _make_groups(
     """Create the missing runs of groups, complete those that were interrupted, and move the runs of each below it.
 
     Args:
-        comparison: the id of the comparison's run.
+        comparison: the comparison's run.
         data: the data of all runs.
         groups: the finished runs.
         names: the names of the finished runs by their ids.
@@ -152,7 +153,7 @@ def _make_groups(
         run_name = names[group.results[0].run_id]
         if (name := identity.group_name(run_name)) in skipped:
             continue
-        tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison}": "true"}
+        tags = schema.of_kind(schema.GROUP) | {f"{schema.MEMBER_OF}{comparison.run_id}": "true"}
         tags |= {"mlflow.runColor": figures.colour_of(group.cell)} if compared.count(group.cell) == 1 else {}
         made = existing.get(name) or lifecycle.create_child(comparison, name, tags)
         parameters = identity.parameters(runs[run_name], data) | {"seeds": ",".join(map(str, group.seeds))}
@@ -167,7 +168,7 @@ def _make_groups(
 
 
 def by_step(group: Group) -> dict[int, dict[str, float]]:
-    """Return the metrics of a group for each epoch that all of its runs have reached; at step 0 those of whole runs."""
+    """Return the metrics of a group for each epoch that all of its runs have reached; at step 0 of whole runs."""
     once = [spread(group.metrics[[metric]].T, metric).iloc[0].dropna() for metric in ONCE if metric in group.metrics]
     table = pd.concat([spread(group.history(metric), metric) for metric in PER_EPOCH], axis=1)
     epochs = {int(epoch): table.loc[epoch].dropna().to_dict() for epoch in table.index}

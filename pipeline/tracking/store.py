@@ -110,15 +110,11 @@ def belongs_to(run: TrackedRun, comparison: str) -> bool:
     return parent == comparison or bool(find_runs(group, everywhere=True))
 
 
-def members(comparison: str) -> list[TrackedRun]:
-    """Return the runs that a comparison trained or reused, and its groups, ordered by start time.
-
-    Raises:
-        TrackingError: there is no such run, or its id is not valid.
-    """
-    experiment = get_run(comparison).experiment_id
-    found = find_runs(f"tags.`{schema.MEMBER_OF}{comparison}` = 'true'", experiment=experiment)
-    return sorted((run for run in found if run.run_id != comparison), key=lambda run: run.started)
+def members(comparison: TrackedRun) -> list[TrackedRun]:
+    """Return the runs that a comparison trained or reused, and its groups, ordered by start time."""
+    marked = f"tags.`{schema.MEMBER_OF}{comparison.run_id}` = 'true'"
+    found = find_runs(marked, experiment=comparison.experiment_id)
+    return sorted((run for run in found if run.run_id != comparison.run_id), key=lambda run: run.started)
 
 
 # --- parameters, tags and metrics -----------------------------------------------------------------------------------
