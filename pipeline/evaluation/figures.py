@@ -118,9 +118,8 @@ def confusion_matrix(matrix: NDArray[np.integer[Any]], class_names: Sequence[str
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
     _name_classes(axes, class_names, size + 0.5)
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    _head(
-        figure, title, f"{total - right:,} of {total:,} misclassified; the darker, the larger a share of the true class"
-    )
+    wrong = f"{total - right:,} of {total:,} misclassified"
+    _head(figure, title, f"{wrong}; darker: a larger share of the true class")
     return figure
 
 
