@@ -233,7 +233,7 @@ def test_links_are_followed_and_pipes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "here" / "c").symlink_to(tmp_path / "elsewhere" / "c")
     os.mkfifo(tmp_path / "pipe.png")
     assert ["a.png", "b.png", "c/d.png"] == names(tmp_path / "here")
-    with pytest.raises(DataError, match=r"pipe.png: cannot be read: .*[Nn]ot a directory"):
+    with pytest.raises(DataError, match=r"(?i)pipe.png: cannot be read: .*not a directory"):
         names(tmp_path / "pipe.png")
 
 
