@@ -3,7 +3,6 @@
 Shapes: N test examples, S seeds. Accuracies are fractions of 1, costs nats, times seconds.
 """
 
-import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,9 +161,8 @@ def configuration(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _plain(text: str) -> str:
-    """Return one spelling of a value: `mlflow run` logs it as it was typed and quoted, ``1e-3`` for ``0.001``."""
+    """Return one spelling of a value: `mlflow run` logs it as it was typed, ``1e-3`` for ``0.001``."""
     try:
-        text = " ".join(shlex.split(text))
         return f"{float(text):.15g}"
     except ValueError:
         return text

@@ -11,10 +11,9 @@ from tests.unit.result_fixtures import result
         {"register": "mnist-gru", "config": "mine.yaml", "new": "true", "quiet": "true"},
         {"recipe": "accurate"},
         {"learning_rate": "1e-3"},
-        {"learning_rate": "'0.001'"},
         {"learning_rate": "0.0010"},
     ],
-    ids=["place and name of the data", "options of commands", "name of a recipe", "1e-3", "quoted", "0.0010"],
+    ids=["place and name of the data", "options of commands", "name of a recipe", "1e-3", "0.0010"],
 )
 def test_runs_that_differ_by_the_seed_alone_are_one_group_ordered_by_it(other: dict[str, str]) -> None:
     shared = {"learning_rate": "0.001", "recipe": "tutorial"}
