@@ -55,7 +55,8 @@ def publish(
         left_out: reasons by the names of runs that are not included.
         reporter: receives a note if there are no test examples.
         data_dir: folder with the processed data, for the test examples; the page does without them.
-        parent: run that gets page, tables and charts as artifacts, in ``comparison/``; None: no run.
+        parent: run that gets page, tables and charts as artifacts, in ``comparison/``; a comparison also gets the means
+            of the leading group and its name as the tag ``best``; None: no run.
         output: folder that gets page, tables and charts; None: no folder.
 
     Raises:
@@ -68,8 +69,9 @@ def publish(
         _write(output, content)
     if parent is not None:
         store.write_files(parent, {f"{schema.COMPARISON_FOLDER}/{name}": each for name, each in content.items()})
-        store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
-        store.log_tags(parent, {"best": groups[0].label})
+        if store.get_run(parent).tags.get(schema.KIND) != schema.SEARCHED:  # a search keeps those of its best trial
+            store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
+            store.log_tags(parent, {"best": groups[0].label})
     return data
 
 

@@ -18,8 +18,12 @@ from pipeline.comparison import charts, report
 from pipeline.comparison.grouping import Group, grouped
 from pipeline.comparison.report_data import ReportData
 from pipeline.kinds.images import Images
+from pipeline.progress import Reporter
+from pipeline.tracking import store
+from tests.runs import new_run
 from tests.unit.result_fixtures import CLASSES, LABELS, group, result, three_groups
 
+TAGS = {"dataset": "digits", "dataset_digest": "0" * 64}
 IMAGES = np.arange(len(LABELS) * 16, dtype=np.uint8).reshape(-1, 4, 4)
 
 
@@ -172,6 +176,26 @@ def test_images_that_all_get_wrong_are_shown_with_truth_and_answers(html: str) -
     without = html_of(three_groups(), images=False)
     assert len(drawings) == len(attributes_of(without, "img"))
     assert "1 of the 10 test examples. The test examples are not available" in text_of(without)
+
+
+@pytest.mark.parametrize(
+    ("kind", "accuracy", "best"), [("comparison", pytest.approx(0.94), "gru"), ("search", 0.99, None)]
+)
+@pytest.mark.usefixtures("new_store")
+def test_a_comparison_gets_the_numbers_of_its_leading_group_and_a_search_keeps_those_of_its_best_trial(
+    kind: str, accuracy: float, best: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "files", lambda data: {"report.html": b"page"})
+    run_id = new_run(kind, {"kind": kind})
+    store.log_metrics(run_id, {"best_val_accuracy": 0.99})
+    groups = [replace(each, results=tuple(replace(one, tags=TAGS) for one in each.results)) for each in three_groups()]
+
+    report.publish(groups, {}, Reporter(), data_dir=Path("none"), parent=run_id)
+
+    run = store.get_run(run_id)
+    assert (accuracy, best) == (run.metrics["best_val_accuracy"], run.tags.get("best"))
+    assert ("test_accuracy" in run.metrics) == (kind == "comparison")
+    assert report.is_on(run_id)
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
