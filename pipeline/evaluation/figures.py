@@ -76,14 +76,14 @@ def curves(records: Sequence[EpochRecord], title: str, *, colour: str = INK) -> 
     figure = empty_figure(WIDTH, 3.9)
     marker = "o" if len(records) <= _MARKED_EPOCHS else ""
     style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.5}
-    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "linestyle": ""}
     left, right = figure.subplots(1, 2)
     for axes, measure, scale in ((left, "cost", 1), (right, "accuracy", 100)):
         training, validation = scale * history[measure], scale * history[f"val_{measure}"]
         axes.axvline(best.epoch, color=FAINT, linewidth=0.8, linestyle=":")
         axes.plot(history["epoch"], training, **style, ls="--", alpha=0.6, markerfacecolor="white", label="training")
         axes.plot(history["epoch"], validation, **style, label="validation")
-        axes.plot([best.epoch], [validation[records.index(best)]], **ring, color=INK, label="best epoch")
+        kept = validation[records.index(best)]
+        axes.plot(best.epoch, kept, "o", color=INK, markersize=10, markerfacecolor="none", label="best epoch")
         epoch_axis(axes, records[0].epoch, records[-1].epoch)
         tidy(axes)
     left.set(ylabel="cost (nats)", ylim=(0, None))

@@ -7,13 +7,13 @@ class or epoch, and is logged unchanged.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
 
 from pipeline.epochs import EpochRecord
 
@@ -28,18 +28,12 @@ COLDEST, WARMEST = 0.25, 4.0
 """The range of temperatures; without a limit, there is no best one if all answers are correct."""
 
 _BINS = 15  # the number in the article
-_HALVINGS = 40  # enough for twelve digits
 
 
 def cost(labels: Labels, probabilities: Probabilities) -> float:
     """Return the mean cross-entropy, −ln of the probability of the true class, in nats."""
     of_true = _pick(probabilities, labels).astype(np.float64)  # (N,)
     return float(-np.log(np.maximum(of_true, SMALLEST_PROBABILITY)).mean())
-
-
-def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Return the fraction of examples whose class is predicted correctly."""
-    return float(np.mean(labels == predicted))
 
 
 def confusion(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
@@ -71,8 +65,9 @@ def class_averages(labels: Labels, predicted: Labels) -> tuple[float, float]:
     """Return macro F1 and balanced accuracy, the means of F1 and recall over the classes that have examples."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    options = {"labels": np.unique(labels), "average": "macro", "zero_division": 0.0}
-    _, recall, f1, _ = precision_recall_fscore_support(labels, predicted, **options)
+    _, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+    )
     return float(f1), float(recall)
 
 
@@ -101,7 +96,7 @@ def predictions(
 
 def history(records: Sequence[EpochRecord]) -> pd.DataFrame:
     """Return a row per epoch and a column per field of :class:`EpochRecord`, in its order and units."""
-    return pd.DataFrame([asdict(record) for record in records], columns=[field.name for field in fields(EpochRecord)])
+    return pd.DataFrame(list(records))
 
 
 def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: int) -> NDArray[np.intp]:
@@ -117,8 +112,7 @@ def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: 
 
 def _pick(probabilities: Probabilities, classes: Labels) -> Probabilities:
     """Return (N,): from each row of ``probabilities`` (N, C), the probability of the given class."""
-    picked: Probabilities = np.take_along_axis(probabilities, classes.astype(np.intp)[:, None], axis=1)[:, 0]
-    return picked
+    return np.asarray(np.take_along_axis(probabilities, classes.astype(np.intp)[:, np.newaxis], axis=1)[:, 0])
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -129,19 +123,15 @@ def _pick(probabilities: Probabilities, classes: Labels) -> Probabilities:
 
 
 def temperature(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the temperature with the lowest mean cross-entropy of the true classes.
-
-    Its inverse b is found by bisection: the mean cross-entropy is convex in b, and its slope is the mean logit under
-    the probabilities at b, minus the logit of the true class.
-    """
+    """Return the temperature with the lowest mean cross-entropy of the true classes, in whose inverse it is convex."""
     logits = _logits(probabilities)
-    of_true = np.take_along_axis(logits, labels.astype(np.intp)[:, None], axis=1)[:, 0].mean()
-    low, high = 1 / WARMEST, 1 / COLDEST
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        slope = (softmax(middle * logits, axis=1) * logits).sum(axis=1).mean() - of_true
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return 2 / (low + high)
+    of_true = _pick(logits, labels).mean()
+
+    def cost_at(inverse: float) -> float:
+        return float(logsumexp(inverse * logits, axis=1).mean() - inverse * of_true)
+
+    bounds = 1 / WARMEST, 1 / COLDEST
+    return float(1 / minimize_scalar(cost_at, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x)
 
 
 def calibrated(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
