@@ -23,8 +23,8 @@ from pipeline.evaluation import figures
 from pipeline.evaluation.figures import FAINT, INK
 from pipeline.tracking import schema
 
-SURFACE = "#FFFFFF"
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+"""Matplotlib's name of each marker, and the character that looks like it."""
 
 _HEIGHT = 3.0  # inches, of a chart without its legend
 _LINE = 0.2  # inches, of a line of text
@@ -39,8 +39,14 @@ def styles(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return colour, line and marker of each group: the colour of its cell, and the next line and marker."""
     colours = figures.colours([group.cell for group in groups])
     places = [sum(other.cell == group.cell for other in groups[:index]) for index, group in enumerate(groups)]
-    looks = [{"linestyle": _LINES[place % len(_LINES)], "marker": MARKERS[place % len(MARKERS)]} for place in places]
-    return [{"color": colours[group.cell], **look} for group, look in zip(groups, looks, strict=True)]
+    return [
+        {
+            "color": colours[group.cell],
+            "linestyle": _LINES[place % len(_LINES)],
+            "marker": [*MARKERS][place % len(MARKERS)],
+        }
+        for group, place in zip(groups, places, strict=True)
+    ]
 
 
 def accuracies(data: ReportData) -> Figure:
@@ -51,7 +57,7 @@ def accuracies(data: ReportData) -> Figure:
         axes.errorbar(
             values.mean(), row, xerr=values.std(), fmt="|", markersize=16, markeredgewidth=2, capsize=4, **bar
         )
-        dot = style | {"linestyle": "", "markersize": 6.5, "markeredgecolor": SURFACE, "zorder": 3}
+        dot = style | {"linestyle": "", "markersize": 6.5, "markeredgecolor": "white", "zorder": 3}
         axes.plot(values, [row] * len(values), label=group.label, **dot)
     return figure
 
@@ -215,8 +221,15 @@ def _place_legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     texts = [textwrap.fill(label, 2 * _LETTERS) for label in labels]
     figure.set_figheight(_HEIGHT + _LINE * "\n".join([*texts, ""]).count("\n"))
-    look: dict[str, Any] = {"frameon": False, "fontsize": _TEXT["fontsize"], "labelcolor": INK, "labelspacing": 0.25}
-    figure.legend(handles, texts, loc="outside upper left", **look)
+    figure.legend(
+        handles,
+        texts,
+        loc="outside upper left",
+        frameon=False,
+        fontsize=_TEXT["fontsize"],
+        labelcolor=INK,
+        labelspacing=0.25,
+    )
 
 
 def plain_logarithmic(axis: Axis) -> None:

@@ -7,11 +7,10 @@ degrees of freedom. ``docs/comparing.md`` explains the test and shows, by simula
 Shapes: N test examples, S seeds. Accuracies and differences are fractions of 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,27 +33,8 @@ FEWEST_SEEDS, GOOD_SEEDS = 3, 5
 _SMALLEST = -100  # exponent of ten of the smallest p-value above 0 that is computed; its quantiles do not overflow
 
 
-class Variance(NamedTuple):
-    """The variance of a difference of two mean accuracies.
-
-    Attributes:
-        of_seeds: from the seeds, a value per sample of them; it contains the interaction of seeds and images.
-        seeds: the number of seeds in each sample.
-        of_images: from the images; it does not shrink with more seeds.
-        images: their number.
-    """
-
-    of_seeds: NDArray[np.float64]
-    seeds: NDArray[np.int64]
-    of_images: float
-    images: int
-
-    def half_width(self, level: float) -> float:
-        """Return half the width of the 1 − ``level`` interval."""
-        over_seeds, squares = self.of_seeds.sum(), (self.of_seeds**2 / (self.seeds - 1)).sum()
-        freedom = over_seeds**2 / squares if squares else 1.0  # the formula of Welch and Satterthwaite
-        quantiles = special.stdtrit([freedom, self.images - 1], level / 2)
-        return float(np.sqrt(quantiles**2 @ [over_seeds, self.of_images]))
+HalfWidth = Callable[[float], float]
+"""Returns half the width of the 1 − level interval of a difference; a fraction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +46,7 @@ class PairwiseTest:
         second: the label of another.
         seeds: the number of seeds from which their variation is known; the smaller one, if they differ.
         difference: mean test accuracy of the first minus the second.
-        variance: variance of the difference; None if there are too few seeds.
+        half_width_at: half the width of its interval by level; None if there are too few seeds.
         level: level at which the pair is tested; by Holm's procedure if there are several pairs.
         p_value: p-value adjusted for the number of pairs; None if there are too few seeds.
     """
@@ -75,7 +55,7 @@ class PairwiseTest:
     second: str
     seeds: int
     difference: float
-    variance: Variance | None
+    half_width_at: HalfWidth | None
     level: float = ALPHA
     p_value: float | None = None
 
@@ -87,7 +67,7 @@ class PairwiseTest:
     @cached_property
     def half_width(self) -> float | None:
         """Half the width of the confidence interval: the smallest difference that is significant; a fraction."""
-        return None if self.variance is None else self.variance.half_width(self.level)
+        return None if self.half_width_at is None else self.half_width_at(self.level)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -164,19 +144,22 @@ def between(first: Group, second: Group, *, borrow: bool = False) -> PairwiseTes
     elif borrow and len(enough) == 1:
         samples = [(enough[0], 1 / len(ours) + 1 / len(theirs))]
     votes = ours.mean(axis=0) - theirs.mean(axis=0)
-    variance = _variance(samples, votes) if samples else None
+    half_width_at = _half_width(samples, votes) if samples else None
     return PairwiseTest(
         first=first.label,
         second=second.label,
         seeds=min(len(values) for values, _ in samples or [(ours, 1.0), (theirs, 1.0)]),
         difference=float(votes.mean()),
-        variance=variance,
-        p_value=None if variance is None else _p_value(float(votes.mean()), variance),
+        half_width_at=half_width_at,
+        p_value=None if half_width_at is None else _p_value(float(votes.mean()), half_width_at),
     )
 
 
-def _variance(samples: Sequence[tuple[NDArray[np.float64], float]], votes: NDArray[np.float64]) -> Variance:
-    """Return the variance of a difference.
+def _half_width(samples: Sequence[tuple[NDArray[np.float64], float]], votes: NDArray[np.float64]) -> HalfWidth:
+    """Return half the width of the interval of a difference, by level.
+
+    The variance from the seeds, a value per sample, contains the interaction of seeds and images. The variance from the
+    images does not shrink with more seeds.
 
     Args:
         samples: values by seed and image, (S, N), and the weight of their variance over seeds in it.
@@ -189,16 +172,23 @@ def _variance(samples: Sequence[tuple[NDArray[np.float64], float]], votes: NDArr
         of_seeds.append(weight * float(by_seed.var(ddof=1)))
         interaction += weight * float((residuals**2).sum()) / ((len(values) - 1) * (len(votes) - 1))
     of_images = max(float(votes.var(ddof=1)) - interaction, 0.0) / len(votes)
-    return Variance(np.array(of_seeds), np.array([len(values) for values, _ in samples]), of_images, len(votes))
+    squares = sum(each**2 / (len(values) - 1) for each, (values, _) in zip(of_seeds, samples, strict=True))
+    freedom = sum(of_seeds) ** 2 / squares if squares else 1.0  # the formula of Welch and Satterthwaite
+
+    def half_width(level: float) -> float:
+        quantiles = special.stdtrit([freedom, len(votes) - 1], level / 2)
+        return float(np.sqrt(quantiles**2 @ [sum(of_seeds), of_images]))
+
+    return half_width
 
 
-def _p_value(difference: float, variance: Variance) -> float:
+def _p_value(difference: float, half_width: HalfWidth) -> float:
     """Return the level at which the interval just reaches zero."""
     if not difference:
         return 1.0
 
     def excess(exponent: float) -> float:
-        return variance.half_width(10**exponent) - abs(difference)
+        return half_width(10**exponent) - abs(difference)
 
     return 10 ** float(optimize.brentq(excess, _SMALLEST, 0, xtol=1e-12)) if excess(_SMALLEST) > 0 else 0.0
 

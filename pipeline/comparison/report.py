@@ -34,7 +34,6 @@ _COLUMNS = ("", "seeds", "val acc %", "test acc %", "macro F1 %", "balanced acc 
 CLASSES_LIMIT = 40
 """Number of classes up to which confusion matrices are shown."""
 
-_GLYPHS = dict(zip(charts.MARKERS, "●■▲◆▼✚", strict=True))
 GALLERY_LIMIT = 48
 """Maximum number of images to show that all runs get wrong."""
 
@@ -145,7 +144,7 @@ def render(data: ReportData, drawn: Mapping[Chart, bytes]) -> str:
         .render(
             data=data,
             class_names=data.results[0].class_names,
-            marks={group.label: (style["color"], _GLYPHS[style["marker"]]) for group, style in styles},
+            marks={group.label: (style["color"], charts.MARKERS[style["marker"]]) for group, style in styles},
             charts=drawn.items(),
             matrices=[_matrix(group) for group in data.groups],
             classes_limit=CLASSES_LIMIT,

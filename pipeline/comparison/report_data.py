@@ -211,9 +211,11 @@ class ReportData:
             sentences = [self.recommendation.sentence, *(test.sentence for test in self.tests)]
             lines = [*(f"| {' | '.join(row)} |" for row in cells), "", *(f"- {sentence}" for sentence in sentences)]
             return "\n".join(lines) + "\n"
-        tables = {name: table.to_json(orient="records", double_precision=15) for name, table in self.numbers().items()}
-        texts = {"recommendation": self.recommendation.sentence}
-        texts |= {name: json.loads(table) for name, table in tables.items()}
+        tables = {
+            name: json.loads(table.to_json(orient="records", double_precision=15))
+            for name, table in self.numbers().items()
+        }
+        texts = {"recommendation": self.recommendation.sentence, **tables}
         return json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
 
 

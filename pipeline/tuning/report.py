@@ -220,7 +220,7 @@ class SearchResult:
             return f"{name} is the best on validation; not confirmed", reason
         seeds = count_of(self.test.seeds, "new seed")
         reason = f"With {seeds}, on the test data, which no trial has used: {self.test.sentence}"
-        if self.test.variance is None:
+        if self.test.p_value is None:
             return f"{name} is the best on validation; too few new seeds to confirm it", reason
         if not self.test.is_significant:
             return f"{name} is the best on validation, but not significantly better than the start", reason
