@@ -226,8 +226,7 @@ class Trainer:
     def weights(self) -> list[Numbers]:
         """Return the weights that are validated: the averages, if any."""
         with self._averaged():
-            weights: list[Numbers] = self.model.get_weights()
-            return weights
+            return list(self.model.get_weights())
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -287,8 +286,10 @@ class Trainer:
             raise self._breakdown(f"in epoch {number}", problem)
 
     def _breakdown(self, where: str, problem: str) -> TrainingError:
-        rate = float(self.optimizer.learning_rate)
-        return TrainingError(f"Training stopped {where}: {problem}. Try a learning_rate below the present {rate:g}.")
+        return TrainingError(
+            f"Training stopped {where}: {problem}. "
+            f"Try a learning_rate below the present {float(self.optimizer.learning_rate):g}."
+        )
 
     def _chunk_graph(
         self, order: tf.Tensor, distortions: Distortions, start: tf.Tensor, stop: tf.Tensor

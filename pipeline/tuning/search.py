@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from itertools import chain, combinations, count, product
+from itertools import chain, combinations, product
 from typing import Any
 
 import numpy as np
@@ -193,8 +193,7 @@ class Study:
         """Yield new trials as long as the limits allow; the first ones are the start of each cell."""
         cells = self._space.cells
         while len(self._trials) < self._limit and time.monotonic() < self._end and self._failures < FAILURES:
-            numbers = {trial.number for trial in self.trials}
-            number = next(number for number in count(1) if number not in numbers)
+            number = min({*range(1, self._limit + 1)} - {trial.number for trial in self.trials})
             start = self._space.start(cells[number - 1]) if number <= len(cells) else None
             trial = Trial(number=number, parameters=start or self._sampled(number))
             self._trials[trial.name] = trial
