@@ -119,15 +119,15 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
         UsageError: a range is wrong, there is none, or its parameter also has a value.
     """
     listed = str(given.get("cell", Settings.cell))
-    cells = [_value("cell", part.strip()) for part in listed.split(",")]
+    cells = [Settings.of({"cell": part.strip()}).cell for part in listed.split(",")]
     if len(set(cells)) < len(cells):
         raise UsageError(f"cell: must name each cell once; got {listed!r}.")
     shared = {name: value for name, value in given.items() if name != "cell"}
-    ranges = parse(texts)
+    ranges = parse(texts, cells[0])
     if both := sorted(ranges.keys() & shared.keys()):
         raise UsageError(f"{both[0]}: must be a value or a range; got both. Leave out {option(both[0])} or its range.")
     default = DEFAULT_WITHOUT_GATES if {*cells} & CELLS.keys() - {*GATED} else DEFAULT
-    ranges = ranges or {name: each for name, each in parse([default]).items() if name not in shared}
+    ranges = ranges or {name: each for name, each in parse([default], cells[0]).items() if name not in shared}
     if not ranges:
         raise UsageError(
             "range: must name at least one parameter to search; got none. Give one, such as dropout=0..0.5."
@@ -135,11 +135,11 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
     return Space(given=shared, ranges={"cell": CategoricalDistribution(cells), **ranges})
 
 
-def parse(texts: Sequence[str]) -> dict[str, Range]:
+def parse(texts: Sequence[str], cell: str = Settings.cell) -> dict[str, Range]:
     """Return ranges by the names of their parameters; a text may hold several, separated by spaces, ; or commas.
 
     Raises:
-        UsageError: a text is not a range, the parameter cannot be searched, or it cannot have one of the values.
+        UsageError: a text is not a range, the parameter cannot be searched, or ``cell`` cannot have one of the values.
     """
     found: dict[str, Range] = {}
     for part in (part for text in texts for part in _BETWEEN.split(text.strip())):
@@ -152,29 +152,29 @@ def parse(texts: Sequence[str]) -> dict[str, Range]:
             raise UsageError(f"range: must name a parameter; got {name!r}.{hint}")
         if name in found:
             raise UsageError(f"range: must name each parameter once; got {name} twice.")
-        found[name] = _range(name, values)
+        found[name] = _range(name, values, cell)
     return found
 
 
-def _range(name: str, text: str) -> Range:
+def _range(name: str, text: str, cell: str) -> Range:
     kind = get_type_hints(Settings)[name]
     form = f"{name}={','.join(map(str, get_args(kind))) or 'VALUE,VALUE'} with at least two different values"
     if kind in (int, float):
         form = f"{name}=LOW..HIGH with LOW below HIGH, {name}=LOW..HIGH:log with LOW above 0, or {form}"
         if numbers := _NUMBERS.fullmatch(text):
-            low, high, is_log = _value(name, numbers[1]), _value(name, numbers[2]), bool(numbers[3])
-            if low < high and (low > 0 or not is_log):
-                return (IntDistribution if kind is int else FloatDistribution)(low, high, log=is_log)
+            low, high = (_value(name, each, cell) for each in (numbers[1], numbers[2]))
+            if low < high and (low > 0 or not numbers[3]):
+                return (IntDistribution if kind is int else FloatDistribution)(low, high, log=bool(numbers[3]))
     parts = [] if ".." in text or ":" in text else text.split(",")
-    choices = [_value(name, part.strip()) for part in parts if part.strip()]
+    choices = [_value(name, part.strip(), cell) for part in parts if part.strip()]
     if 1 < len({*choices}) == len(choices):
         return CategoricalDistribution(choices)
     raise UsageError(f"range: must be {form}; got {name}={text}. Give a single value as {option(name)}.")
 
 
-def _value(name: str, text: str) -> Any:
-    """Return a text as a value of the settings."""
-    return getattr(Settings.of({name: text}), name)
+def _value(name: str, text: str, cell: str) -> Any:
+    """Return a text as a value of the settings; only some cells have some of the values."""
+    return getattr(Settings.of({"cell": cell, name: text}), name)
 
 
 def range_ends(of: Range) -> tuple[Any, ...]:

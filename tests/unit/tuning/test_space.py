@@ -60,6 +60,17 @@ def test_a_wrong_range_is_refused(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "text", "others"),
+    [("rnn", "activation=tanh,relu", "lstm,gru,mgu"), ("gru", "initializer=orthogonal,chrono", "rnn")],
+)
+def test_a_value_that_only_some_cells_can_have_is_searched_for_these(cell: str, text: str, others: str) -> None:
+    assert {"cell", text.partition("=")[0]} == space.of({"cell": cell}, [text]).ranges.keys()
+    for other in others.split(","):
+        with pytest.raises(UsageError, match=f"for cell {other}"):
+            space.of({"cell": other}, [text])
+
+
+@pytest.mark.parametrize(
     ("text", "low", "high", "longest"),
     [
         ("learning_rate=1e-4..1e-1:log", 1e-4, 1e-1, "0.00012345"),
