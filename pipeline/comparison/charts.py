@@ -101,8 +101,7 @@ def _curves(data: ReportData, histories: Sequence[pd.DataFrame], label: str) -> 
         axes.fill_between(values.index, values.min(axis=1), values.max(axis=1), color=style["color"], alpha=0.2, lw=0)
         axes.plot(values.mean(axis=1), label=group.label, linewidth=1.8, **style | {"marker": ""})
     figures.epoch_axis(axes, 1, max(map(len, histories)))
-    axes.set_ylabel(label)
-    axes.set_yscale("log")
+    axes.set(ylabel=label, yscale="log")
     plain_logarithmic(axes.yaxis)
     _place_legend(figure, axes)
     return figure, axes
@@ -116,8 +115,7 @@ def accuracy_by_seconds(data: ReportData) -> Figure:
         dot = style | {"linestyle": ""}
         axes.plot(seconds, accuracies, markersize=4.5, alpha=0.5, **dot)
         axes.plot(seconds.mean(), accuracies.mean(), markersize=9, label=group.label, **dot)
-    axes.set_xlim(left=0)
-    axes.set(xlabel="training time (s)", ylabel="test accuracy (%)")
+    axes.set(xlabel="training time (s)", ylabel="test accuracy (%)", xlim=(0, None))
     _place_legend(figure, axes)
     return figure
 

@@ -186,8 +186,7 @@ def accuracy_by_step(so_far: Sequence[float], accuracies: NDArray[np.floating[An
 
 def epoch_axis(axes: Axes, first: int, last: int) -> None:
     """Make the horizontal axis show whole epochs, from ``first`` to ``last``."""
-    axes.set_xlabel("epoch")
-    axes.set_xlim(first - 0.5, last + 0.5)
+    axes.set(xlabel="epoch", xlim=(first - 0.5, last + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
@@ -227,12 +226,9 @@ class _PlainFigure(Figure):
     """A figure that draws dollar signs literally, because users name runs, classes and parameters."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Lay out and write the figure once; Matplotlib would do both twice."""
+        """Write the figure."""
         for text in self.findobj(Text):
             text.set_parse_math(False)
-        if (layout := self.get_layout_engine()) and self.axes:  # it warns of a figure without axes
-            layout.execute(self)
-            self.set_layout_engine(None)
         super().savefig(fname, **options)
 
 

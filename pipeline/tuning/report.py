@@ -249,9 +249,8 @@ def report(search: str, result: SearchResult, reporter: Reporter) -> None:
         for trial in result.of_state("complete")[:SHOWN]
     ]
     reporter.table(("best trials", "val accuracy %", "kept epoch", *result.space.names), rows)
-    for line in (result.counts, result.importance_text, f"{headline}. {reason}"):
+    for line in (result.counts, result.importance_text, f"{headline}. {reason}", f"Train it again: {result.command}"):
         reporter.result(line)
-    reporter.result(f"Train it again: {result.command}")
 
 
 def files(result: SearchResult) -> dict[str, bytes]:
@@ -296,8 +295,7 @@ def chart(result: SearchResult) -> Figure:
             values = list(map(searched.choices.index, values))
             axes.set_xticks(range(len(searched.choices)), map(str, searched.choices))
         elif searched and searched.log:
-            axes.set_xscale("log")
-            axes.set_xlim(searched.low / 1.1, searched.high * 1.1)
+            axes.set(xscale="log", xlim=(searched.low / 1.1, searched.high * 1.1))
             plain_logarithmic(axes.xaxis)
             axes.xaxis.set_tick_params(labelrotation=45)
         axes.scatter(values, accuracies, c=numbers, cmap="Blues", edgecolors=FAINT)
