@@ -46,17 +46,19 @@ def publish(
     data_dir: Path,
     parent: str | None = None,
     output: Path | None = None,
-) -> ReportData:
-    """Write the report on finished runs; return its content.
+    form: Form | None = None,
+) -> None:
+    """Write the report on finished runs, and show it.
 
     Args:
         groups: the runs by configuration, at least one.
         left_out: reasons by the names of runs that are not included.
-        reporter: receives a note if there are no test examples.
+        reporter: receives a note if there are no test examples, and the summary.
         data_dir: folder with the processed data, for the test examples; the page does without them.
         parent: run that gets page, tables and charts as artifacts, in ``comparison/``; a comparison also gets the means
             of the leading group and its name as the tag ``best``; None: no run.
         output: folder that gets page, tables and charts; None: no folder.
+        form: form of the summary as one text; None: a table and sentences.
 
     Raises:
         DataError: ``output`` cannot be written.
@@ -71,10 +73,10 @@ def publish(
         if store.get_run(parent).tags.get(schema.KIND) != schema.SEARCHED:  # a search keeps those of its best trial
             store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
             store.log_tags(parent, {"best": groups[0].label})
-    return data
+    _show(data, reporter, form)
 
 
-def show(data: ReportData, reporter: Reporter, form: Form | None = None) -> None:
+def _show(data: ReportData, reporter: Reporter, form: Form | None) -> None:
     """Show the summary, the tests and the recommendation; with a ``form``, one text instead."""
     if form:
         reporter.result(data.text(form).rstrip("\n"))

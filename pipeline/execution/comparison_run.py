@@ -111,8 +111,7 @@ def train(
     if names:
         finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in names], parent)
         _make_groups(store.get_run(parent), data, finished, names, runs)
-        shown = report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
-        report.show(shown, reporter)
+        report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(trainings)} runs failed. {reasons}")

@@ -108,7 +108,6 @@ def report(
     groups, left_out = grouping.select(parent, filter, reporter.note)
     own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
     folder = expanded(output)
-    data = reports.publish(groups, left_out, reporter, data_dir=settings.data_dir, parent=own, output=folder)
-    reports.show(data, reporter, form)
+    reports.publish(groups, left_out, reporter, data_dir=settings.data_dir, parent=own, output=folder, form=form)
     reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
     return folder
