@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ GRID = "#E4E4E4"
 DOTS_PER_INCH = 150
 WIDTH = 8.0  # inches; 1,200 pixels fill MLflow's artifact view without scrolling sideways
 GALLERY_LIMIT = 30  # fills rows of six (short class names) and of five (long ones)
-"""Maximum number of examples for :func:`misclassified`."""
+"""Maximum number of examples that :func:`misclassified` draws."""
 
 _MARKED_EPOCHS = 40  # more markers would overlap
 _FULL_ERROR_SHARE = 0.05  # smallest share with the darkest error colour: a single error must not look like a disaster
@@ -134,34 +135,25 @@ def _name_classes(axes: Axes, class_names: Sequence[str], size: float) -> None:
 
 
 def misclassified(
-    examples: NDArray[Any],
-    labels: NDArray[np.integer[Any]],
-    predicted: NDArray[np.integer[Any]],
-    probabilities: NDArray[np.floating[Any]],
-    class_names: Sequence[str],
-    *,
-    kind: Kind,
-    total_wrong: int,
-    title: str,
+    examples: NDArray[Any], answers: pd.DataFrame, class_names: Sequence[str], *, kind: Kind, title: str
 ) -> Figure:
-    """Draw a gallery of wrong answers, in the order given.
+    """Draw a gallery of wrong answers, at most :data:`GALLERY_LIMIT`, the most confident first.
 
     Args:
-        examples: K examples; K may be 0.
-        labels: (K,) true classes.
-        predicted: (K,) predicted classes.
-        probabilities: (K,) probabilities of the predicted classes.
+        examples: all examples of a split.
+        answers: a row per example, see :func:`metrics.predictions`.
         class_names: names of the C classes.
         kind: draws an example.
-        total_wrong: number of misclassified examples in the split; these are the most confident ones.
         title: heading of the figure.
     """
+    wrong = answers[~answers["correct"]]
+    shown = wrong.nlargest(GALLERY_LIMIT, "probability")  # equal ones keep their order
     captions = [
         _caption(class_names[label], class_names[said], float(probability))
-        for label, said, probability in zip(labels, predicted, probabilities, strict=True)
+        for label, said, probability in zip(shown["label"], shown["predicted"], shown["probability"], strict=True)
     ]
-    figure = _gallery(kind, examples, captions) if captions else empty_figure(WIDTH, 1)
-    _head(figure, title, f"{len(examples)} of {total_wrong:,} misclassified {kind.name}, the most confident ones")
+    figure = _gallery(kind, examples[shown.index], captions) if captions else empty_figure(WIDTH, 1)
+    _head(figure, title, f"{len(shown)} of {len(wrong):,} misclassified {kind.name}, the most confident ones")
     return figure
 
 

@@ -87,7 +87,7 @@ def predictions(
             "label": labels.astype(np.int64),
             "predicted": predicted,
             "correct": labels == predicted,
-            "probability": _pick(probabilities, predicted).astype(np.float32),
+            "probability": probabilities.max(axis=1).astype(np.float32),
         }
     )
     columns = [f"p_{name}" for name in class_names]
@@ -97,17 +97,6 @@ def predictions(
 def history(records: Sequence[EpochRecord]) -> pd.DataFrame:
     """Return a row per epoch and a column per field of :class:`EpochRecord`, in its order and units."""
     return pd.DataFrame(list(records))
-
-
-def most_confidently_wrong(labels: Labels, probabilities: Probabilities, limit: int) -> NDArray[np.intp]:
-    """Return the positions of at most ``limit`` misclassified examples, the most confident first; (≤ limit,).
-
-    Examples with equal confidence keep their order.
-    """
-    predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(labels != predicted)
-    sureness = _pick(probabilities, predicted)[wrong]
-    return wrong[np.argsort(-sureness, kind="stable")][:limit]
 
 
 def _pick(probabilities: Probabilities, classes: Labels) -> Probabilities:

@@ -67,22 +67,15 @@ def _files(run: TrackedRun, data: DataSet, model: Classifier, probabilities: NDA
     """Return the tables and figures of an evaluation by the paths of their artifacts."""
     title = f"{run.name} on the test {data.kind.name} of {data.name}"
     labels, predicted, names = np.asarray(data.test.labels), probabilities.argmax(axis=1), data.class_names
-    worst = metrics.most_confidently_wrong(labels, probabilities, figures.GALLERY_LIMIT)
+    answers = metrics.predictions(labels, probabilities, names, data.test.ids)
     files: dict[str, Any] = {
         schema.PER_CLASS: metrics.per_class(labels, predicted, names),
-        schema.PREDICTIONS: metrics.predictions(labels, probabilities, names, data.test.ids),
+        schema.PREDICTIONS: answers,
         "evaluation/confusion_matrix.png": figures.confusion_matrix(
             metrics.confusion(labels, predicted, data.classes), names, title
         ),
         "evaluation/misclassified.png": figures.misclassified(
-            data.test.examples[worst],
-            labels[worst],
-            predicted[worst],
-            probabilities=probabilities[worst].max(axis=1),
-            class_names=names,
-            kind=data.kind,
-            total_wrong=int((labels != predicted).sum()),
-            title=title,
+            data.test.examples, answers, names, kind=data.kind, title=title
         ),
     }
     by_step = model.by_step if model.step_by_step else None

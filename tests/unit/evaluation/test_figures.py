@@ -2,13 +2,14 @@ from io import BytesIO
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.cells import CELLS
 from pipeline.epochs import EpochRecord
-from pipeline.evaluation import figures
+from pipeline.evaluation import figures, metrics
 from pipeline.kinds.images import Images
 
 DIGITS = [str(digit) for digit in range(10)]
@@ -54,19 +55,15 @@ def gallery(
     *,
     shape: tuple[int, int] = (28, 28),
     names: list[str] = DIGITS,
-    total: int | None = None,
     probability: float = 0.987,
 ) -> Figure:
-    generator = np.random.default_rng(0)
+    """Draw 4s that were taken for 9s, after an example that was classified correctly."""
+    images = np.random.default_rng(0).integers(256, size=(count + 1, *shape), dtype=np.uint8)
+    probabilities = np.full((count + 1, 10), (1 - probability) / 9, np.float32)
+    probabilities[:, 9] = probability
+    answers = metrics.predictions(np.array([9] + [4] * count), probabilities, names)
     return figures.misclassified(
-        generator.integers(256, size=(count, *shape), dtype=np.uint8),
-        np.full(count, 4),
-        np.full(count, 9),
-        probabilities=np.full(count, probability, np.float32),
-        class_names=names,
-        kind=Images(height=shape[0], width=shape[1]),
-        total_wrong=count if total is None else total,
-        title="gru-s1 on mnist",
+        images, answers, names, kind=Images(height=shape[0], width=shape[1]), title="gru-s1 on mnist"
     )
 
 
@@ -163,13 +160,23 @@ def test_dollars_in_names_are_dollars(text: str) -> None:
 
 @pytest.mark.parametrize(("probability", "percent"), [(0.504, "50"), (0.9997, "99"), (1, "100")])
 def test_misclassified_images_show_the_answer_and_never_100_percent(probability: float, percent: str) -> None:
-    figure = gallery(8, total=217, probability=probability)
+    figure = gallery(217, probability=probability)
     (axes,) = figure.axes
-    assert 8 == len(axes.images)
-    assert [f"true 4, said 9 ({percent} %)"] * 8 == [text.get_text() for text in axes.texts]
-    assert "gru-s1 on mnist\n8 of 217 misclassified images, the most confident ones" == figure.get_suptitle()
+    assert 30 == len(axes.images)
+    assert [f"true 4, said 9 ({percent} %)"] * 30 == [text.get_text() for text in axes.texts]
+    assert "gru-s1 on mnist\n30 of 217 misclassified images, the most confident ones" == figure.get_suptitle()
     assert not axes.axison
     assert "0 of 0 misclassified images" in gallery(0).get_suptitle()
+
+
+def test_the_most_confident_errors_come_first_and_ties_keep_their_order() -> None:
+    images = np.full((5, 2, 2), [[[number]] for number in range(5)], np.uint8)
+    table = {"label": [0, 0, 1, 1, 0], "predicted": [0, 1, 1, 0, 1], "probability": [0.5, 0.8, 0.5, 0.9, 0.8]}
+    answers = pd.DataFrame(table).assign(correct=lambda rows: rows["label"] == rows["predicted"])
+
+    (axes,) = figures.misclassified(images, answers, "ab", kind=Images(height=2, width=2), title="").axes
+
+    assert [3, 1, 4] == [int(np.max(np.asarray(image.get_array()))) for image in axes.images]
 
 
 @pytest.mark.parametrize(

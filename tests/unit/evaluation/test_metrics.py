@@ -90,12 +90,6 @@ def test_history_has_a_row_per_epoch_in_the_fields_order() -> None:
     ] == metrics.history([record]).to_csv(index=False).splitlines()
 
 
-def test_most_confident_errors_come_first_and_ties_keep_their_order() -> None:
-    assert [3, 1, 4] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 30).tolist()
-    assert [3, 1] == metrics.most_confidently_wrong(LABELS, PROBABILITIES, 2).tolist()
-    assert [] == metrics.most_confidently_wrong(PREDICTED, PROBABILITIES, 30).tolist()
-
-
 # --- calibration ------------------------------------------------------------------------------------------------------
 
 
