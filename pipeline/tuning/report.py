@@ -117,19 +117,15 @@ class SearchResult:
     confirmation: tuple[Group, Group] | None = None
 
     @cached_property
-    def settings(self) -> Settings:
-        """The winner's settings."""
-        return self.space.settings(self.winner.parameters)
-
-    @cached_property
     def base(self) -> Settings:
         """The settings that the search started from, with the winner's cell."""
-        return self.space.base(self.settings.cell)
+        return self.space.base(self.winner.parameters["cell"])
 
     @cached_property
     def is_start(self) -> bool:
         """Whether the winner is the start: the effective parameters of both are equal."""
-        return identity.fingerprint(self.settings, self.data) == identity.fingerprint(self.base, self.data)
+        winner = self.space.settings(self.winner.parameters)
+        return identity.fingerprint(winner, self.data) == identity.fingerprint(self.base, self.data)
 
     def confirm(self, groups: Sequence[Group]) -> None:
         """Set the confirmation from the groups of the winner and of the start."""
@@ -218,8 +214,10 @@ class SearchResult:
         if self.test is None:
             reason = "The best of many trials is partly luck. --confirm shows how much of its lead is real."
             return f"{name} is the best on validation; not confirmed", reason
-        seeds = count_of(self.test.seeds, "new seed")
-        reason = f"With {seeds}, on the test data, which no trial has used: {self.test.sentence}"
+        reason = (
+            f"With {count_of(self.test.seeds, 'new seed')}, on the test data, which no trial has used: "
+            f"{self.test.sentence}"
+        )
         if self.test.p_value is None:
             return f"{name} is the best on validation; too few new seeds to confirm it", reason
         if not self.test.is_significant:

@@ -82,7 +82,7 @@ def test_trials_end_early_or_are_complete_and_the_best_complete_one_wins_and_is_
 
     winner = whole[search.data.tags["best_trial"]]
     best = max(run.data.metrics["best_val_accuracy"] for run in whole.values())
-    assert best == winner.data.metrics["best_val_accuracy"]
+    assert best == winner.data.metrics["best_val_accuracy"] == search.data.metrics["best_val_accuracy"]
     assert winner.info.run_id == search.data.tags["best_run_id"]
     for name in ("learning_rate", "batch_size"):
         assert float(winner.data.params[name]) == float(search.data.tags[f"best.{name}"])
