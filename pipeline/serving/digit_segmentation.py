@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.kinds import images as image_form
-from pipeline.kinds.images import BOX, Images, edge
+from pipeline.kinds.images import BOX, Images, edge, is_boxed
 
 Grey = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -52,6 +51,9 @@ THROUGH = 0.7
 TILTS = np.radians(sorted(np.arange(-6, 6.5, 0.5), key=abs))
 """Angles by which ruled lines may be tilted; the first of equally good ones is chosen."""
 
+AROUND = np.ones((3, 3))
+"""A pixel and its eight neighbours, which belong together."""
+
 SPECK = 0.1
 """Minimum ink of a part next to a digit that belongs to it, as a fraction of the digit's ink."""
 
@@ -70,7 +72,7 @@ def _boxed(brightness: Grey, height: int, width: int) -> Pixels:
     """Return a picture's digit in MNIST's form, light on dark, (H, W); a picture in this form is not changed."""
     if brightness.shape == (height, width):
         for light in (brightness, 255 - brightness):
-            if image_form.is_boxed(light[None])[0]:
+            if is_boxed(light[None])[0]:
                 return _bytes(light)
     found = digit(_shrunk(brightness, FINEST))
     if found is None:
@@ -131,10 +133,10 @@ def digit(brightness: Grey) -> Grey | None:
 def _around(chosen: Mask, page: Grey) -> tuple[Grey, Grey]:
     """Return the surroundings of the chosen pixels at full size, and which pixels there may be chosen, 0 or 1."""
     margin = math.ceil(0.3 * max(chosen[_box(chosen)].shape)) + 1
-    near = ndimage.binary_dilation(chosen, np.ones((3, 3)), iterations=margin)
+    near = ndimage.binary_dilation(chosen, AROUND, iterations=margin)
     places, scales = np.argwhere(near), np.array(page.shape) / chosen.shape
     (top, left), (bottom, right) = np.rint([places.min(axis=0) * scales, (places.max(axis=0) + 1) * scales]).astype(int)
-    belonging = ndimage.binary_dilation(chosen, np.ones((3, 3)))[_box(near)]
+    belonging = ndimage.binary_dilation(chosen, AROUND)[_box(near)]
     return np.ascontiguousarray(page[top:bottom, left:right]), belonging.astype(np.float32)
 
 
@@ -172,15 +174,13 @@ def _is_dark_on_light(brightness: Grey) -> bool:
 
     That part may be a sheet on a desk, or the inside of a frame that is drawn in the other colour.
     """
-    from skimage.measure import label, regionprops  # takes half a second
-
     dark, light = _below_paper(brightness), _below_paper(255 - brightness)
     strong = STRONG * max(dark.max(), light.max())
     whole = _thinness(brightness, strong)
-    parts = regionprops(label((dark if whole > 0 else light) > strong))
-    if not parts:
+    numbers, count = ndimage.label((dark if whole > 0 else light) > strong, AROUND)
+    if not count:
         return whole > 0
-    sides = max(parts, key=lambda part: part.area).slice
+    sides = ndimage.find_objects(numbers)[np.bincount(numbers.ravel())[1:].argmax()]
     margins = [(side.stop - side.start) // 12 for side in sides]  # ignores the corners of a rotated sheet
     rows, columns = (
         slice(each.start + margin, each.stop - margin) for each, margin in zip(sides, margins, strict=True)
@@ -206,14 +206,12 @@ def _thinness(brightness: Grey, strong: float) -> float:
 
 def _chosen(ink: Grey) -> Mask:
     """Return which pixels belong to the digit: the part with most ink, and large parts near it."""
-    from skimage.measure import label, regionprops
-
-    numbers = label(ink >= INK)
-    parts = regionprops(numbers, ink)
-    if not parts:
+    numbers, count = ndimage.label(ink >= INK, AROUND)
+    if not count:
         return np.zeros(ink.shape, bool)
-    amounts, boxes = np.array([part.image_intensity.sum() for part in parts]), np.array([part.bbox for part in parts])
-    starts, stops, most = boxes[:, :2], boxes[:, 2:], amounts.argmax()
+    amounts = np.bincount(numbers.ravel(), ink.ravel())[1:]
+    boxes = np.array([[(side.start, side.stop) for side in sides] for sides in ndimage.find_objects(numbers)])
+    starts, stops, most = boxes[..., 0], boxes[..., 1], amounts.argmax()
     gaps = np.maximum(starts - stops[most], starts[most] - stops).max(axis=1)
     near = gaps <= (stops[most] - starts[most]).max() / 4
     return np.isin(numbers, 1 + np.flatnonzero(near & (amounts >= SPECK * amounts[most])))
@@ -240,7 +238,7 @@ def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
 
     The lines are parallel, at the tilt with the most dark lines.
     """
-    from skimage.transform import hough_line
+    from skimage.transform import hough_line  # takes half a second
 
     angles = np.pi / 2 + TILTS
     counts, _, distances = hough_line(dark, angles)
