@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -37,8 +37,7 @@ def new_file(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         incoming.replace(target)
     finally:
-        with suppress(OSError):
-            incoming.unlink()
+        incoming.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -76,7 +75,7 @@ def remove_folder(target: Path) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Remove the remains of files and folders that killed processes were writing or removing in a folder."""
+    """Remove the remains of folders that killed processes were writing or removing in a folder."""
     for path in root.glob(f"{UNFINISHED}*"):
         _remove(path)
 

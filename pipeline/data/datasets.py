@@ -51,8 +51,6 @@ MAGIC: dict[Kind, bytes] = {"images": b"\0\0\x08\x03", "labels": b"\0\0\x08\x01"
 GZIP_MAGIC = b"\x1f\x8b"
 """First bytes of a gzip file (RFC 1952, section 2.3.1)."""
 
-Bytes = NDArray[np.uint8]
-
 Received = Mapping[str, tuple[str, bytes]]
 """The four files by stem, plain or gzip: where each comes from, and its bytes."""
 
@@ -133,7 +131,7 @@ CATALOGUE: dict[str, Published] = {
 # --- the IDX format -------------------------------------------------------------------------------------------------
 
 
-def read_idx(content: bytes, *, name: str, kind: Kind) -> Bytes:
+def read_idx(content: bytes, *, name: str, kind: Kind) -> NDArray[np.uint8]:
     """Return the array in an IDX file, plain or gzip: images (N, H, W) or labels (N,), read-only.
 
     Args:
@@ -169,7 +167,7 @@ def read_idx(content: bytes, *, name: str, kind: Kind) -> Bytes:
     return np.frombuffer(bytes(values), np.uint8).reshape(shape)
 
 
-def encode_idx(array: Bytes) -> bytes:
+def encode_idx(array: NDArray[np.uint8]) -> bytes:
     """Return the IDX file of images (N, H, W) or labels (N,), not compressed: the inverse of :func:`read_idx`."""
     return struct.pack(f">{1 + array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes()
 
@@ -219,8 +217,11 @@ def find_idx(folder: Path) -> dict[str, list[Path]]:
 
     Archives may use other names, such as ``train-images.idx3-ubyte``, or capitals.
     """
-    paths = sorted(folder.glob("*"))
-    found = {path.name.lower().removesuffix(".gz").replace(".idx", "-idx"): [path] for path in paths if path.is_file()}
+    found = {
+        path.name.lower().removesuffix(".gz").replace(".idx", "-idx"): [path]
+        for path in sorted(folder.glob("*"))
+        if path.is_file()
+    }
     return {stem: found[stem] for stem in STEMS} if found.keys() >= set(STEMS) else {}
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from pipeline.data import datasets, step_tables
 from pipeline.data.contents import Array, Contents, RawPart, assemble, listed, padded
-from pipeline.data.datasets import STEMS
 from pipeline.errors import DataError, UsageError, suggestion
 from pipeline.kinds.kind import EXAMPLES
 from pipeline.settings import DataSettings
@@ -43,9 +42,9 @@ def recognise(settings: DataSettings) -> tuple[str, Files]:
             return name, files
     has = listed(path.name for path in sorted(source.iterdir())) if source.is_dir() else "none of these formats"
     raise DataError(
-        f"source: must be a folder with the four files {', '.join(STEMS)}, plain or as .gz, a NumPy file (.npz), a "
-        "table (.parquet, .csv), a folder with the tables train.* and test.* or with NAME_TRAIN.ts and NAME_TEST.ts, "
-        f"or a folder of images with one subfolder per class (docs/data.md); {source} has {has}."
+        f"source: must be a folder with the four files {', '.join(datasets.STEMS)}, plain or as .gz, a NumPy file "
+        "(.npz), a table (.parquet, .csv), a folder with the tables train.* and test.* or with NAME_TRAIN.ts and "
+        f"NAME_TEST.ts, or a folder of images with one subfolder per class (docs/data.md); {source} has {has}."
     )
 
 
@@ -131,8 +130,10 @@ def _load(path: Path) -> dict[str, Array]:
 def _array_part(examples: Array, labels: Array, source: str) -> RawPart:
     """Return arrays as a part: sequences (N, T) become (N, T, 1), labels (N, 1) or whole floats become texts (N,)."""
     if examples.dtype.kind not in "biuf" or examples.ndim not in (EXAMPLES - 1, EXAMPLES):
-        needed, found = "numbers (N, T, F) or (N, T), or images of uint8 (N, H, W)", examples.dtype
-        raise DataError(f"{source}: must be {needed}; got {found} {examples.shape}.")
+        raise DataError(
+            f"{source}: must be numbers (N, T, F) or (N, T), or images of uint8 (N, H, W); got {examples.dtype} "
+            f"{examples.shape}."
+        )
     if labels.dtype.kind == "f" and (labels % 1 == 0).all():
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "biuU":
@@ -165,8 +166,10 @@ def _find_archive(source: Path, dataset: str) -> Files:
             + suggestion(dataset, found)
         )
     if [f"{name}_TEST", f"{name}_TRAIN"] != [path.stem for path in found[name]]:
-        has = listed(path.name for path in found[name])
-        raise DataError(f"{source}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has {has}.")
+        raise DataError(
+            f"{source}: must have {name}_TRAIN and {name}_TEST, each once, as .ts or .tsv; it has "
+            f"{listed(path.name for path in found[name])}."
+        )
     test, train = found[name]
     return {"train": [train], "test": [test]}
 
@@ -185,8 +188,10 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
     header = text[: start.end()] if start else ""
     has_labels = re.search(r"(?mi)^@classlabel[ \t]+true", header)
     if is_ts and ((labelled and not has_labels) or re.search(r"(?mi)^@timestamps[ \t]+true", header)):
-        needed = "a header with @classLabel true and the labels, without time stamps, and a line @data"
-        raise DataError(f"{path}: must have {needed}; it begins with {text[:40]!r} …")
+        raise DataError(
+            f"{path}: must have a header with @classLabel true and the labels, without time stamps, and a line @data; "
+            f"it begins with {text[:40]!r} …"
+        )
     lines, labels, examples = [], [], list[Array]()
     for number, line in enumerate(map(str.strip, text[len(header) :].split("\n")), header.count("\n") + 1):
         if line:
@@ -195,8 +200,9 @@ def read_archive(path: Path, *, labelled: bool = True) -> RawPart:
             labels.append(label)
             examples.append(_values(features, f"{path}, line {number}"))
             if len(features) != examples[0].shape[1]:
-                needed = f"must have {examples[0].shape[1]} features"
-                raise DataError(f"{path}, line {number}: {needed}; got {len(features)}.")
+                raise DataError(
+                    f"{path}, line {number}: must have {examples[0].shape[1]} features; got {len(features)}."
+                )
     longest = max(map(len, examples), default=0)
     padding = [padded(example[np.newaxis], longest) for example in examples]
     stacked = np.concatenate(padding) if padding else np.empty((0, 0, 0))
@@ -239,8 +245,10 @@ def read_images(folder: Path, paths: Sequence[Path], size: int) -> RawPart:
         images.append(_read_image(path, size))
         if images[-1].shape != images[0].shape:
             needed, found = (" × ".join(map(str, image.shape)) for image in (images[0], images[-1]))
-            like = f"must have {needed} pixels like {paths[0]}; it has {found}"
-            raise DataError(f"{path}: {like}. Give image_size to scale all images to one size.")
+            raise DataError(
+                f"{path}: must have {needed} pixels like {paths[0]}; it has {found}. Give image_size to scale all "
+                "images to one size."
+            )
     return RawPart(
         source=str(folder),
         examples=np.stack(images),

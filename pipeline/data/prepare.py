@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import disk
-from pipeline.data import datasets, formats, splits, stored
+from pipeline.data import datasets, formats, stored
 from pipeline.data.datasets import CATALOGUE, STEMS
-from pipeline.data.splits import SPLITS, DataSet, Split
+from pipeline.data.splits import SPLITS, DataSet, Split, hold_out
 from pipeline.data.stored import Stored
 from pipeline.errors import shown
 from pipeline.kinds import known
@@ -27,7 +27,7 @@ def prepared(settings: DataSettings, reporter: Reporter) -> tuple[DataSet, dict[
 
     Raises:
         DataError: it cannot be obtained, or cannot be split and learned.
-        UsageError: ``source`` is an address, but not an http or https address.
+        UsageError: ``columns`` or ``image_size`` does not fit the format of the data.
     """
     started = time.perf_counter()
     raw = download(settings, reporter)
@@ -55,7 +55,7 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
 
     Raises:
         DataError: the data is not at its source, is damaged, or is unfit for training.
-        UsageError: ``source`` is an address, but not an http or https address.
+        UsageError: ``columns`` or ``image_size`` does not fit the format of the data.
     """
     inputs = {} if settings.published or is_address(settings.source) else digests_of(settings)
     wanted: dict[str, object] = (
@@ -125,8 +125,9 @@ def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
         reporter.note(f"Skipped preprocess: {data.name} in {data.folder} is unchanged and intact.")
     else:
         counts = ", ".join(f"{len(getattr(data, split).labels):,} {split}" for split in SPLITS)
-        again = " again" if found else ""
-        reporter.note(f"Preprocessed {data.name}{again} into {data.folder}: {counts} {data.kind.name}.")
+        reporter.note(
+            f"Preprocessed {data.name}{' again' if found else ''} into {data.folder}: {counts} {data.kind.name}."
+        )
     counted = np.array([np.bincount(getattr(data, split).labels, minlength=data.classes) for split in SPLITS])
     for split, missing in zip(SPLITS, (counted == 0) & counted.any(axis=0), strict=True):
         if missing.any():
@@ -139,16 +140,14 @@ def _save(raw: Stored, folder: Path) -> Stored:
     """Split and store raw data."""
     import pandas as pd
 
-    parts: dict[str, Split] = {}
-    if STEMS[0] in raw.files:
-        parts |= datasets.parts_of({stem: (stem, (raw.folder / stem).read_bytes()) for stem in STEMS})
-    else:
-        parts |= raw.parts()
+    parts: dict[str, Split] = {
+        **(raw.parts() or datasets.parts_of({stem: (stem, (raw.folder / stem).read_bytes()) for stem in STEMS}))
+    }
     index = {name: np.arange(len(part.labels)) for name, part in parts.items()}
     if "validation" not in parts:
         parts["validation"] = parts["train"]
         first = CATALOGUE[raw.name].validation if raw.name in CATALOGUE else None
-        index["train"], index["validation"] = splits.hold_out(parts["train"].labels, first=first)
+        index["train"], index["validation"] = hold_out(parts["train"].labels, first=first)
     made = {split: parts[split].take(index[split]) for split in SPLITS}
     tables = [
         pd.DataFrame(

@@ -40,8 +40,8 @@ class Split:
 
     def take(self, chosen: Indices) -> Self:
         """Return some of the examples."""
-        arrays: dict[str, Any] = {name: each for name, each in vars(self).items() if isinstance(each, np.ndarray)}
-        return replace(self, **{name: array[chosen] for name, array in arrays.items()})
+        arrays = {name: each[chosen] for name, each in vars(self).items() if isinstance(each, np.ndarray)}
+        return replace(self, **arrays)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +89,11 @@ def hold_out(labels: NDArray[Any], *, first: int | None = None, fraction: float 
 
     Args:
         labels: labels of all examples (N,), at least 2.
-        first: number of first examples that are held out by the convention of a known data set. None, or a number that
-            leaves no training examples, means that there is no convention.
+        first: number of first examples that are held out by the convention of a known data set; None if there is none.
         fraction: fraction of the examples to hold out if there is no convention.
     """
     everything = np.arange(len(labels))
-    if first is not None and first < len(labels):
+    if first:
         return everything[first:], everything[:first]
     from sklearn.model_selection import train_test_split
 

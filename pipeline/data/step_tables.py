@@ -27,8 +27,11 @@ def find(source: Path) -> dict[str, list[Path]]:
     """Return a table, or the tables ``train.*`` and perhaps ``test.*`` in a folder; of two formats the last one."""
     if source.is_file():
         return {"train": [source]} if source.suffix in (".csv", ".parquet") else {}
-    paths = [path for path in sorted(source.glob("t*.*")) if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)]
-    found = {path.stem: [path] for path in paths}
+    found = {
+        path.stem: [path]
+        for path in sorted(source.glob("t*.*"))
+        if re.fullmatch(r"(train|test)\.(csv|parquet)", path.name)
+    }
     return found if "train" in found else {}
 
 
@@ -82,17 +85,23 @@ def read_table(path: Path, names: Names, *, labelled: bool = True) -> "pd.DataFr
             table = pd.read_parquet(path).reset_index(drop=True)
         else:  # a label such as NA or None is ordinary text
             others = pd.read_csv(path, nrows=0, index_col=False).columns.difference(texts)
-            types, missing = dict.fromkeys(texts, "str"), dict.fromkeys(others, MISSING)
             table = pd.read_csv(
-                path, dtype=types, na_values=missing, keep_default_na=False, index_col=False, low_memory=False
+                path,
+                dtype=dict.fromkeys(texts, "str"),
+                na_values=dict.fromkeys(others, MISSING),
+                keep_default_na=False,
+                index_col=False,
+                low_memory=False,
             )
     except (OSError, ValueError) as error:  # includes errors of pyarrow and pandas
         raise DataError(f"{path}: must be a whole Parquet or CSV file; reading failed: {str(error).strip()}.") from None
     known = texts[: 1 + labelled]
     needed = known if names["time"] == "time" else [*known, names["time"]]
     if not set(needed) <= set(table):
-        advice = "Rename them, or name yours with the parameter columns, such as id=NAME,label=NAME."
-        raise DataError(f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. {advice}")
+        raise DataError(
+            f"{path}: needs the columns {listed(needed)}; its columns are {listed(table)}. Rename them, or name yours "
+            "with the parameter columns, such as id=NAME,label=NAME."
+        )
     for name in table.columns.intersection([*known, names["time"]]):
         is_missing = table[name].isna() | (table[name] == "")
         if is_missing.any():

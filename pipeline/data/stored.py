@@ -198,8 +198,9 @@ def raw(settings: DataSettings) -> Stored:
     if found := latest_raw(settings):
         return found
     what = settings.dataset if settings.published else f"data from {settings.request}"
-    root = settings.data_dir / RAW
-    raise DataError(f"data_dir: must have {what} in {root}. First run `{settings.command('download')}`.")
+    raise DataError(
+        f"data_dir: must have {what} in {settings.data_dir / RAW}. First run `{settings.command('download')}`."
+    )
 
 
 # --- processed data -------------------------------------------------------------------------------------------------
@@ -261,5 +262,6 @@ def load(processed: Stored) -> DataSet:
 def superseded(data_dir: Path) -> list[Path]:
     """Return the folders of processed data that other code made and that raw data can replace."""
     digests = {each.digest for each in Stored.all_in(data_dir / RAW)}
-    found = Stored.all_in(data_dir / PROCESSED)
-    return [each.folder for each in found if each.code != code() and each.digest in digests]
+    return [
+        each.folder for each in Stored.all_in(data_dir / PROCESSED) if each.code != code() and each.digest in digests
+    ]

@@ -44,8 +44,3 @@ def test_data_without_small_classes_is_split_as_by_scikit_learn_alone(counts: tu
     given = np.repeat(np.arange(3, dtype=np.uint8), counts)
     expected = train_test_split(np.arange(len(given)), test_size=0.1, random_state=20_240_501, stratify=given)
     assert [sorted(part) for part in expected] == [part.tolist() for part in splits.hold_out(given)]
-
-
-def test_a_convention_that_would_leave_nothing_gives_way() -> None:
-    train, validation = splits.hold_out(np.arange(20, dtype=np.uint8) % 2, first=20)
-    assert (18, 2) == (len(train), len(validation))
