@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
+from pyarrow import csv, parquet
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
@@ -34,7 +33,7 @@ ROWS = 10_000
 UNREADABLE = (OSError, ValueError, KeyError, pa.ArrowException)
 """Errors of libraries about a file; a KeyError if two columns of a Parquet file have the same name."""
 
-WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pyarrow.parquet.ParquetWriter}
+WRITERS = {".csv": csv.CSVWriter, ".parquet": parquet.ParquetWriter}
 
 ABOUT = "recurrent-mlflow-pipeline"
 """The key in a Parquet file's metadata that marks it as answers: such a file is never an input."""
@@ -100,13 +99,17 @@ def table(
         answers: dict[str, Any] = {
             "step": np.tile(np.arange(1, steps + 1), examples),
             "label": names.take(pa.array(flat.argmax(1))),
+            **{f"probability_{each}": column for each, column in zip(class_names, flat.T, strict=True)},
         }
-        answers |= {f"probability_{each}": column for each, column in zip(class_names, flat.T, strict=True)}
     else:
-        best, second = np.argsort(-probabilities, axis=1, kind="stable")[:, :2].T
-        each = np.arange(len(best))
-        answers = {"label": names.take(pa.array(best)), "probability": probabilities[each, best]}
-        answers |= {"runner_up": names.take(pa.array(second)), "runner_up_probability": probabilities[each, second]}
+        ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
+        (best, second), (most, less) = ranked.T, np.take_along_axis(probabilities, ranked, axis=1).T
+        answers = {
+            "label": names.take(pa.array(best)),
+            "probability": most,
+            "runner_up": names.take(pa.array(second)),
+            "runner_up_probability": less,
+        }
     for name, column in reversed(answers.items()):
         rows = rows.add_column(2, name, pa.array(column))
     return rows if steps_of is None else rows.filter((np.arange(steps) < steps_of[:, np.newaxis]).ravel())

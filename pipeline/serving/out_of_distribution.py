@@ -7,7 +7,7 @@ The examples come with this package, which has only MNIST; for other data the an
 """
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from pipeline.data.datasets import CATALOGUE, MAGIC, STEMS, read_idx
@@ -19,9 +19,6 @@ DIRECTIONS = 8  # number of directions of an edge, from 0° to 180°
 UNLIKE = 0.015
 """Fraction of the held-out images that count as unlike their class; up to 2% of MNIST's test images do."""
 
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-
 
 class Similarity:
     """Compares images with examples of each class.
@@ -32,17 +29,17 @@ class Similarity:
         held_out: number of held-out images.
     """
 
-    def __init__(self, images: Bytes, labels: Bytes, *, held_out: int) -> None:
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.uint8], *, held_out: int) -> None:
         features, known = _features(images), range(labels.max() + 1)
         self._examples = [features[held_out:][labels[held_out:] == label] for label in known]
         others = [features[:held_out][labels[:held_out] == label] for label in known]
         self._enough = np.quantile(np.concatenate(list(map(self._nearest, others, known))), UNLIKE)
 
-    def holds(self, pixels: Bytes, label: int) -> bool:
+    def holds(self, pixels: NDArray[np.uint8], label: int) -> bool:
         """Return whether an image (H, W) resembles a class; an empty one resembles none."""
         return bool(self._nearest(_features(pixels[None]), label)[0] >= self._enough)
 
-    def _nearest(self, features: Floats, label: int) -> Floats:
+    def _nearest(self, features: NDArray[np.float32], label: int) -> NDArray[np.float32]:
         """Return the cosine between the features of each of N images and of its nearest example of a class."""
         return np.asarray((features @ self._examples[label].T).max(axis=1), np.float32)
 
@@ -53,10 +50,8 @@ def of(classifier: Classifier) -> Similarity | None:
     Raises:
         DataError: the files of the data set are damaged.
     """
-    published = CATALOGUE.get(classifier.dataset)
-    if published is None or published.folder is None or published.validation is None:
-        return None
-    if not published.folder.is_dir() or tuple(classifier.class_names) != published.class_names:
+    published, classes = CATALOGUE.get(classifier.dataset), tuple(classifier.class_names)
+    if not (published and published.folder and published.validation and published.class_names == classes):
         return None
     rows = published.validation + EXAMPLES
     images, labels = (
@@ -66,13 +61,13 @@ def of(classifier: Classifier) -> Similarity | None:
     return Similarity(images, labels, held_out=published.validation)
 
 
-def _features(images: Bytes) -> Floats:
+def _features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the histograms of oriented gradients (N, F) of images (N, H, W), as vectors of length 1."""
     parts = np.array_split(images, len(images) // 1_000 + 1)  # take less memory
     return np.concatenate([_histograms(part) for part in parts])
 
 
-def _histograms(images: Bytes) -> Floats:
+def _histograms(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     down, across = np.gradient(gaussian_filter(images.astype(np.float32), (0, 0.7, 0.7)), axis=(1, 2))
     strength, direction = np.hypot(down, across), np.arctan2(down, across) / np.pi * DIRECTIONS
     number, rows, columns = len(images), images.shape[1] // CELL, images.shape[2] // CELL

@@ -16,14 +16,11 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet
-from pyarrow import fs
+from pyarrow import fs, parquet
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import worker_pool
-from pipeline.execution.worker_pool import Event, Executor, FileRef, Send
+from pipeline.execution.worker_pool import LOCAL, Event, Executor, FileRef, Send, open_executor
 from pipeline.kinds.kind import Kind
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter
@@ -33,9 +30,9 @@ from pipeline.serving.readers import IDX_ENDINGS, READERS, Reader
 from pipeline.settings import expanded
 from pipeline.startup import quieten
 from pipeline.tracking import models
-from pipeline.tracking.models import Classifier
 
 SCHEME = "s3://"
+"""The beginning of addresses in a store, which all machines reach."""
 
 LITTER = ("__MACOSX", "._")
 """Prefixes of the names of folders and files that macOS adds to archives."""
@@ -76,7 +73,7 @@ def predict(
 
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
-    if on != worker_pool.LOCAL or any(map(_is_remote, (*paths, output or ""))):
+    if on != LOCAL or any(each.startswith(SCHEME) for each in (*paths, output or "")):
         raise UsageError(f"output: must be a folder such as answers/ with --on or {SCHEME}; got {output or 'none'}.")
     if by_step and output is None:
         raise UsageError("by_step: needs an --output file, .csv or .parquet.")
@@ -93,7 +90,7 @@ def _reader(kind: Kind, options: Mapping[str, Any]) -> Reader:
 
 def _as_table(
     paths: Sequence[str],
-    classifier: Classifier,
+    classifier: models.Classifier,
     output: str | None,
     reporter: Reporter,
     *,
@@ -153,14 +150,15 @@ def _into_folder(
                 failed[job.address] = reason
 
     with (
-        worker_pool.open_executor(on, tracks=False) as executor,
+        open_executor(on, tracks=False) as executor,
         models.fetched(model, trust=trust) as (fetched, described),
     ):
         files = listed(paths, _reader(described["kind"], options))
         workers, inputs = executor.default_workers(len(files)), _outputs(files, output)
         jobs = _missing(inputs, {"model": disk.file_digest(fetched / "MLmodel"), **options}, executor, failed)
-        packed, cores = executor.file_ref(fetched), executor.cores(workers)
-        work = partial(answer_file, model=packed, trust=trust, cores=cores, options=options)
+        work = partial(
+            answer_file, model=executor.file_ref(fetched), trust=trust, cores=executor.cores(workers), options=options
+        )
         executor.run(work, jobs, count=workers, take=take)
     existing = len(inputs) - len(answered) - len(failed)
     found = f" {existing:,} existed." if existing else ""
@@ -203,7 +201,7 @@ def _missing(
                 "folder."
             )
         elif existing != about:
-            local = None if _is_remote(address) else executor.file_ref(Path(path))
+            local = None if address.startswith(SCHEME) else executor.file_ref(Path(path))
             yield FileJob(address, output, about, local)
 
 
@@ -217,13 +215,14 @@ def answer_file(
     """
     quieten()
     classifier, failed = _loaded(model, trust=trust), dict[str, str]()
-    read = _reader(classifier.kind, options)
     with (
         TemporaryDirectory() as folder,
         job.file.open() if job.file else nullcontext(_fetched(job.address, folder)) as path,
     ):
         output, files = Path(folder, "answers.parquet"), [(job.address, path)]
-        tables = answers.answer(files, read, classifier, failed, by_step=options["by_step"], cores=cores)
+        tables = answers.answer(
+            files, _reader(classifier.kind, options), classifier, failed, by_step=options["by_step"], cores=cores
+        )
         count = answers.write(tables, output, failed, job.about)
         if failed:
             raise DataError(failed[job.address])
@@ -231,7 +230,7 @@ def answer_file(
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: FileRef, *, trust: bool) -> Classifier:
+def _loaded(model: FileRef, *, trust: bool) -> models.Classifier:
     """Return the model, loaded once in a process."""
     with model.open() as files:
         return models.load(str(files), trust=trust)
@@ -240,14 +239,9 @@ def _loaded(model: FileRef, *, trust: bool) -> Classifier:
 # --- files and folders ----------------------------------------------------------------------------------------------
 
 
-def _is_remote(address: str) -> bool:
-    """Return whether an address is in a store that all machines reach."""
-    return address.startswith(SCHEME)
-
-
 def located(address: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of an address, and the path in it."""
-    if not _is_remote(address):
+    if not address.startswith(SCHEME):
         return fs.LocalFileSystem(), str(expanded(Path(address)))
     path = address.removeprefix(SCHEME).rstrip("/")
     return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
@@ -263,7 +257,7 @@ def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
     """
     found = []
     for address in addresses:
-        scheme, files = SCHEME if _is_remote(address) else "", [address]
+        scheme, files = SCHEME if address.startswith(SCHEME) else "", [address]
         with explained(address):
             system, path = located(address)
             if system.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
@@ -276,20 +270,19 @@ def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
     return found
 
 
-def _is_input(address: str, endings: Sequence[str]) -> bool:
+def _is_input(address: str, endings: tuple[str, ...]) -> bool:
     file, name = PurePath(address), PurePath(address).name.lower()
-    if any(part.startswith(LITTER) for part in file.parts) or not name.endswith(tuple(endings)):
-        return False
-    if "labels" in name and name.endswith(IDX_ENDINGS):
-        return False
-    return _is_remote(address) or file.suffix != ".parquet" or not _about(address)
+    is_litter = any(part.startswith(LITTER) for part in file.parts)
+    has_labels = "labels" in name and name.endswith(IDX_ENDINGS)
+    has_answers = file.suffix == ".parquet" and not address.startswith(SCHEME) and _about(address)
+    return name.endswith(endings) and not (is_litter or has_labels or has_answers)
 
 
 def _about(address: str) -> str | None:
     """Return the metadata of a file of answers; an empty text for any other file; None if there is no file."""
     try:
         system, path = located(address)
-        found = pa.parquet.read_metadata(path, filesystem=system).metadata or {}
+        found = parquet.read_metadata(path, filesystem=system).metadata or {}
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UNREADABLE:
@@ -318,7 +311,7 @@ def _put(content: bytes, address: str) -> None:
     """
     with explained(address, writing=True):
         system, path = located(address)
-        if _is_remote(address):
+        if address.startswith(SCHEME):
             with system.open_output_stream(path) as stream:
                 stream.write(content)  # in one call: a store keeps what was written when a stream is closed
         else:

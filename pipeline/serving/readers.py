@@ -16,17 +16,15 @@ from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from pyarrow import compute, parquet
 
 from pipeline.data import contents, datasets, formats, step_tables
-from pipeline.data.contents import RawPart
 from pipeline.errors import DataError, UsageError, first_line
 from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind, lengths
@@ -68,23 +66,12 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice as m
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about pictures that are read anyway, or reported in an error
 
 
-class Reader(Protocol):
-    """Reads files of one kind of data.
+class ImageFiles:
+    """Reads files of images.
 
     Attributes:
         wanted: a description of the files that it reads.
         endings: endings of the names of files that are read from a folder.
-    """
-
-    wanted: str
-    endings: tuple[str, ...]
-
-    def parts(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        """Yield the examples of a file in parts, with the other columns of their rows."""
-
-
-class ImageFiles:
-    """Reads files of images.
 
     Args:
         form: the form of the model's images.
@@ -131,7 +118,7 @@ class ImageFiles:
                     yield np.stack(some), NO_OTHERS
 
     def _rows(self, file: Path, name: str) -> Iterator[tuple[NDArray[Any], pa.Table]]:
-        with pa.parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as opened:  # not whole row groups
+        with parquet.ParquetFile(file, buffer_size=2**20, pre_buffer=False) as opened:  # not whole row groups
             column = self._pixels_in(opened.schema_arrow, name)
             size = PICTURES if pa.types.is_struct(opened.schema_arrow.field(column).type) else self.size
             for number, batch in enumerate(opened.iter_batches(size)):
@@ -165,7 +152,7 @@ class ImageFiles:
             return np.stack([read(file, name=f"{place}, row {row:,}", form=self._form) for row, file in files])
         items = 1  # of a row
         for size in self._form.shape if pa.types.is_nested(column.type.value_type) else (math.prod(self._form.shape),):
-            lengths = pa.compute.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+            lengths = compute.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
             if (lengths != size).any():
                 wrong = (lengths != size).argmax()
                 raise DataError(
@@ -173,8 +160,7 @@ class ImageFiles:
                     f"instead of {size:,}."
                 )
             column, items = column.flatten(), size
-        numbers = column.to_numpy(zero_copy_only=False)
-        return self._checked(numbers.reshape(-1, *self._form.shape), place, first)
+        return self._checked(column.to_numpy(zero_copy_only=False).reshape(-1, *self._form.shape), place, first)
 
     def _checked(self, images: NDArray[Any], place: str, first: int) -> NDArray[np.float32]:
         """Return images (n, H, W) after a check of their shape and of each number."""
@@ -186,7 +172,7 @@ class ImageFiles:
 
 
 class SequenceFiles:
-    """Reads files of sequences.
+    """Reads files of sequences; it has the attributes of :class:`ImageFiles`.
 
     Args:
         kind: the kind of the model's sequences.
@@ -198,7 +184,7 @@ class SequenceFiles:
     """
 
     wanted = "a step table (.parquet, .csv), a file of the UCR/UEA archive (.ts, .tsv) or NumPy arrays (.npz)"
-    endings: tuple[str, ...] = (".parquet", ".csv", ".ts", ".tsv", ".npz")
+    endings = (".parquet", ".csv", ".ts", ".tsv", ".npz")
 
     def __init__(self, kind: Sequences, column: str | None = None, columns: str | None = None) -> None:
         if column:
@@ -224,15 +210,14 @@ class SequenceFiles:
             ids = [None] * len(values) if raw.ids is None else raw.ids
             yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
 
-    def _raw(self, file: Path, name: str) -> Iterator[RawPart]:
+    def _raw(self, file: Path, name: str) -> Iterator[contents.RawPart]:
         """Yield the sequences of a file, unchecked.
 
         Raises:
             DataError: the file is damaged, or lacks a feature.
         """
         if (suffix := file.suffix.lower()) in (".ts", ".tsv", ".npz"):
-            is_array = suffix == ".npz"
-            raw = formats.read_array(file) if is_array else formats.read_archive(file, labelled=False)
+            raw = formats.read_array(file) if suffix == ".npz" else formats.read_archive(file, labelled=False)
             for first in range(0, len(raw.examples), self.size):
                 yield raw.take(np.arange(first, min(first + self.size, len(raw.examples))))
             return
@@ -241,6 +226,8 @@ class SequenceFiles:
         for _, rows in table.groupby(table[self._names["id"]].factorize()[0] // self.size):
             yield step_tables.part_of(rows, self._names, values.loc[rows.index], name)
 
+
+Reader = ImageFiles | SequenceFiles
 
 READERS: Mapping[type[Kind], Callable[[Any, str | None, str | None], Reader]] = {
     Images: ImageFiles,

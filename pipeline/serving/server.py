@@ -46,7 +46,6 @@ from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
 from pipeline.serving import digit_segmentation, out_of_distribution, readers
 from pipeline.tracking import models
-from pipeline.tracking.models import Classifier
 
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
 LARGEST_BODY = 2**25  # bytes of JSON; 10,000 images of 28 × 28 of MNIST have 27 million
@@ -121,7 +120,7 @@ def config(app: TrustedHostMiddleware) -> uvicorn.Config:
     )
 
 
-def app(classifier: Classifier, *, uri: str, hosts: Sequence[str] = ()) -> TrustedHostMiddleware:
+def app(classifier: models.Classifier, *, uri: str, hosts: Sequence[str] = ()) -> TrustedHostMiddleware:
     """Return the server's app.
 
     Args:
@@ -149,7 +148,7 @@ def app(classifier: Classifier, *, uri: str, hosts: Sequence[str] = ()) -> Trust
     return TrustedHostMiddleware(Starlette(routes=routes, exception_handlers=handlers), _names(hosts), False)
 
 
-def _posts(classifier: Classifier, page: "Drawing | Plot") -> list[Route]:
+def _posts(classifier: models.Classifier, page: "Drawing | Plot") -> list[Route]:
     """Return the routes that classify examples, within the limits of memory; small requests never wait."""
     held, heavy = asyncio.Semaphore(HELD), asyncio.Semaphore(HEAVY)
 
@@ -172,10 +171,13 @@ def _posts(classifier: Classifier, page: "Drawing | Plot") -> list[Route]:
         kind = request.headers.get("content-type", "none")
         if kind.partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, f"Content-Type: must be application/json; got {kind}.")
-        return await answer(request, predicted, "body", LARGEST_BODY, always=False)
-
-    def predicted(content: bytes) -> dict[str, object]:
-        return {"predictions": classifier.probabilities(examples(content)).tolist()}
+        return await answer(
+            request,
+            lambda content: {"predictions": classifier.probabilities(examples(content)).tolist()},
+            "body",
+            LARGEST_BODY,
+            always=False,
+        )
 
     return [Route(f"/{page.name}", ask, methods=["POST"]), Route("/invocations", invocations, methods=["POST"])]
 
@@ -250,7 +252,7 @@ class Drawing:
 
     name = "drawing"
 
-    def __init__(self, classifier: Classifier, kind: Images) -> None:
+    def __init__(self, classifier: models.Classifier, kind: Images) -> None:
         self._classifier, self._kind = classifier, kind
         digit_segmentation.fit(np.eye(9, dtype=np.float32), kind)  # imports scikit-image
         self._similarity = out_of_distribution.of(classifier)
@@ -287,7 +289,7 @@ class Plot:
 
     name = "sequence"
 
-    def __init__(self, classifier: Classifier, kind: Sequences) -> None:
+    def __init__(self, classifier: models.Classifier, kind: Sequences) -> None:
         self._classifier, self._features = classifier, list(kind.features)
         sample = kind.sample()[0] if classifier.example is None else classifier.example
         self.about = {"features": kind.features, "sample": sample[~np.isnan(sample).all(axis=1)].tolist()}
@@ -318,7 +320,7 @@ PAGES: Mapping[type[Kind], Any] = {Images: Drawing, Sequences: Plot}
 """The page for each kind; a new kind is a line here."""
 
 
-def _answer(classifier: Classifier, example: NDArray[Any], *, most: int) -> dict[str, Any]:
+def _answer(classifier: models.Classifier, example: NDArray[Any], *, most: int) -> dict[str, Any]:
     """Return the answer to an example, and, if the model has them, the answers after at most so many of its steps."""
     probabilities = classifier.probabilities(example[None])
     certainty = float(metrics.calibrated(probabilities, classifier.temperature).max())

@@ -42,7 +42,7 @@ def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "fetched", lambda uri, trust: nullcontext((Path(uri), {"kind": CLASSIFIER.kind})))
     monkeypatch.setattr(disk, "file_digest", lambda path: path.parent.name)
     monkeypatch.setattr(predict, "_loaded", lambda model, trust: CLASSIFIER)
-    monkeypatch.setattr(worker_pool, "open_executor", lambda on, tracks: nullcontext(InTurn()))
+    monkeypatch.setattr(predict, "open_executor", lambda on, tracks: nullcontext(InTurn()))
     monkeypatch.setattr("gc.collect", lambda *_: 0)  # garbage collection would take most of the time
 
 
