@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from skimage.transform import hough_line
 
 from pipeline.kinds.images import BOX, Images, edge, is_boxed
 
@@ -238,8 +239,6 @@ def _lines(dark: Mask) -> tuple[NDArray[np.intp], Mask]:
 
     The lines are parallel, at the tilt with the most dark lines.
     """
-    from skimage.transform import hough_line  # takes half a second
-
     angles = np.pi / 2 + TILTS
     counts, _, distances = hough_line(dark, angles)
     lengths, _, _ = hough_line(np.ones_like(dark), angles)

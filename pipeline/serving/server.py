@@ -44,7 +44,7 @@ from pipeline.kinds.images import Images
 from pipeline.kinds.kind import Kind
 from pipeline.kinds.sequences import Sequences
 from pipeline.progress import Reporter
-from pipeline.serving import digit_segmentation, out_of_distribution, readers
+from pipeline.serving import out_of_distribution, readers
 from pipeline.tracking import models
 
 LARGEST = 2**24  # bytes that the page sends: a picture, or a sequence as CSV
@@ -254,7 +254,6 @@ class Drawing:
 
     def __init__(self, classifier: models.Classifier, kind: Images) -> None:
         self._classifier, self._kind = classifier, kind
-        digit_segmentation.fit(np.eye(9, dtype=np.float32), kind)  # imports scikit-image
         self._similarity = out_of_distribution.of(classifier)
         self.about = {"height": kind.height, "width": kind.width, "boxed": kind.boxed, "reads_rows": self._reads_rows()}
 
