@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline import disk
 from pipeline.data import datasets, formats, stored
@@ -138,8 +139,6 @@ def _split(raw: Stored, data_dir: Path, reporter: Reporter) -> DataSet:
 
 def _save(raw: Stored, folder: Path) -> Stored:
     """Split and store raw data."""
-    import pandas as pd
-
     parts: dict[str, Split] = {
         **(raw.parts() or datasets.parts_of({stem: (stem, (raw.folder / stem).read_bytes()) for stem in STEMS}))
     }
