@@ -40,6 +40,17 @@ def new_file(target: Path) -> Iterator[Path]:
         incoming.unlink(missing_ok=True)
 
 
+def write(target: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, as :func:`new_file` does; make its folder if necessary.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(target) as incoming:
+        incoming.write_bytes(content)
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces ``target`` when the block succeeds and is removed otherwise.

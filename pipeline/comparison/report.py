@@ -107,10 +107,8 @@ def _pictures(tags: Mapping[str, str], data_dir: Path, reporter: Reporter) -> Ca
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files by their names; each is written completely or not at all."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            with disk.new_file(folder / name) as incoming:
-                incoming.write_bytes(content)
+            disk.write(folder / name, content)
     except OSError as error:
         raise DataError(f"output: must be a folder that can be written to; got {folder}: {reason(error)}.") from None
 

@@ -335,9 +335,7 @@ def received(job: Job, files: FileRef) -> Job:
     if job.source:
         root = data_dir() / "cells" / job.source.digest
         path = root.joinpath(*job.settings.cell.partition(":")[0].split(".")).with_suffix(".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with disk.new_file(path) as incoming:
-            incoming.write_bytes(job.source.content)
+        disk.write(path, job.source.content)
         sys.path.insert(0, str(root))  # so that Python imports it before other modules of its name
         importlib.invalidate_caches()
     return replace(job, settings=replace(job.settings, data_dir=data_dir()))

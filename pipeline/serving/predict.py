@@ -315,6 +315,4 @@ def _put(content: bytes, address: str) -> None:
             with system.open_output_stream(path) as stream:
                 stream.write(content)  # in one call: a store keeps what was written when a stream is closed
         else:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with disk.new_file(Path(path)) as file:
-                file.write_bytes(content)
+            disk.write(Path(path), content)

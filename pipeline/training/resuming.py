@@ -80,9 +80,7 @@ class LocalCheckpoint:
         """
         path = self.folder / FILE
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with disk.new_file(path) as incoming:
-                incoming.write_bytes(_packed(snapshot))
+            disk.write(path, _packed(snapshot))
         except OSError as error:
             raise DataError(
                 f"data_dir: the checkpoint {path} cannot be written: {reason(error)}. Free some space, then repeat the "

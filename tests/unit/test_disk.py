@@ -29,6 +29,12 @@ def test_what_is_written_replaces_the_old_one_only_when_it_is_complete(
     assert [b"old" if failure else b"new"] == [file for file in content(tmp_path).values() if file]
 
 
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    for each in (b"old", b"new"):
+        disk.write(tmp_path / "a" / "b" / "file", each)
+    assert {"a": None, "a/b": None, "a/b/file": b"new"} == content(tmp_path)
+
+
 def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = write(tmp_path / "target", {"old": b""})
     rename = Path.rename
