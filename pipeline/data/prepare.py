@@ -65,13 +65,12 @@ def download(settings: DataSettings, reporter: Reporter) -> Stored:
         else {"code": stored.code(), "inputs": inputs}
     )
     with stored.locked(settings.data_dir / stored.RAW):
-        raw = stored.latest_raw(settings)
-        if raw and raw.is_unchanged(**wanted):
-            reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
-        else:
-            again = " again" if raw else ""
-            raw = _obtained(settings, inputs, reporter)
-            reporter.note(f"Obtained {raw.name}{again} from {raw.origin}; saved in {raw.folder}.")
+        found = stored.latest_raw(settings)
+        raw = found if found and found.is_unchanged(**wanted) else _obtained(settings, inputs, reporter)
+    if raw is found:
+        reporter.note(f"Skipped download: {raw.name} in {raw.folder} is unchanged and intact.")
+    else:
+        reporter.note(f"Obtained {raw.name}{' again' if found else ''} from {raw.origin}; saved in {raw.folder}.")
     for note in raw.notes:
         reporter.note(note)
     return raw

@@ -21,8 +21,6 @@ SPLITS = ("train", "validation", "test")
 SPLIT_SEED = 20_240_501
 """Seed of every split made here. It is not a setting, so runs with different seeds use the same split."""
 
-Indices = NDArray[np.intp]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
@@ -38,7 +36,7 @@ class Split:
     labels: NDArray[Any]
     ids: NDArray[Any] | None = None
 
-    def take(self, chosen: Indices) -> Self:
+    def take(self, chosen: NDArray[np.intp]) -> Self:
         """Return some of the examples."""
         arrays = {name: each[chosen] for name, each in vars(self).items() if isinstance(each, np.ndarray)}
         return replace(self, **arrays)
@@ -81,7 +79,9 @@ class DataSet:
         return self.digest[: disk.SHORT]
 
 
-def hold_out(labels: NDArray[Any], *, first: int | None = None, fraction: float = 1 / 10) -> tuple[Indices, Indices]:
+def hold_out(
+    labels: NDArray[Any], *, first: int | None = None, fraction: float = 1 / 10
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the indices into ``labels`` of the examples for training and of the held-out examples.
 
     Without a convention, a fraction is drawn with a fixed seed, in proportion to the classes, but at least as many

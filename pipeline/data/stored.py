@@ -102,8 +102,9 @@ class Stored(BaseModel):
                 np.save(incoming / name, array)
             for name, content in files.items():
                 (incoming / name).write_bytes(content)
-            digest_of = {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}
-            written = self.model_copy(update={"files": digest_of})
+            written = self.model_copy(
+                update={"files": {path.name: disk.file_digest(path) for path in sorted(incoming.iterdir())}}
+            )
             (incoming / MANIFEST).write_text(written.model_dump_json(indent=2))
         return written
 

@@ -69,8 +69,12 @@ class Images(Kind):
         light = float(_is_light_on_dark(measured).mean())
         light_on_dark = True if light >= NEARLY_ALL else False if light <= 1 - NEARLY_ALL else None
         ink = 255 - measured if light_on_dark is False else measured
-        boxed = light_on_dark is not None and bool(is_boxed(ink).mean() >= MOST)
-        return cls(height=images.shape[1], width=images.shape[2], light_on_dark=light_on_dark, boxed=boxed)
+        return cls(
+            height=images.shape[1],
+            width=images.shape[2],
+            light_on_dark=light_on_dark,
+            boxed=light_on_dark is not None and bool(is_boxed(ink).mean() >= MOST),
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -175,8 +179,7 @@ def is_boxed(ink: NDArray[Any]) -> NDArray[np.bool_]:
 
 def edge(image: NDArray[Any]) -> NDArray[Any]:
     """Return the outermost pixels of images (…, H, W), (…, P)."""
-    sides = image[..., 0, :], image[..., -1, :], image[..., 1:-1, 0], image[..., 1:-1, -1]
-    return np.concatenate(sides, axis=-1)
+    return np.concatenate([image[..., 0, :], image[..., -1, :], image[..., 1:-1, 0], image[..., 1:-1, -1]], axis=-1)
 
 
 def _is_light_on_dark(images: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -121,8 +121,7 @@ class Sequences(Kind):
         if not settings.jitter:
             return ()
         # Time comes first, so that the first steps get the same numbers for any length of the padding.
-        shape = (self.longest, count, len(self.features))
-        noise = tf.random.stateless_normal(shape, seed=(settings.seed, epoch))
+        noise = tf.random.stateless_normal((self.longest, count, len(self.features)), seed=(settings.seed, epoch))
         return (tf.transpose(noise * settings.jitter * np.sqrt(self.variance).astype(np.float32), (1, 0, 2)),)
 
     def distorted(self, examples: Tensor, *distortions: Tensor) -> Tensor:

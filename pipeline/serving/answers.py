@@ -175,8 +175,12 @@ def lines(answers: pa.Table) -> str:
 
 def as_json(tables: Iterator[pa.Table]) -> str:
     """Return answers as a JSON array with a line for each."""
-    frames = (table.to_pandas(integer_object_nulls=True) for table in tables)
-    texts = (frame.to_json(orient="records", lines=True, date_format="iso", default_handler=str) for frame in frames)
+    texts = (
+        table.to_pandas(integer_object_nulls=True).to_json(
+            orient="records", lines=True, date_format="iso", default_handler=str
+        )
+        for table in tables
+    )
     return "[" + ",\n".join(line for text in texts for line in text.splitlines()) + "]"
 
 

@@ -63,8 +63,8 @@ def of(classifier: Classifier) -> Similarity | None:
 
 def _features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the histograms of oriented gradients (N, F) of images (N, H, W), as vectors of length 1."""
-    parts = np.array_split(images, len(images) // 1_000 + 1)  # take less memory
-    return np.concatenate([_histograms(part) for part in parts])
+    # Parts take less memory.
+    return np.concatenate([_histograms(part) for part in np.array_split(images, len(images) // 1_000 + 1)])
 
 
 def _histograms(images: NDArray[np.uint8]) -> NDArray[np.float32]:

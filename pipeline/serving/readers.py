@@ -228,6 +228,7 @@ class SequenceFiles:
 
 
 Reader = ImageFiles | SequenceFiles
+"""A reader of the files of one kind."""
 
 READERS: Mapping[type[Kind], Callable[[Any, str | None, str | None], Reader]] = {
     Images: ImageFiles,
@@ -239,7 +240,7 @@ READERS: Mapping[type[Kind], Callable[[Any, str | None, str | None], Reader]] = 
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
+def read(file: BinaryIO, *, name: str, form: Images) -> Pixels:
     """Return the pixels (H, W), 0–255, of a picture file, or of the first of its pages.
 
     Raises:
@@ -248,7 +249,7 @@ def read(file: Path | BinaryIO, *, name: str, form: Images) -> Pixels:
     return next(pages(file, name=name, form=form))
 
 
-def pages(file: Path | BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]:
+def pages(file: BinaryIO, *, name: str, form: Images) -> Iterator[Pixels]:
     """Yield the pixels (H, W), 0–255, of each page of a TIFF file, each frame of a GIF, or the one picture of a file.
 
     Args:
