@@ -228,7 +228,7 @@ class SequenceFiles:
 
 
 Reader = ImageFiles | SequenceFiles
-"""A reader of the files of one kind."""
+"""A reader of the files of one kind; a new kind is a name here."""
 
 READERS: Mapping[type[Kind], Callable[[Any, str | None, str | None], Reader]] = {
     Images: ImageFiles,

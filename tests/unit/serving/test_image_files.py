@@ -184,6 +184,12 @@ def bar(*, ink: Any, paper: Any, mode: str = "L") -> Image.Image:
     return page
 
 
+def with_clear_corner(page: Image.Image) -> Image.Image:
+    """Return a page whose lower right corner is transparent."""
+    page.paste((0, 0, 0, 0), (260, 160, 300, 200))
+    return page
+
+
 BAR = np.zeros((28, 28), np.uint8)
 BAR[4:24, 10:18] = 255  # 20 high, 8 wide; its centre as near to pixel 14 as whole pixels allow
 
@@ -203,6 +209,7 @@ BAR[4:24, 10:18] = 255  # 20 high, 8 wide; its centre as near to pixel 14 as who
         bar(ink=(255, 255, 255, 255), paper=(0, 0, 0, 0), mode="RGBA"),
         bar(ink=(255, 255, 255, 255), paper=(255, 255, 255, 0), mode="RGBA"),
         bar(ink=(0, 255), paper=(0, 0), mode="LA"),
+        with_clear_corner(bar(ink=(0, 0, 0, 255), paper=(255, 255, 255, 255), mode="RGBA")),
     ],
     ids=lambda picture: f"{picture.mode}, {picture.getpixel((50, 50))} on {picture.getpixel((0, 0))}",
 )
@@ -323,7 +330,12 @@ SIZES = [(28, 28), (100, 60), (1, 1), (1, 300), (5_000, 3)]
 
 
 @pytest.mark.parametrize(
-    "page", [*(Image.new("L", size, paper) for size in SIZES for paper in (0, 100, 255)), Image.fromarray(NOISE)]
+    "page",
+    [
+        *(Image.new("L", size, paper) for size in SIZES for paper in (0, 100, 255)),
+        Image.new("RGBA", (50, 50), (9, 9, 9, 0)),
+        Image.fromarray(NOISE),
+    ],
 )
 def test_a_page_without_a_digit_is_black(page: Image.Image) -> None:
     np.testing.assert_array_equal(np.zeros((28, 28), np.uint8), as_mnist(page))
