@@ -309,7 +309,9 @@ def make_digits() -> Received:
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images, labels = np.round(bunch.images * (255 / 16)), bunch.target
-    split = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED)
-    arrays = zip(STEMS, (split[0], split[2], split[1], split[3]), strict=True)
-    return {stem: (stem, encode_idx(array.astype(np.uint8))) for stem, array in arrays}
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    train, test, train_labels, test_labels = train_test_split(
+        pixels, bunch.target.astype(np.uint8), test_size=0.2, stratify=bunch.target, random_state=SPLIT_SEED
+    )
+    arrays = zip(STEMS, (train, train_labels, test, test_labels), strict=True)
+    return {stem: (stem, encode_idx(array)) for stem, array in arrays}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pyarrow import csv, parquet
 
 from pipeline import disk
@@ -82,7 +82,7 @@ def table(
     rows: pa.Table,
     probabilities: NDArray[np.float32],
     class_names: Sequence[str],
-    steps_of: NDArray[np.intp] | None = None,
+    steps_of: ArrayLike | None = None,
 ) -> pa.Table:
     """Return answers: a row per example, or per example and step.
 
@@ -112,7 +112,7 @@ def table(
         }
     for name, column in reversed(answers.items()):
         rows = rows.add_column(2, name, pa.array(column))
-    return rows if steps_of is None else rows.filter((np.arange(steps) < steps_of[:, np.newaxis]).ravel())
+    return rows if steps_of is None else rows.filter((np.arange(steps) < np.reshape(steps_of, (-1, 1))).ravel())
 
 
 def answer(
@@ -140,8 +140,7 @@ def answer(
     with ThreadPoolExecutor(cores) as pool:
         while some := list(islice(parts, most)):
             for (given, values), probabilities in zip(some, pool.map(ask, (part[1] for part in some)), strict=True):
-                steps = classifier.kind.lengths(values) if by_step else None
-                yield table(given, probabilities, names, None if steps is None else np.asarray(steps))
+                yield table(given, probabilities, names, classifier.kind.lengths(values) if by_step else None)
                 any_answers = True
     if not any_answers:
         yield table(rows("", range(0), NO_OTHERS), np.empty((0, *[1] * by_step, len(names)), np.float32), names)
