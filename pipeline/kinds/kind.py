@@ -89,7 +89,8 @@ class Kind(ABC):
         except ValueError:
             raise DataError(f"{rule}; got lists of unequal lengths.") from None
         sides = [side for side in self.shape if side is not None]
-        if numbers.dtype.kind not in "iuf" or numbers.ndim != EXAMPLES or [*numbers.shape[-len(sides) :]] != sides:
+        fits = numbers.ndim == EXAMPLES and 0 not in numbers.shape[1:] and [*numbers.shape[-len(sides) :]] == sides
+        if numbers.dtype.kind not in "iuf" or not fits:
             raise DataError(f"{rule}; got {numbers.dtype.name} of the shape {numbers.shape}.")
         with np.errstate(over="ignore"):
             return numbers.astype(np.float32)

@@ -35,7 +35,7 @@ SIZE = 512
 """Maximum examples in a part, which a core works on at a time: larger parts do not fit into its cache."""
 
 NUMBERS = 2**19
-"""Maximum numbers in a part; of sequences, if they are as long as the training sequences."""
+"""Maximum numbers in a part, unless a single sequence has more; a model takes 20 million."""
 
 NO_OTHERS = pa.table({})
 
@@ -208,7 +208,10 @@ class SequenceFiles:
                     f"{values.shape[1]:,}. Cut it into shorter sequences."
                 )
             ids = [None] * len(values) if raw.ids is None else raw.ids
-            yield values, pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
+            others = pa.table([pa.array(each, pa.string()) for each in (ids, raw.labels)], COLUMNS)
+            count = max(1, NUMBERS // values[0].size)  # fewer if they are longer than the training sequences
+            for first in range(0, len(values), count):
+                yield values[first : first + count], others.slice(first, count)
 
     def _raw(self, file: Path, name: str) -> Iterator[contents.RawPart]:
         """Yield the sequences of a file, unchecked.

@@ -105,6 +105,14 @@ def test_sequences_are_whole_in_parts_of_any_size(
     assert SEQUENCES == unpadded(parts_of(save(mixed, tmp_path / "a.csv")))
 
 
+def test_longer_sequences_than_in_training_are_read_in_smaller_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(300.0).reshape(5, 30, 2))
+    monkeypatch.setattr(readers, "NUMBERS", 120)
+    assert [2, 2, 1] == [len(values) for values, _ in parts_of(tmp_path / "a.npz")]
+
+
 def test_the_endings_of_names_may_have_capitals(tmp_path: Path) -> None:
     for path in (save(TABLE, tmp_path / "A.PARQUET"), archive(tmp_path / "A.TS", "@classLabel false")):
         assert [3] == [len(values) for values, _ in parts_of(path)]
@@ -138,6 +146,8 @@ def test_a_table_that_does_not_fit_the_model_is_explained(
 def test_sequences_that_do_not_fit_the_model_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "a.npz", x_test=np.zeros((2, 4, 3)))
     assert "of the shape (N, steps, 2); got float64 of the shape (2, 4, 3)." in refused(tmp_path / "a.npz")
+    np.savez(tmp_path / "c.npz", x=np.zeros((2, 0, 2)))
+    assert "of the shape (N, steps, 2); got float64 of the shape (2, 0, 2)." in refused(tmp_path / "c.npz")
     np.savez(tmp_path / "b.npz", one=np.zeros((2, 4, 2)), two=np.zeros(1))
     assert "it: needs an array x or x_test; it has one, two." == refused(tmp_path / "b.npz")
     monkeypatch.setattr(readers, "MOST_STEPS", 2)
