@@ -73,7 +73,7 @@ def test_one_layer_equals_the_stock_layer(kind: Any, both: bool, sequences: bool
 
 
 # More than 64 steps are a loop: one with a prime number of steps, which cannot have blocks, and one with blocks.
-@pytest.mark.parametrize(("kind", "steps"), zip(CELLS, [96, 67, 70, 66], strict=True))
+@pytest.mark.parametrize(("kind", "steps"), list(zip(CELLS, [96, 67, 70, 66], strict=True)))
 def test_layers_on_top_of_each_other(kind: Any, steps: int) -> None:
     layers = [
         built(keras.layers.Bidirectional(kind(4, return_sequences=True)), 3),
