@@ -25,12 +25,7 @@ from pipeline.errors import UsageError, shown, suggestion
 from pipeline.machine import usable_cores
 
 DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
-Direction = Literal["forward", "bidirectional"]
 Order = Literal["rows", "columns", "snake", "permuted"]
-Initializer = Literal["orthogonal", "identity", "chrono", "log-chrono"]
-Activation = Literal["tanh", "relu"]
-Schedule = Literal["constant", "cosine"]
-Augmentation = Literal["none", "affine", "elastic"]
 Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels", "sequences"]
 
 MIRRORS = "mirrors"
@@ -157,8 +152,11 @@ class DataSettings:
 
     def command(self, stage: str) -> str:
         """Return the command line for a ``stage`` on the data that these settings name."""
-        options = {field.name: getattr(self, field.name) for field in fields(DataSettings)}
-        options = {name: value for name, value in options.items() if value != getattr(DataSettings, name)}
+        options = {
+            each.name: getattr(self, each.name)
+            for each in fields(DataSettings)
+            if getattr(self, each.name) != each.default
+        }
         return command(stage, **{name: shown(str(value)) for name, value in options.items()})
 
     @classmethod
@@ -194,15 +192,20 @@ class Settings(DataSettings):
     ] = "rows"
     hidden_units: Annotated[int, Ge(1), Le(8_192), Doc("Number of hidden units per layer and direction.")] = 128
     layers: Annotated[int, Ge(1), Le(64), Doc("Number of stacked recurrent layers.")] = 1
-    direction: Annotated[Direction, Doc("Direction of reading; bidirectional: forward and backward.")] = "forward"
+    direction: Annotated[
+        Literal["forward", "bidirectional"], Doc("Direction of reading; bidirectional: forward and backward.")
+    ] = "forward"
     initializer: Annotated[
-        Initializer,
+        Literal["orthogonal", "identity", "chrono", "log-chrono"],
         Doc(
             "Initial recurrent weights: orthogonal or identity; chrono and log-chrono: orthogonal, plus gate biases "
             "that favour long memory."
         ),
     ] = "orthogonal"
-    activation: Annotated[Activation, Doc("Activation of the rnn cell; the others always use tanh.")] = "tanh"
+    activation: Annotated[
+        Literal["tanh", "relu"],
+        Doc("Activation of the rnn cell; the others always use tanh."),
+    ] = "tanh"
     recipe: Annotated[
         Recipe,
         Doc(
@@ -212,7 +215,9 @@ class Settings(DataSettings):
     ] = "tutorial"
     dropout: Annotated[float, Ge(0), Lt(1), Doc("Dropout rate after each recurrent layer.")] = 0.0
     learning_rate: Annotated[float, Gt(0), Doc("Learning rate of Adam; with a schedule, its maximum.")] = 0.001
-    schedule: Annotated[Schedule, Doc("Learning-rate schedule; cosine falls to 0 at the last epoch.")] = "constant"
+    schedule: Annotated[
+        Literal["constant", "cosine"], Doc("Learning-rate schedule; cosine falls to 0 at the last epoch.")
+    ] = "constant"
     warmup_epochs: Annotated[
         float, Ge(0), Le(1_000_000), Doc("Number of epochs in which the learning rate rises from 0; may be fractional.")
     ] = 0.0
@@ -228,7 +233,8 @@ class Settings(DataSettings):
         ),
     ] = 0.0
     augmentation: Annotated[
-        Augmentation, Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms.")
+        Literal["none", "affine", "elastic"],
+        Doc("Random changes of images: affine rotates, shifts and scales; elastic also deforms."),
     ] = "none"
     augmented: Annotated[float, Gt(0), Le(1), Doc("Fraction of the images that are augmented in each epoch.")] = 1.0
     distortion: Annotated[
@@ -289,25 +295,6 @@ class Settings(DataSettings):
                 f"the cells with gates can use: {', '.join(GATED)}."
             )
         object.__setattr__(self, "shards", min(self.shards, self.batch_size))
-
-    def resolved(self, *, dataset: str, examples: int, of_kind: Mapping[str, object]) -> dict[str, object]:
-        """Return every parameter by name as it applies to a data set and is logged on an MLflow run.
-
-        Args:
-            dataset: its name, as determined by its content.
-            examples: number of training examples.
-            of_kind: the parameters that the kind of the examples determines.
-
-        Raises:
-            UsageError: ``batch_size`` does not fit the data.
-        """
-        if self.batch_size > examples:
-            raise UsageError(
-                f"batch_size: must be at most {examples:,}, the number of training examples of {dataset}; "
-                f"got {self.batch_size:,}."
-            )
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return values | {"dataset": dataset, "source": shown(self.source), **of_kind}
 
 
 def validated(kind: Any, given: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from pipeline import cells, disk, recipes
 from pipeline.data.splits import DataSet
+from pipeline.errors import UsageError, shown
 from pipeline.kinds.known import KINDS
 from pipeline.model import custom_cells
 from pipeline.settings import DATA_PARAMETERS, WITHOUT_EFFECT, Settings
@@ -47,13 +48,19 @@ _ELSEWHERE = DATA_PARAMETERS | {"recipe", "cell", "seed", "shards"}
 
 
 def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
-    """Return every parameter by name as it applies to ``data``.
+    """Return every parameter by name as it applies to ``data``, and is logged on an MLflow run.
 
     Raises:
         UsageError: one does not fit the data.
     """
-    of_kind = data.kind.resolved(settings)
-    return settings.resolved(dataset=data.name, examples=len(data.train.labels), of_kind=of_kind)
+    of_kind, examples = data.kind.resolved(settings), len(data.train.labels)
+    if settings.batch_size > examples:
+        raise UsageError(
+            f"batch_size: must be at most {examples:,}, the number of training examples of {data.name}; "
+            f"got {settings.batch_size:,}."
+        )
+    values = {each.name: getattr(settings, each.name) for each in fields(Settings)}
+    return values | {"dataset": data.name, "source": shown(settings.source), **of_kind}
 
 
 def fingerprint(settings: Settings, data: DataSet) -> str:

@@ -71,16 +71,6 @@ def test_shards_are_limited_by_cores_images_and_four(
     assert (shards, 3) == (Settings.of({}).shards, Settings.of({"batch_size": 3, "shards": 8}).shards)
 
 
-def test_resolved_parameters_fit_the_data() -> None:
-    settings = Settings.of({"batch_size": 100})
-    values = settings.resolved(dataset="custom-1234abcd", examples=100, of_kind={"steps": 8})
-    assert {"dataset": "custom-1234abcd", "steps": 8, "batch_size": 100, "cell": "gru"}.items() <= values.items()
-    with pytest.raises(
-        UsageError, match="batch_size: must be at most 99, the number of training examples of digits; got 100"
-    ):
-        settings.resolved(dataset="digits", examples=99, of_kind={})
-
-
 def key_of(source: str) -> str:
     return DataSettings(source=source).key
 
@@ -112,7 +102,6 @@ def test_an_address_that_is_not_of_the_web_is_refused_and_no_secret_shown(source
 
 def test_credentials_in_an_address_are_never_shown_logged_or_stored(tmp_path: Path) -> None:
     settings = Settings(source="https://user:secret@a.b:80/c?token=secret#secret", data_dir=tmp_path)
-    assert "https://a.b:80/c" == settings.resolved(dataset="mnist", examples=1_000, of_kind={})["source"]
     assert f"pipeline download --source https://a.b:80/c --data-dir {tmp_path}" == settings.command("download")
     assert "secret" not in settings.key
 

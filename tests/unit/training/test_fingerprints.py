@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import disk, recipes
+from pipeline.data.splits import DataSet, Split
+from pipeline.errors import UsageError
 from pipeline.execution.grid import grid
+from pipeline.kinds.images import Images
 from pipeline.settings import Settings
 from pipeline.training import identity
 from tests.unit.test_structure import ours
@@ -33,6 +37,37 @@ def test_the_fingerprint_depends_on_parameters_and_data_but_not_on_paths(
 ) -> None:
     reordered = dict(reversed((PARAMETERS | other).items()))
     assert is_same == (identity.fingerprint_of(PARAMETERS, "abc") == identity.fingerprint_of(reordered, digest))
+
+
+@pytest.fixture
+def data() -> DataSet:
+    split = Split(examples=np.zeros((100, 8, 8), np.uint8), labels=np.zeros(100, np.uint8))
+    kind = Images(height=8, width=8)
+    return DataSet(
+        name="digits",
+        digest="0" * 64,
+        source="s",
+        kind=kind,
+        class_names=("0", "1"),
+        train=split,
+        validation=split,
+        test=split,
+        folder=Path(),
+    )
+
+
+def test_parameters_apply_to_the_data_and_have_no_credentials(data: DataSet) -> None:
+    settings = Settings.of({"batch_size": 100, "source": "https://user:secret@a.b:80/c?token=secret#secret"})
+    values = identity.parameters(settings, data)
+    expected = {"dataset": "digits", "steps": 8, "batch_size": 100, "cell": "gru", "source": "https://a.b:80/c"}
+    assert expected.items() <= values.items()
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(data: DataSet) -> None:
+    with pytest.raises(
+        UsageError, match="batch_size: must be at most 100, the number of training examples of digits; got 101"
+    ):
+        identity.parameters(Settings.of({"batch_size": 101}), data)
 
 
 def test_the_code_of_the_fingerprint_imports_nothing_else_that_changes_numbers() -> None:
