@@ -24,8 +24,6 @@ OPTIONS = {
 COMPARED = {"cells": "rnn,lstm,gru", "seeds": "1,2,3"}
 """The values that a comparison compares by default."""
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
-
 
 def grid(given: Mapping[str, Any]) -> list[Settings]:
     """Return checked settings of all combinations of the ``given`` values.
@@ -35,38 +33,36 @@ def grid(given: Mapping[str, Any]) -> list[Settings]:
     Raises:
         UsageError: a list is empty or names a value twice, a value is wrong, or the combinations are too many.
     """
-    field_of = {option: name for name, option in OPTIONS.items()}
     for name, plural in _PLURALS.items():
         if name in given:  # it would be overridden by the default of the other
             raise UsageError(f"{name}: must be given as {plural}; got {name}={given[name]!r}. Write {plural}=….")
-    texts = {option: str(text) for option, text in (COMPARED | dict(given)).items() if option in field_of}
-    rest = {name: value for name, value in given.items() if name not in field_of}
-    names = [field_of[option] for option in texts]
-    ranges = [_ranges(option, field_of[option], text) for option, text in texts.items()]
+    rest = COMPARED | dict(given)
+    texts = {name: str(rest.pop(option)) for name, option in OPTIONS.items() if option in rest}
+    ranges = [_ranges(name, text) for name, text in texts.items()]
     if (count := prod(sum(map(len, each)) for each in ranges)) > MOST:
         raise UsageError(f"A comparison must have at most {MOST:,} runs; got {count:,}. Compare fewer.")
     values = [[str(value) for value in chain(*each)] for each in ranges]
-    settings = [recipes.resolve(rest | dict(zip(names, each, strict=True))) for each in product(*values)]
-    for option, listed in zip(texts, values, strict=True):
-        if len({getattr(each, field_of[option]) for each in settings}) < len(listed):
-            raise UsageError(f"{option}: must name each value once; got {texts[option]!r}.")
+    settings = [recipes.resolve(rest | dict(zip(texts, each, strict=True))) for each in product(*values)]
+    for (name, text), listed in zip(texts.items(), values, strict=True):
+        if len({getattr(each, name) for each in settings}) < len(listed):
+            raise UsageError(f"{OPTIONS[name]}: must name each value once; got {text!r}.")
     return settings
 
 
-def _ranges(option: str, name: str, text: str) -> list[Sequence[object]]:
-    """Return the values of an option in ranges, which may be long, or one by one."""
+def _ranges(name: str, text: str) -> list[Sequence[object]]:
+    """Return the values of a parameter in ranges, which may be long, or one by one."""
     found: list[Sequence[object]] = []
     for part in map(str.strip, text.split(",")):
         if not part:
-            example = COMPARED.get(option, COMPARED["seeds"])
+            example = COMPARED.get(OPTIONS[name], COMPARED["seeds"])
             raise UsageError(
-                f"{option}: has an empty value; got {text!r}. Write values separated by single commas, such as "
+                f"{OPTIONS[name]}: has an empty value; got {text!r}. Write values separated by single commas, such as "
                 f"{example}."
             )
-        ends = _RANGE.fullmatch(part) if get_type_hints(Settings)[name] is int else None
+        ends = re.fullmatch(r"(\d+)-(\d+)", part) if get_type_hints(Settings)[name] is int else None
         first, last = map(int, ends.groups()) if ends else (0, 0)
         if last < first:
-            raise UsageError(f"{option}: a range must go from low to high, such as 1-5; got {part!r}.")
+            raise UsageError(f"{OPTIONS[name]}: a range must go from low to high, such as 1-5; got {part!r}.")
         found.append(range(first, last + 1) if ends else [part])
     return found
 
