@@ -48,7 +48,7 @@ def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Abs
         UsageError: two runs have the same effective parameters on this data.
     """
     parameters = grid.shared([identity.parameters(settings, data) for settings in trainings])
-    name = identity.comparison_name(trainings, data.name)
+    name = identity.parent_name("compare", trainings, data.name)
     own = disk.text_digest(*(identity.fingerprint(settings, data) for settings in trainings))
     data_dir = trainings[0].data_dir
     return opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote)

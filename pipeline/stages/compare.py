@@ -14,7 +14,6 @@ from pathlib import Path
 from pipeline import recipes
 from pipeline.comparison import grouping, pairwise_tests
 from pipeline.comparison import report as reports
-from pipeline.comparison.grouping import Group
 from pipeline.comparison.report_data import Form
 from pipeline.data import prepare, stored
 from pipeline.errors import DataError
@@ -37,15 +36,22 @@ def compare(
     against: str | None,
     dry_run: bool = False,
 ) -> str | None:
-    """Compare, and return the id of the comparison's run; with ``dry_run`` only list the runs to do.
-
-    The arguments are the options of the command; all runs have the same data.
-    """
+    """Compare runs on the same data, and return the id of the comparison's run; with ``dry_run`` only list the runs."""
     if dry_run:
         _plan(trainings, reporter)
         return None
     promotion.check_name(register)
-    parent, groups = _trained(trainings, reporter, workers=workers, on=on, against=against, register=register)
+    connection.connect(reporter.note, writes=True)
+    preflight.check_cells(trainings)
+    with open_executor(on) as executor:
+        data, _ = prepare.prepared(trainings[0], reporter)
+        trainings = [recipes.fitted(settings, data) for settings in trainings]
+        former = pairwise_tests.reference(against, data.digest) if against else None
+        count = workers or executor.default_workers(len(trainings))
+        with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
+            groups = comparison_run.train(trainings, data, reporter, parent=parent, count=count, executor=executor)
+    if former is not None:
+        pairwise_tests.check_regression(parent, groups[0], former, str(against), reporter, register=register)
     best = groups[0].best.run_id
     return promotion.conclude(reporter, parent, "the comparison and its report", register=register, best=best)
 
@@ -62,30 +68,6 @@ def _plan(trainings: Sequence[Settings], reporter: Reporter) -> None:
     reporter.table(("run", "state"), [*states.items()])
     counts = ", ".join(f"{count} {state}" for state, count in Counter(states.values()).items())
     reporter.result(f"{grouping.count_of(len(states), 'run')}: {counts}.")
-
-
-def _trained(
-    trainings: Sequence[Settings],
-    reporter: Reporter,
-    *,
-    workers: int | None,
-    on: str,
-    against: str | None,
-    register: str | None,
-) -> tuple[str, list[Group]]:
-    """Train, report and compare with the reference; return the id of the comparison's run and its groups."""
-    connection.connect(reporter.note, writes=True)
-    preflight.check_cells(trainings)
-    with open_executor(on) as executor:
-        data, _ = prepare.prepared(trainings[0], reporter)
-        trainings = [recipes.fitted(settings, data) for settings in trainings]
-        former = pairwise_tests.reference(against, data.digest) if against else None
-        count = workers or executor.default_workers(len(trainings))
-        with comparison_run.opened(trainings, data, remote=executor.remote) as parent:
-            groups = comparison_run.train(trainings, data, reporter, parent=parent, count=count, executor=executor)
-    if former is not None:
-        pairwise_tests.check_regression(parent, groups[0], former, str(against), reporter, register=register)
-    return parent, groups
 
 
 def report(

@@ -97,16 +97,11 @@ def group_name(run: str) -> str:
     return run.rpartition("-s")[0]
 
 
-def comparison_name(grid: Sequence[Settings], dataset: str) -> str:
-    """Return the name of a comparison's run, such as ``compare-rnn-gru-digits``."""
-    compared = dict.fromkeys(settings.cell for settings in grid)
-    shared = {settings.recipe for settings in grid}
-    return "-".join(["compare", *compared, *_unusual(dataset, shared.pop() if len(shared) == 1 else Settings.recipe)])
-
-
-def search_name(cells: Sequence[str], dataset: str, recipe: str) -> str:
-    """Return the name of a search's run, such as ``search-gru-digits``."""
-    return "-".join(["search", *cells, *_unusual(dataset, recipe)])
+def parent_name(command: str, trainings: Sequence[Settings], dataset: str) -> str:
+    """Return the name of the run of a comparison or a search, such as ``compare-rnn-gru-digits``."""
+    compared = dict.fromkeys(settings.cell for settings in trainings)
+    shared = {settings.recipe for settings in trainings}
+    return "-".join([command, *compared, *_unusual(dataset, shared.pop() if len(shared) == 1 else Settings.recipe)])
 
 
 def _configuration(settings: Settings, dataset: str) -> str:

@@ -110,11 +110,15 @@ def _opened(space: Space, data: DataSet, limits: Mapping[str, object], *, remote
     Searches are the same if they have the same ranges and start; the limits may differ.
     """
     base, texts = space.base(), {name: range_text(each) for name, each in space.ranges.items()}
-    bases = [identity.fingerprint(space.base(cell), data) for cell in space.cells]
-    own = disk.text_digest("search", *bases, *(f"{name}={text}" for name, text in texts.items()))
+    starts = [space.base(cell) for cell in space.cells]
+    own = disk.text_digest(
+        "search",
+        *(identity.fingerprint(start, data) for start in starts),
+        *(f"{name}={text}" for name, text in texts.items()),
+    )
     given = {name: value for name, value in limits.items() if value is not None}
     parameters = identity.parameters(base, data) | texts | given
-    name = identity.search_name(space.cells, data.name, base.recipe)
+    name = identity.parent_name("search", starts, data.name)
     return comparison_run.opened_as(schema.SEARCHED, name, own, data, parameters, data_dir=base.data_dir, remote=remote)
 
 

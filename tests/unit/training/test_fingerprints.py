@@ -147,7 +147,7 @@ def test_no_two_runs_of_a_grid_have_the_same_name() -> None:
 
 
 def test_a_comparison_is_named_by_its_cells_and_a_group_by_its_runs_without_the_seed() -> None:
-    assert "compare-rnn-gru" == identity.comparison_name(grid({"cells": "rnn,gru"}), "mnist")
+    assert "compare-rnn-gru" == identity.parent_name("compare", grid({"cells": "rnn,gru"}), "mnist")
     quick = grid({"cells": "gru", "recipe": "quick"})
-    assert "compare-gru-digits-quick" == identity.comparison_name(quick, "digits")
+    assert "compare-gru-digits-quick" == identity.parent_name("compare", quick, "digits")
     assert "gru-lr=0.01" == identity.group_name(identity.run_name(Settings.of({"learning_rate": 0.01}), "mnist"))
