@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from pipeline.errors import UsageError
@@ -69,11 +69,9 @@ def relax_garbage_collection() -> None:
     gc.set_threshold(500_000, 10, 10)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on any termination signal; restore the earlier handlers afterwards."""
-    with _handled_by(_interrupt):
-        yield
+def interruptible() -> AbstractContextManager[None]:
+    """Return a context in which any termination signal raises KeyboardInterrupt; then the earlier handlers return."""
+    return _handled_by(_interrupt)
 
 
 @contextmanager

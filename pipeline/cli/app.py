@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +25,7 @@ from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
 from pipeline.settings import MLFLOW_RUN_ID, expanded
 from pipeline.startup import interruptible, is_verbose, open_standard_streams, quieten, relax_garbage_collection
+from pipeline.tracking import schema
 
 GENERAL = "General"
 CONFIG = Option(
@@ -98,16 +98,15 @@ class CommandLine(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options by panel."""
-        for panel, group in groupby(self.get_params(ctx), lambda each: getattr(each, "rich_help_panel", "") or GENERAL):
+        shown: list[Any] = self.get_params(ctx)
+        for panel, group in groupby(shown, lambda each: getattr(each, "rich_help_panel", "") or GENERAL):
+            # Typer's own record of an argument names a type of Python.
+            rows = [
+                (each.metavar, each.help) if each.param_type_name == "argument" else each.get_help_record(ctx)
+                for each in group
+            ]
             with formatter.section(panel):
-                formatter.write_dl([_described(each, ctx) for each in group])
-
-
-def _described(parameter: Any, ctx: Any) -> tuple[str, str]:
-    """Return the columns of the help for an option or an argument; Typer's for an argument name a type of Python."""
-    is_argument = parameter.param_type_name == "argument"
-    record: tuple[str, str] = (parameter.metavar, parameter.help) if is_argument else parameter.get_help_record(ctx)
-    return record
+                formatter.write_dl(rows)
 
 
 def _parameter(option: Option) -> inspect.Parameter:
@@ -200,7 +199,8 @@ def _function(command: Command) -> Callable[..., None]:
         aside = bool(chosen.keys() & {"as_json", "form"})
         quieten(verbose=verbose)
         relax_garbage_collection()
-        with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter, _kept(text):
+        copies = {"configuration.yaml": text} if text else {}
+        with interruptible(), schema.attached(copies), TerminalReporter(quiet=quiet, aside=aside) as reporter:
             returned = command.run(given, reporter, chosen)
             parent = returned if isinstance(returned, str) else chosen.get("run_id") or chosen.get("parent")
             project = os.environ.get(MLFLOW_RUN_ID)
@@ -212,15 +212,6 @@ def _function(command: Command) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
-
-
-def _kept(text: str) -> AbstractContextManager[object]:
-    """Return a context in which the run that a command opens gets a copy of its configuration file, if there is one."""
-    if not text:
-        return nullcontext()
-    from pipeline.tracking import lifecycle
-
-    return lifecycle.attached("configuration.yaml", text)
 
 
 app = typer.Typer(

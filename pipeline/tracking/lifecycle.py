@@ -42,20 +42,8 @@ NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 CHECKOUT = Path(__file__).parents[2]
 
-_attached: dict[str, str] = {}
-
 
 # --- start and end --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def attached(path: str, text: str) -> Iterator[None]:
-    """Log a text as the artifact ``path`` of every run that this process opens within the block."""
-    _attached[path] = text
-    try:
-        yield
-    finally:
-        del _attached[path]
 
 
 @contextmanager
@@ -76,8 +64,8 @@ def open_run(
     Raises:
         UsageError: the caller has an active run.
     """
-    if run_id := active_run():
-        raise UsageError(f"Run {run_id} is active in this process. End it first: mlflow.end_run().")
+    if active := mlflow.active_run():
+        raise UsageError(f"Run {active.info.run_id} is active in this process. End it first: mlflow.end_run().")
     project, status = project_run(), "FINISHED"
     with environment({"MLFLOW_RUN_ID": project} if project else {}):  # MLflow drops it when a run ends
         try:
@@ -88,9 +76,9 @@ def open_run(
             # When interrupted, `mlflow run` (3.17) overwrites any status with FAILED; the tag keeps the reason.
             is_killed = isinstance(error, KeyboardInterrupt)
             status, reason = ("KILLED", STOPPED) if is_killed else ("FAILED", str(error) or repr(error))
-            if run_id := active_run():
+            if active := mlflow.active_run():
                 with best_effort():
-                    end(run_id, status, reason)
+                    end(active.info.run_id, status, reason)
             raise
         finally:
             with best_effort():  # MLflow's own function cannot be retried: it forgets the run after its first attempt
@@ -112,7 +100,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
     _describe_experiment(run.experiment_id, mlflow.get_tracking_uri())
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)
-    for path, text in _attached.items():
+    for path, text in schema.ATTACHED.items():
         client().log_text(run.run_id, text, path)
     return run
 
@@ -152,12 +140,6 @@ def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:
     log_tags(run_id, schema.of_kind(schema.STAGE) | ({schema.PARENT: parent} if parent else {}))
 
 
-def active_run() -> str | None:
-    """Return the id of the active run of this process, if there is one."""
-    run = mlflow.active_run()
-    return str(run.info.run_id) if run else None
-
-
 def project_run() -> str | None:
     """Return the id of the run that ``mlflow run`` has opened for this process, if there is one."""
     return os.environ.get("MLFLOW_RUN_ID")
@@ -189,8 +171,7 @@ def log_input(run_id: str, data: "DataSet", context: Literal["training", "test"]
     described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
     fields = described.to_dict()
     fields["profile"] = json.dumps(json.loads(fields["profile"]) | {"classes": data.class_names})
-    tag = InputTag("mlflow.data.context", context)
-    client().log_inputs(run_id, [DatasetInput(Dataset(**fields), [tag])])
+    client().log_inputs(run_id, [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])])
 
 
 def subject(model_id: str, data: "DataSet", context: str) -> dict[str, str]:

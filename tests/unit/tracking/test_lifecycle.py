@@ -45,9 +45,11 @@ def test_a_process_leaves_a_run_whose_failure_it_cannot_record(monkeypatch: pyte
         patch.setattr(MlflowClient, "set_terminated", failing(MlflowClient.set_terminated, [True] * 99))
         with pytest.raises(RuntimeError, match="the reason"), lifecycle.open_run("gru", {}):
             raise RuntimeError("the reason")
-    assert lifecycle.active_run() is None
+    assert mlflow.active_run() is None
     with lifecycle.open_run("gru", {}) as run:
-        assert run.run_id == lifecycle.active_run()
+        active = mlflow.active_run()
+        assert active is not None
+        assert run.run_id == active.info.run_id
 
 
 def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +63,7 @@ def test_ctrl_c_just_as_a_run_has_been_opened_ends_it_as_killed(monkeypatch: pyt
     monkeypatch.setattr(mlflow, "start_run", interrupted)
     with pytest.raises(KeyboardInterrupt), lifecycle.open_run("gru", {}):
         pass
-    assert lifecycle.active_run() is None
+    assert mlflow.active_run() is None
     (run,) = store.find_runs("")
     assert ("KILLED", lifecycle.STOPPED) == (run.status, run.tags[schema.ERROR])
 
