@@ -56,8 +56,3 @@ def check_custom(name: str) -> bool:
 def gates(name: str) -> int:
     """Return the number of gates of a cell; 1, the fewest possible, for a custom cell."""
     return next((kind.gates for cell, kind in CELLS.items() if cell == name), 1)
-
-
-def plain(name: str) -> str:
-    """Return the name of a cell without colons and dots, which MLflow refuses in the name of a model."""
-    return name.replace(":", "-").replace(".", "-")

@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
 from pipeline.errors import UsageError
@@ -110,15 +110,12 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def start_tensorflow(threads: int) -> bool:
+def start_tensorflow(threads: int) -> None:
     """Import TensorFlow with ``threads`` threads, at most one per core; each operation uses one.
 
     Matrix products of this size do not gain from a second thread; independent parts of a batch do. The setting changes
-    no result. Keras, wherever it is imported later, uses TensorFlow as its backend.
-
-    Returns:
-        Whether the setting took effect: False if TensorFlow had already started its threads, or if there is a GPU: its
-        own defaults are best there.
+    no result. It has no effect if TensorFlow has already started its threads, or if there is a GPU: its own defaults
+    are best there. Keras, wherever it is imported later, uses TensorFlow as its backend.
 
     Raises:
         UsageError: Keras was imported with another backend before.
@@ -135,14 +132,11 @@ def start_tensorflow(threads: int) -> bool:
     if not is_verbose():
         tf.get_logger().setLevel("WARNING")  # in a notebook, logging would show where each model is written
     if tf.config.list_physical_devices("GPU"):
-        return False
+        return
     gc.freeze()  # imported objects are permanent: garbage collection skips them from now on
-    try:
+    with suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(min(threads, usable_cores()))
-    except RuntimeError:
-        return False
-    return True
 
 
 def gpus() -> list[str]:

@@ -127,8 +127,14 @@ def train(job: Job, send: Send, *, files: FileRef) -> str:
         send(Opened(run.run_id, state))
         if state == REUSED:
             store.mark(run.run_id, job.parent)
-        else:
-            _train(run, job, data, send)
+            return run.run_id
+        from pipeline.training import training
+
+        if not training.train(run, job.settings, data, Reporter(), should_continue=send):
+            send(PRUNED)
+        elif job.evaluate and not run.is_evaluated:
+            send("evaluates")
+            evaluation.evaluate(run, data, Reporter())
     return run.run_id
 
 
@@ -179,17 +185,6 @@ def _opened(job: Job, data: DataSet, send: Send, stack: ExitStack) -> tuple[Trac
                 return stack.enter_context(run), "resumes" if resume else "trains"
         send("waiting for another process")
         time.sleep(1)
-
-
-def _train(run: TrackedRun, job: Job, data: DataSet, send: Send) -> None:
-    """Train and evaluate an open run; skip finished parts."""
-    from pipeline.training import training
-
-    if not training.train(run, job.settings, data, Reporter(), should_continue=send):
-        send(PRUNED)
-    elif job.evaluate and not run.is_evaluated:
-        send("evaluates")
-        evaluation.evaluate(run, data, Reporter())
 
 
 # --- many jobs ------------------------------------------------------------------------------------------------------

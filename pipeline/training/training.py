@@ -170,8 +170,8 @@ def _train_epochs(
 
 
 def _log_history(run_id: str, history: Sequence[EpochRecord], settings: Settings, data: DataSet) -> None:
-    title, colour = f"{settings.cell}, seed {settings.seed}, on {data.name}", figures.colour_of(settings.cell)
-    curves = figures.curves(history, title, colour=colour)
+    title = f"{settings.cell}, seed {settings.seed}, on {data.name}"
+    curves = figures.curves(history, title, colour=figures.colour_of(settings.cell))
     store.write_files(run_id, {schema.HISTORY: metrics.history(history), "training/curves.png": curves})
 
 
@@ -186,7 +186,7 @@ def _log_model(run: TrackedRun, settings: Settings, data: DataSet, trainer: Trai
         model_id = models.log_model(
             Path(folder),
             data,
-            name=f"{data.name}-{cells.plain(settings.cell)}",
+            name=f"{data.name}-{settings.cell}".replace(":", "-").replace(".", "-"),  # MLflow refuses both
             temperature=temperature,
             needs=_needed(run.run_id, settings.cell) if cells.is_custom(settings.cell) else None,
         )
