@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, Lt, MinLen, Predicate
@@ -24,7 +24,7 @@ from pipeline.cells import GATED, Cell, check_custom
 from pipeline.errors import UsageError, shown, suggestion
 from pipeline.machine import usable_cores
 
-DatasetName = Literal["mnist", "fashion-mnist", "kmnist", "digits"]
+DATASETS = ("mnist", "fashion-mnist", "kmnist", "digits")
 Order = Literal["rows", "columns", "snake", "permuted"]
 Recipe = Literal["tutorial", "accurate", "deep", "quick", "pixels", "sequences"]
 
@@ -87,7 +87,7 @@ class DataSettings:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012 - pydantic's own name for it
 
     dataset: Annotated[
-        str, MinLen(1), Doc(f"Data set: {', '.join(get_args(DatasetName))}, or the name of one in the --source folder.")
+        str, MinLen(1), Doc(f"Data set: {', '.join(DATASETS)}, or the name of one in the --source folder.")
     ] = "mnist"
     source: Annotated[
         str,
@@ -118,11 +118,11 @@ class DataSettings:
             raise UsageError(
                 f"source: must be 'mirrors', a file, a folder, or an http or https URL; got {shown(self.source)!r}."
             )
-        known = get_args(DatasetName)
-        if self.published and self.dataset not in known:
+        if self.published and self.dataset not in DATASETS:
             raise UsageError(
-                f"dataset: must be one of {', '.join(known)}; got {self.dataset!r}."
-                f"{suggestion(self.dataset, known)} For your own data, give its file or folder: `{option('source')}`."
+                f"dataset: must be one of {', '.join(DATASETS)}; got {self.dataset!r}."
+                f"{suggestion(self.dataset, DATASETS)} For your own data, give its file or folder: "
+                f"`{option('source')}`."
             )
 
     @property

@@ -47,11 +47,15 @@ def opened(trainings: Sequence[Settings], data: DataSet, *, remote: bool) -> Abs
     Raises:
         UsageError: two runs have the same effective parameters on this data.
     """
-    parameters = grid.shared([identity.parameters(settings, data) for settings in trainings])
-    name = identity.parent_name("compare", trainings, data.name)
-    own = disk.text_digest(*(identity.fingerprint(settings, data) for settings in trainings))
-    data_dir = trainings[0].data_dir
-    return opened_as(schema.COMPARED, name, own, data, parameters, data_dir=data_dir, remote=remote)
+    return opened_as(
+        schema.COMPARED,
+        identity.parent_name("compare", trainings, data.name),
+        disk.text_digest(*(identity.fingerprint(settings, data) for settings in trainings)),
+        data,
+        grid.shared([identity.parameters(settings, data) for settings in trainings]),
+        data_dir=trainings[0].data_dir,
+        remote=remote,
+    )
 
 
 @contextmanager

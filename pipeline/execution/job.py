@@ -219,9 +219,8 @@ def run_jobs(
         reporter.trainings([*board.rows.values()], board.left)
         return should_continue
 
-    work = partial(train, files=executor.file_ref(data.folder))
     try:
-        executor.run(work, known or jobs, count=count, take=follow)
+        executor.run(partial(train, files=executor.file_ref(data.folder)), known or jobs, count=count, take=follow)
     except KeyboardInterrupt:
         for name in board.run_ids.keys() - board.ended.keys():  # their processes took too long to end them
             with lifecycle.best_effort():

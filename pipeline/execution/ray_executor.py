@@ -130,8 +130,11 @@ def _check_answers(address: str) -> None:
 
 def _environment() -> dict[str, Any]:
     """Return what Ray provides to each process on the nodes: the code that runs here, and where it tracks."""
-    names = [name for name in os.environ if name.startswith(PASSED_ON) and name not in ("MLFLOW_RUN_ID", jobs.DATA_DIR)]
-    passed = {name: os.environ[name] for name in names}
+    passed = {
+        name: text
+        for name, text in os.environ.items()
+        if name.startswith(PASSED_ON) and name not in ("MLFLOW_RUN_ID", jobs.DATA_DIR)
+    }
     return {"py_modules": [str(disk.PACKAGE)], "env_vars": passed, "excludes": ["mnist/*", "__pycache__"]}
 
 

@@ -161,8 +161,11 @@ def _clean_checkpoints(
     known: Sequence[TrackedRun], data_dir: Path, free: set[str], remove: Callable[..., None]
 ) -> None:
     """Remove the checkpoints that no run needs; on this machine only if no process uses them (``free``)."""
-    complete = [run for run in known if run.status == "FINISHED" and not run.is_deleted]
-    finished = {_identity(run) for run in complete if run.is_evaluated or not run.is_training}
+    finished = {
+        _identity(run)
+        for run in known
+        if run.status == "FINISHED" and not run.is_deleted and (run.is_evaluated or not run.is_training)
+    }
     for run in known:
         reasons = {
             "its run was deleted": run.is_deleted,

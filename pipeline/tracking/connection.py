@@ -134,8 +134,10 @@ def _check_writable() -> None:
     found = [server.get_experiment(experiment_id)] if experiment_id else map(server.get_experiment_by_name, names)
     if experiment := next(filter(None, found), None):
         place = experiment.artifact_location
-        problem, permission = f"Files of runs cannot be written to {shown(place)}", "its permissions"
-        with explained(problem, check=permission), TemporaryDirectory() as folder:
+        with (
+            explained(f"Files of runs cannot be written to {shown(place)}", check="its permissions"),
+            TemporaryDirectory() as folder,
+        ):
             repository, probe = get_artifact_repository(place), Path(folder, f"write-test-{uuid.uuid4().hex}")
             probe.touch()
             repository.log_artifact(str(probe))  # type: ignore[no-untyped-call]

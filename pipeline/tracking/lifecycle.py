@@ -168,8 +168,7 @@ def log_input(run_id: str, data: "DataSet", context: Literal["training", "test"]
     """Log a split of the data as an input of a run; MLflow logs each only once."""
     split = data.train if context == "training" else data.test
     source, name = CodeDatasetSource(tags={"source": data.source}), f"{data.name}-{context}"
-    described = from_numpy(split.examples, source=source, targets=split.labels, name=name, digest=data.digest8)
-    fields = described.to_dict()
+    fields = from_numpy(split.examples, source, split.labels, name=name, digest=data.digest8).to_dict()
     fields["profile"] = json.dumps(json.loads(fields["profile"]) | {"classes": data.class_names})
     client().log_inputs(run_id, [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", context)])])
 

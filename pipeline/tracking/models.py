@@ -62,9 +62,6 @@ LOADED_BY = {
 BY_STEP = "probabilities_by_step"
 """The name of the second signature of the graph, and of its output."""
 
-StepByStep = Callable[..., Mapping[str, Any]]
-"""Takes examples as float32, under the name of the model's input."""
-
 AT_ONCE_BY_STEP = 128
 """Number of examples in one pass through a network that keeps the outputs of all steps."""
 
@@ -193,7 +190,8 @@ class Classifier:
         class_names: one per class, from 0.
         kind: the kind of its examples.
         temperature: the temperature at which its confidence matches its accuracy on the validation examples.
-        step_by_step: gives the answers after each step; None if the model has none.
+        step_by_step: gives the answers after each step for float32 examples, under the name of the model's input; None
+            if the model has none.
         example: a test example; None: not known.
     """
 
@@ -202,7 +200,7 @@ class Classifier:
     class_names: Sequence[str]
     kind: Kind
     temperature: float = 1.0
-    step_by_step: StepByStep | None = None
+    step_by_step: Callable[..., Mapping[str, Any]] | None = None
     example: NDArray[Any] | None = None
 
     def by_step(self, examples: NDArray[Any]) -> NDArray[np.float32]:

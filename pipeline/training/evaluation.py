@@ -35,10 +35,11 @@ def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool 
     macro_f1, balanced_accuracy = metrics.class_averages(labels, predicted)
     lifecycle.log_input(run.run_id, data, "test")
     store.write_files(run.run_id, _files(run, data, model, probabilities))
-    calibrated = metrics.calibrated(probabilities, model.temperature)
     results = {
         "test_calibration_error": metrics.calibration_error(labels, probabilities),
-        "test_calibration_error_at_temperature": metrics.calibration_error(labels, calibrated),
+        "test_calibration_error_at_temperature": metrics.calibration_error(
+            labels, metrics.calibrated(probabilities, model.temperature)
+        ),
         schema.TEST_COST: metrics.cost(labels, probabilities),
         schema.TEST_MACRO_F1: macro_f1,
         schema.TEST_BALANCED_ACCURACY: balanced_accuracy,

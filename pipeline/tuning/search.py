@@ -117,9 +117,15 @@ def _opened(space: Space, data: DataSet, limits: Mapping[str, object], *, remote
         *(f"{name}={text}" for name, text in texts.items()),
     )
     given = {name: value for name, value in limits.items() if value is not None}
-    parameters = identity.parameters(base, data) | texts | given
-    name = identity.parent_name("search", starts, data.name)
-    return comparison_run.opened_as(schema.SEARCHED, name, own, data, parameters, data_dir=base.data_dir, remote=remote)
+    return comparison_run.opened_as(
+        schema.SEARCHED,
+        identity.parent_name("search", starts, data.name),
+        own,
+        data,
+        identity.parameters(base, data) | texts | given,
+        data_dir=base.data_dir,
+        remote=remote,
+    )
 
 
 def _confirmation(result: SearchResult, seeds: int) -> list[Settings]:
