@@ -81,9 +81,6 @@ def uninterrupted() -> Iterator[None]:
     For example, if KeyboardInterrupt stops a database write between two statements, the file may stay locked. Then not
     even this process can record that it was interrupted.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals interrupt only the main thread
-        yield
-        return
     arrived: list[int] = []
     try:
         with _handled_by(lambda number, _: arrived.append(number)):
@@ -95,7 +92,9 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    earlier = {number: signal.signal(number, handler) for number in SIGNALS}
+    """Give signals another handler within the block; it has no effect in other threads than the main one."""
+    is_main = threading.current_thread() is threading.main_thread()  # signals interrupt no other
+    earlier = {number: signal.signal(number, handler) for number in SIGNALS if is_main}
     try:
         yield
     finally:

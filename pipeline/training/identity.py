@@ -108,8 +108,11 @@ def _configuration(settings: Settings, dataset: str) -> str:
     """Return the name of a run without its seed."""
     default = recipes.resolve({"recipe": settings.recipe, "cell": settings.cell})
     names = [each.name for each in fields(Settings) if settings.given is None or each.name in settings.given]
-    changed = [name for name in names if getattr(settings, name) != getattr(default, name)]
-    values = [f"{SHORT.get(name, name)}={getattr(settings, name)}" for name in changed if name not in _ELSEWHERE]
+    values = [
+        f"{SHORT.get(name, name)}={getattr(settings, name)}"
+        for name in names
+        if name not in _ELSEWHERE and getattr(settings, name) != getattr(default, name)
+    ]
     return "-".join([settings.cell, *_unusual(dataset, settings.recipe), *values])
 
 

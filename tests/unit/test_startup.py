@@ -5,6 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +35,18 @@ def test_what_asks_a_process_to_end_interrupts_it_once(name: str) -> None:
         finally:
             signal.raise_signal(signal.SIGTERM)  # `mlflow run` sends it after Ctrl-C
     assert before == signal.getsignal(number)
+
+
+@pytest.mark.parametrize("context", [interruptible, uninterrupted])
+def test_other_threads_leave_the_handlers_of_signals(context: Callable[[], AbstractContextManager[None]]) -> None:
+    """Signals interrupt only the main thread, and Python lets no other set a handler."""
+
+    def handler() -> object:
+        with context():
+            return signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor() as threads:
+        assert signal.getsignal(signal.SIGTERM) == threads.submit(handler).result()
 
 
 def test_an_interruption_waits_for_what_must_be_whole() -> None:
