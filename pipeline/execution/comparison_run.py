@@ -23,9 +23,7 @@ from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store
-from pipeline.tracking.schema import TrackedRun
 from pipeline.training import identity, resuming
-from pipeline.training.resuming import RunState
 
 PER_EPOCH = (schema.COST, schema.ACCURACY, schema.VAL_COST, schema.VAL_ACCURACY)
 ROWS = 28  # assumed rows of an image, to estimate roughly how long a run takes
@@ -71,7 +69,7 @@ def opened_as(
 ) -> Iterator[str]:
     """Open a parent run of any kind, or resume an interrupted one with the same fingerprint."""
     existing, state = resuming.find_run(fingerprint, data_dir, remote=remote)
-    resume = existing if state is RunState.INTERRUPTED and not lifecycle.project_run() else None
+    resume = existing if state is resuming.RunState.INTERRUPTED and not lifecycle.project_run() else None
     with resuming.open_run(
         kind, name, fingerprint, data, parameters, data_dir=data_dir, resume=resume, remote=remote
     ) as run:
@@ -133,7 +131,7 @@ def _steps(run: tuple[str, Settings]) -> int:
 
 
 def _make_groups(
-    comparison: TrackedRun,
+    comparison: schema.TrackedRun,
     data: DataSet,
     groups: Sequence[Group],
     names: Mapping[str, str],

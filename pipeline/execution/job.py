@@ -25,7 +25,6 @@ from pipeline.epochs import EpochRecord
 from pipeline.errors import DataError, TrainingError, UsageError
 from pipeline.execution.worker_pool import Event, Executor, FileRef, Send, Take
 from pipeline.model import custom_cells
-from pipeline.model.custom_cells import Source
 from pipeline.progress import Progress, Reporter
 from pipeline.settings import Settings
 from pipeline.startup import start_tensorflow
@@ -75,7 +74,7 @@ class Job:
     fingerprint: str
     cores: int
     evaluate: bool = True
-    source: Source | None = None
+    source: custom_cells.Source | None = None
     remote: bool = False
 
     @classmethod

@@ -31,7 +31,6 @@ from pipeline.startup import gpus, start_tensorflow
 from pipeline.tracking import connection, lifecycle, schema, store
 from pipeline.tracking.schema import TrackedRun
 from pipeline.training import resuming
-from pipeline.training.resuming import LockedError
 
 KILLED = "Its process was killed; `pipeline clean` ended the run."
 PACKAGES = (*lifecycle.RECORDED_PACKAGES, "pyarrow", "typer", "uv")
@@ -122,7 +121,7 @@ def clean(reporter: Reporter, *, data_dir: Path, dry_run: bool) -> list[str]:
     data_dir, sizes = expanded(data_dir), dict[str, int]()
 
     def remove(what: str, reason: str, action: Callable[[], object], *, size: int = 0, lock: str = "") -> None:
-        with suppress(LockedError), resuming.hold(data_dir, lock) if lock else nullcontext():
+        with suppress(resuming.LockedError), resuming.hold(data_dir, lock) if lock else nullcontext():
             if not dry_run:
                 action()
             sizes[what] = size

@@ -15,9 +15,7 @@ from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings
 from pipeline.startup import start_tensorflow
 from pipeline.tracking import connection, promotion, schema, store
-from pipeline.tracking.schema import TrackedRun
 from pipeline.training import evaluation, resuming
-from pipeline.training.resuming import RunState
 
 
 def run(
@@ -53,7 +51,7 @@ def _trained(
     """Return the id of a new, resumed or reused run."""
     connection.connect(reporter.note, writes=True)
     seconds: dict[str, float] = {}
-    used: TrackedRun | None = None
+    used: schema.TrackedRun | None = None
     if resume:
         used, settings, data = resuming.resumed(resume, settings, evaluate=all_stages)
     else:
@@ -62,7 +60,7 @@ def _trained(
         settings = recipes.fitted(settings, data)
         if not new:
             used, state = resuming.find_earlier(settings, data, reporter, evaluate=all_stages)
-        if used and state is RunState.FINISHED:
+        if used and state is resuming.RunState.FINISHED:
             if used.is_evaluated:
                 reporter.result(evaluation.summary(used.metrics, data))
             return used.run_id

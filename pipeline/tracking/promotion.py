@@ -28,7 +28,6 @@ from pipeline.progress import Reporter
 from pipeline.settings import command
 from pipeline.tracking import connection, lifecycle, models, schema, store
 from pipeline.tracking.connection import client, explained
-from pipeline.tracking.schema import TrackedRun
 
 FORBIDDEN = "/\\:@?#%'"
 """Characters with a special meaning in a URI, a path, or MLflow's search."""
@@ -184,7 +183,7 @@ def check_name(name: str | None) -> None:
         )
 
 
-def _register(run: TrackedRun, name: str | None) -> ModelVersion:
+def _register(run: schema.TrackedRun, name: str | None) -> ModelVersion:
     """Return the version that holds the model of a run; it is created only once.
 
     Raises:

@@ -14,13 +14,11 @@ from pipeline.data.splits import DataSet
 from pipeline.evaluation import figures, metrics
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, models, schema, store
-from pipeline.tracking.models import Classifier
-from pipeline.tracking.schema import TrackedRun
 
 CHUNK = 1_000  # examples per call of the model: limits the memory, at no cost in speed
 
 
-def evaluate(run: TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool = False) -> None:
+def evaluate(run: schema.TrackedRun, data: DataSet, reporter: Reporter, *, trust: bool = False) -> None:
     """Evaluate the model of a run on the test examples of ``data``.
 
     Raises:
@@ -64,7 +62,9 @@ def in_chunks(answer: Callable[[NDArray[Any]], NDArray[Any]], examples: NDArray[
     return np.concatenate([answer(examples[start : start + CHUNK]) for start in range(0, len(examples), CHUNK)])
 
 
-def _files(run: TrackedRun, data: DataSet, model: Classifier, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _files(
+    run: schema.TrackedRun, data: DataSet, model: models.Classifier, probabilities: NDArray[np.float32]
+) -> dict[str, Any]:
     """Return the tables and figures of an evaluation by the paths of their artifacts."""
     title = f"{run.name} on the test {data.kind.name} of {data.name}"
     labels, predicted, names = np.asarray(data.test.labels), probabilities.argmax(axis=1), data.class_names
