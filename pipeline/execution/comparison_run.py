@@ -92,8 +92,8 @@ def planned(trainings: Sequence[Settings], data: DataSet) -> dict[str, str]:
     if not connection.is_there():
         return dict.fromkeys(names, "new")
     connection.connect()
-    existing = [resuming.find_run(identity.fingerprint(each, data), each.data_dir) for each in trainings]
-    return {name: state.value for name, (_, state) in zip(names, existing, strict=True)}
+    states = [resuming.find_run(identity.fingerprint(each, data), each.data_dir)[1].value for each in trainings]
+    return dict(zip(names, states, strict=True))
 
 
 def train(

@@ -122,8 +122,9 @@ def end(run_id: str, status: str = "FINISHED", reason: str = "") -> None:
 
 def create_child(parent: TrackedRun, name: str, tags: Mapping[str, str]) -> TrackedRun:
     """Return a new child of a run, which does not become the active run."""
-    tags = {**tags, schema.PARENT: parent.run_id}
-    return tracked(client().create_run(parent.experiment_id, run_name=name, tags=tags))
+    return tracked(
+        client().create_run(parent.experiment_id, run_name=name, tags={**tags, schema.PARENT: parent.run_id})
+    )
 
 
 def describe_stage_run(run_id: str, name: str, parent: str | None) -> None:

@@ -155,8 +155,9 @@ def _report(version: ModelVersion, champion: ModelVersion, reason: str, reporter
     """Show the result, and return it."""
     subject, address = f"Version {version.version} of {version.name}", shlex.quote(f"models:/{version.name}@champion")
     if is_champion := version.version == champion.version:
-        serving = f"mlflow models serve -m {address} --env-manager uv"
-        reporter.result(f"{subject} is champion: {reason}. Serve it with: {serving}")
+        reporter.result(
+            f"{subject} is champion: {reason}. Serve it with: mlflow models serve -m {address} --env-manager uv"
+        )
     else:
         reporter.result(f"{subject} is not champion; version {champion.version} is: {reason}.")
     return Promotion(version=version, champion=is_champion, reason=reason)

@@ -125,8 +125,9 @@ def log_parameters(run: TrackedRun, parameters: Mapping[str, object]) -> None:
 
     Params are write-once, so those that `mlflow run` has logged, as the user typed them, cannot change.
     """
-    params = [Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
-    client().log_batch(run.run_id, params=params)
+    client().log_batch(
+        run.run_id, params=[Param(name, str(value)) for name, value in parameters.items() if name not in run.params]
+    )
 
 
 def log_tags(run_id: str, tags: Mapping[str, str]) -> None:
@@ -161,8 +162,7 @@ def history_of(run_id: str, metric: str) -> dict[int, float]:
 
 def log_epoch(run_id: str, record: EpochRecord) -> None:
     """Log the metrics of an epoch, all or none of them. The step is the epoch."""
-    metrics = {name: value for name, value in vars(record).items() if name != "epoch"}
-    log_metrics(run_id, metrics, step=record.epoch)
+    log_metrics(run_id, {name: value for name, value in vars(record).items() if name != "epoch"}, step=record.epoch)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def _files(
     ]
     if read := [each for each in partly if each is not None]:  # the model can answer the beginnings of examples
         right = np.concatenate([each.answers for each in read]) == labels[:, np.newaxis]
-        figure = figures.accuracy_by_step(read[0].read, right.mean(axis=0), read[0].what, title)
-        files["evaluation/accuracy_by_step.png"] = figure
+        files["evaluation/accuracy_by_step.png"] = figures.accuracy_by_step(
+            read[0].read, right.mean(axis=0), read[0].what, title
+        )
     return files

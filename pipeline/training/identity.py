@@ -53,14 +53,14 @@ def parameters(settings: Settings, data: DataSet) -> dict[str, object]:
     Raises:
         UsageError: one does not fit the data.
     """
-    of_kind, examples = data.kind.resolved(settings), len(data.train.labels)
+    examples = len(data.train.labels)
     if settings.batch_size > examples:
         raise UsageError(
             f"batch_size: must be at most {examples:,}, the number of training examples of {data.name}; "
             f"got {settings.batch_size:,}."
         )
     values = {each.name: getattr(settings, each.name) for each in fields(Settings)}
-    return values | {"dataset": data.name, "source": shown(settings.source), **of_kind}
+    return values | {"dataset": data.name, "source": shown(settings.source), **data.kind.resolved(settings)}
 
 
 def fingerprint(settings: Settings, data: DataSet) -> str:

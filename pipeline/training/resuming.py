@@ -62,8 +62,9 @@ def folder_of(data_dir: Path, name: str) -> Path:
 
 def checkpoint_names(data_dir: Path) -> list[str]:
     """Return the names of all runs that have a folder on this machine."""
-    found = (data_dir / "checkpoints").glob("*")
-    return sorted(path.name for path in found if path.is_dir() and _NAME.fullmatch(path.name))
+    return sorted(
+        path.name for path in (data_dir / "checkpoints").glob("*") if path.is_dir() and _NAME.fullmatch(path.name)
+    )
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ class RemoteCheckpoint:
         Raises:
             TrackingError: the artifact store refuses it.
         """
-        file = f"{self.attempt}-{len(snapshot.history) % 2}.npz"
-        store.write_files(self.run_id, {f"{FOLDER}/{file}": _packed(snapshot)})
+        store.write_files(self.run_id, {f"{FOLDER}/{self.attempt}-{len(snapshot.history) % 2}.npz": _packed(snapshot)})
 
     def load(self) -> Snapshot | None:
         """Return the checkpoint of the last epoch; None if no epoch has finished, or if all files are damaged."""
