@@ -166,7 +166,7 @@ def _amounts(resource: str) -> list[int]:
 
 
 def check_nodes(*, tracks: bool) -> None:
-    """Check that every node can do the jobs, see :func:`job.check_node`.
+    """Check that every node can do the jobs, see :func:`job.check_node`; a node that is lost meanwhile does not count.
 
     Raises:
         PipelineError: a check has failed, on the node that the message names.
@@ -184,11 +184,13 @@ def check_nodes(*, tracks: bool) -> None:
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options = task.options(max_retries=0, num_cpus=0, scheduling_strategy=there)
-        started[name] = options.remote(jobs.versions(), tracks=tracks)
-    for name, answer in started.items():
+        started[node["NodeID"]] = name, options.remote(jobs.versions(), tracks=tracks)
+    for node_id, (name, answer) in started.items():
         try:
             ray.get(answer)
         except RayError as error:
+            if node_id not in [node["NodeID"] for node in living_nodes()]:
+                continue  # it was lost shortly before, so Ray still listed it
             cause = getattr(error, "cause", error)
             if problem := cause if isinstance(cause, PipelineError) else of_library(cause):
                 raise type(problem)(f"Node {name}: {problem}") from None

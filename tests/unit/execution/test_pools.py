@@ -182,6 +182,20 @@ def test_a_node_with_other_versions_is_refused_by_name(ray_executor: Any, monkey
         ray_executor.check_nodes(tracks=False)
 
 
+def test_a_node_that_is_lost_before_ray_notices_does_not_count(
+    ray_executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = ray_executor.living_nodes()
+    lost = {**alive[0], "NodeID": "a" * 56}
+    answers = iter([[*alive, lost], [*alive, lost]])
+    monkeypatch.setattr(ray_executor, "living_nodes", lambda: next(answers, alive))
+    ray_executor.check_nodes(tracks=False)
+
+    monkeypatch.setattr(ray_executor, "living_nodes", lambda: [*alive, lost])
+    with pytest.raises(UsageError, match=r"node \S+ \(127.0.0.\d, aaaaaaaa\) answered: .* requirements there"):
+        ray_executor.check_nodes(tracks=False)
+
+
 def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_executor, "living_nodes", lambda: [{"NodeID": "a", "Resources": {"memory": 8e9}}])
 
