@@ -235,19 +235,21 @@ def predict(
     *,
     by_step: bool = False,
     column: str | None = None,
+    columns: str | None = None,
     trust: bool = False,
 ) -> "pd.DataFrame":
     """Return a row for each example: label, probability and runner-up.
 
     Args:
-        paths: pictures, IDX and Parquet files, or folders of them.
+        paths: files of images or sequences, or folders of them.
         model: URI of the model.
         by_step: return a row after each time step, with the probabilities of all classes.
         column: Parquet column that holds the pixels, if several columns could.
+        columns: columns of a table of sequences, if named differently: ``id=…,time=…,label=…``.
         trust: run the model's code even if this pipeline did not create it.
 
     Raises:
-        DataError: a file could not be read, or a folder contains no images.
+        DataError: a file could not be read, or a folder contains none.
         TrackingError: there is no such model.
         UsageError: no path is given, or the model's code is not from this pipeline, and is not trusted.
     """
@@ -256,6 +258,6 @@ def predict(
         import pandas as pd
 
         file = f"{folder}/answers.parquet"
-        given = {"paths": listed, "model": model, "by_step": by_step, "column": column, "trust": trust}
-        COMMANDS["predict"].run({}, Reporter(), given | {"output": file})
+        given = {"paths": listed, "model": model, "output": file, "by_step": by_step, "trust": trust}
+        COMMANDS["predict"].run({}, Reporter(), given | {"column": column, "columns": columns})
         return pd.read_parquet(file)

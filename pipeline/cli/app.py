@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,6 @@ from pipeline.commands import COMMANDS, REQUIRED, Command, Option
 from pipeline.errors import PipelineError, UsageError, of_library, reason, suggestion
 from pipeline.settings import MLFLOW_RUN_ID, expanded
 from pipeline.startup import interruptible, is_verbose, open_standard_streams, quieten, relax_garbage_collection
-from pipeline.tracking import schema
 
 GENERAL = "General"
 CONFIG = Option(
@@ -199,8 +199,7 @@ def _function(command: Command) -> Callable[..., None]:
         aside = bool(chosen.keys() & {"as_json", "form"})
         quieten(verbose=verbose)
         relax_garbage_collection()
-        copies = {"configuration.yaml": text} if text else {}
-        with interruptible(), schema.attached(copies), TerminalReporter(quiet=quiet, aside=aside) as reporter:
+        with interruptible(), TerminalReporter(quiet=quiet, aside=aside) as reporter, _kept(text):
             returned = command.run(given, reporter, chosen)
             parent = returned if isinstance(returned, str) else chosen.get("run_id") or chosen.get("parent")
             project = os.environ.get(MLFLOW_RUN_ID)
@@ -212,6 +211,15 @@ def _function(command: Command) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _kept(text: str) -> AbstractContextManager[object]:
+    """Return a context in which the run that a command opens gets a copy of its configuration file, if there is one."""
+    if not text:
+        return nullcontext()
+    from pipeline.tracking import lifecycle
+
+    return lifecycle.attached("configuration.yaml", text)
 
 
 app = typer.Typer(

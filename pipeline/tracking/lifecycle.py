@@ -42,8 +42,20 @@ NAMED_BY_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d+")  # such as clumsy-fish-12; a 
 RECORDED_PACKAGES = ("tensorflow", "keras", "mlflow", "numpy", "pandas", "scikit-learn")
 CHECKOUT = Path(__file__).parents[2]
 
+_attached: dict[str, str] = {}
+
 
 # --- start and end --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def attached(path: str, text: str) -> Iterator[None]:
+    """Log a text as the artifact ``path`` of every run that this process opens within the block."""
+    _attached[path] = text
+    try:
+        yield
+    finally:
+        del _attached[path]
 
 
 @contextmanager
@@ -100,7 +112,7 @@ def _started(name: str, tags: Mapping[str, str], parent: str | None, resume: Tra
     _describe_experiment(run.experiment_id, mlflow.get_tracking_uri())
     if schema.ERROR in run.tags:
         client().delete_tag(run.run_id, schema.ERROR)
-    for path, text in schema.ATTACHED.items():
+    for path, text in _attached.items():
         client().log_text(run.run_id, text, path)
     return run
 

@@ -5,8 +5,7 @@ A name that only one module uses is defined there. The metrics of each epoch are
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,20 +94,6 @@ MODEL = "model"  # the logged model in URIs such as ``runs:/RUN_ID/model``, whic
 
 COMMAND_OPTIONS = frozenset({"config", "force", "new", "quiet", "register", "resume", "run_id", "trust", "verbose"})
 """Options of commands, which `mlflow run` logs as params although they are not parameters of a run."""
-
-
-ATTACHED: dict[str, str] = {}
-"""Texts that every run gets that this process opens, by the paths of their artifacts."""
-
-
-@contextmanager
-def attached(texts: Mapping[str, str]) -> Iterator[None]:
-    """Add texts to :data:`ATTACHED` within the block."""
-    ATTACHED.update(texts)
-    try:
-        yield
-    finally:
-        ATTACHED.clear()
 
 
 def of_kind(kind: str) -> dict[str, str]:

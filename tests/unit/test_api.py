@@ -28,6 +28,11 @@ def test_a_function_has_the_parameters_and_help_of_its_command(name: str) -> Non
         assert described in " ".join(str(function.__doc__).split())
 
 
+def test_predict_has_the_options_of_its_command_that_do_not_say_where_the_answers_go() -> None:
+    ours = set(inspect.signature(pipeline.predict).parameters)
+    assert options("predict").keys() - {"quiet", "verbose", "json", "output", "on"} == ours
+
+
 def test_what_no_function_takes_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^limit: must be at least 1; got 0\."):
         pipeline.runs(limit=0)
