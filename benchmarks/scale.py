@@ -44,10 +44,10 @@ from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord, Snapshot
 from pipeline.evaluation import metrics
 from pipeline.execution import comparison_run, ray_executor
+from pipeline.execution.executors import Executor, FileRef, Send
 from pipeline.execution.grid import grid
 from pipeline.execution.job import DATA_DIR, Job, Opened, received
 from pipeline.execution.ray_executor import RayExecutor
-from pipeline.execution.worker_pool import Executor, FileRef, Send
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store

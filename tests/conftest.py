@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.ray_fixtures import Nodes
 
 SLOWEST = {
-    "ray": ["integration/test_ray.py", "unit/execution/test_pools.py"],
+    "ray": ["integration/test_ray.py", "unit/execution/test_executors.py"],
     "models": [
         *("integration/test_mnist.py", "integration/test_serve.py", "integration/test_predict.py"),
         *("integration/test_serving.py", "integration/test_run.py", "integration/test_report.py"),

@@ -18,8 +18,8 @@ from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
 from pipeline.evaluation import figures
 from pipeline.execution import grid
+from pipeline.execution.executors import Executor
 from pipeline.execution.job import run_jobs
-from pipeline.execution.worker_pool import Executor
 from pipeline.progress import Reporter
 from pipeline.settings import Settings
 from pipeline.tracking import connection, lifecycle, schema, store

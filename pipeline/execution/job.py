@@ -23,7 +23,7 @@ from pipeline.data import stored
 from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import DataError, TrainingError, UsageError
-from pipeline.execution.worker_pool import Event, Executor, FileRef, Send, Take
+from pipeline.execution.executors import Event, Executor, FileRef, Send, Take
 from pipeline.model import custom_cells
 from pipeline.progress import Progress, Reporter
 from pipeline.settings import Settings

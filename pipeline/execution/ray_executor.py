@@ -27,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline import disk
 from pipeline.errors import PipelineError, TrackingError, UsageError, first_line, of_library
 from pipeline.execution import job as jobs
-from pipeline.execution.worker_pool import STOP_SECONDS, Event, Executor, FileRef, Kind, Work, Worker, outcome
+from pipeline.execution.executors import STOP_SECONDS, Event, Executor, FileRef, Kind, Work, Worker, outcome
 from pipeline.settings import default_shards
 from pipeline.startup import interruptible
 from pipeline.tracking import connection

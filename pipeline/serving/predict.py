@@ -20,7 +20,7 @@ from pyarrow import fs, parquet
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution.worker_pool import LOCAL, Event, Executor, FileRef, Send, open_executor
+from pipeline.execution.executors import LOCAL, Event, Executor, FileRef, Send, open_executor
 from pipeline.kinds.kind import Kind
 from pipeline.machine import usable_cores
 from pipeline.progress import Reporter

@@ -18,7 +18,7 @@ from pipeline.comparison.report_data import Form
 from pipeline.data import prepare, stored
 from pipeline.errors import DataError
 from pipeline.execution import comparison_run
-from pipeline.execution.worker_pool import open_executor
+from pipeline.execution.executors import open_executor
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings, expanded

@@ -27,7 +27,7 @@ from pipeline.data.splits import DataSet
 from pipeline.epochs import EpochRecord
 from pipeline.errors import TrainingError
 from pipeline.execution import comparison_run, job
-from pipeline.execution.worker_pool import Event, Executor, open_executor
+from pipeline.execution.executors import Event, Executor, open_executor
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import Settings

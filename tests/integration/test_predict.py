@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.data import stored
 from pipeline.data.datasets import encode_idx
-from pipeline.execution.worker_pool import Executor
+from pipeline.execution.executors import Executor
 from pipeline.settings import DataSettings
 from pipeline.tracking import models
 from tests.integration.conftest import Command, one_line

@@ -16,7 +16,7 @@ import pytest
 
 import pipeline
 from pipeline.errors import TrackingError, UsageError
-from pipeline.execution.worker_pool import Executor
+from pipeline.execution.executors import Executor
 from tests.integration.conftest import PROJECT, Command
 
 

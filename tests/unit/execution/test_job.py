@@ -10,8 +10,8 @@ import pytest
 from pipeline.data import prepare
 from pipeline.errors import TrainingError
 from pipeline.execution import job
+from pipeline.execution.executors import Event, Executor, FileRef, Take
 from pipeline.execution.job import Job, Opened
-from pipeline.execution.worker_pool import Event, Executor, FileRef, Take
 from pipeline.model import custom_cells
 from pipeline.progress import Reporter
 from pipeline.settings import Settings

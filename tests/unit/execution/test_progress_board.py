@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.cli.terminal import cells
 from pipeline.epochs import EpochRecord
+from pipeline.execution.executors import Event
 from pipeline.execution.job import Job, Opened, ProgressBoard
-from pipeline.execution.worker_pool import Event
 from pipeline.progress import Progress
 from tests.unit.execution.test_job import planned_job
 

@@ -15,8 +15,8 @@ from pyarrow import fs
 
 from pipeline import disk
 from pipeline.errors import DataError, UsageError
-from pipeline.execution import worker_pool
-from pipeline.execution.worker_pool import Event, Executor, Take
+from pipeline.execution import executors
+from pipeline.execution.executors import Event, Executor, Take
 from pipeline.progress import Reporter
 from pipeline.serving import predict
 from pipeline.tracking import models
@@ -32,7 +32,7 @@ class InTurn(Executor):
     def run(self, work: Any, jobs: Iterable[Any], *, count: int, take: Take) -> None:
         for job in jobs:
             take(Event("started", job))
-            kind, content = worker_pool.outcome(work, job, lambda message: True)
+            kind, content = executors.outcome(work, job, lambda message: True)
             take(Event(kind, job, content))
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.data.splits import DataSet
 from pipeline.errors import TrainingError
+from pipeline.execution.executors import Event, Executor, Take, Work
 from pipeline.execution.job import LOOKS, Opened
-from pipeline.execution.worker_pool import Event, Executor, Take, Work
 from pipeline.progress import Reporter
 from pipeline.tracking import lifecycle, schema, store
 from pipeline.tuning import space

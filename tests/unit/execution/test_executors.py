@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import DataError, PipelineError, TrackingError, UsageError
-from pipeline.execution import worker_pool
-from pipeline.execution.worker_pool import Event, Executor, Send
+from pipeline.execution import executors
+from pipeline.execution.executors import Event, Executor, Send
 from tests.servers import free_port
 
 Job = tuple[str, Any]
@@ -143,7 +143,7 @@ def test_stopping_interrupts_jobs_and_waits_for_their_cleanup(executor: Executor
 
 
 def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_pool.Worker, "jobs_left", 2)
+    monkeypatch.setattr(executors.Worker, "jobs_left", 2)
     doers = results(happened(Executor(), [("who", 0)] * 3))
 
     assert [2, 1] == [doers.count(doer) for doer in dict.fromkeys(doers)]
@@ -155,8 +155,8 @@ def test_a_process_is_replaced_after_its_share_of_jobs(monkeypatch: pytest.Monke
 def test_the_number_of_workers_respects_cores_memory_and_runs(
     monkeypatch: pytest.MonkeyPatch, cores: int, memory: float, trainings: int, expected: int
 ) -> None:
-    monkeypatch.setattr(worker_pool, "usable_cores", lambda: cores)
-    monkeypatch.setattr(worker_pool, "free_memory", lambda: memory * 1e9)
+    monkeypatch.setattr(executors, "usable_cores", lambda: cores)
+    monkeypatch.setattr(executors, "free_memory", lambda: memory * 1e9)
 
     assert expected == Executor().default_workers(trainings)
 
@@ -207,13 +207,13 @@ def test_a_cluster_without_a_core_is_refused(ray_executor: Any, monkeypatch: pyt
 
 
 def refused(on: str, kind: type[PipelineError] = UsageError) -> str:
-    with pytest.raises(kind) as raised, worker_pool.open_executor(on):
+    with pytest.raises(kind) as raised, executors.open_executor(on):
         pass
     return str(raised.value)
 
 
 def test_local_uses_this_machine_and_an_unknown_executor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with worker_pool.open_executor("local") as executor:
+    with executors.open_executor("local") as executor:
         assert isinstance(executor, Executor)
     assert "on: must be local, ray or an address such as ray://HOST:10001; got 'spark'." == refused("spark")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
