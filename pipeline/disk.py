@@ -92,7 +92,9 @@ def sweep(root: Path) -> None:
 
 
 def _unfinished(target: Path) -> Path:
-    return target.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
+    """Return a new path next to ``target`` that says what a killed process has left there."""
+    name = target.name[-40:]  # the names of files must not become too long
+    return target.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:SHORT]}-{name}")
 
 
 def _remove(path: Path) -> None:

@@ -34,8 +34,8 @@ from pipeline.tracking import models
 SCHEME = "s3://"
 """The beginning of addresses in a store, which all machines reach."""
 
-LITTER = ("__MACOSX", "._")
-"""Prefixes of the names of folders and files that macOS adds to archives."""
+LITTER = ("__MACOSX", "._", disk.UNFINISHED)
+"""Prefixes of the names of what macOS adds to archives, and of what killed processes leave."""
 
 
 def predict(

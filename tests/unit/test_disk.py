@@ -35,6 +35,13 @@ def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     assert {"a": None, "a/b": None, "a/b/file": b"new"} == content(tmp_path)
 
 
+def test_the_name_of_an_unfinished_file_says_which_one_it_is_and_is_never_too_long(tmp_path: Path) -> None:
+    for name in ("answers.csv", f"{'é' * 120}.csv"):  # 244 bytes; 255 are the most
+        with disk.new_file(tmp_path / name) as incoming:
+            incoming.write_bytes(b"")
+            assert incoming.name.endswith(name[-10:])
+
+
 def test_a_folder_that_cannot_be_renamed_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = write(tmp_path / "target", {"old": b""})
     rename = Path.rename
