@@ -266,7 +266,7 @@ class Settings(DataSettings):
     shards: Annotated[
         int,
         Ge(1),
-        Le(16),
+        Le(64),
         Doc(
             "Number of parts into which each batch is split for parallel computation; results differ slightly with "
             "a different number. Default: number of cores, at most 4."

@@ -42,7 +42,7 @@ def test_defaults_follow_the_tutorial_and_other_features_are_off() -> None:
         ("augmentation", "shear", "'none', 'affine' or 'elastic'"),
         ("initializer", "zeros", "'orthogonal', 'identity', 'chrono' or 'log-chrono'"),
         ("warmup_epochs", -1, "at least 0"),
-        ("shards", 17, "at most 16"),
+        ("shards", 65, "at most 64"),
         ("dropout", 1, "less than 1"),
         ("ema", 1.0, "less than 1"),
         ("label_smoothing", 1.0, "less than 1"),
