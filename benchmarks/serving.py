@@ -149,11 +149,13 @@ def _serving(name: str, address: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", address]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks for uvicorn there
     started = time.perf_counter()
     with subprocess.Popen(
         [*command, "--port", str(port), "--env-manager", "local", "--workers", "1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": path},
     ) as process:
         try:
             body = _body(1)
@@ -163,9 +165,10 @@ def _serving(name: str, address: str) -> Iterator[Server]:
                 time.sleep(0.05)
             yield Server(name, port, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.terminate()
-            process.terminate()
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.terminate()
+                process.terminate()
 
 
 def _answers(port: int, body: bytes) -> bool:
