@@ -13,6 +13,7 @@ import argparse
 import os
 import resource
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_raylet_start_wait_time_s"] = "300"  # noqa: SIM112 - its own name
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 import mlflow
 import numpy as np
@@ -164,6 +167,7 @@ class SleepingHere(Executor):
     """An executor on this machine whose runs sleep."""
 
     def __init__(self, epoch_seconds: float) -> None:
+        super().__init__()
         self._epoch_seconds = epoch_seconds
 
     def run(self, work: Any, *jobs: Any, **options: Any) -> None:
@@ -295,6 +299,7 @@ def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
         schema.DATASET: data.name,
         schema.DATASET_DIGEST: data.digest,
         schema.CORES: "1",
+        f"{schema.MEMBER_OF}{parent}": "true",
     }
     run_id = lifecycle.create_child(store.get_run(parent), f"gru-s{settings.seed}", tags).run_id
     store.log_parameters(store.get_run(run_id), identity.parameters(settings, data))
@@ -327,8 +332,10 @@ def _server(folder: Path) -> Iterator[psutil.Process | None]:
     """Use the server of the environment or start one; yield its process if it is on this machine."""
     with ExitStack() as stack:
         if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-            os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:5098"
-            command = [sys.executable, "-m", "mlflow", "server", "--port", "5098", "--workers", "1"]
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = str(probe.getsockname()[1])
+            os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+            command = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1"]
             command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
             command += ["--artifacts-destination", str(folder / "artifacts")]
             log = stack.enter_context((folder / "server.log").open("wb"))
