@@ -164,7 +164,7 @@ def read_idx(content: bytes, *, name: str, kind: Kind) -> NDArray[np.uint8]:
     if found != expected:
         state = f"has {found:,}: it is cut short" if found < expected else "they are followed by more"
         raise DataError(f"{name}: must have {expected:,} bytes, but {state}. Download it again.")
-    return np.frombuffer(bytes(values), np.uint8).reshape(shape)
+    return np.frombuffer(memoryview(values).toreadonly(), np.uint8).reshape(shape)
 
 
 def encode_idx(array: NDArray[np.uint8]) -> bytes:

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pipeline.data.contents import RawPart, listed
 from pipeline.errors import DataError, UsageError
+
+if TYPE_CHECKING:  # pandas is imported only where a table is read, because most data is none
+    import pandas as pd
 
 MISSING = ("", "?", "NA", "NaN", "nan", "null")
 """Texts that stand for a missing number in a CSV file."""
@@ -66,7 +69,7 @@ def column_names(columns: str | None) -> dict[str, str]:
     return names
 
 
-def read_table(path: Path, names: Names, *, labelled: bool = True) -> pd.DataFrame:
+def read_table(path: Path, names: Names, *, labelled: bool = True) -> "pd.DataFrame":
     """Return a file as a table whose ids and labels are text, after a check that no id, label or time is missing.
 
     Without ``labelled``, labels may be missing, or their column: they are then empty.
@@ -74,6 +77,8 @@ def read_table(path: Path, names: Names, *, labelled: bool = True) -> pd.DataFra
     Raises:
         DataError: the file is damaged, or lacks a column or a value.
     """
+    import pandas as pd
+
     texts = [names["id"], names["label"]]
     try:
         if path.suffix.lower() == ".parquet":
@@ -106,7 +111,7 @@ def read_table(path: Path, names: Names, *, labelled: bool = True) -> pd.DataFra
     return table.astype(dict.fromkeys(texts, "str"))
 
 
-def features_of(table: pd.DataFrame, names: Names, path: Path, wanted: Sequence[str] = ()) -> pd.DataFrame:
+def features_of(table: "pd.DataFrame", names: Names, path: Path, wanted: Sequence[str] = ()) -> "pd.DataFrame":
     """Return the features: the ``wanted`` columns, or all columns of numbers.
 
     Raises:
@@ -120,12 +125,14 @@ def features_of(table: pd.DataFrame, names: Names, path: Path, wanted: Sequence[
     return values[[*wanted]] if wanted else values
 
 
-def part_of(table: pd.DataFrame, names: Names, values: pd.DataFrame, path: Path | str) -> RawPart:
+def part_of(table: "pd.DataFrame", names: Names, values: "pd.DataFrame", path: Path | str) -> RawPart:
     """Return the examples of a table in the order in which their ids first appear.
 
     Raises:
         DataError: an id has two labels, or two rows with the same time.
     """
+    import pandas as pd
+
     name, label, time = names["id"], names["label"], names["time"]
     pairs = table[[name, label]].drop_duplicates()
     several = pairs[pairs.duplicated(name, keep=False)].groupby(name, sort=False)[label].agg(" and ".join)
