@@ -277,14 +277,14 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     """Create finished runs, and report on them."""
     _begin_experiment("report")
     with lifecycle.open_run("comparison", schema.of_kind(schema.COMPARED)) as run:
-        parent = run.run_id
+        parent = run
     for index in range(number):
         settings = Settings(
             cell="gru", dataset="digits", seed=1 + index % GROUP, learning_rate=1e-4 * (1 + index // GROUP)
         )
         _make_run(replace(settings, epochs=epochs), parent, data)
     began, memory = time.perf_counter(), psutil.Process().memory_info().rss
-    chosen = grouping.select_children(store.get_run(parent))
+    chosen = grouping.select_children(parent)
     read = time.perf_counter()
     report.publish(*chosen, Reporter(), data_dir=data.folder.parents[1], parent=parent)
     ended = time.perf_counter()
@@ -293,20 +293,20 @@ def _measure_report(number: int, data: DataSet, epochs: int) -> None:
     print(f"memory: {memory / 2**20:.0f} MB before, {peak:.0f} MB at most")
 
 
-def _make_run(settings: Settings, parent: str, data: DataSet) -> None:
+def _make_run(settings: Settings, parent: TrackedRun, data: DataSet) -> None:
     """Create a finished run without training."""
     tags = schema.of_kind(schema.TRAINING) | {
         schema.DATASET: data.name,
         schema.DATASET_DIGEST: data.digest,
         schema.CORES: "1",
-        f"{schema.MEMBER_OF}{parent}": "true",
+        f"{schema.MEMBER_OF}{parent.run_id}": "true",
     }
-    run_id = lifecycle.create_child(store.get_run(parent), f"gru-s{settings.seed}", tags).run_id
-    store.log_parameters(store.get_run(run_id), identity.parameters(settings, data))
+    made = lifecycle.create_child(parent, f"gru-s{settings.seed}", tags)
+    store.log_parameters(made, identity.parameters(settings, data))
     numbers = np.random.default_rng(settings.seed)
     history = [_record(epoch, float(numbers.random())) for epoch in range(1, settings.epochs + 1)]
-    _log_end(run_id, history, data)
-    lifecycle.end(run_id)
+    _log_end(made.run_id, history, data)
+    lifecycle.end(made.run_id)
 
 
 def _record(epoch: int, chance: float) -> EpochRecord:

@@ -44,7 +44,7 @@ def publish(
     reporter: Reporter,
     *,
     data_dir: Path,
-    parent: str | None = None,
+    parent: schema.TrackedRun | None = None,
     output: Path | None = None,
     form: Form | None = None,
 ) -> None:
@@ -69,10 +69,12 @@ def publish(
     if output is not None:
         _write(output, content)
     if parent is not None:
-        store.write_files(parent, {f"{schema.COMPARISON_FOLDER}/{name}": each for name, each in content.items()})
-        if store.get_run(parent).tags.get(schema.KIND) != schema.SEARCHED:  # a search keeps those of its best trial
-            store.log_metrics(parent, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)})
-            store.log_tags(parent, {"best": groups[0].label})
+        store.write_files(parent.run_id, {f"{schema.COMPARISON_FOLDER}/{name}": each for name, each in content.items()})
+        if parent.tags.get(schema.KIND) != schema.SEARCHED:  # a search keeps the numbers of its best trial
+            store.log_metrics(
+                parent.run_id, {name: groups[0].mean(name) for name in (schema.BEST_VAL_ACCURACY, *QUALITY)}
+            )
+            store.log_tags(parent.run_id, {"best": groups[0].label})
     _show(data, reporter, form)
 
 

@@ -112,8 +112,9 @@ def train(
     finished: list[Group] = []
     if names:
         finished, left_out = grouping.select_runs([store.get_run(run_id) for run_id in names], parent)
-        _make_groups(store.get_run(parent), data, finished, names, runs)
-        report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=parent)
+        comparison = store.get_run(parent)
+        _make_groups(comparison, data, finished, names, runs)
+        report.publish(finished, left_out | failures, reporter, data_dir=trainings[0].data_dir, parent=comparison)
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise TrainingError(f"{len(failures)} of {len(trainings)} runs failed. {reasons}")
@@ -169,7 +170,7 @@ def _make_groups(
 
 
 def by_step(group: Group) -> dict[int, dict[str, float]]:
-    """Return the metrics of a group for each epoch that all of its runs have reached; at step 0 of whole runs."""
+    """Return the metrics of a group for each epoch that all of its runs have reached; at step 0 for whole runs."""
     once = [spread(group.metrics[[metric]].T, metric).iloc[0].dropna() for metric in ONCE if metric in group.metrics]
     table = pd.concat([spread(group.history(metric), metric) for metric in PER_EPOCH], axis=1)
     epochs = {int(epoch): table.loc[epoch].dropna().to_dict() for epoch in table.index}

@@ -22,7 +22,7 @@ from pipeline.execution.executors import open_executor
 from pipeline.model import preflight
 from pipeline.progress import Reporter
 from pipeline.settings import DataSettings, Settings, expanded
-from pipeline.tracking import connection, promotion
+from pipeline.tracking import connection, promotion, store
 from pipeline.training import identity
 
 
@@ -88,8 +88,10 @@ def report(
         UsageError: neither or both of ``parent`` and ``filter`` are given, or the filter is not valid.
     """
     groups, left_out = grouping.select(parent, filter, reporter.note)
-    own = None if parent is None or reports.is_on(parent) else parent  # a comparison's own page is not replaced
+    # A comparison's own page is not replaced.
+    own = None if parent is None or reports.is_on(parent) else store.get_run(parent)
     folder = expanded(output)
     reports.publish(groups, left_out, reporter, data_dir=settings.data_dir, parent=own, output=folder, form=form)
-    reporter.note(f"Open {folder / reports.PAGE}." + (f" The report is also an artifact of run {own}." if own else ""))
+    also = f" The report is also an artifact of run {parent}." if own else ""
+    reporter.note(f"Open {folder / reports.PAGE}.{also}")
     return folder

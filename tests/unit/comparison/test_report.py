@@ -190,7 +190,7 @@ def test_a_comparison_gets_the_numbers_of_its_leading_group_and_a_search_keeps_t
     store.log_metrics(run_id, {"best_val_accuracy": 0.99})
     groups = [replace(each, results=tuple(replace(one, tags=TAGS) for one in each.results)) for each in three_groups()]
 
-    report.publish(groups, {}, Reporter(), data_dir=Path("none"), parent=run_id)
+    report.publish(groups, {}, Reporter(), data_dir=Path("none"), parent=store.get_run(run_id))
 
     run = store.get_run(run_id)
     assert (accuracy, best) == (run.metrics["best_val_accuracy"], run.tags.get("best"))
