@@ -32,7 +32,6 @@ from pipeline.startup import quieten
 from pipeline.tracking import models
 
 SCHEME = "s3://"
-"""The beginning of addresses in a store, which all machines reach."""
 
 LITTER = ("__MACOSX", "._", disk.UNFINISHED)
 """Prefixes of the names of what macOS adds to archives, and of what killed processes leave."""
@@ -73,7 +72,7 @@ def predict(
 
 def _check(paths: Sequence[str], output: str | None, on: str, *, as_json: bool, by_step: bool) -> None:
     """Check that the answers can be printed, or written to one file, before any work."""
-    if on != LOCAL or any(each.startswith(SCHEME) for each in (*paths, output or "")):
+    if on != LOCAL or any(map(_is_remote, (*paths, output or ""))):
         raise UsageError(f"output: must be a folder such as answers/ with --on or {SCHEME}; got {output or 'none'}.")
     if by_step and output is None:
         raise UsageError("by_step: needs an --output file, .csv or .parquet.")
@@ -201,7 +200,7 @@ def _missing(
                 "folder."
             )
         elif existing != about:
-            local = None if address.startswith(SCHEME) else executor.file_ref(Path(path))
+            local = None if _is_remote(address) else executor.file_ref(Path(path))
             yield FileJob(address, output, about, local)
 
 
@@ -239,9 +238,14 @@ def _loaded(model: FileRef, *, trust: bool) -> models.Classifier:
 # --- files and folders ----------------------------------------------------------------------------------------------
 
 
+def _is_remote(address: str) -> bool:
+    """Return whether an address is in a store that all machines reach."""
+    return address.startswith(SCHEME)
+
+
 def located(address: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of an address, and the path in it."""
-    if not address.startswith(SCHEME):
+    if not _is_remote(address):
         return fs.LocalFileSystem(), str(expanded(Path(address)))
     path = address.removeprefix(SCHEME).rstrip("/")
     return fs.FileSystem.from_uri(SCHEME + path.partition("/")[0])[0], path
@@ -257,7 +261,7 @@ def listed(addresses: Sequence[str], reader: Reader) -> list[str]:
     """
     found = []
     for address in addresses:
-        scheme, files = SCHEME if address.startswith(SCHEME) else "", [address]
+        scheme, files = SCHEME if _is_remote(address) else "", [address]
         with explained(address):
             system, path = located(address)
             if system.get_file_info(path).type not in (fs.FileType.File, fs.FileType.NotFound):
@@ -274,7 +278,7 @@ def _is_input(address: str, endings: tuple[str, ...]) -> bool:
     file, name = PurePath(address), PurePath(address).name.lower()
     is_litter = any(part.startswith(LITTER) for part in file.parts)
     has_labels = "labels" in name and name.endswith(IDX_ENDINGS)
-    has_answers = file.suffix == ".parquet" and not address.startswith(SCHEME) and _about(address)
+    has_answers = file.suffix == ".parquet" and not _is_remote(address) and _about(address)
     return name.endswith(endings) and not (is_litter or has_labels or has_answers)
 
 
@@ -311,7 +315,7 @@ def _put(content: bytes, address: str) -> None:
     """
     with explained(address, writing=True):
         system, path = located(address)
-        if address.startswith(SCHEME):
+        if _is_remote(address):
             with system.open_output_stream(path) as stream:
                 stream.write(content)  # in one call: a store keeps what was written when a stream is closed
         else:
