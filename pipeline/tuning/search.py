@@ -109,7 +109,7 @@ def _opened(space: Space, data: DataSet, limits: Mapping[str, object], *, remote
 
     Searches are the same if they have the same ranges and start; the limits may differ.
     """
-    base, texts = space.base(), {name: range_text(each) for name, each in space.ranges.items()}
+    texts = {name: range_text(each) for name, each in space.ranges.items()}
     starts = [space.base(cell) for cell in space.cells]
     own = disk.text_digest(
         "search",
@@ -122,8 +122,8 @@ def _opened(space: Space, data: DataSet, limits: Mapping[str, object], *, remote
         identity.parent_name("search", starts, data.name),
         own,
         data,
-        identity.parameters(base, data) | texts | given,
-        data_dir=base.data_dir,
+        identity.parameters(starts[0], data) | texts | given,
+        data_dir=starts[0].data_dir,
         remote=remote,
     )
 

@@ -135,7 +135,7 @@ def of(given: Mapping[str, Any], texts: Sequence[str]) -> Space:
     return Space(given=shared, ranges={"cell": CategoricalDistribution(cells), **ranges})
 
 
-def parse(texts: Sequence[str], cell: str = Settings.cell) -> dict[str, Range]:
+def parse(texts: Sequence[str], cell: str) -> dict[str, Range]:
     """Return ranges by the names of their parameters; a text may hold several, separated by spaces, ; or commas.
 
     Raises:

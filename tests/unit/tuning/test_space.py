@@ -18,13 +18,13 @@ def test_ranges_are_read_as_they_are_written() -> None:
         "initializer": CategoricalDistribution(("orthogonal", "identity")),
     }
     texts = ["learning_rate=1e-4..1e-2:log hidden-units=64,128,256", "dropout=0..0.5; layers=1..3"]
-    assert expected == space.parse([*texts, "initializer=orthogonal, identity"])
+    assert expected == space.parse([*texts, "initializer=orthogonal, identity"], "gru")
 
 
 @pytest.mark.parametrize("text", ["0.1234567..0.7654321", "0.0001..0.01:log", "1e-05..0.3", "64,128,256"])
 def test_a_range_is_shown_with_every_digit(text: str) -> None:
     name = "hidden_units" if "," in text else "learning_rate"
-    assert text == space.range_text(space.parse([f"{name}={text}"])[name])
+    assert text == space.range_text(space.parse([f"{name}={text}"], "gru")[name])
 
 
 FORM = "must be dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log with LOW above 0, or dropout=VALUE,VALUE"
@@ -55,7 +55,7 @@ FORM = "must be dropout=LOW..HIGH with LOW below HIGH, dropout=LOW..HIGH:log wit
 )
 def test_a_wrong_range_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
-        space.parse([text])
+        space.parse([text], "gru")
     assert message in str(error.value)
 
 
