@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def new_file(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         incoming.replace(target)
     finally:
-        incoming.unlink(missing_ok=True)
+        with suppress(OSError):  # else it would hide an error or an interruption in the block
+            incoming.unlink()
 
 
 def write(target: Path, content: bytes) -> None:

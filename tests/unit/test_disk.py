@@ -29,6 +29,14 @@ def test_what_is_written_replaces_the_old_one_only_when_it_is_complete(
     assert [b"old" if failure else b"new"] == [file for file in content(tmp_path).values() if file]
 
 
+def test_an_interruption_is_not_hidden_by_a_file_that_cannot_be_removed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "folder", {})
+    with pytest.raises(KeyboardInterrupt), disk.new_file(folder / "file"):  # noqa: PT012 - the folder goes first
+        folder.rmdir()
+        folder.touch()
+        raise KeyboardInterrupt
+
+
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
     for each in (b"old", b"new"):
         disk.write(tmp_path / "a" / "b" / "file", each)
