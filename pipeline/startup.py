@@ -114,7 +114,7 @@ def start_tensorflow(threads: int) -> None:
 
     Matrix products of this size do not gain from a second thread; independent parts of a batch do. The setting changes
     no result. It has no effect if TensorFlow has already started its threads, or if there is a GPU: its own defaults
-    are best there. Keras, wherever it is imported later, uses TensorFlow as its backend.
+    are best there. Keras uses TensorFlow as its backend from then on.
 
     Raises:
         UsageError: Keras was imported with another backend before.
